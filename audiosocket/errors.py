@@ -1,0 +1,50 @@
+"""Every error this project raises on purpose; whatever is not here is a bug."""
+
+from __future__ import annotations
+
+
+class AudioSocketError(Exception):
+    """The root: an error whose text may be shown to an operator."""
+
+
+class InvalidSetting(AudioSocketError):
+    """A setting has a value that cannot be used; the text names the setting and the value."""
+
+
+class InvalidExtension(AudioSocketError):
+    """One row, file entry or request body does not describe an extension.
+
+    ``field`` is the JSON name of the offending key (``porta_ia``) or empty when the whole entry is wrong.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ExtensionTaken(AudioSocketError):
+    """Another extension already has this port or number."""
+
+
+class UnknownExtension(AudioSocketError):
+    """No extension has this id or number."""
+
+
+class UnknownCall(AudioSocketError):
+    """No call, or no live leg of it, has this UUID."""
+
+
+class SourceUnavailable(AudioSocketError):
+    """The database is not configured, cannot be reached, or answered with an error."""
+
+
+class InvalidSound(AudioSocketError):
+    """A sound file cannot be read or is not a WAV this project can convert."""
+
+
+class UnknownApp(AudioSocketError):
+    """No app has this name; the text lists those that exist."""
+
+
+class LocalProtocolError(AudioSocketError):
+    """We were about to send something Asterisk does not accept: a bug on our side."""

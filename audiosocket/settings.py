@@ -1,0 +1,213 @@
+"""Every setting of the server: its name, default, check and explanation, in one table.
+
+`Settings.parse` is pure: a mapping of names to text goes in, a frozen value comes out, and a wrong value
+raises `InvalidSetting` naming the setting and the value. ``tap.py`` is the only caller that feeds it the
+real environment; the options of ``twistd audiosocket`` and ``.env.example`` follow this table.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Union
+
+from audiosocket.errors import InvalidSetting
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1/128,fc00::/7,fe80::/10"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _flag(value: str) -> bool:
+    lowered = value.lower()
+    if lowered in {"true", "1", "yes", "on", "sim"}:
+        return True
+    if lowered in {"false", "0", "no", "off", "nao", "não"}:
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def _whole(low: int, high: int, what: str) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not (value.isascii() and value.isdigit()) or not low <= int(value[:12]) <= high:
+            raise ValueError(f"is not {what} ({low} to {high})")
+        return int(value)
+
+    return parse
+
+
+def _choice(*known: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in known:
+            raise ValueError(f"is none of {', '.join(known)}")
+        return value.lower()
+
+    return parse
+
+
+def _address(value: str) -> str:
+    literal = "127.0.0.1" if value == "localhost" else value.strip("[]")
+    try:
+        return str(ipaddress.ip_address(literal))
+    except ValueError:
+        raise ValueError("is not an IP address") from None
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(
+            ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()
+        )
+    except ValueError as error:
+        raise ValueError(f"is not a list of networks ({error})") from None
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+
+_port = _whole(1, 65_535, "a TCP port")
+
+
+def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:  # noqa: A002
+    """One row of the table: the default as text, so that it goes through the same check."""
+    return field(
+        repr=not secret, metadata={"default": default, "parse": parse, "help": help, "secret": secret}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, checked. Field names are the setting names in lower case."""
+
+    db_host: str = _setting("", _text, "PostgreSQL server; empty = no database")
+    db_port: int = _setting("5432", _port, "PostgreSQL port")
+    db_name: str = _setting("postgres", _text, "database that holds extension_ia")
+    db_user: str = _setting("", _text, "database user")
+    db_password: str = _setting("", _text, "password of DB_USER", secret=True)
+    db_password_file: str = _setting(
+        "", _text, "file whose first line is the password, instead of DB_PASSWORD"
+    )
+    db_sslmode: str = _setting("prefer", _choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
+    api_host: str = _setting(
+        "127.0.0.1", _address, "address of the HTTP API; not loopback = API_TOKEN required"
+    )
+    api_port: int = _setting("8082", _port, "port of the HTTP API")
+    api_token: str = _setting("", _text, "bearer token that every /api call must carry", secret=True)
+    api_allowed_hosts: tuple[str, ...] = _setting(
+        "", _names, "further names, comma separated, under which the API may be addressed"
+    )
+    auto_refresh: bool = _setting("true", _flag, "poll the table and LISTEN for changes")
+    refresh_interval_seconds: int = _setting(
+        "30", _whole(1, 86_400, "a number of seconds"), "seconds between two reads of the table"
+    )
+    bind_address: str = _setting(
+        "",
+        lambda value: _address(value) if value else "",
+        "address all listeners bind, whatever the rows say",
+    )
+    allowed_peers: tuple[Network, ...] = _setting(
+        PRIVATE_NETWORKS, _networks, "networks that may open an AudioSocket connection"
+    )
+    visitor_app: str = _setting("play+echo", _text, "app of visitor legs; a+b runs both on one leg")
+    resident_app: str = _setting("play+echo", _text, "app of resident legs")
+    accept_unexpected_resident: bool = _setting(
+        "false", _flag, "let a resident leg in that no call is waiting for (it may open a gate)"
+    )
+    play_file: str = _setting("", _text, "WAV of the play app; empty = a short built-in chime")
+    play_then: str = _setting("continue", _choice("continue", "hangup", "loop"), "what play does at the end")
+    record_dir: str = _setting("", _text, "where the record app writes; empty = recordings/ in DATA_DIR")
+    max_extensions: int = _setting(
+        "2000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
+    )
+    data_dir: str = _setting("./data", _text, "directory of ramais_config.json and recordings")
+    log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")
+    log_format: str = _setting("text", _choice("text", "json"), "one line of text, or of JSON, per event")
+    log_level: str = _setting("info", _choice("debug", "info", "warn", "error"), "least severe level written")
+    log_max_mb: int = _setting(
+        "10", _whole(1, 10_000, "a number of megabytes"), "size at which the log rotates"
+    )
+    log_files: int = _setting("10", _whole(1, 1_000, "a number of files"), "rotated log files kept")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, str]) -> Settings:
+        """The settings in ``values`` (names in capitals); blank and missing ones have their defaults.
+
+        Raises `InvalidSetting`; the text never contains the value of a secret.
+        """
+        parsed: dict[str, Any] = {}
+        for spec in fields(cls):
+            name = spec.name.upper()
+            given = values.get(name, "")
+            given = given if spec.metadata["secret"] else given.strip()
+            try:
+                parsed[spec.name] = spec.metadata["parse"](given or spec.metadata["default"])
+            except ValueError as error:
+                shown = "(hidden)" if spec.metadata["secret"] else repr(given)
+                raise InvalidSetting(f"{name}: {shown} {error}") from None
+        settings = cls(**parsed)
+        settings._check_together()
+        return settings
+
+    def _check_together(self) -> None:
+        if not self.api_token and not ipaddress.ip_address(self.api_host).is_loopback:
+            raise InvalidSetting(
+                f"API_HOST: '{self.api_host}' is not loopback; set API_TOKEN first, "
+                "or anybody who reaches it can change extensions"
+            )
+        if self.db_password and self.db_password_file:
+            raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """What help texts and documentation need to know of one setting."""
+
+    name: str
+    default: str
+    help: str
+    secret: bool
+
+
+def catalogue() -> tuple[SettingInfo, ...]:
+    """All settings in the order of the documentation."""
+    return tuple(
+        SettingInfo(s.name.upper(), s.metadata["default"], s.metadata["help"], s.metadata["secret"])
+        for s in fields(Settings)
+    )
+
+
+def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of a name that is not a setting and the setting it is one typo away from.
+
+    A typo is one letter wrong, missing or too many, two neighbours swapped, or another case.
+    """
+    known = {info.name for info in catalogue()}
+    return [
+        (name, close)
+        for name in names
+        if name not in known
+        for close in sorted(known)
+        if _one_typo(name.upper(), close)
+    ]
+
+
+def _one_typo(a: str, b: str) -> bool:
+    if a == b:
+        return True
+    if abs(len(a) - len(b)) > 1:
+        return False
+    start = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    rest_a, rest_b = a[start:], b[start:]
+    return (
+        rest_a[1:] == rest_b[1:]
+        or rest_a[1:] == rest_b
+        or rest_a == rest_b[1:]
+        or (rest_a[1::-1] + rest_a[2:] == rest_b and len(rest_a) > 1)
+    )

@@ -1,0 +1,222 @@
+"""The AudioSocket wire: bytes to events and events to bytes, without sockets, clocks or I/O.
+
+A message is one byte of kind, two bytes of payload length (big endian) and the payload. The kinds are
+those of ``res_audiosocket.h`` in Asterisk 22: 0x00 hangup, 0x01 UUID (16 bytes), 0x03 DTMF (one ASCII
+byte), 0x10-0x18 signed linear audio at nine sample rates, 0xff error (one byte of code).
+
+Asterisk's own reader ends the leg on anything but 0x00 and non-empty 0x10-0x18, so the two functions
+for sending towards Asterisk, `audio_frame` and `HANGUP_FRAME`, can produce nothing else. What Asterisk
+itself sends (`uuid_frame`, `digit_frame`) is here for the test caller.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Union
+from uuid import UUID
+
+from audiosocket.errors import LocalProtocolError
+
+HEADER_BYTES = 3
+MAX_PAYLOAD_BYTES = 0xFFFF
+UUID_BYTES = 16
+FRAME_MS = 20
+#: Bytes of one sample: signed 16 bit, little endian, one channel.
+SAMPLE_BYTES = 2
+
+HANGUP = 0x00
+IDENTITY = 0x01
+DTMF = 0x03
+AUDIO = 0x10
+ERROR = 0xFF
+
+#: Kind to sample rate in Hz (``ast_audiosocket_msg_kind`` and its format table, Asterisk 22.7 and later).
+RATES: Mapping[int, int] = MappingProxyType(
+    {
+        0x10: 8_000,
+        0x11: 12_000,
+        0x12: 16_000,
+        0x13: 24_000,
+        0x14: 32_000,
+        0x15: 44_100,
+        0x16: 48_000,
+        0x17: 96_000,
+        0x18: 192_000,
+    }
+)
+KINDS: Mapping[int, int] = MappingProxyType({rate: kind for kind, rate in RATES.items()})
+DIGITS = frozenset("0123456789*#ABCD")
+#: Codes of an 0xff message, from the protocol's text; Asterisk 22 defines but never sends them.
+ERROR_TEXTS: Mapping[int, str] = MappingProxyType(
+    {0x01: "caller hung up", 0x02: "frame could not be forwarded", 0x04: "out of memory"}
+)
+
+HANGUP_FRAME = bytes((HANGUP, 0, 0))
+
+_HEADER = struct.Struct(">BH")
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The peer said which call this is."""
+
+    call_id: UUID
+
+
+@dataclass(frozen=True)
+class Audio:
+    """One frame of signed linear audio; ``pcm`` is never empty, ``rate`` is in Hz."""
+
+    rate: int
+    pcm: bytes
+
+
+@dataclass(frozen=True)
+class Digit:
+    """The caller pressed one of ``0-9 * # A-D``."""
+
+    digit: str
+
+
+@dataclass(frozen=True)
+class HungUp:
+    """The peer sent a hangup message."""
+
+
+@dataclass(frozen=True)
+class PeerError:
+    """The peer reported an error; ``code`` is None when the message carried none."""
+
+    code: int | None
+
+    @property
+    def text(self) -> str:
+        """What the code means, in English."""
+        if self.code is None:
+            return "unspecified"
+        return ERROR_TEXTS.get(self.code, f"code 0x{self.code:02x}")
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A message with a meaning we do not know or a payload that makes none; safe to skip."""
+
+    kind: int
+    length: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Violation:
+    """The peer broke the protocol; nothing after it is decoded and the connection is worthless."""
+
+    why: str
+
+
+Event = Union[Identified, Audio, Digit, HungUp, PeerError, Ignored, Violation]
+
+
+class Parser:
+    """Turns a stream, split and merged in any way, into the same events.
+
+    Everything complete is decoded at once, so at most one unfinished message (65,538 bytes) waits.
+    ``expect_identity`` makes the first message have to be a UUID: anything else is refused as soon as
+    its header is there, before a byte of its payload is stored.
+    """
+
+    def __init__(self, *, expect_identity: bool = True) -> None:
+        self._rest = b""
+        self._identified = not expect_identity
+        self._broken = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an unfinished message."""
+        return len(self._rest)
+
+    def receive(self, data: bytes) -> list[Event]:
+        """The events completed by ``data``, in order; a `Violation` is the last one there ever is."""
+        if self._broken:
+            return []
+        buffer = self._rest + data if self._rest else data
+        events: list[Event] = []
+        start, size = 0, len(buffer)
+        while size - start >= HEADER_BYTES:
+            kind, length = _HEADER.unpack_from(buffer, start)
+            wrong = self._wrong(kind, length)
+            if wrong:
+                self._broken, self._rest = True, b""
+                return [*events, Violation(wrong)]
+            end = start + HEADER_BYTES + length
+            if end > size:
+                break
+            events.append(self._decode(kind, buffer[start + HEADER_BYTES : end]))
+            start = end
+        self._rest = buffer[start:] if start else buffer
+        return events
+
+    def _wrong(self, kind: int, length: int) -> str:
+        """What is wrong with this header at this point of the stream; empty when nothing is."""
+        if self._identified:
+            return "a second UUID on one connection" if kind == IDENTITY else ""
+        if kind != IDENTITY:
+            return f"the first message has kind 0x{kind:02x}, not a UUID (0x01)"
+        if length != UUID_BYTES:
+            return f"the UUID message has {length} bytes, not {UUID_BYTES}"
+        return ""
+
+    def _decode(self, kind: int, payload: bytes) -> Event:
+        rate = RATES.get(kind)
+        if rate is not None:
+            return Audio(rate, payload) if payload else Ignored(kind, 0, "audio without samples")
+        if kind == DTMF:
+            return _digit(payload)
+        if kind == HANGUP:
+            return HungUp()
+        if kind == IDENTITY:
+            self._identified = True
+            return Identified(UUID(bytes=payload))
+        if kind == ERROR:
+            return PeerError(payload[0] if payload else None)
+        return Ignored(kind, len(payload), "unknown kind")
+
+
+def _digit(payload: bytes) -> Event:
+    digit = payload.decode("latin-1").upper()
+    if len(digit) == 1 and digit in DIGITS:
+        return Digit(digit)
+    return Ignored(DTMF, len(payload), "not a digit")
+
+
+def frame_bytes(rate: int) -> int:
+    """Payload bytes of 20 ms at ``rate`` Hz: 320 at 8 kHz, 1764 at 44.1 kHz, 7680 at 192 kHz."""
+    return rate * FRAME_MS // 1000 * SAMPLE_BYTES
+
+
+def audio_frame(rate: int, pcm: bytes) -> bytes:
+    """Header and samples as one bytes object, to be written whole.
+
+    Raises `LocalProtocolError` for an empty or oversized payload (Asterisk ends the leg on an empty
+    one) and for a rate AudioSocket has no kind for.
+    """
+    kind = KINDS.get(rate)
+    if kind is None:
+        raise LocalProtocolError(f"AudioSocket has no kind for {rate} Hz")
+    if not 0 < len(pcm) <= MAX_PAYLOAD_BYTES:
+        raise LocalProtocolError(f"an audio frame of {len(pcm)} bytes")
+    return _HEADER.pack(kind, len(pcm)) + pcm
+
+
+def uuid_frame(call_id: UUID) -> bytes:
+    """The first message of a connection, as Asterisk sends it."""
+    return _HEADER.pack(IDENTITY, UUID_BYTES) + call_id.bytes
+
+
+def digit_frame(digit: str) -> bytes:
+    """One DTMF digit, as Asterisk sends it when the key is released; raises `LocalProtocolError`."""
+    if digit not in DIGITS:
+        raise LocalProtocolError(f"{digit!r} is not a DTMF digit")
+    return _HEADER.pack(DTMF, 1) + digit.encode("ascii")
