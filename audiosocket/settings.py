@@ -61,9 +61,7 @@ def _address(value: str) -> str:
 
 def _networks(value: str) -> tuple[Network, ...]:
     try:
-        return tuple(
-            ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()
-        )
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(f"is not a list of networks ({error})") from None
 
@@ -75,11 +73,9 @@ def _names(value: str) -> tuple[str, ...]:
 _port = _whole(1, 65_535, "a TCP port")
 
 
-def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:  # noqa: A002
+def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
     """One row of the table: the default as text, so that it goes through the same check."""
-    return field(
-        repr=not secret, metadata={"default": default, "parse": parse, "help": help, "secret": secret}
-    )
+    return field(repr=not secret, metadata={"default": default, "parse": parse, "help": help, "secret": secret})
 
 
 @dataclass(frozen=True)
@@ -91,13 +87,9 @@ class Settings:
     db_name: str = _setting("postgres", _text, "database that holds extension_ia")
     db_user: str = _setting("", _text, "database user")
     db_password: str = _setting("", _text, "password of DB_USER", secret=True)
-    db_password_file: str = _setting(
-        "", _text, "file whose first line is the password, instead of DB_PASSWORD"
-    )
+    db_password_file: str = _setting("", _text, "file whose first line is the password, instead of DB_PASSWORD")
     db_sslmode: str = _setting("prefer", _choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
-    api_host: str = _setting(
-        "127.0.0.1", _address, "address of the HTTP API; not loopback = API_TOKEN required"
-    )
+    api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; not loopback = API_TOKEN required")
     api_port: int = _setting("8082", _port, "port of the HTTP API")
     api_token: str = _setting("", _text, "bearer token that every /api call must carry", secret=True)
     api_allowed_hosts: tuple[str, ...] = _setting(
@@ -130,9 +122,7 @@ class Settings:
     log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")
     log_format: str = _setting("text", _choice("text", "json"), "one line of text, or of JSON, per event")
     log_level: str = _setting("info", _choice("debug", "info", "warn", "error"), "least severe level written")
-    log_max_mb: int = _setting(
-        "10", _whole(1, 10_000, "a number of megabytes"), "size at which the log rotates"
-    )
+    log_max_mb: int = _setting("10", _whole(1, 10_000, "a number of megabytes"), "size at which the log rotates")
     log_files: int = _setting("10", _whole(1, 1_000, "a number of files"), "rotated log files kept")
 
     @classmethod
@@ -203,7 +193,7 @@ def _one_typo(a: str, b: str) -> bool:
         return True
     if abs(len(a) - len(b)) > 1:
         return False
-    start = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     rest_a, rest_b = a[start:], b[start:]
     return (
         rest_a[1:] == rest_b[1:]
