@@ -15,7 +15,6 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Union
 from uuid import UUID
 
 from audiosocket.errors import LocalProtocolError
@@ -116,7 +115,7 @@ class Violation:
     why: str
 
 
-Event = Union[Identified, Audio, Digit, HungUp, PeerError, Ignored, Violation]
+Event = Identified | Audio | Digit | HungUp | PeerError | Ignored | Violation
 
 
 class Parser:
