@@ -1,0 +1,228 @@
+"""Calls: everything that carries one UUID. No sockets, no clock: the time is an argument in seconds.
+
+The registry holds the rules of who may join a call (contract, section 8); a `Call` holds its legs, its
+timeline and exactly one outcome: the first cause wins, later ones are its echoes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from audiosocket.events import EventLog
+from audiosocket.extensions import Extension, Role
+
+#: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
+ALIVE_SECONDS = 1.0
+#: How long an ended call's UUID is answered with a hangup frame, in seconds.
+REMEMBER_SECONDS = 60.0
+#: Ended UUIDs remembered at most; an Asterisk that churns faster loses the oldest early.
+REMEMBER_MOST = 50_000
+#: Ended calls the API can still show in full.
+RECENT_MOST = 500
+TIMELINE_MOST = 200
+
+
+class Ending(str, Enum):
+    """Why a leg is over."""
+
+    CALLER_HANGUP = "caller_hangup"  #: Asterisk closed, or sent a hangup
+    SERVER_HANGUP = "server_hangup"  #: the app was done
+    ADMIN_HANGUP = "admin_hangup"  #: somebody asked for it through the API
+    APP_FAILED = "app_failed"  #: the app raised
+    PROTOCOL_ERROR = "protocol_error"  #: the peer sent what is not AudioSocket
+    PEER_ERROR = "peer_error"  #: the peer reported an error (0xff)
+    CONNECTION_LOST = "connection_lost"  #: the network gave up
+    SLOW_READER = "slow_reader"  #: the peer did not take our audio for 2 s
+    SHUTDOWN = "shutdown"  #: the server stopped
+
+
+@dataclass
+class LegRecord:
+    """One leg as the books know it; the counters are moved by the leg itself."""
+
+    role: Role
+    peer: str
+    port: int
+    joined: float
+    last_heard: float
+    rate: int = 8000
+    frames_in: int = 0
+    frames_out: int = 0
+    silence_out: int = 0
+    digits: int = 0
+    ignored: int = 0
+    resumes: int = 0
+    ending: Ending | None = None
+    ended: float | None = None
+
+    def alive(self, now: float) -> bool:
+        """True when it delivered a frame within the last second and is not over."""
+        return self.ending is None and now - self.last_heard <= ALIVE_SECONDS
+
+    def as_json(self, now: float) -> dict[str, Any]:
+        """As shown by the API; durations in seconds."""
+        return {
+            "role": self.role.value,
+            "peer": self.peer,
+            "port": self.port,
+            "state": "live" if self.ending is None else "ended",
+            "outcome": None if self.ending is None else self.ending.value,
+            "duration_seconds": round((self.ended if self.ended is not None else now) - self.joined, 3),
+            "rate": self.rate,
+            "frames_in": self.frames_in,
+            "frames_out": self.frames_out,
+            "silence_out": self.silence_out,
+            "digits": self.digits,
+            "ignored": self.ignored,
+            "resumes": self.resumes,
+        }
+
+
+@dataclass
+class Call:
+    """One UUID's conversation; ``extension`` is a snapshot that later changes of the table leave alone."""
+
+    call_id: UUID
+    extension: Extension
+    started: float
+    started_at: str
+    events: EventLog
+    legs: dict[Role, LegRecord] = field(default_factory=dict)
+    timeline: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=TIMELINE_MOST))
+    outcome: str | None = None
+    ended: float | None = None
+
+    def note(self, event: str, now: float, **fields: Any) -> None:
+        """Write an event into the timeline and to the event sinks."""
+        identity = {"call_id": str(self.call_id), "extension": self.extension.id, "number": self.extension.number}
+        self.events.emit(event, identity, fields)
+        self.timeline.append({"seconds": round(now - self.started, 3), "event": event, **fields})
+
+    def decide(self, outcome: str) -> bool:
+        """Set the outcome unless there is one; false when somebody was first."""
+        if self.outcome is not None:
+            return False
+        self.outcome = outcome
+        return True
+
+    @property
+    def live_legs(self) -> list[LegRecord]:
+        """The legs that are not over."""
+        return [leg for leg in self.legs.values() if leg.ending is None]
+
+    def as_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
+        """As shown by the API; durations in seconds."""
+        shown: dict[str, Any] = {
+            "call_id": str(self.call_id),
+            "state": "live" if self.ended is None else "ended",
+            "outcome": self.outcome,
+            "extension": self.extension.as_json(),
+            "started_at": self.started_at,
+            "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
+            "legs": [leg.as_json(now) for leg in self.legs.values()],
+        }
+        if timeline:
+            shown["timeline"] = list(self.timeline)
+        return shown
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The registry's answer to a leg that wants in; ``call`` is None exactly when it is refused."""
+
+    call: Call | None
+    reason: str = ""
+    resumes: bool = False
+
+
+class CallRegistry:
+    """All live calls, the recently ended ones, and the UUIDs that are over."""
+
+    def __init__(self, events: EventLog, *, accept_unexpected_resident: bool = False) -> None:
+        self._events = events
+        self._accept_unexpected = accept_unexpected_resident
+        self._live: dict[UUID, Call] = {}
+        self._recent: OrderedDict[UUID, Call] = OrderedDict()
+        self._over: OrderedDict[UUID, float] = OrderedDict()
+        self.started_total = 0
+        self.refused_total = 0
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._live.values()))
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def get(self, call_id: UUID) -> Call | None:
+        """A live or recently ended call."""
+        return self._live.get(call_id) or self._recent.get(call_id)
+
+    def recent(self) -> Iterable[Call]:
+        """Ended calls, the latest first."""
+        return reversed(self._recent.values())
+
+    def admit(self, call_id: UUID, role: Role, extension: Extension, now: float, wall: str) -> Admission:
+        """May a leg of ``role``, arriving on ``extension``, join the call ``call_id``?
+
+        ``now`` is steady time in seconds, ``wall`` the time of day as text for people.
+        """
+        self._forget(now)
+        if call_id in self._over:
+            return self._refuse(None, role, now, "this call has ended")
+        call = self._live.get(call_id)
+        if call is None:
+            if role is Role.RESIDENT and not self._accept_unexpected:
+                return self._refuse(None, role, now, "no call with this UUID is waiting for a resident")
+            call = Call(call_id, extension, now, wall, self._events)
+            self._live[call_id] = call
+            self.started_total += 1
+            call.note("call.started", now)
+            return Admission(call)
+        if role is Role.RESIDENT and call.extension.id != extension.id:
+            reason = f"the call belongs to extension {call.extension.id}, not {extension.id}"
+            return self._refuse(call, role, now, reason)
+        first = call.legs.get(role)
+        if first is not None and first.alive(now):
+            return self._refuse(call, role, now, f"its {role.value} leg is alive")
+        return Admission(call, resumes=first is not None)
+
+    def leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
+        """A leg is over; the call is, too, when it was the last one. Only the first cause counts."""
+        leg = call.legs[role]
+        if leg.ending is not None:
+            return
+        leg.ending, leg.ended = ending, now
+        call.note("leg.left", now, role=role.value, outcome=ending.value)
+        if not call.live_legs:
+            self._end(call, now)
+
+    def _end(self, call: Call, now: float) -> None:
+        main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()))
+        call.decide(main.ending.value if main.ending else Ending.CONNECTION_LOST.value)
+        call.ended = now
+        call.note("call.ended", now, outcome=call.outcome, duration_seconds=round(now - call.started, 3))
+        del self._live[call.call_id]
+        self._over[call.call_id] = now
+        self._recent[call.call_id] = call
+        while len(self._recent) > RECENT_MOST:
+            self._recent.popitem(last=False)
+        while len(self._over) > REMEMBER_MOST:
+            self._over.popitem(last=False)
+
+    def _forget(self, now: float) -> None:
+        while self._over:
+            call_id, ended = next(iter(self._over.items()))
+            if now - ended <= REMEMBER_SECONDS:
+                return
+            del self._over[call_id]
+
+    def _refuse(self, call: Call | None, role: Role, now: float, reason: str) -> Admission:
+        self.refused_total += 1
+        if call is not None:
+            call.note("leg.refused", now, role=role.value, reason=reason)
+        return Admission(None, reason)

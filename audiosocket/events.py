@@ -1,0 +1,53 @@
+"""The names of everything that happens to a call, and the log that writes them down.
+
+Diagnostics go to ``twisted.logger``; these events go to whoever runs the gate: the call's timeline in
+the API, and every sink given to the `EventLog`. A sink that fails costs its own copy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+Record = Mapping[str, Any]
+Sink = Callable[[Record], None]
+
+#: Event name to what it means. Code that emits a name not in here fails; the documentation lists these.
+EVENTS: Mapping[str, str] = {
+    "call.started": "the first leg of a UUID was accepted; the call keeps its extension from here on",
+    "call.ended": "no leg is left; carries the call's outcome",
+    "leg.joined": "a leg was accepted (role, peer, port)",
+    "leg.resumed": "a new connection took over a leg whose old one had gone quiet",
+    "leg.refused": "a connection for this call was turned away with a hangup frame (reason)",
+    "leg.left": "a leg is over; carries its outcome",
+    "leg.digit": "the caller pressed a key",
+    "leg.rate": "the caller's frames changed their sample rate",
+    "app.failed": "an app raised; its call is ended",
+    "app.note": "something an app wanted in the timeline",
+    "recording.started": "a recording was opened (file)",
+    "recording.ended": "a recording was closed (file, seconds)",
+    "recording.failed": "a recording could not be written any more (reason)",
+}
+
+
+class EventLog:
+    """Hands each event to all sinks."""
+
+    _log = Logger()
+
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
+        self._sinks = list(sinks)
+
+    def emit(self, name: str, identity: Record, fields: Record) -> dict[str, Any]:
+        """Give every sink its own copy; ``identity`` wins over fields a peer or an app chose.
+
+        Raises KeyError for a name that is not in `EVENTS`.
+        """
+        EVENTS[name]
+        record = {**fields, **identity, "event": name}
+        for sink in self._sinks:
+            with self._log.failuresHandled("event sink {sink} failed", sink=sink):
+                sink(dict(record))
+        return record

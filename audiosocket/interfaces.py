@@ -1,0 +1,178 @@
+"""What the parts may know of each other: the leg an app plays on, the app itself, and `Control`.
+
+A voice bot is a subclass of `App`. It never sees a socket, a frame boundary or a clock::
+
+    class Parrot(App):
+        def audio(self, leg, pcm, rate):
+            leg.play(pcm, rate)
+
+Register it under the entry-point group ``audiosocket.apps`` and name it in ``VISITOR_APP``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from audiosocket.extensions import Extension, Role
+from audiosocket.settings import Settings
+
+
+class Tap(Protocol):
+    """Hears both directions of a leg, for recordings. ``now_ms`` is steady time in milliseconds."""
+
+    def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        """A frame came from the caller."""
+
+    def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        """A frame was written to the caller, silence included."""
+
+
+class Leg(Protocol):
+    """One side of a call as apps see it. All audio is signed 16-bit little-endian mono."""
+
+    @property
+    def call_id(self) -> UUID:
+        """The call's UUID."""
+
+    @property
+    def role(self) -> Role:
+        """Visitor or resident."""
+
+    @property
+    def extension(self) -> Extension:
+        """The extension the call arrived on, as it was then."""
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of the caller's frames; 8000 until the first one."""
+
+    @property
+    def now_ms(self) -> float:
+        """Steady time in milliseconds, the clock of `Tap` and timelines."""
+
+    @property
+    def queued_ms(self) -> int:
+        """Milliseconds of audio that wait to be spoken."""
+
+    @property
+    def heard_ms(self) -> int:
+        """Milliseconds of played audio the caller has been sent, silence not counted."""
+
+    def play(self, pcm: bytes, rate: int | None = None) -> bool:
+        """Append audio of any length; another ``rate`` than the leg's is converted.
+
+        False when 15 minutes wait already and nothing was appended.
+        """
+
+    def pass_on(self, pcm: bytes, rate: int) -> None:
+        """Send one frame on as it is, at once if that is not ahead of real time; dropped while speaking."""
+
+    def mark(self, name: str) -> None:
+        """Call `App.marked` when everything appended so far has been sent."""
+
+    def clear(self) -> int:
+        """Stop speaking within 40 ms (barge-in); returns the milliseconds thrown away."""
+
+    def hang_up(self) -> None:
+        """End this leg now with a hangup frame; play, mark and hang up in `App.marked` to finish a sentence."""
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Write an event of ``events.EVENTS`` into the call's timeline."""
+
+    def decide(self, outcome: str) -> bool:
+        """Name the call's outcome; false when it has one already."""
+
+    def tap(self, listener: Tap) -> None:
+        """Let ``listener`` hear both directions until the leg is over."""
+
+
+class App:
+    """What a call does with its audio; one instance per call and app name, serving one leg or both.
+
+    Every method is a no-op to override. None of them may block: an app that waits for a disk, a name
+    server or a model does so in a Deferred or a thread. An app that raises ends its own call only.
+    """
+
+    def joined(self, leg: Leg) -> None:
+        """A leg of the call was accepted; it may play at once."""
+
+    def resumed(self, leg: Leg) -> None:
+        """The same leg came back over a new connection; what was queued goes on."""
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        """The caller pressed one of ``0-9 * # A-D``."""
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        """The audio before a mark has been sent; ``heard_ms`` counts played audio since the leg began."""
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        """The leg is over; ``outcome`` is a value of ``calls.Ending``. Nothing can be played any more."""
+
+
+class SoundSource(Protocol):
+    """Sounds, read and converted off the reactor and shared by all calls."""
+
+    def get(self, path: Path, rate: int) -> Awaitable[bytes]:
+        """The sound as 16-bit mono at ``rate``; raises `InvalidSound`."""
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """What an app may use; handed to its factory, once per call."""
+
+    settings: Settings
+    sounds: SoundSource
+    #: Runs a blocking function in the one file-writing thread; results come back in the reactor.
+    in_file_thread: Callable[..., Awaitable[Any]]
+    #: Calls back after seconds; returns an object with ``cancel()``.
+    call_later: Callable[..., Any]
+
+
+AppFactory = Callable[[AppContext], App]
+
+
+class Control(Protocol):
+    """All that the HTTP API may ask of the server. Errors are those of ``errors``."""
+
+    def status(self) -> dict[str, Any]:
+        """Extensions, listeners, calls, source and database state; answered from memory."""
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Live calls, then the recently ended ones."""
+
+    def call(self, call_id: UUID) -> dict[str, Any]:
+        """One call with its timeline; raises `UnknownCall`."""
+
+    def hang_up(self, call_id: UUID, role: Role) -> None:
+        """Send the hangup frame to that leg; raises `UnknownCall`."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the listeners match the desired state and we are not stopping, and if not why."""
+
+    def healthy(self) -> tuple[bool, str]:
+        """Whether the reactor keeps up, and if not why."""
+
+    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
+        """Read the table and apply it (or say what would change); raises `SourceUnavailable`."""
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """The extensions as they stand in the database; raises `SourceUnavailable`."""
+
+    async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
+        """Reopen an extension's listeners; raises `UnknownExtension`."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Extension:
+        """Insert and apply; raises `InvalidExtension`, `ExtensionTaken`, `SourceUnavailable`."""
+
+    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+        """Update the given fields and apply; raises as `add`, and `UnknownExtension`."""
+
+    async def remove(self, extension_id: int) -> None:
+        """Delete and drain; raises `UnknownExtension`, `SourceUnavailable`."""

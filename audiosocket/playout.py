@@ -1,0 +1,264 @@
+"""What a leg says and when: a queue of audio and marks, and the arithmetic of a 20 ms clock.
+
+Pure: the caller passes the time in milliseconds and sends what comes back. Three things are kept apart:
+
+* *spoken* audio, appended by apps in any size and at any rate, cut into 20 ms frames of the leg's rate
+  when their time comes, converted late so that a change of the leg's rate costs nothing;
+* *passed* frames (echo, bridge), which leave as they came and when they came, unless that would run
+  more than 100 ms ahead of real time; then they wait their turn;
+* silence, which fills every frame nobody else claimed, from the first moment on (an Asterisk that hears
+  nothing for 2 s ends the leg, and a caller who gets no RTP hears dead air).
+
+Time owed after a late clock is repaid up to 100 ms, and forgotten beyond that: Asterisk has no jitter
+buffer, a burst reaches the caller as a burst.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from audiosocket.wire import FRAME_MS, SAMPLE_BYTES, frame_bytes
+
+#: Never written further ahead of real time than this, in milliseconds.
+AHEAD_MS = 100
+#: Time owed beyond this is dropped, in milliseconds.
+DEBT_MS = 100
+#: A tick this early still sends its frame: the clock has four phases of 5 ms.
+SLACK_MS = 5
+#: Spoken audio that may wait, in milliseconds; what is appended beyond it is refused.
+MAX_SPOKEN_MS = 15 * 60 * 1000
+#: Passed frames that may wait, in milliseconds; beyond it the oldest is dropped.
+MAX_PASSED_MS = 2_000
+#: Silence frames per tick: one, and one more to repay time owed.
+SILENCE_PER_TICK = 2
+#: Source audio converted at a time, in milliseconds.
+CONVERT_MS = 100
+
+
+class Converter(Protocol):
+    """A streaming change of sample rate, as in ``resample.StreamConverter``."""
+
+    def feed(self, pcm: bytes) -> bytes:
+        """The converted samples that are ready."""
+
+    def flush(self) -> bytes:
+        """What the converter still held back."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Audio to write now. ``source`` is "spoken", "passed" or "silence"."""
+
+    rate: int
+    pcm: bytes
+    source: str
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A mark whose audio has all been sent. ``heard_ms`` counts spoken audio since the leg began."""
+
+    name: str
+    heard_ms: int
+
+
+@dataclass
+class _Speech:
+    """Audio waiting in its own rate; ``at`` is the next byte."""
+
+    pcm: bytes
+    rate: int
+    at: int = 0
+
+    @property
+    def left_ms(self) -> float:
+        return (len(self.pcm) - self.at) * 1000 / (SAMPLE_BYTES * self.rate)
+
+
+class Playout:
+    """The outgoing side of one leg. Times are milliseconds on any steady clock."""
+
+    def __init__(self, make_converter: Callable[[int, int], Converter], rate: int = 8000) -> None:
+        self.rate = rate
+        #: Milliseconds of spoken audio sent so far.
+        self.heard_ms = 0
+        #: Times spoken audio ran dry without a mark at its end.
+        self.underruns = 0
+        #: Milliseconds the clock was late beyond what may be repaid.
+        self.skipped_ms = 0.0
+        #: Passed frames dropped because too many waited.
+        self.dropped = 0
+        self._make_converter = make_converter
+        self._converter: Converter | None = None
+        self._converter_rates = (rate, rate)
+        self._queue: deque[_Speech | str] = deque()
+        self._queued_ms = 0.0
+        self._staged = bytearray()
+        self._marks: list[str] = []
+        self._passed: deque[tuple[int, bytes]] = deque()
+        self._passed_ms = 0.0
+        self._sent_ms: float = 0.0
+        self._speaking = False
+        self._silence = bytes(frame_bytes(rate))
+
+    def start(self, now: float) -> None:
+        """Begin to owe audio: from ``now`` on every 20 ms want a frame."""
+        self._sent_ms = now
+
+    # what apps do
+
+    @property
+    def speaking(self) -> bool:
+        """True while spoken audio waits."""
+        return bool(self._queue) or bool(self._staged)
+
+    @property
+    def queued_ms(self) -> int:
+        """Milliseconds of spoken audio that wait."""
+        return int(self._queued_ms + len(self._staged) * 1000 / (SAMPLE_BYTES * self.rate))
+
+    def play(self, pcm: bytes, rate: int) -> bool:
+        """Append 16-bit mono samples; an odd last byte is cut off. False when too much waits already."""
+        length = len(pcm) - len(pcm) % SAMPLE_BYTES
+        if not length:
+            return True
+        speech = _Speech(pcm if length == len(pcm) else pcm[:length], rate)
+        if self._queued_ms + speech.left_ms > MAX_SPOKEN_MS:
+            return False
+        self._queued_ms += speech.left_ms
+        self._queue.append(speech)
+        return True
+
+    def mark(self, name: str) -> None:
+        """Ask to be told when everything appended so far has been sent."""
+        self._queue.append(name)
+
+    def clear(self) -> int:
+        """Forget all audio and marks that wait; returns the milliseconds thrown away."""
+        lost = self.queued_ms
+        self._queue.clear()
+        self._staged.clear()
+        self._marks.clear()
+        self._passed.clear()
+        self._queued_ms = self._passed_ms = 0.0
+        self._converter = None
+        self._speaking = False
+        return lost
+
+    def set_rate(self, rate: int) -> None:
+        """The leg's frames changed their rate; what waits follows."""
+        if rate == self.rate:
+            return
+        if self._staged:
+            self._staged = bytearray(self._make_converter(self.rate, rate).feed(bytes(self._staged)))
+        self._converter = None
+        self.rate = rate
+        self._silence = bytes(frame_bytes(rate))
+
+    def pass_on(self, now: float, pcm: bytes, rate: int) -> Frame | None:
+        """A frame on its way through: returned when it may leave now, else it waits (or is dropped).
+
+        While the leg speaks, passing frames are dropped: they would come out behind the speech, late
+        for the rest of the call.
+        """
+        if self.speaking:
+            self.dropped += 1
+            return None
+        length = len(pcm) * 1000 / (SAMPLE_BYTES * rate)
+        if not self._passed and self._sent_ms + length <= now + AHEAD_MS:
+            self._owe_no_more_than_debt(now)
+            self._sent_ms += length
+            return Frame(rate, pcm, "passed")
+        self._passed.append((rate, pcm))
+        self._passed_ms += length
+        while self._passed_ms > MAX_PASSED_MS and len(self._passed) > 1:
+            old_rate, old = self._passed.popleft()
+            self._passed_ms -= len(old) * 1000 / (SAMPLE_BYTES * old_rate)
+            self.dropped += 1
+        return None
+
+    # what the clock does
+
+    def tick(self, now: float) -> list[Frame | Reached]:
+        """The frames due at ``now`` and the marks they reach; nothing when the leg is ahead."""
+        out: list[Frame | Reached] = []
+        self._owe_no_more_than_debt(now)
+        silent = 0
+        while self._sent_ms <= now + SLACK_MS:
+            frame = self._next_frame()
+            if frame.source == "silence":
+                silent += 1
+                if silent > SILENCE_PER_TICK:
+                    break
+            out.append(frame)
+            self._sent_ms += len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
+            if self._marks:
+                out.extend(Reached(name, self.heard_ms) for name in self._marks)
+                self._marks.clear()
+        return out
+
+    def _owe_no_more_than_debt(self, now: float) -> None:
+        owed = now - self._sent_ms
+        if owed > DEBT_MS + FRAME_MS:
+            self.skipped_ms += owed - DEBT_MS
+            self._sent_ms = now - DEBT_MS
+
+    def _next_frame(self) -> Frame:
+        if self._passed:
+            rate, pcm = self._passed.popleft()
+            self._passed_ms -= len(pcm) * 1000 / (SAMPLE_BYTES * rate)
+            return Frame(rate, pcm, "passed")
+        want = len(self._silence)
+        marked = self._stage(want)
+        if not self._staged:
+            if self._speaking and not marked:
+                self.underruns += 1
+            self._speaking = False
+            return Frame(self.rate, self._silence, "silence")
+        pcm = bytes(self._staged[:want])
+        del self._staged[:want]
+        self.heard_ms += len(pcm) * 1000 // (SAMPLE_BYTES * self.rate)
+        self._speaking = not (marked and not self._staged)
+        return Frame(self.rate, pcm.ljust(want, b"\0"), "spoken")
+
+    def _stage(self, want: int) -> bool:
+        """Bring at least ``want`` bytes of the leg's rate forward, if there are; true if marks came along."""
+        while self._queue and len(self._staged) < want:
+            head = self._queue[0]
+            if isinstance(head, str):
+                self._marks.append(head)
+                self._queue.popleft()
+                self._staged += self._flushed()
+                continue
+            step = SAMPLE_BYTES * max(1, head.rate * CONVERT_MS // 1000)
+            piece = head.pcm[head.at : head.at + step]
+            head.at += len(piece)
+            self._queued_ms -= len(piece) * 1000 / (SAMPLE_BYTES * head.rate)
+            if head.at >= len(head.pcm):
+                self._queue.popleft()
+            self._staged += self._converted(piece, head.rate)
+        if len(self._staged) < want:
+            self._staged += self._flushed()
+        if not self._queue:
+            self._queued_ms = 0.0
+        # A mark right behind the last sample of this frame is reached with it.
+        while len(self._staged) <= want and self._queue and isinstance(self._queue[0], str):
+            self._marks.append(str(self._queue.popleft()))
+        return bool(self._marks)
+
+    def _converted(self, pcm: bytes, rate: int) -> bytes:
+        if rate == self.rate:
+            return self._flushed() + pcm
+        if self._converter is None or self._converter_rates != (rate, self.rate):
+            tail = self._flushed()
+            self._converter = self._make_converter(rate, self.rate)
+            self._converter_rates = (rate, self.rate)
+            return tail + self._converter.feed(pcm)
+        return self._converter.feed(pcm)
+
+    def _flushed(self) -> bytes:
+        converter, self._converter = self._converter, None
+        return converter.flush() if converter is not None else b""
