@@ -15,6 +15,7 @@ buffer, a burst reaches the caller as a burst.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,8 +84,6 @@ class Playout:
 
     def __init__(self, make_converter: Callable[[int, int], Converter], rate: int = 8000) -> None:
         self.rate = rate
-        #: Milliseconds of spoken audio sent so far.
-        self.heard_ms = 0
         #: Times spoken audio ran dry without a mark at its end.
         self.underruns = 0
         #: Milliseconds the clock was late beyond what may be repaid.
@@ -94,10 +93,14 @@ class Playout:
         self._make_converter = make_converter
         self._converter: Converter | None = None
         self._converter_rates = (rate, rate)
+        self._converted_in = self._converted_out = 0
+        self._heard_ms = 0.0
+        self._playable: set[int] = set()
         self._queue: deque[_Speech | str] = deque()
         self._queued_ms = 0.0
         self._staged = bytearray()
-        self._marks: list[str] = []
+        #: Marks whose audio is staged: bytes of the leg's rate still to be sent before each, and its name.
+        self._marks: list[tuple[int, str]] = []
         self._passed: deque[tuple[int, bytes]] = deque()
         self._passed_ms = 0.0
         self._sent_ms: float = 0.0
@@ -113,7 +116,12 @@ class Playout:
     @property
     def speaking(self) -> bool:
         """True while spoken audio waits."""
-        return bool(self._queue) or bool(self._staged)
+        return bool(self._queue) or bool(self._staged) or self._converter is not None
+
+    @property
+    def heard_ms(self) -> int:
+        """Milliseconds of spoken audio sent so far."""
+        return round(self._heard_ms)
 
     @property
     def queued_ms(self) -> int:
@@ -121,7 +129,13 @@ class Playout:
         return int(self._queued_ms + len(self._staged) * 1000 / (SAMPLE_BYTES * self.rate))
 
     def play(self, pcm: bytes, rate: int) -> bool:
-        """Append 16-bit mono samples; an odd last byte is cut off. False when too much waits already."""
+        """Append 16-bit mono samples; an odd last byte is cut off. False when too much waits already.
+
+        Raises what the converter raises (`ValueError`) for a ``rate`` it cannot convert.
+        """
+        if rate != self.rate and rate not in self._playable:
+            self._make_converter(rate, self.rate)  # fails here, in its app, and not later in the clock's turn
+            self._playable.add(rate)
         length = len(pcm) - len(pcm) % SAMPLE_BYTES
         if not length:
             return True
@@ -133,8 +147,12 @@ class Playout:
         return True
 
     def mark(self, name: str) -> None:
-        """Ask to be told when everything appended so far has been sent."""
-        self._queue.append(name)
+        """Ask to be told when everything appended so far has been sent; at the next tick if it has been."""
+        if self.speaking:
+            self._queue.append(name)
+        else:
+            self._marks.append((0, name))
+            self._speaking = False
 
     def clear(self) -> int:
         """Forget all audio and marks that wait; returns the milliseconds thrown away."""
@@ -152,9 +170,13 @@ class Playout:
         """The leg's frames changed their rate; what waits follows."""
         if rate == self.rate:
             return
+        self._flush()
         if self._staged:
-            self._staged = bytearray(self._make_converter(self.rate, rate).feed(bytes(self._staged)))
-        self._converter = None
+            old = len(self._staged)
+            converter = self._make_converter(self.rate, rate)
+            self._staged = bytearray(converter.feed(bytes(self._staged)) + converter.flush())
+            new = len(self._staged)
+            self._marks = [(-(-due * new // old), name) for due, name in self._marks]
         self.rate = rate
         self._silence = bytes(frame_bytes(rate))
 
@@ -183,9 +205,11 @@ class Playout:
     # what the clock does
 
     def tick(self, now: float) -> list[Frame | Reached]:
-        """The frames due at ``now`` and the marks they reach; nothing when the leg is ahead."""
+        """The frames due at ``now``, none when the leg is ahead, and the marks that are reached."""
         out: list[Frame | Reached] = []
         self._owe_no_more_than_debt(now)
+        if self._marks:
+            out.extend(self._reached())
         silent = 0
         while self._sent_ms <= now + SLACK_MS:
             frame = self._next_frame()
@@ -196,9 +220,14 @@ class Playout:
             out.append(frame)
             self._sent_ms += len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
             if self._marks:
-                out.extend(Reached(name, self.heard_ms) for name in self._marks)
-                self._marks.clear()
+                out.extend(self._reached())
         return out
+
+    def _reached(self) -> list[Reached]:
+        """Takes out the marks with nothing left to send before them."""
+        reached = [Reached(name, self.heard_ms) for due, name in self._marks if due <= 0]
+        del self._marks[: len(reached)]
+        return reached
 
     def _owe_no_more_than_debt(self, now: float) -> None:
         owed = now - self._sent_ms
@@ -212,53 +241,70 @@ class Playout:
             self._passed_ms -= len(pcm) * 1000 / (SAMPLE_BYTES * rate)
             return Frame(rate, pcm, "passed")
         want = len(self._silence)
-        marked = self._stage(want)
+        if self._queue or self._converter is not None:
+            self._stage(want)
         if not self._staged:
-            if self._speaking and not marked:
-                self.underruns += 1
+            self.underruns += self._speaking
             self._speaking = False
             return Frame(self.rate, self._silence, "silence")
         pcm = bytes(self._staged[:want])
         del self._staged[:want]
-        self.heard_ms += len(pcm) * 1000 // (SAMPLE_BYTES * self.rate)
-        self._speaking = not (marked and not self._staged)
+        self._heard_ms += len(pcm) * 1000 / (SAMPLE_BYTES * self.rate)
+        self._marks = [(due - len(pcm), name) for due, name in self._marks]
+        self._speaking = bool(self._staged) or not (self._marks and self._marks[0][0] <= 0)
         return Frame(self.rate, pcm.ljust(want, b"\0"), "spoken")
 
-    def _stage(self, want: int) -> bool:
-        """Bring at least ``want`` bytes of the leg's rate forward, if there are; true if marks came along."""
-        while self._queue and len(self._staged) < want:
+    def _stage(self, want: int) -> None:
+        """Bring ``want`` bytes of the leg's rate forward, if there are, and the marks right behind them."""
+        while self._queue:
             head = self._queue[0]
             if isinstance(head, str):
-                self._marks.append(head)
+                # The converter goes on: restarting it here would be heard as a click at every mark.
+                self._marks.append((self._end(), head))
                 self._queue.popleft()
-                self._staged += self._flushed()
                 continue
+            if len(self._staged) >= want:
+                return
             step = SAMPLE_BYTES * max(1, head.rate * CONVERT_MS // 1000)
             piece = head.pcm[head.at : head.at + step]
             head.at += len(piece)
             self._queued_ms -= len(piece) * 1000 / (SAMPLE_BYTES * head.rate)
             if head.at >= len(head.pcm):
                 self._queue.popleft()
-            self._staged += self._converted(piece, head.rate)
+            self._convert(piece, head.rate)
+        self._queued_ms = 0.0
         if len(self._staged) < want:
-            self._staged += self._flushed()
-        if not self._queue:
-            self._queued_ms = 0.0
-        # A mark right behind the last sample of this frame is reached with it.
-        while len(self._staged) <= want and self._queue and isinstance(self._queue[0], str):
-            self._marks.append(str(self._queue.popleft()))
-        return bool(self._marks)
+            self._flush()
 
-    def _converted(self, pcm: bytes, rate: int) -> bytes:
+    def _convert(self, pcm: bytes, rate: int) -> None:
+        if self._converter is not None and self._converter_rates != (rate, self.rate):
+            self._flush()
         if rate == self.rate:
-            return self._flushed() + pcm
-        if self._converter is None or self._converter_rates != (rate, self.rate):
-            tail = self._flushed()
+            self._staged += pcm
+            return
+        if self._converter is None:
             self._converter = self._make_converter(rate, self.rate)
             self._converter_rates = (rate, self.rate)
-            return tail + self._converter.feed(pcm)
-        return self._converter.feed(pcm)
+            self._converted_in = self._converted_out = 0
+        converted = self._converter.feed(pcm)
+        self._converted_in += len(pcm)
+        self._converted_out += len(converted)
+        self._staged += converted
 
-    def _flushed(self) -> bytes:
-        converter, self._converter = self._converter, None
-        return converter.flush() if converter is not None else b""
+    def _end(self) -> int:
+        """Bytes from here to the end of what is staged, with what the converter holds back."""
+        if self._converter is None:
+            return len(self._staged)
+        source, target = self._converter_rates
+        total = SAMPLE_BYTES * math.ceil(self._converted_in // SAMPLE_BYTES * target / source)
+        return len(self._staged) + max(0, total - self._converted_out)
+
+    def _flush(self) -> None:
+        """Stage what the converter held back; marks behind it move to its real end."""
+        if self._converter is None:
+            return
+        expected = self._end()
+        self._staged += self._converter.flush()
+        self._converter = None
+        real = len(self._staged)
+        self._marks = [(real if due >= expected else min(due, real), name) for due, name in self._marks]

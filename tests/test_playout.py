@@ -1,0 +1,531 @@
+"""The outgoing side of a leg: what is said, when, and what the caller has really heard."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiosocket.playout import (
+    AHEAD_MS,
+    DEBT_MS,
+    MAX_PASSED_MS,
+    MAX_SPOKEN_MS,
+    Converter,
+    Frame,
+    Playout,
+    Reached,
+)
+from audiosocket.resample import StreamConverter
+from audiosocket.wire import RATES, frame_bytes
+
+MS = 16  # bytes of one millisecond at 8 kHz
+
+
+class HoldingBack:
+    """A converter that repeats or skips samples and, like a real filter, holds the last ones back."""
+
+    def __init__(self, source: int, target: int, hold_ms: float = 5) -> None:
+        self.source, self.target = source, target
+        self.hold = int(source * hold_ms / 1000)
+        self.taken: list[bytes] = []
+        self.given = 0
+
+    def feed(self, pcm: bytes) -> bytes:
+        self.taken += [pcm[n : n + 2] for n in range(0, len(pcm), 2)]
+        return self._give(max(0, len(self.taken) - self.hold))
+
+    def flush(self) -> bytes:
+        return self._give(len(self.taken))
+
+    def _give(self, samples: int) -> bytes:
+        end = samples * self.target // self.source
+        out = b"".join(self.taken[n * self.source // self.target] for n in range(self.given, end))
+        self.given = max(self.given, end)
+        return out
+
+
+def started(rate: int = 8000) -> Playout:
+    playout = Playout(HoldingBack, rate)
+    playout.start(0)
+    return playout
+
+
+def numbered(samples: int, first: int = 1) -> bytes:
+    """Samples that can be told apart; none of them is zero."""
+    return b"".join((1 + (first + n - 1) % 32_000).to_bytes(2, "little") for n in range(samples))
+
+
+def run(playout: Playout, until: float, since: float = 0, step: float = 20) -> list[Frame | Reached]:
+    """What comes out of regular ticks, the last one just before ``until``."""
+    out: list[Frame | Reached] = []
+    ticks = int((until - since) / step)
+    for n in range(ticks):
+        out += playout.tick(since + n * step)
+    return out
+
+
+def spoken(out: list[Frame | Reached]) -> bytes:
+    return b"".join(item.pcm for item in out if isinstance(item, Frame) and item.source == "spoken")
+
+
+def frames(out: list[Frame | Reached]) -> list[Frame]:
+    return [item for item in out if isinstance(item, Frame)]
+
+
+def names(out: list[Frame | Reached]) -> list[str]:
+    return [item.name for item in out if isinstance(item, Reached)]
+
+
+class TestSilence:
+    def test_flows_from_the_first_moment(self) -> None:
+        """An Asterisk that hears nothing for 2 s ends the leg."""
+        assert started().tick(0) == [Frame(8000, bytes(320), "silence")]
+
+    def test_is_one_frame_every_20_ms_at_any_rate(self) -> None:
+        for rate in RATES.values():
+            out = frames(run(started(rate), 1000))
+            assert [len(frame.pcm) for frame in out] == [frame_bytes(rate)] * 50
+            assert {frame.source for frame in out} == {"silence"}
+
+    def test_repays_a_late_clock_one_frame_per_tick(self) -> None:
+        """A burst of silence would reach the caller as a burst and delay what is said next."""
+        playout = started()
+        playout.tick(0)
+        counts = [len(playout.tick(80 + 20 * n)) for n in range(6)]
+        assert counts == [2, 2, 2, 1, 1, 1]
+
+    def test_does_not_come_when_the_leg_is_ahead(self) -> None:
+        playout = started()
+        playout.tick(0)
+        assert playout.tick(10) == []
+        assert len(playout.tick(15)) == 1  # within the slack of a clock with phases of 5 ms
+
+
+class TestSpeech:
+    def test_is_cut_into_frames_in_order(self) -> None:
+        playout = started()
+        sound = numbered(1000)
+        for start in range(0, 2000, 122):
+            assert playout.play(sound[start : start + 122], 8000)
+        out = run(playout, 400)
+        assert spoken(out) == sound.ljust(7 * 320, b"\0")
+        assert [frame.source for frame in frames(out)] == ["spoken"] * 7 + ["silence"] * 13
+        assert {len(frame.pcm) for frame in frames(out)} == {320}
+
+    def test_of_odd_length_loses_half_a_sample(self) -> None:
+        playout = started()
+        assert playout.play(numbered(160) + b"x", 8000)
+        assert playout.play(b"y", 8000)
+        assert playout.play(numbered(160, 161), 8000)
+        assert spoken(run(playout, 100)) == numbered(320)
+
+    def test_of_nothing_is_not_speaking(self) -> None:
+        playout = started()
+        assert playout.play(b"", 8000)
+        assert not playout.speaking
+
+    def test_that_waits_is_bounded(self) -> None:
+        playout = started()
+        minute = bytes(60_000 * MS)
+        for _ in range(15):
+            assert playout.play(minute, 8000)
+        assert playout.queued_ms == MAX_SPOKEN_MS
+        assert not playout.play(numbered(160), 8000)
+        assert playout.queued_ms == MAX_SPOKEN_MS
+        run(playout, 100)
+        assert playout.play(numbered(160), 8000)
+
+    def test_at_a_rate_nobody_can_convert_is_refused_at_once(self) -> None:
+        """Raised in the clock's turn, it would silence the leg instead of ending the app's call."""
+
+        def refuse(source: int, target: int) -> HoldingBack:
+            raise ValueError(f"{source} to {target}")
+
+        playout = Playout(refuse, 8000)
+        with pytest.raises(ValueError, match="22051 to 8000"):
+            playout.play(numbered(160), 22_051)
+        assert not playout.speaking
+
+    def test_counts_what_waits_and_what_was_heard(self) -> None:
+        playout = started()
+        playout.play(bytes(1000 * MS), 8000)
+        run(playout, 200)
+        assert (playout.queued_ms, playout.heard_ms) == (800, 200)
+        run(playout, 2000, since=200)
+        assert (playout.queued_ms, playout.heard_ms) == (0, 1000)
+
+    def test_in_many_short_pieces_is_counted_to_the_millisecond(self) -> None:
+        """An agent truncates what its model said by this number; a millisecond lost per piece adds up."""
+        playout = started()
+        for n in range(100):
+            playout.play(numbered(44), 8000)  # 5.5 ms
+            playout.tick(20 * n)
+        assert playout.heard_ms == 550
+
+    def test_after_a_late_clock_repays_what_is_owed_and_no_more(self) -> None:
+        playout = started()
+        playout.tick(0)
+        playout.play(numbered(8000), 8000)
+        assert len(playout.tick(1000)) == (DEBT_MS + 20) // 20
+        assert playout.skipped_ms == 1000 - 20 - DEBT_MS
+        assert len(playout.tick(1020)) == 1
+
+    def test_that_runs_dry_is_an_underrun(self) -> None:
+        playout = started()
+        playout.play(numbered(320), 8000)
+        run(playout, 200)
+        playout.play(numbered(100), 8000)
+        run(playout, 400, since=200)
+        assert playout.underruns == 2
+
+    def test_that_ends_with_a_mark_is_no_underrun(self) -> None:
+        playout = started()
+        for n in range(3):
+            playout.play(numbered(300), 8000)
+            if n < 2:
+                playout.mark("end")
+            run(playout, 200 * n + 40, since=200 * n)
+            if n == 2:
+                playout.mark("said too late to be seen with the last frame")
+            run(playout, 200 * n + 200, since=200 * n + 40)
+        assert playout.underruns == 0
+
+
+class TestMarks:
+    def test_are_reached_with_the_last_sample_before_them(self) -> None:
+        playout = started()
+        playout.play(numbered(480), 8000)
+        playout.mark("a")
+        playout.play(numbered(10, 481), 8000)
+        playout.mark("b")
+        playout.mark("c")
+        out = run(playout, 120)
+        assert [item if isinstance(item, Reached) else item.source for item in out] == [
+            *("spoken", "spoken", "spoken"),
+            Reached("a", 60),
+            "spoken",
+            Reached("b", 61),
+            Reached("c", 61),
+            *("silence", "silence"),
+        ]
+
+    def test_with_nothing_before_them_are_reached_at_the_next_tick(self) -> None:
+        playout = started()
+        playout.mark("nothing")
+        assert playout.tick(0) == [Reached("nothing", 0), Frame(8000, bytes(320), "silence")]
+
+    def test_with_nothing_before_them_do_not_disturb_an_echo(self) -> None:
+        """A leg whose caller talks is always a little ahead: its clock has no frame of its own to send."""
+        playout = started()
+        out: list[Frame | Reached] = playout.tick(0)
+        passed = 0
+        for n in range(20):
+            passed += playout.pass_on(20 * n + 1, numbered(160), 8000) is not None
+            if n == 10:
+                playout.mark("aside")
+            out += playout.tick(20 * n + 20)
+        assert (passed, playout.dropped) == (20, 0)
+        assert names(out) == ["aside"]
+
+    def test_wait_for_what_a_converter_held_back(self) -> None:
+        """`play, mark, hang up when marked` must not cut the end off a converted sound."""
+        for samples in range(300, 1000, 20):
+            playout = started()
+            playout.play(numbered(samples), 16_000)
+            playout.mark("end")
+            out = run(playout, 200)
+            (at,) = [n for n, item in enumerate(out) if isinstance(item, Reached)]
+            sound = numbered(samples)
+            wanted = b"".join(sound[n : n + 2] for n in range(0, len(sound), 4))
+            assert spoken(out[:at]).rstrip(b"\0") == wanted.rstrip(b"\0")
+            assert spoken(out[at:]) == b""
+
+    def test_do_not_interrupt_a_conversion(self) -> None:
+        """A sound fed in pieces, a mark behind each, sounds like the sound: the filter is not restarted."""
+        made: list[HoldingBack] = []
+
+        def make(source: int, target: int) -> HoldingBack:
+            made.append(HoldingBack(source, target))
+            return made[-1]
+
+        playout = Playout(make, 8000)
+        playout.start(0)
+        for n in range(10):
+            playout.play(numbered(2400, 1 + 2400 * n), 24_000)
+            playout.mark(str(n))
+        out = run(playout, 1200)
+        assert len([converter for converter in made if converter.taken]) == 1
+        assert names(out) == [str(n) for n in range(10)]
+        assert [item.heard_ms for item in out if isinstance(item, Reached)] == [100 * n for n in range(1, 11)]
+
+    def test_come_in_their_own_time_when_the_rate_changes_before_them(self) -> None:
+        playout = started()
+        playout.play(numbered(8000), 8000)
+        playout.mark("middle")
+        playout.play(numbered(8000), 8000)
+        playout.mark("end")
+        out = run(playout, 30)
+        playout.set_rate(16_000)
+        out += run(playout, 2100, since=30)
+        assert [item for item in out if isinstance(item, Reached)] == [
+            Reached("middle", 1000),
+            Reached("end", 2000),
+        ]
+
+
+class TestRates:
+    @pytest.mark.parametrize("make", [HoldingBack, StreamConverter])
+    def test_sound_of_any_rate_lasts_as_long_as_it_is(self, make: Callable[[int, int], Converter]) -> None:
+        """And the mark behind each tenth of a second comes with its last sample."""
+        for source, target in itertools.product(RATES.values(), (8000, 44_100, 48_000)):
+            playout = Playout(make, target)
+            playout.start(0)
+            for n in range(3):
+                playout.play(numbered(source // 10), source)
+                playout.mark(str(n))
+            out = run(playout, 400)
+            marks = [(item.name, item.heard_ms) for item in out if isinstance(item, Reached)]
+            assert marks == [("0", 100), ("1", 200), ("2", 300)], (source, target)
+            assert {len(frame.pcm) for frame in frames(out)} == {frame_bytes(target)}
+
+    def test_a_change_of_the_legs_rate_loses_nothing_of_what_waits(self) -> None:
+        """Neither what is staged nor what the converters held back."""
+        playout = started()
+        playout.play(numbered(24_000), 24_000)
+        out: list[Frame | Reached] = []
+        for n, rate in enumerate((8000, 16_000, 8000, 48_000, 12_000)):
+            playout.set_rate(rate)
+            out += run(playout, 100 * n + 100, since=100 * n)
+        out += run(playout, 1200, since=500)
+        assert playout.heard_ms == 1000
+        assert [frame.rate for frame in frames(out)[::5][:5]] == [8000, 16_000, 8000, 48_000, 12_000]
+        assert b"\0\0" not in [spoken(out)[n : n + 2] for n in range(0, len(spoken(out)), 2)]
+
+    def test_a_change_with_nothing_waiting_changes_the_silence(self) -> None:
+        playout = started()
+        playout.tick(0)
+        playout.set_rate(48_000)
+        assert playout.tick(20) == [Frame(48_000, bytes(1920), "silence")]
+
+    def test_the_same_rate_again_touches_nothing(self) -> None:
+        def never(source: int, target: int) -> HoldingBack:
+            raise AssertionError(f"a converter from {source} to {target}")
+
+        playout = Playout(never, 8000)
+        playout.start(0)
+        playout.play(numbered(400), 8000)
+        out = playout.tick(0)
+        playout.set_rate(8000)
+        out += run(playout, 100, since=20)
+        assert spoken(out).rstrip(b"\0") == numbered(400).rstrip(b"\0")
+
+    def test_pieces_of_several_rates_follow_each_other_whole(self) -> None:
+        playout = started()
+        for rate in (16_000, 8000, 24_000, 16_000):
+            playout.play(numbered(rate // 10), rate)
+        playout.mark("end")
+        assert [item for item in run(playout, 600) if isinstance(item, Reached)] == [Reached("end", 400)]
+
+
+class TestClear:
+    def test_silences_from_the_next_frame_on(self) -> None:
+        playout = started()
+        playout.play(numbered(80_000), 8000)
+        playout.mark("never")
+        run(playout, 200)
+        assert playout.clear() == 9800
+        out = run(playout, 12_000, since=200)
+        assert (spoken(out), names(out)) == (b"", [])
+        assert (playout.queued_ms, playout.heard_ms, playout.underruns) == (0, 200, 0)
+
+    def test_forgets_what_a_converter_held_back(self) -> None:
+        playout = started()
+        playout.play(numbered(16_000), 16_000)
+        out = playout.tick(0)
+        playout.clear()
+        assert not playout.speaking
+        playout.play(numbered(160), 8000)
+        out = run(playout, 100, since=20)
+        assert spoken(out) == numbered(160)
+
+    def test_forgets_passed_frames_that_wait(self) -> None:
+        playout = started()
+        for _ in range(20):
+            playout.pass_on(0, numbered(160), 8000)
+        playout.clear()
+        assert [frame.source for frame in frames(run(playout, 300))] == ["silence"] * 10
+
+    def test_of_nothing_loses_nothing(self) -> None:
+        assert started().clear() == 0
+
+
+class TestPassing:
+    def test_a_frame_leaves_at_once_and_as_it_came(self) -> None:
+        playout = started()
+        playout.tick(0)
+        assert playout.pass_on(1, b"odd", 16_000) == Frame(16_000, b"odd", "passed")
+
+    def test_frames_beyond_100_ms_ahead_wait_their_turn(self) -> None:
+        playout = started()
+        sent = [playout.pass_on(0, numbered(160, n), 8000) for n in range(10)]
+        assert [frame is not None for frame in sent] == [True] * (AHEAD_MS // 20) + [False] * 5
+        out = frames(run(playout, 300))
+        assert [frame.pcm for frame in out[:5]] == [numbered(160, n) for n in range(5, 10)]
+        assert {frame.source for frame in out[5:]} == {"silence"}
+
+    def test_a_frame_does_not_overtake_those_that_wait(self) -> None:
+        playout = started()
+        for n in range(6):
+            playout.pass_on(0, numbered(160, n), 8000)
+        assert playout.pass_on(99, numbered(160, 6), 8000) is None
+        out = frames(playout.tick(100) + playout.tick(120))
+        assert [frame.pcm for frame in out] == [numbered(160, 5), numbered(160, 6)]
+
+    def test_frames_that_wait_too_long_make_room_for_newer_ones(self) -> None:
+        playout = started()
+        for n in range(200):
+            playout.pass_on(0, numbered(160, n), 8000)
+        kept = MAX_PASSED_MS // 20
+        assert playout.dropped == 200 - AHEAD_MS // 20 - kept
+        playout.tick(0)
+        out = frames(run(playout, 100 + MAX_PASSED_MS, since=100))
+        assert [frame.pcm for frame in out] == [numbered(160, n) for n in range(200 - kept, 200)]
+
+    def test_a_frame_is_dropped_while_the_leg_speaks(self) -> None:
+        playout = started()
+        playout.play(numbered(480), 8000)
+        assert playout.pass_on(0, b"..", 8000) is None
+        out = run(playout, 60)
+        assert playout.dropped == 1
+        assert playout.pass_on(60, b"..", 8000) is not None
+        assert b".." not in spoken(out)
+
+    def test_a_frame_does_not_get_between_a_sound_and_its_end(self) -> None:
+        """The last frame is full, and 5 ms are still in the converter."""
+        playout = started()
+        playout.play(numbered(16 * 25), 16_000)
+        out = playout.tick(0)
+        assert playout.pass_on(1, b"..", 8000) is None
+        out += playout.tick(20)
+        assert playout.heard_ms == 25
+        assert playout.pass_on(21, b"..", 8000) is not None
+
+    def test_frames_sent_after_a_late_clock_count_against_the_debt(self) -> None:
+        playout = started()
+        playout.tick(0)
+        assert playout.pass_on(2000, numbered(160), 8000) is not None
+        assert playout.skipped_ms == 2000 - 20 - DEBT_MS
+        assert len(playout.tick(2000)) == 2
+
+
+class TestStart:
+    def test_again_owes_nothing_for_the_time_between(self) -> None:
+        """A leg that comes back over a new connection goes on where it was."""
+        playout = started()
+        playout.play(numbered(16_000), 8000)
+        out = run(playout, 100)
+        playout.start(5000)
+        out += run(playout, 7000, since=5000)
+        assert spoken(out) == numbered(16_000)
+        assert playout.skipped_ms == 0
+
+
+SIZES = st.integers(1, 900)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("play"), SIZES),
+        st.tuples(st.just("mark"), st.just(0)),
+        st.tuples(st.just("tick"), st.integers(0, 90)),
+        st.tuples(st.just("pass"), st.sampled_from((80, 160, 320, 480))),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tuple[str, int]]) -> None:
+    playout = started()
+    now, said, expected = 0.0, b"", []
+    out: list[Frame | Reached] = []
+    for n, (what, size) in enumerate(steps):
+        if what == "play":
+            playout.play(numbered(size, 1 + len(said) // 2), 8000)
+            said += numbered(size, 1 + len(said) // 2)
+        elif what == "mark":
+            playout.mark(str(n))
+            expected.append((str(n), len(said)))
+        elif what == "pass":
+            playout.pass_on(now, b"\1\1" * size, 8000)
+        else:
+            now += size
+            out += playout.tick(now)
+    for _ in range(2 + playout.queued_ms // 20 + MAX_PASSED_MS // 20):
+        now += 20
+        out += playout.tick(now)
+    heard, marks = b"", []
+    for item in out:
+        if isinstance(item, Reached):
+            marks.append((item.name, len(heard)))
+        elif item.source == "spoken":
+            heard += item.pcm.rstrip(b"\0") + b"\0" * (len(item.pcm.rstrip(b"\0")) % 2)
+    assert heard == said
+    assert [name for name, _ in marks] == [name for name, _ in expected]
+    for (_, at), (_, due) in zip(marks, expected, strict=True):
+        assert at >= due
+    assert playout.heard_ms == round(len(said) / MS)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("play"), SIZES),
+            st.tuples(st.just("tick"), st.integers(0, 400)),
+            st.tuples(st.just("pass"), st.sampled_from((80, 160, 320, 480))),
+            st.tuples(st.just("clear"), st.just(0)),
+            st.tuples(st.just("rate"), st.sampled_from((8000, 16_000, 24_000, 48_000))),
+            st.tuples(st.just("mark"), st.just(0)),
+        ),
+        max_size=80,
+    ),
+    st.sampled_from((8000, 24_000)),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_happens_the_leg_keeps_time(steps: list[tuple[str, int]], source: int) -> None:
+    """Not more than 100 ms ahead, no more behind than may be repaid, every frame whole."""
+    playout = started()
+    now = sent = 0.0
+
+    def send(items: list[Frame | Reached]) -> None:
+        nonlocal sent
+        for frame in frames(items):
+            assert frame.source == "passed" or len(frame.pcm) == frame_bytes(playout.rate)
+            sent += len(frame.pcm) / 2 / frame.rate * 1000
+
+    for what, size in steps:
+        if what == "play":
+            playout.play(numbered(size), source)
+        elif what == "clear":
+            playout.clear()
+            assert (playout.queued_ms, playout.speaking) == (0, False)
+        elif what == "rate":
+            playout.set_rate(size)
+        elif what == "mark":
+            playout.mark("x")
+        elif what == "pass":
+            frame = playout.pass_on(now, bytes(2 * size), 8000)
+            send([frame] if frame else [])
+        else:
+            now += size
+            send(playout.tick(now))
+            assert sent + playout.skipped_ms >= now - DEBT_MS - 20
+        assert sent + playout.skipped_ms <= now + AHEAD_MS + 0.001
+        assert playout.queued_ms >= 0
+    for _ in range(playout.queued_ms // 20 + MAX_PASSED_MS // 20 + 2):
+        now += 20
+        send(playout.tick(now))
+    assert (playout.queued_ms, playout.speaking) == (0, False)
