@@ -43,6 +43,11 @@ def samples_in(rate: int, ms: float) -> int:
     return int(rate * ms / 1000)
 
 
+def converted_samples(samples: int, source: int, target: int) -> int:
+    """How many samples ``samples`` at ``source`` Hz become at ``target`` Hz, halves rounded up."""
+    return (2 * samples * target + source) // (2 * source)
+
+
 def duration_ms(pcm: bytes, rate: int) -> float:
     """Milliseconds of audio in ``pcm`` at ``rate`` Hz; half a sample at the end does not count."""
     return len(pcm) // SAMPLE_BYTES * 1000 / rate

@@ -29,6 +29,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from audiosocket.audio import converted_samples
+
 Floats = NDArray[np.float32]
 FULL_SCALE = 32_768.0
 _SLIN = np.dtype("<i2")
@@ -44,11 +46,6 @@ _UNIT = 2.0**30
 _MAX_COEFFICIENTS = 2_000_000
 _ROWS = 64
 _BLOCK = 1 << 16
-
-
-def converted_samples(samples: int, source: int, target: int) -> int:
-    """How many samples ``samples`` at ``source`` Hz become at ``target`` Hz, halves rounded up."""
-    return (2 * samples * target + source) // (2 * source)
 
 
 def convert(pcm: bytes, source: int, target: int) -> bytes:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from audiosocket.audio import SAMPLE_BYTES, alaw_to_slin, ulaw_to_slin
+from audiosocket.audio import SAMPLE_BYTES, alaw_to_slin, converted_samples, ulaw_to_slin
 from audiosocket.errors import InvalidSound
-from audiosocket.resample import FULL_SCALE, Floats, convert_blocks, converted_samples
+from audiosocket.resample import FULL_SCALE, Floats, convert_blocks
 from audiosocket.wavfile import Encoding, WavLayout, read_layout
 
 #: Neither a file nor what it becomes may be larger: 3.4 hours at 8 kHz.
@@ -69,9 +69,9 @@ def read_wav(path: Path, rate: int) -> bytes:
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Turns what goes wrong inside into an `InvalidSound` that says with which file."""
+    if "\0" in str(path):
+        raise InvalidSound(f"sound file {str(path)!r}: there is a NUL character in its name")
     try:
-        if "\0" in str(path):
-            raise InvalidSound("there is a NUL character in its name")
         yield
     except InvalidSound as why:
         raise InvalidSound(f"sound file {path}: {why}") from None
@@ -176,7 +176,8 @@ class Sounds:
     def get(self, path: Path, rate: int) -> Deferred[bytes]:
         """The sound at ``rate`` Hz; fails with `InvalidSound`. Cancelling gives up this one request only."""
         key = (path, rate)
-        answer: Deferred[bytes] = Deferred(_give_up)
+        # Without a canceller a cancelled Deferred forgets the answer that still comes.
+        answer: Deferred[bytes] = Deferred()
         if key in self._waiting:
             self._waiting[key].append(answer)
             return answer
@@ -198,10 +199,6 @@ class Sounds:
         self._kept.pop(key, None)
         for answer in self._waiting.pop(key):
             answer.errback(why)
-
-
-def _give_up(answer: Deferred[bytes]) -> None:
-    """Nothing to stop: others may wait for the same sound, and `Deferred.cancel` forgets the answer."""
 
 
 def _read_if_changed(path: Path, rate: int, kept: _Sound | None) -> _Sound:
