@@ -1,0 +1,162 @@
+"""What a caller noticed during a call, kept while it lasts and summed up at its end."""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from audiosocket.caller_rules import BrokenRule, HeardFrame
+from audiosocket.caller_speech import Speech
+from audiosocket.wire import FRAME_MS, SAMPLE_BYTES
+
+#: A frame whose largest sample is below this is silence: -60 dBFS, above what G.711 makes of zeros.
+SILENCE_PEAK = 32
+FULL_SCALE = 32_768
+
+EndedBy = Literal["caller", "server", "rule", "failed"]
+
+
+def peak(pcm: bytes) -> int:
+    """The largest sample of ``pcm``, 0 to 32,768."""
+    if not pcm.strip(b"\0"):
+        return 0
+    samples = array("h", pcm[: len(pcm) // SAMPLE_BYTES * SAMPLE_BYTES])
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return max(max(samples, default=0), -min(samples, default=0))
+
+
+class Hearing:
+    """Everything heard, frame by frame; ``keep_seconds`` bounds the audio remembered, not what is counted."""
+
+    def __init__(self, keep_seconds: float | None = None) -> None:
+        self.frames: list[HeardFrame] = []
+        self.pcm = bytearray()
+        self.count = 0
+        self.ms = 0.0
+        self.sound_ms = 0.0
+        self.peak = 0
+        self.largest_gap_ms = 0.0
+        self.late = 0
+        self.first: HeardFrame | None = None
+        self.last: HeardFrame | None = None
+        self._keep_ms = math.inf if keep_seconds is None else keep_seconds * 1000
+
+    def add(self, frame: HeardFrame) -> None:
+        """Count one frame, and remember it while there is room."""
+        if self.last is None:
+            self.first = frame
+        else:
+            gap = frame.at_ms - self.last.at_ms
+            self.largest_gap_ms = max(self.largest_gap_ms, gap)
+            self.late += gap > self.last.ms + FRAME_MS
+        if self.ms < self._keep_ms:
+            self.frames.append(frame)
+            self.pcm += frame.pcm[: len(frame.pcm) // SAMPLE_BYTES * SAMPLE_BYTES]
+        loudest = peak(frame.pcm)
+        self.peak = max(self.peak, loudest)
+        self.sound_ms += frame.ms if loudest >= SILENCE_PEAK else 0
+        self.count += 1
+        self.ms += frame.ms
+        self.last = frame
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames by the time between the first and the last; 0 when there are not two moments."""
+        if self.first is None or self.last is None or self.last.at_ms <= self.first.at_ms:
+            return 0.0
+        return (self.count - 1) * 1000 / (self.last.at_ms - self.first.at_ms)
+
+
+@dataclass(frozen=True)
+class CallReport:
+    """One call as the caller saw it; milliseconds count from the moment the connection was up.
+
+    ``largest_gap_ms`` and ``late_frames`` (more than 20 ms overdue) are as read by this process, whose own
+    worst delay was ``own_lateness_ms``. ``closed_after_ms`` is how long after the call's end the server closed
+    the connection: 0 when that was the end, None when it had not by the time the caller stopped waiting.
+    """
+
+    call_id: UUID
+    broken: tuple[BrokenRule, ...]
+    ended_by: EndedBy
+    connected_ms: float | None
+    seconds: float
+    frames_sent: int
+    digits_sent: str
+    first_said_ms: float | None
+    frames_heard: int
+    first_frame_ms: float | None
+    heard_rate: int | None
+    seconds_heard: float
+    seconds_sound: float
+    peak: int
+    frames_per_second: float
+    largest_gap_ms: float
+    late_frames: int
+    most_ahead_ms: float
+    own_lateness_ms: float
+    closed_after_ms: float | None
+
+    @property
+    def ok(self) -> bool:
+        """No rule was broken and the connection could be made."""
+        return not self.broken and self.ended_by != "failed"
+
+    @property
+    def seconds_silence(self) -> float:
+        """Seconds of the audio heard in which nothing was above -60 dBFS."""
+        return self.seconds_heard - self.seconds_sound
+
+    @property
+    def silence_only(self) -> bool:
+        """Frames came, but nothing could be heard in them."""
+        return self.frames_heard > 0 and self.seconds_sound == 0
+
+    @property
+    def peak_dbfs(self) -> float:
+        """The loudest sample in dB relative to full scale; minus infinity for digital silence."""
+        return 20 * math.log10(self.peak / FULL_SCALE) if self.peak else -math.inf
+
+
+def summary(
+    hearing: Hearing,
+    speech: Speech,
+    *,
+    call_id: UUID,
+    zero: float,
+    broken: tuple[BrokenRule, ...],
+    ended_by: EndedBy,
+    connected_ms: float | None,
+    seconds: float,
+    most_ahead_ms: float,
+    closed_after_ms: float | None,
+) -> CallReport:
+    """The report of a call whose connection was up at ``zero`` (seconds of the caller's clock)."""
+    said_at = speech.first_said_at
+    return CallReport(
+        call_id=call_id,
+        broken=broken,
+        ended_by=ended_by,
+        connected_ms=connected_ms,
+        seconds=seconds,
+        frames_sent=speech.frames,
+        digits_sent=speech.digits,
+        first_said_ms=None if said_at is None else (said_at - zero) * 1000,
+        frames_heard=hearing.count,
+        first_frame_ms=hearing.first.at_ms if hearing.first else None,
+        heard_rate=hearing.last.rate if hearing.last else None,
+        seconds_heard=hearing.ms / 1000,
+        seconds_sound=hearing.sound_ms / 1000,
+        peak=hearing.peak,
+        frames_per_second=hearing.frames_per_second,
+        largest_gap_ms=hearing.largest_gap_ms,
+        late_frames=hearing.late,
+        most_ahead_ms=most_ahead_ms,
+        own_lateness_ms=speech.most_late * 1000,
+        closed_after_ms=closed_after_ms,
+    )
