@@ -1,0 +1,247 @@
+"""A leg: a place in a call that outlives its connection.
+
+It joins what comes from the wire to the apps, and the apps' audio to the clock. When Asterisk comes
+back with the same UUID, only the connection beneath is exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import App, Tap
+from audiosocket.pacing import Clock
+from audiosocket.playout import Converter, Frame, Playout, Reached
+from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError
+
+
+class Connection(Protocol):
+    """What a leg needs of the wire: `protocol.AudioSocketProtocol`."""
+
+    def send_audio(self, rate: int, pcm: bytes) -> bool:
+        """Write one frame; false when the peer takes nothing more."""
+
+    def finish(self) -> None:
+        """Say goodbye as Asterisk wants it."""
+
+
+class Leg:
+    """One visitor or resident in one call; implements `interfaces.Leg` for apps."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        call: Call,
+        record: LegRecord,
+        apps: Sequence[tuple[str, App]],
+        *,
+        clock: Clock,
+        make_converter: Callable[[int, int], Converter],
+        over: Callable[[Leg, Ending], None],
+        failed: Callable[[Leg], None],
+    ) -> None:
+        self.call = call
+        self.record = record
+        self._apps = apps
+        self._clock = clock
+        self._playout = Playout(make_converter)
+        self._over = over
+        self._failed = failed
+        self._taps: list[Tap] = []
+        self._connection: Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.role.value} leg of {self.call_id}>"
+
+    # what apps see
+
+    @property
+    def call_id(self) -> UUID:
+        return self.call.call_id
+
+    @property
+    def role(self) -> Role:
+        return self.record.role
+
+    @property
+    def extension(self) -> Extension:
+        return self.call.extension
+
+    @property
+    def rate(self) -> int:
+        return self._playout.rate
+
+    @property
+    def now_ms(self) -> float:
+        return self._clock.now_ms()
+
+    @property
+    def queued_ms(self) -> int:
+        return self._playout.queued_ms
+
+    @property
+    def heard_ms(self) -> int:
+        return self._playout.heard_ms
+
+    def play(self, pcm: bytes, rate: int | None = None) -> bool:
+        return self._playout.play(pcm, rate or self._playout.rate)
+
+    def pass_on(self, pcm: bytes, rate: int) -> None:
+        now = self._clock.now_ms()
+        frame = self._playout.pass_on(now, pcm, rate)
+        if frame is not None:
+            self._send(now, frame)
+
+    def mark(self, name: str) -> None:
+        self._playout.mark(name)
+
+    def clear(self) -> int:
+        return self._playout.clear()
+
+    def hang_up(self) -> None:
+        self.end(Ending.SERVER_HANGUP)
+
+    def note(self, event: str, **fields: Any) -> None:
+        self.call.note(event, self._clock.now_ms() / 1000, role=self.role.value, **fields)
+
+    def decide(self, outcome: str) -> bool:
+        return self.call.decide(outcome)
+
+    def tap(self, listener: Tap) -> None:
+        self._taps.append(listener)
+
+    # what the switchboard does
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection in use; None once the leg is over."""
+        return self._connection
+
+    @property
+    def playout(self) -> Playout:
+        """The outgoing queue and its counters."""
+        return self._playout
+
+    def start(self, connection: Connection) -> None:
+        """The first connection is there: audio flows from now on, silence at first."""
+        self._connect(connection)
+        self._tell(lambda app: app.joined(self))
+
+    def resume(self, connection: Connection) -> None:
+        """A new connection takes over; the old one is sent away, the queue goes on."""
+        old = self._connection
+        self._clock.discard(self)
+        self._connect(connection)
+        if old is not None:
+            old.finish()
+        self._tell(lambda app: app.resumed(self))
+
+    def _connect(self, connection: Connection) -> None:
+        self._connection = connection
+        now = self._clock.now_ms()
+        self.record.last_heard = now / 1000
+        self._playout.start(now)
+        self.tick(now)
+        self._clock.add(self)
+
+    def end(self, ending: Ending) -> None:
+        """The leg is over, for this first reason; the peer is told, the apps are told, the books closed."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._clock.discard(self)
+        self._playout.clear()
+        connection.finish()
+        self._taps.clear()
+        self._over(self, ending)
+        self._tell(lambda app: app.left(self, ending.value))
+
+    # what the wire says
+
+    def received(self, event: Event) -> None:
+        """A message from the connection in use."""
+        if self._connection is None:
+            return
+        now = self._clock.now_ms()
+        self.record.last_heard = now / 1000
+        if isinstance(event, Audio):
+            self._heard(now, event.pcm, event.rate)
+        elif isinstance(event, Digit):
+            self.record.digits += 1
+            self.note("leg.digit", digit=event.digit)
+            self._tell(lambda app: app.digit(self, event.digit))
+        elif isinstance(event, HungUp):
+            self.end(Ending.CALLER_HANGUP)
+        elif isinstance(event, PeerError):
+            self._log.warn("{leg}: the peer reports an error: {text}", leg=self, text=event.text)
+            self.end(Ending.PEER_ERROR)
+        elif isinstance(event, Ignored):
+            self.record.ignored += 1
+            if self.record.ignored == 1:
+                self._log.warn(
+                    "{leg}: ignoring a message of kind {kind}: {why}", leg=self, kind=event.kind, why=event.why
+                )
+
+    def disconnected(self, connection: Connection, ending: Ending) -> None:
+        """A connection is gone; only news of the one in use matter."""
+        if connection is self._connection:
+            self.end(ending)
+
+    def _heard(self, now: float, pcm: bytes, rate: int) -> None:
+        self.record.frames_in += 1
+        if rate != self._playout.rate:
+            self._playout.set_rate(rate)
+            self.record.rate = rate
+            self.note("leg.rate", rate=rate)
+        for tap in self._taps:
+            tap.heard(now, pcm, rate)
+        for name, app in self._apps:
+            try:
+                app.audio(self, pcm, rate)
+            except Exception:  # noqa: BLE001 - an app's fault costs its own call
+                self._app_failed(name)
+            if self._connection is None:
+                return
+
+    # what the clock does
+
+    def tick(self, now: float) -> None:
+        """Send what is due at ``now`` (milliseconds)."""
+        for item in self._playout.tick(now):
+            if self._connection is None:
+                return
+            if isinstance(item, Frame):
+                self._send(now, item)
+            else:
+                self._marked(item)
+
+    def _marked(self, mark: Reached) -> None:
+        self._tell(lambda app: app.marked(self, mark.name, mark.heard_ms))
+
+    def _send(self, now: float, frame: Frame) -> None:
+        connection = self._connection
+        if connection is None or not connection.send_audio(frame.rate, frame.pcm):
+            return
+        self.record.frames_out += 1
+        if frame.source == "silence":
+            self.record.silence_out += 1
+        for tap in self._taps:
+            tap.said(now, frame.pcm, frame.rate)
+
+    def _tell(self, what: Callable[[App], None]) -> None:
+        for name, app in self._apps:
+            try:
+                what(app)
+            except Exception:  # noqa: BLE001 - an app's fault costs its own call
+                self._app_failed(name)
+
+    def _app_failed(self, name: str) -> None:
+        self._log.failure("app {name} raised in {leg}; ending its call", name=name, leg=self)
+        self.note("app.failed", app=name)
+        self._failed(self)

@@ -1,0 +1,309 @@
+"""The AudioSocket protocol on Twisted: translates between a transport and a leg, and knows how to end.
+
+Nothing here decides anything about calls. A factory stands for one port, so it knows the extension and
+the role; its ``join`` function says which leg a UUID belongs to, or why it is refused.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol as Interface
+from uuid import UUID
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from audiosocket.calls import Ending
+from audiosocket.extensions import Extension, Role
+from audiosocket.wire import (
+    HANGUP_FRAME,
+    Event,
+    HungUp,
+    Identified,
+    Ignored,
+    Parser,
+    PeerError,
+    Violation,
+    audio_frame,
+)
+
+#: The first message must be complete this long after the connection, in seconds.
+HANDSHAKE_SECONDS = 5.0
+#: After our hangup frame Asterisk closes within milliseconds; a peer that does not is cut off, in seconds.
+CLOSE_SECONDS = 2.0
+#: A peer that takes none of our audio for this long is cut off, in seconds.
+STUCK_SECONDS = 2.0
+#: Audio the kernel may hold for a peer that does not read: beyond it, it is stuck, in bytes.
+SEND_BUFFER_BYTES = 65_536
+#: Unacknowledged data may be this old before the kernel gives the connection up, in milliseconds.
+USER_TIMEOUT_MS = 30_000
+#: Messages without meaning a peer may send before it is taken for something else than Asterisk.
+IGNORED_MOST = 100
+
+
+class LegEnd(Interface):
+    """The leg behind a connection, as the protocol sees it."""
+
+    def received(self, event: Event) -> None:
+        """A message arrived."""
+
+    def disconnected(self, connection: AudioSocketProtocol, ending: Ending) -> None:
+        """The connection is gone or useless; late news of a connection the leg gave up is ignored."""
+
+
+Join = Callable[["AudioSocketProtocol", UUID], "LegEnd | str"]
+
+
+class Transport(ITCPTransport, IConsumer):
+    """What is needed of a transport: TCP with a bounded buffer."""
+
+
+@implementer(IPushProducer)
+class AudioSocketProtocol(Protocol):
+    """One connection from Asterisk."""
+
+    _log = Logger()
+    transport: Transport
+    factory: AudioSocketFactory
+
+    def __init__(self, factory: AudioSocketFactory, reactor: IReactorTime) -> None:
+        self.factory = factory
+        self._reactor = reactor
+        self._parser = Parser()
+        self._leg: LegEnd | None = None
+        self._timer: IDelayedCall | None = None
+        self._ignored = 0
+        self._blocked = False
+        #: True once we said goodbye: what still arrives is read and thrown away.
+        self.finished = False
+
+    @property
+    def peer(self) -> str:
+        """Address and port of the other end, for people."""
+        where = self.transport.getPeer()
+        return f"{where.host}:{where.port}"
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        _bound_the_kernel(self.transport)
+        self.transport.registerProducer(self, True)
+        self._set_timer(HANDSHAKE_SECONDS, self._no_handshake)
+        self.factory.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.finished:
+            return
+        for event in self._parser.receive(data):
+            self._handle(event)
+            if self.finished:
+                return
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._set_timer(None)
+        self.factory.disconnected(self)
+        self.finished = True
+        if self._leg is not None:
+            clean = reason.check(ConnectionDone) is not None
+            self._leg.disconnected(self, Ending.CALLER_HANGUP if clean else Ending.CONNECTION_LOST)
+
+    # towards the peer
+
+    def send_audio(self, rate: int, pcm: bytes) -> bool:
+        """Write one frame, header and samples in one piece; false when the peer takes nothing more."""
+        if self.finished or self._blocked:
+            return False
+        self.transport.write(audio_frame(rate, pcm))
+        return True
+
+    def finish(self) -> None:
+        """End as Asterisk wants it: hangup frame, half-close, read until its FIN, abort after 2 s.
+
+        Closing at once with audio unread would make the kernel send RST, on which the ``AudioSocket``
+        application hangs up the caller instead of going on in the dialplan.
+        """
+        if self.finished:
+            return
+        self.finished = True
+        self.transport.write(HANGUP_FRAME)
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+        self._set_timer(CLOSE_SECONDS, self.transport.abortConnection)
+
+    def abort(self) -> None:
+        """Cut the connection off at once: for peers that do not speak the protocol."""
+        self.finished = True
+        self._set_timer(None)
+        self.transport.abortConnection()
+
+    # the transport's buffer, as a producer sees it
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+        if not self.finished and self._leg is not None:
+            self._set_timer(STUCK_SECONDS, self._stuck)
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        if not self.finished and self._leg is not None:
+            self._set_timer(None)
+
+    def stopProducing(self) -> None:
+        self._blocked = True
+
+    # from the peer
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Violation):
+            self._drop(event.why)
+        elif isinstance(event, Identified):
+            self._identified(event.call_id)
+        elif self._leg is not None:
+            self._leg.received(event)
+            if isinstance(event, HungUp | PeerError):
+                self.finish()
+            elif isinstance(event, Ignored):
+                self._count_ignored()
+
+    def _identified(self, call_id: UUID) -> None:
+        self._set_timer(None)
+        answer = self.factory.join(self, call_id)
+        if isinstance(answer, str):
+            self._log.info(
+                "refusing {role} leg of {call_id} from {peer} on extension {extension}: {why}",
+                role=self.factory.role.value,
+                call_id=str(call_id),
+                peer=self.peer,
+                extension=self.factory.extension.id,
+                why=answer,
+            )
+            self.finish()
+        else:
+            self._leg = answer
+
+    def _count_ignored(self) -> None:
+        self._ignored += 1
+        if self._ignored > IGNORED_MOST:
+            self._drop(f"more than {IGNORED_MOST} messages without meaning")
+
+    def _drop(self, why: str) -> None:
+        leg, peer = self._leg, self.peer
+        if leg is None:
+            self.factory.turned_away(self, why)
+            self.abort()
+            return
+        self._log.warn(
+            "dropping {peer} on port {port}: {why}", peer=peer, port=self.transport.getHost().port, why=why
+        )
+        self.abort()
+        leg.disconnected(self, Ending.PROTOCOL_ERROR)
+
+    def _no_handshake(self) -> None:
+        self._timer = None
+        self._drop(f"no UUID within {HANDSHAKE_SECONDS:g} s")
+
+    def _stuck(self) -> None:
+        self._timer = None
+        self._log.warn("{peer} takes no audio for {s:g} s; dropping it", peer=self.peer, s=STUCK_SECONDS)
+        leg = self._leg
+        self.abort()
+        if leg is not None:
+            leg.disconnected(self, Ending.SLOW_READER)
+
+    def _set_timer(self, seconds: float | None, then: Callable[[], object] | None = None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if seconds is not None and then is not None:
+            self._timer = self._reactor.callLater(seconds, then)
+
+
+def _bound_the_kernel(transport: Transport) -> None:
+    """Bound what the kernel holds and how long it hopes; in-memory transports have no kernel."""
+    handle = getattr(transport, "getHandle", None)
+    if handle is None:
+        return
+    handle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        handle().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+class Doorkeeper(Interface):
+    """What a port's factory asks before and after a connection; one object for the whole process."""
+
+    def may_connect(self, address: IAddress) -> bool:
+        """True when this peer may open an AudioSocket connection."""
+
+    def connected(self, connection: AudioSocketProtocol) -> None:
+        """A connection was accepted and has not said its UUID yet."""
+
+    def identified(self, connection: AudioSocketProtocol) -> None:
+        """It has said it."""
+
+    def disconnected(self, connection: AudioSocketProtocol) -> None:
+        """It is gone."""
+
+    def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
+        """It is closed because what it said first was not a UUID."""
+
+
+class AudioSocketFactory(Factory):
+    """The protocol factory of one port: an extension and a role, both may be read by anybody."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        extension: Extension,
+        role: Role,
+        join: Callable[[AudioSocketProtocol, Role, Extension, UUID], LegEnd | str],
+        doorkeeper: Doorkeeper,
+        reactor: IReactorTime,
+    ) -> None:
+        self.extension = extension
+        self.role = role
+        self._join = join
+        self._doorkeeper = doorkeeper
+        self._reactor = reactor
+        #: Connections that are open on this port, calls or not.
+        self.connections: set[AudioSocketProtocol] = set()
+        #: Called when the last connection is gone.
+        self.emptied: Callable[[], object] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
+        if addr is None or not self._doorkeeper.may_connect(addr):
+            return None
+        return AudioSocketProtocol(self, self._reactor)
+
+    def connected(self, connection: AudioSocketProtocol) -> None:
+        """A connection was made."""
+        self.connections.add(connection)
+        self._doorkeeper.connected(connection)
+
+    def disconnected(self, connection: AudioSocketProtocol) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        self._doorkeeper.disconnected(connection)
+        if not self.connections and self.emptied is not None:
+            self.emptied()
+
+    def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
+        """A connection that never became a leg is dropped."""
+        self._doorkeeper.turned_away(connection, why)
+
+    def join(self, connection: AudioSocketProtocol, call_id: UUID) -> LegEnd | str:
+        """The leg this UUID belongs to, or the reason why not."""
+        self._doorkeeper.identified(connection)
+        return self._join(connection, self.role, self.extension, call_id)

@@ -1,0 +1,208 @@
+"""The switchboard: joins connections to calls, calls to apps, and keeps the doors.
+
+It is the one place where a UUID becomes a leg. The rules are the registry's (``calls.py``), the audio is
+the leg's (``legs.py``); this module only brings them together and counts who was turned away.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from uuid import UUID
+
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+
+from audiosocket.calls import Call, CallRegistry, Ending, LegRecord
+from audiosocket.errors import UnknownCall
+from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import App, AppContext, AppFactory
+from audiosocket.interfaces import Leg as LegForApps
+from audiosocket.legs import Leg
+from audiosocket.pacing import Clock
+from audiosocket.playout import Converter
+from audiosocket.protocol import AudioSocketProtocol
+from audiosocket.settings import Network
+
+#: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
+WAITING_MOST = 2_048
+#: Between two log lines about strangers, in seconds; the rest is counted.
+STRANGER_LOG_SECONDS = 10.0
+
+
+class _Unmade(App):
+    """Stands for an app whose constructor raised: ends its call through the same door as any other fault."""
+
+    def joined(self, leg: LegForApps) -> None:
+        raise LookupError("this app could not be made; the failure before this one says why")
+
+
+class Switchboard:
+    """Answers every port's factory; implements `protocol.Doorkeeper`."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        registry: CallRegistry,
+        apps: Mapping[Role, Sequence[tuple[str, AppFactory]]],
+        context: AppContext,
+        *,
+        clock: Clock,
+        make_converter: Callable[[int, int], Converter],
+        allowed_peers: Sequence[Network],
+    ) -> None:
+        self.registry = registry
+        self._apps = apps
+        self._context = context
+        self._clock = clock
+        self._make_converter = make_converter
+        self._allowed = tuple(allowed_peers)
+        self._legs: dict[tuple[UUID, Role], Leg] = {}
+        self._instances: dict[UUID, dict[str, App]] = {}
+        self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
+        #: Every open connection, legs or not.
+        self.connections: set[AudioSocketProtocol] = set()
+        self._last_log = -STRANGER_LOG_SECONDS
+        #: Connections that never became a leg, by what was wrong.
+        self.turned_away_total = {"peer": 0, "handshake": 0, "crowded": 0}
+        #: While false every newcomer is answered with a hangup frame.
+        self.open = True
+
+    # the doors
+
+    def may_connect(self, address: IAddress) -> bool:
+        host = str(getattr(address, "host", ""))
+        try:
+            peer = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            peer = None
+        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
+            peer = peer.ipv4_mapped
+        if peer is not None and any(peer in network for network in self._allowed):
+            return True
+        self._turn_away("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
+        return False
+
+    def connected(self, connection: AudioSocketProtocol) -> None:
+        self.connections.add(connection)
+        self._waiting[connection] = None
+        if len(self._waiting) > WAITING_MOST:
+            oldest = next(iter(self._waiting))
+            self.identified(oldest)
+            self._turn_away("crowded", f"more than {WAITING_MOST} connections without a UUID")
+            oldest.abort()
+
+    def identified(self, connection: AudioSocketProtocol) -> None:
+        self._waiting.pop(connection, None)
+
+    def disconnected(self, connection: AudioSocketProtocol) -> None:
+        self.connections.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
+        self._turn_away("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+
+    def _turn_away(self, kind: str, why: str) -> None:
+        self.turned_away_total[kind] += 1
+        now = self._clock.now_ms() / 1000
+        if now - self._last_log < STRANGER_LOG_SECONDS:
+            return
+        self._last_log = now
+        total = sum(self.turned_away_total.values())
+        self._log.warn("turned a connection away ({total} so far): {why}", total=total, why=why)
+
+    # the calls
+
+    def join(self, connection: AudioSocketProtocol, role: Role, extension: Extension, call_id: UUID) -> Leg | str:
+        """The leg for a connection that said its UUID, or the reason why it is refused."""
+        if not self.open:
+            return "the server is stopping"
+        now = self._clock.now_ms() / 1000
+        wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        admission = self.registry.admit(call_id, role, extension, now, wall)
+        call = admission.call
+        if call is None:
+            return admission.reason
+        port = connection.transport.getHost().port
+        leg = self._legs.get((call_id, role))
+        if leg is not None:
+            record = leg.record
+            record.peer, record.port, record.resumes = connection.peer, port, record.resumes + 1
+            call.note("leg.resumed", now, role=role.value, peer=record.peer, port=port)
+            leg.resume(connection)
+        else:
+            leg = self._new_leg(call, role, connection.peer, port, now)
+            leg.start(connection)
+        self._log.info(
+            "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
+            role=role.value,
+            call_id=str(call_id),
+            peer=connection.peer,
+            port=port,
+            extension=call.extension.id,
+            number=call.extension.number,
+        )
+        return leg
+
+    def _new_leg(self, call: Call, role: Role, peer: str, port: int, now: float) -> Leg:
+        before = call.legs.get(role)
+        record = LegRecord(role, peer, port, joined=now, last_heard=now)
+        if before is not None:  # it left and came back while the other leg kept the call alive
+            record.resumes = before.resumes + 1
+        call.legs[role] = record
+        call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
+        leg = Leg(
+            call,
+            record,
+            [(name, self._instance(call, name, factory)) for name, factory in self._apps[role]],
+            clock=self._clock,
+            make_converter=self._make_converter,
+            over=self._leg_over,
+            failed=self._app_failed,
+        )
+        self._legs[call.call_id, role] = leg
+        return leg
+
+    def _instance(self, call: Call, name: str, factory: AppFactory) -> App:
+        instances = self._instances.setdefault(call.call_id, {})
+        if name not in instances:
+            try:
+                instances[name] = factory(self._context)
+            except Exception:  # noqa: BLE001 - a plug-in's constructor costs its own call
+                self._log.failure("app {name} cannot be made for {call_id}", name=name, call_id=str(call.call_id))
+                instances[name] = _Unmade()
+        return instances[name]
+
+    def _leg_over(self, leg: Leg, ending: Ending) -> None:
+        del self._legs[leg.call_id, leg.role]
+        self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
+        if leg.call.ended is not None:
+            self._instances.pop(leg.call_id, None)
+
+    def _app_failed(self, leg: Leg) -> None:
+        self.end_call(leg.call_id, Ending.APP_FAILED)
+
+    def end_call(self, call_id: UUID, ending: Ending) -> None:
+        """End all legs of a call."""
+        for role in Role:
+            leg = self._legs.get((call_id, role))
+            if leg is not None:
+                leg.end(ending)
+
+    def hang_up(self, call_id: UUID, role: Role, ending: Ending) -> None:
+        """End one leg; raises `UnknownCall` when there is no such live leg."""
+        leg = self._legs.get((call_id, role))
+        if leg is None:
+            raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
+        leg.end(ending)
+
+    def close(self) -> None:
+        """Refuse newcomers from now on and end every leg."""
+        self.open = False
+        for leg in list(self._legs.values()):
+            leg.end(Ending.SHUTDOWN)
+        for connection in list(self._waiting):
+            connection.abort()
