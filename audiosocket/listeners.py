@@ -1,0 +1,296 @@
+"""All extensions' listeners: makes what is open equal what is desired, and leaves calls alone.
+
+The steps come from ``reconcile.plan``; here they are carried out under a lock, row by row, with a turn
+of the reactor in between. Closing a listener never touches its connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from audiosocket import reconcile
+from audiosocket.errors import UnknownExtension
+from audiosocket.extensions import Extension, Role
+from audiosocket.listening import (
+    ExtensionService,
+    Failed,
+    Listener,
+    MakeFactory,
+    Place,
+    is_local,
+    is_taken,
+    why,
+)
+from audiosocket.protocol import AudioSocketFactory
+from audiosocket.reconcile import Plan, Slot, Want
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
+#: Ports opened between two turns of the reactor.
+PER_TURN = 4
+
+
+class Listeners(MultiService):
+    """The `ExtensionService` of every extension, and the ports that are being left."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        make_factory: MakeFactory,
+        reactor: Any,
+        *,
+        bind_address: str = "",
+        reserved_ports: frozenset[int] = frozenset(),
+        local: Callable[[str], bool] = is_local,
+    ) -> None:
+        super().__init__()
+        self._make_factory = make_factory
+        self._reactor = reactor
+        self._bind_address = bind_address
+        self._reserved = reserved_ports
+        self._local = local
+        self._lock = DeferredLock()
+        self._warned: set[tuple[int, str]] = set()
+        #: Closed ports whose connections go on, with the port they came in through.
+        self.draining: dict[AudioSocketFactory, int] = {}
+        #: True once the first configuration has been applied.
+        self.applied = False
+
+    @property
+    def extensions(self) -> dict[int, Extension]:
+        """What runs, by id."""
+        return {key: service.extension for key, service in self.services_by_id().items()}
+
+    def services_by_id(self) -> dict[int, ExtensionService]:
+        """The services, by extension id."""
+        return {child.extension.id: child for child in self if isinstance(child, ExtensionService)}
+
+    def _service(self, extension_id: int) -> ExtensionService:
+        found = self.namedServices[f"extension-{extension_id}"]
+        assert isinstance(found, ExtensionService)  # noqa: S101 - for mypy; nothing else is ever added
+        return found
+
+    # reconciliation
+
+    async def apply(self, desired: Sequence[Extension]) -> Plan:
+        """Make what is open equal ``desired``; a port that cannot be had costs only its own listener."""
+        async with self._lock:
+            by_id = {extension.id: extension for extension in desired}
+            wanted = self._wanted(by_id)
+            plan = self._plan(by_id, wanted)
+            claimed = self._claimed(by_id)
+            await self._close(plan.close)
+            await self._make_way(claimed)
+            for key in plan.removed:
+                await self._remove(key)
+            for key in plan.relabel:
+                self._service(key).relabel(by_id[key])
+            for key in plan.added:
+                service = ExtensionService(by_id[key])
+                service.setName(f"extension-{key}")
+                service.setServiceParent(self)
+            # What was just closed first: those callers know the port.
+            for count, slot in enumerate(sorted(plan.open, key=lambda slot: slot not in plan.close)):
+                self._open(slot, wanted[slot], claimed)
+                if count % PER_TURN == PER_TURN - 1:
+                    await deferLater(self._reactor, 0)
+            for slot in plan.retry:
+                self._retry(slot, claimed)
+            self.applied = True
+            return plan
+
+    def preview(self, desired: Sequence[Extension]) -> Plan:
+        """What `apply` would do now."""
+        by_id = {extension.id: extension for extension in desired}
+        return self._plan(by_id, self._wanted(by_id, warn=False))
+
+    async def restart(self, extension_id: int) -> Extension:
+        """Close and reopen an extension's ports; its calls go on. Raises `UnknownExtension`."""
+        async with self._lock:
+            service = self.services_by_id().get(extension_id)
+            if service is None:
+                raise UnknownExtension(f"no extension with id {extension_id} is running")
+            extension = service.extension
+            self._log.info("restarting the listeners of extension {id} ({number})", **_named(extension))
+            await self._close(tuple((extension_id, role) for role in service.listeners))
+            claimed = self._claimed(self.extensions)
+            for slot, want in self._wanted({extension_id: extension}).items():
+                self._open(slot, want, claimed)
+            return extension
+
+    def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, Want]:
+        return {
+            (extension.id, role): Want(self._bind(extension, warn=warn), port)
+            for extension in desired.values()
+            for role, port in extension.ports().items()
+        }
+
+    def _plan(self, desired: Mapping[int, Extension], wanted: Mapping[Slot, Want]) -> Plan:
+        claimed = self._claimed(desired)
+        placed: dict[Slot, Want] = {}
+        unsettled: set[Slot] = set()
+        for key, service in self.services_by_id().items():
+            for role, listener in service.listeners.items():
+                squats = not listener.settled and listener.port in claimed
+                placed[key, role] = Want(listener.bind, 0 if squats else listener.configured)
+                if not listener.settled:
+                    unsettled.add((key, role))
+            for role, failed in service.failed.items():
+                placed[key, role] = Want(failed.bind, failed.configured)
+                unsettled.add((key, role))
+        return reconcile.plan(desired, self.extensions, wanted, placed, frozenset(unsettled))
+
+    def _claimed(self, desired: Mapping[int, Extension]) -> frozenset[int]:
+        return self._reserved.union(*(extension.ports().values() for extension in desired.values()))
+
+    def _bind(self, extension: Extension, *, warn: bool) -> str:
+        if self._bind_address:
+            return self._bind_address
+        address = extension.server_ip
+        if self._local(address):
+            return address
+        if warn and (extension.id, address) not in self._warned:
+            self._warned.add((extension.id, address))
+            self._log.warn(
+                "extension {id} ({number}): {address} is not an address of this machine; binding all "
+                "addresses (set BIND_ADDRESS to choose one)",
+                address=address,
+                **_named(extension),
+            )
+        return ANY_ADDRESS
+
+    # the steps
+
+    async def _close(self, slots: Sequence[Slot]) -> None:
+        closing = []
+        for key, role in slots:
+            service = self._service(key)
+            service.failed.pop(role, None)
+            listener = service.listeners.get(role)
+            if listener is not None:
+                closing.append(self._stop(service, listener))
+        await DeferredList(closing)
+
+    async def _make_way(self, claimed: frozenset[int]) -> None:
+        """Give up ports we linger on as soon as a row wants them."""
+        for service in self.services_by_id().values():
+            for listener in service.lingering:
+                if listener.port in claimed:
+                    await self._stop(service, listener)
+
+    async def _remove(self, extension_id: int) -> None:
+        service = self._service(extension_id)
+        await DeferredList([self._stop(service, listener) for listener in service.children()])
+        await maybeDeferred(service.disownServiceParent)
+
+    def _stop(self, service: ExtensionService, listener: Listener) -> Deferred[None]:
+        factory = listener.factory
+        if factory.connections:
+            self.draining[factory] = listener.port
+            factory.emptied = lambda: self._drained(factory)
+        self._log.info(
+            "extension {id} ({number}): stopped listening on {bind}:{port} for {role}s; {live} connections go on",
+            bind=listener.bind,
+            port=listener.port,
+            role=listener.role.value,
+            live=len(factory.connections),
+            **_named(service.extension),
+        )
+        return listener.close()
+
+    def _drained(self, factory: AudioSocketFactory) -> None:
+        self.draining.pop(factory, None)
+
+    def _open(self, slot: Slot, want: Want, claimed: frozenset[int]) -> None:
+        key, role = slot
+        service = self._service(key)
+        error = self._try(service, role, Place(want.bind, want.port, want.port))
+        if error is not None and is_taken(error):
+            for port in reconcile.alternatives(want.port, claimed):
+                if self._try(service, role, Place(want.bind, want.port, port)) is None:
+                    return
+        if error is not None:
+            self._fail(service, role, want, error)
+
+    def _try(self, service: ExtensionService, role: Role, place: Place) -> CannotListenError | None:
+        try:
+            service.open(self._make_factory, role, place, self._reactor)
+        except CannotListenError as error:
+            return error
+        said = dict(bind=place.bind, port=place.port, role=role.value, **_named(service.extension))
+        if place.port == place.configured:
+            self._log.info("extension {id} ({number}): listening on {bind}:{port} for {role}s", **said)
+        else:
+            self._log.error(
+                "extension {id} ({number}): listening on {bind}:{port} for {role}s instead of {configured}, which "
+                "is in use; Asterisk does not know this port, free the configured one",
+                configured=place.configured,
+                **said,
+            )
+        return None
+
+    def _fail(self, service: ExtensionService, role: Role, want: Want, error: CannotListenError) -> None:
+        before = service.failed.get(role)
+        service.failed[role] = Failed(want.bind, want.port, why(error))
+        if before is None or before.reason != why(error):
+            self._log.error(
+                "extension {id} ({number}): not listening for {role}s: {why}; trying again at each refresh",
+                role=role.value,
+                why=why(error),
+                **_named(service.extension),
+            )
+
+    def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
+        """Try for the configured port; an alternative stays open until its calls have ended."""
+        key, role = slot
+        service = self._service(key)
+        listener = service.listeners.get(role)
+        if listener is None:
+            failed = service.failed[role]
+            self._open(slot, Want(failed.bind, failed.configured), claimed)
+            return
+        service.linger(listener)
+        error = self._try(service, role, Place(listener.bind, listener.configured, listener.configured))
+        if error is not None:
+            _come_back(service, listener)
+        elif not listener.factory.connections:
+            self._stop(service, listener)
+        else:
+            listener.factory.emptied = lambda: self._stop(service, listener)
+
+    # what it looks like
+
+    def mismatches(self) -> list[str]:
+        """What differs from the desired state, one sentence each."""
+        return [
+            f"extension {key}: {reason}"
+            for key, service in sorted(self.services_by_id().items())
+            for reason in reasons(service)
+        ]
+
+
+def _come_back(service: ExtensionService, listener: Listener) -> None:
+    del service.namedServices[str(listener.name)]
+    listener.name = listener.role.value
+    service.namedServices[listener.name] = listener
+
+
+def _named(extension: Extension) -> dict[str, Any]:
+    return {"id": extension.id, "number": extension.number}
+
+
+def reasons(service: ExtensionService) -> list[str]:
+    """Why an extension is not as its row wants it; empty when it is."""
+    found = [
+        f"{role.value} port {listener.configured} is in use, listening on {listener.port} instead"
+        for role, listener in sorted(service.listeners.items())
+        if not listener.settled
+    ]
+    return found + [f"{role.value} {failed.reason}" for role, failed in sorted(service.failed.items())]

@@ -1,0 +1,151 @@
+"""The sockets of one extension: a `MultiService` with one `TCPServer` per port."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.internet import TCPServer
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTCP
+
+from audiosocket.extensions import Extension, Role
+from audiosocket.protocol import AudioSocketFactory
+
+#: A burst of calls must not overflow the queue: an unanswered SYN costs the caller a second.
+BACKLOG = 1_024
+
+MakeFactory = Callable[[Extension, Role], AudioSocketFactory]
+
+
+class Listener(TCPServer):
+    """One port of one extension. ``configured`` is where the row wants it, ``port`` where it is."""
+
+    def __init__(
+        self, factory: AudioSocketFactory, bind: str, configured: int, port: int, reactor: IReactorTCP
+    ) -> None:
+        super().__init__(port, factory, backlog=BACKLOG, interface=bind, reactor=reactor)
+        self.factory = factory
+        self.bind = bind
+        self.configured = configured
+        self.port = port
+
+    @property
+    def role(self) -> Role:
+        """Visitors or residents."""
+        return self.factory.role
+
+    @property
+    def settled(self) -> bool:
+        """True when it has its configured port."""
+        return self.port == self.configured
+
+    def close(self) -> Deferred[None]:
+        """Stop accepting and leave the tree; fires when the socket is closed. Connections go on."""
+        return maybeDeferred(self.disownServiceParent)
+
+
+class ExtensionService(MultiService):
+    """The listeners of one row of ``extension_ia``: the tree is the inventory of what is open.
+
+    ``failed`` says, per role, why a port that should be open is not.
+    """
+
+    def __init__(self, extension: Extension) -> None:
+        super().__init__()
+        self.extension = extension
+        self.failed: dict[Role, Failed] = {}
+
+    @property
+    def listeners(self) -> dict[Role, Listener]:
+        """The listener of each role; not those that linger on a port they are leaving."""
+        return {child.role: child for child in self.children() if child.name == child.role.value}
+
+    @property
+    def lingering(self) -> list[Listener]:
+        """Listeners on an alternative port, kept for the calls that came in there."""
+        return [child for child in self.children() if child.name != child.role.value]
+
+    def children(self) -> list[Listener]:
+        """All listeners."""
+        return [child for child in self if isinstance(child, Listener)]
+
+    def relabel(self, extension: Extension) -> None:
+        """The row changed its values; new calls see them, sockets and live calls do not notice."""
+        self.extension = extension
+        for listener in self.children():
+            listener.factory.extension = extension
+
+    def open(self, make: MakeFactory, role: Role, where: Place, reactor: IReactorTCP) -> Listener:
+        """Open one port; raises `CannotListenError` and leaves no trace when it cannot be had."""
+        factory = make(self.extension, role)
+        listener = Listener(factory, where.bind, where.configured, where.port, reactor)
+        listener.setName(role.value)
+        try:
+            listener.setServiceParent(self)
+        except CannotListenError:
+            # The failed child is in the tree already, and would take the name from the next try.
+            maybeDeferred(listener.disownServiceParent)
+            raise
+        self.failed.pop(role, None)
+        return listener
+
+    def linger(self, listener: Listener) -> None:
+        """Keep an alternative port open until its calls have ended, under another name in the tree."""
+        del self.namedServices[listener.role.value]
+        listener.name = f"{listener.role.value}-until-{listener.port}-is-quiet"
+        self.namedServices[listener.name] = listener
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to open a listener: bind address, the row's port, and the port to try."""
+
+    bind: str
+    configured: int
+    port: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A port that should be open and is not."""
+
+    bind: str
+    configured: int
+    reason: str
+
+
+def is_taken(error: CannotListenError) -> bool:
+    """True when somebody else has the port, as opposed to any other trouble."""
+    return getattr(error.socketError, "errno", None) == errno.EADDRINUSE
+
+
+def why(error: CannotListenError) -> str:
+    """The cause in a few words, with what to do where that is known."""
+    number = getattr(error.socketError, "errno", None)
+    if number == errno.EADDRINUSE:
+        return f"port {error.port} is in use by another program"
+    if number == errno.EACCES:
+        return f"port {error.port} needs privileges: use one above 1023 or grant CAP_NET_BIND_SERVICE"
+    return f"port {error.port}: {error.socketError}"
+
+
+def is_local(address: str) -> bool:
+    """True when ``address`` is an IP address of this machine; names are never resolved."""
+    try:
+        version = ipaddress.ip_address(address).version
+    except ValueError:
+        return False
+    family: Any = socket.AF_INET6 if version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
