@@ -1,0 +1,104 @@
+"""The local file ``data/ramais_config.json``: the last good configuration, replaced as a whole or not at all.
+
+Blocking: the server loads it once, before anything listens, and saves it in its file thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any
+
+from audiosocket.extensions import Extension, Judge, Problem
+
+FILE_NAME = "ramais_config.json"
+#: A configuration file beyond this is no configuration, in bytes.
+MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the file gave. ``extensions`` is None when there is no usable file; ``trouble`` says why."""
+
+    extensions: tuple[Extension, ...] | None
+    problems: tuple[Problem, ...] = ()
+    trouble: str = ""
+    #: When the file was written, seconds since the epoch.
+    saved_at: float | None = None
+
+
+def load(path: Path, limit: int) -> Loaded:
+    """The extensions in the file; never raises. A damaged file is set aside under another name."""
+    try:
+        with path.open("rb") as source:
+            saved_at = os.fstat(source.fileno()).st_mtime
+            data = source.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return Loaded(None)
+    except OSError as error:
+        return Loaded(None, trouble=f"{path} cannot be read: {error.strerror}")
+    if len(data) > MAX_BYTES:
+        return Loaded(None, trouble=f"{path} is larger than {MAX_BYTES >> 20} MB; {_set_aside(path)}")
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return Loaded(None, trouble=f"{path} is damaged ({error}); {_set_aside(path)}")
+    entries = document.get("ramais") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        return Loaded(None, trouble=f'{path} has no list under "ramais"; {_set_aside(path)}')
+    judge = Judge(limit=limit)
+    judge.offer_json(entries)
+    verdict = judge.verdict()
+    if entries and not verdict.extensions:
+        trouble = f"{path} has no usable entry ({verdict.problems[0].reason}); {_set_aside(path)}"
+        return Loaded(None, verdict.problems, trouble)
+    return Loaded(verdict.extensions, verdict.problems, saved_at=saved_at)
+
+
+def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
+    """Replace the file atomically; raises OSError and leaves the old file when that fails."""
+    document: dict[str, Any] = {
+        "ramais": [extension.as_json() for extension in extensions],
+        "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "source": source,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            json.dump(document, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _set_aside(path: Path) -> str:
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    for attempt in range(100):
+        aside = path.with_name(f"{path.name}.damaged-{stamp}" + (f"-{attempt}" if attempt else ""))
+        if aside.exists():
+            continue
+        try:
+            os.replace(path, aside)
+        except OSError as error:
+            return f"it could not be set aside: {error.strerror}"
+        return f"set aside as {aside.name}"
+    return "it could not be set aside: too many damaged files; remove some"
