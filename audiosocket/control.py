@@ -1,0 +1,289 @@
+"""`interfaces.Control` over the running server: what the HTTP API can see and do."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from audiosocket import __version__
+from audiosocket.calls import Ending
+from audiosocket.database import Database, Row
+from audiosocket.errors import (
+    ExtensionTaken,
+    InvalidExtension,
+    SourceUnavailable,
+    UnknownCall,
+    UnknownExtension,
+)
+from audiosocket.extensions import COLUMNS, Extension, Role, parse_json, parse_row
+from audiosocket.listeners import reasons
+from audiosocket.listening import ExtensionService
+from audiosocket.poller import Report
+from audiosocket.server import AudioSocketServer
+from audiosocket.watchdog import UNHEALTHY
+
+
+class ServerControl:
+    """Answers from memory wherever it can; only what changes or lists the table asks the database."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        server: AudioSocketServer,
+        database: Database | None,
+        seconds: Callable[[], float],
+        api_port: int,
+    ) -> None:
+        self._server = server
+        self._database = database
+        self._seconds = seconds
+        self._api_port = api_port
+        self._started = seconds()
+
+    # looking
+
+    def status(self) -> dict[str, Any]:
+        server, poller = self._server, self._server.poller
+        live = Counter(call.extension.id for call in server.switchboard.registry)
+        services = sorted(server.listeners.services_by_id().items())
+        now = time.time()
+        return {
+            "status": "success",
+            "total_extensions": len(services),
+            "extensions": [_extension_status(service, live[key]) for key, service in services],
+            "draining": [
+                {
+                    "extension_id": factory.extension.id,
+                    "role": factory.role.value,
+                    "port": port,
+                    "connections": len(factory.connections),
+                }
+                for factory, port in server.listeners.draining.items()
+            ],
+            "live_calls": len(server.switchboard.registry),
+            "calls_total": server.switchboard.registry.started_total,
+            "refused_total": server.switchboard.registry.refused_total,
+            "turned_away_total": dict(server.switchboard.turned_away_total),
+            "configuration": {
+                "source": poller.source,
+                "age_seconds": _age(now, poller.source_since),
+                "file_trouble": poller.file_trouble,
+            },
+            "last_refresh": poller.last.as_json() if poller.last is not None else None,
+            "last_success_age_seconds": None
+            if poller.last_success is None
+            else round(now - poller.last_success, 1),
+            "database": self._database_status(),
+            "reactor": server.watchdog.as_json(),
+            "uptime_seconds": round(self._seconds() - self._started, 1),
+            "version": __version__,
+        }
+
+    def _database_status(self) -> dict[str, Any]:
+        if self._database is None:
+            return {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
+        state = self._database.state
+        return {
+            "configured": True,
+            "state": state.state,
+            "since_seconds": round(self._seconds() - state.since, 1),
+            "reason": state.reason,
+            "failed_attempts": state.attempts,
+            "next_try_seconds": None if state.next_try_seconds is None else round(state.next_try_seconds, 1),
+            "listening": state.listening,
+            "backends": state.backends,
+        }
+
+    def calls(self) -> list[dict[str, Any]]:
+        registry, now = self._server.switchboard.registry, self._seconds()
+        return [call.as_json(now) for call in [*registry, *registry.recent()]]
+
+    def call(self, call_id: UUID) -> dict[str, Any]:
+        call = self._server.switchboard.registry.get(call_id)
+        if call is None:
+            raise UnknownCall(f"no live or recent call {call_id}")
+        return call.as_json(self._seconds(), timeline=True)
+
+    def ready(self) -> tuple[bool, str]:
+        if not self._server.running or not self._server.switchboard.open:
+            return False, "stopping"
+        if not self._server.listeners.applied:
+            return False, "no configuration has been applied yet"
+        wrong = self._server.listeners.mismatches()
+        return not wrong, "; ".join(wrong[:5])
+
+    def healthy(self) -> tuple[bool, str]:
+        worst = self._server.watchdog.recent_worst
+        late = worst > UNHEALTHY
+        return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""
+
+    # doing
+
+    def hang_up(self, call_id: UUID, role: Role) -> None:
+        self._server.switchboard.hang_up(call_id, role, Ending.ADMIN_HANGUP)
+
+    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
+        return (await self._server.poller.refresh("api", force=force, dry_run=dry_run)).as_json()
+
+    async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
+        if extension_id is None:
+            for key, extension in self._server.listeners.extensions.items():
+                if extension.number == (number or "").strip():
+                    extension_id = key
+        if extension_id is None:
+            raise UnknownExtension(f"no extension with ramal_ia {number!r} is running")
+        return await self._server.listeners.restart(extension_id)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        await self._table().read(lambda rows: found.extend(_row_as_json(row) for row in rows))
+        return found
+
+    async def add(self, fields: Mapping[str, Any]) -> Extension:
+        extension = parse_json({**fields, "id": 0})
+        self._keep_off_our_port(extension)
+        if self._database is None:
+            return await self._keep_added(extension)
+        new_id = await self._database.insert(extension.as_row(), lambda rows: _refuse_taken(extension, None, rows))
+        await self._apply("api add")
+        return parse_json({**extension.as_json(), "id": new_id})
+
+    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+        if self._database is None:
+            return await self._keep_changed(extension_id, fields)
+        rows: list[Row] = []
+        await self._database.read(rows.extend)
+        before = next((row for row in rows if row.get("extension_ia_id") == extension_id), None)
+        if before is None:
+            raise UnknownExtension(f"no row with extension_ia_id {extension_id}")
+        extension = parse_json({**_row_as_json(before), **fields, "id": extension_id})
+        self._keep_off_our_port(extension)
+        new = {column: value for column, value in extension.as_row().items() if COLUMNS[column] in fields}
+        found = not new or await self._database.update(
+            extension_id, new, lambda rows: _refuse_taken(extension, extension_id, rows)
+        )
+        if not found:
+            raise UnknownExtension(f"no row with extension_ia_id {extension_id}")
+        await self._apply("api change")
+        return extension
+
+    async def remove(self, extension_id: int) -> None:
+        if self._database is None:
+            await self._keep_removed(extension_id)
+            return
+        if not await self._database.delete(extension_id):
+            raise UnknownExtension(f"no row with extension_ia_id {extension_id}")
+        await self._apply("api remove", gone=(extension_id,))
+
+    def _table(self) -> Database:
+        if self._database is None:
+            raise SourceUnavailable("no database is configured; set DB_HOST, or see /api/status for what runs")
+        return self._database
+
+    def _keep_off_our_port(self, extension: Extension) -> None:
+        if self._api_port in extension.ports().values():
+            raise ExtensionTaken(f"port {self._api_port} is the API's own")
+
+    async def _apply(self, trigger: str, gone: Sequence[int] = ()) -> Report | None:
+        """The table has been written; when it cannot be read back now, the next reading applies it."""
+        try:
+            return await self._server.poller.refresh(trigger, but=gone)
+        except SourceUnavailable as error:
+            self._log.warn("the table was changed, but it is applied later: {error}", error=str(error))
+            return None
+
+    # without a database: the local file is the table
+
+    async def _keep(self, extensions: Sequence[Extension]) -> None:
+        try:
+            await self._server.poller.keep(sorted(extensions, key=lambda extension: extension.id))
+        except OSError as error:
+            raise SourceUnavailable(
+                f"the local file cannot be written ({error.strerror}); nothing changed"
+            ) from error
+
+    async def _keep_added(self, extension: Extension) -> Extension:
+        running = self._server.listeners.extensions
+        _refuse_taken(extension, None, [_as_row(other) for other in running.values()])
+        added = parse_json({**extension.as_json(), "id": max(running, default=0) + 1})
+        await self._keep([*running.values(), added])
+        return added
+
+    async def _keep_changed(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+        running = self._server.listeners.extensions
+        if extension_id not in running:
+            raise UnknownExtension(f"no extension with id {extension_id} is running")
+        changed = parse_json({**running[extension_id].as_json(), **fields, "id": extension_id})
+        self._keep_off_our_port(changed)
+        _refuse_taken(changed, extension_id, [_as_row(other) for other in running.values()])
+        await self._keep([changed if key == extension_id else other for key, other in running.items()])
+        return changed
+
+    async def _keep_removed(self, extension_id: int) -> None:
+        running = self._server.listeners.extensions
+        if extension_id not in running:
+            raise UnknownExtension(f"no extension with id {extension_id} is running")
+        await self._keep([other for key, other in running.items() if key != extension_id])
+
+
+def _extension_status(service: ExtensionService, live_calls: int) -> dict[str, Any]:
+    extension, listeners, wrong = service.extension, service.listeners, reasons(service)
+    shown = extension.as_json()
+    shown["ip"] = shown.pop("ip_servidor")
+    visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)
+    state = "failed" if service.failed else "degraded" if wrong else "listening"
+    return {
+        **shown,
+        "status": "ativo" if visitor is not None else "inativo",
+        "state": state,
+        "reason": "; ".join(wrong),
+        "bind": next((listener.bind for listener in listeners.values()), None),
+        "actual_porta_ia": visitor.port if visitor is not None else None,
+        "actual_porta_retorno": resident.port if resident is not None else None,
+        "live_calls": live_calls,
+    }
+
+
+def _age(now: float, then: float | None) -> float | None:
+    return None if then is None else round(max(0.0, now - then), 1)
+
+
+def _as_row(extension: Extension) -> dict[str, object]:
+    return {"extension_ia_id": extension.id, **extension.as_row()}
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    """A row as it stands, trimmed; ports as integers where they are, so that bad rows can be seen too."""
+    shown: dict[str, Any] = {}
+    for column, key in COLUMNS.items():
+        value = row.get(column)
+        shown[key] = value.strip() if isinstance(value, str) else value
+    for key in ("porta_ia", "porta_retorno"):
+        text = shown[key]
+        if isinstance(text, str):
+            shown[key] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    if shown["porta_retorno"] in {0, ""}:
+        shown["porta_retorno"] = None
+    return shown
+
+
+def _refuse_taken(extension: Extension, own_id: int | None, rows: Sequence[Row]) -> None:
+    ports = set(extension.ports().values())
+    for row in rows:
+        try:
+            other = parse_row(row)
+        except InvalidExtension:
+            continue  # a row nobody can use takes nothing
+        if other.id == own_id:
+            continue
+        if other.number == extension.number:
+            raise ExtensionTaken(f"ramal_ia {extension.number} belongs to extension {other.id}")
+        taken = ports.intersection(other.ports().values())
+        if taken:
+            raise ExtensionTaken(f"port {min(taken)} belongs to extension {other.id}")

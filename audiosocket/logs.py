@@ -1,0 +1,138 @@
+"""The log file: one event, one line, with the form operators' scripts know; rotated and bounded.
+
+``twistd`` wants a dotted name to make its observer from, so the choice made in the options is kept here
+between parsing them and starting the log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from constantly import NamedConstant
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    LogPublisher,
+    PredicateResult,
+    formatEvent,
+)
+from twisted.python.logfile import LogFile
+
+FILE_NAME = "audiosocket.log"
+#: Namespaces whose lines below a warning say nothing to an operator.
+CHATTER = ("twisted.internet.protocol.Factory", "twisted.web.server.Site", "admin.site.AdminSite")
+
+# C0, DEL, C1, line and paragraph separators, and the marks that turn the direction of text.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class LogPlan:
+    """Where and how to log; sizes in bytes."""
+
+    directory: Path
+    format: str = "text"
+    level: str = "info"
+    rotate_bytes: int = 10_000_000
+    keep_files: int = 10
+    echo: bool = True
+
+
+#: Set by the options before twistd asks for the observer.
+plan: LogPlan | None = None
+
+
+def escape(text: str) -> str:
+    """``text`` on one line: control characters, and those that reorder text, as escapes."""
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def _time(event: LogEvent) -> tuple[str, int]:
+    when = event.get("log_time") or time.time()
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)), int(when * 1000) % 1000
+
+
+def _level(event: LogEvent) -> str:
+    level = event.get("log_level")
+    name = level.name if level is not None else "info"
+    return {"warn": "WARNING"}.get(name, name.upper())
+
+
+def _module(event: LogEvent) -> str:
+    return escape(str(event.get("log_namespace") or event.get("log_system") or "-"))
+
+
+def _traceback(event: LogEvent) -> str:
+    failure = event.get("log_failure")
+    return failure.getTraceback().strip() if failure is not None else ""
+
+
+def as_line(event: LogEvent) -> str:
+    """``2026-01-31 10:15:23,456 - module - LEVEL - text``, in local time."""
+    stamp, thousandths = _time(event)
+    text = formatEvent(event)
+    traceback = _traceback(event)
+    if traceback:
+        text = f"{text} | {traceback}" if text else traceback
+    return f"{stamp},{thousandths:03d} - {_module(event)} - {_level(event)} - {escape(text)}\n"
+
+
+def as_json_line(event: LogEvent) -> str:
+    """The same event as one JSON object, with the scalar fields of the event beside its text."""
+    stamp, thousandths = _time(event)
+    record: dict[str, Any] = {
+        key: value
+        for key, value in event.items()
+        if not key.startswith("log_") and (value is None or isinstance(value, str | int | float | bool))
+    }
+    record.update(
+        ts=f"{stamp},{thousandths:03d}", level=_level(event), module=_module(event), text=formatEvent(event)
+    )
+    traceback = _traceback(event)
+    if traceback:
+        record["traceback"] = traceback
+    return json.dumps(record, ensure_ascii=True) + "\n"
+
+
+def observer(chosen: LogPlan) -> ILogObserver:
+    """The observer that writes as planned; makes the directory. Raises OSError."""
+    chosen.directory.mkdir(parents=True, exist_ok=True)
+    file = LogFile(
+        FILE_NAME,
+        str(chosen.directory),
+        rotateLength=chosen.rotate_bytes,
+        maxRotatedFiles=chosen.keep_files,
+    )
+    line: Callable[[LogEvent], str] = as_json_line if chosen.format == "json" else as_line
+    # LogFile has the write() and flush() that are used, not the rest of a file.
+    outs: list[ILogObserver] = [FileLogObserver(cast("IO[Any]", file), line)]
+    if chosen.echo:
+        outs.append(FileLogObserver(sys.__stdout__ or sys.stdout, line))
+    wanted = LogLevelFilterPredicate(LogLevel.levelWithName(chosen.level))
+    for namespace in CHATTER:
+        wanted.setLogLevelForNamespace(namespace, LogLevel.warn)
+    return FilteringLogObserver(LogPublisher(*outs), [_not_twisteds_port_lines, wanted])
+
+
+def _not_twisteds_port_lines(event: LogEvent) -> NamedConstant:
+    """Twisted says "Factory starting on port"; our listeners say it with extension, role and address."""
+    twisteds = event.get("log_namespace") == "log_legacy" and event.get("eventType") in {"start", "stop"}
+    return PredicateResult.no if twisteds else PredicateResult.maybe
+
+
+def twistd_observer() -> ILogObserver:
+    """What ``twistd --logger`` calls; the options have made the plan by then."""
+    if plan is None:
+        raise RuntimeError("the options of 'twistd audiosocket' were not parsed before the log was started")
+    return observer(plan)

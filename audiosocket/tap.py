@@ -1,0 +1,283 @@
+"""``twistd audiosocket``: options and composition. The only reader of the environment.
+
+Everything is built here and handed to each other as arguments; whatever is wrong with a setting stops
+the start with one line and exit status 1 before anything listens.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dotenv import dotenv_values
+from twisted.application.service import Service
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python import usage
+
+from admin.resource import make_site
+from audiosocket import logs
+from audiosocket.apiport import ApiPort
+from audiosocket.apps import registry as app_registry
+from audiosocket.cache import FILE_NAME
+from audiosocket.calls import CallRegistry
+from audiosocket.control import ServerControl
+from audiosocket.database import Database, DatabaseState
+from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
+from audiosocket.events import EventLog, Record
+from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import AppContext, AppFactory
+from audiosocket.listeners import Listeners
+from audiosocket.listening import is_local
+from audiosocket.logs import LogPlan
+from audiosocket.pacing import Clock
+from audiosocket.poller import Poller
+from audiosocket.protocol import AudioSocketFactory
+from audiosocket.resample import StreamConverter
+from audiosocket.server import AudioSocketServer, FileThread
+from audiosocket.settings import Settings, catalogue, misspelt
+from audiosocket.sounds import Sounds
+from audiosocket.switchboard import Switchboard
+
+log = Logger()
+Apps = tuple[tuple[str, AppFactory], ...]
+
+
+def _option(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+class Options(usage.Options):
+    """Every setting that is no secret is an option, too: option > environment > .env > default."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Every option mirrors a setting of the same name in capitals (--api-port is API_PORT), which may also "
+        "stand in the environment or in the .env file. Secrets (DB_PASSWORD, API_TOKEN) are settings only."
+    )
+    optParameters = [
+        ["env-file", None, ".env", "file of settings; it need not exist"],
+        *[
+            [_option(info.name), None, None, f"{info.help} [default: {info.default or 'empty'}]"]
+            for info in catalogue()
+            if not info.secret
+        ],
+    ]
+
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise usage.UsageError(f"what is {args[0]!r}? Settings are given as --option=value")
+
+    def postOptions(self) -> None:
+        try:
+            given, from_file = self._given()
+            self.settings = Settings.parse(given)
+            self.password = _password(self.settings)
+            self.apps = {
+                Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),
+                Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),
+            }
+            self._prepare_directories()
+            _check_bind_address(self.settings.bind_address)
+        except AudioSocketError as error:
+            _refuse(str(error))
+        self.misspelt = misspelt([*from_file, *os.environ])
+        self._choose_log()
+        self._choose_pidfile()
+
+    def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
+        path = str(self["env-file"])
+        from_file = read_env_file(path)
+        values = {**from_file, **os.environ}
+        for info in catalogue():
+            value = None if info.secret else self[_option(info.name)]
+            if value is not None:
+                values[info.name] = value
+        return values, from_file
+
+    def _prepare_directories(self) -> None:
+        for name in ("data_dir", "log_dir"):
+            path = Path(getattr(self.settings, name))
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InvalidSetting(f"{name.upper()}: {str(path)!r} cannot be made: {error.strerror}") from None
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise InvalidSetting(f"{name.upper()}: {str(path)!r} is not writable for this user")
+
+    def _choose_log(self) -> None:
+        """Log to our file unless the operator told twistd otherwise."""
+        top: Any = self.parent
+        if top is None or "logger" not in top or top["logger"] or top["logfile"] or top.get("syslog"):
+            return
+        settings = self.settings
+        logs.plan = LogPlan(
+            Path(settings.log_dir).absolute(),
+            settings.log_format,
+            settings.log_level,
+            settings.log_max_mb * 1_000_000,
+            settings.log_files,
+            echo=bool(top["nodaemon"]),
+        )
+        top["logger"] = "audiosocket.logs.twistd_observer"
+
+    def _choose_pidfile(self) -> None:
+        """Instances side by side must not share twistd's default file, and a foreground one needs none.
+
+        A file left by a killed process makes twistd refuse to start when the number is in use again,
+        as it always is in a container.
+        """
+        top: Any = self.parent
+        if top is None or top.get("pidfile") != "twistd.pid":
+            return
+        if top["nodaemon"]:
+            top["pidfile"] = ""
+        elif Path(self.settings.data_dir).absolute() != Path("data").absolute():
+            top["pidfile"] = str(Path(self.settings.data_dir).absolute() / "twistd.pid")
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The names and values in a ``.env`` file; empty when it does not exist. Raises `InvalidSetting`."""
+    try:
+        with open(path, encoding="utf-8-sig") as source:
+            values = dotenv_values(stream=source, interpolate=False)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"--env-file: {path!r} cannot be read: {error}") from None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _load_apps(name: str, spec: str) -> Apps:
+    try:
+        return app_registry.load(spec)
+    except UnknownApp as error:
+        raise InvalidSetting(f"{name}: {error}") from None
+
+
+def _password(settings: Settings) -> str:
+    if not settings.db_password_file:
+        return settings.db_password
+    try:
+        with open(settings.db_password_file, encoding="utf-8") as source:
+            return source.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"DB_PASSWORD_FILE: {settings.db_password_file!r} cannot be read: {error}") from None
+
+
+def _check_bind_address(address: str) -> None:
+    if address and not is_local(address):
+        raise InvalidSetting(f"BIND_ADDRESS: {address!r} is not an address of this machine")
+
+
+def _refuse(message: str) -> NoReturn:
+    sys.stderr.write(f"audiosocket: {message}\n")
+    raise SystemExit(1)
+
+
+def _raise_open_files() -> None:
+    """Two sockets per extension and one per leg soon pass the usual soft limit of 1,024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _log_event(record: Record) -> None:
+    rest = {key: value for key, value in record.items() if key not in {"event", "call_id", "extension", "number"}}
+    log.info(
+        "{event} call {call_id} extension {extension} ({number}) {details}",
+        details=" ".join(f"{key}={value}" for key, value in rest.items()),
+        **{key: record[key] for key in ("event", "call_id", "extension", "number")},
+    )
+
+
+def makeService(options: Options) -> Service:
+    """The whole server, not yet started."""
+    from twisted.internet import reactor  # noqa: PLC0415 - twistd installs the reactor before this, not before import
+
+    return build(options, reactor)
+
+
+def build(options: Options, reactor: Any) -> AudioSocketServer:
+    """Every part, connected; ``reactor`` is the only global thing and it is an argument."""
+    settings = options.settings
+    for name, close in options.misspelt:
+        log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
+    for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
+        log.warn("{sentence}", sentence=sentence)
+    _raise_open_files()
+    if not reactor.getDelayedCalls():
+        # Twisted's timers follow the time of day; a clock that is set back must not stop the audio.
+        reactor.seconds = time.monotonic
+    files = FileThread(reactor)
+    clock = Clock(reactor, reactor.seconds)
+    context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
+    calls = CallRegistry(EventLog([_log_event]), accept_unexpected_resident=settings.accept_unexpected_resident)
+    switchboard = Switchboard(
+        calls,
+        options.apps,
+        context,
+        clock=clock,
+        make_converter=StreamConverter,
+        allowed_peers=settings.allowed_peers,
+    )
+
+    def make_factory(extension: Extension, role: Role) -> AudioSocketFactory:
+        return AudioSocketFactory(extension, role, switchboard.join, switchboard, reactor)
+
+    listeners = Listeners(
+        make_factory,
+        reactor,
+        bind_address=settings.bind_address,
+        reserved_ports=frozenset({settings.api_port}),
+    )
+    pollers: list[Poller] = []  # the database reports to the poller, which needs the database to exist
+    database = _make_database(options, reactor, pollers) if settings.db_host else None
+    poller = Poller(
+        reactor,
+        listeners,
+        database,
+        Path(settings.data_dir).absolute() / FILE_NAME,
+        files.run,
+        interval=settings.refresh_interval_seconds,
+        automatic=settings.auto_refresh,
+        limit=settings.max_extensions,
+    )
+    pollers.append(poller)
+    server = AudioSocketServer(listeners, switchboard, poller, files, reactor)
+    if database is not None:
+        database.setServiceParent(server)
+    control = ServerControl(server, database, reactor.seconds, settings.api_port)
+    hosts = (settings.api_host, *settings.api_allowed_hosts)
+    site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
+    ApiPort(site, settings.api_host, settings.api_port, reactor).setServiceParent(server)
+    return server
+
+
+def _make_database(options: Options, reactor: Any, pollers: Sequence[Poller]) -> Database:
+    was = ["connecting"]
+
+    def state_changed(state: DatabaseState) -> None:
+        came_up = state.state == "up" and was[0] != "up"
+        was[0] = state.state
+        if came_up:
+            for poller in pollers:
+                poller.database_came_up()
+
+    def changed() -> None:
+        for poller in pollers:
+            poller.hurry()
+
+    return Database(
+        options.settings,
+        options.password,
+        reactor,
+        listen=options.settings.auto_refresh,
+        changed=changed,
+        state_changed=state_changed,
+    )
