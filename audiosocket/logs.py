@@ -19,6 +19,7 @@ from constantly import NamedConstant
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevel,
@@ -28,6 +29,7 @@ from twisted.logger import (
     formatEvent,
 )
 from twisted.python.logfile import LogFile
+from zope.interface import implementer
 
 FILE_NAME = "audiosocket.log"
 #: Namespaces whose lines below a warning say nothing to an operator.
@@ -122,13 +124,16 @@ def observer(chosen: LogPlan) -> ILogObserver:
     wanted = LogLevelFilterPredicate(LogLevel.levelWithName(chosen.level))
     for namespace in CHATTER:
         wanted.setLogLevelForNamespace(namespace, LogLevel.warn)
-    return FilteringLogObserver(LogPublisher(*outs), [_not_twisteds_port_lines, wanted])
+    return FilteringLogObserver(LogPublisher(*outs), [_NotTwistedsPortLines(), wanted])
 
 
-def _not_twisteds_port_lines(event: LogEvent) -> NamedConstant:
+@implementer(ILogFilterPredicate)
+class _NotTwistedsPortLines:
     """Twisted says "Factory starting on port"; our listeners say it with extension, role and address."""
-    twisteds = event.get("log_namespace") == "log_legacy" and event.get("eventType") in {"start", "stop"}
-    return PredicateResult.no if twisteds else PredicateResult.maybe
+
+    def __call__(self, event: LogEvent) -> NamedConstant:
+        twisteds = event.get("log_namespace") == "log_legacy" and event.get("eventType") in {"start", "stop"}
+        return PredicateResult.no if twisteds else PredicateResult.maybe
 
 
 def twistd_observer() -> ILogObserver:
