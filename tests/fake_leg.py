@@ -1,0 +1,220 @@
+"""A leg without a network: the real playout, a clock moved by hand, and a note of all that happens.
+
+It does what ``audiosocket.legs.Leg`` does for its apps, in the same order: taps first, apps in turn, marks
+with the frame that reaches them, nothing after the end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.interfaces import App, AppContext, Leg, SoundSource, Tap
+from audiosocket.playout import Frame, Playout
+from audiosocket.resample import StreamConverter
+from audiosocket.settings import Settings
+from audiosocket.sounds import Sounds
+
+CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
+
+
+class FakeLeg:
+    """Implements `interfaces.Leg`; the rest is for tests."""
+
+    def __init__(self, clock: Clock, *apps: App, role: Role = Role.VISITOR, call_id: UUID = CALL) -> None:
+        self.call_id = call_id
+        self.role = role
+        self.extension: Extension = DEFAULT_EXTENSION
+        #: What was written to the caller, with the time in milliseconds.
+        self.sent: list[tuple[float, Frame]] = []
+        #: What apps put into the timeline.
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+        #: The call's outcome as an app named it.
+        self.decided: str | None = None
+        #: Why the leg is over, None while it is not.
+        self.outcome: str | None = None
+        self._clock = clock
+        self._apps = apps
+        self._taps: list[Tap] = []
+        self._playout = Playout(StreamConverter)
+
+    # what apps see
+
+    @property
+    def rate(self) -> int:
+        return self._playout.rate
+
+    @property
+    def now_ms(self) -> float:
+        return self._clock.seconds() * 1000
+
+    @property
+    def queued_ms(self) -> int:
+        return self._playout.queued_ms
+
+    @property
+    def heard_ms(self) -> int:
+        return self._playout.heard_ms
+
+    def play(self, pcm: bytes, rate: int | None = None) -> bool:
+        return self._playout.play(pcm, rate or self.rate)
+
+    def pass_on(self, pcm: bytes, rate: int) -> None:
+        frame = self._playout.pass_on(self.now_ms, pcm, rate)
+        if frame is not None:
+            self._send(frame)
+
+    def mark(self, name: str) -> None:
+        self._playout.mark(name)
+
+    def clear(self) -> int:
+        return self._playout.clear()
+
+    def hang_up(self) -> None:
+        self.leave("server_hangup")
+
+    def note(self, event: str, **fields: Any) -> None:
+        self.notes.append((event, fields))
+
+    def decide(self, outcome: str) -> bool:
+        if self.decided is not None:
+            return False
+        self.decided = outcome
+        return True
+
+    def tap(self, listener: Tap) -> None:
+        self._taps.append(listener)
+
+    # what tests do
+
+    def join(self) -> None:
+        """The first connection is there."""
+        self._playout.start(self.now_ms)
+        self._tick()
+        self._tell(lambda app: app.joined(self))
+
+    def resume(self) -> None:
+        """The leg came back over a new connection."""
+        self._playout.start(self.now_ms)
+        self._tell(lambda app: app.resumed(self))
+
+    def hear(self, pcm: bytes, rate: int = 8000) -> None:
+        """A frame comes from the caller."""
+        self._playout.set_rate(rate)
+        for tap in self._taps:
+            tap.heard(self.now_ms, pcm, rate)
+        self._tell(lambda app: app.audio(self, pcm, rate))
+
+    def press(self, digit: str) -> None:
+        """The caller presses a key."""
+        self._tell(lambda app: app.digit(self, digit))
+
+    def run(self, ms: float, hearing: Callable[[int], bytes] | None = None, rate: int = 8000) -> None:
+        """Let time pass in turns of 20 ms, with the frame ``hearing(turn)`` arriving in each."""
+        for turn in range(int(ms / 20)):
+            self._clock.advance(0.02)
+            if hearing is not None and self.outcome is None:
+                self.hear(hearing(turn), rate)
+            self._tick()
+
+    def stall(self, ms: float) -> None:
+        """Let time pass without a turn of the clock, then give it one."""
+        self._clock.advance(ms / 1000)
+        self._tick()
+
+    def leave(self, outcome: str = "caller_hangup") -> None:
+        """The leg is over."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        self._playout.clear()
+        self._taps.clear()
+        for app in self._apps:
+            app.left(self, outcome)
+
+    def said(self, source: str = "spoken") -> bytes:
+        """All audio sent so far that came from ``source``."""
+        return b"".join(frame.pcm for _, frame in self.sent if frame.source == source)
+
+    def sources(self) -> list[str]:
+        """Where each frame sent so far came from."""
+        return [frame.source for _, frame in self.sent]
+
+    def _tell(self, what: Callable[[App], None]) -> None:
+        for app in self._apps:
+            if self.outcome is None:
+                what(app)
+
+    def _tick(self) -> None:
+        if self.outcome is not None:
+            return
+        for item in self._playout.tick(self.now_ms):
+            if self.outcome is not None:
+                return
+            if isinstance(item, Frame):
+                self._send(item)
+            else:
+                reached = item
+                self._tell(lambda app: app.marked(self, reached.name, reached.heard_ms))  # noqa: B023
+
+    def _send(self, frame: Frame) -> None:
+        self.sent.append((self.now_ms, frame))
+        for tap in self._taps:
+            tap.said(self.now_ms, frame.pcm, frame.rate)
+
+
+def as_leg(leg: FakeLeg) -> Leg:
+    """Says to the type checker that the fake is complete."""
+    return leg
+
+
+class Thread:
+    """A worker thread without a thread: runs jobs in order, at once or, when held, on `run`."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.held = held
+        self.jobs: deque[tuple[Deferred[Any], Callable[[], Any]]] = deque()
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        if not self.held and not self.jobs:
+            return maybeDeferred(function, *args, **kwargs)
+        waiting: Deferred[Any] = Deferred()
+        self.jobs.append((waiting, lambda: function(*args, **kwargs)))
+        return waiting
+
+    def run(self, most: int = 1_000) -> int:
+        """Do up to ``most`` of the jobs that wait; returns how many there were."""
+        done = 0
+        while self.jobs and done < most:
+            waiting, job = self.jobs.popleft()
+            try:
+                result = job()
+            except Exception:  # noqa: BLE001 - a real thread hands everything over, too
+                waiting.errback(Failure())
+            else:
+                waiting.callback(result)
+            done += 1
+        return done
+
+
+def context(
+    clock: Clock,
+    values: Mapping[str, str] | None = None,
+    *,
+    sounds: SoundSource | None = None,
+    thread: Thread | None = None,
+) -> AppContext:
+    """What an app may use, with settings as in a ``.env``."""
+    return AppContext(
+        settings=Settings.parse(values or {}),
+        sounds=sounds or Sounds(Thread()),
+        in_file_thread=thread or Thread(),
+        call_later=clock.callLater,
+    )
