@@ -1,0 +1,208 @@
+"""Play: a sound file, and then hang up, start again or leave the leg to the other apps.
+
+The sound is asked for at the rate of the caller's frames, so that it is converted once per file and rate
+and not once per call. That rate is known with the caller's first frame, 1 to 20 ms after the UUID; a
+caller who sends nothing gets the sound at 8 kHz, the rate every leg begins with, 40 ms after it. Above
+48 kHz the playout converts the rest of the way: a sound has nothing more to tell there.
+
+Nobody's queue grows with the length of the file: the sound is cut into pieces of 2 s, two of them wait,
+and the mark behind the first asks for the third.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from audiosocket.errors import InvalidSound
+from audiosocket.extensions import Role
+from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.settings import Settings
+from audiosocket.wavfile import read_layout
+from audiosocket.wire import SAMPLE_BYTES
+
+#: A caller that has sent nothing after this long, in seconds, has no rate of its own.
+PATIENCE_SECONDS = 0.04
+#: Sounds are read at the leg's rate, but never at more than this, in Hz.
+MAX_RATE = 48_000
+PIECE_SECONDS = 2
+#: Pieces that wait on the leg; with two, the end of one is never the end of what there is to say.
+PIECES_AHEAD = 2
+
+WELCOME = Path(__file__).parent.parent / "media" / "welcome.wav"
+
+
+class Pieces:
+    """A sound cut into pieces of `PIECE_SECONDS`; with ``loop`` it has no end and no seam.
+
+    ``since_ms`` is where to begin, in milliseconds of the sound.
+    """
+
+    def __init__(self, pcm: bytes, rate: int, *, loop: bool, since_ms: float = 0) -> None:
+        self.rate = rate
+        self._pcm = pcm
+        self._loop = loop and bool(pcm)
+        self._step = rate * PIECE_SECONDS * SAMPLE_BYTES
+        self._at = min(len(pcm), round(since_ms * rate / 1000) * SAMPLE_BYTES)
+
+    @property
+    def at_ms(self) -> float:
+        """How far into the sound the next piece begins."""
+        return self._at * 1000 / (SAMPLE_BYTES * self.rate)
+
+    def next(self) -> bytes:
+        """The next piece, empty at the end; the same one again until `taken`."""
+        piece = self._pcm[self._at : self._at + self._step]
+        missing = self._step - len(piece)
+        if self._loop and missing:
+            piece += (self._pcm * -(-missing // len(self._pcm)))[:missing]
+        return piece
+
+    def taken(self, piece: bytes) -> None:
+        """Go on behind ``piece``."""
+        self._at += len(piece)
+        if self._loop:
+            self._at %= len(self._pcm)
+
+
+@dataclass
+class _Playing:
+    """What one leg is being played; ``pieces`` is None until the sound is there."""
+
+    leg: Leg
+    patience: IDelayedCall | None = None
+    pieces: Pieces | None = None
+    #: Names of our marks that wait; a clear by another app takes them, and with them the rest of the sound.
+    marks: set[str] = field(default_factory=set)
+    #: The rate the sound was last asked for, in Hz.
+    asked: int = 0
+    loading: bool = False
+    over: bool = False
+
+
+class Play(App):
+    """Plays ``PLAY_FILE``, or a chime when that is empty, and does what ``PLAY_THEN`` says at its end.
+
+    A file that cannot be played is logged once; the call goes on without it, as if the sound were over.
+    """
+
+    _log = Logger()
+    #: What is wrong with which file, as far as it is in the log: every call finds the same file broken.
+    _reported: ClassVar[dict[Path, str]] = {}
+
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+        self._path = _path(context.settings)
+        self._then = context.settings.play_then
+        self._playing: dict[Role, _Playing] = {}
+        self._numbered = 0
+
+    @staticmethod
+    def check(settings: Settings) -> Iterable[str]:
+        """Whether the file can be opened; it may still be put there later, so this is only a warning."""
+        path = _path(settings)
+        try:
+            with path.open("rb") as source:
+                if path.suffix.lower() == ".wav":
+                    read_layout(source, os.fstat(source.fileno()).st_size)
+        except OSError as error:
+            yield f"PLAY_FILE: {path} cannot be read ({error.strerror or error}); callers will not hear it"
+        except InvalidSound as error:
+            yield f"PLAY_FILE: {path}: {error}; callers will not hear it"
+
+    def joined(self, leg: Leg) -> None:
+        playing = self._playing[leg.role] = _Playing(leg)
+        playing.patience = self._context.call_later(PATIENCE_SECONDS, self._begin, playing)
+
+    def resumed(self, leg: Leg) -> None:
+        if leg.role not in self._playing:
+            self.joined(leg)
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        playing = self._playing.get(leg.role)
+        if playing is not None and playing.patience is not None:
+            playing.patience.cancel()
+            self._begin(playing)
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        playing = self._playing.get(leg.role)
+        if playing is None or name not in playing.marks:
+            return
+        playing.marks.discard(name)
+        self._go_on(playing)
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        playing = self._playing.pop(leg.role, None)
+        if playing is None:
+            return
+        playing.over = True
+        if playing.patience is not None:
+            playing.patience.cancel()
+
+    def _begin(self, playing: _Playing) -> None:
+        playing.patience = None
+        self._load(playing)
+
+    def _load(self, playing: _Playing) -> None:
+        playing.loading = True
+        playing.asked = _rate(playing.leg)
+        loading = Deferred.fromCoroutine(self._read(playing, playing.asked))
+        loading.addErrback(lambda failure: self._log.failure("play failed on {leg}", failure, leg=playing.leg))
+
+    async def _read(self, playing: _Playing, rate: int) -> None:
+        pcm = None
+        try:
+            pcm = await self._context.sounds.get(self._path, rate)
+        except InvalidSound as error:
+            self._report(str(error))
+        else:
+            self._reported.pop(self._path, None)
+        playing.loading = False
+        if playing.over:
+            return
+        if pcm is not None:
+            since = playing.pieces.at_ms if playing.pieces is not None else 0
+            playing.pieces = Pieces(pcm, rate, loop=self._then == "loop", since_ms=since)
+        self._go_on(playing)
+
+    def _report(self, error: str) -> None:
+        if self._reported.get(self._path) != error:
+            self._reported[self._path] = error
+            self._log.error("PLAY_FILE: {error}; calls go on without it", error=error)
+
+    def _go_on(self, playing: _Playing) -> None:
+        """Keep pieces waiting while there are any; when the last one has been heard, that was it."""
+        if playing.loading:
+            return
+        leg, pieces = playing.leg, playing.pieces
+        while pieces is not None and len(playing.marks) < PIECES_AHEAD:
+            piece = pieces.next()
+            if not piece:
+                break
+            if playing.asked != _rate(leg):  # the caller's rate is known only now, or has changed
+                self._load(playing)
+                return
+            if leg.play(piece, pieces.rate):
+                pieces.taken(piece)
+            # Refused for too much waiting: the mark comes when there is less.
+            self._numbered += 1
+            name = f"play-{self._numbered}"
+            playing.marks.add(name)
+            leg.mark(name)
+        if not playing.marks and self._then == "hangup":
+            leg.hang_up()
+
+
+def _path(settings: Settings) -> Path:
+    return Path(settings.play_file).expanduser() if settings.play_file else WELCOME
+
+
+def _rate(leg: Leg) -> int:
+    return min(leg.rate, MAX_RATE)
