@@ -20,7 +20,6 @@ from audiosocket.interfaces import App, Leg, SoundSource
 from audiosocket.settings import Settings
 from audiosocket.sounds import Sounds, read_wav
 
-
 NUMBERS = b"".join(n.to_bytes(2, "little") for n in range(1, 32_001))
 
 

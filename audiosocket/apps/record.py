@@ -1,0 +1,245 @@
+"""Record: both directions of a leg in one stereo WAV, caller left, server right, at true time.
+
+The reactor only collects frames; about once a second they go to the file thread, which aligns, converts
+and writes them, one batch under way at a time. So a slow disk costs no frame of any call, a killed
+process costs a second of audio, and the memory a recording may take is bounded: if the disk does not
+keep up, the recording ends and the call goes on.
+
+The file is named after the call, ``<call_id>.wav`` for the visitor's leg and ``<call_id>-resident.wav``
+for the resident's (``…-2.wav`` when that exists: a leg that left and came back), and has the sample rate
+that the caller's frames had 100 ms after the leg began.
+
+When `record` is the only app of a leg it begins with a short beep, as Asterisk's ``Record`` does, or the
+caller would hear nothing at all. Beside other apps it is silent: they say what there is to say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from audiosocket.audio import tone
+from audiosocket.extensions import Role
+from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.recording import StereoWav, open_recording
+from audiosocket.resample import StreamConverter
+from audiosocket.settings import Settings
+from audiosocket.timeline import Timeline
+
+#: The file is opened this long after the leg began, in milliseconds: by then its rate is known.
+FIRST_WRITE_MS = 100
+WRITE_EVERY_MS = 1000
+#: Audio that may wait for the disk, in bytes: a minute at 8 kHz, 10 s at 48 kHz.
+MAX_WAITING_BYTES = 2_000_000
+BEEP_RATE, BEEP_HZ, BEEP_MS, BEEP_DBFS = 8000, 1000, 250, -18.0
+
+
+class _Frame(NamedTuple):
+    """What a `Tap` is told."""
+
+    now_ms: float
+    pcm: bytes
+    rate: int
+    from_caller: bool
+
+
+class _Written(NamedTuple):
+    """How the file stands after a write."""
+
+    path: Path
+    seconds: float
+    closed: bool
+
+
+class _File:
+    """A recording as the file thread knows it: all of this blocks, and none of it knows of calls."""
+
+    def __init__(self, directory: Path, stem: str, rate: int, start_ms: float) -> None:
+        self._directory = directory
+        self._stem = stem
+        self._rate = rate
+        self._timeline = Timeline(rate, StreamConverter, start_ms)
+        self._wav: StereoWav | None = None
+        self._broken = False
+
+    def write(self, frames: list[_Frame], now_ms: float, final: bool) -> _Written | None:
+        """Add what was heard and said until ``now_ms``; None when an earlier write has failed.
+
+        Raises `OSError`, and closes the file then: it is valid up to the last write.
+        """
+        if self._broken:
+            return None
+        try:
+            if self._wav is None:
+                self._wav = open_recording(self._directory, self._stem, self._rate)
+            for frame in frames:
+                add = self._timeline.hear if frame.from_caller else self._timeline.say
+                add(frame.now_ms, frame.pcm, frame.rate)
+            self._wav.append(self._timeline.take(now_ms, final=final))
+            if final or self._wav.full:
+                self._wav.close()
+        except Exception:
+            self.close()
+            raise
+        return _Written(self._wav.path, self._wav.duration_ms / 1000, self._wav.closed)
+
+    def close(self) -> None:
+        """Write nothing more; what is written stays."""
+        self._broken = True
+        if self._wav is not None:
+            self._wav.close()
+
+
+class _Recording:
+    """One leg's recording as the reactor knows it; implements `interfaces.Tap`."""
+
+    _log = Logger()
+
+    def __init__(self, leg: Leg, directory: Path, in_file_thread: Callable[..., Awaitable[Any]]) -> None:
+        self._leg = leg
+        self._directory = directory
+        self._in_file_thread = in_file_thread
+        self._start_ms = leg.now_ms
+        self._due_ms = leg.now_ms + FIRST_WRITE_MS
+        self._frames: list[_Frame] = []
+        self._waiting_bytes = 0
+        self._file: _File | None = None
+        self._writing = False
+        self._started = False
+        #: No frame is taken any more.
+        self._closed = False
+        #: The last event is out.
+        self._ended = False
+
+    def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        self._keep(_Frame(now_ms, pcm, rate, True))
+
+    def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        self._keep(_Frame(now_ms, pcm, rate, False))
+
+    def finish(self, now_ms: float) -> None:
+        """The leg is over: the rest is written, behind a write that may be under way, and the file closed."""
+        if not self._closed:
+            self._closed = True
+            self._hand_over(now_ms, final=True)
+
+    def _keep(self, frame: _Frame) -> None:
+        if self._closed:
+            return
+        self._frames.append(frame)
+        self._waiting_bytes += len(frame.pcm)
+        if frame.now_ms < self._due_ms and self._waiting_bytes <= MAX_WAITING_BYTES:
+            return
+        if not self._writing:
+            self._due_ms = frame.now_ms + WRITE_EVERY_MS
+            self._hand_over(frame.now_ms)
+        elif self._waiting_bytes > MAX_WAITING_BYTES:
+            self._fail(f"the disk does not keep up, {self._waiting_bytes} bytes wait for it")
+            self._run(self._close())
+
+    def _hand_over(self, now_ms: float, *, final: bool = False) -> None:
+        frames, self._frames = self._frames, []
+        self._waiting_bytes = 0
+        if self._file is None:
+            stem = f"{self._leg.call_id}" + ("-resident" if self._leg.role is Role.RESIDENT else "")
+            self._file = _File(self._directory, stem, self._leg.rate, self._start_ms)
+        self._writing = True
+        self._run(self._write(self._file, frames, now_ms, final))
+
+    def _run(self, work: Any) -> None:
+        Deferred.fromCoroutine(work).addErrback(
+            lambda why: self._log.failure("recording of {leg} failed", why, leg=self._leg)
+        )
+
+    async def _write(self, file: _File, frames: list[_Frame], now_ms: float, final: bool) -> None:
+        try:
+            written: _Written | None = await self._in_file_thread(file.write, frames, now_ms, final)
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+            return
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._writing = False
+        if written is None or self._ended:
+            return
+        if not self._started:
+            self._started = True
+            self._leg.note("recording.started", file=str(written.path))
+        if written.closed:
+            self._closed = self._ended = True
+            self._frames.clear()
+            self._leg.note("recording.ended", file=str(written.path), seconds=round(written.seconds, 3))
+
+    async def _close(self) -> None:
+        if self._file is not None:
+            await self._in_file_thread(self._file.close)
+
+    def _fail(self, reason: str) -> None:
+        if self._ended:
+            return
+        self._closed = self._ended = True
+        self._frames.clear()
+        self._leg.note("recording.failed", reason=reason)
+        self._log.error(
+            "RECORD_DIR: the recording of {leg} in {directory} ends here ({reason}); the call goes on",
+            leg=self._leg,
+            directory=str(self._directory),
+            reason=reason,
+        )
+
+
+class Record(App):
+    """Records the leg in ``RECORD_DIR`` until it is over; events ``recording.*`` tell of it.
+
+    ``recording.ended`` (or ``.failed``) may come after the leg's end: when its file is closed.
+    """
+
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+        self._recordings: dict[Role, _Recording] = {}
+
+    @staticmethod
+    def check(settings: Settings) -> Iterable[str]:
+        """Whether the directory is there or can be made, and can be written to."""
+        directory = record_directory(settings)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            yield f"RECORD_DIR: {directory} cannot be made ({error.strerror or error}); nothing will be recorded"
+            return
+        if not os.access(directory, os.W_OK | os.X_OK):
+            yield f"RECORD_DIR: {directory} is not writable for this user; nothing will be recorded"
+
+    def joined(self, leg: Leg) -> None:
+        directory = record_directory(self._context.settings)
+        recording = self._recordings[leg.role] = _Recording(leg, directory, self._context.in_file_thread)
+        leg.tap(recording)
+        if self._is_alone(leg.role):
+            leg.play(tone(BEEP_RATE, BEEP_HZ, BEEP_MS, BEEP_DBFS), BEEP_RATE)
+
+    def resumed(self, leg: Leg) -> None:
+        if leg.role not in self._recordings:
+            self.joined(leg)
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        recording = self._recordings.pop(leg.role, None)
+        if recording is not None:
+            recording.finish(leg.now_ms)
+
+    def _is_alone(self, role: Role) -> bool:
+        settings = self._context.settings
+        return "+" not in (settings.visitor_app if role is Role.VISITOR else settings.resident_app)
+
+
+def record_directory(settings: Settings) -> Path:
+    """Where recordings go: ``RECORD_DIR``, or ``recordings`` in ``DATA_DIR``."""
+    return (
+        Path(settings.record_dir).expanduser() if settings.record_dir else Path(settings.data_dir) / "recordings"
+    )
