@@ -33,6 +33,8 @@ SLACK_MS = 5
 MAX_SPOKEN_MS = 15 * 60 * 1000
 #: Passed frames that may wait, in milliseconds; beyond it the oldest is dropped.
 MAX_PASSED_MS = 2_000
+#: Waiting passed frames sent beyond one per tick while time was forgotten: twice real time, no burst.
+CATCH_UP_PER_TICK = 1
 #: Silence frames per tick: one, and one more to repay time owed.
 SILENCE_PER_TICK = 2
 #: Source audio converted at a time, in milliseconds.
@@ -104,12 +106,14 @@ class Playout:
         self._passed: deque[tuple[int, bytes]] = deque()
         self._passed_ms = 0.0
         self._sent_ms: float = 0.0
+        self._forgotten_ms = 0.0
         self._speaking = False
         self._silence = bytes(frame_bytes(rate))
 
     def start(self, now: float) -> None:
         """Begin to owe audio: from ``now`` on every 20 ms want a frame."""
         self._sent_ms = now
+        self._forgotten_ms = 0.0
 
     # what apps do
 
@@ -221,6 +225,16 @@ class Playout:
             self._sent_ms += len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
             if self._marks:
                 out.extend(self._reached())
+        out.extend(self._catch_up())
+        return out
+
+    def _catch_up(self) -> list[Frame]:
+        """Waiting frames use the time that was forgotten: else each stall of ours would delay an echo for good."""
+        out: list[Frame] = []
+        while self._passed and self._forgotten_ms > 0 and len(out) < CATCH_UP_PER_TICK:
+            frame = self._next_frame()
+            self._forgotten_ms -= len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
+            out.append(frame)
         return out
 
     def _reached(self) -> list[Reached]:
@@ -233,6 +247,7 @@ class Playout:
         owed = now - self._sent_ms
         if owed > DEBT_MS + FRAME_MS:
             self.skipped_ms += owed - DEBT_MS
+            self._forgotten_ms = min(self._forgotten_ms + owed - DEBT_MS, MAX_PASSED_MS)
             self._sent_ms = now - DEBT_MS
 
     def _next_frame(self) -> Frame:

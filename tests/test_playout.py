@@ -421,6 +421,23 @@ class TestPassing:
         assert playout.skipped_ms == 2000 - 20 - DEBT_MS
         assert len(playout.tick(2000)) == 2
 
+    def test_a_stall_of_ours_does_not_delay_an_echo_for_good(self) -> None:
+        """A second of frames at once, after a second without a turn: all leave, gently, within a second."""
+        playout = started()
+        playout.tick(0)
+        at_once = [playout.pass_on(1000, numbered(160, n), 8000) for n in range(50)]
+        out = [frame for frame in at_once if frame is not None]
+        assert len(out) <= (DEBT_MS + AHEAD_MS) // 20
+        for tick in range(50):
+            now = 1000 + tick * 20
+            sent = [frame for frame in frames(playout.tick(now)) if frame.source == "passed"]
+            assert len(sent) <= 2
+            out += sent
+            passed = playout.pass_on(now, numbered(160, 50 + tick), 8000)
+            out += [passed] if passed is not None else []
+        assert [frame.pcm for frame in out] == [numbered(160, n) for n in range(len(out))]
+        assert len(out) >= 95
+
 
 class TestStart:
     def test_again_owes_nothing_for_the_time_between(self) -> None:
