@@ -45,6 +45,8 @@ from audiosocket.sounds import Sounds
 from audiosocket.switchboard import Switchboard
 
 log = Logger()
+#: Events of which the switchboard's own line, with peer and port, says more.
+SAID_ELSEWHERE = frozenset({"call.started", "leg.joined"})
 Apps = tuple[tuple[str, AppFactory], ...]
 
 
@@ -188,6 +190,8 @@ def _raise_open_files() -> None:
 
 
 def _log_event(record: Record) -> None:
+    if record["event"] in SAID_ELSEWHERE:
+        return
     rest = {key: value for key, value in record.items() if key not in {"event", "call_id", "extension", "number"}}
     log.info(
         "{event} call {call_id} extension {extension} ({number}) {details}",
