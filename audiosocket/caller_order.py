@@ -1,0 +1,186 @@
+"""What `audiosocket.dial` was asked to do: its arguments, checked before anything is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from uuid import UUID, uuid4
+
+from audiosocket.errors import InvalidSound, LocalProtocolError
+from audiosocket.wire import KINDS, digit_frame
+
+#: Seconds of a call without ``--play`` and ``--seconds``: a second of notes and time to hear them again.
+DEFAULT_SECONDS = 5.0
+#: Seconds to go on listening once a sound from ``--play`` and the digits have been said.
+TAIL_SECONDS = 2.0
+MAX_CALLS = 10_000
+
+_PROGRAM = "python -m audiosocket.dial"
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[^:\[\]\s]+)):(?P<port>[0-9]{1,5})", re.ASCII)
+_DESCRIPTION = """\
+Calls an AudioSocket server as Asterisk 22 would, limits and time-outs included, and says what happened.
+Without --play the caller says four notes, then nothing, so an echo is easy to notice.
+"""
+_EPILOG = """\
+exit status: 0 the server broke no rule, 1 it broke one or a call failed, 2 wrong arguments
+
+examples:
+  python -m audiosocket.dial localhost:8080
+  python -m audiosocket.dial [::1]:8080 --play question.wav --digits 12# --save answer.wav
+  python -m audiosocket.dial 192.0.2.7:8080 --calls 100 --seconds 30
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Calls to place. ``sound`` is slin at ``rate`` Hz; ``seconds`` None means until it is said, and a tail."""
+
+    host: str
+    port: int
+    call_ids: tuple[UUID, ...]
+    sound: bytes
+    digits: str
+    rate: int
+    seconds: float | None
+    save: Path | None
+
+    @property
+    def recordings(self) -> list[Path | None]:
+        """Where each call's audio goes: heard.wav for one call, heard-1.wav and so on for more."""
+        if self.save is None or len(self.call_ids) == 1:
+            return [self.save] * len(self.call_ids)
+        save = self.save
+        numbers = range(1, len(self.call_ids) + 1)
+        return [save.with_name(f"{save.stem}-{number}{save.suffix}") for number in numbers]
+
+
+class _OneLine(argparse.ArgumentParser):
+    """Wrong arguments are one line on stderr and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{_PROGRAM}: {message} (--help explains)\n")
+
+
+def parse(arguments: Sequence[str]) -> Order:
+    """The order in ``arguments``; wrong ones are told in one line and raise `SystemExit` with 2."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.uuid is not None and given.calls > 1:
+        parser.error("--uuid is for one call; with --calls each has its own")
+    if given.save is not None and not given.save.parent.is_dir():
+        parser.error(f"--save: there is no directory {given.save.parent}")
+    if given.save is not None and given.save.is_dir():
+        parser.error(f"--save: {given.save} is a directory")
+    if given.save is not None and not os.access(given.save.parent, os.W_OK):
+        parser.error(f"--save: nothing can be written to {given.save.parent}")
+    seconds = given.seconds
+    if seconds is None and given.play is None:
+        seconds = DEFAULT_SECONDS
+    host, port = given.address
+    try:
+        sound = _sound(given.play, given.rate)
+    except InvalidSound as error:
+        parser.error(f"--play: {error}")
+    return Order(
+        host=host,
+        port=port,
+        call_ids=(given.uuid,) if given.uuid else tuple(uuid4() for _ in range(given.calls)),
+        sound=sound,
+        digits=given.digits,
+        rate=given.rate,
+        seconds=seconds,
+        save=given.save,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLine(
+        prog=_PROGRAM,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("address", metavar="HOST:PORT", type=_address, help="a name, an IPv4 address, or [IPv6], and the port")
+    add("--uuid", type=_uuid, help="the call's UUID (default: a new one)")
+    add("--play", metavar="IN.WAV", type=Path, help="say this sound (any rate and width, mono or stereo)")
+    add("--digits", metavar="12#", type=_digits, default="", help="press these keys once the sound is said")
+    add("--save", metavar="HEARD.WAV", type=Path, help="write what was heard; heard-1.wav … for more calls")
+    add("--calls", metavar="N", type=_calls, default=1, help="that many calls at once (default 1)")
+    add(
+        "--seconds",
+        metavar="S",
+        type=_seconds,
+        help=f"hang up after S seconds (default {DEFAULT_SECONDS:.0f}, or {TAIL_SECONDS:.0f} s after all is said)",
+    )
+    rates = ", ".join(map(str, sorted(KINDS)))
+    add("--rate", metavar="HZ", type=_rate, default=8_000, help=f"what the caller speaks: {rates} (default 8000)")
+    return parser
+
+
+def _sound(path: Path | None, rate: int) -> bytes:
+    # Late, because numpy and soxr take longer to load than a wrong argument takes to tell.
+    if path is None:
+        from audiosocket.caller_echo import tone_pattern  # noqa: PLC0415
+
+        return tone_pattern(rate)
+    from audiosocket.sounds import read_wav  # noqa: PLC0415
+
+    return read_wav(path, rate)
+
+
+def _address(text: str) -> tuple[str, int]:
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT (an IPv6 address goes in brackets)")
+    port = int(found["port"])
+    if not 1 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r}: a port is 1 to 65535")
+    return found["v6"] or found["name"], port
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        call_id = UUID(text)
+    except ValueError:
+        call_id = None
+    if call_id is None or len(text) != 36:  # Asterisk takes the dashed form only
+        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID like {UUID(int=0)}")
+    return call_id
+
+
+def _digits(text: str) -> str:
+    try:
+        for digit in text.upper():
+            digit_frame(digit)
+    except LocalProtocolError:
+        raise argparse.ArgumentTypeError(f"{text!r}: the keys are 0-9, *, # and A-D") from None
+    return text.upper()
+
+
+def _calls(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_CALLS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_CALLS}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to a day")
+    return seconds
+
+
+def _rate(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) not in KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(map(str, sorted(KINDS)))} Hz")
+    return int(text)
