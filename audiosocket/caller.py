@@ -91,8 +91,8 @@ class Caller:
 
     def dial(self, host: str, port: int) -> Deferred[None]:
         """Connect (2 s for each address of ``host``) and send the UUID; fails with `CallFailed`."""
-        if self._dialling is not None:
-            raise CallFailed("a Caller places one call; make another one")
+        if self._dialling is not None or self.report is not None:
+            raise CallFailed("a Caller places one call; make another one", self.report)
         self._dialling = Deferred.fromCoroutine(self._dial(host, port))
         return self._dialling
 
@@ -127,9 +127,10 @@ class Caller:
 
     def hang_up(self) -> None:
         """FIN, as Asterisk does, then read to the end of the stream (5 s at most). Nothing is judged any more."""
-        if self._reader is None:
-            if self._dialling is not None:
-                self._dialling.cancel()
+        if self._dialling is None:
+            self._finish("caller")
+        elif self._reader is None:
+            self._dialling.cancel()
         elif self._ended_by is None:
             self._reader.stop_judging()
             self._part("caller", CALLER_LINGER)
