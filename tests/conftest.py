@@ -13,6 +13,8 @@ import pytest_twisted
 from twisted.internet import defer, reactor, task
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
+pytest_plugins = ["tests.pg_fixtures"]
+
 
 class LoggedFailures(list[LogEvent]):
     """Events that carried a failure; what is still here after the test fails it."""
