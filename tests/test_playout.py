@@ -464,7 +464,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tuple[str, int]]) -> None:
     playout = started()
     now, said, expected = 0.0, b"", []
@@ -511,7 +511,7 @@ def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tupl
     ),
     st.sampled_from((8000, 24_000)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_whatever_happens_the_leg_keeps_time(steps: list[tuple[str, int]], source: int) -> None:
     """Not more than 100 ms ahead, no more behind than may be repaid, every frame whole."""
     playout = started()
