@@ -8,10 +8,11 @@ never hides a good one.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from audiosocket.errors import InvalidExtension
 
@@ -140,15 +141,25 @@ def parse_json(entry: object) -> Extension:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value[:60] if isinstance(value, str | bytes) else value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists in lists
+        text = f"<{type(value).__name__} that cannot be shown>"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_scalar(value: object) -> TypeGuard[str | int]:
+    """Text or an integer; not one of thousands of digits, which Python refuses to turn into text."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 10**MAX_TEXT
+    return isinstance(value, str)
 
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if not _is_scalar(value):
         raise InvalidExtension(f"{key} is {_shown(value)}, not text", key)
     text = str(value).strip()
     if len(text) > MAX_TEXT:
@@ -162,7 +173,7 @@ def _port(entry: Mapping[str, Any], key: str) -> int | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if not _is_scalar(value):
         raise InvalidExtension(f"{key} is {_shown(value)}, not a TCP port (1 to 65535)", key)
     text = str(value).strip()
     if not text:
@@ -179,8 +190,8 @@ def _integer(entry: Mapping[str, Any], key: str, default: int | None) -> int:
     value = entry.get(key)
     if (value is None or value == "") and default is not None:
         return default
-    text = str(value).strip()
-    if isinstance(value, bool) or not isinstance(value, str | int) or not _INTEGER.fullmatch(text):
+    text = str(value).strip() if _is_scalar(value) else ""
+    if not _INTEGER.fullmatch(text):
         raise InvalidExtension(f"{key} is {_shown(value)}, not an integer", key)
     if abs(int(text)) > MAX_INTEGER:
         raise InvalidExtension(f"{key} is {text}, out of the range of an integer column", key)
@@ -202,16 +213,17 @@ class Verdict:
 class Judge:
     """Judges entries as they arrive, in pieces small enough to leave time for the callers.
 
-    An entry that keeps the id and the visitor port of a running extension is judged before all others,
-    so that a new row with a stolen port cannot push out the one whose calls are live; apart from that
-    the first in order wins. ``limit`` is the number of extensions that may be accepted.
+    No row can push out a running one by claiming its port or number: entries that claim nothing but what
+    their running extension holds are judged first, then those that keep its id and visitor port, then the
+    others; within these groups the first in order wins. ``limit`` is the number of extensions that may be
+    accepted.
     """
 
     def __init__(self, running: Iterable[Extension] = (), limit: int = MAX_INTEGER) -> None:
-        self._running = {(e.id, e.port) for e in running}
+        self._running = {e.id: e for e in running}
         self._limit = limit
-        self._others: list[Extension] = []
-        self._done = 0
+        self._changed: deque[Extension] = deque()
+        self._others: deque[Extension] = deque()
         self._accepted: dict[int, Extension] = {}
         self._ports: dict[int, int] = {}
         self._numbers: dict[str, int] = {}
@@ -230,11 +242,12 @@ class Judge:
 
     def settle(self, most: int = MAX_INTEGER) -> bool:
         """Judges at most ``most`` entries that had to wait; true when none is left."""
-        end = min(len(self._others), self._done + most)
-        for extension in self._others[self._done : end]:
-            self._judge(extension)
-        self._done = end
-        return end == len(self._others)
+        for _ in range(most):
+            waiting = self._changed or self._others
+            if not waiting:
+                return True
+            self._judge(waiting.popleft())
+        return not (self._changed or self._others)
 
     def verdict(self) -> Verdict:
         """The result; judges whatever still waits."""
@@ -246,11 +259,13 @@ class Judge:
         try:
             extension: Extension = parse(entry)
         except InvalidExtension as error:
-            readable = isinstance(shown_id, int) and not isinstance(shown_id, bool)
-            self._reject(shown_id if readable else None, str(error))  # type: ignore[arg-type]
+            self._reject(shown_id if _is_scalar(shown_id) and isinstance(shown_id, int) else None, str(error))
             return
-        if (extension.id, extension.port) in self._running:
+        before = self._running.get(extension.id)
+        if before is not None and _claims_nothing_new(extension, before):
             self._judge(extension)
+        elif before is not None and extension.port == before.port:
+            self._changed.append(extension)
         else:
             self._others.append(extension)
 
@@ -281,3 +296,8 @@ class Judge:
         if len(self._accepted) >= self._limit:
             return f"more than {self._limit} extensions; raise MAX_EXTENSIONS if that is meant"
         return ""
+
+
+def _claims_nothing_new(extension: Extension, before: Extension) -> bool:
+    ports = set(extension.ports().values())
+    return extension.number == before.number and ports <= set(before.ports().values())
