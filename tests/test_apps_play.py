@@ -134,6 +134,18 @@ class TestSound:
         assert leg.heard_ms == 7000
         assert leg.said().endswith(numbered(7 * 16_000)[4 * 32_000 :])
 
+    def test_goes_on_where_it_was_when_the_disk_was_slow(self, tmp_path: Path) -> None:
+        """Asked for again at another rate, the sound came after all that waited had been said."""
+        thread = Thread()
+        leg = Rig(write_wav(tmp_path / "a.wav", numbered(56_000)), "hangup", sounds=Sounds(thread)).start()
+        leg.run(500)
+        thread.held = True
+        leg.run(5000, wide, rate=16_000)
+        assert (leg.heard_ms, leg.outcome) == (4000, None)
+        thread.run()
+        leg.run(4000, wide, rate=16_000)
+        assert (leg.heard_ms, leg.outcome) == (7000, "server_hangup")
+
     def test_of_any_length_leaves_the_queue_short(self) -> None:
         leg = Rig(sounds=Shelf(20 * 60)).start()
         longest = 0
@@ -285,6 +297,12 @@ class TestLegs:
         before = leg.heard_ms
         leg.run(15_000, talk)
         assert (leg.heard_ms, leg.outcome) == (before, None)
+
+    def test_that_never_joined_may_leave(self) -> None:
+        """Another app hung up first."""
+        leg = Rig().leg
+        leg.leave()
+        assert leg.sent == []
 
     def test_ignores_marks_of_other_apps(self) -> None:
         leg = Rig(sounds=Shelf(1), then="hangup").start()

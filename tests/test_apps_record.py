@@ -340,6 +340,17 @@ class TestFailing:
         assert len(rig.thread.jobs) == 0
         assert [wav.closed for wav in opened] == [True]
 
+    def test_of_a_slow_disk_that_is_full_as_well_is_told_once(
+        self, tmp_path: Path, disk: Callable[[int], None]
+    ) -> None:
+        """The write that hung fails, after the recording was given up for its slowness."""
+        rig = Rig(tmp_path, held=True)
+        leg = rig.start()
+        leg.run(90_000, talk)
+        disk(0)
+        rig.thread.run()
+        assert events(leg) == ["recording.failed"]
+
     def test_under_a_flood_bounds_the_memory(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()

@@ -124,10 +124,8 @@ class _WithoutContext:
 def _takes(function: Callable[..., Any], arguments: int) -> bool:
     try:
         inspect.signature(function).bind(*[None] * arguments)
-    except TypeError:
+    except (TypeError, ValueError):  # the latter: written in C, and silent about what it wants
         return False
-    except ValueError:  # written in C, without a signature: believe it
-        return True
     return True
 
 
