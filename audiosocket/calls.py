@@ -97,11 +97,12 @@ class Call:
     outcome: str | None = None
     ended: float | None = None
 
-    def note(self, event: str, now: float, **fields: Any) -> None:
-        """Write an event into the timeline and to the event sinks."""
+    def note(self, event: str, now: float, /, **fields: Any) -> None:
+        """Write an event into the timeline and to the event sinks; no field hides what it is and when it was."""
         identity = {"call_id": str(self.call_id), "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
-        self.timeline.append({"seconds": round(now - self.started, 3), "event": event, **fields})
+        own = {"at_seconds": round(now - self.started, 3), "event": event}
+        self.timeline.append({**own, **fields, **own})
 
     def decide(self, outcome: str) -> bool:
         """Set the outcome unless there is one; false when somebody was first."""
@@ -209,6 +210,7 @@ class CallRegistry:
         del self._live[call.call_id]
         self._over[call.call_id] = now
         self._recent[call.call_id] = call
+        self._recent.move_to_end(call.call_id)  # the UUID may have been used, and listed, before
         while len(self._recent) > RECENT_MOST:
             self._recent.popitem(last=False)
         while len(self._over) > REMEMBER_MOST:
