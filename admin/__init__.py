@@ -1,0 +1,1 @@
+"""The HTTP API: a guest of the server that sees `audiosocket.interfaces.Control` and nothing else."""
