@@ -1,0 +1,120 @@
+"""Who may pass: the checks that come before any route, in the order of `Gate.admit`.
+
+Host keeps web pages out that rebind their name to our address (DNS rebinding), Origin those that post
+to us from a browser; the token is for everybody else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
+
+from twisted.web.server import Request
+
+from admin.replies import Refusal, shown
+from admin.throttle import TokenCheck
+
+SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+
+_ALWAYS_OURS = ("localhost", "127.0.0.1", "::1")
+_AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+(?:%[^\[\]]*)?\]|[^\[\]:/@\s]+)(?::(?P<port>[0-9]{0,5}))?")
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Gate:
+    """Lets requests in, or raises the `Refusal` they are answered with.
+
+    ``hosts`` are names of our own besides localhost and the address a connection came in on; wildcard
+    addresses among them name nobody and are ignored. ``clock`` is steady time in seconds.
+    """
+
+    def __init__(self, *, token: str, hosts: Iterable[str], clock: Callable[[], float]) -> None:
+        names = {canonical_host(host) for host in (*_ALWAYS_OURS, *hosts)}
+        self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
+        self._token = TokenCheck(token, clock)
+
+    def admit(self, request: Request) -> None:
+        """Check Host, path, token and Origin; raises `Refusal`."""
+        self._check_host(request)
+        segments = _segments(request.path)
+        if segments[0] == b"api":
+            peer = getattr(request.getClientAddress(), "host", "a local socket")
+            self._token.check(peer, request.requestHeaders.getRawHeaders(b"authorization", []))
+        if request.method not in SAFE_METHODS:
+            _check_origin(request)
+
+    def _check_host(self, request: Request) -> None:
+        hosts = _header(request, b"host")
+        if not hosts and request.clientproto == b"HTTP/1.0":
+            return
+        if len(hosts) != 1:
+            raise Refusal(400, f"The request has {len(hosts)} Host headers; HTTP/1.1 wants exactly one.")
+        authority = _AUTHORITY.fullmatch(hosts[0])
+        name = canonical_host(authority["name"]) if authority else ""
+        if name not in self._hosts and name != canonical_host(getattr(request.getHost(), "host", "")):
+            raise Refusal(
+                421,
+                f"Host {shown(hosts[0])} is not a name of this server; use its address, or add the name to"
+                " API_ALLOWED_HOSTS.",
+            )
+
+
+def canonical_host(name: str) -> str:
+    """A host name or address in the one spelling in which two of them can be compared."""
+    name = name.strip().strip("[]").lower().removesuffix(".")
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return name
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _segments(path: bytes) -> list[bytes]:
+    """The decoded segments of a path that means one thing only.
+
+    Routers fold slashes that are doubled or encoded; to the check of the token such a path could look
+    like another one, so it is nobody's.
+    """
+    if not path.startswith(b"/"):
+        raise Refusal(400, f"The request is for {shown(path.decode('latin-1'))}, which is not a path.")
+    segments = [unquote_to_bytes(segment) for segment in path[1:].split(b"/")]
+    try:
+        b"/".join(segments).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refusal(400, "The path is not UTF-8 text.") from None
+    if _BAD_PERCENT.search(path):
+        raise Refusal(400, "The path has a % that is not followed by two hexadecimal digits.")
+    if b"" in segments[:-1] or any(b"/" in segment for segment in segments):
+        raise Refusal(404, f"There is no {shown(path.decode('latin-1'))} here.")
+    return segments
+
+
+def _check_origin(request: Request) -> None:
+    origins = _header(request, b"origin")
+    if not origins:
+        return
+    # Without a Host (HTTP/1.0) there is nothing an Origin could be equal to.
+    ours = "".join(_header(request, b"host"))
+    for origin in origins:
+        parts = _ORIGIN.fullmatch(origin)
+        scheme = parts["scheme"].lower() if parts else ""
+        place = _place(parts["authority"], scheme) if parts else None
+        if place is None or place != _place(ours, scheme):
+            raise Refusal(403, f"A page of {shown(origin)} may not change anything here.")
+
+
+def _place(authority: str, scheme: str) -> tuple[str, int] | None:
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None:
+        return None
+    return canonical_host(parts["name"]), int(parts["port"] or _DEFAULT_PORTS[scheme])
+
+
+def _header(request: Request, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name, [])]

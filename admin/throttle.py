@@ -1,0 +1,85 @@
+"""The bearer token, and a limit on guessing it."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+from twisted.logger import Logger
+
+from admin.replies import Refusal
+
+#: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that it waits.
+MOST_WRONG = 10
+WINDOW_SECONDS = 60.0
+#: Peers whose wrong tokens are remembered; beyond that the one that erred longest ago is forgotten.
+MOST_PEERS = 1000
+
+
+class TokenCheck:
+    """Compares tokens in constant time; a peer that guesses is answered 429, even if it guesses right.
+
+    ``clock`` is steady time in seconds. An empty token lets everybody in.
+    """
+
+    _log = Logger()
+
+    def __init__(self, token: str, clock: Callable[[], float]) -> None:
+        self._digest = _digest(token.encode("utf-8")) if token else None
+        self._clock = clock
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def check(self, peer: str, headers: Sequence[bytes]) -> None:
+        """Raise `Refusal` (401, 429) unless the Authorization ``headers`` carry the token."""
+        if self._digest is None:
+            return
+        if not headers:
+            raise self._unauthorized("This server wants its API_TOKEN: send 'Authorization: Bearer ...'.")
+        peer, now = _network(peer), self._clock()
+        self._wait(peer, now)
+        scheme, _, given = headers[0].partition(b" ")
+        right = hmac.compare_digest(_digest(given.strip()), self._digest)
+        if right and len(headers) == 1 and scheme.lower() == b"bearer":
+            return
+        self._note(peer, now)
+        raise self._unauthorized("The token in the Authorization header is not this server's API_TOKEN.")
+
+    def _unauthorized(self, message: str) -> Refusal:
+        return Refusal(401, message, {"WWW-Authenticate": "Bearer"})
+
+    def _wait(self, peer: str, now: float) -> None:
+        times = self._wrong.get(peer)
+        while times and now - times[0] >= WINDOW_SECONDS:
+            times.popleft()
+        if times and len(times) >= MOST_WRONG:
+            seconds = max(1, math.ceil(times[0] + WINDOW_SECONDS - now))
+            message = f"Too many wrong tokens from {peer}; wait {seconds} s."
+            raise Refusal(429, message, {"Retry-After": str(seconds)})
+
+    def _note(self, peer: str, now: float) -> None:
+        times = self._wrong.setdefault(peer, deque(maxlen=MOST_WRONG))
+        self._wrong.move_to_end(peer)
+        times.append(now)
+        if len(times) == MOST_WRONG:
+            self._log.warn("{peer} sent {n} wrong tokens within a minute and has to wait", peer=peer, n=MOST_WRONG)
+        while len(self._wrong) > MOST_PEERS:
+            self._wrong.popitem(last=False)
+
+
+def _digest(token: bytes) -> bytes:
+    return sha256(token).digest()
+
+
+def _network(peer: str) -> str:
+    """IPv6 hosts own a whole /64: counting single addresses would count nothing."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return peer
+    return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
