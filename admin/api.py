@@ -1,0 +1,135 @@
+"""The routes: contract section 7, each a few lines on `Control`.
+
+Success messages are Portuguese, word for word those of the service this one replaces: scripts grep them.
+"""
+
+from __future__ import annotations
+
+from klein import Klein
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from admin import bodies
+from admin.replies import Refusal, as_refusal, refuse, reply
+from admin.shield import shielded
+from admin.site import AdminRequest
+from audiosocket.interfaces import Control
+
+
+class AdminAPI:
+    """The API over one server; ``app.resource()`` is its Twisted resource."""
+
+    app = Klein()
+    # A doubled slash is no redirect to somewhere: the gate has already refused it.
+    app.url_map.merge_slashes = False
+    _log = Logger()
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    @app.route("/api/status", methods=["GET"])
+    def status(self, request: AdminRequest) -> bytes:
+        """Everything at one glance, from memory."""
+        return reply(request, self._control.status())
+
+    @app.route("/api/refresh", methods=["POST"])
+    async def refresh(self, request: AdminRequest) -> bytes:
+        """Read the table and apply it, or say what would change."""
+        wishes = bodies.refresh_wishes(request.content.read(), request.uri)
+        work = self._control.refresh(force=wishes["force"], dry_run=wishes["dry_run"])
+        result = await shielded(work, "POST /api/refresh")
+        done = (
+            "Simulação concluída, nada foi alterado"
+            if wishes["dry_run"]
+            else "Configurações atualizadas com sucesso"
+        )
+        return reply(request, {"message": done, **result})
+
+    @app.route("/api/restart", methods=["POST"])
+    async def restart(self, request: AdminRequest) -> bytes:
+        """Reopen an extension's listeners."""
+        extension_id, number = bodies.which_extension(request.content.read())
+        work = self._control.restart(extension_id=extension_id, number=number)
+        await shielded(work, "POST /api/restart")
+        name = number if extension_id is None else f"ID {extension_id}"
+        return reply(request, {"message": f"Ramal {name} reiniciado com sucesso"})
+
+    @app.route("/api/extensions", methods=["GET"])
+    async def extensions(self, request: AdminRequest) -> bytes:
+        """The rows as they stand in the database."""
+        rows = await shielded(self._control.rows(), "GET /api/extensions")
+        return reply(request, {"total": len(rows), "extensions": rows})
+
+    @app.route("/api/extensions", methods=["POST"])
+    async def add(self, request: AdminRequest) -> bytes:
+        """Insert an extension and apply it."""
+        fields = bodies.extension_fields(request.content.read())
+        extension = await shielded(self._control.add(fields), "POST /api/extensions")
+        request.setHeader("Location", f"/api/extensions/{extension.id}")
+        message = f"Ramal {extension.number} adicionado com sucesso"
+        return reply(request, {"message": message, "extension": extension.as_json()}, 201)
+
+    @app.route("/api/extensions/<extension_id>", methods=["PUT"])
+    async def change(self, request: AdminRequest, extension_id: str) -> bytes:
+        """Change the given fields of an extension and apply them."""
+        known_id = bodies.parse_extension_id(extension_id)
+        fields = bodies.changed_fields(request.content.read(), known_id)
+        extension = await shielded(self._control.change(known_id, fields), f"PUT /api/extensions/{known_id}")
+        message = f"Ramal ID {known_id} atualizado com sucesso"
+        return reply(request, {"message": message, "extension": extension.as_json()})
+
+    @app.route("/api/extensions/<extension_id>", methods=["DELETE"])
+    async def remove(self, request: AdminRequest, extension_id: str) -> bytes:
+        """Delete an extension; its calls go on to their own end."""
+        known_id = bodies.parse_extension_id(extension_id)
+        await shielded(self._control.remove(known_id), f"DELETE /api/extensions/{known_id}")
+        return reply(request, {"message": f"Ramal ID {known_id} removido com sucesso"})
+
+    @app.route("/api/calls", methods=["GET"])
+    def calls(self, request: AdminRequest) -> bytes:
+        """Live calls, then the recently ended ones."""
+        calls = self._control.calls()
+        return reply(request, {"total": len(calls), "calls": calls})
+
+    @app.route("/api/calls/<call_id>", methods=["GET"])
+    def call(self, request: AdminRequest, call_id: str) -> bytes:
+        """One call with its timeline."""
+        return reply(request, {"call": self._control.call(bodies.parse_call_id(call_id))})
+
+    @app.route("/api/calls/<call_id>/return", methods=["POST"])
+    def return_call(self, request: AdminRequest, call_id: str) -> bytes:
+        """Place the return call; this version has nobody to place it with and says so."""
+        self._control.call(bodies.parse_call_id(call_id))
+        raise Refusal(501, "Return calls are not configured in this version of the server.")
+
+    @app.route("/api/hangup", methods=["POST"])
+    def hang_up(self, request: AdminRequest) -> bytes:
+        """Send the hangup frame to one leg."""
+        call_id, role = bodies.which_leg(request.content.read())
+        self._control.hang_up(call_id, role)
+        return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})
+
+    @app.route("/healthz", methods=["GET"])
+    def healthz(self, request: AdminRequest) -> bytes:
+        """Is the process alive and its reactor on time?"""
+        return self._probe(request, *self._control.healthy())
+
+    @app.route("/readyz", methods=["GET"])
+    def readyz(self, request: AdminRequest) -> bytes:
+        """Do the listeners match the desired state, and are we not stopping?"""
+        return self._probe(request, *self._control.ready())
+
+    def _probe(self, request: AdminRequest, good: bool, why: str) -> bytes:
+        if not good:
+            raise Refusal(503, why or "Not ready.")
+        return reply(request, {"status": "ok"})
+
+    @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein means any IRequest, ours is one
+    def _failed(self, request: AdminRequest, failure: Failure) -> bytes:
+        """Every error ends here: the expected ones by their own status, the others as one logged 500."""
+        path = request.path.decode("latin-1")
+        refusal = as_refusal(failure.value, path)
+        if refusal is None:
+            self._log.failure("{method} {path} failed", failure, method=request.method.decode("ascii"), path=path)
+            refusal = Refusal(500, "The server failed; its log says why.")
+        return refuse(request, refusal)
