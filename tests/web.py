@@ -1,0 +1,281 @@
+"""The admin API without a server: a Control in memory, and HTTP over memory or loopback sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.client import HTTPMessage, HTTPResponse
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from admin.resource import make_site
+from admin.site import AdminChannel
+from audiosocket.errors import ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
+from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role, parse_json
+from audiosocket.interfaces import Control
+
+CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
+
+
+class FakeControl:
+    """Behaves as the server does, in a dict; ``failing`` and ``waiting`` disturb it."""
+
+    def __init__(self) -> None:
+        self.running = {0: DEFAULT_EXTENSION}
+        self.legs = {(CALL, Role.VISITOR)}
+        self.asked: list[tuple[Any, ...]] = []
+        self.failing: BaseException | None = None
+        self.waiting: Deferred[None] | None = None
+        self.begun = 0
+        self.state = (True, "")
+
+    def status(self) -> dict[str, Any]:
+        self._fail()
+        shown = [
+            {**e.as_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
+            for e in self.running.values()
+        ]
+        return {"total_extensions": len(shown), "extensions": shown}
+
+    def calls(self) -> list[dict[str, Any]]:
+        self._fail()
+        return [{"call_id": str(CALL), "state": "live"}]
+
+    def call(self, call_id: UUID) -> dict[str, Any]:
+        self._fail()
+        if call_id != CALL:
+            raise UnknownCall(f"no call has the UUID {call_id}")
+        return {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]}
+
+    def hang_up(self, call_id: UUID, role: Role) -> None:
+        self._fail()
+        if (call_id, role) not in self.legs:
+            raise UnknownCall(f"call {call_id} has no live {role.value} leg")
+        self.asked.append(("hang_up", call_id, role))
+
+    def ready(self) -> tuple[bool, str]:
+        return self.state
+
+    def healthy(self) -> tuple[bool, str]:
+        return self.state
+
+    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
+        await self._disturb()
+        self.asked.append(("refresh", force, dry_run))
+        return {"stats": {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}}
+
+    async def rows(self) -> list[dict[str, Any]]:
+        await self._disturb()
+        return [extension.as_json() for extension in self.running.values()]
+
+    async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
+        await self._disturb()
+        self.asked.append(("restart", extension_id, number))
+        for extension in self.running.values():
+            if extension_id == extension.id or (extension_id is None and number == extension.number):
+                return extension
+        raise UnknownExtension(f"no extension is {number if extension_id is None else extension_id}")
+
+    async def add(self, fields: Mapping[str, Any]) -> Extension:
+        await self._disturb()
+        extension = parse_json({**fields, "id": max(self.running, default=0) + 1})
+        if extension.port in {e.port for e in self.running.values()}:
+            raise ExtensionTaken(f"porta_ia {extension.port} belongs to another extension")
+        self.running[extension.id] = extension
+        return extension
+
+    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+        await self._disturb()
+        self.asked.append(("change", extension_id, dict(fields)))
+        self.running[extension_id] = parse_json({**self._known(extension_id).as_json(), **fields})
+        return self.running[extension_id]
+
+    async def remove(self, extension_id: int) -> None:
+        await self._disturb()
+        del self.running[self._known(extension_id).id]
+
+    def _known(self, extension_id: int) -> Extension:
+        if extension_id not in self.running:
+            raise UnknownExtension(f"no extension has the id {extension_id}")
+        return self.running[extension_id]
+
+    def _fail(self) -> None:
+        if self.failing is not None:
+            raise self.failing
+
+    async def _disturb(self) -> None:
+        self.begun += 1
+        if self.waiting is not None:
+            await self.waiting
+        self._fail()
+
+
+DATABASE_GONE = SourceUnavailable("the database cannot be reached: connection refused")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, which must be what its headers say."""
+        assert self.headers["Content-Type"] == "application/json; charset=utf-8", self.headers["Content-Type"]
+        return json.loads(self.body.decode("utf-8"))
+
+
+class Pipe(StringTransport):
+    """The server's side of a connection in memory."""
+
+    def __init__(self, local: str, peer: str) -> None:
+        kinds = [IPv6Address if ":" in host else IPv4Address for host in (local, peer)]
+        super().__init__(kinds[0]("TCP", local, 8082), kinds[1]("TCP", peer, 50_000), lenient=True)
+        self.half_closed = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    @property
+    def over(self) -> bool:
+        """The server will write no more."""
+        return bool(self.half_closed or self.disconnecting)
+
+
+class Wire:
+    """One client connection in memory; time passes when the test says so."""
+
+    def __init__(self, site: Any, local: str = "127.0.0.1", peer: str = "127.0.0.1") -> None:
+        self.pipe = Pipe(local, peer)
+        channel: AdminChannel | None = site.buildProtocol(self.pipe.getPeer())
+        self.accepted = channel is not None
+        if channel is not None:
+            self.channel = channel
+            channel.makeConnection(self.pipe)
+
+    def send(self, *pieces: bytes) -> Wire:
+        for piece in pieces:
+            if not self.pipe.disconnecting:
+                self.channel.dataReceived(piece)
+        return self
+
+    def answers(self, *methods: str) -> list[Answer]:
+        """Everything the server wrote so far; ``methods`` are those asked for, where it matters (HEAD)."""
+        stream = _Stream(self.pipe.value())
+        found: list[Answer] = []
+        while stream.left():
+            method = methods[len(found)] if len(found) < len(methods) else "GET"
+            response = HTTPResponse(stream, method=method)  # type: ignore[arg-type]
+            response.begin()
+            body = response.read()
+            found.append(Answer(response.status, response.headers, body))
+        return found
+
+    def close(self) -> None:
+        """The client is gone."""
+        self.pipe.connected = False
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+
+class _Stream(BytesIO):
+    """Bytes that `HTTPResponse` may take for a socket, and that survive its closing them."""
+
+    def makefile(self, mode: str) -> _Stream:
+        return self
+
+    def close(self) -> None:
+        """The next response starts where this one ended."""
+
+    def left(self) -> bool:
+        return self.tell() < len(self.getvalue())
+
+
+class Web:
+    """The API over a `FakeControl`, asked in memory."""
+
+    def __init__(self, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
+        self.control = FakeControl()
+        self.clock = Clock()
+        control: Control = self.control
+        self.site = make_site(control, token=token, hosts=hosts, reactor=self.clock)
+
+    def wire(self, **addresses: str) -> Wire:
+        return Wire(self.site, **addresses)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | object = b"",
+        *,
+        local: str = "127.0.0.1",
+        peer: str = "127.0.0.1",
+        **headers: str,
+    ) -> Answer:
+        """One request on a connection of its own; header names are written with underscores."""
+        wire = self.wire(local=local, peer=peer)
+        wire.send(request(method, path, body, **headers))
+        (answer,) = wire.answers(method)
+        wire.close()
+        return answer
+
+
+def each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
+    """Run a test on a fresh `Web` for every row of a table: a pytest test of its own costs far more."""
+
+    def decorate(test: Callable[..., None]) -> Callable[[], None]:
+        def run() -> None:
+            for row in rows:
+                try:
+                    test(Web(), *(row if isinstance(row, tuple) else (row,)))
+                except AssertionError as problem:
+                    raise AssertionError(f"{row}: {problem}") from problem
+
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
+        return run
+
+    return decorate
+
+
+def request(method: str, path: str, body: bytes | object = b"", **headers: str) -> bytes:
+    """The bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = {"Host": "localhost", **headers}
+    if content:
+        fields["Content-Length"] = str(len(content))
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value]
+    return (
+        f"{method} {path} HTTP/1.1\r\n".encode("latin-1")
+        + "\r\n".join([*lines, "", ""]).encode("latin-1")
+        + content
+    )
+
+
+@asynccontextmanager
+async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
+    """The API on a loopback port, which is given."""
+    site: Any = make_site(control, token=token, hosts=(), reactor=reactor)
+    port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
+    try:
+        yield port.getHost().port
+    finally:
+        await port.stopListening()
+
+
+def dial(port: int) -> socket.socket:
+    """A plain client socket, for threads."""
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
