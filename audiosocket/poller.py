@@ -27,8 +27,8 @@ from audiosocket.reconcile import Plan, shrinks
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
 FIRST_WAIT_SECONDS = 0.25
-#: Between two readings that NOTIFY asked for, in seconds.
-HURRY_SECONDS = 0.4
+#: Between two readings that NOTIFY asked for, in seconds; longer where reading takes long.
+HURRY_SECONDS = 0.2
 #: Rows judged between two turns of the reactor.
 PER_TURN = 500
 
@@ -192,7 +192,8 @@ class Poller(Service):
         """Something changed in the table: read it soon, but not for every change of a storm."""
         if not self._automatic or not self.running or (self._hurry is not None and self._hurry.active()):
             return
-        wait = max(0.0, self._last_read + HURRY_SECONDS - self._reactor.seconds())
+        took = self.last.seconds if self.last is not None else 0.0
+        wait = max(0.0, self._last_read + max(HURRY_SECONDS, 5 * took) - self._reactor.seconds())
         self._hurry = self._reactor.callLater(wait, lambda: self._run(self._attempt("notify")))
 
     def database_came_up(self) -> None:
