@@ -97,6 +97,10 @@ class App:
     server or a model does so in a Deferred or a thread. An app that raises ends its own call only.
     """
 
+    def __init__(self, context: AppContext | None = None) -> None:
+        #: What the server offers; None only where an app is made by hand, as in a test.
+        self.context = context
+
     def joined(self, leg: Leg) -> None:
         """A leg of the call was accepted; it may play at once."""
 

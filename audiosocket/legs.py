@@ -160,7 +160,7 @@ class Leg:
         connection.finish()
         self._taps.clear()
         self._over(self, ending)
-        self._tell(lambda app: app.left(self, ending.value))
+        self._tell(lambda app: app.left(self, ending.value), even_when_over=True)
 
     # what the wire says
 
@@ -234,8 +234,10 @@ class Leg:
         for tap in self._taps:
             tap.said(now, frame.pcm, frame.rate)
 
-    def _tell(self, what: Callable[[App], None]) -> None:
+    def _tell(self, what: Callable[[App], None], *, even_when_over: bool = False) -> None:
         for name, app in self._apps:
+            if self._connection is None and not even_when_over:
+                return  # the app before this one hung up
             try:
                 what(app)
             except Exception:  # noqa: BLE001 - an app's fault costs its own call

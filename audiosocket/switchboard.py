@@ -173,7 +173,7 @@ class Switchboard:
                 instances[name] = factory(self._context)
             except Exception:  # noqa: BLE001 - a plug-in's constructor costs its own call
                 self._log.failure("app {name} cannot be made for {call_id}", name=name, call_id=str(call.call_id))
-                instances[name] = _Unmade()
+                instances[name] = _Unmade(self._context)
         return instances[name]
 
     def _leg_over(self, leg: Leg, ending: Ending) -> None:
