@@ -1,0 +1,64 @@
+"""The words of placing a return call: what is asked for, how one attempt ends, who can place it.
+
+A return call rings a resident through Asterisk; on answer Asterisk sends the resident's channel to the
+call's own return extension, whose dialplan opens AudioSocket to the return port with the same UUID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+
+
+class AttemptEnd(str, Enum):
+    """How one attempt to reach a resident ended."""
+
+    ANSWERED = "answered"  #: the resident answered and was sent to the return extension
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"  #: rang until the time was over
+    REFUSED = "refused"  #: the number, or Asterisk, turned the call down
+    FAILED = "failed"  #: it could not be placed: backend away, wrong secret, wrong number, timeout
+    CANCELLED = "cancelled"  #: we stopped it, because the visitor left or somebody asked
+
+
+@dataclass(frozen=True)
+class ReturnRequest:
+    """One attempt. ``number`` is the resident's, ``exten`` the return extension to land on.
+
+    ``ring_seconds`` is how long it may ring. ``variables`` are channel variables for the dialplan; the
+    call id is always among them as ``AUDIOSOCKET_CALL_ID``.
+    """
+
+    call_id: UUID
+    number: str
+    exten: str
+    ring_seconds: float
+    caller_id: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttemptResult:
+    """The end of one attempt, with a reason for people (never a secret)."""
+
+    end: AttemptEnd
+    reason: str = ""
+
+
+class Originator(Protocol):
+    """A way to place return calls: AMI, ARI or a webhook."""
+
+    def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
+        """Ring the resident; always fires with a result within ring time plus 5 s, never with a failure.
+
+        Cancelling the Deferred stops the ringing and fires with ``CANCELLED``.
+        """
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """("up"|"connecting"|"down", reason), for the API."""
