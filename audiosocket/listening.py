@@ -7,7 +7,6 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.application.internet import TCPServer
 from twisted.application.service import MultiService
@@ -137,15 +136,20 @@ def why(error: CannotListenError) -> str:
 
 
 def is_local(address: str) -> bool:
-    """True when ``address`` is an IP address of this machine; names are never resolved."""
+    """True when ``address`` is an IP address of this machine; names are never resolved.
+
+    Broadcast and multicast addresses can be bound, too, but nobody can call there.
+    """
     try:
-        version = ipaddress.ip_address(address).version
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    family: Any = socket.AF_INET6 if version == 6 else socket.AF_INET
+    if parsed.is_multicast:
+        return False
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        with socket.socket(socket.AF_INET6 if parsed.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
+            probe.connect((address, 9))  # sends nothing; a broadcast address is refused here
     except OSError:
         return False
     return True

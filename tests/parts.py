@@ -1,0 +1,244 @@
+"""The server's parts in this process, on loopback: for tests that look at sockets, calls and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+
+from audiosocket.apps import registry as app_registry
+from audiosocket.caller import Caller
+from audiosocket.caller_report import CallReport
+from audiosocket.calls import CallRegistry
+from audiosocket.events import EventLog
+from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import AppContext
+from audiosocket.listeners import Listeners
+from audiosocket.listening import is_local
+from audiosocket.pacing import Clock
+from audiosocket.protocol import AudioSocketFactory
+from audiosocket.resample import StreamConverter
+from audiosocket.settings import Settings
+from audiosocket.sounds import Sounds
+from audiosocket.switchboard import Switchboard
+
+reactor: Any = global_reactor
+LOOPBACK = "127.0.0.1"
+#: Below the ports the kernel hands out by itself.
+_PORTS = random.Random(os.getpid())
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports in a row that nobody has, on any address."""
+    while True:
+        first = _PORTS.randrange(12_000, 32_000 - count)
+        ports = list(range(first, first + count))
+        if all(_is_free(port) for port in ports):
+            return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def occupied(port: int, address: str = "0.0.0.0") -> Iterator[None]:
+    """Another program has the port."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((address, port))
+        other.listen()
+        yield
+
+
+def extension(
+    extension_id: int, port: int, return_port: int | None = None, number: str | None = None, ip: str = LOOPBACK
+) -> Extension:
+    """An extension on loopback; its number is ``n`` and its id unless given."""
+    return Extension(extension_id, number or f"n{extension_id}", "r", ip, port, return_port, 0)
+
+
+class Heard(list[tuple[LogLevel, str]]):
+    """What our own modules logged while it was asked to listen: level and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        globalLogPublisher.addObserver(self._observe)
+
+    def _observe(self, event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith("audiosocket."):
+            self.append((event["log_level"], formatEvent(event)))
+
+    def close(self) -> None:
+        globalLogPublisher.removeObserver(self._observe)
+
+    def saying(self, text: str) -> list[str]:
+        """The lines that contain ``text``."""
+        return [line for _, line in self if text in line]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition; the test's own deadline ends it."""
+    while not condition():
+        await deferLater(reactor, 0.005)
+
+
+async def turns(count: int = 5) -> None:
+    """Lets the reactor run."""
+    for _ in range(count):
+        await deferLater(reactor, 0)
+
+
+class House:
+    """Listeners and a switchboard with echo on both roles; no database, no file."""
+
+    def __init__(
+        self,
+        *,
+        apps: str = "echo",
+        its_reactor: Any = None,
+        local: Callable[[str], bool] = is_local,
+        **options: Any,
+    ) -> None:
+        settings = Settings.parse({})
+        context = AppContext(settings, Sounds(deferToThread), deferToThread, reactor.callLater)
+        both = app_registry.load(apps)
+        self.switchboard = Switchboard(
+            CallRegistry(EventLog()),
+            {Role.VISITOR: both, Role.RESIDENT: both},
+            context,
+            clock=Clock(reactor, reactor.seconds),
+            make_converter=StreamConverter,
+            allowed_peers=settings.allowed_peers,
+        )
+        self.listeners = Listeners(self._make_factory, its_reactor or reactor, local=local, **options)
+        self.listeners.startService()
+        self.callers: list[Caller] = []
+
+    def _make_factory(self, of: Extension, role: Role) -> AudioSocketFactory:
+        return AudioSocketFactory(of, role, self.switchboard.join, self.switchboard, reactor)
+
+    async def apply(self, *desired: Extension) -> Any:
+        return await self.listeners.apply(desired)
+
+    async def call(self, port: int, call_id: UUID | None = None) -> Caller:
+        """A call that is up and hears its own voice."""
+        caller = Caller(reactor, call_id)
+        self.callers.append(caller)
+        await caller.dial(LOOPBACK, port)
+        await caller.until_heard(640)
+        return caller
+
+    def extension_of(self, caller: Caller) -> Extension:
+        """The extension a call belongs to."""
+        call = self.switchboard.registry.get(caller.call_id)
+        assert call is not None
+        return call.extension
+
+    def sockets(self) -> dict[tuple[int, Role], tuple[int, int]]:
+        """Port and inode of every listener: the inode stays as long as the socket does."""
+        return {
+            (key, role): (listener.port, inode(listener))
+            for key, service in self.listeners.services_by_id().items()
+            for role, listener in service.listeners.items()
+        }
+
+    async def close(self) -> None:
+        """Stops as the server does; every call must have gone by the rules until then."""
+        reports = [await self._hang_up(caller) for caller in self.callers]
+        self.switchboard.close()
+        await self.listeners.stopService()
+        await until(lambda: not self.switchboard.connections)
+        for report in reports:
+            assert report.ok, report.broken
+
+    async def _hang_up(self, caller: Caller) -> CallReport:
+        caller.hang_up()
+        return await caller.ended
+
+
+def inode(listener: Any) -> int:
+    """Tells one socket from another that has the same address."""
+    return os.fstat(listener._port.fileno()).st_ino
+
+
+@contextlib.asynccontextmanager
+async def house(**options: Any) -> AsyncIterator[House]:
+    """A `House` that is closed in the end, calls and all."""
+    built = House(**options)
+    try:
+        yield built
+    finally:
+        await built.close()
+
+
+async def refused(port: int) -> bool:
+    """True when nobody listens on the port."""
+
+    def knock() -> bool:
+        with socket.socket() as knocking:
+            return knocking.connect_ex((LOOPBACK, port)) != 0
+
+    return await deferToThread(knock)
+
+
+class FileThread:
+    """Runs file work at once; ``held`` keeps it back until `go`, ``failing`` makes it fail."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Deferred[Any], Callable[[], Any]]] | None = None
+        self.failing: OSError | None = None
+        self.done: list[str] = []
+
+    def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        if self.held is None:
+            self._work(result, lambda: work(*args, **kwargs), work.__name__)
+        else:
+            self.held.append((result, lambda: work(*args, **kwargs)))
+        return result
+
+    def _work(self, result: Deferred[Any], job: Callable[[], Any], name: str) -> None:
+        try:
+            if self.failing is not None:
+                raise self.failing
+            value = job()
+        except OSError as error:
+            result.errback(error)
+        else:
+            self.done.append(name)
+            result.callback(value)
+
+    def go(self) -> None:
+        """Do what was held back, and hold nothing back any more."""
+        held, self.held = self.held or [], None
+        for result, job in held:
+            self._work(result, job, "held")
+
+
+def data_file(directory: Path) -> Path:
+    """The local file of a data directory."""
+    return directory / "ramais_config.json"
+
+
+def same(one: Sequence[Extension], other: Sequence[Extension]) -> bool:
+    """The same extensions, in whatever order."""
+    return sorted(one, key=lambda e: e.id) == sorted(other, key=lambda e: e.id)
