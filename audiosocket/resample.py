@@ -108,8 +108,6 @@ def _design(source: int, target: int) -> _Filter:
     inside = np.maximum(0.0, 1 - (away / _REACH) ** 2)
     matrix = np.sinc(away * _CUTOFF) * np.i0(_KAISER_BETA * np.sqrt(inside)) * (abs(away) < _REACH)
     matrix = np.rint(matrix / matrix.sum(axis=0) * _UNIT)
-    # What rounding took or gave goes to each column's tallest coefficient, so that DC passes exactly.
-    matrix[matrix.argmax(axis=0), np.arange(outputs)] += _UNIT - matrix.sum(axis=0)
     return _Filter(inputs, outputs, reach, matrix)
 
 

@@ -91,6 +91,14 @@ def test_known_values() -> None:
     assert audio.slin_to_alaw(struct.pack("<6h", 0, 32767, -32768, -1, 24, 264)) == b"\xd5\xaa\x2a\x55\xd4\xc5"
 
 
+def test_decision_values() -> None:
+    """The first samples of a new interval, G.711 tables 1 and 2: 1, 31 and 95 of 8159, 1 and 32 of 4096."""
+    edges = struct.pack("<8h", 3, 4, 123, 124, 379, 380, -3, -4)
+    assert audio.slin_to_ulaw(edges) == b"\xff\xfe\xf0\xef\xe0\xdf\x7f\x7e"
+    edges = struct.pack("<8h", 15, 16, 511, 512, -1, -16, -17, -513)
+    assert audio.slin_to_alaw(edges) == b"\xd5\xd4\xca\xf5\x55\x55\x54\x75"
+
+
 @pytest.mark.parametrize(("encode", "decode"), LAWS)
 def test_every_code_survives_being_decoded_and_encoded(encode: Codec, decode: Codec) -> None:
     pcm = decode(EVERY_CODE)

@@ -250,6 +250,16 @@ def test_jitter_of_40_ms_for_10_s_changes_no_sample() -> None:
             assert abs(first - 1600) <= 40 * 8
 
 
+def test_a_late_last_frame_of_a_jittery_caller_is_no_pause() -> None:
+    for every in EVERY:
+        now, arrivals = 0.0, []
+        for n, (due, pcm) in enumerate(regular(100, start=220)):
+            now = max(now, due + (40 if n % 10 == 9 else -40))
+            arrivals.append((now, pcm))
+        left, _ = played(arrivals, 3000, every)
+        assert spans(left) == [(1600 - 320, 1600 - 320 + 100 * FRAME)]
+
+
 def test_a_pause_of_a_second_is_a_second() -> None:
     for every, jitter in product(EVERY, (0, 8)):
         dice, now, arrivals = random.Random(7), 0.0, []
@@ -276,6 +286,22 @@ def test_a_stall_longer_than_the_settle_time_loses_nothing() -> None:
     assert end == 980 * 8
     assert start == 1280 * 8  # up to here it had been given out when the burst came
     assert array("h", (value for value in left if value)).tobytes() == ramp(0, 100 * FRAME)
+
+
+def test_what_looked_like_a_pause_and_was_a_stall_costs_only_what_was_given_out() -> None:
+    """One frame comes 150 ms late and alone; the rest, which shows that the caller never paused, later."""
+    frames = [pcm for _, pcm in regular(100)]
+    line = Timeline(8000, StreamConverter)
+    for n in range(50):
+        line.hear(n * 20 + 20, frames[n], 8000)
+    line.hear(1170, frames[50], 8000)
+    stereo = line.take(1210)
+    for n in range(51, 61):
+        line.hear(1220, frames[n], 8000)
+    for n in range(61, 100):
+        line.hear(n * 20 + 20, frames[n], 8000)
+    left, _ = channels(stereo + line.take(2010, final=True))
+    assert spans(left) == [(0, 50 * FRAME), (1010 * 8, 2010 * 8)]
 
 
 def test_gaps_up_to_60_ms_are_jitter() -> None:
