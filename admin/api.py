@@ -38,11 +38,12 @@ class AdminAPI:
         wishes = bodies.refresh_wishes(request.content.read(), request.uri)
         work = self._control.refresh(force=wishes["force"], dry_run=wishes["dry_run"])
         result = await shielded(work, "POST /api/refresh")
-        done = (
-            "Simulação concluída, nada foi alterado"
-            if wishes["dry_run"]
-            else "Configurações atualizadas com sucesso"
-        )
+        if wishes["dry_run"]:
+            done = "Simulação concluída, nada foi alterado"
+        elif result.get("result") == "held_back":
+            done = f"Nada foi alterado: {result.get('reason')}"
+        else:
+            done = "Configurações atualizadas com sucesso"
         return reply(request, {"message": done, **result})
 
     @app.route("/api/restart", methods=["POST"])

@@ -117,6 +117,13 @@ def test_a_misspelt_wish_is_not_a_refresh(web: Web, path: str, body: bytes, stat
     assert web.control.asked == []
 
 
+def test_a_refresh_that_was_held_back_does_not_claim_success(web: Web) -> None:
+    """The shrink guard kept the extensions; a script that greps for "sucesso" must not find it."""
+    web.control.report = {"result": "held_back", "reason": "the table is empty"}
+    message = success(web.ask("POST", "/api/refresh"))["message"]
+    assert message == "Nada foi alterado: the table is empty"
+
+
 def test_refresh_without_a_database_is_503(web: Web) -> None:
     web.control.failing = DATABASE_GONE
     error(web.ask("POST", "/api/refresh"), 503, "database cannot be reached")

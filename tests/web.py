@@ -39,6 +39,7 @@ class FakeControl:
         self.failing: BaseException | None = None
         self.waiting: Deferred[None] | None = None
         self.begun = 0
+        self.report: dict[str, Any] = {"result": "applied"}
         self.state = (True, "")
 
     def status(self) -> dict[str, Any]:
@@ -74,7 +75,8 @@ class FakeControl:
     async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
         await self._disturb()
         self.asked.append(("refresh", force, dry_run))
-        return {"stats": {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}}
+        stats = {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}
+        return {**self.report, "stats": stats}
 
     async def rows(self) -> list[dict[str, Any]]:
         await self._disturb()
