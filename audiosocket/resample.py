@@ -11,7 +11,7 @@ lumps, so this is a polyphase Kaiser-windowed sinc over 56 samples of the slower
 * pass band: within 0.1 dB up to 0.85 of the slower Nyquist (3.4 of 4 kHz), -6 dB at 0.92;
 * images and aliases, from the slower Nyquist on: -72 dB or less, measured over all 72 pairs;
 * DC passes exactly: silence stays silence and full scale stays full scale.
-* CPU: `StreamConverter.feed` of 20 ms takes 15 to 25 us between 8, 16, 24 and 48 kHz, 30 to 60 us with
+* CPU: `StreamConverter.feed` of 20 ms takes 15 to 35 us between 8, 16, 24 and 48 kHz, 40 to 60 us with
   44.1 kHz on one side and up to 200 us between 44.1 and 192 kHz (numpy 2.4; a noisy virtual core).
 
 Coefficients are integers and every sum stays below 2**53, so float64 arithmetic is exact: the same
