@@ -35,9 +35,11 @@ def _flag(value: str) -> bool:
 
 def _whole(low: int, high: int, what: str) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not (value.isascii() and value.isdigit()) or not low <= int(value[:12]) <= high:
+        digits = (value.lstrip("0") or "0") if value.isascii() and value.isdigit() else ""
+        # int() itself refuses thousands of digits, in words about something else
+        if not digits or len(digits) > len(str(high)) or not low <= int(digits) <= high:
             raise ValueError(f"is not {what} ({low} to {high})")
-        return int(value)
+        return int(digits)
 
     return parse
 
@@ -135,7 +137,7 @@ class Settings:
         for spec in fields(cls):
             name = spec.name.upper()
             given = values.get(name, "")
-            given = given if spec.metadata["secret"] else given.strip()
+            given = given if spec.metadata["secret"] and not given.isspace() else given.strip()
             try:
                 parsed[spec.name] = spec.metadata["parse"](given or spec.metadata["default"])
             except ValueError as error:
