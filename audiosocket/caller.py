@@ -159,6 +159,11 @@ class Caller:
         return self._hearing.last.rate if self._hearing.last else None
 
     @property
+    def silent_for(self) -> float:
+        """Seconds for which nothing but silence has been heard, from the last sound or the connection on."""
+        return max(0.0, self._clock() - self._zero - self._hearing.sound_until_ms / 1000)
+
+    @property
     def broken(self) -> tuple[BrokenRule, ...]:
         """The rules the server has broken so far; the call ends with the first one."""
         return (self._reader.broken,) if self._reader and self._reader.broken else ()

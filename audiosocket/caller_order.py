@@ -18,13 +18,16 @@ from audiosocket.wire import KINDS, digit_frame
 DEFAULT_SECONDS = 5.0
 #: Seconds to go on listening once a sound from ``--play`` and the digits have been said.
 TAIL_SECONDS = 2.0
+#: Seconds the notes wait for the server to finish its greeting, at most; less when a call is shorter than 5 s.
+PATIENCE_SECONDS = 3.0
 MAX_CALLS = 10_000
 
 _PROGRAM = "python -m audiosocket.dial"
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[^:\[\]\s]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 _DESCRIPTION = """\
 Calls an AudioSocket server as Asterisk 22 would, limits and time-outs included, and says what happened.
-Without --play the caller says four notes, then nothing, so an echo is easy to notice.
+Without --play the caller waits for the end of a greeting (3 s at most), says four notes, then nothing,
+so an echo is easy to notice.
 """
 _EPILOG = """\
 exit status: 0 the server broke no rule, 1 it broke one or a call failed, 2 wrong arguments
@@ -38,7 +41,10 @@ examples:
 
 @dataclass(frozen=True)
 class Order:
-    """Calls to place. ``sound`` is slin at ``rate`` Hz; ``seconds`` None means until it is said, and a tail."""
+    """Calls to place. ``sound`` is slin at ``rate`` Hz; ``seconds`` None means until it is said, and a tail.
+
+    ``patience`` is how many seconds the caller waits at most for a pause before it speaks.
+    """
 
     host: str
     port: int
@@ -48,6 +54,7 @@ class Order:
     rate: int
     seconds: float | None
     save: Path | None
+    patience: float = 0.0
 
     @property
     def recordings(self) -> list[Path | None]:
@@ -95,7 +102,13 @@ def parse(arguments: Sequence[str]) -> Order:
         rate=given.rate,
         seconds=seconds,
         save=given.save,
+        patience=0.0 if given.play is not None or seconds is None else _patience(seconds),
     )
+
+
+def _patience(seconds: float) -> float:
+    """Leaves two seconds to say the notes and to hear them again, or half of a short call."""
+    return min(PATIENCE_SECONDS, max(seconds / 2, seconds - 2))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,6 +40,8 @@ class Hearing:
         self.ms = 0.0
         self.sound_ms = 0.0
         self.peak = 0
+        #: When the last frame with sound in it had been heard out, ms into the call; 0 before the first.
+        self.sound_until_ms = 0.0
         self.largest_gap_ms = 0.0
         self.late = 0
         self.first: HeardFrame | None = None
@@ -59,7 +61,9 @@ class Hearing:
             self.pcm += frame.pcm[: len(frame.pcm) // SAMPLE_BYTES * SAMPLE_BYTES]
         loudest = peak(frame.pcm)
         self.peak = max(self.peak, loudest)
-        self.sound_ms += frame.ms if loudest >= SILENCE_PEAK else 0
+        if loudest >= SILENCE_PEAK:
+            self.sound_ms += frame.ms
+            self.sound_until_ms = frame.at_ms + frame.ms
         self.count += 1
         self.ms += frame.ms
         self.last = frame

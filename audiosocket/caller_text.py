@@ -169,7 +169,7 @@ def _pace(report: CallReport) -> str:
 def _echo(echo: Echo | None) -> str:
     if echo is None:
         return "what was said did not come back"
-    return f"what was said came back after {max(0.0, echo.delay_ms):.0f} ms, {echo.likeness:.0%} alike"
+    return f"what was said came back after {echo.delay_ms:.0f} ms, {echo.likeness:.0%} alike"
 
 
 def _end(report: CallReport) -> str:

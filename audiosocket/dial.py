@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import deferLater, react
 
 from audiosocket.caller import Caller, CallFailed
-from audiosocket.caller_echo import PIECE_MS, Piece, as_one_sound, choose_piece, find_echo
+from audiosocket.caller_echo import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
 from audiosocket.caller_order import TAIL_SECONDS, Order, parse
 from audiosocket.caller_report import CallReport
 from audiosocket.caller_rules import HeardFrame
@@ -25,6 +25,8 @@ from audiosocket.wire import SAMPLE_BYTES
 
 #: Seconds of audio kept of each call without ``--save``: enough to find an echo in.
 KEPT_SECONDS = 20.0
+#: Seconds of silence after which a greeting is taken to be over.
+PAUSE = 0.4
 #: Seconds between two of many calls: their frames do not leave in one clump.
 STAGGER = 0.001
 
@@ -55,9 +57,9 @@ async def place_calls(reactor: Any, order: Order) -> list[Told]:
     reports = await calls
     if not interrupted:
         reactor.removeSystemEventTrigger(trigger)
-    piece = choose_piece(order.sound, order.rate)
+    pieces = choose_pieces(order.sound, order.rate)
     return [
-        _told(piece, caller, report, path)
+        _told(pieces, caller, report, path)
         for caller, report, path in zip(callers, reports, order.recordings, strict=True)
     ]
 
@@ -70,6 +72,9 @@ async def _call(reactor: Any, order: Order, caller: Caller, delay: float) -> Cal
         await caller.dial(order.host, order.port)
         timer = None if order.seconds is None else reactor.callLater(order.seconds, caller.hang_up)
         try:
+            if order.patience:
+                latest = reactor.seconds() + order.patience
+                await caller.until(lambda: caller.silent_for >= PAUSE or reactor.seconds() >= latest)
             caller.say(order.sound)
             await caller.until_said()
             caller.press(order.digits)
@@ -84,11 +89,12 @@ async def _call(reactor: Any, order: Order, caller: Caller, delay: float) -> Cal
         return await caller.ended
 
 
-def _told(piece: Piece | None, caller: Caller, report: CallReport, path: Path | None) -> Told:
+def _told(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> Told:
     told = Told(report)
     said_at = report.first_said_ms
-    if piece is not None and said_at is not None and said_at + piece.at_ms + PIECE_MS < report.seconds * 1000:
-        told = Told(report, find_echo(piece, said_at, caller.heard_frames), sought=True)
+    if said_at is not None:
+        said = [piece for piece in pieces if said_at + piece.at_ms + PIECE_MS < report.seconds * 1000]
+        told = Told(report, find_echo(said, said_at, caller.heard_frames), sought=bool(said))
     if path is None or not caller.heard_frames:
         return told
     try:
