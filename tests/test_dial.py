@@ -22,13 +22,14 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from audiosocket import dial
-from audiosocket.caller_echo import Echo, as_one_sound, choose_piece, find_echo, tone_pattern
+from audiosocket.caller_echo import Echo, as_one_sound, choose_pieces, find_echo, tone_pattern
 from audiosocket.caller_order import Order, parse
 from audiosocket.caller_report import CallReport, Hearing, summary
 from audiosocket.caller_rules import BrokenRule, HeardFrame, Rule
 from audiosocket.caller_speech import Speech
 from audiosocket.caller_text import Told, describe
 from audiosocket.resample import convert
+from audiosocket.sounds import read_wav
 from audiosocket.wire import KINDS, Audio, Identified, frame_bytes
 
 CALL = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -43,6 +44,7 @@ def test_a_plain_call_says_notes_for_five_seconds() -> None:
     assert (order.host, order.port, order.rate, order.seconds) == ("localhost", 8080, 8_000, 5.0)
     assert (order.digits, order.save, len(order.call_ids)) == ("", None, 1)
     assert order.sound == tone_pattern(8_000)
+    assert (order.patience, parse(["h:1", "--seconds", "1"]).patience) == (3.0, 0.5)
 
 
 def test_addresses() -> None:
@@ -115,39 +117,50 @@ def heard_as(pcm: bytes, rate: int, from_ms: float) -> list[HeardFrame]:
 )
 def test_finds_what_was_said_after_its_delay(rate: int, listened: int) -> None:
     """At another rate, quieter, in noise, behind silence: the delay is right to a millisecond or two."""
-    piece = choose_piece(tone_pattern(rate), rate)
-    assert piece is not None
+    pieces = choose_pieces(tone_pattern(rate), rate)
+    assert [round(piece.at_ms) for piece in pieces] == [0, 260, 520, 780]
     noise = np.random.default_rng(7).normal(0, 150, listened * 3)
     echo = np.frombuffer(convert(tone_pattern(rate), rate, listened), "<i2") * 0.3
     noise[listened // 4 : listened // 4 + len(echo)] += echo
     frames = heard_as(noise.astype("<i2").tobytes(), listened, 100.0)
-    found = find_echo(piece, 20.0, frames)
+    found = find_echo(pieces, 20.0, frames)
     assert found is not None
     assert found.delay_ms == pytest.approx(100 + 250 - 20, abs=2)
     assert found.likeness > 0.8
 
 
 def test_does_not_find_what_was_not_said() -> None:
-    """Silence, noise and another melody are no echo; neither is what came before we spoke."""
-    piece = choose_piece(tone_pattern(8_000), 8_000)
-    assert piece is not None
+    """Silence, noise, another melody and our own chime are no echo; neither is what came before we spoke."""
+    pieces = choose_pieces(tone_pattern(8_000), 8_000)
     noise = np.random.default_rng(7).normal(0, 5_000, 24_000).astype("<i2").tobytes()
     other = b"".join(
-        (np.sin(np.arange(4_000) * hz / 8_000 * 6.2832) * 9_000).astype("<i2").tobytes() for hz in (440, 523)
+        (np.sin(np.arange(4_000) * hz / 8_000 * 6.2832) * 9_000).astype("<i2").tobytes()
+        for hz in (440, 640, 720, 790)
     )
-    for pcm in (b"", bytes(32_000), b"\1\0" * 16_000, noise, other):
-        assert find_echo(piece, 0.0, heard_as(pcm, 8_000, 1.0)) is None
-    assert find_echo(piece, 5_000.0, heard_as(tone_pattern(8_000), 8_000, 100.0)) is None
+    chime = read_wav(ROOT / "audiosocket" / "media" / "welcome.wav", 8_000)
+    for pcm in (b"", bytes(32_000), b"\1\0" * 16_000, noise, other, chime):
+        assert find_echo(pieces, 0.0, heard_as(pcm, 8_000, 1.0)) is None
+    assert find_echo(pieces, 5_000.0, heard_as(tone_pattern(8_000), 8_000, 100.0)) is None
 
 
-def test_looks_for_the_first_loud_piece() -> None:
+def test_a_hole_in_the_echo_does_not_hide_it() -> None:
+    """A server that ran short in the middle of a note: the next one is found, with the hole in its delay."""
+    said = tone_pattern(8_000)
+    pieces = choose_pieces(said, 8_000)
+    found = find_echo(pieces, 0.0, heard_as(said[:1600] + bytes(640) + said[1600:], 8_000, 100.0))
+    assert found is not None
+    assert found.likeness > 0.99
+    assert found.delay_ms == pytest.approx(140, abs=1)
+
+
+def test_looks_for_the_loud_pieces() -> None:
     """Not for the hiss before it; and silence has none."""
     hiss = np.random.default_rng(7).normal(0, 40, 8_000).astype("<i2").tobytes()
-    piece = choose_piece(hiss + tone_pattern(8_000), 8_000)
-    assert piece is not None
-    assert 700 <= piece.at_ms <= 1_000
-    assert choose_piece(bytes(16_000), 8_000) is None
-    assert choose_piece(b"", 8_000) is None
+    pieces = choose_pieces(hiss + tone_pattern(8_000), 8_000)
+    assert 800 <= pieces[0].at_ms <= 1_000
+    assert choose_pieces(bytes(16_000), 8_000) == []
+    assert choose_pieces(b"", 8_000) == []
+    assert choose_pieces(tone_pattern(8_000)[:400], 8_000) == [(0.0, 8_000, tone_pattern(8_000)[:400])]
 
 
 def test_one_sound_of_several_rates() -> None:
@@ -196,6 +209,38 @@ async def test_a_good_call_ends_well(tmp_path: Path) -> None:
     with wave.open(str(save)) as sound:
         assert (sound.getframerate(), sound.getsampwidth(), sound.getnchannels()) == (8_000, 2, 1)
         assert tone_pattern(8_000) in sound.readframes(sound.getnframes())
+
+
+async def test_waits_for_the_end_of_a_greeting() -> None:
+    """The notes do not talk over it: a server that echoes only when it is silent itself can be heard to."""
+
+    class Greets(servers.PacedServer):
+        def begin(self) -> None:
+            super().begin()
+            self.said = [b"\0\x10" * 160] * 20
+
+        def audio(self, event: Audio) -> None:
+            if any(event.pcm) and not self.said:
+                self.said.append(event.pcm)
+
+    async with serve(Greets) as listening:
+        [told] = await dial.place_calls(reactor, order_for(listening.port, 2.2, patience=3.0))
+    assert told.ok
+    assert told.report.first_said_ms is not None
+    assert told.report.first_said_ms > 790
+    assert told.echo is not None
+
+
+async def test_waits_for_a_pause_only_so_long() -> None:
+    class Talks(servers.PacedServer):
+        def begin(self) -> None:
+            super().begin()
+            self.said = [b"\0\x10" * 160] * 500
+
+    async with serve(Talks) as listening:
+        [told] = await dial.place_calls(reactor, order_for(listening.port, 0.7, patience=0.5))
+    assert told.report.first_said_ms is not None
+    assert told.report.first_said_ms >= 499
 
 
 async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
