@@ -35,6 +35,7 @@ FILE_NAME = "audiosocket.log"
 #: Namespaces whose lines below a warning say nothing to an operator.
 CHATTER = ("twisted.internet.protocol.Factory", "twisted.web.server.Site", "admin.site.AdminSite")
 
+_PORT_LINE = re.compile(r"\S+ starting on \S+|\(\S+ Port \S+ Closed\)")
 # C0, DEL, C1, line and paragraph separators, and the marks that turn the direction of text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -132,7 +133,7 @@ class _NotTwistedsPortLines:
     """Twisted says "Factory starting on port"; our listeners say it with extension, role and address."""
 
     def __call__(self, event: LogEvent) -> NamedConstant:
-        twisteds = event.get("log_namespace") == "log_legacy" and event.get("eventType") in {"start", "stop"}
+        twisteds = event.get("log_namespace") == "log_legacy" and _PORT_LINE.fullmatch(formatEvent(event))
         return PredicateResult.no if twisteds else PredicateResult.maybe
 
 

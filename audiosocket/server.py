@@ -49,7 +49,10 @@ def _nothing_left() -> None:
 
 
 class AudioSocketServer(MultiService):
-    """The tree of services of one process. Children: listeners, poller, database, watchdog, API."""
+    """The tree of services of one process. Children: listeners, watchdog, API, database, poller.
+
+    The poller is added last: it asks the database at once, and what it finds opens the ports.
+    """
 
     _log = Logger()
 
@@ -63,7 +66,7 @@ class AudioSocketServer(MultiService):
         self.watchdog = Watchdog(reactor, reactor.seconds)
         self._files = files
         self._reactor = reactor
-        for child in (listeners, poller, self.watchdog):
+        for child in (listeners, self.watchdog):
             child.setServiceParent(self)
 
     def startService(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -204,7 +205,24 @@ def makeService(options: Options) -> Service:
     """The whole server, not yet started."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd installs the reactor before this, not before import
 
-    return build(options, reactor)
+    server = build(options, reactor)
+    _stop_cleanly_on_sigterm(reactor)
+    return server
+
+
+def _stop_cleanly_on_sigterm(reactor: Any) -> None:
+    """A goodbye to every call and exit status 0; twistd would die of the signal. A second one ends now."""
+    seen: list[int] = []
+
+    def asked(number: int, frame: object) -> None:
+        seen.append(number)
+        if len(seen) == 1:
+            log.info("SIGTERM: stopping; a second one ends now")
+            reactor.callFromThread(reactor.stop)
+        else:
+            reactor.callFromThread(reactor.crash)
+
+    reactor.addSystemEventTrigger("after", "startup", signal.signal, signal.SIGTERM, asked)
 
 
 def build(options: Options, reactor: Any) -> AudioSocketServer:
@@ -254,12 +272,13 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     )
     pollers.append(poller)
     server = AudioSocketServer(listeners, switchboard, poller, files, reactor)
-    if database is not None:
-        database.setServiceParent(server)
     control = ServerControl(server, database, reactor.seconds, settings.api_port)
     hosts = (settings.api_host, *settings.api_allowed_hosts)
     site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
     ApiPort(site, settings.api_host, settings.api_port, reactor).setServiceParent(server)
+    if database is not None:
+        database.setServiceParent(server)
+    poller.setServiceParent(server)
     return server
 
 
