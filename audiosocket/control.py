@@ -21,7 +21,6 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions import COLUMNS, Extension, Role, parse_json, parse_row
-from audiosocket.listeners import reasons
 from audiosocket.listening import ExtensionService
 from audiosocket.poller import Report
 from audiosocket.server import AudioSocketServer
@@ -233,7 +232,7 @@ class ServerControl:
 
 
 def _extension_status(service: ExtensionService, live_calls: int) -> dict[str, Any]:
-    extension, listeners, wrong = service.extension, service.listeners, reasons(service)
+    extension, listeners, wrong = service.extension, service.listeners, service.wrong
     shown = extension.as_json()
     shown["ip"] = shown.pop("ip_servidor")
     visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)

@@ -6,7 +6,9 @@ of the reactor in between. Closing a listener never touches its connections.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -32,7 +34,7 @@ from audiosocket.protocol import AudioSocketFactory
 from audiosocket.reconcile import Plan, Slot, Want
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
-#: Ports opened between two turns of the reactor.
+#: Ports opened or closed between two turns of the reactor.
 PER_TURN = 4
 
 
@@ -88,8 +90,10 @@ class Listeners(MultiService):
             claimed = self._claimed(by_id)
             await self._close(plan.close)
             await self._make_way(claimed)
-            for key in plan.removed:
+            for count, key in enumerate(plan.removed):
                 await self._remove(key)
+                if count % PER_TURN == PER_TURN - 1:
+                    await deferLater(self._reactor, 0)
             for key in plan.relabel:
                 self._service(key).relabel(by_id[key])
             for key in plan.added:
@@ -102,7 +106,7 @@ class Listeners(MultiService):
                 if count % PER_TURN == PER_TURN - 1:
                     await deferLater(self._reactor, 0)
             for slot in plan.retry:
-                self._retry(slot, claimed)
+                await self._retry(slot, claimed)
             self.applied = True
             return plan
 
@@ -126,9 +130,11 @@ class Listeners(MultiService):
             return extension
 
     def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, Want]:
+        is_ours = cache(self._local)  # asked once for each address: rows share few
         return {
-            (extension.id, role): Want(self._bind(extension, warn=warn), port)
+            (extension.id, role): Want(bind, port)
             for extension in desired.values()
+            for bind in [self._bind(extension, is_ours, warn=warn)]
             for role, port in extension.ports().items()
         }
 
@@ -150,11 +156,11 @@ class Listeners(MultiService):
     def _claimed(self, desired: Mapping[int, Extension]) -> frozenset[int]:
         return self._reserved.union(*(extension.ports().values() for extension in desired.values()))
 
-    def _bind(self, extension: Extension, *, warn: bool) -> str:
+    def _bind(self, extension: Extension, is_ours: Callable[[str], bool], *, warn: bool) -> str:
         if self._bind_address:
             return self._bind_address
         address = extension.server_ip
-        if self._local(address):
+        if is_ours(address):
             return address
         if warn and (extension.id, address) not in self._warned:
             self._warned.add((extension.id, address))
@@ -176,6 +182,9 @@ class Listeners(MultiService):
             listener = service.listeners.get(role)
             if listener is not None:
                 closing.append(self._stop(service, listener))
+            if len(closing) >= PER_TURN:
+                await DeferredList(closing)
+                closing.clear()
         await DeferredList(closing)
 
     async def _make_way(self, claimed: frozenset[int]) -> None:
@@ -220,6 +229,9 @@ class Listeners(MultiService):
             self._fail(service, role, want, error)
 
     def _try(self, service: ExtensionService, role: Role, place: Place) -> CannotListenError | None:
+        if place.port in self._reserved:
+            # It may be free for a moment, and then we would keep ourselves from opening it.
+            return CannotListenError(place.bind, place.port, OSError(errno.EADDRINUSE, "reserved for the API"))
         try:
             service.open(self._make_factory, role, place, self._reactor)
         except CannotListenError as error:
@@ -247,7 +259,7 @@ class Listeners(MultiService):
                 **_named(service.extension),
             )
 
-    def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
+    async def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
         """Try for the configured port; an alternative stays open until its calls have ended."""
         key, role = slot
         service = self._service(key)
@@ -259,9 +271,9 @@ class Listeners(MultiService):
         service.linger(listener)
         error = self._try(service, role, Place(listener.bind, listener.configured, listener.configured))
         if error is not None:
-            _come_back(service, listener)
+            service.stay(listener)
         elif not listener.factory.connections:
-            self._stop(service, listener)
+            await self._stop(service, listener)
         else:
             listener.factory.emptied = lambda: self._stop(service, listener)
 
@@ -272,25 +284,9 @@ class Listeners(MultiService):
         return [
             f"extension {key}: {reason}"
             for key, service in sorted(self.services_by_id().items())
-            for reason in reasons(service)
+            for reason in service.wrong
         ]
-
-
-def _come_back(service: ExtensionService, listener: Listener) -> None:
-    del service.namedServices[str(listener.name)]
-    listener.name = listener.role.value
-    service.namedServices[listener.name] = listener
 
 
 def _named(extension: Extension) -> dict[str, Any]:
     return {"id": extension.id, "number": extension.number}
-
-
-def reasons(service: ExtensionService) -> list[str]:
-    """Why an extension is not as its row wants it; empty when it is."""
-    found = [
-        f"{role.value} port {listener.configured} is in use, listening on {listener.port} instead"
-        for role, listener in sorted(service.listeners.items())
-        if not listener.settled
-    ]
-    return found + [f"{role.value} {failed.reason}" for role, failed in sorted(service.failed.items())]

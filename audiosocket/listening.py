@@ -75,6 +75,23 @@ class ExtensionService(MultiService):
         """All listeners."""
         return [child for child in self if isinstance(child, Listener)]
 
+    @property
+    def wrong(self) -> list[str]:
+        """Why the extension is not as its row wants it; empty when it is."""
+        listeners = self.listeners
+        elsewhere = [
+            f"{role.value} port {listener.configured} is in use, listening on {listener.port} instead"
+            for role, listener in sorted(listeners.items())
+            if not listener.settled
+        ]
+        failed = [f"{role.value} {failed.reason}" for role, failed in sorted(self.failed.items())]
+        missing = [
+            f"{role.value} port {port} is not open yet"
+            for role, port in self.extension.ports().items()
+            if role not in listeners and role not in self.failed
+        ]
+        return elsewhere + failed + missing
+
     def relabel(self, extension: Extension) -> None:
         """The row changed its values; new calls see them, sockets and live calls do not notice."""
         self.extension = extension
@@ -97,9 +114,16 @@ class ExtensionService(MultiService):
 
     def linger(self, listener: Listener) -> None:
         """Keep an alternative port open until its calls have ended, under another name in the tree."""
-        del self.namedServices[listener.role.value]
-        listener.name = f"{listener.role.value}-until-{listener.port}-is-quiet"
-        self.namedServices[listener.name] = listener
+        self._rename(listener, f"{listener.role.value}-until-{listener.port}-is-quiet")
+
+    def stay(self, listener: Listener) -> None:
+        """It is the listener of its role again after all."""
+        self._rename(listener, listener.role.value)
+
+    def _rename(self, listener: Listener, name: str) -> None:
+        del self.namedServices[str(listener.name)]
+        listener.name = name
+        self.namedServices[name] = listener
 
 
 @dataclass(frozen=True)
