@@ -259,7 +259,7 @@ async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pyte
     assert told.ok
     assert told.echo is not None
     assert told.report.seconds_sound == pytest.approx(0.5, abs=0.03)
-    assert told.report.seconds == pytest.approx(0.9, abs=0.3)
+    assert told.report.seconds >= 0.9
 
 
 async def test_a_broken_rule_is_told_and_is_status_1() -> None:
