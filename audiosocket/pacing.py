@@ -80,7 +80,7 @@ class Clock:
             for member in list(self._phases[slot % PHASES]):
                 self._tick(slot, member, now)
         self._next = max(self._next, last + 1)
-        if len(self):
+        if self._timer is None and len(self):  # a member that came in this turn may have set it
             self._schedule()
 
     def _tick(self, slot: int, member: Ticking, now: float) -> None:

@@ -55,6 +55,7 @@ class Line:
         self.writes: list[tuple[float, bytes]] = []
         self.producer: Any = None
         self.no_delay = self.keep_alive = False
+        self.said_goodbye = False
         #: The server sent its FIN.
         self.half_closed = False
         self.aborted = False
@@ -97,7 +98,7 @@ class Line:
     @property
     def goodbye(self) -> bool:
         """The last thing written was the hangup frame, and the server's FIN follows it."""
-        return self.heard.endswith(HANGUP_FRAME) and self.half_closed
+        return self.said_goodbye and self.half_closed
 
     def audio(self, since: float = 0.0) -> list[tuple[float, int, bytes]]:
         """Time in seconds, kind and payload of each audio frame written after ``since``."""
@@ -113,10 +114,11 @@ class Line:
         assert len(data) == 3 + length, "not exactly one frame in a write"
         assert kind == 0 or (0x10 <= kind <= 0x18 and length), f"Asterisk ends the leg on kind 0x{kind:02x}"
         assert not self.half_closed, "written after the FIN"
-        assert HANGUP_FRAME not in [old for _, old in self.writes], "written after goodbye"
+        assert not self.said_goodbye, "written after goodbye"
         if self.gone or self.aborted:
             return
         self.writes.append((self.time.seconds(), data))
+        self.said_goodbye = data == HANGUP_FRAME
         if self.stuck:
             self.waiting += len(data)
             if self.waiting > BUFFER_BYTES and self.producer is not None and not self.paused:
