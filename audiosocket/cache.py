@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import mkstemp
+from secrets import token_hex
 from typing import Any
 
 from audiosocket.extensions import Extension, Judge, Problem
@@ -34,6 +36,7 @@ class Loaded:
 
 def load(path: Path, limit: int) -> Loaded:
     """The extensions in the file; never raises. A damaged file is set aside under another name."""
+    _clear_leftovers(path)
     try:
         with path.open("rb") as source:
             saved_at = os.fstat(source.fileno()).st_mtime
@@ -67,27 +70,40 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
         "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": source,
     }
+    path = Path(os.path.realpath(path))  # a symbolic link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
+        with temporary.open("x", encoding="utf-8") as out:
+            with suppress(FileNotFoundError):  # who may read the file stays as it was
+                os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
             json.dump(document, out, indent=2, ensure_ascii=False)
             out.write("\n")
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
 
 
 def _sync_directory(directory: Path) -> None:
+    """Make the new name survive a power failure, where the file system can do that."""
     handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with suppress(OSError):
+            os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _clear_leftovers(path: Path) -> None:
+    """What processes left that were killed while they saved."""
+    path = Path(os.path.realpath(path))
+    with suppress(OSError):
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink()
 
 
 def _set_aside(path: Path) -> str:
