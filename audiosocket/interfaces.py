@@ -69,7 +69,10 @@ class Leg(Protocol):
         """
 
     def pass_on(self, pcm: bytes, rate: int) -> None:
-        """Send one frame on as it is, at once if that is not ahead of real time; dropped while speaking."""
+        """Send one frame on as it is, at once if that is not ahead of real time; dropped while speaking.
+
+        Raises `LocalProtocolError` for a rate or length AudioSocket cannot carry; nothing is sent of nothing.
+        """
 
     def mark(self, name: str) -> None:
         """Call `App.marked` when everything appended so far has been sent."""
@@ -80,7 +83,7 @@ class Leg(Protocol):
     def hang_up(self) -> None:
         """End this leg now with a hangup frame; play, mark and hang up in `App.marked` to finish a sentence."""
 
-    def note(self, event: str, **fields: Any) -> None:
+    def note(self, event: str, /, **fields: Any) -> None:
         """Write an event of ``events.EVENTS`` into the call's timeline."""
 
     def decide(self, outcome: str) -> bool:

@@ -17,7 +17,10 @@ from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import App, Tap
 from audiosocket.pacing import Clock
 from audiosocket.playout import Converter, Frame, Playout, Reached
-from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError
+from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError, audio_kind
+
+#: Changes of the sample rate worth an event, per leg; a peer that changes it with every frame is not.
+RATE_NOTES_MOST = 20
 
 
 class Connection(Protocol):
@@ -53,7 +56,11 @@ class Leg:
         self._playout = Playout(make_converter)
         self._over = over
         self._failed = failed
+        #: The apps that know of this leg: those whose `joined` was called.
+        self._present: list[tuple[str, App]] = []
         self._taps: list[Tap] = []
+        self._clears = 0
+        self._rate_changes = 0
         self._connection: Connection | None = None
 
     def __repr__(self) -> str:
@@ -93,6 +100,9 @@ class Leg:
         return self._playout.play(pcm, rate or self._playout.rate)
 
     def pass_on(self, pcm: bytes, rate: int) -> None:
+        if not pcm:
+            return
+        audio_kind(rate, len(pcm))  # fails here, in its app, and not when its turn has come
         now = self._clock.now_ms()
         frame = self._playout.pass_on(now, pcm, rate)
         if frame is not None:
@@ -102,13 +112,14 @@ class Leg:
         self._playout.mark(name)
 
     def clear(self) -> int:
+        self._clears += 1
         return self._playout.clear()
 
     def hang_up(self) -> None:
         self.end(Ending.SERVER_HANGUP)
 
-    def note(self, event: str, **fields: Any) -> None:
-        self.call.note(event, self._clock.now_ms() / 1000, role=self.role.value, **fields)
+    def note(self, event: str, /, **fields: Any) -> None:
+        self.call.note(event, self._clock.now_ms() / 1000, **{**fields, "role": self.role.value})
 
     def decide(self, outcome: str) -> bool:
         return self.call.decide(outcome)
@@ -131,7 +142,11 @@ class Leg:
     def start(self, connection: Connection) -> None:
         """The first connection is there: audio flows from now on, silence at first."""
         self._connect(connection)
-        self._tell(lambda app: app.joined(self))
+        for name, app in self._apps:
+            if self._connection is None:
+                return  # the app before this one hung up
+            self._present.append((name, app))
+            self._call(name, app.joined, self)
 
     def resume(self, connection: Connection) -> None:
         """A new connection takes over; the old one is sent away, the queue goes on."""
@@ -147,8 +162,8 @@ class Leg:
         now = self._clock.now_ms()
         self.record.last_heard = now / 1000
         self._playout.start(now)
+        self._clock.add(self)  # first: a mark reached in this turn may end the leg
         self.tick(now)
-        self._clock.add(self)
 
     def end(self, ending: Ending) -> None:
         """The leg is over, for this first reason; the peer is told, the apps are told, the books closed."""
@@ -179,14 +194,9 @@ class Leg:
         elif isinstance(event, HungUp):
             self.end(Ending.CALLER_HANGUP)
         elif isinstance(event, PeerError):
-            self._log.warn("{leg}: the peer reports an error: {text}", leg=self, text=event.text)
             self.end(Ending.PEER_ERROR)
         elif isinstance(event, Ignored):
             self.record.ignored += 1
-            if self.record.ignored == 1:
-                self._log.warn(
-                    "{leg}: ignoring a message of kind {kind}: {why}", leg=self, kind=event.kind, why=event.why
-                )
 
     def disconnected(self, connection: Connection, ending: Ending) -> None:
         """A connection is gone; only news of the one in use matter."""
@@ -198,27 +208,33 @@ class Leg:
         if rate != self._playout.rate:
             self._playout.set_rate(rate)
             self.record.rate = rate
-            self.note("leg.rate", rate=rate)
+            self._rate_changes += 1
+            if self._rate_changes <= RATE_NOTES_MOST:
+                self.note("leg.rate", rate=rate)
         for tap in self._taps:
-            tap.heard(now, pcm, rate)
-        for name, app in self._apps:
-            try:
-                app.audio(self, pcm, rate)
-            except Exception:  # noqa: BLE001 - an app's fault costs its own call
-                self._app_failed(name)
+            self._call(type(tap).__name__, tap.heard, now, pcm, rate)
+        for name, app in self._present:
             if self._connection is None:
                 return
+            self._call(name, app.audio, self, pcm, rate)
 
     # what the clock does
 
     def tick(self, now: float) -> None:
         """Send what is due at ``now`` (milliseconds)."""
-        for item in self._playout.tick(now):
+        try:
+            due = self._playout.tick(now)
+        except Exception:  # noqa: BLE001 - a leg without audio must not stay in the books, mute
+            self._app_failed("playout")
+            return
+        clears = self._clears
+        for item in due:
             if self._connection is None:
                 return
+            unwanted = self._clears != clears  # an app cleared the queue at a mark before this
             if isinstance(item, Frame):
-                self._send(now, item)
-            else:
+                self._send(now, _silent(item) if unwanted else item)
+            elif not unwanted:
                 self._marked(item)
 
     def _marked(self, mark: Reached) -> None:
@@ -232,18 +248,25 @@ class Leg:
         if frame.source == "silence":
             self.record.silence_out += 1
         for tap in self._taps:
-            tap.said(now, frame.pcm, frame.rate)
+            self._call(type(tap).__name__, tap.said, now, frame.pcm, frame.rate)
 
     def _tell(self, what: Callable[[App], None], *, even_when_over: bool = False) -> None:
-        for name, app in self._apps:
+        for name, app in self._present:
             if self._connection is None and not even_when_over:
                 return  # the app before this one hung up
-            try:
-                what(app)
-            except Exception:  # noqa: BLE001 - an app's fault costs its own call
-                self._app_failed(name)
+            self._call(name, what, app)
+
+    def _call(self, name: str, method: Callable[..., None], *arguments: object) -> None:
+        try:
+            method(*arguments)
+        except Exception:  # noqa: BLE001 - an app's fault costs its own call
+            self._app_failed(name)
 
     def _app_failed(self, name: str) -> None:
-        self._log.failure("app {name} raised in {leg}; ending its call", name=name, leg=self)
+        self._log.failure("{name} raised in {leg}; ending its call", name=name, leg=self)
         self.note("app.failed", app=name)
         self._failed(self)
+
+
+def _silent(frame: Frame) -> Frame:
+    return Frame(frame.rate, bytes(len(frame.pcm)), "silence")

@@ -201,12 +201,17 @@ def audio_frame(rate: int, pcm: bytes) -> bytes:
     Raises `LocalProtocolError` for an empty or oversized payload (Asterisk ends the leg on an empty
     one) and for a rate AudioSocket has no kind for.
     """
+    return _HEADER.pack(audio_kind(rate, len(pcm)), len(pcm)) + pcm
+
+
+def audio_kind(rate: int, length: int) -> int:
+    """The kind of a frame of ``length`` bytes at ``rate`` Hz; raises as `audio_frame`."""
     kind = KINDS.get(rate)
     if kind is None:
         raise LocalProtocolError(f"AudioSocket has no kind for {rate} Hz")
-    if not 0 < len(pcm) <= MAX_PAYLOAD_BYTES:
-        raise LocalProtocolError(f"an audio frame of {len(pcm)} bytes")
-    return _HEADER.pack(kind, len(pcm)) + pcm
+    if not 0 < length <= MAX_PAYLOAD_BYTES:
+        raise LocalProtocolError(f"an audio frame of {length} bytes")
+    return kind
 
 
 def uuid_frame(call_id: UUID) -> bytes:
