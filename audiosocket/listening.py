@@ -7,12 +7,14 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.application.internet import TCPServer
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.interfaces import IReactorFDSet, IReactorTCP
+from twisted.internet.tcp import Port
 
 from audiosocket.extensions import Extension, Role
 from audiosocket.protocol import AudioSocketFactory
@@ -20,7 +22,25 @@ from audiosocket.protocol import AudioSocketFactory
 #: A burst of calls must not overflow the queue: an unanswered SYN costs the caller a second.
 BACKLOG = 1_024
 
+#: Connections accepted between two turns of the audio clock; the rest waits in the kernel's queue.
+ACCEPTS_PER_TURN = 8
+
 MakeFactory = Callable[[Extension, Role], AudioSocketFactory]
+
+
+class PatientPort(Port):
+    """A port that takes few connections at a time: a flood of strangers must not delay the calls there are.
+
+    Twisted's own takes a hundred and more per turn of the reactor, and lets the number grow.
+    """
+
+    @property
+    def numberAccepts(self) -> int:
+        return ACCEPTS_PER_TURN
+
+    @numberAccepts.setter
+    def numberAccepts(self, wish: int) -> None:
+        """Twisted adapts the number to what came; ours stays."""
 
 
 class Listener(TCPServer):
@@ -34,6 +54,13 @@ class Listener(TCPServer):
         self.bind = bind
         self.configured = configured
         self.port = port
+
+    def _getPort(self) -> Any:
+        if not IReactorFDSet.providedBy(self.reactor):  # an in-memory reactor has no descriptors to watch
+            return super()._getPort()
+        port = PatientPort(self.port, self.factory, BACKLOG, self.bind, self.reactor)
+        port.startListening()
+        return port
 
     @property
     def role(self) -> Role:

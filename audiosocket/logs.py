@@ -10,21 +10,21 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, Protocol
 
 from constantly import NamedConstant
 from twisted.logger import (
-    FileLogObserver,
     FilteringLogObserver,
     ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    LogPublisher,
     PredicateResult,
     formatEvent,
 )
@@ -61,9 +61,14 @@ def escape(text: str) -> str:
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
+@lru_cache(maxsize=4)
+def _second(when: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+
+
 def _time(event: LogEvent) -> tuple[str, int]:
     when = event.get("log_time") or time.time()
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)), int(when * 1000) % 1000
+    return _second(int(when)), int(when * 1000) % 1000
 
 
 def _level(event: LogEvent) -> str:
@@ -118,14 +123,39 @@ def observer(chosen: LogPlan) -> ILogObserver:
         maxRotatedFiles=chosen.keep_files,
     )
     line: Callable[[LogEvent], str] = as_json_line if chosen.format == "json" else as_line
-    # LogFile has the write() and flush() that are used, not the rest of a file.
-    outs: list[ILogObserver] = [FileLogObserver(cast("IO[Any]", file), line)]
+    outs: list[Output] = [file]
     if chosen.echo:
-        outs.append(FileLogObserver(sys.__stdout__ or sys.stdout, line))
+        outs.append(sys.__stdout__ or sys.stdout)
     wanted = LogLevelFilterPredicate(LogLevel.levelWithName(chosen.level))
     for namespace in CHATTER:
         wanted.setLogLevelForNamespace(namespace, LogLevel.warn)
-    return FilteringLogObserver(LogPublisher(*outs), [_NotTwistedsPortLines(), wanted])
+    return FilteringLogObserver(_Lines(line, outs), [_NotTwistedsPortLines(), wanted])
+
+
+class Output(Protocol):
+    """The part of a file that a log needs."""
+
+    def write(self, text: str, /) -> object:
+        """Append ``text``."""
+
+    def flush(self) -> object:
+        """Hand it to the system."""
+
+
+@implementer(ILogObserver)
+class _Lines:
+    """Formats each event once and writes it to every output; a full disk or closed pipe loses the line only."""
+
+    def __init__(self, line: Callable[[LogEvent], str], outs: Sequence[Output]) -> None:
+        self._line = line
+        self._outs = outs
+
+    def __call__(self, event: LogEvent) -> None:
+        text = self._line(event)
+        for out in self._outs:
+            with suppress(OSError, ValueError):  # where could this be told?
+                out.write(text)
+                out.flush()
 
 
 @implementer(ILogFilterPredicate)

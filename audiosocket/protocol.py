@@ -21,7 +21,6 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -74,7 +73,6 @@ class Transport(ITCPTransport, IConsumer):
 class AudioSocketProtocol(Protocol):
     """One connection from Asterisk."""
 
-    _log = Logger()
     transport: Transport
     factory: AudioSocketFactory
 
@@ -172,41 +170,37 @@ class AudioSocketProtocol(Protocol):
             self._identified(event.call_id)
         elif self._leg is not None:
             self._leg.received(event)
-            if isinstance(event, HungUp | PeerError):
+            if isinstance(event, HungUp):
+                self.finish()
+            elif isinstance(event, PeerError):
+                self.factory.misbehaved(self, f"reports an error: {event.text}")
                 self.finish()
             elif isinstance(event, Ignored):
-                self._count_ignored()
+                self._count_ignored(event)
 
     def _identified(self, call_id: UUID) -> None:
         self._set_timer(None)
         answer = self.factory.join(self, call_id)
         if isinstance(answer, str):
-            self._log.info(
-                "refusing {role} leg of {call_id} from {peer} on extension {extension}: {why}",
-                role=self.factory.role.value,
-                call_id=str(call_id),
-                peer=self.peer,
-                extension=self.factory.extension.id,
-                why=answer,
-            )
+            self.factory.refused(self, call_id, answer)
             self.finish()
         else:
             self._leg = answer
 
-    def _count_ignored(self) -> None:
+    def _count_ignored(self, event: Ignored) -> None:
         self._ignored += 1
+        if self._ignored == 1:
+            self.factory.misbehaved(self, f"sent a message of kind 0x{event.kind:02x}, ignored: {event.why}")
         if self._ignored > IGNORED_MOST:
             self._drop(f"more than {IGNORED_MOST} messages without meaning")
 
     def _drop(self, why: str) -> None:
-        leg, peer = self._leg, self.peer
+        leg = self._leg
         if leg is None:
             self.factory.turned_away(self, why)
             self.abort()
             return
-        self._log.warn(
-            "dropping {peer} on port {port}: {why}", peer=peer, port=self.transport.getHost().port, why=why
-        )
+        self.factory.misbehaved(self, f"dropped: {why}")
         self.abort()
         leg.disconnected(self, Ending.PROTOCOL_ERROR)
 
@@ -216,7 +210,7 @@ class AudioSocketProtocol(Protocol):
 
     def _stuck(self) -> None:
         self._timer = None
-        self._log.warn("{peer} takes no audio for {s:g} s; dropping it", peer=self.peer, s=STUCK_SECONDS)
+        self.factory.misbehaved(self, f"dropped: it took no audio for {STUCK_SECONDS:g} s")
         leg = self._leg
         self.abort()
         if leg is not None:
@@ -257,6 +251,12 @@ class Doorkeeper(Interface):
 
     def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
         """It is closed because what it said first was not a UUID."""
+
+    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
+        """Its UUID was answered with a hangup frame."""
+
+    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
+        """A leg's peer did what Asterisk does not do."""
 
 
 class AudioSocketFactory(Factory):
@@ -302,6 +302,14 @@ class AudioSocketFactory(Factory):
     def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
         """A connection that never became a leg is dropped."""
         self._doorkeeper.turned_away(connection, why)
+
+    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
+        """A connection is sent away with a hangup frame."""
+        self._doorkeeper.refused(connection, call_id, why)
+
+    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
+        """A leg's peer broke or bent the protocol."""
+        self._doorkeeper.misbehaved(connection, why)
 
     def join(self, connection: AudioSocketProtocol, call_id: UUID) -> LegEnd | str:
         """The leg this UUID belongs to, or the reason why not."""

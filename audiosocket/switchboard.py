@@ -24,12 +24,13 @@ from audiosocket.legs import Leg
 from audiosocket.pacing import Clock
 from audiosocket.playout import Converter
 from audiosocket.protocol import AudioSocketProtocol
+from audiosocket.quota import Quota
 from audiosocket.settings import Network
 
 #: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
 WAITING_MOST = 2_048
-#: Between two log lines about strangers, in seconds; the rest is counted.
-STRANGER_LOG_SECONDS = 10.0
+#: Log lines about strangers and misbehaving peers per second; the rest is counted.
+LINES_PER_SECOND = 5
 
 
 class _Unmade(App):
@@ -65,7 +66,7 @@ class Switchboard:
         self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
         #: Every open connection, legs or not.
         self.connections: set[AudioSocketProtocol] = set()
-        self._last_log = -STRANGER_LOG_SECONDS
+        self._lines = Quota(LINES_PER_SECOND, 1.0, lambda: clock.now_ms() / 1000)
         #: Connections that never became a leg, by what was wrong.
         self.turned_away_total = {"peer": 0, "handshake": 0, "crowded": 0}
         #: While false every newcomer is answered with a hangup frame.
@@ -105,14 +106,25 @@ class Switchboard:
     def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
         self._turn_away("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
 
+    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
+        factory = connection.factory
+        self._complain(
+            f"refused the {factory.role.value} leg of {call_id} from {connection.peer} on extension "
+            f"{factory.extension.id}: {why}"
+        )
+
+    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
+        self._complain(f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+
     def _turn_away(self, kind: str, why: str) -> None:
         self.turned_away_total[kind] += 1
-        now = self._clock.now_ms() / 1000
-        if now - self._last_log < STRANGER_LOG_SECONDS:
-            return
-        self._last_log = now
-        total = sum(self.turned_away_total.values())
-        self._log.warn("turned a connection away ({total} so far): {why}", total=total, why=why)
+        self._complain(f"turned a connection away ({sum(self.turned_away_total.values())} so far): {why}")
+
+    def _complain(self, what: str) -> None:
+        if self._lines.take():
+            unsaid = self._lines.told()
+            more = f" (and {unsaid} more lines like this since the last)" if unsaid else ""
+            self._log.warn("{what}{more}", what=what, more=more)
 
     # the calls
 
