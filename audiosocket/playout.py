@@ -35,6 +35,8 @@ MAX_SPOKEN_MS = 15 * 60 * 1000
 MAX_PASSED_MS = 2_000
 #: Waiting passed frames sent beyond one per tick while time was forgotten: twice real time, no burst.
 CATCH_UP_PER_TICK = 1
+#: How long forgotten time is kept for the frames of a stall to be read from the kernel, in milliseconds.
+FORGOTTEN_KEPT_MS = 200
 #: Silence frames per tick: one, and one more to repay time owed.
 SILENCE_PER_TICK = 2
 #: Source audio converted at a time, in milliseconds.
@@ -107,6 +109,7 @@ class Playout:
         self._passed_ms = 0.0
         self._sent_ms: float = 0.0
         self._forgotten_ms = 0.0
+        self._forgotten_at = 0.0
         self._speaking = False
         self._silence = bytes(frame_bytes(rate))
 
@@ -225,12 +228,18 @@ class Playout:
             self._sent_ms += len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
             if self._marks:
                 out.extend(self._reached())
-        out.extend(self._catch_up())
+        if self._forgotten_ms > 0:
+            out.extend(self._catch_up(now))
         return out
 
-    def _catch_up(self) -> list[Frame]:
-        """Waiting frames use the time that was forgotten: else each stall of ours would delay an echo for good."""
+    def _catch_up(self, now: float) -> list[Frame]:
+        """Waiting frames use the time that was forgotten: else each stall of ours would delay an echo for good.
+
+        What they do not need soon is gone: minutes later it would let a caller's own lump run ahead.
+        """
         out: list[Frame] = []
+        if not self._passed and now - self._forgotten_at > FORGOTTEN_KEPT_MS:
+            self._forgotten_ms = 0.0
         while self._passed and self._forgotten_ms > 0 and len(out) < CATCH_UP_PER_TICK:
             frame = self._next_frame()
             self._forgotten_ms -= len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
@@ -248,6 +257,7 @@ class Playout:
         if owed > DEBT_MS + FRAME_MS:
             self.skipped_ms += owed - DEBT_MS
             self._forgotten_ms = min(self._forgotten_ms + owed - DEBT_MS, MAX_PASSED_MS)
+            self._forgotten_at = now
             self._sent_ms = now - DEBT_MS
 
     def _next_frame(self) -> Frame:

@@ -328,3 +328,36 @@ def test_no_leg_no_timer() -> None:
     line.hang_up()
     assert exchange.asleep
     assert len(exchange.clock) == 0
+
+
+def test_time_forgotten_while_nothing_waited_is_not_made_up_for_minutes_later() -> None:
+    """An echo may use it right after the stall, when the caller's frames of that time come in a lump."""
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    exchange.run(1_000, line)
+    exchange.stall(2_000)
+    exchange.run(60_000, line)
+    before = written_ms(line)
+    exchange.run(1_000)
+    for _ in range(50):
+        line.say(FRAME)
+    for n in range(1, 50):
+        exchange.run(20)
+        assert written_ms(line) - before <= 1_000 + n * 20 + AHEAD_MS + 25
+
+
+def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    exchange.run(1_000, line)
+    exchange.stall(1_000)
+    for _ in range(50):
+        line.say(FRAME)
+    exchange.run(1_500, line)
+    [leg] = exchange.switchboard._legs.values()
+    assert leg.playout.dropped == 0
+    before = exchange.now
+    line.say(audio_frame(8000, VOICE * 160))
+    exchange.run(200)
+    [when] = [when for when, _, pcm in line.audio(since=before) if pcm == VOICE * 160]
+    assert when - before <= 0.15
