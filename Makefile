@@ -1,0 +1,8 @@
+# python3 -m venv .venv && .venv/bin/pip install -e '.[test]' comes first; PYTHON names another environment.
+PYTHON ?= .venv/bin/python
+
+.PHONY: asterisk-tests
+# The suite against a real Asterisk 22: as root, on Debian; builds its chroot the first time (about a minute).
+asterisk-tests:
+	$(PYTHON) tests/asterisk/chroot.py build
+	AUDIOSOCKET_ASTERISK=require $(PYTHON) -m pytest -m asterisk tests/asterisk
