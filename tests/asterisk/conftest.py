@@ -1,0 +1,120 @@
+"""Gives marked tests a real Asterisk, where there can be one; elsewhere they are left out, with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import defer, reactor
+
+from . import chroot, configuration, handset, product, shipped
+from .rig import Asterisk
+
+_SETTING = (
+    "AUDIOSOCKET_ASTERISK"  # "build": build the chroot if need be; "require": and fail where that is impossible
+)
+_left_out: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "asterisk: needs a real Asterisk in a chroot (root only; make asterisk-tests)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mine = [item for item in items if item.get_closest_marker("asterisk")]
+    if not mine or os.environ.get(_SETTING):
+        return
+    reason = chroot.why_not_run()
+    if reason is None and not chroot.is_built(chroot.tree_path(os.environ)):
+        reason = "its chroot is not built yet: make asterisk-tests"
+    if reason is not None:
+        items[:] = [item for item in items if item not in mine]
+        config.hook.pytest_deselected(items=mine)
+        _left_out.append(f"real Asterisk: {len(mine)} tests left out: {reason}")
+
+
+def pytest_report_collectionfinish() -> list[str]:
+    return _left_out
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.failed:
+        for name in ("asterisk", "server"):
+            thing = getattr(item, "funcargs", {}).get(name)
+            if thing is not None:
+                report.sections.append((name, thing.report()))
+    return report
+
+
+def _wait(coroutine: Any) -> Any:
+    return pytest_twisted.blockon(defer.ensureDeferred(coroutine))
+
+
+@pytest.fixture(scope="session")
+def asterisk_tree() -> Path:
+    """The chroot, built first when the environment says so."""
+    try:
+        return chroot.ensure(os.environ)
+    except chroot.Unavailable as error:
+        if os.environ.get(_SETTING) == "require":
+            pytest.fail(f"no real Asterisk: {error}", pytrace=False)
+        pytest.skip(f"no real Asterisk: {error}")
+
+
+@pytest.fixture
+def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
+    """A fresh Asterisk, with the shipped AMI and ARI accounts beside the rig's own.
+
+    After the test it must have no channel left and must have logged no unusual error.
+    """
+    asterisk = Asterisk(reactor, asterisk_tree, tmp_path / "asterisk")
+    ports = asterisk.ports
+    rig = f"\n[rig]\nsecret = {asterisk.secret}\nread = system,call,user\nwrite = all\n"
+    asterisk.configure(
+        configuration.files(
+            ports,
+            manager=shipped.load("manager.conf", port=str(ports.ami), secret=asterisk.secret) + rig,
+            ari=shipped.load("ari.conf", password=asterisk.secret),
+        )
+    )
+    _wait(asterisk.start())
+    try:
+        yield asterisk
+        if asterisk.running:
+            _wait(asterisk.no_channels())
+            complaints = _wait(asterisk.log_errors())
+            assert not complaints, "Asterisk complained:\n" + "\n".join(complaints)
+        else:
+            pytest.fail("Asterisk died during the test")
+    finally:
+        _wait(asterisk.stop())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[product.Server]:
+    """The server under test, echoing on both ports."""
+    directory = tmp_path / "server"
+    directory.mkdir()
+    server = _wait(product.start_server(reactor, directory, app="echo"))
+    try:
+        yield server
+    finally:
+        _wait(server.stop())
+
+
+@pytest.fixture
+def pick_up(asterisk: Asterisk) -> Callable[..., Any]:
+    """Places a call: ``handset, channel_id = await pick_up(rate=8000, context=…, extension=…)``."""
+
+    def call(rate: int = 8000, **call: Any) -> Any:
+        return handset.pick_up(reactor, asterisk.originate, rate, **call)
+
+    return call

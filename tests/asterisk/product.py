@@ -1,0 +1,138 @@
+"""The product as its operator runs it: a process of its own, with an .env and directories of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import treq
+from twisted.internet import defer, error, task
+from twisted.web.client import HTTPConnectionPool
+
+from .rig import Process, free_port
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Server:
+    """``python -m audiosocket`` with one extension, 1000/1001, on ports of this run.
+
+    ``start`` after ``kill`` keeps ports and directories, as a restart by systemd does. Everything it is asked, it
+    is asked over its HTTP API.
+    """
+
+    def __init__(self, reactor: Any, directory: Path, settings: dict[str, str]) -> None:
+        self._reactor = reactor
+        self._directory = directory
+        self._pool = HTTPConnectionPool(reactor, persistent=False)
+        self._process = Process()
+        self.host = "127.0.0.1"
+        self.visitor_port = free_port()
+        self.return_port = free_port()
+        self.api = f"http://127.0.0.1:{(api_port := free_port())}"
+        row = {"id": 1, "ramal_ia": "1000", "ramal_retorno": "1001", "ip_servidor": self.host, "condominio_id": 1}
+        row.update(porta_ia=self.visitor_port, porta_retorno=self.return_port)
+        (directory / "data").mkdir()
+        (directory / "data" / "ramais_config.json").write_text(json.dumps({"ramais": [row]}))
+        lines = {"API_PORT": str(api_port), "DATA_DIR": "data", "LOG_DIR": "logs", **settings}
+        (directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+    async def start(self, seconds: float = 15) -> None:
+        """Returns when it is ready for calls."""
+        self._process = Process()
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)}
+        command = [sys.executable, "-m", "audiosocket"]
+        self._reactor.spawnProcess(
+            self._process, sys.executable, command, env=environment, path=str(self._directory)
+        )
+        try:
+            await self._until(self._ready, seconds)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """The ordinary end (SIGTERM)."""
+        await self._process.stop(self._reactor)
+
+    async def kill(self) -> None:
+        """``kill -9``: no goodbye to anybody."""
+        self._process.transport.signalProcess("KILL")  # type: ignore[union-attr]
+        await self._process.ended
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """One request to the API: its status and its JSON."""
+        response = await treq.request(method, self.api + path, json=body, pool=self._pool, timeout=5)
+        return response.code, await response.json()
+
+    async def calls(self, role: str = "visitor", state: str = "live") -> list[str]:
+        """The ids of calls with a leg of that role in that state, "live" or "ended"."""
+        _, answer = await self.ask("GET", "/api/calls")
+        return [
+            call["call_id"]
+            for call in answer["calls"]
+            if any(leg["role"] == role and leg["state"] == state for leg in call["legs"])
+        ]
+
+    async def arrived(self, count: int = 1, role: str = "visitor", seconds: float = 10) -> list[str]:
+        """The call ids of live legs of that role, once there are this many."""
+
+        async def enough() -> bool:
+            return len(await self.calls(role)) >= count
+
+        await self._until(enough, seconds)
+        return await self.calls(role)
+
+    async def left(self, call_id: str, role: str = "visitor", seconds: float = 5) -> None:
+        """Returns when that leg is over."""
+
+        async def over() -> bool:
+            return call_id not in await self.calls(role)
+
+        await self._until(over, seconds)
+
+    async def events(self, call_id: str, name: str, count: int = 0, seconds: float = 10) -> list[dict[str, Any]]:
+        """The events of that name in a call's timeline, once there are ``count``."""
+
+        async def found() -> list[dict[str, Any]]:
+            _, answer = await self.ask("GET", f"/api/calls/{call_id}")
+            return [event for event in answer["call"]["timeline"] if event["event"] == name]
+
+        async def enough() -> bool:
+            return len(await found()) >= count
+
+        await self._until(enough, seconds)
+        return await found()
+
+    async def hang_up(self, call_id: str, role: str = "visitor") -> None:
+        """Has the server send the hangup frame to one leg."""
+        status, answer = await self.ask("POST", "/api/hangup", {"call_id": call_id, "role": role})
+        assert status == 200, answer
+
+    def report(self) -> str:
+        """What it printed, its log included."""
+        return self._process.output.decode(errors="replace")
+
+    async def _ready(self) -> bool:
+        try:
+            status, _ = await self.ask("GET", "/readyz")
+        except error.ConnectError:
+            return False
+        return status == 200
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        deadline = self._reactor.seconds() + seconds
+        while not await condition():
+            if self._reactor.seconds() > deadline or not self._process.running:
+                raise defer.TimeoutError(f"not within {seconds} s\n{self.report()}")
+            await task.deferLater(self._reactor, 0.05)
+
+
+async def start_server(reactor: Any, directory: Path, app: str = "echo", **settings: str) -> Server:
+    """A running server whose visitor and resident legs run ``app``; settings are the product's own names."""
+    server = Server(reactor, directory, {"VISITOR_APP": app, "RESIDENT_APP": app, **settings})
+    await server.start()
+    return server

@@ -1,0 +1,54 @@
+"""Sounds that a test can recognise again, and how to find them in what a caller heard."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RATES = (8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000)
+FRAME_MS = 20
+
+
+def codec_name(rate: int) -> str:
+    """Asterisk's name of signed linear at this rate, for ``c(...)`` and ``Codecs:``."""
+    return "slin" if rate == 8000 else f"slin{rate // 1000}"
+
+
+def file_suffix(rate: int) -> str:
+    """The suffix under which Asterisk stores raw signed linear of this rate."""
+    return codec_name(rate).replace("slin", "sln")
+
+
+def frame_bytes(rate: int) -> int:
+    return rate * FRAME_MS // 1000 * 2
+
+
+def tone(rate: int, hertz: float, ms: int, amplitude: int = 8000) -> bytes:
+    """A sine in signed 16-bit little-endian mono."""
+    times = np.arange(rate * ms // 1000) / rate
+    return (amplitude * np.sin(2 * np.pi * hertz * times)).astype("<i2").tobytes()
+
+
+def numbered_noise(rate: int, ms: int, seed: int = 1) -> bytes:
+    """Noise of which no two frames are alike and no frame is silent: a lost, doubled or moved frame shows."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(-8000, 8000, rate * ms // 1000).astype("<i2").tobytes()
+
+
+def frames(audio: bytes, rate: int) -> list[bytes]:
+    size = frame_bytes(rate)
+    return [audio[at : at + size] for at in range(0, len(audio) - size + 1, size)]
+
+
+def without_silence(audio: bytes, rate: int) -> list[bytes]:
+    """The frames that are not all zero: a server fills gaps with silence, and rightly so."""
+    return [frame for frame in frames(audio, rate) if any(frame)]
+
+
+def strength(audio: bytes, rate: int, hertz: float) -> float:
+    """The share of the sound's power within 30 Hz of one frequency, from 0 to 1 (0 for silence)."""
+    samples = np.frombuffer(audio[: len(audio) // 2 * 2], "<i2").astype(float)
+    if len(samples) < rate // 10 or not samples.any():
+        return 0.0
+    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
+    near = np.abs(np.fft.rfftfreq(len(samples), 1 / rate) - hertz) <= 30
+    return float(power[near].sum() / power.sum())

@@ -1,0 +1,206 @@
+"""The dialplan of ``examples/asterisk`` as an administrator pastes it: callers outlive the server, calls end."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet import defer, reactor, task
+
+from . import shipped, sound
+from .rig import OUTAGE, Asterisk
+
+pytestmark = pytest.mark.asterisk
+
+CALLERS = 60
+
+# In the rig: callers that keep talking, and a way to see with which status the shipped subroutine returned
+RIG = """
+[talks]
+exten => s,1,Milliwatt()
+[watched]
+exten => s,1,Gosub(audiosocket-call,s,1(${{UUID()}},{where},))
+ same => n,UserEvent(Returned,Status: ${{AUDIOSOCKET_STATUS}})
+ same => n,Hangup()
+"""
+
+# What FreePBX keeps around the file: its own globals, and from-internal with the include for custom contexts
+FREEPBX = """
+[globals]
+ASTVERSION=22
+[from-internal]
+include => from-internal-custom
+#include extensions_custom.conf
+"""
+
+FORMS = ["plain", "freepbx"]
+
+
+async def load(asterisk: Asterisk, server, form: str = "plain", **settings: str) -> None:
+    settings = {
+        "AUDIOSOCKET_HOST": server.host,
+        "AUDIOSOCKET_PORT": str(server.visitor_port),
+        "AUDIOSOCKET_RETURN_PORT": str(server.return_port),
+        **settings,
+    }
+    rig = RIG.format(where=f"{server.host}:{server.visitor_port}")
+    if form == "plain":
+        await asterisk.dialplan(shipped.load("extensions.conf", **settings) + rig)
+    else:
+        asterisk.configure({"extensions_custom.conf": shipped.load("extensions_custom.conf", **settings)})
+        await asterisk.dialplan(FREEPBX + rig)
+
+
+def number(form: str) -> str:
+    """Where a telephone's call to 1000 comes in."""
+    return "1000@audiosocket-visitor" if form == "plain" else "1000@from-internal"
+
+
+async def talkers(asterisk: Asterisk, server, count: int, form: str = "plain") -> list[str]:
+    """That many callers in their call, each saying a tone; the UUIDs the dialplan gave them."""
+    for _ in range(count):
+        await asterisk.originate(f"Local/{number(form)}/n", context="talks", extension="s")
+    return await server.arrived(count, seconds=20)
+
+
+async def until_live(server, wanted: set[str], seconds: float) -> None:
+    deadline = reactor.seconds() + seconds
+    while set(await server.calls()) != wanted and reactor.seconds() < deadline:
+        await task.deferLater(reactor, 0.05)
+    assert set(await server.calls()) == wanted
+
+
+def test_both_forms_hold_the_same_subroutine():
+    marker = "; ---- One leg of a call"
+    plain, freepbx = (
+        shipped.load(name).partition(marker) for name in ("extensions.conf", "extensions_custom.conf")
+    )
+    assert plain[1] == marker
+    assert plain[2] == freepbx[2]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.deadline(20)
+async def test_a_visit_and_its_end(asterisk, server, pick_up, form):
+    await load(asterisk, server, form)
+    extension, _, context = number(form).partition("@")
+    caller, _ = await pick_up(context=context, extension=extension)
+    (call_id,) = await server.arrived()
+    noise = sound.numbered_noise(8000, 300)
+    await caller.play(noise)
+    await caller.hears(lambda heard: len(b"".join(sound.without_silence(heard, 8000))) >= len(noise))
+    assert b"".join(sound.without_silence(bytes(caller.heard), 8000)) == noise
+    await server.hang_up(call_id)
+    await caller.gone.addTimeout(1, reactor)  # "a normal end still ends within a second"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.deadline(20)
+async def test_the_return_call_opens_the_return_port_with_the_same_uuid(asterisk, server, pick_up, form):
+    await load(asterisk, server, form)
+    visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
+    (call_id,) = await server.arrived()
+    resident, _ = await pick_up(
+        context="audiosocket-return", extension="1001", variables={"AUDIOSOCKET_CALL_ID": call_id}
+    )
+    assert await server.arrived(role="resident") == [call_id]
+    assert await server.calls() == [call_id]
+    resident.hang_up()
+    await server.left(call_id, "resident")
+    assert await server.calls() == [call_id]  # the visitor's leg is none of the resident's business
+    visitor.hang_up()
+    await visitor.gone
+
+
+@pytest.mark.xfail(strict=True, reason="a leg that the server hung up while the other one lives is let in again")
+async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(asterisk, server, pick_up):
+    await load(asterisk, server)
+    visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
+    (call_id,) = await server.arrived()
+    resident, _ = await pick_up(
+        context="audiosocket-return", extension="1001", variables={"AUDIOSOCKET_CALL_ID": call_id}
+    )
+    await server.arrived(role="resident")
+    await server.hang_up(call_id, "resident")
+    try:
+        await resident.gone.addTimeout(1, reactor)
+    finally:
+        visitor.hang_up()
+        resident.hang_up()
+
+
+async def test_a_return_number_dialled_by_hand_reaches_nobody(asterisk, server, pick_up):
+    await load(asterisk, server)
+    stranger, _ = await pick_up(context="audiosocket-return", extension="1001")
+    await stranger.gone
+    assert await server.arrived(0, role="resident") == []
+
+
+@pytest.mark.parametrize("away", [0.3, 5.0])
+@pytest.mark.deadline(60)
+async def test_callers_outlive_a_killed_server(asterisk, server, away):
+    asterisk.forgive(*OUTAGE)
+    await load(asterisk, server)
+    calls = set(await talkers(asterisk, server, CALLERS))
+    assert len(calls) == CALLERS
+    await server.kill()
+    await task.deferLater(reactor, away)
+    await server.start()
+    await until_live(server, calls, 5)  # all of them, with the UUIDs they had
+    for call_id in calls:
+        await server.hang_up(call_id)
+    await asterisk.no_channels(1)
+    asterisk.forgive(r"res_audiosocket\.c", r"app_audiosocket\.c")  # a dead server may be complained about
+
+
+@pytest.mark.deadline(60)
+async def test_callers_outlive_a_killed_server_with_the_channel_driver(asterisk, server, pick_up):
+    asterisk.forgive(*OUTAGE)
+    await load(asterisk, server, AUDIOSOCKET_CODEC="slin16")
+    caller, _ = await pick_up(16000, context="audiosocket-visitor", extension="1000")
+    calls = set(await server.arrived())
+    await server.kill()
+    await task.deferLater(reactor, 1)
+    await server.start()
+    await until_live(server, calls, 5)
+    noise = sound.numbered_noise(16000, 300)
+    await caller.play(noise)
+    await caller.hears(lambda heard: len(b"".join(sound.without_silence(heard, 16000))) >= len(noise))
+    assert b"".join(sound.without_silence(bytes(caller.heard), 16000)) == noise  # wideband, both ways
+    (call_id,) = calls
+    await server.hang_up(call_id)
+    await caller.gone.addTimeout(1, reactor)
+
+
+@pytest.mark.deadline(30)
+async def test_a_server_that_stays_away_gives_the_caller_back(asterisk, server, pick_up):
+    asterisk.forgive(*OUTAGE)
+    await load(asterisk, server, AUDIOSOCKET_PATIENCE="2")
+    returned = asterisk.user_event("Returned")
+    caller, _ = await pick_up(context="watched", extension="s")
+    await server.arrived()
+    await server.kill()
+    assert (await returned)["Status"] == "DOWN"
+    await caller.gone
+
+
+async def test_an_ordinary_end_is_told_apart(asterisk, server, pick_up):
+    await load(asterisk, server)
+    returned = asterisk.user_event("Returned")
+    caller, _ = await pick_up(context="watched", extension="s")
+    (call_id,) = await server.arrived()
+    await server.hang_up(call_id)
+    assert (await returned)["Status"] == "ENDED"
+    await caller.gone
+
+
+@pytest.mark.deadline(30)
+async def test_a_caller_may_leave_while_the_server_is_away(asterisk, server, pick_up):
+    asterisk.forgive(*OUTAGE)
+    await load(asterisk, server)
+    caller, channel = await pick_up(context="audiosocket-visitor", extension="1000")
+    await server.arrived()
+    await server.kill()
+    await task.deferLater(reactor, 0.5)
+    ended = asterisk.ended(channel)
+    caller.hang_up()
+    await defer.gatherResults([ended, caller.gone])
+    await asterisk.no_channels(1)
