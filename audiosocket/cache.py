@@ -25,10 +25,14 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the file gave. ``extensions`` is None when there is no usable file; ``trouble`` says why."""
+    """What the file gave. ``extensions`` is None when there is no usable file; ``trouble`` says why.
+
+    ``rejected`` counts the entries left out, ``problems`` describes at most 100 of them.
+    """
 
     extensions: tuple[Extension, ...] | None
     problems: tuple[Problem, ...] = ()
+    rejected: int = 0
     trouble: str = ""
     #: When the file was written, seconds since the epoch.
     saved_at: float | None = None
@@ -59,8 +63,8 @@ def load(path: Path, limit: int) -> Loaded:
     verdict = judge.verdict()
     if entries and not verdict.extensions:
         trouble = f"{path} has no usable entry ({verdict.problems[0].reason}); {_set_aside(path)}"
-        return Loaded(None, verdict.problems, trouble)
-    return Loaded(verdict.extensions, verdict.problems, saved_at=saved_at)
+        return Loaded(None, verdict.problems, verdict.rejected, trouble)
+    return Loaded(verdict.extensions, verdict.problems, verdict.rejected, saved_at=saved_at)
 
 
 def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
@@ -86,6 +90,12 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def save_if_missing(path: Path, extensions: Sequence[Extension], source: str) -> None:
+    """Save as `save` does, unless there is a file already."""
+    if not path.exists():
+        save(path, extensions, source)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from audiosocket.errors import (
 )
 from audiosocket.extensions import COLUMNS, Extension, Role, parse_json, parse_row
 from audiosocket.listening import ExtensionService
-from audiosocket.poller import Report
+from audiosocket.readings import Report
 from audiosocket.server import AudioSocketServer
 from audiosocket.watchdog import UNHEALTHY
 
@@ -199,36 +200,51 @@ class ServerControl:
 
     # without a database: the local file is the table
 
-    async def _keep(self, extensions: Sequence[Extension]) -> None:
+    async def _keep(self, change: Callable[[Mapping[int, Extension]], Sequence[Extension]]) -> None:
         try:
-            await self._server.poller.keep(sorted(extensions, key=lambda extension: extension.id))
+            await self._server.poller.keep(change)
         except OSError as error:
             raise SourceUnavailable(
                 f"the local file cannot be written ({error.strerror}); nothing changed"
             ) from error
 
     async def _keep_added(self, extension: Extension) -> Extension:
-        running = self._server.listeners.extensions
-        _refuse_taken(extension, None, [_as_row(other) for other in running.values()])
-        added = parse_json({**extension.as_json(), "id": max(running, default=0) + 1})
-        await self._keep([*running.values(), added])
-        return added
+        added: list[Extension] = []
+
+        def add(running: Mapping[int, Extension]) -> list[Extension]:
+            _refuse_taken(extension, None, _as_rows(running))
+            added.append(replace(extension, id=max(running, default=0) + 1))
+            return [*running.values(), *added]
+
+        await self._keep(add)
+        return added[0]
 
     async def _keep_changed(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
-        running = self._server.listeners.extensions
-        if extension_id not in running:
-            raise UnknownExtension(f"no extension with id {extension_id} is running")
-        changed = parse_json({**running[extension_id].as_json(), **fields, "id": extension_id})
-        self._keep_off_our_port(changed)
-        _refuse_taken(changed, extension_id, [_as_row(other) for other in running.values()])
-        await self._keep([changed if key == extension_id else other for key, other in running.items()])
-        return changed
+        changed: list[Extension] = []
+
+        def change(running: Mapping[int, Extension]) -> list[Extension]:
+            before = _known(running, extension_id)
+            extension = parse_json({**before.as_json(), **fields, "id": extension_id})
+            self._keep_off_our_port(extension)
+            _refuse_taken(extension, extension_id, _as_rows(running))
+            changed.append(extension)
+            return [extension if key == extension_id else other for key, other in running.items()]
+
+        await self._keep(change)
+        return changed[0]
 
     async def _keep_removed(self, extension_id: int) -> None:
-        running = self._server.listeners.extensions
-        if extension_id not in running:
-            raise UnknownExtension(f"no extension with id {extension_id} is running")
-        await self._keep([other for key, other in running.items() if key != extension_id])
+        def remove(running: Mapping[int, Extension]) -> list[Extension]:
+            _known(running, extension_id)
+            return [other for key, other in running.items() if key != extension_id]
+
+        await self._keep(remove)
+
+
+def _known(running: Mapping[int, Extension], extension_id: int) -> Extension:
+    if extension_id not in running:
+        raise UnknownExtension(f"no extension with id {extension_id} is running")
+    return running[extension_id]
 
 
 def _extension_status(service: ExtensionService, live_calls: int) -> dict[str, Any]:
@@ -253,8 +269,8 @@ def _age(now: float, then: float | None) -> float | None:
     return None if then is None else round(max(0.0, now - then), 1)
 
 
-def _as_row(extension: Extension) -> dict[str, object]:
-    return {"extension_ia_id": extension.id, **extension.as_row()}
+def _as_rows(extensions: Mapping[int, Extension]) -> list[Row]:
+    return [{"extension_ia_id": key, **extension.as_row()} for key, extension in extensions.items()]
 
 
 def _row_as_json(row: Row) -> dict[str, Any]:

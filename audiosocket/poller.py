@@ -6,13 +6,14 @@ one, distrust a result that shrank too much, plan, apply, save, remember what ha
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.application.service import Service
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
@@ -21,14 +22,17 @@ from twisted.python.failure import Failure
 
 from audiosocket import cache
 from audiosocket.database import Row
-from audiosocket.errors import AudioSocketError, SourceUnavailable
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Judge, Problem, Verdict
-from audiosocket.reconcile import Plan, shrinks
+from audiosocket.errors import SourceUnavailable
+from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Judge, Verdict
+from audiosocket.readings import Complaints, Doubt, Report, Wish
+from audiosocket.reconcile import Plan
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
 FIRST_WAIT_SECONDS = 0.25
-#: Between two readings that NOTIFY asked for, in seconds; longer where reading takes long.
-HURRY_SECONDS = 0.2
+#: Between two readings that NOTIFY asked for, in seconds; where reading takes long five times as long as that.
+HURRY_SECONDS, HURRY_MOST = 0.2, 5.0
+#: A disk that does not answer must not keep the configuration from being applied, in seconds.
+SAVE_SECONDS = 5.0
 #: Rows judged between two turns of the reactor.
 PER_TURN = 500
 
@@ -52,35 +56,6 @@ class Applier(Protocol):
 
     def preview(self, desired: Sequence[Extension]) -> Plan:
         """What `apply` would do."""
-
-
-@dataclass
-class Report:
-    """What one reading brought; shown by the API."""
-
-    trigger: str
-    result: str = "applied"  # applied | unchanged | held_back | failed | previewed
-    reason: str = ""
-    at: float = field(default_factory=time.time)
-    seconds: float = 0.0
-    stats: dict[str, int] = field(default_factory=dict)
-    diff: dict[str, list[int]] = field(default_factory=dict)
-    rejected: int = 0
-    problems: tuple[Problem, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """As shown by the API; ``age_seconds`` since it happened."""
-        return {
-            "trigger": self.trigger,
-            "result": self.result,
-            "reason": self.reason,
-            "age_seconds": round(max(0.0, time.time() - self.at), 1),
-            "duration_seconds": round(self.seconds, 3),
-            "stats": self.stats,
-            "diff": self.diff,
-            "rejected": self.rejected,
-            "rejected_rows": [problem.as_json() for problem in self.problems],
-        }
 
 
 class Poller(Service):
@@ -114,13 +89,15 @@ class Poller(Service):
         # Reading may take seconds (a frozen server); applying what we have must not wait for it.
         self._reading = DeferredLock()
         self._applying = DeferredLock()
-        self._waiting: dict[tuple[bool, bool, tuple[int, ...]], list[Deferred[Report]]] = {}
+        self._waiting: dict[Wish, list[Deferred[Report]]] = {}
         self._timer: IDelayedCall | None = None
         self._hurry: IDelayedCall | None = None
         self._last_read = 0.0
-        self._suspect = False
+        self._read_took = 0.0
+        self._doubt = Doubt()
+        self._loaded = cache.Loaded(None)
         self._working: set[Deferred[Any]] = set()
-        self._problem_ids: frozenset[tuple[int | None, str]] = frozenset()
+        self._complain = Complaints()
         #: "database", "file" or "default", and since when (seconds since the epoch).
         self.source = "none"
         self.source_since = time.time()
@@ -142,6 +119,8 @@ class Poller(Service):
                 timer.cancel()
         for work in list(self._working):
             work.cancel()
+        async with self._applying:  # what the API began ends before the file thread does
+            return
 
     def _run(self, work: Coroutine[Deferred[Any], Any, Any]) -> Deferred[Any]:
         deferred: Deferred[Any] = ensureDeferred(work)
@@ -157,22 +136,23 @@ class Poller(Service):
 
     async def _begin(self) -> None:
         """Listen within a quarter of a second: on the table if it answers by then, else on the file."""
+        self._loaded = loaded = cache.load(self._path, self._limit)
+        self.file_trouble = loaded.trouble
+        if loaded.trouble:
+            self._log.error("{trouble}", trouble=loaded.trouble)
         if self._table is not None:
             patience: Deferred[None] = deferLater(self._reactor, FIRST_WAIT_SECONDS)
             self._run(self._attempt("start")).addBoth(lambda _: patience.cancel())
             await patience.addErrback(_expect_cancel)
-        if self.source != "database":
-            async with self._applying:
-                if self.source != "database":
-                    await self._fall_back()
+            if not self.running:
+                return
+        async with self._applying:
+            if self.source == "none":
+                await self._fall_back(loaded)
         self._schedule()
 
-    async def _fall_back(self) -> None:
-        loaded = cache.load(self._path, self._limit)
-        self.file_trouble = loaded.trouble
-        if loaded.trouble:
-            self._log.error("{trouble}", trouble=loaded.trouble)
-        self._complain(loaded.problems, len(loaded.problems), str(self._path))
+    async def _fall_back(self, loaded: cache.Loaded) -> None:
+        self._complain(loaded.problems, loaded.rejected, str(self._path))
         if loaded.extensions is not None:
             self._set_source("file", loaded.saved_at)
             await self._listeners.apply(loaded.extensions)
@@ -192,8 +172,8 @@ class Poller(Service):
         """Something changed in the table: read it soon, but not for every change of a storm."""
         if not self._automatic or not self.running or (self._hurry is not None and self._hurry.active()):
             return
-        took = self.last.seconds if self.last is not None else 0.0
-        wait = max(0.0, self._last_read + max(HURRY_SECONDS, 5 * took) - self._reactor.seconds())
+        pause = min(max(HURRY_SECONDS, 5 * self._read_took), HURRY_MOST)
+        wait = max(0.0, self._last_read + pause - self._reactor.seconds())
         self._hurry = self._reactor.callLater(wait, lambda: self._run(self._attempt("notify")))
 
     def database_came_up(self) -> None:
@@ -206,14 +186,15 @@ class Poller(Service):
             self._timer = self._reactor.callLater(self._interval, self._poll)
 
     def _poll(self) -> None:
-        reads = self._table is not None and self._automatic
-        polled = self._run(self._attempt("poll") if reads else self._retry())
-        polled.addBoth(lambda _: self._schedule())
+        self._run(self._look_again()).addBoth(lambda _: self._schedule())
 
-    async def _retry(self) -> None:
-        """Nothing to read: only try again for ports that could not be had."""
-        async with self._applying:
-            await self._listeners.apply(list(self._listeners.extensions.values()))
+    async def _look_again(self) -> None:
+        reads = self._table is not None and self._automatic
+        report = await self._attempt("poll") if reads else None
+        if self.running and (report is None or report.result == "held_back"):
+            # Nothing was applied, but a port that could not be had may be free by now.
+            async with self._applying:
+                await self._listeners.apply(list(self._listeners.extensions.values()))
 
     async def _attempt(self, trigger: str) -> Report | None:
         """A reading nobody waits for: its trouble is remembered, and logged when it is new."""
@@ -232,125 +213,133 @@ class Poller(Service):
         ``force`` applies a suspiciously small result at once; ``but`` names extensions whose absence is
         expected, because somebody has just removed them.
         """
-        key = (force, dry_run, tuple(but))
-        if key in self._waiting:  # fifty clicks at once are one reading
-            shared: Deferred[Report] = Deferred()
-            self._waiting[key].append(shared)
-            return await shared
-        sharers = self._waiting[key] = []
-        async with self._reading:
-            del self._waiting[key]
-            try:
-                report = await self._refresh(trigger, force=force, dry_run=dry_run, but=but)
-            except BaseException as error:
-                for sharer in sharers:
-                    sharer.errback(error)
-                raise
+        wish = Wish(force, dry_run, frozenset(but))
+        shared: Deferred[Report] = Deferred()
+        sharers = self._waiting.setdefault(wish, [])
+        sharers.append(shared)
+        if len(sharers) == 1:  # fifty clicks at once are one reading
+            self._run(self._share(trigger, wish, sharers))
+        return await shared
+
+    async def _share(self, trigger: str, wish: Wish, sharers: list[Deferred[Report]]) -> None:
+        """Do for all of ``sharers`` what they wish; whoever comes after it began waits for the next one."""
+        try:
+            async with self._reading:
+                self._waiting.pop(wish)
+                report = await self._refresh(trigger, wish)
+        except CancelledError:
+            self._waiting.pop(wish, None)
+            _fail(sharers, SourceUnavailable("the server is stopping"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is news for those who asked
+            _fail(sharers, error)
+        else:
             for sharer in sharers:
                 sharer.callback(report)
-            return report
 
-    async def _refresh(self, trigger: str, *, force: bool, dry_run: bool, but: Collection[int]) -> Report:
+    async def _refresh(self, trigger: str, wish: Wish) -> Report:
         started = self._reactor.seconds()
         self._last_read = started
-        report = Report(trigger)
+        report = Report(trigger, result="failed", reason="the server is stopping")
         try:
             verdict = await self._read()
             self._last_read = self._reactor.seconds()
+            self._read_took = self._last_read - started
             async with self._applying:
-                await self._decide(report, verdict, force=force, dry_run=dry_run, but=but)
-        except AudioSocketError as error:
-            report.result, report.reason = "failed", str(error)
+                await self._decide(report, verdict, wish)
+        except CancelledError:
+            raise
+        except Exception as error:
+            report.reason = str(error)
             raise
         finally:
             report.seconds = self._reactor.seconds() - started
-            if not dry_run:
+            if not wish.dry_run:
                 self._remember(report)
         return report
+
+    def _in_force(self) -> dict[int, Extension]:
+        """What runs; as long as nothing does, what ran last."""
+        if self.source == "none" and self._loaded.extensions is not None:
+            return {extension.id: extension for extension in self._loaded.extensions}
+        return self._listeners.extensions
 
     async def _read(self) -> Verdict:
         if self._table is None:
             raise SourceUnavailable("no database is configured; set DB_HOST to use one")
-        judge = Judge(self._listeners.extensions.values(), self._limit)
+        judge = Judge(self._in_force().values(), self._limit)
         await self._table.read(judge.offer_rows)
         while not judge.settle(PER_TURN):
             await deferLater(self._reactor, 0)
         return judge.verdict()
 
-    async def _decide(
-        self, report: Report, verdict: Verdict, *, force: bool, dry_run: bool, but: Collection[int]
-    ) -> None:
+    async def _decide(self, report: Report, verdict: Verdict, wish: Wish) -> None:
+        if not self.running:
+            raise SourceUnavailable("the server is stopping")
         report.rejected, report.problems = verdict.rejected, verdict.problems
-        preview = self._listeners.preview(verdict.extensions)
-        _describe(report, preview)
-        if dry_run:
+        report.reason = ""
+        if wish.dry_run:
             report.result = "previewed"
+            report.describe(self._listeners.preview(verdict.extensions))
             return
-        running = self._listeners.extensions.keys() - set(but)
-        if not force and shrinks(len(verdict.extensions), len(running)) and not self._suspect:
-            self._suspect = True
-            report.result = "held_back"
-            report.reason = (
-                f"the table has {len(verdict.extensions)} usable rows and {len(running)} extensions run; it is "
-                'applied when it looks the same once more, or by POST /api/refresh with {"force": true}'
-            )
-            report.stats = {"removed": 0, "updated": 0, "added": 0, "total_active": len(running)}
-            report.diff = {}
+        running = len(self._in_force().keys() - wish.but)
+        if not wish.force and self._doubt.holds(verdict, running, report.trigger, self._reactor.seconds()):
+            report.hold_back(len(verdict.extensions), running)
             return
-        self._suspect = False
+        self._doubt.forget()
         before = self.source
         plan = await self._listeners.apply(verdict.extensions)
-        _describe(report, plan)
+        report.describe(plan)
         report.result = "unchanged" if plan.empty else "applied"
         self._set_source("database", None)
         self._complain(verdict.problems, verdict.rejected, "extension_ia")
-        if not plan.empty or before != "database":
+        changed = not plan.empty or before != "database"
+        if changed:
             self._log.info(
                 "configuration from the database applied ({trigger}): {added} added, {updated} updated, "
                 "{removed} removed, {total_active} active",
                 trigger=report.trigger,
                 **report.stats,
             )
-            await self._save()
+        await self._save(only_if_missing=not changed and not self.file_trouble)
 
-    async def _save(self) -> None:
+    async def _save(self, *, only_if_missing: bool) -> None:
         try:
-            await self._in_thread(cache.save, self._path, list(self._listeners.extensions.values()), self.source)
-            self.file_trouble = ""
+            await self._write(list(self._listeners.extensions.values()), self.source, only_if_missing)
         except OSError as error:
-            self.file_trouble = f"{self._path} cannot be written: {error.strerror}"
-            self._log.error("{trouble}; the configuration is applied all the same", trouble=self.file_trouble)
+            trouble = f"{self._path} cannot be written: {error.strerror}"
+            if trouble != self.file_trouble:
+                self._log.error("{trouble}; the configuration is applied all the same", trouble=trouble)
+            self.file_trouble = trouble
+
+    async def _write(self, extensions: Sequence[Extension], source: str, only_if_missing: bool = False) -> None:
+        work = cache.save_if_missing if only_if_missing else cache.save
+        try:
+            await self._in_thread(work, self._path, extensions, source).addTimeout(SAVE_SECONDS, self._reactor)
+        except defer.TimeoutError:
+            raise OSError(errno.ETIMEDOUT, f"the disk does not answer within {SAVE_SECONDS:g} s") from None
+        if not only_if_missing:
+            self.file_trouble = ""
 
     def _remember(self, report: Report) -> None:
         before = self.last
         self.last = report
         if report.result in {"applied", "unchanged"}:
             self.last_success = report.at
-        elif before is None or (before.result, before.reason) != (report.result, report.reason):
+        elif self.running and (before is None or (before.result, before.reason) != (report.result, report.reason)):
             self._log.warn("extensions stay as they are: {reason}", reason=report.reason)
-
-    def _complain(self, problems: Sequence[Problem], rejected: int, where: str) -> None:
-        """Each bad entry once, not at every reading."""
-        now = frozenset((problem.id, problem.reason) for problem in problems)
-        for extension_id, reason in sorted(now - self._problem_ids, key=str):
-            self._log.error(
-                "leaving out extension {id} of {where}: {reason}", id=extension_id, where=where, reason=reason
-            )
-        if rejected > len(problems) and now != self._problem_ids:
-            self._log.error("{n} more entries of {where} are left out", n=rejected - len(problems), where=where)
-        self._problem_ids = now
 
     # without a database
 
-    async def keep(self, extensions: Sequence[Extension]) -> Plan:
-        """Apply and save a configuration made through the API, where there is no database.
+    async def keep(self, change: Callable[[Mapping[int, Extension]], Sequence[Extension]]) -> Plan:
+        """Apply and save what ``change`` makes of what runs, where there is no database.
 
-        Raises OSError when the local file cannot be written; nothing is applied then.
+        Raises what ``change`` raises, and OSError when the local file cannot be written; nothing is applied
+        then. Two changes at once are made one after the other.
         """
         async with self._applying:
-            await self._in_thread(cache.save, self._path, list(extensions), "api")
+            extensions = sorted(change(self._listeners.extensions), key=lambda extension: extension.id)
+            await self._write(extensions, "api")
             plan = await self._listeners.apply(extensions)
-            self.file_trouble = ""
             self._set_source("file", None)
             return plan
 
@@ -359,6 +348,6 @@ def _expect_cancel(why: Failure) -> None:
     why.trap(CancelledError)
 
 
-def _describe(report: Report, plan: Plan) -> None:
-    report.stats = plan.stats()
-    report.diff = {"added": list(plan.added), "updated": list(plan.updated), "removed": list(plan.removed)}
+def _fail(sharers: Sequence[Deferred[Report]], error: Exception) -> None:
+    for sharer in sharers:
+        sharer.errback(error)

@@ -221,6 +221,8 @@ class Refusing:
         return reactor.listenTCP(port, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # claims no interface, so that listenTCP is what is called
         return getattr(reactor, name)
 
 
@@ -374,6 +376,8 @@ class Counting:
         self.moved = 0
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # claims no interface, so that listenTCP is what is called
         return getattr(reactor, name)
 
 
