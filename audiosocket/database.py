@@ -1,0 +1,304 @@
+"""The table ``extension_ia`` through two supervised PostgreSQL sessions: one for queries, one for LISTEN.
+
+Nothing here is on the path of a call, and nothing here waits for PostgreSQL without a deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet import defer, task
+from twisted.logger import Logger
+
+from audiosocket import extension_table
+from audiosocket.errors import SourceUnavailable
+from audiosocket.extension_table import CHANNEL, COLUMNS, Row
+from audiosocket.lookup import HostLookup
+from audiosocket.pglifeline import Lifeline
+from audiosocket.pgsafe import Reactor, shielded
+from audiosocket.pgsession import Identity, Pace, Session, Target
+from audiosocket.settings import Settings
+
+__all__ = ["COLUMNS", "Database", "DatabaseState", "Pace", "Row"]
+
+T = TypeVar("T")
+_log = Logger()
+
+_LEFTOVERS = """
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where usename = current_user and (pid, backend_start) in %s
+"""
+
+
+@dataclass(frozen=True)
+class DatabaseState:
+    """How the database is doing, for ``/api/status``; holds no secret.
+
+    ``state`` is ``connecting`` (until the first outcome), ``up`` or ``down``, ``since`` when it became so
+    (seconds of the reactor's clock). ``reason`` is the last error as one line and empty when all is well;
+    connected but not able to read the table is ``up`` with a reason. ``attempts`` failed in a row,
+    ``next_try_seconds`` is the time to the next one. ``listening`` tells whether notifications arrive,
+    ``backends`` how many sessions we hold (0 to 2).
+    """
+
+    state: str
+    since: float
+    reason: str
+    attempts: int
+    next_try_seconds: float | None
+    listening: bool
+    backends: int
+
+
+class Database(Service):
+    """Reads and writes the table, and says when it may have changed.
+
+    ``changed`` is called after notifications (once for those that arrive together; payloads are hints and
+    are ignored) and each time listening begins, as what was sent before is gone. ``state_changed``
+    gets the new state whenever more than its counters changed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        password: str,
+        reactor: Reactor,
+        *,
+        listen: bool,
+        changed: Callable[[], None],
+        state_changed: Callable[[DatabaseState], None],
+        pace: Pace | None = None,
+    ) -> None:
+        self._target = Target(
+            settings.db_host,
+            settings.db_port,
+            settings.db_name,
+            settings.db_user,
+            password,
+            settings.db_sslmode,
+        )
+        self._reactor = reactor
+        self._pace = pace = pace or Pace()
+        self._changed = changed
+        self._state_changed = state_changed
+        self._lookup = HostLookup(reactor, reactor)
+        self._query = Lifeline(self._open_query, self._query_moved, reactor, pace)
+        self._listen = Lifeline(self._open_listen, self._listen_moved, reactor, pace, self._query_is_up)
+        self._lifelines = (self._query, self._listen) if listen else (self._query,)
+        self._state = "connecting"
+        self._since = reactor.seconds()
+        self._table_reason = ""
+        self._told: tuple[object, ...] = ()
+        self._reasons_logged: set[str] = set()
+        self._deaf_logged = False
+        self._opened: set[Identity] = set()
+        self._work: set[defer.Deferred[Any]] = set()
+
+    @property
+    def state(self) -> DatabaseState:
+        """How the database is doing now."""
+        reason = self._table_reason
+        if self._state != "up":
+            reason = self._query.reason
+        elif self._listen.attempts and not reason:
+            reason = f"notifications do not arrive: {self._listen.reason}"
+        return DatabaseState(
+            state=self._state,
+            since=self._since,
+            reason=reason,
+            attempts=self._query.attempts,
+            next_try_seconds=self._query.next_try_seconds,
+            listening=self._listen.session is not None,
+            backends=len(self._open_sessions()),
+        )
+
+    def startService(self) -> None:
+        """Begins to connect; returns at once."""
+        super().startService()
+        for lifeline in self._lifelines:
+            lifeline.start()
+
+    def stopService(self) -> defer.Deferred[None]:
+        """Closes both sessions whatever they are doing; fires when no work is left."""
+        super().stopService()
+        return defer.ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        for lifeline in reversed(self._lifelines):
+            await lifeline.stop()
+        self._state, self._since = "down", self._reactor.seconds()
+        await defer.DeferredList(list(self._work))
+
+    async def read(self, take: Callable[[Sequence[Row]], None]) -> int:
+        """Hands all rows ordered by id to ``take``, in pages of at most 500 of one snapshot; returns how many.
+
+        The reactor has a turn between two pages. What ``take`` raises ends the reading and passes
+        through. Raises `SourceUnavailable`. Like every method here it runs to its end when the caller
+        has been cancelled.
+        """
+        return await self._shielded(self._read(take))
+
+    async def insert(self, values: Row, check: Callable[[Sequence[Row]], None]) -> int:
+        """Adds a row and returns its id; ``check`` sees all rows first and may raise: nothing is written then.
+
+        Raises `SourceUnavailable`, or `ExtensionTaken` or `InvalidExtension` for a constraint of the table.
+        """
+        return await self._shielded(self._write(lambda s: extension_table.insert(s, values, check)))
+
+    async def update(self, extension_id: int, values: Row, check: Callable[[Sequence[Row]], None]) -> bool:
+        """Changes the row with this id as `insert` adds one; False, and no check, when there is none."""
+        return await self._shielded(self._write(lambda s: extension_table.update(s, extension_id, values, check)))
+
+    async def delete(self, extension_id: int) -> bool:
+        """Removes the row with this id; False when there is none. Raises `SourceUnavailable`."""
+        return await self._shielded(self._write(lambda s: extension_table.delete(s, extension_id)))
+
+    def _shielded(self, work: Coroutine[defer.Deferred[Any], Any, T]) -> defer.Deferred[T]:
+        running = defer.ensureDeferred(work)
+        self._work.add(running)
+
+        def done(outcome: Any) -> Any:
+            self._work.discard(running)
+            return outcome
+
+        return shielded(running.addBoth(done))
+
+    async def _read(self, take: Callable[[Sequence[Row]], None]) -> int:
+        try:
+            count = await self._transaction("begin read only", lambda s: extension_table.read(s, take))
+        except SourceUnavailable as problem:
+            if self._query.session is not None:
+                self._table_is(str(problem))
+            raise
+        self._table_is("")
+        return count
+
+    async def _write(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        try:
+            return await self._transaction("begin read write", work)
+        except SourceUnavailable as problem:
+            raise extension_table.refusal(problem) from None
+
+    async def _transaction(self, begin: str, work: Callable[[Session], Awaitable[T]]) -> T:
+        session = await self._query.ready()
+        try:
+            await session.lock.acquire().addTimeout(self._pace.turn, self._reactor)
+        except defer.TimeoutError:
+            raise SourceUnavailable("the database is busy with earlier requests; try again") from None
+        try:
+            return await extension_table.transaction(session, begin, work)
+        finally:
+            session.lock.release()
+
+    async def _open_query(self) -> Session:
+        session = await Session.open(self._target, self._reactor, self._lookup, self._pace)
+        try:
+            await self._end_leftovers(session, most=1)
+        except BaseException:
+            session.close("not opened")
+            raise
+        self._opened.add(session.identity)
+        return session
+
+    async def _open_listen(self) -> Session:
+        await self._end_leftovers(await self._query.ready(), most=0)
+        session = await Session.open(self._target, self._reactor, self._lookup, self._pace)
+        session.hear(self._notified)
+        try:
+            await session.run(f"listen {CHANNEL}")
+        except BaseException:
+            session.close("not opened")
+            raise
+        self._opened.add(session.identity)
+        return session
+
+    async def _end_leftovers(self, session: Session, most: int) -> None:
+        """Ends sessions we gave up but the server still keeps (it was frozen, or cut off from us).
+
+        Raises `SourceUnavailable` when more than ``most`` stay: one more session of ours would make three.
+        """
+        for _ in range(10):
+            leftovers = self._opened - {known.identity for known in self._open_sessions()}
+            if not leftovers:
+                return
+            async with session.lock:
+                alive = (await session.run(_LEFTOVERS, [tuple(leftovers)])).count
+            if not alive:
+                self._opened -= leftovers
+                return
+            await task.deferLater(self._reactor, 0.1)
+        if alive > most:
+            raise SourceUnavailable(f"the server still keeps {alive} earlier session(s) of ours")
+
+    def _open_sessions(self) -> list[Session]:
+        return [lifeline.session for lifeline in self._lifelines if lifeline.session is not None]
+
+    def _query_is_up(self) -> bool:
+        return self._query.session is not None
+
+    def _query_moved(self) -> None:
+        if not self.running:
+            return
+        state = "up" if self._query_is_up() else "down"
+        if state != self._state:
+            self._state, self._since = state, self._reactor.seconds()
+            self._reasons_logged = {self._query.reason}
+            if state == "up":
+                self._listen.reason = ""
+                _log.info("database is up")
+            else:
+                _log.warn("database is down: {reason}; trying again", reason=self._query.reason)
+        elif self._query.reason not in self._reasons_logged:
+            self._reasons_logged.add(self._query.reason)
+            _log.info("database is still down: {reason}", reason=self._query.reason)
+        if state == "up":
+            self._listen.nudge()
+        elif self._listen.session is not None:
+            # its own loss may stay unseen for a while, and it would take the place of a new query session
+            self._listen.session.close(self._query.reason)
+        self._tell()
+
+    def _listen_moved(self) -> None:
+        if not self.running:
+            return
+        if self._listen.session is not None:
+            self._deaf_logged = False
+            _log.info("listening for changes of the table")
+            self._call(self._changed)
+        elif self._listen.attempts == 0:
+            if self._query_is_up():
+                self._query.nudge()
+        elif self._query_is_up() and not self._deaf_logged:
+            self._deaf_logged = True
+            _log.warn("notifications do not arrive: {reason}; polling goes on", reason=self._listen.reason)
+        self._tell()
+
+    def _notified(self, payloads: Sequence[str]) -> None:
+        _log.debug("{count} notification(s), the last: {payload}", count=len(payloads), payload=payloads[-1])
+        self._call(self._changed)
+
+    def _table_is(self, reason: str) -> None:
+        """Notes how the last read of the table ended; empty for well."""
+        if reason == self._table_reason:
+            return
+        self._table_reason = reason
+        if reason:
+            _log.warn("extension_ia cannot be read: {reason}", reason=reason)
+        else:
+            _log.info("extension_ia can be read again")
+        self._tell()
+
+    def _tell(self) -> None:
+        state = self.state
+        seen = (state.state, state.reason, state.listening, state.backends)
+        if self.running and seen != self._told:
+            self._told = seen
+            self._call(self._state_changed, state)
+
+    def _call(self, owner: Callable[..., None], *values: object) -> None:
+        """An error of the owner is his: it must not end the supervision that happened to call him."""
+        told = defer.maybeDeferred(owner, *values)
+        told.addErrback(lambda failure: _log.failure("a database callback failed", failure))
