@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,15 +23,23 @@ STOP_SECONDS = 15
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody uses right now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different ports of 127.0.0.1 that nobody uses, below those the kernel gives to outgoing connections."""
+    found: list[int] = []
+    for port in random.sample(range(15_000, 32_000), 16_000):
+        if _can_bind(port):
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
 
 
 class Running:
