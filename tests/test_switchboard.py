@@ -1,0 +1,487 @@
+"""Connections become legs of calls: contract section 8 as Asterisk sees it, and who is turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from conftest import LoggedFailures
+from exchange import CALL, ELSEWHERE, FRAME, OTHER, Echo, Exchange, Line, Listener, address
+from twisted.internet.address import UNIXAddress
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
+from audiosocket import switchboard
+from audiosocket.calls import Ending
+from audiosocket.errors import UnknownCall
+from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.switchboard import LINES_PER_SECOND
+from audiosocket.wire import HANGUP_FRAME, digit_frame, uuid_frame
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """Every line that is logged."""
+    seen: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        seen.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield seen
+    globalLogPublisher.removeObserver(observe)
+
+
+def outcome(exchange: Exchange, call_id: UUID = CALL) -> str | None:
+    call = exchange.registry.get(call_id)
+    assert call is not None
+    return call.outcome
+
+
+def refused(line: Line) -> bool:
+    """Answered with the hangup frame and nothing else."""
+    return [data for _, data in line.writes] == [HANGUP_FRAME] and line.goodbye
+
+
+# rules 1 to 5
+
+
+def test_the_port_says_which_extension_and_role(log: list[str]) -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    exchange.join(extension=ELSEWHERE)
+    line = exchange.join(role=Role.RESIDENT, extension=ELSEWHERE)
+    first, second = (told.leg for told in app.told)
+    assert (first.extension, first.role) == (ELSEWHERE, Role.VISITOR)
+    assert (second.extension, second.role) == (ELSEWHERE, Role.RESIDENT)
+    assert line.port == 9071
+    assert f"visitor leg of {CALL} from 127.0.0.1:50123 on port 9070 belongs to extension 7 (7000)" in log, (
+        "the association of call and extension is in the log"
+    )
+
+
+def test_visitor_and_resident_share_a_call_and_its_app() -> None:
+    made: list[Listener] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(Listener())
+        return made[-1]
+
+    exchange = Exchange(factory)
+    exchange.join()
+    exchange.join(role=Role.RESIDENT)
+    exchange.join(call_id=OTHER)
+    assert [app.story for app in made] == [["joined", "joined"], ["joined"]]
+    assert [told.leg.role for told in made[0].told] == [Role.VISITOR, Role.RESIDENT]
+    assert len(exchange.registry) == 2
+
+
+def test_a_resident_without_a_call_is_refused_with_a_hangup_frame(log: list[str]) -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    line = exchange.join(role=Role.RESIDENT)
+    assert refused(line)
+    assert app.told == []
+    assert exchange.registry.refused_total == 1
+    [said] = [text for text in log if text.startswith("refused")]
+    assert said == (
+        f"refused the resident leg of {CALL} from 127.0.0.1:50123 on extension 0: "
+        "no call with this UUID is waiting for a resident"
+    )
+    line.hang_up()
+    assert exchange.asleep
+
+
+def test_a_resident_on_another_extension_is_refused() -> None:
+    exchange = Exchange(Listener())
+    exchange.join()
+    assert refused(exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
+    assert not refused(exchange.join(role=Role.RESIDENT))
+
+
+def test_an_unexpected_resident_is_let_in_when_that_is_allowed() -> None:
+    app = Listener()
+    exchange = Exchange(app, accept_unexpected_resident=True)
+    line = exchange.join(role=Role.RESIDENT)
+    exchange.run(100)
+    assert app.story == ["joined"]
+    assert len(line.audio()) == 6
+
+
+def test_a_second_leg_is_refused_while_the_first_delivers() -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    first = exchange.join()
+    exchange.run(3_000, first)
+    second = exchange.join()
+    assert refused(second)
+    before = len(first.audio())
+    exchange.run(1_000, first)
+    assert len(first.audio()) == before + 50
+    assert set(app.story) == {"joined", "audio"}
+    assert exchange.names() == ["call.started", "leg.joined", "leg.refused"]
+
+
+def test_a_leg_that_went_quiet_is_taken_over_and_nothing_else_changes(log: list[str]) -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    first = exchange.join()
+    first.say(FRAME)
+    app.told[0].leg.play(b"\x21\x43" * 8000 * 3)
+    exchange.run(1_050)
+    second = exchange.join()
+    assert first.goodbye
+    before = app.told[0].leg.heard_ms
+    exchange.run(500, second)
+    assert app.story[:3] == ["joined", "audio", "resumed"]
+    assert {told.leg for told in app.told} == {app.told[0].leg}
+    assert app.told[0].leg.heard_ms == before + 500
+    assert any(second.audio()[-1][2])
+    first.say(FRAME)
+    first.hang_up()
+    assert outcome(exchange) is None
+    [shown] = exchange.registry.get(CALL).as_json(exchange.now)["legs"]  # type: ignore[union-attr]
+    assert shown["resumes"] == 1
+    assert shown["frames_in"] == 26
+    second.hang_up()
+    assert outcome(exchange) == "caller_hangup"
+    assert exchange.names() == ["call.started", "leg.joined", "leg.resumed", "leg.left", "call.ended"]
+    assert exchange.asleep
+
+
+def test_a_leg_that_left_comes_back_while_the_other_keeps_the_call() -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    first = exchange.join()
+    exchange.join(role=Role.RESIDENT)
+    first.reset()
+    again = exchange.join()
+    exchange.run(100)
+    assert len(again.audio()) == 6
+    assert app.story == ["joined", "joined", "left", "joined"]
+    assert exchange.names()[-1] == "leg.resumed"
+    shown = exchange.registry.get(CALL).as_json(exchange.now)  # type: ignore[union-attr]
+    assert {leg["role"]: leg["resumes"] for leg in shown["legs"]} == {"visitor": 1, "resident": 0}
+
+
+def test_an_ended_uuid_is_answered_with_a_hangup_for_60_s_then_free_again() -> None:
+    exchange = Exchange(Listener())
+    exchange.join().hang_up()
+    for role in Role:
+        assert refused(exchange.join(role=role))
+    exchange.run(60_000, step=1_000)
+    assert refused(exchange.join())
+    exchange.run(2_500, step=100)
+    assert not refused(exchange.join())
+    assert exchange.registry.started_total == 2
+
+
+def test_the_first_cause_wins_on_leg_and_call() -> None:
+    """The app decides, the administrator hangs up, the peer is reset: one outcome each."""
+    app = Listener(joined=lambda leg: leg.decide("gate_opened"))
+    exchange = Exchange(app)
+    line = exchange.join()
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    line.reset()
+    exchange.switchboard.close()
+    assert app.values("left") == ["admin_hangup"]
+    shown = exchange.registry.get(CALL).as_json(exchange.now, timeline=True)  # type: ignore[union-attr]
+    assert (shown["outcome"], shown["legs"][0]["outcome"]) == ("gate_opened", "admin_hangup")
+    assert [entry["event"] for entry in shown["timeline"]] == [
+        "call.started",
+        "leg.joined",
+        "leg.left",
+        "call.ended",
+    ]
+    assert [(r["event"], r["outcome"]) for r in exchange.events[-2:]] == [
+        ("leg.left", "admin_hangup"),
+        ("call.ended", "gate_opened"),
+    ]
+
+
+def test_a_change_of_the_table_changes_no_call_in_progress() -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    exchange.join()
+    exchange.factory().extension = replace(DEFAULT_EXTENSION, number="1999")
+    exchange.join(call_id=OTHER)
+    assert [told.leg.extension.number for told in app.told] == ["1000", "1999"]
+
+
+# what somebody may ask
+
+
+def test_hanging_up_one_leg_leaves_the_other() -> None:
+    exchange = Exchange(Echo())
+    visitor, resident = exchange.join(), exchange.join(role=Role.RESIDENT)
+    exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    assert resident.goodbye
+    assert not visitor.goodbye
+    with pytest.raises(UnknownCall, match=f"no live resident leg with call_id {CALL}"):
+        exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    with pytest.raises(UnknownCall):
+        exchange.switchboard.hang_up(OTHER, Role.VISITOR, Ending.ADMIN_HANGUP)
+    exchange.switchboard.end_call(CALL, Ending.ADMIN_HANGUP)
+    assert visitor.goodbye
+    assert outcome(exchange) == "admin_hangup"
+
+
+def test_closing_ends_every_leg_and_refuses_newcomers() -> None:
+    exchange = Exchange(Echo())
+    legs = [exchange.join(), exchange.join(role=Role.RESIDENT), exchange.join(call_id=OTHER)]
+    waiting = exchange.connect()
+    exchange.switchboard.close()
+    assert all(line.goodbye for line in legs)
+    assert outcome(exchange) == outcome(exchange, OTHER) == "shutdown"
+    assert waiting.aborted
+    assert refused(exchange.join(call_id=UUID(int=1)))
+    exchange.run(2_100)
+    assert exchange.asleep
+    assert exchange.switchboard.connections == set()
+
+
+# who is turned away
+
+
+def test_only_allowed_peers_may_connect() -> None:
+    exchange = Exchange(Echo())
+    inside = [
+        "127.0.0.1",
+        "127.9.9.9",
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.0.9",
+        "::1",
+        "fd00::7",
+        "fe80::1",
+    ]
+    inside += ["::ffff:10.1.2.3", "::ffff:127.0.0.1", "fe80::1%eth0"]
+    outside = ["8.8.8.8", "172.32.0.1", "11.0.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "::ffff:0:1"]
+    for host in inside:
+        assert exchange.switchboard.may_connect(address(host)), host
+        assert exchange.factory().buildProtocol(address(host)) is not None
+    assert exchange.switchboard.turned_away_total["peer"] == 0
+    for host in outside:
+        assert not exchange.switchboard.may_connect(address(host)), host
+        assert exchange.factory().buildProtocol(address(host)) is None
+    assert exchange.switchboard.turned_away_total["peer"] == 2 * len(outside)
+    assert not exchange.switchboard.may_connect(UNIXAddress("/run/somebody"))
+    assert exchange.factory().buildProtocol(None) is None
+
+
+def test_allowed_peers_are_those_of_the_setting() -> None:
+    exchange = Exchange(Echo(), allowed="203.0.113.0/24,2001:db8::/32")
+    for host in ("203.0.113.9", "::ffff:203.0.113.9", "2001:db8::5"):
+        assert exchange.switchboard.may_connect(address(host))
+    for host in ("127.0.0.1", "203.0.114.1", "2001:db9::5"):
+        assert not exchange.switchboard.may_connect(address(host))
+
+
+def test_the_connection_that_waits_longest_is_cut_when_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert switchboard.WAITING_MOST == 2_048
+    monkeypatch.setattr(switchboard, "WAITING_MOST", 100)
+    exchange = Exchange(Echo())
+    lines = [exchange.connect() for _ in range(100)]
+    lines[0].say(uuid_frame(CALL))  # has said its UUID and waits no more
+    extra = exchange.connect()
+    assert not any(line.aborted for line in [*lines, extra])
+    more = [exchange.connect() for _ in range(3)]
+    assert [line.aborted for line in lines[:6]] == [False, True, True, True, False, False]
+    assert not any(line.aborted for line in [*lines[4:], extra, *more])
+    assert exchange.switchboard.turned_away_total == {"peer": 0, "handshake": 0, "crowded": 3}
+    exchange.run(5_100, lines[0], step=20)
+    assert [line.gone for line in lines[:3]] == [False, True, True]
+    assert exchange.switchboard.turned_away_total["handshake"] == 100
+    lines[0].hang_up()
+    assert exchange.asleep
+    assert exchange.switchboard.connections == set()
+
+
+def test_strangers_cost_five_lines_a_second_whatever_they_do(log: list[str]) -> None:
+    exchange = Exchange(Echo())
+
+    def said() -> list[str]:
+        return [text for text in log if "turned a connection away" in text or "refused the" in text]
+
+    for n in range(50):
+        exchange.switchboard.may_connect(address("8.8.8.8"))
+        exchange.connect().say(b"GET / HTTP/1.1\r\n")
+        refused(exchange.join(call_id=UUID(int=n), role=Role.RESIDENT))
+    assert len(said()) == LINES_PER_SECOND == 5
+    assert said()[0] == (
+        "turned a connection away (1 so far): 8.8.8.8 is in none of the networks of ALLOWED_PEERS"
+    )
+    exchange.run(1_010)
+    exchange.connect().say(b"GET / HTTP/1.1\r\n")
+    assert said()[5:] == [
+        "turned a connection away (101 so far): 127.0.0.1:50123 on port 8080: the first message has kind 0x47, "
+        "not a UUID (0x01) (and 145 more lines like this since the last)"
+    ]
+    exchange.run(2_100)
+    assert exchange.asleep
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (b"\x42\x00\x02hi" * 50, "sent a message of kind 0x42, ignored: unknown kind"),
+        (b"\x42\x00\x02hi" * 101, "dropped: more than 100 messages without meaning"),
+        (b"\xff\x00\x01\x02", "reports an error: frame could not be forwarded"),
+        (uuid_frame(OTHER), "dropped: a second UUID on one connection"),
+    ],
+)
+def test_a_peer_that_does_what_asterisk_does_not_is_named_once(said: bytes, line: str, log: list[str]) -> None:
+    exchange = Exchange(Listener())
+    exchange.join().say(said)
+    exchange.run(5)
+    assert log.count(f"127.0.0.1:50123 on port 8080: {line}") == 1
+    assert len([text for text in log if "unknown kind" in text]) <= 1
+    assert len([text for text in log if "error" in text]) <= 1
+
+
+def test_a_thousand_hostile_connections_leave_nothing_and_cost_a_neighbour_nothing() -> None:
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    start = len(line.audio())
+    said = [b"", b"\x10\xff\xff", b"\x01\x00\x10half", b"\x00\x00\x00", bytes(range(256)), uuid_frame(CALL)]
+    frames: list[bytes] = []
+    for turn in range(100):
+        for n in range(10):
+            other = exchange.connect()
+            other.say(said[n % len(said)])
+            (other.reset, other.hang_up, lambda: None)[n % 3]()
+        frame = FRAME[:3] + bytes([turn + 1]) * 320
+        frames.append(frame[3:])
+        exchange.run(20, line, frame=frame)
+    assert [pcm for _, _, pcm in line.audio()[start:] if any(pcm)] == frames
+    line.hang_up()
+    exchange.run(8_000, step=20)
+    assert exchange.asleep
+    assert exchange.switchboard.connections == exchange.factory().connections == set()
+    assert len(exchange.registry) == 0
+
+
+# an app that fails
+
+
+class Fails(App):
+    """Raises where it is told to, in the call it is told to."""
+
+    def __init__(self, where: str, call_id: UUID) -> None:
+        super().__init__()
+        self._where, self._call_id = where, call_id
+
+    def _raise(self, where: str, leg: Leg) -> None:
+        if where == self._where and leg.call_id == self._call_id:
+            raise ValueError(where)
+
+    def joined(self, leg: Leg) -> None:
+        leg.mark("start")
+        self._raise("joined", leg)
+
+    def resumed(self, leg: Leg) -> None:
+        self._raise("resumed", leg)
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        self._raise("audio", leg)
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        self._raise("digit", leg)
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        self._raise("marked", leg)
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        self._raise("left", leg)
+
+
+@pytest.mark.parametrize("where", ["constructor", "joined", "resumed", "audio", "digit", "marked", "left"])
+def test_an_app_that_raises_costs_its_own_call_only(where: str, logged_failures: LoggedFailures) -> None:
+    made: list[int] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(1)
+        if where == "constructor" and len(made) == 2:
+            raise ValueError(where)
+        return Fails(where, CALL)
+
+    exchange = Exchange(factory, Echo())
+    neighbour = exchange.join(call_id=OTHER)
+    line = exchange.join()
+    resident = None if where in {"constructor", "joined"} else exchange.join(role=Role.RESIDENT)
+    exchange.run(40, neighbour)
+    if not line.said_goodbye:
+        line.say(FRAME + digit_frame("1"))
+    if where == "resumed":
+        exchange.run(1_100, neighbour)
+        exchange.join()
+    if where == "left":
+        line.hang_up()
+    exchange.run(1_000, neighbour)
+    assert outcome(exchange) == ("caller_hangup" if where == "left" else "app_failed")
+    assert line.said_goodbye or where == "left"
+    if resident is not None:
+        assert resident.goodbye, "the whole call is over"
+    assert "app.failed" in exchange.names()
+    assert outcome(exchange, OTHER) is None
+    assert neighbour.pcm().count(FRAME[3:]) >= 50
+    expected = 2 if where == "constructor" else 1 if where != "left" else 2
+    assert len(logged_failures.flush()) == expected
+    neighbour.hang_up()
+    exchange.run(2_100)
+    assert exchange.asleep
+
+
+@pytest.mark.parametrize("where", ["joined", "audio", "marked", "digit"])
+def test_an_app_that_hangs_up_in_the_middle_ends_its_leg_as_asterisk_wants(where: str) -> None:
+    then: dict[str, Callable[[Leg], object]] = {where: lambda leg: leg.hang_up()}
+    app = Listener(**then)
+    exchange = Exchange(app)
+    neighbour = exchange.join(call_id=OTHER, role=Role.VISITOR) if where != "joined" else None
+    line = exchange.connect()
+    line.say(uuid_frame(CALL) + (FRAME + digit_frame("1") if where != "joined" else b""))
+    if where == "marked":
+        app.told[-1].leg.mark("end")
+        exchange.run(40)
+    assert line.goodbye
+    assert outcome(exchange) == "server_hangup"
+    assert [told.what for told in app.told if told.leg.call_id == CALL].count("left") == 1
+    line.say(FRAME)
+    line.hang_up()
+    if neighbour is not None:
+        before = len(neighbour.audio())
+        exchange.run(100)
+        assert len(neighbour.audio()) == before + 5
+        neighbour.hang_up()
+    assert exchange.asleep
+
+
+def test_two_apps_on_a_leg_fail_together() -> None:
+    """The first hangs up when it is told of the leg: the second is told nothing of it."""
+    first, second = Listener(joined=lambda leg: leg.hang_up()), Listener()
+    exchange = Exchange(first, second)
+    line = exchange.join()
+    assert line.goodbye
+    assert (first.story, second.story) == (["joined", "left"], [])
+
+
+def test_what_a_call_needed_is_given_up_with_it() -> None:
+    made: list[App] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(Listener())
+        return made[-1]
+
+    exchange = Exchange(factory)
+    for n in range(50):
+        line = exchange.join(call_id=UUID(int=n + 1))
+        exchange.run(20, line)
+        line.hang_up()
+    assert len(made) == 50
+    assert exchange.switchboard._instances == {}
+    assert exchange.switchboard._legs == {}
+    assert exchange.switchboard._waiting == {}
+    assert exchange.asleep
