@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -60,6 +61,8 @@ class Listeners(MultiService):
         self._local = local
         self._lock = DeferredLock()
         self._warned: set[tuple[int, str]] = set()
+        #: Extensions with a port that is not, or not only, where their row wants it.
+        self._uneasy: set[int] = set()
         #: Closed ports whose connections go on, with the port they came in through.
         self.draining: dict[AudioSocketFactory, int] = {}
         #: True once the first configuration has been applied.
@@ -85,8 +88,13 @@ class Listeners(MultiService):
         """Make what is open equal ``desired``; a port that cannot be had costs only its own listener."""
         async with self._lock:
             by_id = {extension.id: extension for extension in desired}
-            wanted = self._wanted(by_id)
-            plan = self._plan(by_id, wanted)
+            touched = self._touched(by_id)
+            wanted = self._wanted(_only(by_id, touched))
+            plan = self._plan(by_id, touched, wanted)
+            if not touched:
+                self.applied = True
+                return plan
+            self._uneasy |= touched  # until it is done: an apply that is cut off is made whole by the next
             claimed = self._claimed(by_id)
             await self._close(plan.close)
             await self._make_way(claimed)
@@ -107,13 +115,15 @@ class Listeners(MultiService):
                     await deferLater(self._reactor, 0)
             for slot in plan.retry:
                 await self._retry(slot, claimed)
+            self._look_after(touched)
             self.applied = True
             return plan
 
     def preview(self, desired: Sequence[Extension]) -> Plan:
         """What `apply` would do now."""
         by_id = {extension.id: extension for extension in desired}
-        return self._plan(by_id, self._wanted(by_id, warn=False))
+        touched = self._touched(by_id)
+        return self._plan(by_id, touched, self._wanted(_only(by_id, touched), warn=False))
 
     async def restart(self, extension_id: int) -> Extension:
         """Close and reopen an extension's ports; its calls go on. Raises `UnknownExtension`."""
@@ -127,7 +137,24 @@ class Listeners(MultiService):
             claimed = self._claimed(self.extensions)
             for slot, want in self._wanted({extension_id: extension}).items():
                 self._open(slot, want, claimed)
+            self._look_after({extension_id})
             return extension
+
+    def _touched(self, desired: Mapping[int, Extension]) -> set[int]:
+        """The ids that have to be looked at: among thousands of extensions a change touches few."""
+        running = self.extensions
+        differ = {key for key in desired.keys() | running.keys() if desired.get(key) != running.get(key)}
+        return differ | self._uneasy
+
+    def _look_after(self, touched: set[int]) -> None:
+        """Remember which of these are not as their rows want them, to try again next time."""
+        services = self.services_by_id()
+        for key in touched:
+            service = services.get(key)
+            if service is not None and (service.lingering or service.wrong):
+                self._uneasy.add(key)
+            else:
+                self._uneasy.discard(key)
 
     def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, Want]:
         is_ours = cache(self._local)  # asked once for each address: rows share few
@@ -138,11 +165,13 @@ class Listeners(MultiService):
             for role, port in extension.ports().items()
         }
 
-    def _plan(self, desired: Mapping[int, Extension], wanted: Mapping[Slot, Want]) -> Plan:
-        claimed = self._claimed(desired)
+    def _plan(self, desired: Mapping[int, Extension], touched: set[int], wanted: Mapping[Slot, Want]) -> Plan:
+        claimed = self._claimed(desired) if touched else frozenset()
         placed: dict[Slot, Want] = {}
         unsettled: set[Slot] = set()
-        for key, service in self.services_by_id().items():
+        running = self.extensions
+        for key in touched & running.keys():
+            service = self._service(key)
             for role, listener in service.listeners.items():
                 squats = not listener.settled and listener.port in claimed
                 placed[key, role] = Want(listener.bind, 0 if squats else listener.configured)
@@ -151,7 +180,9 @@ class Listeners(MultiService):
             for role, failed in service.failed.items():
                 placed[key, role] = Want(failed.bind, failed.configured)
                 unsettled.add((key, role))
-        return reconcile.plan(desired, self.extensions, wanted, placed, frozenset(unsettled))
+        parts = _only(desired, touched), _only(running, touched)
+        plan = reconcile.plan(*parts, wanted, placed, frozenset(unsettled))
+        return replace(plan, kept=tuple(sorted((running.keys() - touched) | set(plan.kept))))
 
     def _claimed(self, desired: Mapping[int, Extension]) -> frozenset[int]:
         return self._reserved.union(*(extension.ports().values() for extension in desired.values()))
@@ -189,7 +220,8 @@ class Listeners(MultiService):
 
     async def _make_way(self, claimed: frozenset[int]) -> None:
         """Give up ports we linger on as soon as a row wants them."""
-        for service in self.services_by_id().values():
+        for key in self._uneasy & self.extensions.keys():
+            service = self._service(key)
             for listener in service.lingering:
                 if listener.port in claimed:
                     await self._stop(service, listener)
@@ -286,6 +318,10 @@ class Listeners(MultiService):
             for key, service in sorted(self.services_by_id().items())
             for reason in service.wrong
         ]
+
+
+def _only(extensions: Mapping[int, Extension], keys: set[int]) -> dict[int, Extension]:
+    return {key: extensions[key] for key in keys if key in extensions}
 
 
 def _named(extension: Extension) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from audiosocket.readings import Complaints, Doubt, Report, Wish
 from audiosocket.reconcile import Plan
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
-FIRST_WAIT_SECONDS = 0.25
+FIRST_WAIT_SECONDS = 0.15
+#: The same where there is no file: the default ports are hardly what is wanted, but nobody may wait for long.
+FIRST_WAIT_WITHOUT_FILE = 0.4
 #: Between two readings that NOTIFY asked for, in seconds; where reading takes long five times as long as that.
 HURRY_SECONDS, HURRY_MOST = 0.2, 5.0
 #: A disk that does not answer must not keep the configuration from being applied, in seconds.
@@ -135,13 +137,14 @@ class Poller(Service):
         return deferred
 
     async def _begin(self) -> None:
-        """Listen within a quarter of a second: on the table if it answers by then, else on the file."""
+        """Listen within a fraction of a second: on the table if it answers by then, else on the file."""
         self._loaded = loaded = cache.load(self._path, self._limit)
         self.file_trouble = loaded.trouble
         if loaded.trouble:
             self._log.error("{trouble}", trouble=loaded.trouble)
         if self._table is not None:
-            patience: Deferred[None] = deferLater(self._reactor, FIRST_WAIT_SECONDS)
+            seconds = FIRST_WAIT_SECONDS if loaded.extensions is not None else FIRST_WAIT_WITHOUT_FILE
+            patience: Deferred[None] = deferLater(self._reactor, seconds)
             self._run(self._attempt("start")).addBoth(lambda _: patience.cancel())
             await patience.addErrback(_expect_cancel)
             if not self.running:
