@@ -42,13 +42,19 @@ class Table:
             cursor.execute(text, values)
             return list(cursor.fetchall()) if cursor.description else []
 
-    def insert(self, number: str, port: str, return_port: str | None, condominium: int = 1) -> int:
+    def insert(
+        self, number: str, port: str, return_port: str | None, condominium: int = 1, return_number: str = "r"
+    ) -> int:
         text = (
             "insert into extension_ia (extension_ia_number, extension_ia_return, extension_ia_ip, "
             "extension_ia_number_port, condominium_id, extension_ia_return_port) "
-            "values (%s, 'r', '127.0.0.1', %s, %s, %s) returning extension_ia_id"
+            "values (%s, %s, '127.0.0.1', %s, %s, %s) returning extension_ia_id"
         )
-        return int(self.sql(text, number, port, condominium, return_port)[0][0])
+        return int(self.sql(text, number, return_number, port, condominium, return_port)[0][0])
+
+    def clean(self) -> None:
+        """A row that is bad because of another one becomes good with that one's change: away with it first."""
+        self.sql("delete from extension_ia where extension_ia_return = 'garbage'")
 
     # the changes
 
@@ -58,6 +64,7 @@ class Table:
         self.good[key] = {"ramal_ia": number, "porta_ia": port, "porta_retorno": return_port}
 
     def remove(self) -> None:
+        self.clean()
         if len(self.good) <= EXTENSIONS:
             return self.add()
         key = random.choice(list(self.good))
@@ -67,6 +74,7 @@ class Table:
         return None
 
     def swap(self) -> None:
+        self.clean()
         one, other = random.sample(list(self.good), 2)
         a, b = self.good[one], self.good[other]
         a["porta_ia"], b["porta_ia"] = b["porta_ia"], a["porta_ia"]
@@ -81,6 +89,7 @@ class Table:
         )
 
     def move(self) -> None:
+        self.clean()
         key = random.choice(list(self.good))
         old, new = self.good[key]["porta_ia"], self.free.pop()
         self.good[key]["porta_ia"] = new
@@ -89,6 +98,7 @@ class Table:
         self.sql(text, f"  {new} ", key)
 
     def renumber(self) -> None:
+        self.clean()
         key, number = random.choice(list(self.good)), str(next(self._numbers))
         self.good[key]["ramal_ia"] = number
         text = "update extension_ia set extension_ia_number = %s, condominium_id = %s where extension_ia_id = %s"
@@ -109,9 +119,8 @@ class Table:
                 ("1", "-5"),
             ]
         )
-        self.sql("delete from extension_ia where extension_ia_return = 'garbage'")
-        key = self.insert(number, bad_port, None)
-        self.sql("update extension_ia set extension_ia_return = 'garbage' where extension_ia_id = %s", key)
+        self.clean()
+        self.insert(number, bad_port, None, return_number="garbage")
 
 
 def listening_inodes() -> dict[int, str]:
