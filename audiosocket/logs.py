@@ -7,6 +7,7 @@ between parsing them and starting the log.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -14,8 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from constantly import NamedConstant
 from twisted.logger import (
@@ -36,8 +38,9 @@ FILE_NAME = "audiosocket.log"
 CHATTER = ("twisted.internet.protocol.Factory", "twisted.web.server.Site", "admin.site.AdminSite")
 
 _PORT_LINE = re.compile(r"\S+ starting on \S+|\(\S+ Port \S+ Closed\)")
-# C0, DEL, C1, line and paragraph separators, and the marks that turn the direction of text.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0, DEL, C1, line and paragraph separators, the marks that turn the direction of text, and surrogates,
+# which no file takes.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,7 @@ def as_json_line(event: LogEvent) -> str:
     """The same event as one JSON object, with the scalar fields of the event beside its text."""
     stamp, thousandths = _time(event)
     record: dict[str, Any] = {
-        key: value
-        for key, value in event.items()
-        if not key.startswith("log_") and (value is None or isinstance(value, str | int | float | bool))
+        key: value for key, value in event.items() if not key.startswith("log_") and _fits_json(value)
     }
     record.update(
         ts=f"{stamp},{thousandths:03d}", level=_level(event), module=_module(event), text=formatEvent(event)
@@ -111,6 +112,13 @@ def as_json_line(event: LogEvent) -> str:
     if traceback:
         record["traceback"] = traceback
     return json.dumps(record, ensure_ascii=True) + "\n"
+
+
+def _fits_json(value: object) -> bool:
+    """A scalar that strict readers take: no NaN, and no integer that no reader could hold."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**64)
 
 
 def observer(chosen: LogPlan) -> ILogObserver:
@@ -125,11 +133,18 @@ def observer(chosen: LogPlan) -> ILogObserver:
     line: Callable[[LogEvent], str] = as_json_line if chosen.format == "json" else as_line
     outs: list[Output] = [file]
     if chosen.echo:
-        outs.append(sys.__stdout__ or sys.stdout)
+        outs.append(_forgiving(sys.__stdout__ or sys.stdout))
     wanted = LogLevelFilterPredicate(LogLevel.levelWithName(chosen.level))
     for namespace in CHATTER:
         wanted.setLogLevelForNamespace(namespace, LogLevel.warn)
     return FilteringLogObserver(_Lines(line, outs), [_NotTwistedsPortLines(), wanted])
+
+
+def _forgiving(stream: TextIO) -> TextIO:
+    """A terminal whose encoding lacks a letter shows an escape, and not nothing."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 class Output(Protocol):
