@@ -68,9 +68,10 @@ class Leg(Protocol):
         False when 15 minutes wait already and nothing was appended.
         """
 
-    def pass_on(self, pcm: bytes, rate: int) -> None:
+    def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = 2_000) -> None:
         """Send one frame on as it is, at once if that is not ahead of real time; dropped while speaking.
 
+        What cannot leave at once waits its turn; beyond ``at_most_ms`` milliseconds the oldest is dropped.
         Raises `LocalProtocolError` for a rate or length AudioSocket cannot carry; nothing is sent of nothing.
         """
 

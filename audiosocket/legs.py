@@ -16,7 +16,7 @@ from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import App, Tap
 from audiosocket.pacing import Clock
-from audiosocket.playout import Converter, Frame, Playout, Reached
+from audiosocket.playout import MAX_PASSED_MS, Converter, Frame, Playout, Reached
 from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError, audio_kind
 
 #: Changes of the sample rate worth an event, per leg; a peer that changes it with every frame is not.
@@ -99,12 +99,12 @@ class Leg:
     def play(self, pcm: bytes, rate: int | None = None) -> bool:
         return self._playout.play(pcm, rate or self._playout.rate)
 
-    def pass_on(self, pcm: bytes, rate: int) -> None:
+    def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
         if not pcm:
             return
         audio_kind(rate, len(pcm))  # fails here, in its app, and not when its turn has come
         now = self._clock.now_ms()
-        frame = self._playout.pass_on(now, pcm, rate)
+        frame = self._playout.pass_on(now, pcm, rate, at_most_ms)
         if frame is not None:
             self._send(now, frame)
 

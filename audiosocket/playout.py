@@ -187,11 +187,12 @@ class Playout:
         self.rate = rate
         self._silence = bytes(frame_bytes(rate))
 
-    def pass_on(self, now: float, pcm: bytes, rate: int) -> Frame | None:
+    def pass_on(self, now: float, pcm: bytes, rate: int, at_most_ms: float = MAX_PASSED_MS) -> Frame | None:
         """A frame on its way through: returned when it may leave now, else it waits (or is dropped).
 
         While the leg speaks, passing frames are dropped: they would come out behind the speech, late
-        for the rest of the call.
+        for the rest of the call. When more than ``at_most_ms`` (at most 2 s) wait, the oldest go: what
+        waits once delays all that comes later.
         """
         if self.speaking:
             self.dropped += 1
@@ -203,7 +204,7 @@ class Playout:
             return Frame(rate, pcm, "passed")
         self._passed.append((rate, pcm))
         self._passed_ms += length
-        while self._passed_ms > MAX_PASSED_MS and len(self._passed) > 1:
+        while self._passed_ms > min(at_most_ms, MAX_PASSED_MS) and len(self._passed) > 1:
             old_rate, old = self._passed.popleft()
             self._passed_ms -= len(old) * 1000 / (SAMPLE_BYTES * old_rate)
             self.dropped += 1

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppContext, Leg, SoundSource, Tap
-from audiosocket.playout import Frame, Playout
+from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
 from audiosocket.resample import StreamConverter
 from audiosocket.settings import Settings
 from audiosocket.sounds import Sounds
@@ -66,8 +66,8 @@ class FakeLeg:
     def play(self, pcm: bytes, rate: int | None = None) -> bool:
         return self._playout.play(pcm, rate or self.rate)
 
-    def pass_on(self, pcm: bytes, rate: int) -> None:
-        frame = self._playout.pass_on(self.now_ms, pcm, rate)
+    def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
+        frame = self._playout.pass_on(self.now_ms, pcm, rate, at_most_ms)
         if frame is not None:
             self._send(frame)
 

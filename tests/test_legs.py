@@ -177,6 +177,16 @@ def test_a_passed_frame_leaves_at_once() -> None:
     assert stage.wire.sent == [(8000, SILENCE), (16_000, b"\1\2" * 7)]
 
 
+def test_an_app_may_let_less_wait_than_an_echo_does() -> None:
+    stage = Stage().start()
+    for n in range(100):
+        stage.leg.pass_on(bytes((n, 1)) * 160, 8000, at_most_ms=200)
+    stage.run(400)
+    passed = [pcm[0] for _, pcm in stage.wire.sent if pcm != SILENCE]
+    assert passed[-10:] == list(range(90, 100))
+    assert len(passed) == 100 - stage.leg.playout.dropped < 20
+
+
 @pytest.mark.parametrize(
     ("pcm", "rate"),
     [(bytes(65_536), 192_000), (VOICE, 11_025), (VOICE, 0), (VOICE, -8000)],

@@ -395,6 +395,27 @@ class TestPassing:
         out = frames(run(playout, 100 + MAX_PASSED_MS, since=100))
         assert [frame.pcm for frame in out] == [numbered(160, n) for n in range(200 - kept, 200)]
 
+    def test_whoever_passes_on_may_let_less_wait(self) -> None:
+        playout = started()
+        for n in range(50):
+            playout.pass_on(0, numbered(160, n), 8000, at_most_ms=200)
+        assert playout.dropped == 50 - AHEAD_MS // 20 - 10
+        playout.tick(0)
+        out = frames(run(playout, 300, since=100))
+        assert [frame.pcm for frame in out if frame.source == "passed"] == [numbered(160, n) for n in range(40, 50)]
+
+    def test_a_frame_longer_than_what_may_wait_is_not_lost(self) -> None:
+        playout = started()
+        assert playout.pass_on(0, numbered(8000), 8000, at_most_ms=200) is None
+        assert [frame.pcm for frame in frames(run(playout, 100))][0] == numbered(8000)
+        assert playout.dropped == 0
+
+    def test_nobody_lets_more_wait_than_two_seconds(self) -> None:
+        playout = started()
+        for n in range(200):
+            playout.pass_on(0, numbered(160, n), 8000, at_most_ms=60_000)
+        assert playout.dropped == 200 - (AHEAD_MS + MAX_PASSED_MS) // 20
+
     def test_a_frame_is_dropped_while_the_leg_speaks(self) -> None:
         playout = started()
         playout.play(numbered(480), 8000)
