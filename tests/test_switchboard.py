@@ -258,7 +258,7 @@ def test_only_allowed_peers_may_connect() -> None:
         "fd00::7",
         "fe80::1",
     ]
-    inside += ["::ffff:10.1.2.3", "::ffff:127.0.0.1", "fe80::1%eth0"]
+    inside += ["::1", "fd00::7", "fe80::1", "::ffff:10.1.2.3", "::ffff:127.0.0.1", "fe80::1%eth0"]
     outside = ["8.8.8.8", "172.32.0.1", "11.0.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "::ffff:0:1"]
     for host in inside:
         assert exchange.switchboard.may_connect(address(host)), host
