@@ -59,7 +59,7 @@ class AdminAPI:
     async def extensions(self, request: AdminRequest) -> bytes:
         """The rows as they stand in the database."""
         rows = await shielded(self._control.rows(), "GET /api/extensions")
-        return reply(request, {"total": len(rows), "extensions": rows})
+        return reply(request, rows)
 
     @app.route("/api/extensions", methods=["POST"])
     async def add(self, request: AdminRequest) -> bytes:

@@ -27,6 +27,9 @@ from audiosocket.readings import Report
 from audiosocket.server import AudioSocketServer
 from audiosocket.watchdog import UNHEALTHY
 
+#: Rows of the table that one answer shows: writing out more would cost the callers a frame.
+ROWS_SHOWN = 2_000
+
 
 class ServerControl:
     """Answers from memory wherever it can; only what changes or lists the table asks the database."""
@@ -140,10 +143,15 @@ class ServerControl:
             raise UnknownExtension(f"no extension with ramal_ia {number!r} is running")
         return await self._server.listeners.restart(extension_id)
 
-    async def rows(self) -> list[dict[str, Any]]:
+    async def rows(self) -> dict[str, Any]:
         found: list[dict[str, Any]] = []
-        await self._table().read(lambda rows: found.extend(_row_as_json(row) for row in rows))
-        return found
+
+        def take(rows: Sequence[Row]) -> None:
+            found.extend(_row_as_json(row) for row in rows[: ROWS_SHOWN - len(found)])
+
+        total = await self._table().read(take)
+        shown: dict[str, Any] = {"total": total, "extensions": found}
+        return {**shown, "truncated": True} if total > len(found) else shown
 
     async def add(self, fields: Mapping[str, Any]) -> Extension:
         extension = parse_json({**fields, "id": 0})

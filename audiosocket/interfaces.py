@@ -170,8 +170,11 @@ class Control(Protocol):
     async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
         """Read the table and apply it (or say what would change); raises `SourceUnavailable`."""
 
-    async def rows(self) -> list[dict[str, Any]]:
-        """The extensions as they stand in the database; raises `SourceUnavailable`."""
+    async def rows(self) -> dict[str, Any]:
+        """``total`` and ``extensions``, the rows as they stand in the database; raises `SourceUnavailable`.
+
+        A table larger than one answer should be shows its first rows, and ``truncated``.
+        """
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         """Reopen an extension's listeners; raises `UnknownExtension`."""

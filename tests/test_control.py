@@ -6,14 +6,14 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from audiosocket import cache
-from audiosocket.control import ServerControl
+from audiosocket.control import ROWS_SHOWN, ServerControl
 from audiosocket.database import DatabaseState
 from audiosocket.errors import (
     ExtensionTaken,
@@ -358,7 +358,7 @@ async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None
         {"extension_ia_id": 7, "extension_ia_number_port": "9" * 50, "extension_ia_return_port": "0"},
     ]
     async with office(tmp_path, table=table) as here:
-        first, second, third = await here.control.rows()
+        first, second, third = (await here.control.rows())["extensions"]
         assert first == {
             "id": 5, "ramal_ia": "n5", "ramal_retorno": "r", "ip_servidor": "127.0.0.1", "porta_ia": a,
             "porta_retorno": None, "condominio_id": 0,
@@ -417,3 +417,20 @@ async def test_a_server_that_stops_is_not_ready_and_says_goodbye(tmp_path: Path)
         await stopping
         assert await refused(a)
         assert here.control.calls()[0]["outcome"] == "shutdown"
+
+
+class LongTable:
+    """A table of more rows than one answer shows."""
+
+    async def read(self, take: Any) -> int:
+        for start in range(0, 5000, 500):
+            ids = range(start, start + 500)
+            take([{"extension_ia_id": number, "extension_ia_number": str(number)} for number in ids])
+        return 5000
+
+
+async def test_a_long_table_is_shown_in_part_and_says_so() -> None:
+    control = ServerControl(cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082)
+    shown = await control.rows()
+    assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, ROWS_SHOWN, True)
+    assert shown["extensions"][-1]["id"] == ROWS_SHOWN - 1

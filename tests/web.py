@@ -78,9 +78,10 @@ class FakeControl:
         stats = {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}
         return {**self.report, "stats": stats}
 
-    async def rows(self) -> list[dict[str, Any]]:
+    async def rows(self) -> dict[str, Any]:
         await self._disturb()
-        return [extension.as_json() for extension in self.running.values()]
+        rows = [extension.as_json() for extension in self.running.values()]
+        return {"total": len(rows), "extensions": rows}
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         await self._disturb()
