@@ -1,0 +1,279 @@
+"""Return calls placed through AMI: the resident is rung by ``Originate`` and followed by the channel's own id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosocket.ami import Ami
+from audiosocket.amileftovers import Leftovers
+from audiosocket.amisession import AmiDown, AmiRefused, Fields
+from audiosocket.amiwire import Message, action, variable
+from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.q850 import end_of
+
+#: Every channel we originate has an id with this beginning.
+CHANNEL_ID_PREFIX = "audiosocket-return-"
+#: A number begins with a digit, ``*``, ``#`` or ``+``: neither ``/``, ``@`` nor ``&`` can reach a channel name.
+NUMBER = re.compile(r"[0-9*#+][0-9A-Za-z*#._-]{0,39}")
+_EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
+_CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
+_PLACEHOLDER = "{number}"
+
+#: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
+GRACE_SECONDS = 4.5
+#: Seconds that an attempt waits for AMI to come up.
+READY_SECONDS = 3.0
+#: Seconds in which the Hangup event with the cause follows a failed OriginateResponse, or the other way round.
+CAUSE_SECONDS = 1.0
+MAX_RING_SECONDS = 600.0
+
+_UP, _RINGING = "6", "5"
+#: ``Reason`` of a failed OriginateResponse, an ``ast_control_frame_type``, where it says something.
+_REASONS: Mapping[str, tuple[AttemptEnd, str]] = {
+    "3": (AttemptEnd.NO_ANSWER, "nobody answered"),
+    "5": (AttemptEnd.BUSY, "busy"),
+    "8": (AttemptEnd.FAILED, "congestion"),
+}
+_DIAL_STATUSES: Mapping[str, tuple[AttemptEnd, str]] = {
+    "BUSY": (AttemptEnd.BUSY, "busy"),
+    "CONGESTION": (AttemptEnd.FAILED, "congestion"),
+    "CHANUNAVAIL": (AttemptEnd.FAILED, "the telephone cannot be reached"),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where calls go out and where the answered ones land.
+
+    ``channel`` is what Asterisk dials, with ``{number}`` in it: ``PJSIP/{number}``, ``PJSIP/{number}@trunk``,
+    ``Local/{number}@from-internal/n``. ``context`` holds the return extensions. ``number`` is what a number must
+    look like. Raises `InvalidSetting`.
+    """
+
+    channel: str = "PJSIP/{number}"
+    context: str = "audiosocket-return"
+    number: re.Pattern[str] = NUMBER
+
+    def __post_init__(self) -> None:
+        if self.channel.count(_PLACEHOLDER) != 1 or not re.fullmatch(r"[A-Za-z]+/[\x21-\x7e]+", self.channel):
+            raise InvalidSetting(
+                f"channel template {self.channel!r}: it must look like PJSIP/{{number}}, with {{number}} once"
+            )
+        if not _CONTEXT.fullmatch(self.context):
+            raise InvalidSetting(f"return context {self.context!r}: it is not the name of a dialplan context")
+
+    def fields(self, request: ReturnRequest, channel_id: str) -> Fields:
+        """The fields of the ``Originate`` action; raises `LocalProtocolError` for what must not reach Asterisk."""
+        if not self.number.fullmatch(request.number):
+            raise LocalProtocolError(f"{request.number[:60]!r} is not a number that can be called")
+        if not _EXTEN.fullmatch(request.exten):
+            raise LocalProtocolError(f"{request.exten[:60]!r} is not a return extension")
+        if not 0 < request.ring_seconds <= MAX_RING_SECONDS:
+            raise LocalProtocolError(f"a ring time of {request.ring_seconds} s (at most {MAX_RING_SECONDS:g})")
+        variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
+        fields = [
+            ("Channel", self.channel.replace(_PLACEHOLDER, request.number)),
+            ("ChannelId", channel_id),
+            ("Context", self.context),
+            ("Exten", request.exten),
+            ("Priority", "1"),
+            ("Timeout", str(max(1, round(request.ring_seconds * 1000)))),
+            ("Async", "true"),
+            *(("Variable", variable(name, value)) for name, value in variables.items()),
+        ]
+        if request.caller_id:
+            fields.append(("CallerID", request.caller_id))
+        action("Originate", fields)  # refuses what the request's caller id and variables must not contain
+        return fields
+
+
+class AMIOriginator:
+    """Implements `originate.Originator` through Asterisk's manager interface.
+
+    The AMI account needs ``write = originate,call`` and ``read = call``.
+    """
+
+    def __init__(
+        self,
+        ami: Ami,
+        clock: IReactorTime,
+        route: Route | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:
+        self._ami = ami
+        self._clock = clock
+        self._route = route or Route()
+        self._new_id = new_id
+        self._leftovers = Leftovers(ami, clock)
+        self._attempts: dict[str, _Attempt] = {}
+        self._stops = [
+            ami.listen(["OriginateResponse", "Hangup", "Newstate", "DialEnd"], self._heard),
+            ami.watch(self._moved),
+        ]
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """("up"|"connecting"|"down", reason), for the API."""
+        return self._ami.state
+
+    @property
+    def ringing(self) -> int:
+        """Attempts in progress."""
+        return len(self._attempts)
+
+    def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
+        """See `originate.Originator.place`."""
+        channel_id = CHANNEL_ID_PREFIX + self._new_id()
+        attempt = _Attempt(self._ami, self._clock, self._leftovers, request.ring_seconds, channel_id)
+        try:
+            fields = self._route.fields(request, channel_id)
+        except LocalProtocolError as problem:
+            attempt.finish(AttemptEnd.FAILED, str(problem))
+            return attempt.result
+        self._attempts[channel_id] = attempt
+
+        def over(result: AttemptResult) -> AttemptResult:
+            del self._attempts[channel_id]
+            return result
+
+        attempt.result.addCallback(over)
+        attempt.start(fields)
+        return attempt.result
+
+    def close(self) -> None:
+        """Cancels what still rings, and stops listening."""
+        for attempt in list(self._attempts.values()):
+            attempt.result.cancel()
+        for stop in self._stops:
+            stop()
+        self._stops = []
+        self._leftovers.close()
+
+    def _heard(self, message: Message) -> None:
+        if self._attempts:
+            attempt = self._attempts.get(message.get("DestUniqueid") or message.get("Uniqueid"))
+            if attempt is not None:
+                attempt.heard(message)
+
+    def _moved(self, up: bool) -> None:
+        if not up:
+            for attempt in list(self._attempts.values()):
+                attempt.lost(self._ami.state[1])
+
+
+class _Attempt:
+    """One call to a resident, from the request to its end."""
+
+    _log = Logger()
+
+    def __init__(
+        self, ami: Ami, clock: IReactorTime, leftovers: Leftovers, ring_seconds: float, channel_id: str
+    ) -> None:
+        self.result: Deferred[AttemptResult] = Deferred(self._cancelled)
+        self._ami = ami
+        self._clock = clock
+        self._leftovers = leftovers
+        self._ring_seconds = ring_seconds
+        self._channel_id = channel_id
+        self._waiting: Deferred[None] | None = None
+        self._sent = False
+        self._over = False
+        self._rang = False
+        self._cause: int | None = None
+        self._dial_status = ""
+        self._reason: str | None = None  # of a failed OriginateResponse
+        self._deadline: IDelayedCall | None = None
+        self._last_word: IDelayedCall | None = None
+
+    def start(self, fields: Fields) -> None:
+        """Rings as soon as AMI is up; every way from here ends in `finish`."""
+        self._deadline = self._clock.callLater(self._ring_seconds + GRACE_SECONDS, self._too_late)
+        self._waiting = self._ami.ready(READY_SECONDS)
+        self._waiting.addCallbacks(self._send, self._not_placed, callbackArgs=(fields,))
+
+    def heard(self, message: Message) -> None:
+        """Takes note of an event of this attempt's channel."""
+        if message.event == "OriginateResponse":
+            if message.get("Response") == "Success":
+                self.finish(AttemptEnd.ANSWERED, "")
+            else:
+                self._reason = message.get("Reason")
+                self._ending()
+        elif message.event == "Hangup":
+            self._cause = int(message.get("Cause")) if message.get("Cause").isdecimal() else 0
+            self._ending()
+        elif message.event == "DialEnd":
+            self._dial_status = message.get("DialStatus")
+        elif message.get("ChannelState") == _RINGING:
+            self._rang = True
+
+    def lost(self, reason: str) -> None:
+        """AMI is gone; so is the knowledge of what becomes of the call."""
+        if self._sent:
+            self._give_up(f"AMI was lost during the call: {reason}")
+
+    def finish(self, end: AttemptEnd, reason: str) -> None:
+        """Ends the attempt, once."""
+        if self._over:
+            return
+        self._over = True
+        for timer in (self._deadline, self._last_word):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self.result.callback(AttemptResult(end, reason))
+
+    def _send(self, _: None, fields: Fields) -> None:
+        self._sent = True
+        self._ami.ask("Originate", fields).addErrback(self._not_placed)
+
+    def _not_placed(self, failure: Failure) -> None:
+        if self._over:
+            return
+        failure.trap(AmiDown, AmiRefused)
+        if failure.check(AmiRefused):
+            self.finish(AttemptEnd.FAILED, f"Asterisk refused to place the call: {failure.getErrorMessage()}")
+        elif self._sent:
+            self._give_up(f"AMI failed while the call was being placed: {failure.getErrorMessage()}")
+        else:
+            self.finish(AttemptEnd.FAILED, f"AMI is not available: {failure.getErrorMessage()}")
+
+    def _ending(self) -> None:
+        """Both the response and the hangup belong to an end; the events of AMI have no certain order."""
+        if self._reason is not None and self._cause is not None:
+            self._tell()
+        elif self._last_word is None and not self._over:
+            self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        told = None if self._cause is None else end_of(self._cause)
+        told = told or _DIAL_STATUSES.get(self._dial_status) or _REASONS.get(self._reason or "")
+        if told is None and self._cause is None:
+            told = AttemptEnd.FAILED, "Asterisk knows no such telephone, or cannot reach it"
+        end, reason = told or (AttemptEnd.REFUSED, "the call was ended before it was answered")
+        if end is AttemptEnd.NO_ANSWER and self._rang:
+            reason = f"rang for up to {self._ring_seconds:g} s, {reason}"
+        self.finish(end, reason)
+
+    def _too_late(self) -> None:
+        self._give_up("Asterisk did not say how the call ended; the AMI account needs read = call")
+
+    def _give_up(self, reason: str) -> None:
+        if not self._over:
+            self._leftovers.end(self._channel_id, self._ring_seconds + GRACE_SECONDS)
+            self.finish(AttemptEnd.FAILED, reason)
+
+    def _cancelled(self, _: Deferred[AttemptResult]) -> None:
+        if self._sent:
+            self._leftovers.end(self._channel_id, self._ring_seconds + GRACE_SECONDS)
+        self.finish(AttemptEnd.CANCELLED, "cancelled")
+        if self._waiting is not None and not self._sent:
+            self._waiting.cancel()
