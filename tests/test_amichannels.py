@@ -1,0 +1,353 @@
+"""Who is calling: the caller of a UUID from events, from a listing, for both ways into AudioSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from audiosocket.amichannels import MAX_LEGS, CallChannels, CallerInfo
+from audiosocket.amileg import leg_in
+from audiosocket.amioriginate import CHANNEL_ID_PREFIX
+from tests.fake_ami import World
+
+CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
+VISITOR_PORT, RETURN_PORT = 8080, 8081
+DOOR = {"Channel": "PJSIP/door-00000001", "Uniqueid": "1795376508.1", "Linkedid": "1795376508.1"}
+DOOR_INFO = CallerInfo("PJSIP/door-00000001", "1795376508.1", "5511", "Porta Norte", "1000")
+RESIDENT = {"Channel": "PJSIP/2001-00000002", "Uniqueid": f"{CHANNEL_ID_PREFIX}7"}
+MEDIA = {"Channel": f"AudioSocket/127.0.0.1:8080-{CALL}", "Uniqueid": "1795376508.25"}
+
+
+class Calling(World):
+    """A world with telephones."""
+
+    def __init__(self, **limits: int) -> None:
+        super().__init__()
+        self.channels = CallChannels(self.ami, self.clock, **limits)
+
+    def new(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
+        self.event(
+            "Newchannel", **channel, CallerIDNum="<unknown>", CallerIDName="<unknown>", Exten=exten, Context="gate"
+        )
+
+    def calls(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
+        """A channel appears and is told who it is, as with Asterisk."""
+        self.new(channel, exten)
+        self.event("NewCallerid", **channel, CallerIDNum="5511", CallerIDName="Porta Norte", Exten=exten)
+
+    def runs(self, application: str, data: str, channel: dict[str, str] = DOOR) -> None:
+        self.event(
+            "Newexten",
+            **channel,
+            CallerIDNum="5511",
+            CallerIDName="Porta Norte",
+            Exten="s",
+            Application=application,
+            AppData=data,
+        )
+
+    def listed(self, channel: dict[str, str], application: str, data: str, **more: str) -> None:
+        """A channel that is there without having been announced by an event."""
+        self.asterisk.channels[channel["Uniqueid"]] = {
+            **channel,
+            "CallerIDNum": "5511",
+            "CallerIDName": "Porta Norte",
+            "Exten": "s",
+            "Application": application,
+            "ApplicationData": data,
+            "BridgeId": "",
+            **more,
+        }
+
+    def look_up(self, *which: Any) -> list[CallerInfo | None]:
+        seen: list[CallerInfo | None] = []
+        looking: Deferred[CallerInfo | None] = self.channels.look_up(*which)
+        looking.addCallback(seen.append)
+        self.flush()
+        return seen
+
+    def finish(self) -> None:
+        self.channels.close()
+        super().finish()
+
+
+@pytest.fixture
+def world() -> Iterator[Calling]:
+    world = Calling()
+    world.start()
+    yield world
+    world.finish()
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        (f"AudioSocket({CALL},127.0.0.1:8080)", 8080),
+        (f"AudioSocket({str(CALL).upper()},ai.example:8080)", 8080),
+        (f"TryExec(AudioSocket({CALL}, [::1]:8080))", 8080),
+        (f"ExecIf(1?AudioSocket({CALL},host))", 0),
+        (f"Dial(AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g)", 8080),
+        (f"Dial(AudioSocket/[::1]:8080/{CALL},30,g)", 8080),
+        (f"Dial(PJSIP/2001&AudioSocket/ai-1.example:8080/{CALL})", 8080),
+        (f"AudioSocket/ai-1.example:8080-{CALL}", 8080),
+        (f"AudioSocket/[::1]:8080-{CALL}", 8080),
+    ],
+)
+def test_texts_that_name_a_leg(text, port):
+    assert leg_in(text) == (CALL, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"Gosub(audiosocket-call,s,1({CALL},127.0.0.1:8080,))",
+        f"NoOp({CALL})",
+        "AudioSocket(not-a-uuid,host:8080)",
+        f"AudioSocket({CALL})",
+        f"MyAudioSocket({CALL},host:8080)",
+        f"AudioSocket/127.0.0.1:8080-{str(CALL)[:20]}",
+        "AudioSocket(" * 5000,
+    ],
+)
+def test_texts_that_name_none(text):
+    assert leg_in(text) is None
+
+
+@pytest.mark.parametrize(
+    ("application", "data"),
+    [
+        ("AudioSocket", f"{CALL},127.0.0.1:8080"),
+        ("TryExec", f"AudioSocket({CALL},127.0.0.1:8080)"),
+        ("Dial", f"AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g"),
+    ],
+)
+def test_found_from_what_the_dialplan_executes(world, application, data):
+    world.calls()
+    assert world.channels.find(CALL) is None
+    world.runs("Gosub", f"audiosocket-call,s,1({CALL},127.0.0.1:8080,)")
+    assert world.channels.find(CALL) is None
+    world.runs(application, data)
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.channels.find(uuid4()) is None
+
+
+def test_found_from_the_dialling_alone(world):
+    """An account without the class dialplan sees no Newexten; the name of a long address has lost its UUID."""
+    long = {"Channel": "AudioSocket/audiosocket.condominio.example:8080-0b1c2d3e-4f50-416", "Uniqueid": "2"}
+    world.calls()
+    world.new(long, exten="s")
+    world.event(
+        "DialBegin",
+        **DOOR,
+        CallerIDNum="5511",
+        DestChannel=long["Channel"],
+        DestUniqueid="2",
+        DialString=f"audiosocket.condominio.example:8080/{CALL}",
+    )
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+
+
+def test_other_diallings_are_none_of_ours(world):
+    world.calls()
+    world.event("DialBegin", **DOOR, DestChannel="PJSIP/2001-1", DestUniqueid="2", DialString="2001")
+    world.event("DialBegin", DestChannel="AudioSocket/h:1-x", DestUniqueid="3", DialString=f"h:1/{CALL}")
+    assert world.channels.find(CALL) is None
+
+
+def test_found_from_the_bridge_of_an_external_media_channel(world):
+    world.calls()
+    world.new(MEDIA, exten="s")
+    assert world.channels.find(CALL) is not None  # the AudioSocket channel itself, until more is known
+    for channel in (MEDIA, DOOR):
+        world.event("BridgeEnter", **channel, BridgeUniqueid="b1", CallerIDNum="5511" if channel is DOOR else "")
+    assert world.channels.find(CALL) == DOOR_INFO
+    world.event("BridgeLeave", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
+    info = world.channels.find(CALL)
+    assert info is not None
+    assert info.channel == MEDIA["Channel"]
+
+
+def test_found_from_the_variable(world):
+    media = {**MEDIA, "Channel": "AudioSocket/a.very.long.name.of.a.host.in.some.network.example:8080-0b1c"}
+    world.event("VarSet", **media, Variable="OTHER", Value=str(CALL))
+    assert world.channels.find(CALL) is None
+    world.event("VarSet", **media, Variable="AUDIOSOCKET_UUID", Value=str(CALL))
+    info = world.channels.find(CALL)
+    assert info is not None
+    assert info.channel_id == MEDIA["Uniqueid"]
+
+
+def test_visitor_and_resident_share_a_uuid(world):
+    """The resident's leg comes second, or first after a restart; the port tells them apart."""
+    world.calls(RESIDENT, exten="1001")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    resident = world.channels.find(CALL, RETURN_PORT)
+    assert resident is not None
+    assert resident.channel == RESIDENT["Channel"]
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.find(CALL, 9999) == DOOR_INFO  # behind a NAT the ports are others
+
+
+def test_the_dialled_number_is_the_first_real_extension(world):
+    world.new(exten="s")
+    world.event("NewCallerid", **DOOR, CallerIDNum="5511", CallerIDName="", Exten="1000")
+    world.event("NewCallerid", **DOOR, CallerIDNum="<unknown>", CallerIDName="", Exten="2000")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    info = world.channels.find(CALL)
+    assert info is not None
+    assert (info.dialled, info.number) == ("1000", "5511")
+
+
+def test_channels_that_were_there_before_are_found():
+    world = Calling()
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
+    other = uuid4()
+    caller = {"Channel": "PJSIP/gate-3", "Uniqueid": "3"}
+    world.listed(caller, "Dial", f"AudioSocket/127.0.0.1:8080/{other},,g", Exten="1002", BridgeId="b")
+    world.listed({"Channel": f"AudioSocket/127.0.0.1:8080-{other}", "Uniqueid": "4"}, "AppDial", "", BridgeId="b")
+    world.start()
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.channels.find(other) == CallerInfo("PJSIP/gate-3", "3", "5511", "Porta Norte", "1002")
+    world.finish()
+
+
+def test_created_when_ami_is_up_already(world):
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
+    late = CallChannels(world.ami, world.clock)
+    world.flush()
+    assert late.find(CALL) == DOOR_INFO
+    late.close()
+
+
+def test_a_listing_that_is_refused_is_told_and_survived(world, logged_failures):
+    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.drop()
+    world.run(1)
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.look_up(uuid4()) == []
+    world.run(0.5)
+    assert not logged_failures
+
+
+def test_known_callers_keep_their_history_over_a_reconnection(world):
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    ended = uuid4()
+    gone = {"Channel": "PJSIP/x-9", "Uniqueid": "9"}
+    world.calls(gone)
+    world.runs("AudioSocket", f"{ended},127.0.0.1:8080", gone)
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080")
+    world.drop()
+    world.run(1)
+    assert world.channels.find(CALL) == DOOR_INFO  # the number dialled is only in what we knew
+    assert world.channels.sizes == (1, 2)
+
+
+def test_an_ended_call_is_remembered_and_gives_way(world):
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    world.event("Hangup", **DOOR, Cause="16")
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.sizes == (0, 1)
+    again = {"Channel": "PJSIP/door-2", "Uniqueid": "2"}
+    world.calls(again)
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080", again)
+    info = world.channels.find(CALL)
+    assert info is not None
+    assert info.channel == "PJSIP/door-2"
+
+
+def test_look_up_waits_for_an_event_that_is_late(world):
+    world.calls()
+    seen = world.look_up(CALL, VISITOR_PORT)
+    both = world.look_up(CALL, VISITOR_PORT)
+    world.run(0.1)
+    assert seen == []
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    assert seen == both == [DOOR_INFO]
+    assert world.look_up(CALL, VISITOR_PORT) == [DOOR_INFO]
+    assert len(world.asterisk.named("CoreShowChannels")) == 1  # that of the login
+
+
+def test_look_up_asks_asterisk_when_no_event_comes(world):
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
+    seen = [world.look_up(CALL) for _ in range(10)]
+    world.run(0.4)
+    assert seen == [[DOOR_INFO]] * 10
+    assert len(world.asterisk.named("CoreShowChannels")) <= 3
+
+
+def test_look_up_does_not_take_the_visitor_for_the_resident(world):
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
+    seen = world.look_up(CALL, RETURN_PORT)
+    world.calls(RESIDENT, exten="1001")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
+    assert [info.channel for info in seen if info] == [RESIDENT["Channel"]]
+
+
+def test_look_up_of_nobody_ends_and_leaves_nothing(world):
+    seen = world.look_up(CALL)
+    world.run(0.5)
+    assert seen == [None]
+    world.asterisk.frozen = True
+    silent = world.look_up(CALL)
+    world.run(2.5)
+    assert silent == [None]
+    world.asterisk.frozen = False
+    world.drop()
+    assert world.look_up(CALL) == [None]  # down: nothing to wait for
+    assert world.channels.sizes == (0, 0)
+
+
+def test_look_up_survives_the_loss_of_ami(world):
+    seen = world.look_up(CALL)
+    world.run(0.1)
+    world.endpoint.problem = OSError("gone")
+    world.drop()
+    world.run(0.4)
+    assert seen == [None]
+
+
+def test_a_look_up_that_is_cancelled_leaves_nothing(world):
+    looking = world.channels.look_up(CALL)
+    looking.addErrback(lambda failure: None)
+    looking.cancel()
+    late = world.channels.look_up(CALL)
+    late.addErrback(lambda failure: None)
+    world.asterisk.frozen = True
+    world.run(0.35)
+    late.cancel()
+    world.asterisk.frozen = False
+    world.run(3)
+    assert world.channels.sizes == (0, 0)
+
+
+def test_memory_is_bounded():
+    world = Calling(max_calls=10, max_channels=20)
+    world.start()
+    for number in range(100):
+        channel = {"Channel": f"PJSIP/x-{number}", "Uniqueid": f"{number}"}
+        world.calls(channel)
+        world.runs("AudioSocket", f"{UUID(int=number)},127.0.0.1:8080", channel)
+    assert world.channels.sizes == (20, 10)
+    assert world.channels.find(UUID(int=99)) is not None
+    assert world.channels.find(UUID(int=0)) is None
+    for number in range(100):  # the same UUID again and again
+        channel = {"Channel": f"PJSIP/y-{number}", "Uniqueid": f"y{number}"}
+        world.runs("AudioSocket", f"{CALL},127.0.0.1:{number}", channel)
+    known = {info.channel_id for port in range(100) if (info := world.channels.find(CALL, port))}
+    assert len(known) <= MAX_LEGS
+    assert "y99" in known
+    world.finish()
