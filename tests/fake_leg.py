@@ -60,6 +60,11 @@ class FakeLeg:
         return self._playout.queued_ms
 
     @property
+    def dropped(self) -> int:
+        """Passed frames that were not sent."""
+        return self._playout.dropped
+
+    @property
     def heard_ms(self) -> int:
         return self._playout.heard_ms
 

@@ -80,7 +80,7 @@ class TestNames:
     def test_that_are_unknown_are_answered_with_those_that_are_known(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot="raise AssertionError('imported without need')")
         assert problem("play+eccho").startswith(
-            "'eccho' is no app. Known apps: echo (built in), play (built in), "
+            "'eccho' is no app. Known apps: bridge (built in), echo (built in), "
         )
         assert problem("eccho").endswith("robot (from acme-voices 1.5)")
         assert registry.known()["robot"] == "acme-voices 1.5"

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from twisted.logger import Logger
 
+from audiosocket.apps.bridge import Bridge
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.play import Play
 from audiosocket.apps.record import Record
@@ -27,7 +28,7 @@ from audiosocket.settings import Settings
 GROUP = "audiosocket.apps"
 
 BUILT_IN: Mapping[str, AppFactory] = MappingProxyType(
-    {"echo": Echo, "play": Play, "record": Record, "silence": Silence}
+    {"bridge": Bridge, "echo": Echo, "play": Play, "record": Record, "silence": Silence}
 )
 
 _log = Logger()
