@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -145,6 +146,11 @@ def _forgiving(stream: TextIO) -> TextIO:
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream
+
+
+def check(chosen: LogPlan) -> None:
+    """Raises OSError when the log cannot be written as planned."""
+    os.close(os.open(chosen.directory / FILE_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666))
 
 
 class Output(Protocol):

@@ -72,6 +72,11 @@ class Options(usage.Options):
         ],
     ]
 
+    def opt_db_password(self, _: str) -> None:
+        """refused: everybody on the machine can read a command line; see DB_PASSWORD and --db-password-file"""
+        # Without this, getopt takes it for the beginning of --db-password-file and the value for a file.
+        raise usage.UsageError("DB_PASSWORD is a setting, not an option: others can read a command line")
+
     def parseArgs(self, *args: str) -> None:
         if args:
             raise usage.UsageError(f"what is {args[0]!r}? Settings are given as --option=value")
@@ -85,12 +90,13 @@ class Options(usage.Options):
                 Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),
                 Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),
             }
-            self._prepare_directories()
             _check_bind_address(self.settings.bind_address)
+            self._prepare_directories()
+            self._choose_log()
         except AudioSocketError as error:
             _refuse(str(error))
         self.misspelt = misspelt([*from_file, *os.environ])
-        self._choose_log()
+        self.has_env_file = self["env-file"] == ".env" or os.path.exists(self["env-file"])
         self._choose_pidfile()
 
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
@@ -108,8 +114,8 @@ class Options(usage.Options):
             path = Path(getattr(self.settings, name))
             try:
                 path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InvalidSetting(f"{name.upper()}: {str(path)!r} cannot be made: {error.strerror}") from None
+            except (OSError, ValueError) as error:
+                raise InvalidSetting(f"{name.upper()}: {str(path)!r} cannot be made: {_cause(error)}") from None
             if not os.access(path, os.W_OK | os.X_OK):
                 raise InvalidSetting(f"{name.upper()}: {str(path)!r} is not writable for this user")
 
@@ -127,6 +133,12 @@ class Options(usage.Options):
             settings.log_files,
             echo=bool(top["nodaemon"]),
         )
+        try:
+            logs.check(logs.plan)
+        except OSError as error:
+            raise InvalidSetting(
+                f"LOG_DIR: {settings.log_dir!r} has a {logs.FILE_NAME} that cannot be written: {_cause(error)}"
+            ) from None
         top["logger"] = "audiosocket.logs.twistd_observer"
 
     def _choose_pidfile(self) -> None:
@@ -151,8 +163,8 @@ def read_env_file(path: str) -> dict[str, str]:
             values = dotenv_values(stream=source, interpolate=False)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"--env-file: {path!r} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(f"--env-file: {path!r} cannot be read: {_cause(error)}") from None
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -169,8 +181,9 @@ def _password(settings: Settings) -> str:
     try:
         with open(settings.db_password_file, encoding="utf-8") as source:
             return source.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"DB_PASSWORD_FILE: {settings.db_password_file!r} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        name = settings.db_password_file
+        raise InvalidSetting(f"DB_PASSWORD_FILE: {name!r} cannot be read: {_cause(error)}") from None
 
 
 def _check_bind_address(address: str) -> None:
@@ -178,8 +191,15 @@ def _check_bind_address(address: str) -> None:
         raise InvalidSetting(f"BIND_ADDRESS: {address!r} is not an address of this machine")
 
 
+def _cause(error: Exception) -> str:
+    """What the system says, or what is wrong with the text; never the text, which may be a secret."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not UTF-8"
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _refuse(message: str) -> NoReturn:
-    sys.stderr.write(f"audiosocket: {message}\n")
+    sys.stderr.write(f"audiosocket: {logs.escape(message)}\n")
     raise SystemExit(1)
 
 
@@ -230,6 +250,8 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     settings = options.settings
     for name, close in options.misspelt:
         log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
+    if not options.has_env_file:
+        log.warn("there is no file {name}, as --env-file says; going on without", name=options["env-file"])
     for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
