@@ -83,6 +83,7 @@ class ServerControl:
             if poller.last_success is None
             else round(now - poller.last_success, 1),
             "database": self._database_status(),
+            "mislabelled_codecs": {str(key): codec for key, codec in server.switchboard.codecs.items()},
             "reactor": server.watchdog.as_json(),
             "uptime_seconds": round(self._seconds() - self._started, 1),
             "version": __version__,

@@ -24,6 +24,7 @@ EVENTS: Mapping[str, str] = {
     "leg.left": "a leg is over; carries its outcome",
     "leg.digit": "the caller pressed a key",
     "leg.rate": "the caller's frames changed their sample rate",
+    "leg.codec": "the caller's audio is not the slin it is labelled as (codec: ulaw, alaw or unknown)",
     "app.failed": "an app raised; its call is ended",
     "app.note": "something an app wanted in the timeline",
     "recording.started": "a recording was opened (file)",

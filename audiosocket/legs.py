@@ -13,12 +13,15 @@ from uuid import UUID
 from twisted.logger import Logger
 
 from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.diagnosis import DECODERS, CodecProbe
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import App, Tap
 from audiosocket.pacing import Clock
 from audiosocket.playout import MAX_PASSED_MS, Converter, Frame, Playout, Reached
 from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError, audio_kind
 
+#: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
+G711_RATE = 8_000
 #: Changes of the sample rate worth an event, per leg; a peer that changes it with every frame is not.
 RATE_NOTES_MOST = 20
 
@@ -48,6 +51,7 @@ class Leg:
         make_converter: Callable[[int, int], Converter],
         over: Callable[[Leg, Ending], None],
         failed: Callable[[Leg], None],
+        mislabelled: Callable[[Leg, str], None],
     ) -> None:
         self.call = call
         self.record = record
@@ -56,11 +60,14 @@ class Leg:
         self._playout = Playout(make_converter)
         self._over = over
         self._failed = failed
+        self._mislabelled = mislabelled
         #: The apps that know of this leg: those whose `joined` was called.
         self._present: list[tuple[str, App]] = []
         self._taps: list[Tap] = []
         self._clears = 0
         self._rate_changes = 0
+        self._probe: CodecProbe | None = CodecProbe()
+        self._decode: Callable[[bytes], bytes] | None = None
         self._connection: Connection | None = None
 
     def __repr__(self) -> str:
@@ -211,12 +218,26 @@ class Leg:
             self._rate_changes += 1
             if self._rate_changes <= RATE_NOTES_MOST:
                 self.note("leg.rate", rate=rate)
+        if rate == G711_RATE:
+            pcm = self._as_slin(now, pcm)
         for tap in self._taps:
             self._call(type(tap).__name__, tap.heard, now, pcm, rate)
         for name, app in self._present:
             if self._connection is None:
                 return
             self._call(name, app.audio, self, pcm, rate)
+
+    def _as_slin(self, now: float, payload: bytes) -> bytes:
+        """The samples of a frame of kind 0x10, which is another codec where ``c(slin)`` was forgotten."""
+        if self._probe is not None:
+            codec = self._probe.look(now, payload)
+            if codec is not None:
+                self._probe = None
+                if codec != "slin":
+                    self._decode = DECODERS.get(codec)
+                    self.note("leg.codec", codec=codec)
+                    self._mislabelled(self, codec)
+        return self._decode(payload) if self._decode is not None else payload
 
     # what the clock does
 

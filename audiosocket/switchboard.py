@@ -69,6 +69,8 @@ class Switchboard:
         self._lines = Quota(LINES_PER_SECOND, 1.0, lambda: clock.now_ms() / 1000)
         #: Connections that never became a leg, by what was wrong.
         self.turned_away_total = {"peer": 0, "handshake": 0, "crowded": 0}
+        #: Extensions whose callers' audio is not the slin it is labelled as, and what it is.
+        self.codecs: dict[int, str] = {}
         #: While false every newcomer is answered with a hangup frame.
         self.open = True
 
@@ -174,6 +176,7 @@ class Switchboard:
             make_converter=self._make_converter,
             over=self._leg_over,
             failed=self._app_failed,
+            mislabelled=self._mislabelled,
         )
         self._legs[call.call_id, role] = leg
         return leg
@@ -193,6 +196,20 @@ class Switchboard:
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
             self._instances.pop(leg.call_id, None)
+
+    def _mislabelled(self, leg: Leg, codec: str) -> None:
+        extension = leg.extension
+        if self.codecs.get(extension.id) == codec:
+            return
+        self.codecs[extension.id] = codec
+        self._log.error(
+            "extension {id} ({number}): Asterisk sends {codec} under the name of slin{decoded}; write c(slin) or "
+            "c(slin16) as the third part of Dial(AudioSocket/host:port/uuid/c(slin)) in the dialplan",
+            id=extension.id,
+            number=extension.number,
+            codec=codec,
+            decoded=", which cannot be decoded" if codec == "unknown" else "; it is decoded for now",
+        )
 
     def _app_failed(self, leg: Leg) -> None:
         self.end_call(leg.call_id, Ending.APP_FAILED)

@@ -10,6 +10,7 @@ from conftest import LoggedFailures
 from exchange import CALL, START, Listener
 from twisted.internet.task import Clock as Time
 
+from audiosocket.audio import slin_to_ulaw, tone, ulaw_to_slin
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.errors import LocalProtocolError
 from audiosocket.events import EventLog, Record
@@ -72,6 +73,7 @@ class Stage:
         self.call.legs[Role.VISITOR] = self.record
         self.over: list[Ending] = []
         self.failed = 0
+        self.codecs: list[str] = []
         self.wire = Wire()
         self.leg = Leg(
             self.call,
@@ -81,6 +83,7 @@ class Stage:
             make_converter=StreamConverter,
             over=lambda _, ending: self.over.append(ending),
             failed=self._app_failed,
+            mislabelled=lambda _, codec: self.codecs.append(codec),
         )
 
     def _app_failed(self, leg: Leg) -> None:
