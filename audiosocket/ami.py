@@ -196,7 +196,7 @@ class Ami(Service):
         try:
             self._log.info("AMI: logged in, {banner}", banner=session.banner)
             self._moved("up", "")
-            while not session.lost:
+            while self.running and not session.lost:
                 await self._rest(self._pace.ping)
                 try:
                     await session.ask("Ping")
@@ -227,7 +227,9 @@ class Ami(Service):
             await self._open_session.gone
 
     async def _rest(self, seconds: float) -> None:
-        """Waits that long, or until woken."""
+        """Waits that long, or until woken; not at all when what was told of the last attempt led to a stop."""
+        if not self.running:
+            return
         nap = self._nap = defer.Deferred()
         timer = self._clock.callLater(seconds, self._wake)
         try:

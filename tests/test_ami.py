@@ -356,6 +356,32 @@ def test_stops_cleanly_at_any_moment(when):
     world.finish()
 
 
+@pytest.mark.parametrize("told", ["up", "lost", "refused"])
+def test_may_be_stopped_by_whom_it_tells(told):
+    """The loop is in the middle of its work then, and cannot be cancelled."""
+    world = World(secret="wrong" if told == "refused" else SECRET)
+    stopped: list[None] = []
+
+    def stop(*_: Any) -> None:
+        world.ami.stopService().addCallback(stopped.append)
+
+    if told == "up":
+        world.ami.watch(stop)
+    world.ami.startService()
+    if told == "refused":
+        world.ami.ready(3).addErrback(stop)
+    world.flush()
+    if told == "lost":
+        world.ami.watch(stop)
+        world.drop()
+    assert set(stopped) == {None}
+    assert world.ami.state == ("down", "stopped")
+    attempts = world.endpoint.attempts
+    world.run(60, step=1)
+    assert world.endpoint.attempts == attempts
+    world.finish()
+
+
 def test_a_logoff_that_is_ignored_ends_all_the_same():
     clock, transport = task.Clock(), StringTransport()
     session = Session(clock, lambda message: None)
