@@ -18,7 +18,7 @@ from audiosocket.amisession import AmiDown, AmiRefused, Fields
 from audiosocket.amiwire import Message, action, variable
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.q850 import end_of
+from audiosocket.q850 import UNTOLD, end_of
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -36,7 +36,9 @@ READY_SECONDS = 3.0
 CAUSE_SECONDS = 1.0
 MAX_RING_SECONDS = 600.0
 
-_UP, _RINGING = "6", "5"
+_RINGING = "5"
+#: Causes after which one waits for a better one: a dialplan's ``Congestion()`` gives 34 whatever went before.
+_VAGUE = UNTOLD | {34}
 #: ``Reason`` of a failed OriginateResponse, an ``ast_control_frame_type``, where it says something.
 _REASONS: Mapping[str, tuple[AttemptEnd, str]] = {
     "3": (AttemptEnd.NO_ANSWER, "nobody answered"),
@@ -159,15 +161,22 @@ class AMIOriginator:
         self._leftovers.close()
 
     def _heard(self, message: Message) -> None:
-        if self._attempts:
-            attempt = self._attempts.get(message.get("DestUniqueid") or message.get("Uniqueid"))
-            if attempt is not None:
-                attempt.heard(message)
+        if not self._attempts:
+            return
+        attempt = self._attempts.get(message.get("DestUniqueid") or message.get("Uniqueid"))
+        if attempt is not None:
+            attempt.heard(message)
+        elif message.event == "Hangup" and message.get("Linkedid") in self._attempts:
+            self._attempts[message.get("Linkedid")].heard_linked(message)
 
     def _moved(self, up: bool) -> None:
         if not up:
             for attempt in list(self._attempts.values()):
                 attempt.lost(self._ami.state[1])
+
+
+def _cause(message: Message) -> int:
+    return int(message.get("Cause")) if message.get("Cause").isdecimal() else 0
 
 
 class _Attempt:
@@ -189,6 +198,7 @@ class _Attempt:
         self._over = False
         self._rang = False
         self._cause: int | None = None
+        self._linked_cause = 0
         self._dial_status = ""
         self._reason: str | None = None  # of a failed OriginateResponse
         self._deadline: IDelayedCall | None = None
@@ -209,12 +219,19 @@ class _Attempt:
                 self._reason = message.get("Reason")
                 self._ending()
         elif message.event == "Hangup":
-            self._cause = int(message.get("Cause")) if message.get("Cause").isdecimal() else 0
+            self._cause = _cause(message)
             self._ending()
         elif message.event == "DialEnd":
             self._dial_status = message.get("DialStatus")
         elif message.get("ChannelState") == _RINGING:
             self._rang = True
+
+    def heard_linked(self, message: Message) -> None:
+        """A channel ended that the dialplan dialled for ours, which is a ``Local/`` one."""
+        if _cause(message) not in _VAGUE:
+            self._linked_cause = _cause(message)
+            if self._reason is not None or self._cause is not None:
+                self._ending()
 
     def lost(self, reason: str) -> None:
         """AMI is gone; so is the knowledge of what becomes of the call."""
@@ -248,13 +265,15 @@ class _Attempt:
 
     def _ending(self) -> None:
         """Both the response and the hangup belong to an end; the events of AMI have no certain order."""
-        if self._reason is not None and self._cause is not None:
+        vague = self._cause in _VAGUE and self._linked_cause in _VAGUE
+        if self._reason is not None and self._cause is not None and not vague:
             self._tell()
         elif self._last_word is None and not self._over:
             self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
 
     def _tell(self) -> None:
-        told = None if self._cause is None else end_of(self._cause)
+        cause = self._linked_cause if self._cause in _VAGUE and self._linked_cause else self._cause
+        told = None if cause is None else end_of(cause)
         told = told or _DIAL_STATUSES.get(self._dial_status) or _REASONS.get(self._reason or "")
         if told is None and self._cause is None:
             told = AttemptEnd.FAILED, "Asterisk knows no such telephone, or cannot reach it"

@@ -58,9 +58,9 @@ class Placing(World):
     def answered(self, name: str = ID) -> None:
         self.event("OriginateResponse", ActionID="x", Response="Success", Reason="4", Uniqueid=name)
 
-    def hung_up(self, cause: str, name: str = ID) -> None:
+    def hung_up(self, cause: str, name: str = ID, linked: str = "") -> None:
         self.asterisk.channels.pop(name, None)
-        self.event("Hangup", Uniqueid=name, Cause=cause, Cause_txt="…")
+        self.event("Hangup", Uniqueid=name, Linkedid=linked or name, Cause=cause, Cause_txt="…")
 
     def dial_ended(self, status: str) -> None:
         self.event("DialEnd", DestUniqueid=ID, DialStatus=status)
@@ -225,11 +225,39 @@ def test_every_end_in_every_order(world, case, order):
             world.failed(reason)
         assert world.results == []
         world.hung_up(cause)
+    world.run(1.1 if cause in ("0", "16", "x") else 0)  # such a cause may be bettered by a later event
     assert world.ends == [end]
     assert world.results[0].reason
     world.run(RING + 10, step=1)
     assert world.ends == [end]
     assert world.hangups() == []
+
+
+@pytest.mark.parametrize("own", ["34", "16", "0"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_dialplan_in_between_does_not_hide_why(world, own, first):
+    """``Local/…`` into a dialplan that dials: its own end says 34, the telephone's says 21, in either order."""
+    telephone = "1795376502.10"
+    world.place()
+    world.rings()
+    if first:
+        world.hung_up("21", telephone, linked=ID)
+    world.hung_up(own, f"{ID};2", linked=ID)
+    world.failed()
+    world.hung_up(own)
+    if not first:
+        assert world.results == []
+        world.hung_up("21", telephone, linked=ID)
+    assert world.ends == [AttemptEnd.REFUSED]
+
+
+def test_one_of_two_telephones_declines_and_the_other_rings_on(world):
+    world.place()
+    world.rings()
+    world.hung_up("21", "1795376502.10", linked=ID)
+    world.failed("3")
+    world.hung_up("19")
+    assert world.ends == [AttemptEnd.NO_ANSWER]
 
 
 def test_a_telephone_that_does_not_exist_has_no_channel(world):
