@@ -72,6 +72,12 @@ def clean_reactor() -> Iterator[None]:
     pytest.fail("left in the reactor:\n" + "\n".join(map(str, [*extra, *timers])))
 
 
+def pytest_collection_finish() -> None:
+    """What the imports made stays for good: the collection after each test need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Gives every asynchronous test a deadline that leaves the reactor usable for the next one."""
