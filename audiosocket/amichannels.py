@@ -138,8 +138,8 @@ class CallChannels:
                 await self._list()
             finally:
                 call.waiting = [other for other in call.waiting if other is not seen]
-                if not call.legs and not call.waiting:
-                    self._calls.pop(call_id, None)
+                if not call.legs and not call.waiting and self._calls.get(call_id) is call:
+                    del self._calls[call_id]
         return self.find(call_id, port)
 
     def _is_certain(self, call_id: UUID, port: int) -> bool:
@@ -156,8 +156,8 @@ class CallChannels:
         _, chosen = min(
             call.legs.values(),
             key=lambda leg: (
-                not leg[1].alive,
                 bool(port) and leg[0] != port,
+                not leg[1].alive,
                 leg[1].is_ours,
                 leg[1].is_audiosocket,
             ),

@@ -195,6 +195,8 @@ def test_visitor_and_resident_share_a_uuid(world):
     assert resident.channel == RESIDENT["Channel"]
     assert world.channels.find(CALL) == DOOR_INFO
     assert world.channels.find(CALL, 9999) == DOOR_INFO  # behind a NAT the ports are others
+    world.event("Hangup", **DOOR, Cause="16")
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO  # not the resident, who talks on
 
 
 def test_the_dialled_number_is_the_first_real_extension(world):
