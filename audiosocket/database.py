@@ -277,7 +277,7 @@ class Database(Service):
         self._tell()
 
     def _notified(self, payloads: Sequence[str]) -> None:
-        _log.debug("{count} notification(s), the last: {payload}", count=len(payloads), payload=payloads[-1])
+        _log.debug("{count} notification(s), the last: {payload}", count=len(payloads), payload=payloads[-1][:200])
         self._call(self._changed)
 
     def _table_is(self, reason: str) -> None:

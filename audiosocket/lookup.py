@@ -48,7 +48,7 @@ class HostLookup:
             self._reactor.nameResolver.resolveHostName(found, host)
         addresses = await found.wait().addTimeout(timeout, self._clock)
         if not addresses:
-            raise error.DNSLookupError(f"the name {host!r} has no address")
+            raise error.DNSLookupError(f"the name {host!r} cannot be resolved")
         return addresses
 
 

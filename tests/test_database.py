@@ -504,7 +504,7 @@ async def test_a_server_that_goes_in_the_middle_of_a_query(
     await in_thread(getattr(postgres, way))
     reason = await fails(reading)
     assert watched.state.state == "down"
-    assert watched.state.reason == reason
+    assert next(state.reason for state in watched.states if state.state == "down") == reason
     postgres.restore()
     blocker.close()
     await watched.healthy()

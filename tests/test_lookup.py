@@ -82,7 +82,7 @@ async def test_a_name_without_addresses_and_a_name_that_is_none(resolver: Slow) 
     lookup = HostLookup(reactor, reactor)
     asking = ask(lookup, "db.example")
     resolver.answer()
-    with pytest.raises(error.DNSLookupError, match=r"'db\.example' has no address"):
+    with pytest.raises(error.DNSLookupError, match=r"'db\.example' cannot be resolved"):
         await asking
     with pytest.raises(error.DNSLookupError, match="is not a host name"):
         await ask(lookup, "a" * 64 + ".example")
