@@ -17,6 +17,8 @@ from exchange import Echo, Exchange, Line, Listener
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiosocket.audio import ulaw_to_slin
+from audiosocket.diagnosis import PROBE_FRAMES
 from audiosocket.wire import RATES, Audio, Digit, Event, Identified, Parser
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -76,6 +78,18 @@ def expected_story(name: str) -> list[tuple[str, object]]:
     for kind, payload in truth(name)[1]:
         told.append(("digit", payload.decode()) if kind == 3 else ("audio", (payload, RATES[kind])))
     return [*told, ("left", "caller_hangup")]
+
+
+def in_rhythm(name: str) -> Heard:
+    """Kind and samples of the audio an app is told when a stream comes at its own pace.
+
+    Only then can u-law under the label of slin be told from short slin frames: half a second goes by first.
+    """
+    voice = [each for each in truth(name)[1] if each[0] != 3]
+    if name != "chan-ulaw-labelled-slin-2s":
+        return voice
+    sure = PROBE_FRAMES - 1
+    return voice[:sure] + [(kind, ulaw_to_slin(payload)) for kind, payload in voice[sure:]]
 
 
 def a_call(chunks: list[bytes]) -> list[tuple[str, object]]:
@@ -141,7 +155,7 @@ def test_any_pieces_are_the_same_call(data: st.DataObject) -> None:
     assert a_call(pieces(whole, cuts)) == expected_story(name)
 
 
-@pytest.mark.parametrize("most", [2, 7, 50, 322, 342, 4_000])
+@pytest.mark.parametrize("most", [7, 342, 4_000])
 def test_pieces_of_random_sizes_are_the_same_call(most: int) -> None:
     """The same pieces in every run: the seed is the size. 342 is UUID and first frame in one segment."""
     sizes = random.Random(most)
@@ -193,11 +207,10 @@ def test_in_its_own_rhythm_the_caller_gets_its_own_voice_and_silence_around_it(n
         at += size
     exchange.run(200)
     line.hang_up()
-    assert [(told.what, told.value) for told in app.told] == expected_story(name)
+    voice = in_rhythm(name)
+    assert app.values("audio") == [(payload, RATES[kind]) for kind, payload in voice]
+    assert app.story == [what for what, _ in expected_story(name)]
     sent = [(kind, payload) for _, kind, payload in line.audio()]
-    _, messages = truth(name)
-    voice = [each for each in sent if any(each[1])]
-    assert voice == [each for each in messages if each[0] != 3 and any(each[1])]
+    assert [each for each in sent if any(each[1])] == [each for each in voice if any(each[1])]
     seconds = sum(len(payload) / 2 / RATES[kind] for kind, payload in sent)
-    if name != "chan-ulaw-labelled-slin-2s":  # half as long when it is taken for what its label says
-        assert seconds == pytest.approx(exchange.now - line.writes[0][0], abs=0.1)
+    assert seconds == pytest.approx(exchange.now - line.writes[0][0], abs=0.1)

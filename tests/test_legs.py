@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ from conftest import LoggedFailures
 from exchange import CALL, START, Listener
 from twisted.internet.task import Clock as Time
 
-from audiosocket.audio import slin_to_ulaw, tone, ulaw_to_slin
+from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.diagnosis import DECODERS, PROBE_FRAMES
 from audiosocket.errors import LocalProtocolError
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
@@ -258,6 +260,53 @@ def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log()
     assert len(stage.events) == RATE_NOTES_MOST
     assert stage.record.frames_in == 1_000
     assert stage.leg.rate == 8000
+
+
+@pytest.mark.parametrize("codec", ["ulaw", "alaw"])
+def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str) -> None:
+    """As a dialplan without ``c(slin)`` sends it: 160 bytes every 20 ms, kind 0x10."""
+    app, ears = Listener(), Ears()
+    stage = Stage(app).start()
+    stage.leg.tap(ears)
+    slin = tone(8000, 440, 20)
+    payload = (slin_to_ulaw if codec == "ulaw" else slin_to_alaw)(slin)
+    decoded = DECODERS[codec](payload)
+    for _ in range(PROBE_FRAMES + 5):
+        stage.hear(Audio(8000, payload))
+        stage.run(20)
+    expected = [payload] * (PROBE_FRAMES - 1) + [decoded] * 6
+    assert [pcm for pcm, _ in app.values("audio")] == expected
+    assert [pcm for _, pcm, _ in ears.heard_frames] == expected
+    assert stage.codecs == [codec]
+    assert [(r["event"], r["codec"]) for r in stage.events] == [("leg.codec", codec)]
+    stage.hear(Audio(16_000, payload))
+    assert app.values("audio")[-1] == (payload, 16_000), "other kinds are what they say"
+
+
+def test_what_no_law_makes_sense_of_is_reported_and_left_alone() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    noise = random.Random(722)
+    frames = [noise.randbytes(160) for _ in range(PROBE_FRAMES + 5)]
+    for payload in frames:
+        stage.hear(Audio(8000, payload))
+        stage.run(20)
+    assert [pcm for pcm, _ in app.values("audio")] == frames
+    assert stage.codecs == ["unknown"]
+
+
+def test_honest_slin_is_never_touched() -> None:
+    """Of 20 ms, and of 10 ms for a caller with short packets."""
+    slin = tone(8000, 440, 20)
+    for frames in ([slin] * 60, [slin[:160], slin[160:]] * 60):
+        app = Listener()
+        stage = Stage(app).start()
+        for n, payload in enumerate(frames):
+            stage.hear(Audio(8000, payload))
+            stage.run(20 if len(payload) == 320 else 10)
+            assert app.values("audio")[n] == (payload, 8000)
+        assert stage.codecs == []
+        assert stage.events == []
 
 
 def test_counters() -> None:

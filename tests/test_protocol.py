@@ -239,6 +239,18 @@ def test_nothing_is_told_to_a_leg_that_ended_within_the_same_read() -> None:
     line.hang_up()
 
 
+def test_a_factory_says_when_its_last_connection_is_gone() -> None:
+    exchange = Exchange(Listener())
+    emptied: list[int] = []
+    exchange.factory().emptied = lambda: emptied.append(1)
+    first, second = exchange.join(), exchange.connect()
+    assert len(exchange.factory().connections) == 2
+    first.hang_up()
+    assert emptied == []
+    second.hang_up()
+    assert emptied == [1]
+
+
 # what breaks the protocol
 
 

@@ -13,12 +13,13 @@ from twisted.internet.address import UNIXAddress
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket import switchboard
+from audiosocket.audio import slin_to_ulaw, tone
 from audiosocket.calls import Ending
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.switchboard import LINES_PER_SECOND
-from audiosocket.wire import HANGUP_FRAME, digit_frame, uuid_frame
+from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
 
 
 @pytest.fixture
@@ -247,17 +248,7 @@ def test_closing_ends_every_leg_and_refuses_newcomers() -> None:
 
 def test_only_allowed_peers_may_connect() -> None:
     exchange = Exchange(Echo())
-    inside = [
-        "127.0.0.1",
-        "127.9.9.9",
-        "10.1.2.3",
-        "172.16.0.1",
-        "172.31.255.255",
-        "192.168.0.9",
-        "::1",
-        "fd00::7",
-        "fe80::1",
-    ]
+    inside = ["127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.0.9"]
     inside += ["::1", "fd00::7", "fe80::1", "::ffff:10.1.2.3", "::ffff:127.0.0.1", "fe80::1%eth0"]
     outside = ["8.8.8.8", "172.32.0.1", "11.0.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "::ffff:0:1"]
     for host in inside:
@@ -362,6 +353,20 @@ def test_a_thousand_hostile_connections_leave_nothing_and_cost_a_neighbour_nothi
     assert exchange.asleep
     assert exchange.switchboard.connections == exchange.factory().connections == set()
     assert len(exchange.registry) == 0
+
+
+def test_a_dialplan_without_a_codec_is_named_once_per_extension(log: list[str]) -> None:
+    exchange = Exchange(Listener())
+    payload = slin_to_ulaw(tone(8000, 440, 20))
+    for n in range(3):
+        line = exchange.join(call_id=UUID(int=n + 1), extension=ELSEWHERE)
+        exchange.run(1_000, line, frame=audio_frame(8000, payload))
+        line.hang_up()
+    assert exchange.switchboard.codecs == {7: "ulaw"}
+    assert exchange.names().count("leg.codec") == 3
+    [said] = [text for text in log if "under the name of slin" in text]
+    assert said.startswith("extension 7 (7000): Asterisk sends ulaw under the name of slin; it is decoded")
+    assert "c(slin)" in said
 
 
 # an app that fails

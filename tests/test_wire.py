@@ -75,9 +75,9 @@ def test_every_kind_of_audio_has_its_rate() -> None:
     assert heard == [Audio(rate, bytes([n, 1])) for n, rate in enumerate(rates)]
 
 
-@pytest.mark.parametrize("length", [1, 159, 160, 319, 320, 321, 65_534, 65_535])
-def test_audio_may_have_any_length_the_header_can_say(length: int) -> None:
-    assert after_identity(message(AUDIO, b"\x7f" * length)) == [Audio(8_000, b"\x7f" * length)]
+def test_audio_may_have_any_length_the_header_can_say() -> None:
+    for length in (1, 159, 160, 319, 320, 321, 65_534, 65_535):
+        assert after_identity(message(AUDIO, b"\x7f" * length)) == [Audio(8_000, b"\x7f" * length)]
 
 
 def test_audio_without_samples_is_ignored() -> None:
@@ -137,10 +137,10 @@ def test_whatever_comes_before_the_uuid_is_refused_at_its_header() -> None:
         assert broken == Violation(f"the first message has kind 0x{kind:02x}, not a UUID (0x01)")
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 17, 36, 65_535])
-def test_a_uuid_of_another_length_is_refused_at_its_header(length: int) -> None:
-    broken = Violation(f"the UUID message has {length} bytes, not 16")
-    assert Parser().receive(struct.pack(">BH", 1, length)) == [broken]
+def test_a_uuid_of_another_length_is_refused_at_its_header() -> None:
+    for length in (0, 1, 15, 17, 36, 65_535):
+        broken = Violation(f"the UUID message has {length} bytes, not 16")
+        assert Parser().receive(struct.pack(">BH", 1, length)) == [broken]
 
 
 def test_a_second_uuid_is_refused() -> None:
