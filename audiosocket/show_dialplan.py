@@ -1,0 +1,96 @@
+"""Prints Asterisk's dialplan for extensions of the local file: ``python -m audiosocket.show_dialplan ID …``.
+
+It reads what the server keeps in ``ramais_config.json`` and changes nothing there, so it may run beside it;
+``GET /api/extensions/{id}/dialplan`` answers with the same text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from audiosocket import dialplan
+from audiosocket.cache import FILE_NAME
+from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
+from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Judge
+
+
+def running(path: Path) -> dict[int, Extension]:
+    """The extensions in the file by id, the default one without a file; raises `SourceUnavailable`.
+
+    Not `cache.load`: that sets a damaged file aside and removes leftovers, which is the server's business.
+    """
+    try:
+        document = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        return {DEFAULT_EXTENSION.id: DEFAULT_EXTENSION}
+    except OSError as error:
+        raise SourceUnavailable(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise SourceUnavailable(f"{path} is damaged ({error})") from None
+    entries = document.get("ramais") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise SourceUnavailable(f'{path} has no list under "ramais"')
+    judge = Judge()
+    judge.offer_json(entries)
+    return {extension.id: extension for extension in judge.verdict().extensions}
+
+
+def data_dir(given: Path | None, env_file: Path, environment: Mapping[str, str]) -> Path:
+    """Where the server that was started with these keeps its file; raises `InvalidSetting`."""
+    try:
+        written = dotenv_values(env_file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InvalidSetting(f"--env-file: {str(env_file)!r} cannot be read ({problem})") from None
+    return given or Path(environment.get("DATA_DIR") or written.get("DATA_DIR") or "data")
+
+
+def chosen(ids: Sequence[int], known: Mapping[int, Extension], path: Path) -> list[Extension]:
+    """These extensions, or all; raises `UnknownExtension`."""
+    for wanted in ids:
+        if wanted not in known:
+            has = ", ".join(map(str, sorted(known)[:20])) or "none"
+            raise UnknownExtension(f"no extension has the id {wanted}; {path} has {has}")
+    return [known[key] for key in dict.fromkeys(ids)] if ids else list(known.values())
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m audiosocket.show_dialplan",
+        description="Prints the lines of Asterisk's dialplan for extensions, ready to paste.",
+    )
+    parser.add_argument("id", type=int, nargs="*", help="ids of extensions (default: all of them)")
+    parser.add_argument("--style", choices=dialplan.STYLES, default="plain", help="for which Asterisk")
+    parser.add_argument("--wideband", action="store_true", help="16 kHz instead of 8")
+    parser.add_argument("--no-survival", action="store_true", help="do not keep callers while the server restarts")
+    parser.add_argument(
+        "--host", default="", help="where Asterisk reaches the server (default: the row's address)"
+    )
+    parser.add_argument("--data-dir", type=Path, help=f"directory of {FILE_NAME} (default: the server's)")
+    parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the server's settings (default .env)")
+    options = parser.parse_args(arguments)
+    try:
+        path = data_dir(options.data_dir, options.env_file, environment) / FILE_NAME
+        text = dialplan.lines(
+            *chosen(options.id, running(path), path),
+            style=options.style,
+            host=options.host,
+            wideband=options.wideband,
+            survive=not options.no_survival,
+        )
+    except AudioSocketError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
