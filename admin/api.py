@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from admin import bodies
-from admin.replies import Refusal, as_refusal, refuse, reply
+from admin.replies import Refusal, as_refusal, refuse, reply, reply_text
 from admin.shield import shielded
 from admin.site import AdminRequest
 from audiosocket.interfaces import Control
@@ -85,6 +85,13 @@ class AdminAPI:
         known_id = bodies.parse_extension_id(extension_id)
         await shielded(self._control.remove(known_id), f"DELETE /api/extensions/{known_id}")
         return reply(request, {"message": f"Ramal ID {known_id} removido com sucesso"})
+
+    @app.route("/api/extensions/<extension_id>/dialplan", methods=["GET"])
+    def dialplan(self, request: AdminRequest, extension_id: str) -> bytes:
+        """The lines of Asterisk's dialplan for one extension, ready to paste."""
+        known_id = bodies.parse_extension_id(extension_id)
+        style, wideband = bodies.dialplan_wishes(request.uri)
+        return reply_text(request, self._control.dialplan(known_id, style, wideband))
 
     @app.route("/api/calls", methods=["GET"])
     def calls(self, request: AdminRequest) -> bytes:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from admin.replies import Refusal, shown
+from audiosocket.dialplan import STYLES, Style
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions import COLUMNS, MAX_INTEGER, Role
 
@@ -118,6 +119,21 @@ def refresh_wishes(raw: bytes, uri: bytes) -> dict[str, bool]:
         if not isinstance(value, bool):
             raise Refusal(400, f"{name} is {shown(value)}; it must be true or false.", field=name)
     return {name: given.get(name, False) for name in _WISHES}
+
+
+def dialplan_wishes(uri: bytes) -> tuple[Style, bool]:
+    """``style`` and ``wideband`` from the query of ``uri``; raises `Refusal`."""
+    _, _, query = uri.partition(b"?")
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    _known(given, ("style", "wideband"))
+    name, flag = given.get("style", "plain"), given.get("wideband", "false")
+    style = next((style for style in STYLES if style == name), None)
+    if style is None:
+        raise Refusal(400, f"style is {shown(name)}; it must be {' or '.join(STYLES)}.", field="style")
+    wideband = _FLAGS.get(flag.lower())
+    if wideband is None:
+        raise Refusal(400, f"wideband is {shown(flag)}; it must be true or false.", field="wideband")
+    return style, wideband
 
 
 def parse_call_id(text: object) -> UUID:

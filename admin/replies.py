@@ -20,6 +20,7 @@ from audiosocket.errors import (
 )
 
 JSON_TYPE = "application/json; charset=utf-8"
+TEXT_TYPE = "text/plain; charset=utf-8"
 
 #: Status of each error that `audiosocket.interfaces.Control` raises on purpose.
 STATUS: Mapping[type[AudioSocketError], int] = {
@@ -65,6 +66,11 @@ def reply(request: Request, answer: Mapping[str, Any], code: int = 200) -> bytes
     return _prepare(request, code, encode({"status": "success", **answer}))
 
 
+def reply_text(request: Request, text: str) -> bytes:
+    """As `reply`, for what is pasted somewhere and not parsed."""
+    return _prepare(request, 200, text.encode("utf-8"), TEXT_TYPE)
+
+
 def refuse(request: Request, refusal: Refusal) -> bytes:
     """Set the status and the headers of an error; returns its body, for Klein to write."""
     for name, value in refusal.headers.items():
@@ -96,8 +102,8 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def _prepare(request: Request, code: int, body: bytes) -> bytes:
+def _prepare(request: Request, code: int, body: bytes, content_type: str = JSON_TYPE) -> bytes:
     request.setResponseCode(code)
-    request.setHeader("Content-Type", JSON_TYPE)
+    request.setHeader("Content-Type", content_type)
     request.setHeader("Content-Length", str(len(body)))
     return body

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from audiosocket import __version__
+from audiosocket import __version__, dialplan
 from audiosocket.calls import Ending
 from audiosocket.database import Database, Row
+from audiosocket.dialplan import Style
 from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
@@ -113,6 +114,10 @@ class ServerControl:
         if call is None:
             raise UnknownCall(f"no live or recent call {call_id}")
         return call.as_json(self._seconds(), timeline=True)
+
+    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
+        extension = _known(self._server.listeners.extensions, extension_id)
+        return dialplan.lines(extension, style=style, wideband=wideband)
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or not self._server.switchboard.open:

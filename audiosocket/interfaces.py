@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
+from audiosocket.dialplan import Style
 from audiosocket.extensions import Extension, Role
 from audiosocket.settings import Settings
 
@@ -157,6 +158,12 @@ class Control(Protocol):
 
     def call(self, call_id: UUID) -> dict[str, Any]:
         """One call with its timeline; raises `UnknownCall`."""
+
+    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
+        """Asterisk's dialplan for a running extension.
+
+        Raises `UnknownExtension`, and `InvalidExtension` for a row with a value no dialplan can take.
+        """
 
     def hang_up(self, call_id: UUID, role: Role) -> None:
         """Send the hangup frame to that leg; raises `UnknownCall`."""

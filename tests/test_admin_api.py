@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from web import CALL, DATABASE_GONE, Answer, FakeControl, Web, each
 
 from admin.api import AdminAPI
+from audiosocket.dialplan import Style, lines
 from audiosocket.errors import (
     AudioSocketError,
     ExtensionTaken,
@@ -20,7 +22,7 @@ from audiosocket.errors import (
     UnknownCall,
     UnknownExtension,
 )
-from audiosocket.extensions import Role
+from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import Control
 
 OTHER_CALL = "11111111-2222-4333-8444-555555555555"
@@ -346,6 +348,7 @@ def test_an_unknown_path_is_404(web: Web, path: str) -> None:
     ("GET", "/api/extensions/0", "DELETE, PUT"),
     ("PATCH", "/api/extensions/0", "DELETE, PUT"),
     ("GET", f"/api/calls/{CALL}/return", "POST"),
+    ("PUT", "/api/extensions/0/dialplan", "GET, HEAD"),
     ("POST", "/healthz", "GET, HEAD"),
 )
 def test_a_wrong_method_is_405(web: Web, method: str, path: str, allowed: str) -> None:
@@ -356,12 +359,44 @@ def test_a_wrong_method_is_405(web: Web, method: str, path: str, allowed: str) -
         error(answer, 405, allowed)
 
 
-@each("/api/status", "/api/calls", "/healthz", "/readyz", "/nope")
+@each("/api/status", "/api/calls", "/healthz", "/readyz", "/api/extensions/0/dialplan", "/nope")
 def test_head_is_get_without_the_body(web: Web, path: str) -> None:
     got, head = web.ask("GET", path), web.ask("HEAD", path)
     assert (head.status, head.body) == (got.status, b"")
     told = [{name: value for name, value in a.headers.items() if name != "Date"} for a in (head, got)]
     assert told[0] == told[1]
+
+
+@each(
+    ("", "plain", False),
+    ("?style=plain", "plain", False),
+    ("?style=freepbx&wideband=false", "freepbx", False),
+    ("?wideband=true", "plain", True),
+    ("?style=freepbx&wideband", "freepbx", True),
+)
+def test_the_dialplan_is_text(web: Web, query: str, style: Style, wideband: bool) -> None:
+    answer = web.ask("GET", "/api/extensions/0/dialplan" + query)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.body.decode() == lines(DEFAULT_EXTENSION, style=style, wideband=wideband)
+
+
+@each(
+    ("0/dialplan?style=issabel", 400, "issabel"),
+    ("0/dialplan?style=", 400, "style"),
+    ("0/dialplan?wideband=yes", 400, "wideband"),
+    ("0/dialplan?styel=plain", 422, "styel"),
+    ("9/dialplan", 404, "9"),
+    ("1e9/dialplan", 404, "1e9"),
+)
+def test_a_dialplan_that_cannot_be_written_is_a_json_error(web: Web, path: str, status: int, word: str) -> None:
+    error(web.ask("GET", f"/api/extensions/{path}"), status, word)
+
+
+def test_a_row_that_would_inject_dialplan_is_422(web: Web) -> None:
+    web.control.running[0] = replace(DEFAULT_EXTENSION, number="1000,1,System(x)")
+    said = error(web.ask("GET", "/api/extensions/0/dialplan"), 422, "System")
+    assert said["field"] == "ramal_ia"
 
 
 ROUTES = [
@@ -371,6 +406,7 @@ ROUTES = [
     ("POST", "/api/extensions", NEW),
     ("PUT", "/api/extensions/0", NEW),
     ("DELETE", "/api/extensions/0", b""),
+    ("GET", "/api/extensions/0/dialplan", b""),
     ("POST", "/api/restart", {"extension_id": 0}),
     ("GET", "/api/calls", b""),
     ("GET", f"/api/calls/{CALL}", b""),
@@ -430,6 +466,9 @@ bodies = json_values | st.dictionaries(
 def test_no_body_makes_the_server_fail(route: tuple[str, str], body: bytes | object) -> None:
     """Whatever the JSON: an answer of the contract's shape, never 500 (501 is the return call's own)."""
     answer = Web().ask(*route, body)
+    if answer.headers["Content-Type"].startswith("text/plain"):
+        assert (answer.status, route[1]) == (200, "/api/extensions/0/dialplan")
+        return
     said = answer.json()
     assert answer.status < 500 or answer.status == 501, said
     assert said["status"] == ("success" if answer.status < 400 else "error")

@@ -171,6 +171,17 @@ async def test_status_shows_ports_that_are_not_as_configured(tmp_path: Path) -> 
             assert str(a) in why
 
 
+async def test_the_dialplan_has_the_configured_ports_of_a_running_extension(tmp_path: Path) -> None:
+    a, b = free_ports(2)
+    with occupied(a):
+        async with office(tmp_path, extension(1, a, b, number="1000")) as here:
+            text = here.control.dialplan(1, "freepbx", wideband=True)
+            assert f"127.0.0.1:{a},slin16)" in text
+            assert f"127.0.0.1:{b},slin16)" in text
+            with pytest.raises(UnknownExtension):
+                here.control.dialplan(2, "plain", wideband=False)
+
+
 async def test_healthy_means_that_the_reactor_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with office(tmp_path) as here:
         monkeypatch.setattr(Watchdog, "recent_worst", 0.9)

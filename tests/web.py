@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from admin.resource import make_site
 from admin.site import AdminChannel
+from audiosocket.dialplan import Style, lines
 from audiosocket.errors import ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role, parse_json
 from audiosocket.interfaces import Control
@@ -59,6 +60,10 @@ class FakeControl:
         if call_id != CALL:
             raise UnknownCall(f"no call has the UUID {call_id}")
         return {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]}
+
+    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
+        self._fail()
+        return lines(self._known(extension_id), style=style, wideband=wideband)
 
     def hang_up(self, call_id: UUID, role: Role) -> None:
         self._fail()
