@@ -1,0 +1,84 @@
+"""What may become part of a call to a resident: numbers, extensions, channel templates, variables.
+
+Whatever is refused here could leave its place in a dial string (``/ @ & ,``), begin another line, or call a
+dialplan function.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from audiosocket.errors import InvalidSetting, LocalProtocolError
+
+#: A number begins with a digit, ``*``, ``#`` or ``+``: neither ``/``, ``@`` nor ``&`` can reach a channel name.
+NUMBER = re.compile(r"[0-9*#+][0-9A-Za-z*#._-]{0,39}")
+_EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
+_CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
+_VARIABLE = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
+_TEMPLATE = re.compile(r"[A-Za-z]+/[\x21-\x7e]+")
+_PLACEHOLDER = "{number}"
+
+MAX_RING_SECONDS = 600.0
+MAX_VARIABLES = 64
+MAX_TEXT = 900
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where calls go out and where the answered ones land.
+
+    ``channel`` is what Asterisk dials, with ``{number}`` in it: ``PJSIP/{number}``, ``PJSIP/{number}@trunk``,
+    ``Local/{number}@from-internal/n``. ``context`` holds the return extensions. ``number`` is what a number must
+    look like. Raises `InvalidSetting`.
+    """
+
+    channel: str = "PJSIP/{number}"
+    context: str = "audiosocket-return"
+    number: re.Pattern[str] = NUMBER
+
+    def __post_init__(self) -> None:
+        if self.channel.count(_PLACEHOLDER) != 1 or "&" in self.channel or not _TEMPLATE.fullmatch(self.channel):
+            raise InvalidSetting(
+                f"channel template {self.channel!r}: it must look like PJSIP/{{number}}, with {{number}} once"
+            )
+        if not _CONTEXT.fullmatch(self.context):
+            raise InvalidSetting(f"return context {self.context!r}: it is not the name of a dialplan context")
+
+    def dialled(self, number: str) -> str:
+        """The channel that rings ``number``; raises `LocalProtocolError` for what is not one."""
+        return self.channel.replace(_PLACEHOLDER, checked_number(number, self.number))
+
+
+def checked_number(number: str, pattern: re.Pattern[str] = NUMBER) -> str:
+    """The number itself; raises `LocalProtocolError` when it is not one that can be called."""
+    if not pattern.fullmatch(number):
+        raise LocalProtocolError(f"{number[:60]!r} is not a number that can be called")
+    return number
+
+
+def check_landing(exten: str, ring_seconds: float, caller_id: str, variables: Mapping[str, str]) -> None:
+    """Raises `LocalProtocolError` for what must not reach Asterisk, naming it but no variable's value.
+
+    A variable's name is a plain one: ``SHELL(…)`` would call a function. Texts are one line.
+    """
+    if not _EXTEN.fullmatch(exten):
+        raise LocalProtocolError(f"{exten[:60]!r} is not a return extension")
+    if not 0 < ring_seconds <= MAX_RING_SECONDS:
+        raise LocalProtocolError(f"a ring time of {ring_seconds} s (at most {MAX_RING_SECONDS:g})")
+    if len(variables) > MAX_VARIABLES:
+        raise LocalProtocolError(f"{len(variables)} channel variables (at most {MAX_VARIABLES})")
+    _check_line(caller_id, "the caller id")
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name):
+            raise LocalProtocolError(f"{name[:60]!r} is not the name of a channel variable")
+        _check_line(value, f"the variable {name[:60]}")
+
+
+def _check_line(text: str, what: str) -> None:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise LocalProtocolError(f"{what} contains a line break or another control character")
+    if len(text) > MAX_TEXT:
+        raise LocalProtocolError(f"{what} has {len(text)} characters (at most {MAX_TEXT})")

@@ -1,0 +1,95 @@
+"""What may become part of a call, and what would leave its place."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.numbers import MAX_RING_SECONDS, Route, check_landing, checked_number
+
+
+@pytest.mark.parametrize("number", ["1", "101", "*72101", "#9", "+5511987654321", "101-2", "101.b", "2" * 40])
+def test_numbers_that_can_be_called(number):
+    assert checked_number(number) == number
+    assert Route("PJSIP/{number}@trunk").dialled(number) == f"PJSIP/{number}@trunk"
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", " 1", "1 ", "1\n", "1\r\nAction: x", "1/n", "1@evil", "1&2", "1,2", "1|2", "${X}", "a1", "-1", "1+1",
+     "１", "1\0", "{number}", "1;2", "2" * 41],
+)  # fmt: skip
+def test_numbers_that_cannot(number):
+    with pytest.raises(LocalProtocolError, match="not a number that can be called"):
+        Route().dialled(number)
+
+
+@given(st.text())
+def test_no_number_leaves_its_place_in_the_channel(number):
+    try:
+        channel = Route("Local/{number}@from-internal/n").dialled(number)
+    except LocalProtocolError:
+        return
+    assert channel == f"Local/{number}@from-internal/n"
+    assert not set(number) & set("/@&,;|${}()\\\" '\r\n\0")
+
+
+def test_a_setting_can_narrow_the_numbers():
+    route = Route(number=re.compile(r"1[0-9]{2}"))
+    assert route.dialled("101") == "PJSIP/101"
+    with pytest.raises(LocalProtocolError):
+        route.dialled("5511987654321")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["", "PJSIP", "PJSIP/101", "{number}", "PJSIP/{number}{number}", "PJSIP/{number} x", "PJSIP/{number}\n",
+     "PJSIP/{number}&PJSIP/1", "/{number}"],
+)  # fmt: skip
+def test_templates_that_cannot_be_used_are_named(template):
+    with pytest.raises(InvalidSetting, match="channel template"):
+        Route(template)
+
+
+@pytest.mark.parametrize("context", ["", "a b", "a,b", "a\n"])
+def test_a_context_is_a_name(context):
+    with pytest.raises(InvalidSetting, match="return context"):
+        Route(context=context)
+
+
+def test_an_ordinary_landing_is_accepted():
+    check_landing("1001", 30, '"Portão 1" <1000>', {"AUDIOSOCKET_CALL_ID": "x", "__GATE": "a, b; ${c}"})
+    check_landing("1001", MAX_RING_SECONDS, "", {})
+
+
+@pytest.mark.parametrize(
+    ("landing", "what"),
+    [
+        (("", 30, "", {}), "return extension"),
+        (("1001,1", 30, "", {}), "return extension"),
+        (("1001", 0, "", {}), "ring time"),
+        (("1001", -1, "", {}), "ring time"),
+        (("1001", float("nan"), "", {}), "ring time"),
+        (("1001", MAX_RING_SECONDS + 1, "", {}), "ring time"),
+        (("1001", 30, "a\r\nb", {}), "the caller id"),
+        (("1001", 30, "a" * 901, {}), "the caller id"),
+        (("1001", 30, "", {"SHELL(id)": ""}), "not the name of a channel variable"),
+        (("1001", 30, "", {"": ""}), "not the name of a channel variable"),
+        (("1001", 30, "", {"A": "x\ny"}), "the variable A"),
+        (("1001", 30, "", {"A": "x\udc80"}), "the variable A"),
+        (("1001", 30, "", {f"A{i}": "" for i in range(65)}), "65 channel variables"),
+    ],
+)
+def test_what_must_not_reach_asterisk_is_named(landing, what):
+    with pytest.raises(LocalProtocolError, match=what):
+        check_landing(*landing)
+
+
+def test_the_value_of_a_variable_is_not_shown():
+    with pytest.raises(LocalProtocolError) as refused:
+        check_landing("1001", 30, "", {"PIN": "1234\n"})
+    assert "1234" not in str(refused.value)
