@@ -1,0 +1,292 @@
+"""HTTP requests that end: with a deadline, a bounded answer, and no redirect or proxy followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from weakref import WeakSet
+
+from twisted.internet import defer, error
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Protocol as StreamProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    URI,
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    ResponseDone,
+)
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from audiosocket.errors import AudioSocketError, InvalidSetting
+from audiosocket.lookup import HostLookup
+
+#: Seconds for one whole request, name lookup and body included.
+REQUEST_SECONDS = 5.0
+#: Seconds for the lookup of a name, and for a connection to one address.
+LOOKUP_SECONDS = 4.0
+CONNECT_SECONDS = 2.0
+MAX_BODY_BYTES = 65_536
+#: Seconds that an idle connection is kept; Asterisk closes its end after 15.
+IDLE_SECONDS = 5.0
+
+
+class RequestFailed(AudioSocketError):
+    """No whole answer came; the text says why, and the request may or may not have been carried out.
+
+    ``unsent`` is True when it certainly was not: there never was a connection.
+    """
+
+    def __init__(self, message: str, *, unsent: bool = False) -> None:
+        super().__init__(message)
+        self.unsent = unsent
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole HTTP answer; ``body`` has at most `MAX_BODY_BYTES`."""
+
+    status: int
+    body: bytes = b""
+
+
+class Asks(Protocol):
+    """What makes HTTP requests: `WebClient`, or a test's imitation."""
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        seconds: float = REQUEST_SECONDS,
+        keep: bool = False,
+    ) -> defer.Deferred[Answer]:
+        """See `WebClient.ask`."""
+
+    def close(self) -> defer.Deferred[None]:
+        """See `WebClient.close`."""
+
+
+def checked_url(url: str, what: str) -> str:
+    """The address of a server without a slash at its end; ``what`` names it in errors. Raises `InvalidSetting`.
+
+    It must be http or https, without a fragment, blanks or a user and password, which belong in settings of
+    their own; the error does not repeat an address that has them.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidSetting(f"{what}: write it in ASCII, without blanks")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidSetting(f"{what}: it is not a URL") from None
+    if "@" in parts.netloc:
+        raise InvalidSetting(f"{what}: user and password do not belong in the address")
+    if parts.scheme not in {"http", "https"} or not host or port == 0 or parts.fragment:
+        raise InvalidSetting(f"{what} {url!r}: it must look like http://host:8088/path")
+    return url.rstrip("/")
+
+
+class WebClient:
+    """Makes HTTP requests over connections of its own; `close` leaves none of them behind."""
+
+    def __init__(self, reactor: Any, clock: IReactorTime | None = None) -> None:
+        self._clock: IReactorTime = clock or reactor
+        self._pool = HTTPConnectionPool(reactor)
+        self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
+        self._pool.maxPersistentPerHost = 8
+        self._connections: WeakSet[Any] = WeakSet()
+        endpoints = _Endpoints(reactor, self._connections)
+        self._kept = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
+        self._once = Agent.usingEndpointFactory(reactor, endpoints, HTTPConnectionPool(reactor, persistent=False))
+        self._running: set[defer.Deferred[Answer]] = set()
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        seconds: float = REQUEST_SECONDS,
+        keep: bool = False,
+    ) -> defer.Deferred[Answer]:
+        """Fires with whatever was answered, or fails with `RequestFailed` after ``seconds`` at the latest.
+
+        ``keep`` shares a connection with other requests to the same host; one that the server has just closed is
+        noticed too late, so only what may be repeated belongs on it. Cancelling drops the connection.
+        """
+        agent = self._kept if keep else self._once
+        lines = Headers({name: [value] for name, value in headers.items()})
+        content = None if body is None else _Content(body)
+
+        async def exchange() -> Answer:
+            response: IResponse = await agent.request(method.encode(), url.encode(), lines, content)
+            return Answer(response.code, await _body(response))
+
+        asked = defer.Deferred.fromCoroutine(exchange())
+        self._running.add(asked)
+
+        def over(result: Answer | Failure) -> Answer | Failure:
+            self._running.discard(asked)
+            return Failure(_failed(result)) if isinstance(result, Failure) else result
+
+        def too_late(result: Answer | Failure, _: float) -> Answer | Failure:
+            if isinstance(result, Failure):
+                return Failure(RequestFailed(f"no whole answer within {seconds:g} s"))
+            return result
+
+        return asked.addTimeout(seconds, self._clock, too_late).addBoth(over)
+
+    def close(self) -> defer.Deferred[None]:
+        """Ends what is under way and fires when the connections are closed."""
+        for asked in list(self._running):
+            asked.cancel()
+        closed: defer.Deferred[None] = self._pool.closeCachedConnections()
+        for connection in list(self._connections):
+            if connection.transport is not None:  # TLS would wait for the other side's goodbye
+                connection.transport.abortConnection()
+        return closed
+
+
+def _failed(failure: Failure) -> Exception:
+    if isinstance(failure.value, RequestFailed):
+        return failure.value
+    if failure.check(error.DNSLookupError, error.ConnectError, error.UserError):
+        return RequestFailed(f"no connection: {failure.getErrorMessage()}", unsent=True)
+    # Twisted wraps what happened to a connection in one or two exceptions with a list of reasons
+    causes: list[Failure] = getattr(failure.value, "reasons", [failure])
+    if any(cause.check(defer.CancelledError) for cause in causes):
+        return defer.CancelledError()
+    said = "; ".join(f"{type(cause.value).__name__}: {cause.getErrorMessage()}" for cause in causes)
+    return RequestFailed(f"the connection broke: {said[:200]}")
+
+
+def _body(response: IResponse) -> defer.Deferred[bytes]:
+    body = _Body()
+    response.deliverBody(body)
+    return body.whole
+
+
+class _Body(StreamProtocol):
+    """Collects the body of an answer, and drops the connection when it is too long."""
+
+    def __init__(self) -> None:
+        self.whole: defer.Deferred[bytes] = defer.Deferred(self._cancelled)
+        self._got = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.whole.called:
+            return
+        self._got += data
+        if len(self._got) > MAX_BODY_BYTES:
+            self.whole.errback(RequestFailed(f"the answer has more than {MAX_BODY_BYTES} bytes"))
+            self._drop()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(bytes(self._got))
+        else:
+            self.whole.errback(reason)
+
+    def _cancelled(self, whole: defer.Deferred[bytes]) -> None:
+        whole.errback(defer.CancelledError())
+        self._drop()
+
+    def _drop(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+@implementer(IBodyProducer)
+class _Content:
+    """A small body, written at once; a second request with it begins at its beginning."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.length = len(content)
+
+    def startProducing(self, consumer: IConsumer) -> defer.Deferred[None]:
+        consumer.write(self._content)
+        return defer.succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Nothing is left to pause."""
+
+    def resumeProducing(self) -> None:
+        """Nothing is left to resume."""
+
+    def stopProducing(self) -> None:
+        """Nothing is left to stop."""
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Endpoints that never block: one lookup per name at a time, each address with its own short deadline."""
+
+    def __init__(self, reactor: Any, connections: WeakSet[Any]) -> None:
+        self._reactor = reactor
+        self._connections = connections
+        self._lookup = HostLookup(reactor, reactor)
+        self._trust: BrowserLikePolicyForHTTPS | None = None
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        host = uri.host.decode("ascii").strip("[]")
+        made = self._connections.add
+        endpoint: IStreamClientEndpoint = _Endpoint(self._reactor, self._lookup, host, uri.port, made)
+        if uri.scheme == b"https":
+            self._trust = self._trust or BrowserLikePolicyForHTTPS()
+            return wrapClientTLS(self._trust.creatorForNetloc(uri.host, uri.port), endpoint)
+        return endpoint
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    def __init__(
+        self, reactor: Any, lookup: HostLookup, host: str, port: int, made: Callable[[Any], None]
+    ) -> None:
+        self._reactor = reactor
+        self._lookup = lookup
+        self._host = host
+        self._port = port
+        self._made = made
+
+    def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
+        return defer.Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        try:
+            addresses = await self._lookup.addresses(self._host, LOOKUP_SECONDS)
+        except defer.TimeoutError:
+            raise error.DNSLookupError(f"the name {self._host!r} was not looked up in time") from None
+        refused: Exception = error.ConnectError()
+        for address in addresses:
+            kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+            try:
+                connected: IProtocol = await kind(
+                    self._reactor, address, self._port, timeout=CONNECT_SECONDS
+                ).connect(factory)
+            except (error.ConnectError, error.TimeoutError) as problem:
+                refused = problem
+            else:
+                self._made(connected)
+                return connected
+        raise refused
