@@ -79,6 +79,8 @@ disallow = all
 allow = ulaw,alaw
 direct_media = no
 rtp_symmetric = no
+media_address = 127.0.0.1
+bind_rtp_to_media_address = yes
 dtmf_mode = rfc4733
 
 [doorstation](telephone)
@@ -107,10 +109,11 @@ class Ports:
 
 
 def files(ports: Ports, *, manager: str, ari: str) -> dict[str, str]:
-    """Every file of Asterisk's configuration directory except extensions.conf, by name."""
+    """Every file of Asterisk's configuration directory by name, the dialplan empty, and a hosts file."""
     modules = "".join(f"load = {name}.so\n" for name in _MODULES.split())
     return {
         **{f"{name}.conf": "[general]\n" if name != "acl" else "" for name in _EMPTY},
+        "hosts": "127.0.0.1 localhost\n",
         "extensions.conf": "[general]\n",
         "asterisk.conf": _ASTERISK,
         "modules.conf": "[modules]\nautoload = no\n" + modules,

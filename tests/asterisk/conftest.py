@@ -13,6 +13,7 @@ from twisted.internet import defer, reactor
 
 from . import chroot, configuration, handset, product, shipped
 from .rig import Asterisk
+from .telephone import Telephone
 
 _SETTING = (
     "AUDIOSOCKET_ASTERISK"  # "build": build the chroot if need be; "require": and fail where that is impossible
@@ -99,15 +100,42 @@ def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[product.Server]:
-    """The server under test, echoing on both ports."""
-    directory = tmp_path / "server"
-    directory.mkdir()
-    server = _wait(product.start_server(reactor, directory, app="echo"))
-    try:
-        yield server
-    finally:
+def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts the product: ``server = await serve(app="echo", PLAY_FILE="…")``; it is stopped after the test."""
+    running: list[product.Server] = []
+
+    async def start(app: str = "echo", **settings: str) -> product.Server:
+        directory = tmp_path / f"server{len(running)}"
+        directory.mkdir()
+        running.append(await product.start_server(reactor, directory, app, **settings))
+        return running[-1]
+
+    yield start
+    for server in running:
         _wait(server.stop())
+    broken = [line for server in running for line in server.log() if " - CRITICAL - " in line]
+    assert not broken, "the server logged:\n" + "\n".join(broken)
+
+
+@pytest.fixture
+def server(serve: Callable[..., Any]) -> product.Server:
+    """The product, echoing on both ports."""
+    server: product.Server = _wait(serve())
+    return server
+
+
+@pytest.fixture
+def telephone(asterisk: Asterisk) -> Iterator[Callable[[bytes], Telephone]]:
+    """A SIP telephone that says a sound: ``telephone(sound)``; it is put away after the test."""
+    used: list[Telephone] = []
+
+    def pick(said: bytes) -> Telephone:
+        used.append(Telephone(reactor, asterisk, said))
+        return used[-1]
+
+    yield pick
+    for telephone in used:
+        _wait(telephone.put_away())
 
 
 @pytest.fixture

@@ -107,13 +107,23 @@ class Server:
         await self._until(enough, seconds)
         return await found()
 
+    async def recording(self, call_id: str, role: str = "visitor") -> Path:
+        """The finished recording of a leg."""
+        await self.events(call_id, "recording.ended", 1)
+        return self._directory / "data" / "recordings" / f"{call_id}{'' if role == 'visitor' else '-resident'}.wav"
+
     async def hang_up(self, call_id: str, role: str = "visitor") -> None:
         """Has the server send the hangup frame to one leg."""
         status, answer = await self.ask("POST", "/api/hangup", {"call_id": call_id, "role": role})
         assert status == 200, answer
 
+    def log(self) -> list[str]:
+        """The lines of its log file, over all its lives."""
+        path = self._directory / "logs" / "audiosocket.log"
+        return path.read_text(errors="replace").splitlines() if path.exists() else []
+
     def report(self) -> str:
-        """What it printed, its log included."""
+        """What it printed in its present life, its log included."""
         return self._process.output.decode(errors="replace")
 
     async def _ready(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import wave
+from pathlib import Path
+
 import numpy as np
 
 RATES = (8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000)
@@ -52,3 +55,35 @@ def strength(audio: bytes, rate: int, hertz: float) -> float:
     power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
     near = np.abs(np.fft.rfftfreq(len(samples), 1 / rate) - hertz) <= 30
     return float(power[near].sum() / power.sum())
+
+
+def to_ulaw(audio: bytes) -> bytes:
+    """Signed linear as G.711 mu-law (ITU-T G.711, the 14-bit form scaled to 16 bits)."""
+    samples = np.frombuffer(audio, "<i2").astype(int)
+    magnitude = np.minimum(np.abs(samples), 32_635) + 132
+    exponent = np.floor(np.log2(magnitude)).astype(int) - 7
+    mantissa = (magnitude >> (exponent + 3)) & 0x0F
+    sign = np.where(samples < 0, 0x80, 0)
+    return (~(sign | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8).tobytes()
+
+
+def from_ulaw(audio: bytes) -> bytes:
+    """The inverse of `to_ulaw`, in 16-bit samples."""
+    code = ~np.frombuffer(audio, np.uint8).astype(int) & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 132) << ((code >> 4) & 7)) - 132
+    return np.where(code & 0x80, -magnitude, magnitude).astype("<i2").tobytes()
+
+
+def write_wav(path: Path, audio: bytes, rate: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(audio)
+
+
+def read_wav(path: Path) -> tuple[int, list[bytes]]:
+    """The rate and the channels of a 16-bit WAV file."""
+    with wave.open(str(path), "rb") as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
+        return file.getframerate(), [channel.tobytes() for channel in samples.T.copy()]

@@ -1,0 +1,92 @@
+"""A telephone: SIPp speaks SIP and sends its sound over RTP; what it hears is recorded here.
+
+SIPp cannot keep what it hears, so its SDP names a UDP port of ours. The chroot has SIPp beside Asterisk.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import interfaces, protocol
+
+from . import configuration, sound
+from .rig import USER_ID, Asterisk, Process, RigError, free_port, spawn, within
+
+_SCENARIOS = Path(__file__).with_name("sipp")
+
+
+class _Ears(protocol.DatagramProtocol):
+    """RTP packets in the order of their sequence numbers, payload type 0 only."""
+
+    def __init__(self) -> None:
+        self.packets: dict[int, bytes] = {}
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        flags, kind, number = struct.unpack_from(">BBH", datagram)
+        if flags >> 6 == 2 and kind & 0x7F == 0:
+            self.packets[number] = datagram[12:]
+
+
+class Telephone:
+    """One SIPp process with one call, in the run's directory of an Asterisk.
+
+    ``said`` is 8 kHz signed linear; ``heard`` grows while the call is up.
+    """
+
+    def __init__(self, reactor: Any, asterisk: Asterisk, said: bytes) -> None:
+        self._reactor = reactor
+        self._asterisk = asterisk
+        self._ears = _Ears()
+        self._port: interfaces.IListeningPort | None = None
+        self._process: Process | None = None
+        (asterisk.run_dir / "sounds" / "said.ulaw").write_bytes(sound.to_ulaw(said))
+
+    @property
+    def heard(self) -> bytes:
+        return sound.from_ulaw(b"".join(payload for _, payload in sorted(self._ears.packets.items())))
+
+    def call(self, number: str) -> None:
+        """Dials ``number``, says its sound, hangs up after three seconds."""
+        self._start(
+            "visitor.xml", free_port(socket.SOCK_DGRAM), "-s", number, f"127.0.0.1:{self._asterisk.ports.sip}"
+        )
+
+    def wait_for_call(self) -> None:
+        """Is the telephone of PJSIP/2001: answers one call and says its sound until it is hung up."""
+        self._start("resident.xml", self._asterisk.ports.telephone)
+
+    async def done(self, seconds: float = 20) -> None:
+        """Returns when the call went as the scenario says; raises `RigError` with SIPp's own words if not."""
+        process = self._process
+        assert process is not None
+        await within(process.ended, seconds, self._reactor)
+        if process.status != 0:
+            raise RigError(f"SIPp ended with {process.status}:\n{self.report()}")
+
+    async def put_away(self) -> None:
+        """Ends SIPp if it still runs, and the recording."""
+        if self._process is not None:
+            await self._process.stop(self._reactor)
+        if self._port is not None:
+            await self._port.stopListening()
+
+    def report(self) -> str:
+        errors = self._asterisk.run_dir / "log" / "sipp.err"
+        said = self._process.output.decode(errors="replace")[-2000:] if self._process else ""
+        return said + (errors.read_text(errors="replace") if errors.exists() else "")
+
+    def _start(self, scenario: str, sip_port: int, *arguments: str) -> None:
+        ears_port = free_port(socket.SOCK_DGRAM)
+        self._port = self._reactor.listenUDP(ears_port, self._ears, interface="127.0.0.1")
+        place = self._asterisk.run_dir / "spool" / scenario
+        shutil.copyfile(_SCENARIOS / scenario, place)
+        shutil.chown(place, USER_ID, USER_ID)
+        command = ["sipp", "-sf", self._asterisk.inside(place), "-m", "1", "-nostdin", "-i", "127.0.0.1"]
+        command += ["-p", str(sip_port), "-mi", "127.0.0.1", "-mp", str(free_port(socket.SOCK_DGRAM))]
+        command += ["-key", "ears_port", str(ears_port), "-timeout", "20s", "-timeout_error"]
+        command += ["-trace_err", "-error_file", f"{configuration.INSIDE}/log/sipp.err", *arguments]
+        self._process = spawn(self._reactor, self._asterisk.tree, self._asterisk.run_dir, command)
