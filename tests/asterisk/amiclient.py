@@ -56,7 +56,7 @@ class AmiClient(LineReceiver):
 
     def _received(self, message: Message) -> None:
         number = message.get("ActionID", "")
-        if "Response" in message:
+        if "Response" in message and "Event" not in message:  # an OriginateResponse has both
             answer = self._answers.pop(number, None)
             if answer is None:
                 return

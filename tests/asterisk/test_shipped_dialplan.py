@@ -182,6 +182,22 @@ async def test_a_server_that_stays_away_gives_the_caller_back(asterisk, server, 
     await caller.gone
 
 
+@pytest.mark.deadline(30)
+async def test_a_second_address_spares_asterisk_the_second_close(asterisk, server, pick_up):
+    """What README.md tells of /etc/hosts: no attempt may end in the branch of Asterisk's that closes twice."""
+    asterisk.configure({"hosts": f"{server.host} audiosocket\n255.255.255.255 audiosocket\n"})
+    await load(asterisk, server, AUDIOSOCKET_HOST="audiosocket")
+    asterisk.forgive(*(pattern + "(?!Failed to connect to AudioSocket service)" for pattern in OUTAGE))
+    caller, _ = await pick_up(context="audiosocket-visitor", extension="1000")
+    (call_id,) = await server.arrived()
+    await server.kill()
+    await task.deferLater(reactor, 1)
+    await server.start()
+    await until_live(server, {call_id}, 5)
+    await server.hang_up(call_id)
+    await caller.gone
+
+
 async def test_an_ordinary_end_is_told_apart(asterisk, server, pick_up):
     await load(asterisk, server)
     returned = asterisk.user_event("Returned")

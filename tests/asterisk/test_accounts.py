@@ -1,0 +1,69 @@
+"""The AMI and ARI accounts of ``examples/asterisk``: enough for the server, and no more."""
+
+from __future__ import annotations
+
+import pytest
+import treq
+from twisted.internet import endpoints, reactor
+from twisted.web.client import HTTPConnectionPool
+
+from .amiclient import AmiClient, AmiError
+
+pytestmark = pytest.mark.asterisk
+
+DIALPLAN = """
+[rings]
+exten => s,1,Answer()
+ same => n,Wait(10)
+"""
+
+
+async def log_in(asterisk):
+    endpoint = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", asterisk.ports.ami)
+    client = await endpoints.connectProtocol(endpoint, AmiClient())
+    await client.action("Login", {"Username": "audiosocket", "Secret": asterisk.secret})
+    return client
+
+
+async def test_the_ami_account_places_finds_and_ends_a_call(asterisk):
+    await asterisk.dialplan(DIALPLAN)
+    account = await log_in(asterisk)
+    placed = account.wait_for(lambda event: event.get("Event") == "OriginateResponse")
+    entered = account.wait_for(lambda event: event.get("Event") == "Newexten" and event["Application"] == "Wait")
+    call = {"Channel": "Local/s@rings/n", "Context": "rings", "Exten": "s", "Priority": "1", "Async": "true"}
+    await account.action("Originate", {**call, "Variable": "AUDIOSOCKET_CALL_ID=x"})
+    channel = (await placed)["Channel"]
+    await entered
+    assert channel in [found["Channel"] for found in await account.listing("CoreShowChannels")]
+    asked = await account.action("Getvar", {"Channel": channel, "Variable": "AUDIOSOCKET_CALL_ID"})
+    assert asked["Value"] == "x"
+    await account.action("Hangup", {"Channel": channel})
+    await asterisk.no_channels(1)
+    await account.close(reactor)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        ("Command", {"Command": "core show version"}),
+        ("GetConfig", {"Filename": "manager.conf"}),
+        ("ModuleLoad", {"LoadType": "reload", "Module": "app_playback.so"}),
+    ],
+    ids=lambda action: action[0],
+)
+async def test_the_ami_account_may_do_nothing_else(asterisk, action):
+    account = await log_in(asterisk)
+    with pytest.raises(AmiError, match="Permission denied"):
+        await account.action(*action)
+    await account.close(reactor)
+
+
+async def test_the_ari_account(asterisk):
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    url = f"http://127.0.0.1:{asterisk.ports.http}/ari/asterisk/info"
+    known = await treq.get(url, auth=("audiosocket", asterisk.secret), pool=pool)
+    assert known.code == 200
+    assert (await known.json())["system"]["version"].startswith("22.")
+    stranger = await treq.get(url, auth=("audiosocket", "guess"), pool=pool)
+    assert stranger.code == 401
+    await stranger.content()
