@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -16,17 +14,13 @@ from audiosocket.ami import Ami
 from audiosocket.amileftovers import Leftovers
 from audiosocket.amisession import AmiDown, AmiRefused, Fields
 from audiosocket.amiwire import Message, action, variable
-from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.errors import LocalProtocolError
+from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.q850 import UNTOLD, end_of
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
-#: A number begins with a digit, ``*``, ``#`` or ``+``: neither ``/``, ``@`` nor ``&`` can reach a channel name.
-NUMBER = re.compile(r"[0-9*#+][0-9A-Za-z*#._-]{0,39}")
-_EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
-_CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
-_PLACEHOLDER = "{number}"
 
 #: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
 GRACE_SECONDS = 4.5
@@ -34,7 +28,6 @@ GRACE_SECONDS = 4.5
 READY_SECONDS = 3.0
 #: Seconds in which the Hangup event with the cause follows a failed OriginateResponse, or the other way round.
 CAUSE_SECONDS = 1.0
-MAX_RING_SECONDS = 600.0
 
 _RINGING = "5"
 #: Causes after which one waits for a better one: a dialplan's ``Congestion()`` gives 34 whatever went before.
@@ -50,52 +43,6 @@ _DIAL_STATUSES: Mapping[str, tuple[AttemptEnd, str]] = {
     "CONGESTION": (AttemptEnd.FAILED, "congestion"),
     "CHANUNAVAIL": (AttemptEnd.FAILED, "the telephone cannot be reached"),
 }
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where calls go out and where the answered ones land.
-
-    ``channel`` is what Asterisk dials, with ``{number}`` in it: ``PJSIP/{number}``, ``PJSIP/{number}@trunk``,
-    ``Local/{number}@from-internal/n``. ``context`` holds the return extensions. ``number`` is what a number must
-    look like. Raises `InvalidSetting`.
-    """
-
-    channel: str = "PJSIP/{number}"
-    context: str = "audiosocket-return"
-    number: re.Pattern[str] = NUMBER
-
-    def __post_init__(self) -> None:
-        if self.channel.count(_PLACEHOLDER) != 1 or not re.fullmatch(r"[A-Za-z]+/[\x21-\x7e]+", self.channel):
-            raise InvalidSetting(
-                f"channel template {self.channel!r}: it must look like PJSIP/{{number}}, with {{number}} once"
-            )
-        if not _CONTEXT.fullmatch(self.context):
-            raise InvalidSetting(f"return context {self.context!r}: it is not the name of a dialplan context")
-
-    def fields(self, request: ReturnRequest, channel_id: str) -> Fields:
-        """The fields of the ``Originate`` action; raises `LocalProtocolError` for what must not reach Asterisk."""
-        if not self.number.fullmatch(request.number):
-            raise LocalProtocolError(f"{request.number[:60]!r} is not a number that can be called")
-        if not _EXTEN.fullmatch(request.exten):
-            raise LocalProtocolError(f"{request.exten[:60]!r} is not a return extension")
-        if not 0 < request.ring_seconds <= MAX_RING_SECONDS:
-            raise LocalProtocolError(f"a ring time of {request.ring_seconds} s (at most {MAX_RING_SECONDS:g})")
-        variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
-        fields = [
-            ("Channel", self.channel.replace(_PLACEHOLDER, request.number)),
-            ("ChannelId", channel_id),
-            ("Context", self.context),
-            ("Exten", request.exten),
-            ("Priority", "1"),
-            ("Timeout", str(max(1, round(request.ring_seconds * 1000)))),
-            ("Async", "true"),
-            *(("Variable", variable(name, value)) for name, value in variables.items()),
-        ]
-        if request.caller_id:
-            fields.append(("CallerID", request.caller_id))
-        action("Originate", fields)  # refuses what the request's caller id and variables must not contain
-        return fields
 
 
 class AMIOriginator:
@@ -137,7 +84,7 @@ class AMIOriginator:
         channel_id = CHANNEL_ID_PREFIX + self._new_id()
         attempt = _Attempt(self._ami, self._clock, self._leftovers, request.ring_seconds, channel_id)
         try:
-            fields = self._route.fields(request, channel_id)
+            fields = _fields(self._route, request, channel_id)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
             return attempt.result
@@ -173,6 +120,26 @@ class AMIOriginator:
         if not up:
             for attempt in list(self._attempts.values()):
                 attempt.lost(self._ami.state[1])
+
+
+def _fields(route: Route, request: ReturnRequest, channel_id: str) -> Fields:
+    """What ``Originate`` is told; raises `LocalProtocolError` for what must not reach Asterisk."""
+    variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
+    check_landing(request.exten, request.ring_seconds, request.caller_id, variables)
+    fields = [
+        ("Channel", route.dialled(request.number)),
+        ("ChannelId", channel_id),
+        ("Context", route.context),
+        ("Exten", request.exten),
+        ("Priority", "1"),
+        ("Timeout", str(max(1, round(request.ring_seconds * 1000)))),
+        ("Async", "true"),
+        *(("Variable", variable(name, value)) for name, value in variables.items()),
+    ]
+    if request.caller_id:
+        fields.append(("CallerID", request.caller_id))
+    action("Originate", fields)  # refuses a line that is too long, before anything else happens
+    return fields
 
 
 def _cause(message: Message) -> int:

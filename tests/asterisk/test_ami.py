@@ -13,7 +13,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from audiosocket.ami import Ami, Pace
 from audiosocket.amichannels import CallChannels
-from audiosocket.amioriginate import AMIOriginator, Route
+from audiosocket.amioriginate import AMIOriginator
+from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from tests.bad_servers import PacedServer, serve
 
@@ -209,10 +210,10 @@ async def test_cancelling_leaves_nothing(asterisk, moment):
 @pytest.mark.parametrize("classes", ["call,dialplan", "call"])
 async def test_who_is_calling(asterisk, classes):
     """By AudioSocket() and by Dial(), at once and after a restart of ours, with or without the class dialplan."""
-    if classes != "call":
+    if classes != "call,dialplan":
         manager = (asterisk.run_dir / "etc" / "manager.conf").read_text()
-        assert manager.count("read = call\n") == 1
-        asterisk.configure({"manager.conf": manager.replace("read = call\n", f"read = {classes}\n")})
+        assert manager.count("read = call,dialplan\n") == 1
+        asterisk.configure({"manager.conf": manager.replace("read = call,dialplan\n", f"read = {classes}\n")})
         await asterisk.ami.command("manager reload")
     async with serve(PacedServer) as server:
         by_app, by_dial = uuid4(), uuid4()
