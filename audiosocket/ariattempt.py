@@ -1,0 +1,192 @@
+"""One return call through ARI, followed by asking for its channel.
+
+What cannot be told apart, and why. A channel that is not answered simply vanishes: ARI says its hangup cause only
+in the event ``ChannelDestroyed`` on a WebSocket, and Twisted's WebSocket client needs another package, has no
+limit for what it is sent and loses its events with its connection. So the channel is looked at four times a
+second, which survives every broken connection, and its end is read from its life:
+
+* gone after it rang: *refused*; the telephone may as well have said busy while it rang;
+* gone without ringing: *busy*; a number that a trunk, or a Local channel's dialplan, does not know looks the same;
+* there until the ring time is over: *no answer*, and we end it, so nothing else can look like this.
+
+A telephone that Asterisk itself does not know *failed* at once. AMI tells all of them by their cause. A resident
+who answers and hangs up between two looks is known to have answered only if the leg arrived, see
+`ARIOriginator.answered`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.webclient import Answer, RequestFailed
+
+#: Seconds between two looks at a channel.
+POLL_SECONDS = 0.25
+#: Seconds without one good look at a channel after which the attempt is given up.
+BLIND_SECONDS = 5.0
+#: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
+GRACE_SECONDS = 4.5
+
+_UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
+_UP, _RINGING = "Up", ("Ring", "Ringing")
+
+
+class Ask(Protocol):
+    """One request to ARI; raises `RequestFailed`."""
+
+    async def __call__(self, method: str, path: str, body: Any = None, *, keep: bool = False) -> Answer: ...
+
+
+class End(Protocol):
+    """Ends a channel in the background; ``sure`` that it was made, so that its absence means it is gone."""
+
+    def __call__(self, channel_id: str, *, sure: bool) -> None: ...
+
+
+class Attempt:
+    """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure."""
+
+    _log = Logger()
+
+    def __init__(self, ask: Ask, end: End, clock: IReactorTime, request: ReturnRequest, channel_id: str) -> None:
+        self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
+        self.call_id = request.call_id
+        self.channel_id = channel_id
+        self._ask = ask
+        self._end = end
+        self._clock = clock
+        self._ring_seconds = request.ring_seconds
+        self._work: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
+        self._asked = False
+        self._made = False
+        self._rang = False
+
+    def start(self, body: dict[str, Any]) -> None:
+        """Every way from here ends in `finish`."""
+        self._deadline = self._clock.callLater(self._ring_seconds + GRACE_SECONDS, self._too_late)
+        self._work = Deferred.fromCoroutine(self._ring(body))
+        self._work.addErrback(self._broke)
+
+    def finish(self, end: AttemptEnd, reason: str) -> None:
+        """Ends the attempt, once."""
+        if self.result.called:
+            return
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self.result.callback(AttemptResult(end, reason))
+
+    def interrupt(self, end: AttemptEnd, reason: str) -> None:
+        """Ends the attempt from outside: what it was just asking ARI does not matter any more."""
+        self.finish(end, reason)
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _ring(self, body: dict[str, Any]) -> None:
+        self._asked = True
+        try:
+            answer = await self._ask("POST", "channels", body)
+        except RequestFailed as problem:
+            self._asked = not problem.unsent
+            self._give_up(f"ARI is not available: {problem}")
+            return
+        if not 200 <= answer.status < 300:
+            self._asked = answer.status in {502, 504}  # a proxy's words, not Asterisk's
+            self._give_up(_refusal(answer))
+            return
+        self._made = True
+        await self._follow()
+
+    async def _follow(self) -> None:
+        ends = self._clock.seconds() + self._ring_seconds
+        seen = self._clock.seconds()
+        while not self.result.called:
+            left = ends - self._clock.seconds()
+            await deferLater(self._clock, max(0.0, min(POLL_SECONDS, left)))
+            try:
+                answer = await self._ask("GET", f"channels/{self.channel_id}", keep=True)
+            except RequestFailed as problem:
+                state, why = None, str(problem)
+            else:
+                state, why = _channel_state(answer), f"it answers HTTP {answer.status}"
+            now = self._clock.seconds()
+            if state is not None:
+                seen = now
+                self._note(state)
+            elif now - seen > BLIND_SECONDS:
+                self._give_up(f"ARI was lost during the call: {why}")
+            if now >= ends and not self.result.called:
+                self._in_vain(state)
+
+    def _note(self, state: str) -> None:
+        if state == _UP:
+            self.finish(AttemptEnd.ANSWERED, "")
+        elif state in _RINGING:
+            self._rang = True
+        elif state == "" and self._rang:
+            self.finish(AttemptEnd.REFUSED, "the call was ended before it was answered")
+        elif state == "":
+            self.finish(AttemptEnd.BUSY, _UNRUNG)
+
+    def _in_vain(self, state: str | None) -> None:
+        """The ring time is over and the channel is still there, or nobody can tell."""
+        if state is None:
+            self._give_up("ARI did not say how the call ended")
+        else:
+            self._end(self.channel_id, sure=True)
+            self.finish(AttemptEnd.NO_ANSWER, f"rang for {self._ring_seconds:g} s, nobody answered")
+
+    def _broke(self, failure: Failure) -> None:
+        if not failure.check(defer.CancelledError):
+            self._log.failure("following a return call failed", failure)
+        self._give_up("the attempt was interrupted")
+
+    def _give_up(self, reason: str) -> None:
+        if not self.result.called:
+            self._let_go()
+            self.finish(AttemptEnd.FAILED, reason)
+
+    def _too_late(self) -> None:
+        self._let_go()
+        self.interrupt(AttemptEnd.FAILED, "ARI did not say how the call ended")
+
+    def _cancelled(self) -> None:
+        self._let_go()
+        self.interrupt(AttemptEnd.CANCELLED, "cancelled")
+
+    def _let_go(self) -> None:
+        """Has the channel ended that may have been made."""
+        if self._asked:
+            self._end(self.channel_id, sure=self._made)
+
+
+def _channel_state(answer: Answer) -> str | None:
+    """The state of a channel; empty when there is none, None when the answer does not say."""
+    if answer.status == 404:
+        return ""
+    try:
+        state = json.loads(answer.body)["state"] if answer.status == 200 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return state if isinstance(state, str) and state else None
+
+
+def _refusal(answer: Answer) -> str:
+    if answer.status in {401, 403}:
+        return f"ARI refuses the user or the password (HTTP {answer.status})"
+    try:
+        said = json.loads(answer.body)
+        message = said.get("message") or said.get("error") if isinstance(said, dict) else ""
+    except (ValueError, RecursionError):
+        message = ""
+    text = "".join(c for c in str(message or "no reason given")[:200] if c.isprintable())
+    return f"Asterisk did not place the call (HTTP {answer.status}): {text}"

@@ -1,0 +1,201 @@
+"""Return calls placed through ARI, Asterisk's REST interface; how one is followed is in `ariattempt`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosocket.ariattempt import Attempt
+from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.numbers import Route, check_landing
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
+
+#: Every channel we originate has an id with this beginning.
+CHANNEL_ID_PREFIX = "audiosocket-return-"
+#: Seconds between two pings.
+PING_SECONDS = 15.0
+#: Tries, and seconds between them, to end a channel that may still be ringing.
+HANGUP_TRIES = 5
+HANGUP_PAUSE_SECONDS = 1.0
+
+
+class ARIOriginator:
+    """Implements `originate.Originator` through ARI.
+
+    ``url`` is where Asterisk's HTTP server answers, with its prefix if it has one (``http://127.0.0.1:8088``);
+    ``/ari`` is added when it is not there. Raises `InvalidSetting`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: Asks,
+        clock: IReactorTime,
+        url: str,
+        user: str,
+        password: str,
+        route: Route | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:
+        url = checked_url(url, "the ARI address")
+        if not user or ":" in user or not password:
+            raise InvalidSetting("ARI needs a user (without a colon) and a password")
+        self._client = client
+        self._clock = clock
+        self._url = url if url.endswith("/ari") else f"{url}/ari"
+        self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._route = route or Route()
+        self._new_id = new_id
+        self._state = ("connecting", "ARI has not answered yet")
+        self._pings = LoopingCall(self._ping)
+        self._pings.clock = clock
+        self._attempts: dict[str, Attempt] = {}
+        self._endings: set[Deferred[None]] = set()
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """("up"|"connecting"|"down", reason): what the last request met, at most `PING_SECONDS` ago."""
+        return self._state
+
+    @property
+    def ringing(self) -> int:
+        """Attempts in progress."""
+        return len(self._attempts)
+
+    def start(self) -> None:
+        """Begins to look whether ARI answers; calls can be placed without it, and before it has."""
+        if not self._pings.running:
+            self._pings.start(PING_SECONDS).addErrback(
+                lambda failure: self._log.failure("ARI is not pinged any more", failure)
+            )
+
+    async def stop(self) -> None:
+        """Cancels what still rings, waits until its channels are gone (a request's time at most), disconnects."""
+        if self._pings.running:
+            self._pings.stop()
+        for attempt in list(self._attempts.values()):
+            attempt.result.cancel()
+        await _settled(self._endings, REQUEST_SECONDS, self._clock)
+        await self._client.close()
+
+    def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
+        """See `originate.Originator.place`."""
+        attempt = Attempt(self.ask, self.end, self._clock, request, CHANNEL_ID_PREFIX + self._new_id())
+        try:
+            check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
+            body = self._originate(request, attempt.channel_id)
+        except LocalProtocolError as problem:
+            attempt.finish(AttemptEnd.FAILED, str(problem))
+            return attempt.result
+        self._attempts[attempt.channel_id] = attempt
+
+        def over(result: AttemptResult) -> AttemptResult:
+            del self._attempts[attempt.channel_id]
+            return result
+
+        attempt.result.addCallback(over)
+        attempt.start(body)
+        return attempt.result
+
+    def answered(self, call_id: UUID) -> bool:
+        """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
+        for attempt in self._attempts.values():
+            if attempt.call_id == call_id:
+                attempt.interrupt(AttemptEnd.ANSWERED, "")
+                return True
+        return False
+
+    async def ask(self, method: str, path: str, body: Any = None, *, keep: bool = False) -> Answer:
+        """One request to ARI; its outcome is the new `state`. Raises `RequestFailed`."""
+        headers = {"Authorization": self._authorization, "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            answer = await self._client.ask(method, f"{self._url}/{path}", headers, content, keep=keep)
+        except RequestFailed as problem:
+            self._now("down", str(problem))
+            raise
+        if answer.status in {401, 403}:
+            self._now("down", f"ARI refuses the user or the password (HTTP {answer.status})")
+        elif answer.status >= 500 and path == "asterisk/ping":
+            self._now("down", f"ARI answers HTTP {answer.status}")
+        elif answer.status == 404 and path == "asterisk/ping":
+            self._now("down", "no ARI at this address (HTTP 404); is res_ari loaded, is the prefix right?")
+        else:
+            self._now("up", "")
+        return answer
+
+    def end(self, channel_id: str, *, sure: bool) -> None:
+        """Ends a channel in the background; ``sure`` that it was made, so that its absence means it is gone."""
+        ending = Deferred.fromCoroutine(self._end(channel_id, sure=sure))
+        self._endings.add(ending)
+        ending.addErrback(self._not_ended, channel_id)
+        ending.addCallback(lambda _: self._endings.discard(ending))
+
+    def _not_ended(self, failure: Failure, channel_id: str) -> None:
+        why = "this server stopped" if failure.check(defer.CancelledError) else failure.getErrorMessage()
+        self._log.warn("channel {id} may still ring: {why}", id=channel_id, why=why)
+
+    async def _end(self, channel_id: str, *, sure: bool) -> None:
+        for tries_left in reversed(range(HANGUP_TRIES)):
+            try:
+                answer = await self.ask("DELETE", f"channels/{channel_id}?reason=normal")
+            except RequestFailed:
+                if not tries_left:
+                    raise
+            else:
+                if answer.status == 204 or (sure and answer.status == 404):
+                    return
+            if tries_left:
+                await deferLater(self._clock, HANGUP_PAUSE_SECONDS)
+
+    async def _ping(self) -> None:
+        try:
+            await self.ask("GET", "asterisk/ping", keep=True)
+        except (RequestFailed, defer.CancelledError):
+            self._log.debug("ARI did not answer a ping: {why}", why=self._state[1])
+
+    def _now(self, state: str, reason: str) -> None:
+        if state != self._state[0]:
+            self._log.info("ARI is {state} {reason}", state=state, reason=reason)
+        self._state = (state, reason)
+
+    def _originate(self, request: ReturnRequest, channel_id: str) -> dict[str, Any]:
+        variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
+        body: dict[str, Any] = {
+            "endpoint": self._route.dialled(request.number),
+            "extension": request.exten,
+            "context": self._route.context,
+            "priority": 1,
+            # Asterisk's own limit is only there for the case that we are not: a second later, ours tells a
+            # channel that rang in vain from one that was ended
+            "timeout": math.ceil(request.ring_seconds) + 1,
+            "channelId": channel_id,
+            "variables": variables,
+        }
+        if request.caller_id:
+            body["callerId"] = request.caller_id
+        return body
+
+
+async def _settled(endings: set[Deferred[None]], seconds: float, clock: IReactorTime) -> None:
+    """Waits for endings, ``seconds`` at most; those that take longer are cancelled."""
+    waiting = defer.DeferredList(list(endings))
+    late = clock.callLater(seconds, waiting.cancel)
+    await waiting
+    if late.active():
+        late.cancel()

@@ -1,0 +1,361 @@
+"""Return calls through ARI: how each ends, and that nothing keeps ringing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from uuid import UUID
+
+import pytest
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
+
+from audiosocket import arioriginate
+from audiosocket.arioriginate import CHANNEL_ID_PREFIX, ARIOriginator
+from audiosocket.errors import InvalidSetting
+from audiosocket.numbers import Route
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.webclient import Answer, RequestFailed, WebClient
+from tests.outside_web import MemoryWeb, listening, raw, website
+
+CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
+CHANNEL = f"{CHANNEL_ID_PREFIX}1"
+REQUEST = ReturnRequest(CALL, "101", "1001", 10, "Gate <1000>", {"GATE": "1"})
+AWAY = RequestFailed("no connection: refused", unsent=True)
+BROKEN = RequestFailed("the connection broke")
+
+
+class Pbx:
+    """An Asterisk in memory: ``life`` is the state of the channel at times since it was made."""
+
+    def __init__(self) -> None:
+        self.clock = task.Clock()
+        self.web = MemoryWeb(self.clock, self.answer)
+        self.ari = ARIOriginator(
+            self.web, self.clock, "http://pbx:8088", "door", "hunter2", Route(), new_id=lambda: "1"
+        )
+        self.life = [(0.0, "Down")]
+        self.made_at = None
+        self.deleted = False
+        self.placing = Answer(200, b"{}")
+        self.looking = self.deleting = self.pinging = None
+
+    def answer(self, asked):
+        path = asked.url.removeprefix("http://pbx:8088/ari/")
+        if path == "asterisk/ping":
+            return self.pinging or Answer(200, b"{}")
+        if asked.method == "POST":
+            assert path == "channels"
+            if self.placing != AWAY:
+                self.made_at = self.clock.seconds()
+            return self.placing
+        assert path.startswith(f"channels/{CHANNEL}")
+        if asked.method == "DELETE":
+            if self.deleting is None:
+                there, self.deleted = not self.deleted and self.state() != "gone", True
+                return Answer(204 if there else 404)
+            return self.deleting
+        if self.looking is not None:
+            return self.looking() if callable(self.looking) else self.looking
+        state = "gone" if self.deleted else self.state()
+        return Answer(404, b'{"message":"Channel not found"}') if state == "gone" else channel(state)
+
+    def state(self):
+        age = self.clock.seconds() - self.made_at
+        return [state for since, state in self.life if since <= age + 1e-6][-1]
+
+    def place(self, request=REQUEST):
+        results = []
+        self.placed = self.ari.place(request)
+        self.placed.addCallback(results.append)
+        return results
+
+    def methods(self, method):
+        return [asked for asked in self.web.asked if asked.method == method]
+
+
+def channel(state):
+    return Answer(200, json.dumps({"id": CHANNEL, "state": state}).encode())
+
+
+@pytest.fixture
+def pbx():
+    pbx = Pbx()
+    yield pbx
+    assert pbx.ari.ringing == 0
+    pbx.web.pass_time(10)
+    assert not pbx.clock.getDelayedCalls()
+
+
+def test_what_asterisk_is_asked(pbx):
+    pbx.life += [(0.2, "Up")]
+    pbx.place()
+    assert pbx.ari.ringing == 1
+    (asked,) = pbx.methods("POST")
+    assert asked.headers["Authorization"] == "Basic " + base64.b64encode(b"door:hunter2").decode()
+    assert asked.headers["Content-Type"] == "application/json"
+    assert asked.seconds == 5
+    assert asked.json == {
+        "endpoint": "PJSIP/101",
+        "context": "audiosocket-return",
+        "extension": "1001",
+        "priority": 1,
+        "timeout": 11,
+        "callerId": "Gate <1000>",
+        "channelId": CHANNEL,
+        "variables": {"AUDIOSOCKET_CALL_ID": str(CALL), "GATE": "1"},
+    }
+    pbx.web.pass_time(0.3)
+
+
+@pytest.mark.parametrize(
+    ("life", "seconds", "end"),
+    [
+        ([(0.5, "Ringing"), (3, "Up")], 3.0, AttemptEnd.ANSWERED),
+        ([(0.01, "Up")], 0.25, AttemptEnd.ANSWERED),
+        ([(0.5, "Ringing"), (3, "gone")], 3.0, AttemptEnd.REFUSED),
+        ([(0.02, "gone")], 0.25, AttemptEnd.BUSY),
+        ([(0.5, "Ringing")], 10.0, AttemptEnd.NO_ANSWER),
+        ([], 10.0, AttemptEnd.NO_ANSWER),
+        ([(0.5, "Ringing"), (9.9, "Up")], 10.0, AttemptEnd.ANSWERED),
+    ],
+)
+def test_how_a_call_ends(pbx, life, seconds, end):
+    pbx.life += life
+    results = pbx.place()
+    pbx.web.pass_time(seconds - 0.1)
+    assert results == []
+    pbx.web.pass_time(0.15)
+    assert [result.end for result in results] == [end]
+    assert len(pbx.methods("DELETE")) == (end is AttemptEnd.NO_ANSWER)
+    looks = len(pbx.methods("GET"))
+    pbx.web.pass_time(2)
+    assert len(pbx.methods("GET")) == looks
+
+
+def test_the_ring_time_may_be_a_fraction(pbx):
+    results = pbx.place(ReturnRequest(CALL, "101", "1001", 0.6))
+    pbx.web.pass_time(0.55)
+    assert results == []
+    pbx.web.pass_time(0.1)
+    assert results == [AttemptResult(AttemptEnd.NO_ANSWER, "rang for 0.6 s, nobody answered")]
+    assert pbx.methods("POST")[0].json["timeout"] == 2
+    assert "callerId" not in pbx.methods("POST")[0].json
+
+
+def test_cancelling_ends_the_channel_and_the_attempt_at_once(pbx):
+    pbx.life += [(0.5, "Ringing")]
+    results = pbx.place()
+    pbx.web.pass_time(1)
+    pbx.placed.cancel()
+    assert results == [AttemptResult(AttemptEnd.CANCELLED, "cancelled")]
+    assert pbx.deleted
+    pbx.web.pass_time(5)
+    assert len(pbx.methods("DELETE")) == 1
+
+
+def test_a_call_cancelled_while_it_is_placed_is_ended_when_it_appears(pbx):
+    pbx.placing = None
+    results = pbx.place()
+    pbx.deleting = Answer(404)
+    pbx.placed.cancel()
+    assert [result.end for result in results] == [AttemptEnd.CANCELLED]
+    pbx.web.pass_time(1.5)
+    assert len(pbx.methods("DELETE")) == 2
+    pbx.deleting = Answer(204)
+    pbx.web.pass_time(5)
+    assert len(pbx.methods("DELETE")) == 3
+
+
+def test_the_residents_leg_is_an_answer(pbx):
+    results = pbx.place()
+    assert not pbx.ari.answered(UUID(int=1))
+    assert pbx.ari.answered(CALL)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED, "")]
+    assert not pbx.ari.answered(CALL)
+    pbx.web.pass_time(5)
+    assert not pbx.methods("DELETE")
+
+
+@pytest.mark.parametrize(
+    ("placing", "reason", "ended"),
+    [
+        (AWAY, "ARI is not available: no connection", False),
+        (BROKEN, "ARI is not available: the connection broke", True),
+        (Answer(401, b'{"message":"Authentication required"}'), "refuses the user or the password", False),
+        (Answer(403), "refuses the user or the password", False),
+        (Answer(500, b'{"error":"Allocation failed"}'), "HTTP 500.: Allocation failed", False),
+        (Answer(400, b'{"message":"Invalid\\r\\nendpoint"}'), "HTTP 400.: Invalidendpoint", False),
+        (Answer(404, b"<html>"), "HTTP 404.: no reason given", False),
+        (Answer(409, b"[1]"), "HTTP 409.: no reason given", False),
+        (Answer(500, b"[" * 60_000), "HTTP 500.: no reason given", False),
+        (Answer(302), "HTTP 302", False),
+        (Answer(504), "HTTP 504", True),
+    ],
+)
+def test_a_call_that_cannot_be_placed_failed(pbx, placing, reason, ended):
+    pbx.placing = placing
+    (result,) = pbx.place()
+    assert result.end is AttemptEnd.FAILED
+    assert re.search(reason, result.reason)
+    assert "hunter2" not in result.reason
+    assert bool(pbx.methods("DELETE")) == ended
+
+
+def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx):
+    pbx.placing = None
+    pbx.deleting = BROKEN
+    results = pbx.place()
+    pbx.web.pass_time(4.9)
+    assert results == []
+    pbx.web.pass_time(0.2)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    pbx.web.pass_time(10)
+    assert len(pbx.methods("DELETE")) == 5
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [AWAY, BROKEN, Answer(500), Answer(401), Answer(200, b"garbage"), Answer(200, b"[]"),
+     Answer(200, b'{"state":7}'), Answer(200, b"\xff\xfe")],
+)  # fmt: skip
+def test_looks_that_say_nothing_are_survived_for_five_seconds(pbx, nonsense):
+    pbx.life += [(0.5, "Ringing"), (6, "Up")]
+    results = pbx.place()
+    pbx.web.pass_time(1)
+    pbx.looking = nonsense
+    pbx.web.pass_time(4.9)
+    assert results == []
+    pbx.looking = None
+    pbx.web.pass_time(0.5)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED, "")]
+
+
+def test_an_ari_lost_for_longer_fails_the_attempt_and_the_channel_is_ended(pbx):
+    results = pbx.place()
+    pbx.looking = BROKEN
+    pbx.web.pass_time(5.5)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    assert "ARI was lost during the call: the connection broke" in results[0].reason
+    assert pbx.deleted
+
+
+def test_a_result_comes_within_five_seconds_of_the_ring_time_whatever_ari_does(pbx):
+    results = pbx.place(ReturnRequest(CALL, "101", "1001", 3))
+    pbx.web.pass_time(1)
+    pbx.looking = lambda: None  # each look takes its five seconds
+    pbx.web.pass_time(6.6)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    assert pbx.deleted
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReturnRequest(CALL, "101/n", "1001", 10),
+        ReturnRequest(CALL, "101", "10,1", 10),
+        ReturnRequest(CALL, "101", "1001", 0),
+        ReturnRequest(CALL, "101", "1001", 10, "a\r\nb"),
+        ReturnRequest(CALL, "101", "1001", 10, "", {"SHELL(id)": "1"}),
+    ],
+)
+def test_what_must_not_reach_asterisk_does_not(pbx, request_):
+    (result,) = pbx.place(request_)
+    assert result.end is AttemptEnd.FAILED
+    assert pbx.web.asked == []
+
+
+def test_the_state_follows_the_pings(pbx):
+    assert pbx.ari.state[0] == "connecting"
+    pbx.pinging = AWAY
+    pbx.ari.start()
+    assert pbx.ari.state == ("down", "no connection: refused")
+    for pinging, state in (
+        (None, "up"),
+        (Answer(401), "down"),
+        (Answer(200), "up"),
+        (Answer(503), "down"),
+        (Answer(200), "up"),
+        (Answer(404), "down"),
+    ):
+        pbx.pinging = pinging
+        pbx.web.pass_time(15)
+        assert pbx.ari.state[0] == state
+    pbx.ari._pings.stop()
+
+
+async def test_stopping_ends_what_rings_and_disconnects(pbx):
+    pbx.ari.start()
+    results = pbx.place()
+    await pbx.ari.stop()
+    assert [result.end for result in results] == [AttemptEnd.CANCELLED]
+    assert pbx.deleted
+    assert pbx.web.closed
+
+
+def test_stopping_does_not_wait_for_an_ari_that_is_silent(pbx):
+    pbx.place()
+    pbx.deleting = BROKEN
+    stopped = Deferred.fromCoroutine(pbx.ari.stop())
+    assert not stopped.called
+    pbx.web.pass_time(5)
+    assert stopped.called
+
+
+@pytest.mark.parametrize(("user", "password"), [("", "x"), ("a:b", "x"), ("a", "")])
+def test_an_account_is_needed(user, password):
+    with pytest.raises(InvalidSetting):
+        ARIOriginator(None, task.Clock(), "http://pbx", user, password)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://pbx:8088", "http://pbx:8088/", "http://pbx:8088/ari", "http://pbx:8088/ari/"]
+)
+def test_the_path_of_ari_may_be_given_or_not(url):
+    web = MemoryWeb(task.Clock(), lambda asked: Answer(200))
+    ari = ARIOriginator(web, web.clock, url, "a", "b")
+    ari.start()
+    ari._pings.stop()
+    assert web.asked[0].url == "http://pbx:8088/ari/asterisk/ping"
+
+
+# Over real connections
+
+
+async def test_a_call_over_http_from_ringing_to_its_answer():
+    seen, states = [], ["Down", "Ringing", "Ringing", "Up"]
+
+    def answer(request, body):
+        seen.append((request.method, request.path))
+        assert (request.getUser(), request.getPassword()) == (b"door", b"hunter2")
+        return 200, b"{}" if request.method == b"POST" else channel(states.pop(0)).body
+
+    async with website(answer) as url:
+        ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2", new_id=lambda: "1")
+        assert await ari.place(REQUEST) == AttemptResult(AttemptEnd.ANSWERED, "")
+        assert ari.state == ("up", "")
+        await ari.stop()
+    assert seen == [(b"POST", b"/ari/channels")] + [(b"GET", f"/ari/channels/{CHANNEL}".encode())] * 4
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
+)
+async def test_a_server_that_is_no_ari_fails_the_attempt(said, then, monkeypatch):
+    monkeypatch.setattr(arioriginate, "HANGUP_PAUSE_SECONDS", 0.01)
+    logged = []
+    globalLogPublisher.addObserver(logged.append)
+    async with listening(raw(said, then)) as url:
+        ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2")
+        ari.start()
+        result = await ari.place(REQUEST)
+        assert result.end is AttemptEnd.FAILED
+        assert ari.state[0] == "down"
+        await ari.stop()
+    globalLogPublisher.removeObserver(logged.append)
+    text = " ".join(map(str, [formatEvent(event) for event in logged] + [result, ari.state]))
+    assert "hunter2" not in text
+    assert base64.b64encode(b"door:hunter2").decode() not in text
