@@ -1,0 +1,293 @@
+"""Return calls placed by somebody else's program, which is asked with a signed HTTP POST and reports back.
+
+The request is JSON with ``"action": "place"``, or ``"cancel"`` when the ringing is to stop. It is signed with
+``X-Audiosocket-Signature: t=<unix seconds>,v1=<hex>``, the HMAC-SHA256 of ``<t>.<body>`` under the shared secret;
+the other side must refuse a wrong signature and an old ``t``. A request may come more than once: ``attempt_id``
+names the attempt: one that is known is not placed again, and one that was cancelled is not placed at all, for a
+cancel may overtake the request it belongs to.
+
+Any 2xx means that the attempt is accepted. Its end is then reported (`WebhookOriginator.report`), or the
+resident's leg arrives (`WebhookOriginator.answered`); neither until the ring time is over is *no answer*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from audiosocket.backoff import Backoff
+from audiosocket.errors import AudioSocketError, InvalidSetting, LocalProtocolError
+from audiosocket.numbers import NUMBER, check_landing, checked_number
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
+
+SIGNATURE_HEADER = "X-Audiosocket-Signature"
+#: How often one attempt is sent; the pauses between are about half a second and a second.
+TRIES = 3
+#: Seconds after the ring time in which the end of an attempt may still be reported.
+REPORT_SECONDS = 1.0
+#: Ends that the other side may report.
+REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
+MAX_REASON = 200
+
+
+class InvalidReport(AudioSocketError):
+    """A reported end is none of the words that may be reported."""
+
+
+def signature(secret: str, seconds: int, body: bytes) -> str:
+    """The value of `SIGNATURE_HEADER` for a body sent at ``seconds`` (Unix time)."""
+    signed = hmac.new(secret.encode(), b"%d." % seconds + body, hashlib.sha256)
+    return f"t={seconds},v1={signed.hexdigest()}"
+
+
+class WebhookOriginator:
+    """Implements `originate.Originator` by asking the program at ``url``.
+
+    ``secret`` signs every request; ``wall`` is Unix time in seconds. Raises `InvalidSetting`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: Asks,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        url: str,
+        secret: str,
+        number: re.Pattern[str] = NUMBER,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+        backoff: Callable[[], Backoff] = lambda: Backoff(0.5, 2.0),
+    ) -> None:
+        if not secret:
+            raise InvalidSetting("the webhook needs a secret to sign its requests with")
+        checked_url(url, "the webhook address")
+        self._client = client
+        self.clock = clock
+        self._wall = wall
+        self._url = url
+        self._secret = secret
+        self._number = number
+        self._new_id = new_id
+        self._backoff = backoff
+        self._state = ("connecting", "the webhook has not been asked yet")
+        self._attempts: dict[str, _Attempt] = {}
+        self._cancels: set[Deferred[None]] = set()
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """("up"|"connecting"|"down", reason): what the last request met; nothing is sent only to find out."""
+        return self._state
+
+    @property
+    def ringing(self) -> int:
+        """Attempts in progress."""
+        return len(self._attempts)
+
+    def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
+        """See `originate.Originator.place`."""
+        attempt = _Attempt(self, request, self._new_id(), self._backoff())
+        try:
+            checked_number(request.number, self._number)
+            check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
+        except LocalProtocolError as problem:
+            attempt.finish(AttemptEnd.FAILED, str(problem))
+            return attempt.result
+        self._attempts[attempt.attempt_id] = attempt
+
+        def over(result: AttemptResult) -> AttemptResult:
+            del self._attempts[attempt.attempt_id]
+            return result
+
+        attempt.result.addCallback(over)
+        attempt.start()
+        return attempt.result
+
+    def report(self, attempt_id: str, end: str, reason: str = "") -> bool:
+        """The other side says how an attempt ended; False when no such attempt is in progress.
+
+        Raises `InvalidReport` for an end that is not one of `REPORTABLE`.
+        """
+        if end not in {word.value for word in REPORTABLE}:
+            raise InvalidReport(f"end must be one of {', '.join(sorted(word.value for word in REPORTABLE))}")
+        attempt = self._attempts.get(attempt_id)
+        if attempt is None:
+            return False
+        attempt.interrupt(AttemptEnd(end), _one_line(reason))
+        return True
+
+    def answered(self, call_id: UUID) -> bool:
+        """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
+        for attempt in self._attempts.values():
+            if attempt.request.call_id == call_id:
+                attempt.interrupt(AttemptEnd.ANSWERED, "")
+                return True
+        return False
+
+    async def stop(self) -> None:
+        """Cancels what still rings, waits until the other side was told (a request's time), disconnects."""
+        for attempt in list(self._attempts.values()):
+            attempt.result.cancel()
+        await defer.DeferredList(list(self._cancels))
+        await self._client.close()
+
+    async def post(self, document: dict[str, Any], seconds: float = REQUEST_SECONDS) -> Answer:
+        """One signed request; its outcome is the new `state`. Raises `RequestFailed`."""
+        now = int(self._wall())
+        body = json.dumps({**document, "timestamp": now}).encode()
+        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(self._secret, now, body)}
+        try:
+            answer = await self._client.ask("POST", self._url, headers, body, seconds=seconds)
+        except RequestFailed as problem:
+            self._now("down", str(problem))
+            raise
+        if 200 <= answer.status < 300 or 400 <= answer.status < 500:
+            self._now("up", "")
+        else:
+            self._now("down", f"the webhook answers HTTP {answer.status}")
+        return answer
+
+    def cancel(self, request: ReturnRequest, attempt_id: str) -> None:
+        """Tells the other side, once and in the background, that the ringing is to stop."""
+        document = {"action": "cancel", "attempt_id": attempt_id, "call_id": str(request.call_id)}
+
+        async def tell() -> None:
+            try:
+                answer = await self.post(document)
+            except (RequestFailed, defer.CancelledError) as problem:
+                self._log.warn("attempt {id} may still ring: {why}", id=attempt_id, why=str(problem))
+            else:
+                if answer.status >= 300:
+                    self._log.warn(
+                        "attempt {id} may still ring: the webhook answers HTTP {status} to its cancel",
+                        id=attempt_id,
+                        status=answer.status,
+                    )
+
+        telling = Deferred.fromCoroutine(tell())
+        self._cancels.add(telling)
+        telling.addErrback(lambda failure: self._log.failure("cancelling an attempt failed", failure))
+        telling.addCallback(lambda _: self._cancels.discard(telling))
+
+    def _now(self, state: str, reason: str) -> None:
+        if state != self._state[0]:
+            self._log.info("the webhook for return calls is {state} {reason}", state=state, reason=reason)
+        self._state = (state, reason)
+
+
+class _Attempt:
+    """One attempt, from its first request to its end."""
+
+    def __init__(self, hook: WebhookOriginator, request: ReturnRequest, attempt_id: str, backoff: Backoff) -> None:
+        self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
+        self.request = request
+        self.attempt_id = attempt_id
+        self._hook = hook
+        self._clock = hook.clock
+        self._backoff = backoff
+        self._work: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._sent = False  # the other side may know of it
+        self._accepted = False
+
+    def start(self) -> None:
+        """Every way from here ends in `finish`."""
+        self._ends = self._clock.seconds() + self.request.ring_seconds
+        self._timer = self._clock.callLater(self.request.ring_seconds + REPORT_SECONDS, self._in_vain)
+        self._work = Deferred.fromCoroutine(self._send())
+        self._work.addErrback(self._broke)
+
+    def finish(self, end: AttemptEnd, reason: str) -> None:
+        """Ends the attempt, once."""
+        if self.result.called:
+            return
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self.result.callback(AttemptResult(end, reason))
+
+    def interrupt(self, end: AttemptEnd, reason: str) -> None:
+        """Ends the attempt from outside: the answer to its last request does not matter any more."""
+        self.finish(end, reason)
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _send(self) -> None:
+        document = {
+            "action": "place",
+            "attempt_id": self.attempt_id,
+            "call_id": str(self.request.call_id),
+            "number": self.request.number,
+            "exten": self.request.exten,
+            "ring_seconds": self.request.ring_seconds,
+            "caller_id": self.request.caller_id,
+            "variables": {**self.request.variables, "AUDIOSOCKET_CALL_ID": str(self.request.call_id)},
+        }
+        why = ""
+        for tries in range(TRIES):
+            pause = self._backoff.pause() if tries else 0.0
+            left = self._ends - self._clock.seconds() - pause
+            if left <= 0:
+                break
+            if pause:
+                await deferLater(self._clock, pause)
+            sent, self._sent = self._sent, True
+            try:
+                answer = await self._hook.post(document, min(REQUEST_SECONDS, left))
+            except RequestFailed as problem:
+                self._sent = sent or not problem.unsent
+                why = str(problem)
+                continue
+            if answer.status < 500:
+                self._answered(answer)
+                return
+            why = f"HTTP {answer.status}"
+        self._let_go()
+        self.finish(AttemptEnd.FAILED, f"the webhook is not available: {why}")
+
+    def _answered(self, answer: Answer) -> None:
+        if 200 <= answer.status < 300:
+            self._accepted = True
+        elif answer.status >= 400:
+            self.finish(AttemptEnd.REFUSED, f"the webhook refused the call (HTTP {answer.status})")
+        else:
+            self.finish(AttemptEnd.FAILED, f"the webhook answers HTTP {answer.status}; redirects are not followed")
+
+    def _in_vain(self) -> None:
+        self._let_go()
+        if self._accepted:
+            ring = self.request.ring_seconds
+            self.interrupt(AttemptEnd.NO_ANSWER, f"no answer was reported within {ring:g} s")
+        else:
+            self.interrupt(AttemptEnd.FAILED, "the webhook did not answer within the ring time")
+
+    def _cancelled(self) -> None:
+        self._let_go()
+        self.interrupt(AttemptEnd.CANCELLED, "cancelled")
+
+    def _broke(self, failure: Failure) -> None:
+        if not failure.check(defer.CancelledError):
+            WebhookOriginator._log.failure("asking for a return call failed", failure)
+        if not self.result.called:
+            self._let_go()
+            self.finish(AttemptEnd.FAILED, "the attempt was interrupted")
+
+    def _let_go(self) -> None:
+        if self._sent:
+            self._hook.cancel(self.request, self.attempt_id)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character for character in text[:MAX_REASON] if character.isprintable())
