@@ -72,7 +72,8 @@ class Clock:
     def _turn(self) -> None:
         self._timer = None
         now = self.now_ms()
-        last = int(now // PHASE_MS)
+        # The timer was set for this slot: a rounding error must not make it a hair too early, again and again.
+        last = max(int(now // PHASE_MS), self._next)
         if now - self._next * PHASE_MS > FRAME_MS:
             self.late_turns += 1
         # After a long stall every phase still gets one turn only: legs know themselves what they owe.

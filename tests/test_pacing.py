@@ -82,7 +82,7 @@ def test_the_grid_does_not_move_with_late_turns() -> None:
     beat.clock.add(member)
     beat.run(600_000, step=4.7)
     assert len(member.turns) == pytest.approx(30_000, abs=1)
-    phase = [turn % 20 for turn in member.turns]
+    phase = [(turn + 1e-6) % 20 for turn in member.turns]  # a hair early is on the grid
     assert max(phase) - min(phase) <= 4.8
     assert beat.clock.late_turns == 0
 
@@ -361,3 +361,30 @@ def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
     exchange.run(200)
     [when] = [when for when, _, pcm in line.audio(since=before) if pcm == VOICE * 160]
     assert when - before <= 0.15
+
+
+def test_a_time_that_rounds_to_just_before_the_grid_makes_progress() -> None:
+    """Found as an endless loop: the delay was too small to move the clock, so the turn came for ever."""
+
+    class Almost(Time):
+        """A clock whose seconds, in milliseconds, stay a hair short of every grid point."""
+
+        def seconds(self) -> float:
+            return super().seconds() - 1e-12
+
+    time = Almost()
+    time.advance(1000.0)
+    clock = Clock(time, time.seconds)
+    turns: list[float] = []
+
+    class Member:
+        def tick(self, now_ms: float) -> None:
+            turns.append(now_ms)
+            assert len(turns) < 1000
+
+    member = Member()
+    clock.add(member)
+    for _ in range(100):
+        time.advance(0.005)
+    clock.discard(member)
+    assert len(turns) == pytest.approx(25, abs=2)
