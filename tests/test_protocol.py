@@ -236,6 +236,8 @@ def test_nothing_is_told_to_a_leg_that_ended_within_the_same_read() -> None:
     line.say(digit_frame("1") + FRAME + digit_frame("2") + UNKNOWN + uuid_frame(OTHER))
     assert app.story == ["joined", "digit", "left"]
     assert outcome(exchange) == "server_hangup"
+    assert line.goodbye
+    assert not line.aborted
     line.hang_up()
 
 
