@@ -180,7 +180,7 @@ class Session:
         except psycopg2.Error as problem:
             if problem.diag.severity_nonlocalized in ("FATAL", "PANIC"):  # the end of the connection comes next
                 self.close(one_line(problem))
-            raise SourceUnavailable(one_line(problem)) from problem
+            raise SourceUnavailable(self.lost or one_line(problem)) from problem
         except (ValueError, OverflowError) as problem:  # a date beyond Python's, a number that is none
             raise SourceUnavailable(f"a value in the answer cannot be read: {one_line(problem)}") from problem
         finally:

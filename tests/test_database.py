@@ -141,6 +141,13 @@ FILL = """
 """
 
 
+SLEEPY = f"""
+    alter table extension_ia rename to t;
+    create view extension_ia as select t.* from pg_sleep(30) s left join t on true;
+    grant select on extension_ia to {ROLE}
+"""
+
+
 def accept(_: Sequence[Row]) -> None:
     """A check that finds nothing wrong."""
 
@@ -495,9 +502,8 @@ async def test_a_server_that_goes_in_the_middle_of_a_query(
 ) -> None:
     watched = open_database(dataclasses.replace(HASTY, statement=2.0, server_statement=30.0, server_lock=30.0))
     await watched.healthy()
-    blocker = postgres.connect(database_with_table)
-    with blocker.cursor() as cursor:
-        cursor.execute("begin; lock table extension_ia")
+    # not a lock: who holds it might end first
+    await in_thread(postgres.execute, database_with_table, SLEEPY)
     reading = defer.ensureDeferred(watched.rows())
     await task.deferLater(reactor, 0.1)
     assert not reading.called
@@ -506,8 +512,9 @@ async def test_a_server_that_goes_in_the_middle_of_a_query(
     assert watched.state.state == "down"
     assert next(state.reason for state in watched.states if state.state == "down") == reason
     postgres.restore()
-    blocker.close()
     await watched.healthy()
+    await in_thread(postgres.execute, database_with_table, "drop view extension_ia")
+    await in_thread(postgres.execute, database_with_table, "alter table t rename to extension_ia")
     assert await watched.rows() == []
     assert len(watched.warnings) == 1
 
