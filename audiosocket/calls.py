@@ -7,14 +7,17 @@ timeline and exactly one outcome: the first cause wins, later ones are its echoe
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from math import inf
+from typing import Any, Protocol
 from uuid import UUID
 
 from audiosocket.events import EventLog
 from audiosocket.extensions import Extension, Role
+from audiosocket.replay import TIMELINE_MOST as KEPT_MOST
+from audiosocket.replay import KeptCall, KeptLeg, Replayed
 
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
@@ -24,7 +27,7 @@ REMEMBER_SECONDS = 60.0
 REMEMBER_MOST = 50_000
 #: Ended calls the API can still show in full.
 RECENT_MOST = 500
-TIMELINE_MOST = 200
+TIMELINE_MOST = KEPT_MOST
 
 
 class Ending(str, Enum):
@@ -39,6 +42,25 @@ class Ending(str, Enum):
     CONNECTION_LOST = "connection_lost"  #: the connection was reset or timed out
     SLOW_READER = "slow_reader"  #: the peer did not take our audio for 2 s
     SHUTDOWN = "shutdown"  #: the server stopped
+    LOST = "lost"  #: it did not come back after the server's restart
+
+
+#: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
+GONE_FOR_GOOD = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.LOST})
+
+
+class ShownInJson(Protocol):
+    """Something of a call that the API shows: `returncall.Run`."""
+
+    def as_json(self, now: float) -> dict[str, Any]:
+        """As shown by the API; durations in seconds."""
+
+
+class Journal(Protocol):
+    """Where changes are kept, so that calls outlive the process: `journal.CallJournal`."""
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Keep one line of those that ``replay.py`` reads; never raises."""
 
 
 @dataclass
@@ -59,6 +81,8 @@ class LegRecord:
     resumes: int = 0
     ending: Ending | None = None
     ended: float | None = None
+    #: It was up when the server before this one died, and has not come back yet.
+    dormant: bool = False
 
     def alive(self, now: float) -> bool:
         """True when it delivered a frame within the last second and is not over."""
@@ -70,7 +94,7 @@ class LegRecord:
             "role": self.role.value,
             "peer": self.peer,
             "port": self.port,
-            "state": "live" if self.ending is None else "ended",
+            "state": "dormant" if self.dormant else "live" if self.ending is None else "ended",
             "outcome": None if self.ending is None else self.ending.value,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.joined, 3),
             "rate": self.rate,
@@ -96,6 +120,11 @@ class Call:
     timeline: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=TIMELINE_MOST))
     outcome: str | None = None
     ended: float | None = None
+    #: What apps want back after a restart, by role and app name.
+    states: dict[tuple[Role, str], Any] = field(default_factory=dict)
+    journal: Journal | None = None
+    #: The latest return call to a resident.
+    return_call: ShownInJson | None = None
 
     def note(self, event: str, now: float, /, **fields: Any) -> None:
         """Write an event into the timeline and to the event sinks; no field hides what it is and when it was."""
@@ -103,29 +132,53 @@ class Call:
         self.events.emit(event, identity, fields)
         own = {"at_seconds": round(now - self.started, 3), "event": event}
         self.timeline.append({**own, **fields, **own})
+        self._keep("event", entry=self.timeline[-1])
 
     def decide(self, outcome: str) -> bool:
         """Set the outcome unless there is one; false when somebody was first."""
         if self.outcome is not None:
             return False
         self.outcome = outcome
+        self._keep("outcome", outcome=outcome)
         return True
+
+    def remember(self, role: Role, app: str, state: Any) -> None:
+        """Keep what an app wants back when this leg resumes after a restart; ``state`` is as JSON gives it."""
+        if self.states.get((role, app)) != state:
+            self.states[role, app] = state
+            self._keep("state", role=role.value, app=app, state=state)
+
+    def _keep(self, kind: str, **fields: Any) -> None:
+        if self.journal is not None:
+            self.journal.write({"kind": kind, "call": str(self.call_id), **fields})
+
+    def open_journal(self, journal: Journal | None) -> None:
+        """Keep every change from now on; the first line says what the call is."""
+        self.journal = journal
+        self._keep("opened", extension=self.extension.as_json(), started_at=self.started_at)
+
+    @property
+    def dormant(self) -> bool:
+        """True after a restart until the first of its legs has come back."""
+        live = self.live_legs
+        return bool(live) and all(leg.dormant for leg in live)
 
     @property
     def live_legs(self) -> list[LegRecord]:
-        """The legs that are not over."""
+        """The legs that are not over, dormant ones among them."""
         return [leg for leg in self.legs.values() if leg.ending is None]
 
     def as_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
         """As shown by the API; durations in seconds."""
         shown: dict[str, Any] = {
             "call_id": str(self.call_id),
-            "state": "live" if self.ended is None else "ended",
+            "state": "dormant" if self.dormant else "live" if self.ended is None else "ended",
             "outcome": self.outcome,
             "extension": self.extension.as_json(),
             "started_at": self.started_at,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
             "legs": [leg.as_json(now) for leg in self.legs.values()],
+            "return": None if self.return_call is None else self.return_call.as_json(now),
         }
         if timeline:
             shown["timeline"] = list(self.timeline)
@@ -144,13 +197,21 @@ class Admission:
 class CallRegistry:
     """All live calls, the recently ended ones, and the UUIDs that are over."""
 
-    def __init__(self, events: EventLog, *, accept_unexpected_resident: bool = False) -> None:
+    def __init__(
+        self, events: EventLog, *, accept_unexpected_resident: bool = False, journal: Journal | None = None
+    ) -> None:
         self._events = events
+        self._journal = journal
+        self._interrupted = False
         self._accept_unexpected = accept_unexpected_resident
+        #: Whether a call waits for a resident's leg; a resident may open a gate.
+        self.awaits_resident: Callable[[Call], bool] = lambda call: True
         self._live: dict[UUID, Call] = {}
         self._recent: OrderedDict[UUID, Call] = OrderedDict()
         self._over: OrderedDict[UUID, float] = OrderedDict()
         self.started_total = 0
+        #: Calls taken over from the process before this one.
+        self.restored_total = 0
         self.refused_total = 0
 
     def __iter__(self) -> Iterator[Call]:
@@ -182,14 +243,20 @@ class CallRegistry:
             call = Call(call_id, extension, now, wall, self._events)
             self._live[call_id] = call
             self.started_total += 1
+            call.open_journal(self._journal)
             call.note("call.started", now)
             return Admission(call)
         if role is Role.RESIDENT and call.extension.id != extension.id:
             reason = f"the call belongs to extension {call.extension.id}, not {extension.id}"
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
+        if role is Role.RESIDENT and call.dormant and (first is None or not first.dormant):
+            return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
+        newcomer = first is None or first.ending is not None
+        if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self.awaits_resident(call):
+            return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
 
     def leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
@@ -197,16 +264,57 @@ class CallRegistry:
         leg = call.legs[role]
         if leg.ending is not None:
             return
-        leg.ending, leg.ended = ending, now
+        leg.ending, leg.ended, leg.dormant = ending, now, False
         call.note("leg.left", now, role=role.value, outcome=ending.value)
-        if not call.live_legs:
+        resident = call.legs.get(Role.RESIDENT)
+        if resident is not None and resident.dormant and ending in GONE_FOR_GOOD:
+            self.leg_over(call, Role.RESIDENT, Ending.LOST, now)  # nobody is left to come back to
+        elif not call.live_legs and call.ended is None:
             self._end(call, now)
+
+    # restarts
+
+    def restore(self, kept: Replayed, now: float) -> None:
+        """Take over what the process before this one left; its legs are dormant until they come back."""
+        for call_id, age in kept.ended.items():
+            self._over[call_id] = now - age
+        for old in kept.calls:
+            self._live[old.call_id] = self._restored(old, kept, now)
+            self.restored_total += 1
+
+    def _restored(self, old: KeptCall, kept: Replayed, now: float) -> Call:
+        started = now - max(0.0, kept.at - old.started)
+        legs = {role: _restored_leg(role, leg, started) for role, leg in old.legs.items()}
+        call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs)
+        call.timeline.extend(old.timeline)
+        call.outcome, call.states, call.journal = old.outcome, dict(old.states), self._journal
+        return call
+
+    def expire(self, now: float) -> int:
+        """Close every leg that has not come back after a restart; returns how many there were."""
+        late = [(call, leg.role) for call in self for leg in call.live_legs if leg.dormant]
+        for call, role in late:
+            self.leg_over(call, role, Ending.LOST, now)
+        return len(late)
+
+    def interrupt(self, now: float) -> None:
+        """The process is about to stop: what ends from here on is not over for its callers.
+
+        Without a journal nobody could take the calls over, and they end like any other.
+        """
+        if self._journal is None:
+            return
+        self._interrupted = True
+        for call in self:
+            call.note("call.interrupted", now)
+            call.journal = None
 
     def _end(self, call: Call, now: float) -> None:
         main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()))
         call.decide(main.ending.value if main.ending else Ending.CONNECTION_LOST.value)
         call.ended = now
-        call.note("call.ended", now, outcome=call.outcome, duration_seconds=round(now - call.started, 3))
+        if not self._interrupted:
+            call.note("call.ended", now, outcome=call.outcome, duration_seconds=round(now - call.started, 3))
         del self._live[call.call_id]
         self._over[call.call_id] = now
         self._recent[call.call_id] = call
@@ -228,3 +336,19 @@ class CallRegistry:
         if call is not None:
             call.note("leg.refused", now, role=role.value, reason=reason)
         return Admission(None, reason)
+
+
+def _restored_leg(role: Role, kept: KeptLeg, started: float) -> LegRecord:
+    ended = None if kept.ended is None else started + kept.ended
+    ending = next((ending for ending in Ending if ending.value == kept.ending), Ending.CONNECTION_LOST)
+    return LegRecord(
+        role,
+        kept.peer,
+        kept.port,
+        joined=started + kept.joined,
+        last_heard=-inf,
+        resumes=kept.resumes,
+        ending=None if kept.ending is None else ending,
+        ended=ended,
+        dormant=kept.ending is None,
+    )

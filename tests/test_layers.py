@@ -20,11 +20,11 @@ ROOT = Path(__file__).parent.parent
 LAYERS: dict[int, str] = {
     0: (
         "errors wire amiwire amileg audio extensions reconcile settings playout timeline wavfile backoff quota "
-        "diagnosis dialplan"
+        "diagnosis dialplan replay"
     ),
     1: "interfaces calls events originate q850",
     2: (
-        "protocol legs pacing database extension_table lookup pg* cache sounds resample recording logs "
+        "protocol legs pacing database extension_table lookup pg* cache journal sounds resample recording logs "
         "caller caller_* dial ami* ari* web* numbers"
     ),
     3: "apps apps.* returncall",
