@@ -91,6 +91,13 @@ class Leg(Protocol):
     def decide(self, outcome: str) -> bool:
         """Name the call's outcome; false when it has one already."""
 
+    def remember(self, app: App, state: Any) -> None:
+        """Keep ``state`` for `App.restored`, should the server be restarted while this leg is up.
+
+        Replaces what ``app`` remembered before. Cheap enough for every change of a conversation's state, not
+        for every frame. Raises TypeError or ValueError for what JSON cannot carry or more than 16,384 characters.
+        """
+
     def tap(self, listener: Tap) -> None:
         """Let ``listener`` hear both directions until the leg is over."""
 
@@ -111,6 +118,14 @@ class App:
 
     def resumed(self, leg: Leg) -> None:
         """The same leg came back over a new connection; what was queued goes on."""
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        """The leg came back after a restart of the server, to an app that is new; `resumed` follows.
+
+        ``state`` is what the app of old gave `Leg.remember`, or None. What was queued is lost. Unless
+        overridden, the leg joins again.
+        """
+        self.joined(leg)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""

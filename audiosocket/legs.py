@@ -6,7 +6,8 @@ back with the same UUID, only the connection beneath is exchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError, au
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
 G711_RATE = 8_000
+#: What an app may keep for after a restart, as JSON, in characters.
+STATE_MOST = 16_384
 #: Changes of the sample rate worth an event, per leg; a peer that changes it with every frame is not.
 RATE_NOTES_MOST = 20
 
@@ -131,6 +134,15 @@ class Leg:
     def decide(self, outcome: str) -> bool:
         return self.call.decide(outcome)
 
+    def remember(self, app: App, state: Any) -> None:
+        name = next((name for name, known in self._apps if known is app), None)
+        if name is None:
+            raise ValueError(f"{app!r} is no app of this leg")
+        text = json.dumps(state)
+        if len(text) > STATE_MOST:
+            raise ValueError(f"a state of {len(text)} characters is more than {STATE_MOST}")
+        self.call.remember(self.role, name, json.loads(text))
+
     def tap(self, listener: Tap) -> None:
         self._taps.append(listener)
 
@@ -154,6 +166,17 @@ class Leg:
                 return  # the app before this one hung up
             self._present.append((name, app))
             self._call(name, app.joined, self)
+
+    def restart(self, connection: Connection, states: Mapping[str, Any]) -> None:
+        """The first connection after a restart of the server; ``states`` is what apps remembered, by name."""
+        self._connect(connection)
+        for name, app in self._apps:
+            if self._connection is None:
+                return
+            self._present.append((name, app))
+            self._call(name, app.restored, self, states.get(name))
+            if self._connection is not None:
+                self._call(name, app.resumed, self)
 
     def resume(self, connection: Connection) -> None:
         """A new connection takes over; the old one is sent away, the queue goes on."""

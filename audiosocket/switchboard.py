@@ -25,6 +25,8 @@ from audiosocket.pacing import Clock
 from audiosocket.playout import Converter
 from audiosocket.protocol import AudioSocketProtocol
 from audiosocket.quota import Quota
+from audiosocket.replay import Replayed
+from audiosocket.returncall import ReturnCalls
 from audiosocket.settings import Network
 
 #: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
@@ -54,8 +56,11 @@ class Switchboard:
         clock: Clock,
         make_converter: Callable[[int, int], Converter],
         allowed_peers: Sequence[Network],
+        returns: ReturnCalls | None = None,
     ) -> None:
         self.registry = registry
+        self.returns = returns or ReturnCalls(None, clock)
+        registry.awaits_resident = self.returns.awaits
         self._apps = apps
         self._context = context
         self._clock = clock
@@ -73,6 +78,8 @@ class Switchboard:
         self.codecs: dict[int, str] = {}
         #: While false every newcomer is answered with a hangup frame.
         self.open = True
+        #: While true only legs of calls that are there may join.
+        self.draining = False
 
     # the doors
 
@@ -134,6 +141,8 @@ class Switchboard:
         """The leg for a connection that said its UUID, or the reason why it is refused."""
         if not self.open:
             return "the server is stopping"
+        if self.draining and not self._belongs_to_a_call(call_id):
+            return "the server is stopping and takes no new calls"
         now = self._clock.now_ms() / 1000
         wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         admission = self.registry.admit(call_id, role, extension, now, wall)
@@ -148,8 +157,13 @@ class Switchboard:
             call.note("leg.resumed", now, role=role.value, peer=record.peer, port=port)
             leg.resume(connection)
         else:
+            restored = call.legs[role].dormant if role in call.legs else False
             leg = self._new_leg(call, role, connection.peer, port, now)
-            leg.start(connection)
+            if restored:
+                states = {app: state for (where, app), state in call.states.items() if where is role}
+                leg.restart(connection, states)
+            else:
+                leg.start(connection)
         self._log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
@@ -161,13 +175,23 @@ class Switchboard:
         )
         return leg
 
+    def _belongs_to_a_call(self, call_id: UUID) -> bool:
+        call = self.registry.get(call_id)
+        return call is not None and call.ended is None
+
     def _new_leg(self, call: Call, role: Role, peer: str, port: int, now: float) -> Leg:
         before = call.legs.get(role)
         record = LegRecord(role, peer, port, joined=now, last_heard=now)
-        if before is not None:  # it left and came back while the other leg kept the call alive
+        if before is not None:  # it left while the other leg kept the call alive, or the server was restarted
             record.resumes = before.resumes + 1
+        if before is not None and before.dormant:
+            record.joined = before.joined
+        if call.dormant:
+            call.note("call.resumed", now)
         call.legs[role] = record
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
+        if role is Role.RESIDENT:
+            self.returns.joined(call)
         leg = Leg(
             call,
             record,
@@ -193,6 +217,8 @@ class Switchboard:
 
     def _leg_over(self, leg: Leg, ending: Ending) -> None:
         del self._legs[leg.call_id, leg.role]
+        if leg.role is Role.VISITOR:
+            self.returns.visitor_left(leg.call)
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
             self._instances.pop(leg.call_id, None)
@@ -224,13 +250,32 @@ class Switchboard:
     def hang_up(self, call_id: UUID, role: Role, ending: Ending) -> None:
         """End one leg; raises `UnknownCall` when there is no such live leg."""
         leg = self._legs.get((call_id, role))
-        if leg is None:
+        if leg is not None:
+            leg.end(ending)
+            return
+        call = self.registry.get(call_id)
+        record = call.legs.get(role) if call is not None else None
+        if call is None or record is None or not record.dormant:
             raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
-        leg.end(ending)
+        self.registry.leg_over(call, role, ending, self._clock.now_ms() / 1000)
+
+    @property
+    def live_legs(self) -> int:
+        """Legs with a connection; not those that a restart cut off and that have not come back."""
+        return len(self._legs)
+
+    def restore(self, kept: Replayed) -> None:
+        """Take over the calls of the process before this one."""
+        self.registry.restore(kept, self._clock.now_ms() / 1000)
+
+    def expire(self) -> int:
+        """Close what did not come back after a restart; returns how many legs that were."""
+        return self.registry.expire(self._clock.now_ms() / 1000)
 
     def close(self) -> None:
-        """Refuse newcomers from now on and end every leg."""
+        """Refuse newcomers from now on and end every leg; with a journal the calls resume after a restart."""
         self.open = False
+        self.registry.interrupt(self._clock.now_ms() / 1000)
         for leg in list(self._legs.values()):
             leg.end(Ending.SHUTDOWN)
         for connection in list(self._waiting):

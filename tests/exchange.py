@@ -21,7 +21,7 @@ from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls import CallRegistry
+from audiosocket.calls import CallRegistry, Journal
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, Leg
@@ -248,13 +248,16 @@ class Exchange:
         *apps: App | AppFactory,
         accept_unexpected_resident: bool = False,
         allowed: str = PRIVATE_NETWORKS,
+        journal: Journal | None = None,
     ) -> None:
         self.time = Time()
         self.time.advance(START)
         self.clock = Clock(self.time, self.time.seconds)
         self.events: list[Record] = []
         self.registry = CallRegistry(
-            EventLog([self.events.append]), accept_unexpected_resident=accept_unexpected_resident
+            EventLog([self.events.append]),
+            accept_unexpected_resident=accept_unexpected_resident,
+            journal=journal,
         )
         served: Sequence[tuple[str, AppFactory]] = [
             (f"app{number}", _factory(app)) for number, app in enumerate(apps)

@@ -38,6 +38,8 @@ class FakeLeg:
         self.notes: list[tuple[str, dict[str, Any]]] = []
         #: The call's outcome as an app named it.
         self.decided: str | None = None
+        #: What apps keep for after a restart.
+        self.remembered: list[tuple[App, Any]] = []
         #: Why the leg is over, None while it is not.
         self.outcome: str | None = None
         self._clock = clock
@@ -93,6 +95,9 @@ class FakeLeg:
             return False
         self.decided = outcome
         return True
+
+    def remember(self, app: App, state: Any) -> None:
+        self.remembered.append((app, state))
 
     def tap(self, listener: Tap) -> None:
         self._taps.append(listener)

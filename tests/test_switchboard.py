@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,6 +20,7 @@ from audiosocket.calls import Ending
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.replay import replay
 from audiosocket.switchboard import LINES_PER_SECOND
 from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
 
@@ -490,3 +493,179 @@ def test_what_a_call_needed_is_given_up_with_it() -> None:
     assert exchange.switchboard._legs == {}
     assert exchange.switchboard._waiting == {}
     assert exchange.asleep
+
+
+# restarts
+
+
+class Pages:
+    """A journal in memory; what it says is read as by the next process, a second later."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        self.lines.append(json.dumps({"wall": 1_000.0, **line}).encode())
+
+    def restarted(self, *apps: App, now: float = 1_001.0) -> Exchange:
+        """The next process, which has read this."""
+        exchange = Exchange(*apps, journal=self)
+        exchange.switchboard.restore(replay(self.lines, now))
+        return exchange
+
+
+class Menu(Listener):
+    """Remembers the page it is on."""
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        super().digit(leg, digit)
+        leg.remember(self, {"page": digit})
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        self._note("restored", leg, state)
+
+
+def test_a_leg_that_comes_back_after_a_restart_goes_on_with_what_its_app_remembered() -> None:
+    pages = Pages()
+    before = Exchange(Menu(), journal=pages)
+    line = before.join(extension=ELSEWHERE)
+    line.say(digit_frame("3"))
+    line.say(digit_frame("4"))
+    app = Menu()
+    exchange = pages.restarted(app)
+    assert (len(exchange.registry), exchange.switchboard.live_legs, exchange.asleep) == (1, 0, True)
+    line = exchange.join(extension=replace(ELSEWHERE, number="9999"))
+    exchange.run(100, line)
+    assert app.story[:3] == ["restored", "resumed", "audio"]
+    assert app.values("restored") == [{"page": "4"}]
+    assert app.told[0].leg.extension == ELSEWHERE
+    assert len(line.audio()) == 6
+    assert exchange.names() == ["call.resumed", "leg.resumed"]
+    call = exchange.registry.get(CALL)
+    assert call is not None
+    assert [entry["event"] for entry in call.timeline] == [*before.names(), "call.resumed", "leg.resumed"]
+    shown = call.as_json(exchange.now)
+    assert (shown["state"], shown["legs"][0]["resumes"], shown["legs"][0]["state"]) == ("live", 1, "live")
+    assert shown["legs"][0]["duration_seconds"] == pytest.approx(1.1, abs=0.01)
+    line.hang_up()
+    assert (exchange.asleep, outcome(exchange)) == (True, "caller_hangup")
+    assert refused(pages.restarted(Menu()).join()), "over for the third process, too"
+
+
+def test_an_app_that_knows_nothing_of_restarts_is_joined_again() -> None:
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    app = Listener()
+    pages.restarted(app).join()
+    assert app.story == ["joined", "resumed"]
+
+
+def test_an_app_that_hangs_up_when_restored_is_not_told_that_it_resumed() -> None:
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    app = Listener(joined=lambda leg: leg.hang_up())
+    line = pages.restarted(app).join()
+    assert app.story == ["joined", "left"]
+    assert line.goodbye
+
+
+def test_until_the_visitor_is_back_only_a_resident_that_was_cut_off_comes_in() -> None:
+    for had_resident in (False, True):
+        pages = Pages()
+        before = Exchange(Listener(), journal=pages)
+        before.join()
+        if had_resident:
+            before.join(role=Role.RESIDENT)
+        exchange = pages.restarted(Listener())
+        assert refused(exchange.join(role=Role.RESIDENT)) is not had_resident
+        exchange.join()
+        assert exchange.names().count("call.resumed") == 1
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    exchange = pages.restarted(Listener())
+    exchange.join()
+    assert not refused(exchange.join(role=Role.RESIDENT)), "the visitor is back: the rules are as ever"
+
+
+def test_what_does_not_come_back_is_closed_as_lost() -> None:
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(call_id=OTHER)
+    before.join(call_id=OTHER, role=Role.RESIDENT)
+    exchange = pages.restarted(Listener())
+    exchange.join(call_id=OTHER)
+    assert exchange.switchboard.expire() == 2
+    assert outcome(exchange) == "lost"
+    assert outcome(exchange, OTHER) is None
+    assert exchange.switchboard.live_legs == 1
+    assert refused(exchange.join())
+    assert exchange.switchboard.expire() == 0
+
+
+def test_a_visitor_that_leaves_takes_a_resident_along_that_has_not_come_back() -> None:
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(role=Role.RESIDENT)
+    exchange = pages.restarted(Listener())
+    exchange.join().hang_up()
+    assert outcome(exchange) == "caller_hangup"
+    assert refused(exchange.join(role=Role.RESIDENT))
+    assert exchange.names().count("call.ended") == 1
+
+
+def test_a_call_that_sleeps_can_be_hung_up() -> None:
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    exchange = pages.restarted(Listener())
+    with pytest.raises(UnknownCall):
+        exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    assert outcome(exchange) == "admin_hangup"
+    assert refused(exchange.join())
+
+
+def test_a_stop_interrupts_calls_and_whatever_apps_do_then_does_not_end_them() -> None:
+    pages = Pages()
+
+    def everybody_out(leg: Leg) -> None:
+        leg.decide("left_alone")
+        for told in list(app.told):
+            told.leg.hang_up()
+
+    app = Listener(left=everybody_out)
+    exchange = Exchange(app, journal=pages)
+    lines = [exchange.join(), exchange.join(role=Role.RESIDENT)]
+    exchange.switchboard.close()
+    assert all(line.goodbye for line in lines)
+    assert "call.ended" not in exchange.names()
+    assert exchange.names().count("call.interrupted") == 1
+    after = pages.restarted(Listener())
+    call = after.registry.get(CALL)
+    assert call is not None
+    assert (call.outcome, [leg.dormant for leg in call.legs.values()]) == (None, [True, True])
+
+
+def test_while_it_drains_only_calls_that_are_there_have_new_legs() -> None:
+    exchange = Exchange(Listener())
+    exchange.join()
+    exchange.switchboard.draining = True
+    assert refused(exchange.join(call_id=OTHER))
+    assert not refused(exchange.join(role=Role.RESIDENT))
+
+
+@pytest.mark.parametrize("state", [{1, 2}, "x" * 16_384, b"bytes"])
+def test_a_state_that_cannot_be_kept_costs_its_own_call(logged_failures: LoggedFailures, state: object) -> None:
+    app = Listener(joined=lambda leg: leg.remember(app, state))
+    exchange = Exchange(app)
+    exchange.join()
+    assert outcome(exchange) == "app_failed"
+    assert len(logged_failures.flush(TypeError, ValueError)) == 1
+
+
+def test_an_app_cannot_remember_for_another(logged_failures: LoggedFailures) -> None:
+    exchange = Exchange(Listener(joined=lambda leg: leg.remember(App(), 1)))
+    exchange.join()
+    assert outcome(exchange) == "app_failed"
+    assert len(logged_failures.flush(ValueError)) == 1
