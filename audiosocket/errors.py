@@ -34,6 +34,18 @@ class UnknownCall(AudioSocketError):
     """No call, or no live leg of it, has this UUID."""
 
 
+class ReturnTaken(AudioSocketError):
+    """The call is in no state to be given, or to lose, a return call now."""
+
+
+class ReturnUnavailable(AudioSocketError):
+    """Nobody can place return calls now: not configured, or the backend is away."""
+
+
+class InvalidNumber(AudioSocketError):
+    """What should be called is not a number, or there are none or too many."""
+
+
 class SourceUnavailable(AudioSocketError):
     """The database is not configured, cannot be reached, or answered with an error."""
 

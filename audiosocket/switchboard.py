@@ -59,8 +59,10 @@ class Switchboard:
         returns: ReturnCalls | None = None,
     ) -> None:
         self.registry = registry
-        self.returns = returns or ReturnCalls(None, clock)
-        registry.awaits_resident = self.returns.awaits
+        #: None: a resident may join any call of the same extension.
+        self.returns = returns
+        if returns is not None:
+            registry.awaits_resident = returns.awaits
         self._apps = apps
         self._context = context
         self._clock = clock
@@ -190,7 +192,7 @@ class Switchboard:
             call.note("call.resumed", now)
         call.legs[role] = record
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
-        if role is Role.RESIDENT:
+        if role is Role.RESIDENT and self.returns is not None:
             self.returns.joined(call)
         leg = Leg(
             call,
@@ -217,7 +219,7 @@ class Switchboard:
 
     def _leg_over(self, leg: Leg, ending: Ending) -> None:
         del self._legs[leg.call_id, leg.role]
-        if leg.role is Role.VISITOR:
+        if leg.role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_left(leg.call)
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
