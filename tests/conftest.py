@@ -12,6 +12,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 
 pytest_plugins = ["tests.pg_fixtures"]
 
@@ -21,9 +22,15 @@ class LoggedFailures(list[LogEvent]):
 
     def flush(self, *types: type[BaseException]) -> list[LogEvent]:
         """Take out the expected ones (all, when no type is named) and return them."""
-        found = [event for event in self if not types or event["log_failure"].check(*types)]
+        found = [event for event in self if not types or _failure(event).check(*types)]
         self[:] = [event for event in self if event not in found]
         return found
+
+
+def _failure(event: LogEvent) -> Failure:
+    """What went wrong; an old-style error may come without a failure."""
+    found = event.get("log_failure") or event.get("failure")
+    return found if isinstance(found, Failure) else Failure(RuntimeError(formatEvent(event)))
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +38,14 @@ def logged_failures() -> Iterator[LoggedFailures]:
     seen = LoggedFailures()
 
     def observe(event: LogEvent) -> None:
-        if event.get("log_failure") is not None:
+        if event.get("log_failure") is not None or event.get("isError"):  # the reactor still uses the old log.err
             seen.append(event)
 
     globalLogPublisher.addObserver(observe)
     yield seen
     gc.collect()  # a Deferred with an unhandled failure reports it when it is collected
     globalLogPublisher.removeObserver(observe)
-    assert not seen, "; ".join(f"{formatEvent(e)} {e['log_failure'].value!r}" for e in seen)
+    assert not seen, "; ".join(f"{formatEvent(e)} {_failure(e).value!r}" for e in seen)
 
 
 def _selectables() -> set[Any]:
