@@ -46,8 +46,8 @@ class Running:
     """``python -m audiosocket`` in a directory, with settings from the environment.
 
     Without ``rows`` the local file has one extension, id 1, number 1000, on `visitor` and `resident`; with a
-    database in ``settings`` the file is left out. As a context manager it waits until ``/readyz`` says yes and stops the
-    process, by its own pid, in every case.
+    database in ``settings`` the file is left out. As a context manager it waits until ``/readyz`` says yes and
+    stops the process, by its own pid, in every case.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Running:
     ) -> None:
         self.directory = directory
         self.visitor, self.resident, self.api_port = free_ports(3)
-        self.settings = {"API_PORT": str(self.api_port), **(settings or {})}
+        self.settings = {"API_PORT": str(self.api_port), "DRAIN_SECONDS": "0", **(settings or {})}
         self.api_port = int(self.settings["API_PORT"])
         self._rows = rows
         self._options = options
@@ -96,7 +96,7 @@ class Running:
     def start(self) -> None:
         """Start it (again)."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DB_", "API_"))}
-        environment.update(self.settings, PYTHONPATH=str(ROOT))
+        environment.update(self.settings, PYTHONPATH=str(ROOT), PYTHONFAULTHANDLER="1")
         with (self.directory / "stdout.txt").open("ab") as out:
             self.process = subprocess.Popen(
                 [*self._command, *self._options],
@@ -126,15 +126,15 @@ class Running:
         return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Signal the process and return its exit status; killed when it does not end."""
+        """Signal the process and return its exit status; when it does not end, fail with what it was doing."""
         assert self.process is not None
         self.process.send_signal(how)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.process.send_signal(signal.SIGABRT)  # ends it; faulthandler writes all threads' stacks before
             self.process.wait(STOP_SECONDS)
-            raise
+            raise AssertionError(f"it did not stop:\n{self.stdout()[-10_000:]}") from None
 
     def request(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
         """Status and JSON of one HTTP request; ``body`` is sent as JSON, which makes it a POST."""

@@ -17,13 +17,16 @@ from tests.parts import LOOPBACK, extension, free_ports, inode, occupied, reacto
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
 
-class NoDoors:
-    """A doorkeeper nobody asks: no connection is made in these tests."""
+class Closed:
+    """A doorkeeper who lets nobody in."""
+
+    def may_connect(self, address: object) -> bool:
+        return False
 
 
 def make(of: Extension, role: Role) -> AudioSocketFactory:
-    nobody: Any = NoDoors()
-    return AudioSocketFactory(of, role, nobody, nobody, reactor)
+    doorkeeper: Any = Closed()
+    return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, reactor)
 
 
 def place(port: int, configured: int | None = None) -> Place:
