@@ -115,6 +115,13 @@ class FakeLeg:
         self._playout.start(self.now_ms)
         self._tell(lambda app: app.resumed(self))
 
+    def restart(self, state: Any = None) -> None:
+        """The leg came back after a restart of the server, to apps that are new."""
+        self._playout.start(self.now_ms)
+        self._tick()
+        self._tell(lambda app: app.restored(self, state))
+        self._tell(lambda app: app.resumed(self))
+
     def hear(self, pcm: bytes, rate: int = 8000) -> None:
         """A frame comes from the caller."""
         self._playout.set_rate(rate)

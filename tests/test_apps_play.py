@@ -404,3 +404,35 @@ class TestPieces:
         assert pieces.at_ms == 500
         assert pieces.next() == numbered(8000)[8000:]
         assert Pieces(numbered(80), 8000, loop=False, since_ms=9999).next() == b""
+
+
+class TestRestart:
+    """The server was killed while the sound was playing, and the leg came back."""
+
+    def test_goes_on_with_the_piece_that_was_being_heard(self) -> None:
+        before = Rig(sounds=Shelf(9.5)).start()
+        before.run(5_000, talk)
+        app, state = before.remembered[-1]
+        assert app is not None
+        rig = Rig(sounds=Shelf(9.5))
+        rig.leg.restart(state)
+        rig.leg.run(6_000, talk)
+        assert rig.leg.said() == numbered(76_000)[4 * 16_000 :]
+
+    @pytest.mark.parametrize(("then", "outcome"), [("continue", None), ("hangup", "server_hangup")])
+    def test_says_nothing_twice_when_all_was_heard(self, then: str, outcome: str | None) -> None:
+        before = Rig(sounds=Shelf(3)).start()
+        before.run(4_000, talk)
+        rig = Rig(then=then, sounds=Shelf(3))
+        rig.leg.restart(before.remembered[-1][1])
+        rig.leg.run(500, talk)
+        assert (rig.leg.said(), rig.leg.outcome) == (b"", outcome)
+
+    @pytest.mark.parametrize(
+        "state", [None, 5, {}, {"since_ms": "x"}, {"since_ms": float("nan")}, {"since_ms": -5}]
+    )
+    def test_begins_anew_without_a_usable_memory(self, state: object) -> None:
+        rig = Rig(sounds=Shelf(1))
+        rig.leg.restart(state)
+        rig.leg.run(1_500, talk)
+        assert rig.leg.said() == numbered(8_000)

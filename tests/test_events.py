@@ -101,7 +101,8 @@ def test_every_name_in_the_code_is_in_the_list_and_the_other_way_round() -> None
 def test_the_document_lists_the_same_events_and_outcomes() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE) == list(EVENTS)
-    assert re.findall(r"`([a-z]+_[a-z]+|shutdown|lost)`", text.rpartition("Outcomes")[2]) == [e.value for e in Ending]
+    outcomes = re.findall(r"`([a-z]+_[a-z]+|shutdown|lost)`", text.rpartition("Outcomes")[2])
+    assert outcomes == [e.value for e in Ending]
 
 
 def test_every_event_says_what_it_means() -> None:

@@ -11,11 +11,12 @@ and the mark behind the first asks for the third.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -77,6 +78,8 @@ class _Playing:
     """What one leg is being played; ``pieces`` is None until the sound is there."""
 
     leg: Leg
+    #: Where to begin, in milliseconds of the sound.
+    since_ms: float = 0
     patience: IDelayedCall | None = None
     pieces: Pieces | None = None
     #: Names of our marks that wait; a clear by another app takes them, and with them the rest of the sound.
@@ -91,6 +94,7 @@ class Play(App):
     """Plays ``PLAY_FILE``, or a chime when that is empty, and does what ``PLAY_THEN`` says at its end.
 
     A file that cannot be played is logged once; the call goes on without it, as if the sound were over.
+    After a restart of the server the sound goes on with the piece that was being heard.
     """
 
     _log = Logger()
@@ -118,7 +122,17 @@ class Play(App):
             yield f"PLAY_FILE: {path}: {error}; callers will not hear it"
 
     def joined(self, leg: Leg) -> None:
-        playing = self._playing[leg.role] = _Playing(leg)
+        self._play(leg, 0)
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        since = state.get("since_ms") if isinstance(state, dict) else None
+        if isinstance(since, int | float) and 0 <= since < math.inf:  # nor is NaN
+            self._play(leg, since)
+        else:
+            self._play(leg, 0)
+
+    def _play(self, leg: Leg, since_ms: float) -> None:
+        playing = self._playing[leg.role] = _Playing(leg, since_ms)
         playing.patience = self._context.call_later(PATIENCE_SECONDS, self._begin, playing)
 
     def resumed(self, leg: Leg) -> None:
@@ -136,6 +150,9 @@ class Play(App):
         if playing is None or name not in playing.marks:
             return
         playing.marks.discard(name)
+        if playing.pieces is not None:
+            waiting = len(playing.marks) * PIECE_SECONDS * 1000
+            leg.remember(self, {"since_ms": max(0.0, playing.pieces.at_ms - waiting)})
         self._go_on(playing)
 
     def left(self, leg: Leg, outcome: str) -> None:
@@ -168,7 +185,7 @@ class Play(App):
         if playing.over:
             return
         if pcm is not None:
-            since = playing.pieces.at_ms if playing.pieces is not None else 0
+            since = playing.pieces.at_ms if playing.pieces is not None else playing.since_ms
             playing.pieces = Pieces(pcm, rate, loop=self._then == "loop", since_ms=since)
         self._go_on(playing)
 
