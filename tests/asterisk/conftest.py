@@ -99,13 +99,11 @@ def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
         _wait(asterisk.stop())
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts the product: ``server = await serve(app="echo", PLAY_FILE="…")``; it is stopped after the test."""
+def _serving(directories: Path) -> Iterator[Callable[..., Any]]:
     running: list[product.Server] = []
 
     async def start(app: str = "echo", **settings: str) -> product.Server:
-        directory = tmp_path / f"server{len(running)}"
+        directory = directories / f"server{len(running)}"
         directory.mkdir()
         running.append(await product.start_server(reactor, directory, app, **settings))
         return running[-1]
@@ -115,6 +113,19 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         _wait(server.stop())
     broken = [line for server in running for line in server.log() if " - CRITICAL - " in line]
     assert not broken, "the server logged:\n" + "\n".join(broken)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts the product: ``server = await serve(app="echo", PLAY_FILE="…")``; it is stopped after the test."""
+    yield from _serving(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[product.Server]:
+    """The product, echoing, started once for all tests of a module: for those that leave it running."""
+    for serve in _serving(tmp_path_factory.mktemp("lasting")):
+        yield _wait(serve())
 
 
 @pytest.fixture

@@ -278,6 +278,11 @@ class Asterisk:
         bad = [line for line in lines if re.search(r"\] (WARNING|ERROR)\[", line)]
         return [line for line in bad if not any(re.search(normal, line) for normal in self._normal)]
 
+    async def logged(self, pattern: str) -> list[str]:
+        """All lines of its log that match; every step of the dialplan is one."""
+        await self._flush_log()
+        return [line for line in self._log() if re.search(pattern, line)]
+
     def forgive(self, *patterns: str) -> None:
         """From now on these lines are normal too, because the test gave Asterisk reason to complain."""
         self._normal = (*self._normal, *patterns)

@@ -38,7 +38,7 @@ async def test_the_ami_account_places_finds_and_ends_a_call(asterisk):
     asked = await account.action("Getvar", {"Channel": channel, "Variable": "AUDIOSOCKET_CALL_ID"})
     assert asked["Value"] == "x"
     await account.action("Hangup", {"Channel": channel})
-    await asterisk.no_channels(1)
+    await asterisk.no_channels()
     await account.close(reactor)
 
 

@@ -13,6 +13,11 @@ pytestmark = pytest.mark.asterisk
 DIGITS = "0123456789*#ABCD"
 
 
+@pytest.fixture
+def server(lasting_server):
+    return lasting_server
+
+
 def dialplan(server, codec="slin"):
     """Both ways in, each saying afterwards that the dialplan went on."""
     where = f"{server.host}:{server.visitor_port}"
