@@ -36,6 +36,7 @@ class NumberedCall:
     parser: Parser = field(default_factory=lambda: Parser(expect_identity=False))
     sent: int = 0
     echoed: int = 0
+    lost: int = 0
     wrong: int = 0
     ended: bool = False
 
@@ -68,10 +69,15 @@ class NumberedCall:
             self.ended = True
         for event in self.parser.receive(data):
             if isinstance(event, Audio) and event.pcm.startswith(MARK):
-                if event.pcm == self.payload(self.echoed):
-                    self.echoed += 1
-                else:
-                    self.wrong += 1
+                self._check(event.pcm)
+
+    def _check(self, pcm: bytes) -> None:
+        number, sequence = BODY.unpack_from(pcm)[1:]
+        if number != self.number or sequence < self.echoed or pcm != self.payload(sequence):
+            self.wrong += 1
+            return
+        self.lost += sequence - self.echoed
+        self.echoed = sequence + 1
 
 
 def connect(number: int, port: int) -> NumberedCall:
@@ -125,7 +131,7 @@ def main(arguments: list[str]) -> None:
         "calls": count,
         "dropped_calls": sum(call.ended for call in calls),
         "sent": sum(call.sent for call in calls),
-        "lost": sum(call.sent - call.echoed for call in calls),
+        "lost": sum(call.lost + call.sent - call.echoed for call in calls),
         "wrong": sum(call.wrong for call in calls),
     }
     print(json.dumps(report), flush=True)
