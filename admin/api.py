@@ -106,9 +106,18 @@ class AdminAPI:
 
     @app.route("/api/calls/<call_id>/return", methods=["POST"])
     def return_call(self, request: AdminRequest, call_id: str) -> bytes:
-        """Place the return call; this version has nobody to place it with and says so."""
-        self._control.call(bodies.parse_call_id(call_id))
-        raise Refusal(501, "Return calls are not configured in this version of the server.")
+        """Ring the resident, or several in their order; the answer does not wait for theirs."""
+        known_id = bodies.parse_call_id(call_id)
+        numbers = bodies.return_numbers(request.content.read())
+        call = self._control.return_call(known_id, numbers)
+        return reply(request, {"message": f"Chamada de retorno iniciada para {known_id}", "call": call}, 202)
+
+    @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
+    def cancel_return(self, request: AdminRequest, call_id: str) -> bytes:
+        """Stop the ringing."""
+        known_id = bodies.parse_call_id(call_id)
+        call = self._control.cancel_return(known_id)
+        return reply(request, {"message": f"Chamada de retorno cancelada para {known_id}", "call": call})
 
     @app.route("/api/hangup", methods=["POST"])
     def hang_up(self, request: AdminRequest) -> bytes:

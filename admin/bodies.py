@@ -103,6 +103,20 @@ def which_leg(raw: bytes) -> tuple[UUID, Role]:
     return parse_call_id(call_id), Role.VISITOR if role is None else Role(role)
 
 
+def return_numbers(raw: bytes) -> list[str]:
+    """The numbers to ring, in their order; raises `Refusal` (400, 422 for a key that is unknown)."""
+    given = parse_object(raw)
+    _known(given, ("number", "numbers"))
+    if len(given) != 1:
+        raise Refusal(400, 'Name whom to ring: {"number": "101"} or {"numbers": ["101", "102"]}.')
+    key, value = next(iter(given.items()))
+    numbers = value if key == "numbers" and isinstance(value, list) else [value]
+    for number in numbers:
+        if not isinstance(number, str):
+            raise Refusal(400, f"{key} is {shown(value)}, not text or a list of texts.", field=key)
+    return [number.strip() for number in numbers]
+
+
 def refresh_wishes(raw: bytes, uri: bytes) -> dict[str, bool]:
     """``force`` and ``dry_run`` from the body or the query of ``uri``, the body wins; raises `Refusal`.
 

@@ -14,6 +14,9 @@ from audiosocket.errors import (
     AudioSocketError,
     ExtensionTaken,
     InvalidExtension,
+    InvalidNumber,
+    ReturnTaken,
+    ReturnUnavailable,
     SourceUnavailable,
     UnknownCall,
     UnknownExtension,
@@ -29,6 +32,9 @@ STATUS: Mapping[type[AudioSocketError], int] = {
     UnknownExtension: 404,
     UnknownCall: 404,
     SourceUnavailable: 503,
+    InvalidNumber: 422,
+    ReturnTaken: 409,
+    ReturnUnavailable: 503,
 }
 
 

@@ -12,12 +12,15 @@ from uuid import UUID
 from twisted.logger import Logger
 
 from audiosocket import __version__, dialplan
-from audiosocket.calls import Ending
+from audiosocket.amichannels import CallerInfo
+from audiosocket.calls import Call, Ending
 from audiosocket.database import Database, Row
 from audiosocket.dialplan import Style
 from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
+    ReturnTaken,
+    ReturnUnavailable,
     SourceUnavailable,
     UnknownCall,
     UnknownExtension,
@@ -25,11 +28,13 @@ from audiosocket.errors import (
 from audiosocket.extensions import COLUMNS, Extension, Role, parse_json, parse_row
 from audiosocket.listening import ExtensionService
 from audiosocket.readings import Report
+from audiosocket.returnbackend import ReturnBackend
 from audiosocket.server import AudioSocketServer
 from audiosocket.watchdog import UNHEALTHY
 
 #: Rows of the table that one answer shows: writing out more would cost the callers a frame.
 ROWS_SHOWN = 2_000
+_NO_BACKEND = {"kind": "none", "state": "off", "reason": "AMI_HOST is not set"}
 
 
 class ServerControl:
@@ -43,11 +48,13 @@ class ServerControl:
         database: Database | None,
         seconds: Callable[[], float],
         api_port: int,
+        backend: ReturnBackend | None = None,
     ) -> None:
         self._server = server
         self._database = database
         self._seconds = seconds
         self._api_port = api_port
+        self._backend = backend
         self._started = seconds()
 
     # looking
@@ -84,6 +91,7 @@ class ServerControl:
             if poller.last_success is None
             else round(now - poller.last_success, 1),
             "database": self._database_status(),
+            "return_backend": _NO_BACKEND if self._backend is None else self._backend.as_json(),
             "mislabelled_codecs": {str(key): codec for key, codec in server.switchboard.codecs.items()},
             "reactor": server.watchdog.as_json(),
             "uptime_seconds": round(self._seconds() - self._started, 1),
@@ -113,7 +121,12 @@ class ServerControl:
         call = self._server.switchboard.registry.get(call_id)
         if call is None:
             raise UnknownCall(f"no live or recent call {call_id}")
-        return call.as_json(self._seconds(), timeline=True)
+        shown = call.as_json(self._seconds(), timeline=True)
+        channels = None if self._backend is None else self._backend.channels
+        if channels is not None:
+            found = channels.find(call_id, call.extension.port)
+            shown["caller"] = None if found is None else _caller_as_json(found)
+        return shown
 
     def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
         extension = _known(self._server.listeners.extensions, extension_id)
@@ -133,6 +146,26 @@ class ServerControl:
         return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""
 
     # doing
+
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+        call, returns = self._live(call_id), self._server.switchboard.returns
+        if returns is None:
+            raise ReturnUnavailable("return calls are not configured; set AMI_HOST, AMI_USER and AMI_SECRET")
+        returns.place(call, numbers)
+        return self.call(call_id)
+
+    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+        call, returns = self._live(call_id), self._server.switchboard.returns
+        if returns is None:
+            raise ReturnTaken(f"no return call for {call_id} is under way")
+        returns.cancel(call)
+        return self.call(call_id)
+
+    def _live(self, call_id: UUID) -> Call:
+        call = self._server.switchboard.registry.get(call_id)
+        if call is None or call.ended is not None:
+            raise UnknownCall(f"no live call {call_id}")
+        return call
 
     def hang_up(self, call_id: UUID, role: Role) -> None:
         self._server.switchboard.hang_up(call_id, role, Ending.ADMIN_HANGUP)
@@ -276,6 +309,15 @@ def _extension_status(service: ExtensionService, live_calls: int) -> dict[str, A
         "actual_porta_ia": visitor.port if visitor is not None else None,
         "actual_porta_retorno": resident.port if resident is not None else None,
         "live_calls": live_calls,
+    }
+
+
+def _caller_as_json(caller: CallerInfo) -> dict[str, str]:
+    return {
+        "channel": caller.channel,
+        "number": caller.number,
+        "name": caller.name,
+        "dialled": caller.dialled,
     }
 
 

@@ -11,7 +11,7 @@ Register it under the entry-point group ``audiosocket.apps`` and name it in ``VI
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -182,6 +182,15 @@ class Control(Protocol):
 
     def hang_up(self, call_id: UUID, role: Role) -> None:
         """Send the hangup frame to that leg; raises `UnknownCall`."""
+
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+        """Ring these numbers, one after the other, for that call; returns the call.
+
+        Raises `UnknownCall`, `ReturnTaken`, `InvalidNumber` and `ReturnUnavailable`.
+        """
+
+    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+        """Stop the return call of that call; returns the call. Raises `UnknownCall` and `ReturnTaken`."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether the listeners match the desired state and we are not stopping, and if not why."""

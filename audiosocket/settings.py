@@ -114,6 +114,24 @@ class Settings:
     accept_unexpected_resident: bool = _setting(
         "false", _flag, "let a resident leg in that no call is waiting for (it may open a gate)"
     )
+    return_backend: str = _setting(
+        "auto", _choice("auto", "none", "ami"), "who places return calls; auto = ami if AMI_HOST is set, else none"
+    )
+    ami_host: str = _setting("", _text, "Asterisk's manager interface (AMI); empty = not used")
+    ami_port: int = _setting("5038", _port, "port of AMI")
+    ami_user: str = _setting("", _text, "AMI user, the section of manager.conf")
+    ami_secret: str = _setting("", _text, "secret of AMI_USER", secret=True)
+    return_channel: str = _setting("PJSIP/{number}", _text, "channel that rings a resident, with {number} in it")
+    return_context: str = _setting("audiosocket-return", _text, "dialplan context of the return extensions")
+    return_caller_id: str = _setting("", _text, "caller id that residents see; empty = Asterisk's own")
+    return_ring_seconds: int = _setting(
+        "25", _whole(1, 600, "a number of seconds"), "seconds that each number of a return call rings"
+    )
+    return_window_seconds: int = _setting(
+        "10",
+        _whole(1, 600, "a number of seconds"),
+        "seconds after the answer until the resident leg must be there",
+    )
     play_file: str = _setting("", _text, "WAV of the play app; empty = a short built-in chime")
     play_then: str = _setting("continue", _choice("continue", "hangup", "loop"), "what play does at the end")
     record_dir: str = _setting("", _text, "where the record app writes; empty = recordings/ in DATA_DIR")
@@ -155,6 +173,12 @@ class Settings:
             )
         if self.db_password and self.db_password_file:
             raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
+        if self.ami_host and not (self.ami_user and self.ami_secret):
+            raise InvalidSetting(
+                f"{'AMI_SECRET' if self.ami_user else 'AMI_USER'}: '' is empty; AMI_HOST needs user and secret"
+            )
+        if self.return_backend == "ami" and not self.ami_host:
+            raise InvalidSetting("RETURN_BACKEND: 'ami' needs AMI_HOST, AMI_USER and AMI_SECRET")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ from audiosocket.pacing import Clock
 from audiosocket.poller import Poller
 from audiosocket.protocol import AudioSocketFactory
 from audiosocket.resample import StreamConverter
+from audiosocket.returnbackend import ReturnBackend, check
+from audiosocket.returncall import ReturnCalls
 from audiosocket.server import AudioSocketServer, FileThread
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.sounds import Sounds
@@ -61,7 +63,8 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Every option mirrors a setting of the same name in capitals (--api-port is API_PORT), which may also "
-        "stand in the environment or in the .env file. Secrets (DB_PASSWORD, API_TOKEN) are settings only."
+        "stand in the environment or in the .env file. Secrets (DB_PASSWORD, API_TOKEN, AMI_SECRET) are settings "
+        "only."
     )
     optParameters = [
         ["env-file", None, ".env", "file of settings; it need not exist"],
@@ -91,6 +94,7 @@ class Options(usage.Options):
                 Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),
             }
             _check_bind_address(self.settings.bind_address)
+            check(self.settings)
             self._prepare_directories()
             self._choose_log()
         except AudioSocketError as error:
@@ -262,6 +266,14 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     clock = Clock(reactor, reactor.seconds)
     context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
     calls = CallRegistry(EventLog([_log_event]), accept_unexpected_resident=settings.accept_unexpected_resident)
+    backend = ReturnBackend(settings, reactor)
+    returns = ReturnCalls(
+        backend.originator,
+        reactor,
+        ring_seconds=settings.return_ring_seconds,
+        window_seconds=settings.return_window_seconds,
+        caller_id=settings.return_caller_id,
+    )
     switchboard = Switchboard(
         calls,
         options.apps,
@@ -269,6 +281,7 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
         clock=clock,
         make_converter=StreamConverter,
         allowed_peers=settings.allowed_peers,
+        returns=returns,
     )
 
     def make_factory(extension: Extension, role: Role) -> AudioSocketFactory:
@@ -294,10 +307,11 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     )
     pollers.append(poller)
     server = AudioSocketServer(listeners, switchboard, poller, files, reactor)
-    control = ServerControl(server, database, reactor.seconds, settings.api_port)
+    control = ServerControl(server, database, reactor.seconds, settings.api_port, backend)
     hosts = (settings.api_host, *settings.api_allowed_hosts)
     site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
     ApiPort(site, settings.api_host, settings.api_port, reactor).setServiceParent(server)
+    backend.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     poller.setServiceParent(server)

@@ -18,6 +18,9 @@ from audiosocket.errors import (
     AudioSocketError,
     ExtensionTaken,
     InvalidExtension,
+    InvalidNumber,
+    ReturnTaken,
+    ReturnUnavailable,
     SourceUnavailable,
     UnknownCall,
     UnknownExtension,
@@ -284,11 +287,50 @@ def test_what_is_no_uuid_is_400(web: Web, spelling: str) -> None:
 
 def test_an_unknown_call_is_404(web: Web) -> None:
     error(web.ask("GET", f"/api/calls/{OTHER_CALL}"), 404, OTHER_CALL)
-    error(web.ask("POST", f"/api/calls/{OTHER_CALL}/return"), 404, OTHER_CALL)
+    error(web.ask("POST", f"/api/calls/{OTHER_CALL}/return", {"number": "101"}), 404, OTHER_CALL)
+    error(web.ask("DELETE", f"/api/calls/{OTHER_CALL}/return"), 404, OTHER_CALL)
 
 
-def test_return_calls_are_another_issue(web: Web) -> None:
-    error(web.ask("POST", f"/api/calls/{CALL}/return"), 501, "not configured")
+@each(
+    ({"number": "101"}, ("101",)),
+    ({"number": " 101 "}, ("101",)),
+    ({"numbers": ["101", "+5511999"]}, ("101", "+5511999")),
+)
+def test_a_return_call_is_placed(web: Web, body: object, numbers: tuple[str, ...]) -> None:
+    said = success(web.ask("POST", f"/api/calls/{CALL}/return", body), 202)
+    assert said["message"] == f"Chamada de retorno iniciada para {CALL}"
+    assert said["call"]["call_id"] == str(CALL)
+    assert web.control.asked == [("return", CALL, *numbers)]
+
+
+@each(
+    (b"", 400, "empty"),
+    (b"{", 400, "JSON"),
+    ({}, 400, "number"),
+    ({"number": 101}, 400, "101"),
+    ({"number": None}, 400, "None"),
+    ({"number": ["101"]}, 400, "text"),
+    ({"numbers": ["101", 102]}, 400, "102"),
+    ({"number": "101", "numbers": ["102"]}, 400, "Name whom"),
+    ({"telefone": "101"}, 422, "telefone"),
+)
+def test_a_return_call_needs_a_number(web: Web, body: bytes | object, status: int, word: str) -> None:
+    error(web.ask("POST", f"/api/calls/{CALL}/return", body), status, word)
+    assert web.control.asked == []
+
+
+@each((ReturnTaken("under way"), 409), (InvalidNumber("no number"), 422), (ReturnUnavailable("AMI is away"), 503))
+def test_why_a_return_call_is_not_placed(web: Web, refusing: AudioSocketError, status: int) -> None:
+    web.control.refusing = refusing
+    error(web.ask("POST", f"/api/calls/{CALL}/return", {"number": "101"}), status, str(refusing))
+
+
+def test_a_return_call_is_cancelled(web: Web) -> None:
+    said = success(web.ask("DELETE", f"/api/calls/{CALL}/return"))
+    assert said["message"] == f"Chamada de retorno cancelada para {CALL}"
+    assert web.control.asked == [("cancel", CALL)]
+    web.control.refusing = ReturnTaken("nothing rings")
+    error(web.ask("DELETE", f"/api/calls/{CALL}/return"), 409, "nothing rings")
 
 
 @each({"call_id": str(CALL)}, {"call_id": CALL.hex, "role": "visitor"})
@@ -347,7 +389,7 @@ def test_an_unknown_path_is_404(web: Web, path: str) -> None:
     ("DELETE", "/api/extensions", "GET, HEAD, POST"),
     ("GET", "/api/extensions/0", "DELETE, PUT"),
     ("PATCH", "/api/extensions/0", "DELETE, PUT"),
-    ("GET", f"/api/calls/{CALL}/return", "POST"),
+    ("GET", f"/api/calls/{CALL}/return", "DELETE, POST"),
     ("PUT", "/api/extensions/0/dialplan", "GET, HEAD"),
     ("POST", "/healthz", "GET, HEAD"),
 )
@@ -410,7 +452,8 @@ ROUTES = [
     ("POST", "/api/restart", {"extension_id": 0}),
     ("GET", "/api/calls", b""),
     ("GET", f"/api/calls/{CALL}", b""),
-    ("POST", f"/api/calls/{CALL}/return", b""),
+    ("POST", f"/api/calls/{CALL}/return", {"number": "101"}),
+    ("DELETE", f"/api/calls/{CALL}/return", b""),
     ("POST", "/api/hangup", {"call_id": str(CALL)}),
 ]
 
@@ -464,11 +507,11 @@ bodies = json_values | st.dictionaries(
 @settings(max_examples=150, deadline=None)
 @given(route=st.sampled_from([route[:2] for route in ROUTES]), body=bodies | st.binary(max_size=200))
 def test_no_body_makes_the_server_fail(route: tuple[str, str], body: bytes | object) -> None:
-    """Whatever the JSON: an answer of the contract's shape, never 500 (501 is the return call's own)."""
+    """Whatever the JSON: an answer of the contract's shape, never 500."""
     answer = Web().ask(*route, body)
     if answer.headers["Content-Type"].startswith("text/plain"):
         assert (answer.status, route[1]) == (200, "/api/extensions/0/dialplan")
         return
     said = answer.json()
-    assert answer.status < 500 or answer.status == 501, said
+    assert answer.status < 500, said
     assert said["status"] == ("success" if answer.status < 400 else "error")

@@ -38,6 +38,16 @@ DEFAULTS: dict[str, Any] = {
     "VISITOR_APP": "play+echo",
     "RESIDENT_APP": "play+echo",
     "ACCEPT_UNEXPECTED_RESIDENT": False,
+    "RETURN_BACKEND": "auto",
+    "AMI_HOST": "",
+    "AMI_PORT": 5_038,
+    "AMI_USER": "",
+    "AMI_SECRET": "",
+    "RETURN_CHANNEL": "PJSIP/{number}",
+    "RETURN_CONTEXT": "audiosocket-return",
+    "RETURN_CALLER_ID": "",
+    "RETURN_RING_SECONDS": 25,
+    "RETURN_WINDOW_SECONDS": 10,
     "PLAY_FILE": "",
     "PLAY_THEN": "continue",
     "RECORD_DIR": "",
@@ -52,6 +62,9 @@ DEFAULTS: dict[str, Any] = {
 WHOLE = {
     "DB_PORT": 65_535,
     "API_PORT": 65_535,
+    "AMI_PORT": 65_535,
+    "RETURN_RING_SECONDS": 600,
+    "RETURN_WINDOW_SECONDS": 600,
     "REFRESH_INTERVAL_SECONDS": 86_400,
     "MAX_EXTENSIONS": 30_000,
     "LOG_MAX_MB": 10_000,
@@ -214,12 +227,20 @@ def test_the_password_stands_in_one_place() -> None:
     assert parse(DB_PASSWORD_FILE="/run/secrets/db").db_password_file == "/run/secrets/db"
 
 
+def test_return_calls_need_host_user_and_secret() -> None:
+    assert parse(AMI_HOST="pbx", AMI_USER="gate", AMI_SECRET="hush").return_backend == "auto"
+    assert refusal(AMI_HOST="pbx").startswith("AMI_USER: ")
+    assert refusal(AMI_HOST="pbx", AMI_USER="gate").startswith("AMI_SECRET: ")
+    assert refusal(RETURN_BACKEND="ami").startswith("RETURN_BACKEND: ")
+    assert refusal(RETURN_BACKEND="pigeon") == "RETURN_BACKEND: 'pigeon' is none of auto, none, ami"
+
+
 # secrets
 
 
 def test_secrets_are_in_no_text() -> None:
     secrets = {info.name: f"hush-{info.name}" for info in catalogue() if info.secret}
-    assert set(secrets) == {"DB_PASSWORD", "API_TOKEN"}
+    assert set(secrets) == {"DB_PASSWORD", "API_TOKEN", "AMI_SECRET"}
     settings = Settings.parse(secrets)
     assert settings.db_password == "hush-DB_PASSWORD"
     assert settings.api_token == "hush-API_TOKEN"

@@ -142,7 +142,7 @@ def test_the_password_may_stand_in_a_file(alone: Path, capsys: pytest.CaptureFix
 
 def test_secrets_are_no_options(alone: Path) -> None:
     """Everybody on the machine can read a command line."""
-    for option in ("--db-password=secret-2", "--api-token=secret-2"):
+    for option in ("--db-password=secret-2", "--api-token=secret-2", "--ami-secret=secret-2"):
         with pytest.raises(usage.UsageError) as caught:
             parse(option)
         assert "secret-2" not in str(caught.value)

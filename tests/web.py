@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from admin.resource import make_site
 from admin.site import AdminChannel
 from audiosocket.dialplan import Style, lines
-from audiosocket.errors import ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
+from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role, parse_json
 from audiosocket.interfaces import Control
 
@@ -38,6 +38,7 @@ class FakeControl:
         self.legs = {(CALL, Role.VISITOR)}
         self.asked: list[tuple[Any, ...]] = []
         self.failing: BaseException | None = None
+        self.refusing: AudioSocketError | None = None  # a return call
         self.waiting: Deferred[None] | None = None
         self.begun = 0
         self.report: dict[str, Any] = {"result": "applied"}
@@ -70,6 +71,20 @@ class FakeControl:
         if (call_id, role) not in self.legs:
             raise UnknownCall(f"call {call_id} has no live {role.value} leg")
         self.asked.append(("hang_up", call_id, role))
+
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+        call = self.call(call_id)
+        if self.refusing is not None:
+            raise self.refusing
+        self.asked.append(("return", call_id, *numbers))
+        return call
+
+    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+        call = self.call(call_id)
+        if self.refusing is not None:
+            raise self.refusing
+        self.asked.append(("cancel", call_id))
+        return call
 
     def ready(self) -> tuple[bool, str]:
         return self.state
