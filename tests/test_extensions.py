@@ -298,6 +298,12 @@ def test_a_running_row_that_changed_into_a_thief_costs_itself_only() -> None:
             assert [problem.id for problem in verdict.problems] == [5]
 
 
+def test_a_running_row_that_changed_something_else_keeps_its_visitor_port_against_a_new_one() -> None:
+    for changed in (extension(5, 8080, 9500), extension(5, 8080, 8081, number="new")):
+        verdict = judge([extension(1, 8080), changed], RUNNING)
+        assert verdict.extensions == (changed,)
+
+
 def test_rows_may_swap_or_pass_on_what_runs() -> None:
     swapped = [extension(5, 8090, 8091, number="n6"), extension(6, 8080, 8081, number="n5")]
     assert judge(swapped, RUNNING).extensions == tuple(swapped)

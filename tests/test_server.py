@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.defer import gatherResults, maybeDeferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -296,7 +296,7 @@ async def test_an_api_without_its_port_keeps_trying_and_says_so_once(monkeypatch
     monkeypatch.setattr(apiport, "RETRY_SECONDS", 0.02)
     (port,) = free_ports(1)
     heard = Heard()
-    api = apiport.ApiPort(Factory(), LOOPBACK, port, reactor)
+    api = apiport.ApiPort(Factory.forProtocol(Protocol), LOOPBACK, port, reactor)
     with occupied(port):
         api.startService()
         await deferLater(reactor, 0.1)
