@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from hypothesis import HealthCheck, settings
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -35,6 +36,8 @@ from audiosocket.switchboard import Switchboard
 
 reactor: Any = global_reactor
 LOOPBACK = "127.0.0.1"
+#: For tests of any input: a slow machine is no fault, and our fixtures keep nothing from one example to the next.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 #: Below the ports the kernel hands out by itself.
 _PORTS = random.Random(os.getpid())
 

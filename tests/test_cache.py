@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket import cache
 from audiosocket.cache import Loaded, load, save
 from audiosocket.extensions import Extension
-from tests.parts import extension
+from tests.parts import calm, extension
 
 THREE = (
     Extension(1, "1000", "1001", "192.0.2.1", 8080, 8081, 7),
@@ -129,7 +129,7 @@ def test_a_file_truncated_at_any_byte_is_whole_or_set_aside(path: Path) -> None:
     assert complete == 1  # the newline at the end is nobody's business
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@calm
 @given(st.data())
 def test_a_file_with_flipped_bytes_never_raises_and_never_loads_what_is_no_extension(
     path: Path, data: Any

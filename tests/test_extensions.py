@@ -22,6 +22,7 @@ from audiosocket.extensions import (
     parse_json,
     parse_row,
 )
+from tests.parts import calm
 
 
 def row(
@@ -199,6 +200,7 @@ ANYTHING = st.one_of(
 )
 
 
+@calm
 @given(st.dictionaries(st.sampled_from(list(COLUMNS)), ANYTHING))
 def test_any_row_is_an_extension_or_an_invalid_one_and_never_hides_a_good_one(values: dict[str, object]) -> None:
     verdict = judge([values, extension(-1, 65000, 65001)])
@@ -338,6 +340,7 @@ SMALL = st.builds(
 ).filter(lambda e: e.port != e.return_port)
 
 
+@calm
 @given(st.lists(SMALL, max_size=12), st.lists(SMALL, max_size=6), st.integers(1, 5), st.integers(1, 5))
 def test_the_verdict_depends_neither_on_pages_nor_on_steps_and_is_free_of_conflicts(
     rows: list[Extension], before: list[Extension], page: int, step: int

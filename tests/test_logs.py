@@ -20,6 +20,7 @@ from twisted.python.logfile import LogFile
 
 from audiosocket import logs
 from audiosocket.logs import LogPlan, as_json_line, as_line, escape, observer, twistd_observer
+from tests.parts import calm
 
 #: Contract, section 9.
 LINE = re.compile(
@@ -87,6 +88,7 @@ def test_thousandths_never_run_ahead_of_their_second() -> None:
         assert int(stamp[-3:]) == int(when * 1000) % 1000
 
 
+@calm
 @given(NASTY_TEXT, NASTY_TEXT, NASTY_TEXT)
 @example("".join(NASTY), "".join(NASTY), "".join(NASTY))
 def test_one_event_is_one_line_whatever_a_peer_or_the_database_sent(peer: str, namespace: str, error: str) -> None:
@@ -128,6 +130,7 @@ def strictly(text: str) -> Any:
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | NASTY_TEXT | st.binary(max_size=4) | st.just({})
 
 
+@calm
 @given(
     st.dictionaries(st.sampled_from(["n", "text", "level", "module", "ts", "peer", "log_x"]) | NASTY_TEXT, VALUES)
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from audiosocket.extensions import Extension, Judge, Role
 from audiosocket.reconcile import Plan, Slot, Want, alternatives, plan, shrinks
+from tests.parts import calm
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
@@ -84,6 +85,7 @@ def judged(rows: list[Extension], running: Mapping[int, Extension]) -> dict[int,
     return by_id(*judge.verdict().extensions)
 
 
+@calm
 @given(st.lists(st.tuples(ROWS, st.sampled_from(["0.0.0.0", "127.0.0.1"])), min_size=1, max_size=5))
 def test_carrying_out_any_plan_from_any_state_ends_in_the_desired_one(
     tables: list[tuple[list[Extension], str]],
