@@ -56,18 +56,19 @@ class ServerControl:
         self._api_port = api_port
         self._backend = backend
         self._started = seconds()
+        self._shown: list[dict[str, Any]] = []
+        self._shown_generation = -1
 
     # looking
 
     def status(self) -> dict[str, Any]:
         server, poller = self._server, self._server.poller
-        live = Counter(call.extension.id for call in server.switchboard.registry)
-        services = sorted(server.listeners.services_by_id().items())
+        extensions = self._extensions()
         now = time.time()
         return {
             "status": "success",
-            "total_extensions": len(services),
-            "extensions": [_extension_status(service, live[key]) for key, service in services],
+            "total_extensions": len(extensions),
+            "extensions": extensions,
             "draining": [
                 {
                     "extension_id": factory.extension.id,
@@ -78,6 +79,7 @@ class ServerControl:
                 for factory, port in server.listeners.draining.items()
             ],
             "live_calls": len(server.switchboard.registry),
+            "dormant_calls": sum(call.dormant for call in server.switchboard.registry),
             "calls_total": server.switchboard.registry.started_total,
             "refused_total": server.switchboard.registry.refused_total,
             "turned_away_total": dict(server.switchboard.turned_away_total),
@@ -97,6 +99,17 @@ class ServerControl:
             "uptime_seconds": round(self._seconds() - self._started, 1),
             "version": __version__,
         }
+
+    def _extensions(self) -> list[dict[str, Any]]:
+        """What `status` shows of each extension; made anew only when one has changed: there may be thousands."""
+        listeners = self._server.listeners
+        if self._shown_generation != listeners.generation:
+            self._shown_generation = listeners.generation
+            self._shown = [_extension_status(one) for _, one in sorted(listeners.services_by_id().items())]
+        live = Counter(call.extension.id for call in self._server.switchboard.registry)
+        if not live:
+            return self._shown
+        return [{**row, "live_calls": live[row["id"]]} if row["id"] in live else row for row in self._shown]
 
     def _database_status(self) -> dict[str, Any]:
         if self._database is None:
@@ -135,6 +148,8 @@ class ServerControl:
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or not self._server.switchboard.open:
             return False, "stopping"
+        if self._server.switchboard.draining:
+            return False, "draining"
         if not self._server.listeners.applied:
             return False, "no configuration has been applied yet"
         wrong = self._server.listeners.mismatches()
@@ -294,7 +309,7 @@ def _known(running: Mapping[int, Extension], extension_id: int) -> Extension:
     return running[extension_id]
 
 
-def _extension_status(service: ExtensionService, live_calls: int) -> dict[str, Any]:
+def _extension_status(service: ExtensionService) -> dict[str, Any]:
     extension, listeners, wrong = service.extension, service.listeners, service.wrong
     shown = extension.as_json()
     shown["ip"] = shown.pop("ip_servidor")
@@ -308,7 +323,7 @@ def _extension_status(service: ExtensionService, live_calls: int) -> dict[str, A
         "bind": next((listener.bind for listener in listeners.values()), None),
         "actual_porta_ia": visitor.port if visitor is not None else None,
         "actual_porta_retorno": resident.port if resident is not None else None,
-        "live_calls": live_calls,
+        "live_calls": 0,
     }
 
 

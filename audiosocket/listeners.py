@@ -37,6 +37,8 @@ from audiosocket.reconcile import Plan, Slot, Want
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
 #: Ports opened or closed between two turns of the reactor.
 PER_TURN = 4
+#: Rows whose values are taken between two turns of the reactor.
+ENTERED_PER_TURN = 100
 
 
 class Listeners(MultiService):
@@ -67,6 +69,8 @@ class Listeners(MultiService):
         self.draining: dict[AudioSocketFactory, int] = {}
         #: True once the first configuration has been applied.
         self.applied = False
+        #: Counts the changes of anything that can be seen, so that what is shown need not be made anew each time.
+        self.generation = 0
 
     @property
     def extensions(self) -> dict[int, Extension]:
@@ -102,12 +106,10 @@ class Listeners(MultiService):
                 await self._remove(key)
                 if count % PER_TURN == PER_TURN - 1:
                     await deferLater(self._reactor, 0)
-            for key in plan.relabel:
-                self._service(key).relabel(by_id[key])
-            for key in plan.added:
-                service = ExtensionService(by_id[key])
-                service.setName(f"extension-{key}")
-                service.setServiceParent(self)
+            for count, key in enumerate((*plan.relabel, *plan.added)):
+                self._enter(by_id[key])
+                if count % ENTERED_PER_TURN == ENTERED_PER_TURN - 1:
+                    await deferLater(self._reactor, 0)
             # What was just closed first: those callers know the port.
             for count, slot in enumerate(sorted(plan.open, key=lambda slot: slot not in plan.close)):
                 self._open(slot, wanted[slot], claimed)
@@ -140,6 +142,16 @@ class Listeners(MultiService):
             self._look_after({extension_id})
             return extension
 
+    async def stop_accepting(self, role: Role) -> None:
+        """Close every port of ``role``; the connections that came in there go on."""
+        async with self._lock:
+            for count, service in enumerate(list(self.services_by_id().values())):
+                for listener in service.children():
+                    if listener.role is role:
+                        self._stop(service, listener)
+                if count % PER_TURN == PER_TURN - 1:
+                    await deferLater(self._reactor, 0)
+
     def _touched(self, desired: Mapping[int, Extension]) -> set[int]:
         """The ids that have to be looked at: among thousands of extensions a change touches few."""
         running = self.extensions
@@ -148,6 +160,7 @@ class Listeners(MultiService):
 
     def _look_after(self, touched: set[int]) -> None:
         """Remember which of these are not as their rows want them, to try again next time."""
+        self.generation += 1
         services = self.services_by_id()
         for key in touched:
             service = services.get(key)
@@ -226,12 +239,24 @@ class Listeners(MultiService):
                 if listener.port in claimed:
                     await self._stop(service, listener)
 
+    def _enter(self, extension: Extension) -> None:
+        """Take the values of a new or changed row; its ports come later."""
+        self.generation += 1
+        name = f"extension-{extension.id}"
+        if name in self.namedServices:
+            self._service(extension.id).relabel(extension)
+            return
+        service = ExtensionService(extension)
+        service.setName(name)
+        service.setServiceParent(self)
+
     async def _remove(self, extension_id: int) -> None:
         service = self._service(extension_id)
         await DeferredList([self._stop(service, listener) for listener in service.children()])
         await maybeDeferred(service.disownServiceParent)
 
     def _stop(self, service: ExtensionService, listener: Listener) -> Deferred[None]:
+        self.generation += 1
         factory = listener.factory
         if factory.connections:
             self.draining[factory] = listener.port
@@ -261,6 +286,7 @@ class Listeners(MultiService):
             self._fail(service, role, want, error)
 
     def _try(self, service: ExtensionService, role: Role, place: Place) -> CannotListenError | None:
+        self.generation += 1
         if place.port in self._reserved:
             # It may be free for a moment, and then we would keep ourselves from opening it.
             return CannotListenError(place.bind, place.port, OSError(errno.EADDRINUSE, "reserved for the API"))
@@ -315,8 +341,8 @@ class Listeners(MultiService):
         """What differs from the desired state, one sentence each."""
         return [
             f"extension {key}: {reason}"
-            for key, service in sorted(self.services_by_id().items())
-            for reason in service.wrong
+            for key in sorted(self._uneasy & self.extensions.keys())
+            for reason in self._service(key).wrong
         ]
 
 
