@@ -132,6 +132,14 @@ class Settings:
         _whole(1, 600, "a number of seconds"),
         "seconds after the answer until the resident leg must be there",
     )
+    resume_seconds: int = _setting(
+        "60",
+        _whole(0, 3_600, "a number of seconds"),
+        "seconds in which calls may come back after a restart",
+    )
+    drain_seconds: int = _setting(
+        "5", _whole(0, 86_400, "a number of seconds"), "seconds that live calls have to end after SIGTERM"
+    )
     play_file: str = _setting("", _text, "WAV of the play app; empty = a short built-in chime")
     play_then: str = _setting("continue", _choice("continue", "hangup", "loop"), "what play does at the end")
     record_dir: str = _setting("", _text, "where the record app writes; empty = recordings/ in DATA_DIR")

@@ -33,6 +33,8 @@ from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory
+from audiosocket.journal import FILE_NAME as JOURNAL_NAME
+from audiosocket.journal import CallJournal
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan
@@ -230,23 +232,34 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor  # noqa: PLC0415 - twistd installs the reactor before this, not before import
 
     server = build(options, reactor)
-    _stop_cleanly_on_sigterm(reactor)
+    _stop_cleanly(reactor, server)
     return server
 
 
-def _stop_cleanly_on_sigterm(reactor: Any) -> None:
-    """A goodbye to every call and exit status 0; twistd would die of the signal. A second one ends now."""
-    seen: list[int] = []
+def _stop_cleanly(reactor: Any, server: AudioSocketServer) -> None:
+    """Calls may end first, and exit status 0; twistd would die of the signal. A second one ends now.
+
+    The third does not even say goodbye.
+    """
+    seen: list[str] = []
 
     def asked(number: int, frame: object) -> None:
-        seen.append(number)
-        if len(seen) == 1:
-            log.info("SIGTERM: stopping; a second one ends now")
-            reactor.callFromThread(reactor.stop)
-        else:
-            reactor.callFromThread(reactor.crash)
+        # Nothing else here: the signal may have interrupted the log, whose lock would wait for itself for ever.
+        reactor.callFromThread(obey, signal.Signals(number).name)
 
-    reactor.addSystemEventTrigger("after", "startup", signal.signal, signal.SIGTERM, asked)
+    def obey(name: str) -> None:
+        seen.append(name)
+        if len(seen) == 1:
+            log.info("{name}: stopping; a second one ends now", name=name)
+            reactor.stop()
+        elif len(seen) == 2:
+            log.info("{name} again: ending now", name=name)
+            server.hurry()
+        else:
+            reactor.crash()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        reactor.addSystemEventTrigger("after", "startup", signal.signal, number, asked)
 
 
 def build(options: Options, reactor: Any) -> AudioSocketServer:
@@ -265,7 +278,13 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     files = FileThread(reactor)
     clock = Clock(reactor, reactor.seconds)
     context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
-    calls = CallRegistry(EventLog([_log_event]), accept_unexpected_resident=settings.accept_unexpected_resident)
+    data_dir = Path(settings.data_dir).absolute()
+    journal = CallJournal(data_dir / JOURNAL_NAME, files.run)
+    calls = CallRegistry(
+        EventLog([_log_event]),
+        accept_unexpected_resident=settings.accept_unexpected_resident,
+        journal=journal,
+    )
     backend = ReturnBackend(settings, reactor)
     returns = ReturnCalls(
         backend.originator,
@@ -299,14 +318,23 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
         reactor,
         listeners,
         database,
-        Path(settings.data_dir).absolute() / FILE_NAME,
+        data_dir / FILE_NAME,
         files.run,
         interval=settings.refresh_interval_seconds,
         automatic=settings.auto_refresh,
         limit=settings.max_extensions,
     )
     pollers.append(poller)
-    server = AudioSocketServer(listeners, switchboard, poller, files, reactor)
+    server = AudioSocketServer(
+        listeners,
+        switchboard,
+        poller,
+        files,
+        reactor,
+        journal=journal,
+        resume_seconds=settings.resume_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
     control = ServerControl(server, database, reactor.seconds, settings.api_port, backend)
     hosts = (settings.api_host, *settings.api_allowed_hosts)
     site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)

@@ -402,12 +402,14 @@ class TestPassing:
         assert playout.dropped == 50 - AHEAD_MS // 20 - 10
         playout.tick(0)
         out = frames(run(playout, 300, since=100))
-        assert [frame.pcm for frame in out if frame.source == "passed"] == [numbered(160, n) for n in range(40, 50)]
+        assert [frame.pcm for frame in out if frame.source == "passed"] == [
+            numbered(160, n) for n in range(40, 50)
+        ]
 
     def test_a_frame_longer_than_what_may_wait_is_not_lost(self) -> None:
         playout = started()
         assert playout.pass_on(0, numbered(8000), 8000, at_most_ms=200) is None
-        assert [frame.pcm for frame in frames(run(playout, 100))][0] == numbered(8000)
+        assert next(frame.pcm for frame in frames(run(playout, 100))) == numbered(8000)
         assert playout.dropped == 0
 
     def test_nobody_lets_more_wait_than_two_seconds(self) -> None:

@@ -48,6 +48,8 @@ DEFAULTS: dict[str, Any] = {
     "RETURN_CALLER_ID": "",
     "RETURN_RING_SECONDS": 25,
     "RETURN_WINDOW_SECONDS": 10,
+    "RESUME_SECONDS": 60,
+    "DRAIN_SECONDS": 5,
     "PLAY_FILE": "",
     "PLAY_THEN": "continue",
     "RECORD_DIR": "",

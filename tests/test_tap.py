@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.application.service import Service
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions
 
@@ -268,3 +270,38 @@ def test_the_plugin_is_what_twistd_finds() -> None:
     top = ServerOptions()
     (ours,) = (line for line in top.subCommands if line[0] == "audiosocket")
     assert ours[2]().__class__ is tap.Options
+
+
+class SignalledReactor:
+    """Remembers what a signal handler asked for, and does it when told to."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.later: list[tuple[Any, ...]] = []
+        self.stopped = 0
+
+    def addSystemEventTrigger(self, phase: str, event: str, call: object, number: int, handler: Any) -> None:
+        self.handlers[number] = handler
+
+    def callFromThread(self, what: Any, *arguments: Any) -> None:
+        self.later.append((what, *arguments))
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def test_a_signal_that_interrupts_the_log_cannot_stop_the_server_from_stopping() -> None:
+    """Found as a server deaf to SIGTERM: the handler logged while the main thread held the log's lock."""
+    reactor = SignalledReactor()
+    written: list[Any] = []
+    globalLogPublisher.addObserver(written.append)
+    try:
+        tap._stop_cleanly(reactor, cast(Any, None))
+        reactor.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        assert (written, reactor.stopped) == ([], 0)
+        for what, *arguments in reactor.later:
+            what(*arguments)
+        assert reactor.stopped == 1
+        assert [event["name"] for event in written] == ["SIGTERM"]
+    finally:
+        globalLogPublisher.removeObserver(written.append)
