@@ -655,10 +655,10 @@ async def test_a_refusal_is_tried_again_quietly(
 async def test_a_wrong_password_that_is_put_right(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
-    watched = open_database(DB_PASSWORD="another")
+    watched = open_database(DB_PASSWORD="placeholder")
     await watched.down()
     try:
-        await in_thread(postgres.execute, "postgres", f"alter role {ROLE} password 'another'")
+        await in_thread(postgres.execute, "postgres", f"alter role {ROLE} password 'placeholder'")
         await watched.healthy()
     finally:
         await in_thread(postgres.execute, "postgres", f"alter role {ROLE} password '{ROLE_PASSWORD}'")
