@@ -144,7 +144,7 @@ class Settings:
     play_then: str = _setting("continue", _choice("continue", "hangup", "loop"), "what play does at the end")
     record_dir: str = _setting("", _text, "where the record app writes; empty = recordings/ in DATA_DIR")
     max_extensions: int = _setting(
-        "2000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
+        "1000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
     )
     data_dir: str = _setting("./data", _text, "directory of ramais_config.json and recordings")
     log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")

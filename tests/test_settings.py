@@ -53,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "PLAY_FILE": "",
     "PLAY_THEN": "continue",
     "RECORD_DIR": "",
-    "MAX_EXTENSIONS": 2_000,
+    "MAX_EXTENSIONS": 1000,
     "DATA_DIR": "./data",
     "LOG_DIR": "./logs",
     "LOG_FORMAT": "text",
