@@ -28,7 +28,7 @@ from audiosocket.readings import Complaints, Doubt, Report, Wish
 from audiosocket.reconcile import Plan
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
-FIRST_WAIT_SECONDS = 0.15
+FIRST_WAIT_SECONDS = 0.08
 #: The same where there is no file: the default ports are hardly what is wanted, but nobody may wait for long.
 FIRST_WAIT_WITHOUT_FILE = 0.4
 #: Between two readings that NOTIFY asked for, in seconds; where reading takes long five times as long as that.
