@@ -97,11 +97,12 @@ def test_option_before_environment_before_env_file_before_default(
 def test_another_env_file_and_what_it_may_contain(alone: Path) -> None:
     (alone / ".env").write_text("API_PORT=9001\n")
     (alone / "other.env").write_bytes(
-        b"\xef\xbb\xbfexport API_PORT='9002' # a comment\r\nDB_PASSWORD=\"a $b #c ${HOME}\"\nEMPTY\nAPI_TOKEN=\n"
+        b"\xef\xbb\xbfexport API_PORT='9002' # a comment\r\n"
+        b'DB_PASSWORD="placeholder $b #c ${HOME}"\nEMPTY\nAPI_TOKEN=\n'
     )
     options = parse("--env-file", "other.env")
     assert options.settings.api_port == 9002
-    assert options.password == "a $b #c ${HOME}"
+    assert options.password == "placeholder $b #c ${HOME}"
     assert read_env_file(str(alone / "none.env")) == {}
     assert parse("--env-file=none.env").settings.api_port == 8082
 
