@@ -64,8 +64,8 @@ busy = 480+620/500,0/500
 congestion = 480+620/250,0/250
 """
 
-# A door station that calls in and a resident's telephone that is rung, both played by SIPp. Media is taken from
-# and sent to where the SDP says, so that the one who plays a sound need not be the one who records.
+# A door station that calls in and residents' telephones that are rung, all of these at one port. Media is taken
+# from and sent to where the SDP says, so that the one who plays a sound need not be the one who records.
 _PJSIP = """\
 [udp]
 type = transport
@@ -85,12 +85,15 @@ dtmf_mode = rfc4733
 
 [doorstation](telephone)
 
-[2001](telephone)
-aors = 2001
-[2001]
-type = aor
-contact = sip:2001@127.0.0.1:{ports.telephone}
 """
+_RESIDENT = """
+[{number}](telephone)
+aors = {number}
+[{number}]
+type = aor
+contact = sip:{number}@127.0.0.1:{ports.telephone}
+"""
+RESIDENTS = ("2001", "2002", "2003")
 
 # Asterisk reports a missing file as an error even where an empty one says the same
 _EMPTY = ("acl", "ccss", "cdr", "cel", "features", "pjproject", "stasis", "udptl", "websocket_client")
@@ -103,7 +106,7 @@ class Ports:
     ami: int
     http: int
     sip: int
-    telephone: int  # where a SIPp that plays the resident 2001 listens
+    telephone: int  # where the residents' telephones listen
     rtp_first: int
     rtp_last: int
 
@@ -111,6 +114,7 @@ class Ports:
 def files(ports: Ports, *, manager: str, ari: str) -> dict[str, str]:
     """Every file of Asterisk's configuration directory by name, the dialplan empty, and a hosts file."""
     modules = "".join(f"load = {name}.so\n" for name in _MODULES.split())
+    residents = "".join(_RESIDENT.format(ports=ports, number=number) for number in RESIDENTS)
     return {
         **{f"{name}.conf": "[general]\n" if name != "acl" else "" for name in _EMPTY},
         "hosts": "127.0.0.1 localhost\n",
@@ -121,7 +125,7 @@ def files(ports: Ports, *, manager: str, ari: str) -> dict[str, str]:
         "indications.conf": _INDICATIONS,
         "manager.conf": manager,
         "ari.conf": ari,
-        "pjsip.conf": _PJSIP.format(ports=ports),
+        "pjsip.conf": _PJSIP.format(ports=ports) + residents,
         "http.conf": f"[general]\nenabled = yes\nbindaddr = 127.0.0.1\nbindport = {ports.http}\n",
         "rtp.conf": f"[general]\nrtpstart = {ports.rtp_first}\nrtpend = {ports.rtp_last}\nstrictrtp = no\n",
     }

@@ -7,28 +7,16 @@ from __future__ import annotations
 
 import shutil
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import interfaces, protocol
+from twisted.internet import interfaces
 
 from . import configuration, sound
+from .household import Ears
 from .rig import USER_ID, Asterisk, Process, RigError, free_port, spawn, within
 
 _SCENARIOS = Path(__file__).with_name("sipp")
-
-
-class _Ears(protocol.DatagramProtocol):
-    """RTP packets in the order of their sequence numbers, payload type 0 only."""
-
-    def __init__(self) -> None:
-        self.packets: dict[int, bytes] = {}
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        flags, kind, number = struct.unpack_from(">BBH", datagram)
-        if flags >> 6 == 2 and kind & 0x7F == 0:
-            self.packets[number] = datagram[12:]
 
 
 class Telephone:
@@ -40,14 +28,14 @@ class Telephone:
     def __init__(self, reactor: Any, asterisk: Asterisk, said: bytes) -> None:
         self._reactor = reactor
         self._asterisk = asterisk
-        self._ears = _Ears()
+        self._ears = Ears()
         self._port: interfaces.IListeningPort | None = None
         self._process: Process | None = None
         (asterisk.run_dir / "sounds" / "said.ulaw").write_bytes(sound.to_ulaw(said))
 
     @property
     def heard(self) -> bytes:
-        return sound.from_ulaw(b"".join(payload for _, payload in sorted(self._ears.packets.items())))
+        return self._ears.heard
 
     def call(self, number: str) -> None:
         """Dials ``number``, says its sound, hangs up after three seconds."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from twisted.internet import defer, protocol, reactor, task
+from twisted.internet import reactor, task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from audiosocket.ami import Ami, Pace
@@ -18,6 +18,7 @@ from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from tests.bad_servers import PacedServer, serve
 
+from .household import Household, household
 from .rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(40)]
@@ -32,61 +33,8 @@ exten => _X.,1,Dial(PJSIP/${EXTEN})
 ODD = r'a,INJECTED=evil \"q" (x) [y] ${CALLERID(num)} ção;'
 
 
-class Telephone(protocol.DatagramProtocol):
-    """The SIP side of PJSIP/2001: reacts to every INVITE in one way, ``ring``, ``answer`` or a status."""
-
-    def __init__(self, reaction: str) -> None:
-        self.reaction = reaction
-        self.received: list[str] = []
-        self._invite: tuple[str, Any] = ("", None)
-        self.rings: defer.Deferred[None] = defer.Deferred()
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        message = datagram.decode()
-        method = message.split(" ", 1)[0]
-        self.received.append(method)
-        if method == "INVITE":
-            self._invite = message, addr
-            if self.reaction not in ("ring", "answer", "nothing"):
-                self._reply(message, self.reaction, addr)
-            elif self.reaction != "nothing":
-                self._reply(message, "180 Ringing", addr)
-                if not self.rings.called:
-                    self.rings.callback(None)
-            if self.reaction == "answer":
-                self._reply(message, "200 OK", addr, _SDP)
-        elif method == "CANCEL":
-            self._reply(message, "200 OK", addr)
-            self._reply(self._invite[0], "487 Request Terminated", addr)
-        elif method != "ACK":
-            self._reply(message, "200 OK", addr)
-
-    def _reply(self, request: str, status: str, addr: Any, body: str = "") -> None:
-        lines = [f"SIP/2.0 {status}"]
-        for line in request.partition("\r\n\r\n")[0].split("\r\n")[1:]:
-            name = line.partition(":")[0].lower()
-            if name == "to" and "tag=" not in line:
-                line += ";tag=telephone"  # noqa: PLW2901
-            if name in ("via", "from", "to", "call-id", "cseq"):
-                lines.append(line)
-        lines += [f"Contact: <sip:2001@127.0.0.1:{self.transport.getHost().port}>"]
-        lines += ["Content-Type: application/sdp"] * bool(body) + [f"Content-Length: {len(body)}", "", body]
-        self.transport.write("\r\n".join(lines).encode(), addr)
-
-
-_SDP = "\r\n".join(
-    ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0", "m=audio 9 RTP/AVP 0", ""]
-)
-
-
-@asynccontextmanager
-async def telephone(asterisk: Asterisk, reaction: str) -> AsyncIterator[Telephone]:
-    device = Telephone(reaction)
-    port = reactor.listenUDP(asterisk.ports.telephone, device, interface="127.0.0.1")
-    try:
-        yield device
-    finally:
-        await port.stopListening()
+def telephone(asterisk: Asterisk, reaction: str) -> AbstractAsyncContextManager[Household]:
+    return household(reactor, asterisk, {"2001": reaction})
 
 
 @asynccontextmanager
@@ -197,7 +145,7 @@ async def test_cancelling_leaves_nothing(asterisk, moment):
     async with originator(asterisk) as calls, telephone(asterisk, "ring") as device:
         placed = calls.place(request(ring=20))
         if moment == "while it rings":
-            await device.rings
+            await device.rings("2001")
         else:
             await calls._ami.ready(5)
         placed.cancel()
