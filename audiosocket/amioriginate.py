@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,6 +18,7 @@ from audiosocket.errors import LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.q850 import UNTOLD, end_of
+from audiosocket.ringing import Ringing
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -63,7 +64,7 @@ class AMIOriginator:
         self._route = route or Route()
         self._new_id = new_id
         self._leftovers = Leftovers(ami, clock)
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: Ringing[_Attempt] = Ringing()
         self._stops = [
             ami.listen(["OriginateResponse", "Hangup", "Newstate", "DialEnd"], self._heard),
             ami.watch(self._moved),
@@ -82,26 +83,23 @@ class AMIOriginator:
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
         channel_id = CHANNEL_ID_PREFIX + self._new_id()
-        attempt = _Attempt(self._ami, self._clock, self._leftovers, request.ring_seconds, channel_id)
+        attempt = _Attempt(self._ami, self._clock, self._leftovers, request, channel_id)
         try:
             fields = _fields(self._route, request, channel_id)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
             return attempt.result
-        self._attempts[channel_id] = attempt
-
-        def over(result: AttemptResult) -> AttemptResult:
-            del self._attempts[channel_id]
-            return result
-
-        attempt.result.addCallback(over)
+        self._attempts.add(channel_id, attempt)
         attempt.start(fields)
         return attempt.result
 
+    def answered(self, call_id: UUID) -> bool:
+        """The resident's leg of this call has arrived; without ``read = call`` there is no other word of it."""
+        return self._attempts.answered(call_id)
+
     def close(self) -> None:
         """Cancels what still rings, and stops listening."""
-        for attempt in list(self._attempts.values()):
-            attempt.result.cancel()
+        self._attempts.cancel()
         for stop in self._stops:
             stop()
         self._stops = []
@@ -113,12 +111,12 @@ class AMIOriginator:
         attempt = self._attempts.get(message.get("DestUniqueid") or message.get("Uniqueid"))
         if attempt is not None:
             attempt.heard(message)
-        elif message.event == "Hangup" and message.get("Linkedid") in self._attempts:
-            self._attempts[message.get("Linkedid")].heard_linked(message)
+        elif message.event == "Hangup" and (linked := self._attempts.get(message.get("Linkedid"))) is not None:
+            linked.heard_linked(message)
 
     def _moved(self, up: bool) -> None:
         if not up:
-            for attempt in list(self._attempts.values()):
+            for attempt in self._attempts:
                 attempt.lost(self._ami.state[1])
 
 
@@ -152,13 +150,14 @@ class _Attempt:
     _log = Logger()
 
     def __init__(
-        self, ami: Ami, clock: IReactorTime, leftovers: Leftovers, ring_seconds: float, channel_id: str
+        self, ami: Ami, clock: IReactorTime, leftovers: Leftovers, request: ReturnRequest, channel_id: str
     ) -> None:
         self.result: Deferred[AttemptResult] = Deferred(self._cancelled)
+        self.call_id = request.call_id
         self._ami = ami
         self._clock = clock
         self._leftovers = leftovers
-        self._ring_seconds = ring_seconds
+        self._ring_seconds = request.ring_seconds
         self._channel_id = channel_id
         self._waiting: Deferred[None] | None = None
         self._sent = False
@@ -215,6 +214,12 @@ class _Attempt:
                 timer.cancel()
         self.result.callback(AttemptResult(end, reason))
 
+    def interrupt(self, end: AttemptEnd, reason: str) -> None:
+        """Ends the attempt from outside; its channel is left alone."""
+        self.finish(end, reason)
+        if self._waiting is not None and not self._sent:
+            self._waiting.cancel()
+
     def _send(self, _: None, fields: Fields) -> None:
         self._sent = True
         self._ami.ask("Originate", fields).addErrback(self._not_placed)
@@ -260,6 +265,4 @@ class _Attempt:
     def _cancelled(self, _: Deferred[AttemptResult]) -> None:
         if self._sent:
             self._leftovers.end(self._channel_id, self._ring_seconds + GRACE_SECONDS)
-        self.finish(AttemptEnd.CANCELLED, "cancelled")
-        if self._waiting is not None and not self._sent:
-            self._waiting.cancel()
+        self.interrupt(AttemptEnd.CANCELLED, "cancelled")

@@ -20,6 +20,7 @@ from audiosocket.ariattempt import Attempt
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.ringing import Ringing
 from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 
 #: Every channel we originate has an id with this beginning.
@@ -62,7 +63,7 @@ class ARIOriginator:
         self._state = ("connecting", "ARI has not answered yet")
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
-        self._attempts: dict[str, Attempt] = {}
+        self._attempts: Ringing[Attempt] = Ringing()
         self._endings: set[Deferred[None]] = set()
 
     @property
@@ -86,8 +87,7 @@ class ARIOriginator:
         """Cancels what still rings, waits until its channels are gone (a request's time at most), disconnects."""
         if self._pings.running:
             self._pings.stop()
-        for attempt in list(self._attempts.values()):
-            attempt.result.cancel()
+        self._attempts.cancel()
         await _settled(self._endings, REQUEST_SECONDS, self._clock)
         await self._client.close()
 
@@ -100,23 +100,13 @@ class ARIOriginator:
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
             return attempt.result
-        self._attempts[attempt.channel_id] = attempt
-
-        def over(result: AttemptResult) -> AttemptResult:
-            del self._attempts[attempt.channel_id]
-            return result
-
-        attempt.result.addCallback(over)
+        self._attempts.add(attempt.channel_id, attempt)
         attempt.start(body)
         return attempt.result
 
     def answered(self, call_id: UUID) -> bool:
         """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
-        for attempt in self._attempts.values():
-            if attempt.call_id == call_id:
-                attempt.interrupt(AttemptEnd.ANSWERED, "")
-                return True
-        return False
+        return self._attempts.answered(call_id)
 
     async def ask(self, method: str, path: str, body: Any = None, *, keep: bool = False) -> Answer:
         """One request to ARI; its outcome is the new `state`. Raises `RequestFailed`."""

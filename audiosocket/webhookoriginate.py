@@ -31,6 +31,7 @@ from audiosocket.backoff import Backoff
 from audiosocket.errors import AudioSocketError, InvalidSetting, LocalProtocolError
 from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.ringing import Ringing
 from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 
 SIGNATURE_HEADER = "X-Audiosocket-Signature"
@@ -84,7 +85,7 @@ class WebhookOriginator:
         self._new_id = new_id
         self._backoff = backoff
         self._state = ("connecting", "the webhook has not been asked yet")
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: Ringing[_Attempt] = Ringing()
         self._cancels: set[Deferred[None]] = set()
 
     @property
@@ -106,13 +107,7 @@ class WebhookOriginator:
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
             return attempt.result
-        self._attempts[attempt.attempt_id] = attempt
-
-        def over(result: AttemptResult) -> AttemptResult:
-            del self._attempts[attempt.attempt_id]
-            return result
-
-        attempt.result.addCallback(over)
+        self._attempts.add(attempt.attempt_id, attempt)
         attempt.start()
         return attempt.result
 
@@ -131,16 +126,11 @@ class WebhookOriginator:
 
     def answered(self, call_id: UUID) -> bool:
         """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
-        for attempt in self._attempts.values():
-            if attempt.request.call_id == call_id:
-                attempt.interrupt(AttemptEnd.ANSWERED, "")
-                return True
-        return False
+        return self._attempts.answered(call_id)
 
     async def stop(self) -> None:
         """Cancels what still rings, waits until the other side was told (a request's time), disconnects."""
-        for attempt in list(self._attempts.values()):
-            attempt.result.cancel()
+        self._attempts.cancel()
         await defer.DeferredList(list(self._cancels))
         await self._client.close()
 
@@ -194,6 +184,7 @@ class _Attempt:
     def __init__(self, hook: WebhookOriginator, request: ReturnRequest, attempt_id: str, backoff: Backoff) -> None:
         self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
         self.request = request
+        self.call_id = request.call_id
         self.attempt_id = attempt_id
         self._hook = hook
         self._clock = hook.clock

@@ -303,6 +303,23 @@ def test_silence_of_asterisk_ends_within_the_promised_time(world):
     assert world.hangups() == [ID]
 
 
+@pytest.mark.parametrize("told_later", [False, True])
+def test_the_residents_leg_is_an_answer_and_is_never_hung_up(world, told_later):
+    """An account without ``read = call`` hears of no answer; the leg itself is one."""
+    world.place()
+    world.channel()
+    assert not world.made.answered(UUID(int=1))
+    assert world.made.answered(CALL)
+    assert world.results == [AttemptResult(AttemptEnd.ANSWERED)]
+    assert not world.made.answered(CALL)
+    if told_later:
+        world.answered()
+    world.drop()
+    world.run(RING + 10, step=0.5)
+    assert world.results == [AttemptResult(AttemptEnd.ANSWERED)]
+    assert world.hangups() == []
+
+
 def test_an_originate_without_response_is_hung_up_when_it_appears(world):
     world.asterisk.reactions["Originate"] = lambda connection, action: None
     world.place()

@@ -25,7 +25,7 @@ LAYERS: dict[int, str] = {
     1: "interfaces calls events originate q850",
     2: (
         "protocol legs pacing database extension_table lookup pg* cache journal sounds resample recording logs "
-        "caller caller_* dial ami* ari* web* numbers"
+        "caller caller_* dial ami* ari* web* numbers ringing"
     ),
     3: "apps apps.* returncall",
     4: "listening listeners poller readings returnbackend switchboard watchdog apiport server control",
