@@ -48,6 +48,11 @@ class Ending(str, Enum):
 #: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
 GONE_FOR_GOOD = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.LOST})
 
+#: Endings with which a leg was sent away: it has heard a goodbye, or is no Asterisk, and does not resume.
+SENT_AWAY = frozenset(
+    {Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.APP_FAILED, Ending.PROTOCOL_ERROR, Ending.PEER_ERROR}
+)
+
 
 class ShownInJson(Protocol):
     """Something of a call that the API shows: `returncall.Run`."""
@@ -206,6 +211,8 @@ class CallRegistry:
         self._accept_unexpected = accept_unexpected_resident
         #: Whether a call waits for a resident's leg; a resident may open a gate.
         self.awaits_resident: Callable[[Call], bool] = lambda call: True
+        #: Whether it is certain that one will come: a return call is pending.
+        self.return_pending: Callable[[Call], bool] = lambda call: False
         self._live: dict[UUID, Call] = {}
         self._recent: OrderedDict[UUID, Call] = OrderedDict()
         self._over: OrderedDict[UUID, float] = OrderedDict()
@@ -254,10 +261,21 @@ class CallRegistry:
             return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
+        if first is not None and first.ending in SENT_AWAY and not self._begins_anew(call, first, now):
+            return self._refuse(call, role, now, f"its {role.value} leg was sent away")
         newcomer = first is None or first.ending is not None
         if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self.awaits_resident(call):
             return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
+
+    def _begins_anew(self, call: Call, gone: LegRecord, now: float) -> bool:
+        """Is this somebody else than the one who was sent away? The dialplan presents a UUID again at once.
+
+        Only residents change, and where nobody announces them only time tells.
+        """
+        if gone.role is Role.VISITOR:
+            return False
+        return self.return_pending(call) or now - (gone.ended or now) > REMEMBER_SECONDS
 
     def leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
         """A leg is over; the call is, too, when it was the last one. Only the first cause counts."""

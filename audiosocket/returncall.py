@@ -105,7 +105,11 @@ class ReturnCalls:
 
     def awaits(self, call: Call) -> bool:
         """Whether a resident's leg may join this call now; always, when no backend is configured."""
-        return not self.configured or call.call_id in self._runs
+        return not self.configured or self.pending(call)
+
+    def pending(self, call: Call) -> bool:
+        """Whether a return call is under way for this call."""
+        return call.call_id in self._runs
 
     def joined(self, call: Call) -> None:
         """The resident's leg was accepted: whatever the backend says later, the return call has succeeded."""

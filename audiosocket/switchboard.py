@@ -60,9 +60,9 @@ class Switchboard:
     ) -> None:
         self.registry = registry
         #: None: a resident may join any call of the same extension.
-        self.returns = returns
+        self.returns: ReturnCalls | None = None
         if returns is not None:
-            registry.awaits_resident = returns.awaits
+            self.use(returns)
         self._apps = apps
         self._context = context
         self._clock = clock
@@ -82,6 +82,12 @@ class Switchboard:
         self.open = True
         #: While true only legs of calls that are there may join.
         self.draining = False
+
+    def use(self, returns: ReturnCalls) -> None:
+        """From now on these return calls say which resident is waited for."""
+        self.returns = returns
+        self.registry.awaits_resident = returns.awaits
+        self.registry.return_pending = returns.pending
 
     # the doors
 

@@ -131,6 +131,52 @@ def test_a_leg_that_left_may_come_back_while_the_other_keeps_the_call() -> None:
     assert books.ask(Role.VISITOR, 11.0) == Admission(call, resumes=True)
 
 
+#: Endings with which we sent a leg away, or which say that its peer is no Asterisk.
+SENT_AWAY = [
+    Ending.SERVER_HANGUP,
+    Ending.ADMIN_HANGUP,
+    Ending.APP_FAILED,
+    Ending.PROTOCOL_ERROR,
+    Ending.PEER_ERROR,
+]
+
+
+@pytest.mark.parametrize("ending", SENT_AWAY)
+def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call(ending: Ending) -> None:
+    books = Books()
+    call = books.join(Role.VISITOR, 10.0)
+    books.join(Role.RESIDENT, 10.5)
+    books.registry.leg_over(call, Role.VISITOR, ending, 11.0)
+    for now in (11.0, 11.3, 500.0):
+        assert books.ask(Role.VISITOR, now) == Admission(None, "its visitor leg was sent away")
+    assert books.names()[-1] == "leg.refused"
+
+
+@pytest.mark.parametrize("ending", SENT_AWAY)
+def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(ending: Ending) -> None:
+    books = Books()
+    pending = [True]
+    books.registry.awaits_resident = books.registry.return_pending = lambda call: pending[0]
+    call = books.join(Role.VISITOR, 10.0)
+    books.join(Role.RESIDENT, 10.5)
+    pending[0] = False
+    books.registry.leg_over(call, Role.RESIDENT, ending, 11.0)
+    assert books.ask(Role.RESIDENT, 11.0) == Admission(None, "its resident leg was sent away")
+    assert books.ask(Role.RESIDENT, 500.0) == Admission(None, "no return call is waiting for a resident")
+    pending[0] = True
+    assert books.ask(Role.RESIDENT, 500.0).call is call
+
+
+def test_where_nobody_announces_residents_one_who_was_sent_away_stays_out_for_60_s() -> None:
+    books = Books()
+    call = books.join(Role.VISITOR, 10.0)
+    books.join(Role.RESIDENT, 10.5)
+    books.registry.leg_over(call, Role.RESIDENT, Ending.ADMIN_HANGUP, 11.0)
+    assert books.ask(Role.RESIDENT, 11.1).call is None
+    assert books.ask(Role.RESIDENT, 71.0).call is None
+    assert books.ask(Role.RESIDENT, 71.1).call is call
+
+
 def test_an_ended_uuid_is_refused_for_60_s_and_then_free_again() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IConsumer, ITCPTransport
 from zope.interface.verify import verifyClass
 
 from audiosocket.calls import Ending
+from audiosocket.extensions import Role
 from audiosocket.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,
@@ -268,6 +269,17 @@ def test_a_second_uuid_ends_the_leg() -> None:
     assert exchange.registry.get(OTHER) is None
     assert handshakes(exchange) == 0
     assert exchange.asleep
+
+
+def test_a_second_uuid_does_not_come_back_to_a_call_that_goes_on() -> None:
+    exchange = Exchange(Listener())
+    line = exchange.join()
+    exchange.join(role=Role.RESIDENT)
+    line.say(uuid_frame(OTHER))
+    exchange.run(5)
+    assert leg_record(exchange)["outcome"] == "protocol_error"
+    assert exchange.join().goodbye
+    assert outcome(exchange) is None, "the resident is none of its business"
 
 
 def test_messages_without_meaning_are_skipped_up_to_a_hundred() -> None:

@@ -9,7 +9,7 @@ from conftest import LoggedFailures
 from exchange import CALL, ELSEWHERE, OTHER, Exchange, Line, Listener
 from twisted.internet.defer import Deferred
 
-from audiosocket.calls import Call
+from audiosocket.calls import Call, Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions import Role
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
@@ -56,8 +56,7 @@ class World:
         self.returns = ReturnCalls(
             self.telephones, self.exchange.time, ring_seconds=20, window_seconds=10, caller_id="Gate"
         )
-        self.exchange.switchboard.returns = self.returns
-        self.exchange.registry.awaits_resident = self.returns.awaits
+        self.exchange.switchboard.use(self.returns)
         self.visitor = self.exchange.join()
 
     @property
@@ -280,6 +279,27 @@ def test_a_return_call_is_for_its_own_call(world: World) -> None:
     assert not let_in(world.exchange.join(call_id=OTHER, role=Role.RESIDENT))
     assert not let_in(world.exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
     assert let_in(world.resident())
+
+
+def test_a_resident_who_was_hung_up_stays_out_until_the_next_return_call(world: World) -> None:
+    world.place("101")
+    world.resident()
+    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    assert not let_in(world.resident())
+    world.exchange.run(70_000, world.visitor)
+    assert not let_in(world.resident())
+    world.place("101")
+    assert let_in(world.resident())
+
+
+def test_without_a_backend_a_resident_who_was_hung_up_stays_out_for_a_while() -> None:
+    world = World()
+    world.returns.originator = None
+    world.resident()
+    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    for _ in range(3):
+        world.exchange.run(200, world.visitor)
+        assert not let_in(world.resident())
 
 
 def test_a_resident_who_is_in_may_resume(world: World) -> None:

@@ -113,7 +113,6 @@ async def test_the_return_call_opens_the_return_port_with_the_same_uuid(asterisk
     await visitor.gone
 
 
-@pytest.mark.xfail(strict=True, reason="a leg that the server hung up while the other one lives is let in again")
 async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(asterisk, server, pick_up):
     await load(asterisk, server)
     visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
