@@ -177,8 +177,11 @@ class CallChannels:
         return call
 
     def _belongs(self, channel: _Channel, leg: tuple[UUID, int] | None) -> None:
-        """This channel is, or leads to, that leg."""
-        if leg is None:
+        """This channel is, or leads to, that leg.
+
+        The shipped dialplan looks with a UUID of zeros whether the server is there: that is no call.
+        """
+        if leg is None or not leg[0].int:
             return
         call_id, port = leg
         call = self._call(call_id)

@@ -137,6 +137,15 @@ def test_found_from_what_the_dialplan_executes(world, application, data):
     assert world.channels.find(uuid4()) is None
 
 
+def test_the_dialplans_look_whether_the_server_is_there_is_no_call(world):
+    nobody = UUID(int=0)
+    world.calls()
+    world.new({**MEDIA, "Channel": f"AudioSocket/127.0.0.1:8080-{nobody}"})
+    world.runs("ChanIsAvail", f"AudioSocket/127.0.0.1:8080/{nobody}/c(slin)")
+    assert world.channels.sizes == (2, 0)
+    assert world.channels.find(nobody) is None
+
+
 def test_found_from_the_dialling_alone(world):
     """An account without the class dialplan sees no Newexten; the name of a long address has lost its UUID."""
     long = {"Channel": "AudioSocket/audiosocket.condominio.example:8080-0b1c2d3e-4f50-416", "Uniqueid": "2"}
