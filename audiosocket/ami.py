@@ -28,6 +28,8 @@ class Pace:
     #: After a refused login: whoever tries a wrong secret too often is locked out by other programs.
     first_refused_pause: float = 10.0
     longest_refused_pause: float = 60.0
+    #: Least time between two attempts, whoever asks for one; between refused logins it is their first pause.
+    woken: float = 1.0
     #: A connection that lived this long was well: the next pause is short again.
     steady: float = 5.0
 
@@ -128,6 +130,12 @@ class Ami(Service):
             raise AmiDown(self._reason or f"not connected within {seconds:g} s")
 
         return waiting.addTimeout(seconds, self._clock, late)
+
+    def wake(self) -> None:
+        """Somebody needs AMI: try to connect now, not after the pause, unless that was just done."""
+        least = self._pace.first_refused_pause if self._login_refused else self._pace.woken
+        if self._session is None and self._clock.seconds() - self._attempted_at >= least:
+            self._wake()
 
     def listen(self, names: Iterable[str], heard: Callable[[Message], object]) -> Callable[[], None]:
         """Gives ``heard`` every event with one of these names, until the returned function is called."""

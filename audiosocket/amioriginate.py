@@ -80,6 +80,10 @@ class AMIOriginator:
         """Attempts in progress."""
         return len(self._attempts)
 
+    def wake(self) -> None:
+        """See `originate.Originator.wake`."""
+        self._ami.wake()
+
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
         channel_id = CHANNEL_ID_PREFIX + self._new_id()

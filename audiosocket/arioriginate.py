@@ -27,6 +27,8 @@ from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, 
 CHANNEL_ID_PREFIX = "audiosocket-return-"
 #: Seconds between two pings.
 PING_SECONDS = 15.0
+#: Least seconds since the last request after which somebody who wants calls makes us ping at once.
+WAKE_SECONDS = 1.0
 #: Tries, and seconds between them, to end a channel that may still be ringing.
 HANGUP_TRIES = 5
 HANGUP_PAUSE_SECONDS = 1.0
@@ -61,6 +63,8 @@ class ARIOriginator:
         self._route = route or Route()
         self._new_id = new_id
         self._state = ("connecting", "ARI has not answered yet")
+        self._asked_at = clock.seconds()
+        self._refused = False
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
         self._attempts: Ringing[Attempt] = Ringing()
@@ -79,9 +83,7 @@ class ARIOriginator:
     def start(self) -> None:
         """Begins to look whether ARI answers; calls can be placed without it, and before it has."""
         if not self._pings.running:
-            self._pings.start(PING_SECONDS).addErrback(
-                lambda failure: self._log.failure("ARI is not pinged any more", failure)
-            )
+            self._pings.start(PING_SECONDS).addErrback(self._not_pinged)
 
     async def stop(self) -> None:
         """Cancels what still rings, waits until its channels are gone (a request's time at most), disconnects."""
@@ -90,6 +92,12 @@ class ARIOriginator:
         self._attempts.cancel()
         await _settled(self._endings, REQUEST_SECONDS, self._clock)
         await self._client.close()
+
+    def wake(self) -> None:
+        """See `originate.Originator.wake`; a refused password is not tried more often than it is anyway."""
+        rested = self._clock.seconds() - self._asked_at >= WAKE_SECONDS
+        if self._pings.running and self._state[0] == "down" and rested and not self._refused:
+            Deferred.fromCoroutine(self._ping()).addErrback(self._not_pinged)
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
@@ -114,12 +122,14 @@ class ARIOriginator:
         if body is not None:
             headers["Content-Type"] = "application/json"
         content = None if body is None else json.dumps(body).encode()
+        self._asked_at = self._clock.seconds()
         try:
             answer = await self._client.ask(method, f"{self._url}/{path}", headers, content, keep=keep)
         except RequestFailed as problem:
             self._now("down", str(problem))
             raise
-        if answer.status in {401, 403}:
+        self._refused = answer.status in {401, 403}
+        if self._refused:
             self._now("down", f"ARI refuses the user or the password (HTTP {answer.status})")
         elif answer.status >= 500 and path == "asterisk/ping":
             self._now("down", f"ARI answers HTTP {answer.status}")
@@ -158,6 +168,9 @@ class ARIOriginator:
             await self.ask("GET", "asterisk/ping", keep=True)
         except (RequestFailed, defer.CancelledError):
             self._log.debug("ARI did not answer a ping: {why}", why=self._state[1])
+
+    def _not_pinged(self, failure: Failure) -> None:
+        self._log.failure("ARI could not be pinged", failure)
 
     def _now(self, state: str, reason: str) -> None:
         if state != self._state[0]:

@@ -50,6 +50,10 @@ class AttemptResult:
     reason: str = ""
 
 
+#: Why there are no return calls where no setting chooses who places them.
+NOT_CONFIGURED = "return calls are not configured; set AMI_HOST, ARI_URL or WEBHOOK_URL and what belongs to it"
+
+
 class Originator(Protocol):
     """A way to place return calls: AMI, ARI or a webhook."""
 
@@ -61,4 +65,10 @@ class Originator(Protocol):
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"down", reason), for the API."""
+        """("up"|"connecting"|"failing"|"down", reason), for the API; while "down" it is of no use to place any."""
+
+    def wake(self) -> None:
+        """Calls are wanted while the state is "down": look now whether they can be placed again.
+
+        May be called as often as calls are wanted; it is for the backend not to hammer anybody.
+        """

@@ -16,7 +16,7 @@ from audiosocket.calls import Call
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions import Role
 from audiosocket.numbers import checked_number
-from audiosocket.originate import AttemptEnd, AttemptResult, Originator, ReturnRequest
+from audiosocket.originate import NOT_CONFIGURED, AttemptEnd, AttemptResult, Originator, ReturnRequest
 
 #: Numbers that one return call may try.
 NUMBERS_MOST = 20
@@ -136,9 +136,10 @@ class ReturnCalls:
 
     def _available(self) -> Originator:
         if self.originator is None:
-            raise ReturnUnavailable("return calls are not configured; set AMI_HOST, AMI_USER and AMI_SECRET")
+            raise ReturnUnavailable(NOT_CONFIGURED)
         state, reason = self.originator.state
         if state == "down":
+            self.originator.wake()
             raise ReturnUnavailable(f"return calls cannot be placed now: {reason}")
         return self.originator
 

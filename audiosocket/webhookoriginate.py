@@ -90,8 +90,14 @@ class WebhookOriginator:
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"down", reason): what the last request met; nothing is sent only to find out."""
+        """("up"|"connecting"|"failing", reason): what the last request met.
+
+        Never "down": nothing is sent only to find out, so it takes the next call to see that it works again.
+        """
         return self._state
+
+    def wake(self) -> None:
+        """Nothing to do: see `state`."""
 
     @property
     def ringing(self) -> int:
@@ -142,12 +148,12 @@ class WebhookOriginator:
         try:
             answer = await self._client.ask("POST", self._url, headers, body, seconds=seconds)
         except RequestFailed as problem:
-            self._now("down", str(problem))
+            self._now("failing", str(problem))
             raise
         if 200 <= answer.status < 300 or 400 <= answer.status < 500:
             self._now("up", "")
         else:
-            self._now("down", f"the webhook answers HTTP {answer.status}")
+            self._now("failing", f"the webhook answers HTTP {answer.status}")
         return answer
 
     def cancel(self, request: ReturnRequest, attempt_id: str) -> None:

@@ -286,6 +286,34 @@ def test_the_state_follows_the_pings(pbx):
     pbx.ari._pings.stop()
 
 
+def test_who_wants_calls_makes_it_look_at_once_but_not_all_the_time(pbx):
+    pbx.pinging = AWAY
+    pbx.ari.start()
+    for _ in range(100):
+        pbx.ari.wake()
+        pbx.web.pass_time(1 / 16)
+    assert len(pbx.web.asked) == 1 + 6
+    pbx.pinging = None
+    pbx.web.pass_time(1)
+    pbx.ari.wake()
+    assert pbx.ari.state == ("up", "")
+    pbx.web.pass_time(2)
+    pbx.ari.wake()
+    assert len(pbx.web.asked) == 8
+    pbx.ari._pings.stop()
+    pbx.ari.wake()
+
+
+def test_a_refused_password_is_not_tried_more_often(pbx):
+    pbx.pinging = Answer(401)
+    pbx.ari.start()
+    for _ in range(14):
+        pbx.web.pass_time(1)
+        pbx.ari.wake()
+    assert len(pbx.web.asked) == 1
+    pbx.ari._pings.stop()
+
+
 async def test_stopping_ends_what_rings_and_disconnects(pbx):
     pbx.ari.start()
     results = pbx.place()

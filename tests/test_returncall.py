@@ -25,7 +25,7 @@ class Telephones:
     def __init__(self) -> None:
         self.requests: list[ReturnRequest] = []
         self.ringing: list[Deferred[AttemptResult]] = []
-        self.stopped = 0
+        self.stopped = self.woken = 0
         self.state = ("up", "")
         self.at_once: AttemptResult | None = None
 
@@ -36,6 +36,9 @@ class Telephones:
         if self.at_once is not None:
             ringing.callback(self.at_once)
         return ringing
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def _stop(self, ringing: Deferred[AttemptResult]) -> None:
         self.stopped += 1
@@ -249,8 +252,9 @@ def test_a_backend_that_is_down_or_missing(world: World) -> None:
     world.telephones.state = ("down", "login refused")
     with pytest.raises(ReturnUnavailable, match="login refused"):
         world.place("101")
+    assert world.telephones.woken == 1
     world.returns.originator = None
-    with pytest.raises(ReturnUnavailable, match="AMI_HOST"):
+    with pytest.raises(ReturnUnavailable, match="AMI_HOST, ARI_URL or WEBHOOK_URL"):
         world.place("101")
     assert world.shown is None
 

@@ -246,9 +246,9 @@ def test_the_state_is_what_the_last_request_met(dialler):
     assert dialler.hook.state[0] == "connecting"
     for says, state in (
         (Answer(202), ("up", "")),
-        (Answer(302), ("down", "the webhook answers HTTP 302")),
+        (Answer(302), ("failing", "the webhook answers HTTP 302")),
         (Answer(403), ("up", "")),
-        (AWAY, ("down", "no connection: refused")),
+        (AWAY, ("failing", "no connection: refused")),
     ):
         dialler.says = [says]
         dialler.place()
