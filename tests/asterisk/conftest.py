@@ -102,10 +102,10 @@ def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
 def _serving(directories: Path) -> Iterator[Callable[..., Any]]:
     running: list[product.Server] = []
 
-    async def start(app: str = "echo", **settings: str) -> product.Server:
+    async def start(app: str = "echo", rows: int = 1, **settings: str) -> product.Server:
         directory = directories / f"server{len(running)}"
         directory.mkdir()
-        running.append(await product.start_server(reactor, directory, app, **settings))
+        running.append(await product.start_server(reactor, directory, app, rows, **settings))
         return running[-1]
 
     yield start

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -108,6 +108,13 @@ class Household(protocol.DatagramProtocol):
         """What came out of that telephone in its latest call, 8 kHz signed linear; empty before the answer."""
         talks = [call.talk for call in self._calls.values() if call.number == number and call.talk is not None]
         return talks[-1].heard if talks else b""
+
+    async def hears(self, number: str, enough: Callable[[bytes], bool], seconds: float = 10) -> bytes:
+        """Waits until what that telephone said is enough; gives up, with what there is, after ``seconds``."""
+        deadline = self._reactor.seconds() + seconds
+        while not enough(self.heard(number)) and self._reactor.seconds() < deadline:
+            await task.deferLater(self._reactor, 0.05)
+        return self.heard(number)
 
     def hang_up(self, number: str) -> None:
         """The resident puts the receiver down."""

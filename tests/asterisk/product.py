@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,44 @@ from .rig import Process, free_port
 _ROOT = Path(__file__).parents[2]
 
 
+@dataclass(frozen=True)
+class Row:
+    """One extension of the server's: numbers, ports of this run, and a condominium of its own."""
+
+    id: int
+    number: str
+    return_number: str
+    port: int
+    return_port: int
+
+    def as_json(self, host: str) -> dict[str, Any]:
+        """As in the local file."""
+        numbers = {"id": self.id, "ramal_ia": self.number, "ramal_retorno": self.return_number}
+        ports = {"porta_ia": self.port, "porta_retorno": self.return_port}
+        return {**numbers, **ports, "ip_servidor": host, "condominio_id": self.id}
+
+
 class Server:
-    """``python -m audiosocket`` with one extension, 1000/1001, on ports of this run.
+    """``python -m audiosocket`` with extension 1000/1001, and 1002/1003 and so on if there are more rows.
 
     ``start`` after ``kill`` keeps ports and directories, as a restart by systemd does. Everything it is asked, it
     is asked over its HTTP API.
     """
 
-    def __init__(self, reactor: Any, directory: Path, settings: dict[str, str]) -> None:
+    def __init__(self, reactor: Any, directory: Path, settings: dict[str, str], rows: int = 1) -> None:
         self._reactor = reactor
         self._directory = directory
         self._pool = HTTPConnectionPool(reactor, persistent=False)
         self._process = Process()
         self.host = "127.0.0.1"
-        self.visitor_port = free_port()
-        self.return_port = free_port()
+        self.rows = [
+            Row(n + 1, str(1000 + 2 * n), str(1001 + 2 * n), free_port(), free_port()) for n in range(rows)
+        ]
+        self.visitor_port, self.return_port = self.rows[0].port, self.rows[0].return_port
         self.api = f"http://127.0.0.1:{(api_port := free_port())}"
-        row = {"id": 1, "ramal_ia": "1000", "ramal_retorno": "1001", "ip_servidor": self.host, "condominio_id": 1}
-        row.update(porta_ia=self.visitor_port, porta_retorno=self.return_port)
+        file = {"ramais": [row.as_json(self.host) for row in self.rows]}
         (directory / "data").mkdir()
-        (directory / "data" / "ramais_config.json").write_text(json.dumps({"ramais": [row]}))
+        (directory / "data" / "ramais_config.json").write_text(json.dumps(file))
         lines = {"API_PORT": str(api_port), "DATA_DIR": "data", "LOG_DIR": "logs", **settings}
         (directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
@@ -98,14 +117,32 @@ class Server:
         """The events of that name in a call's timeline, once there are ``count``."""
 
         async def found() -> list[dict[str, Any]]:
-            _, answer = await self.ask("GET", f"/api/calls/{call_id}")
-            return [event for event in answer["call"]["timeline"] if event["event"] == name]
+            timeline = (await self.call(call_id))["timeline"]
+            return [event for event in timeline if event["event"] == name]
 
         async def enough() -> bool:
             return len(await found()) >= count
 
         await self._until(enough, seconds)
         return await found()
+
+    async def call(self, call_id: str) -> dict[str, Any]:
+        """A call as the API shows it, with its timeline."""
+        status, answer = await self.ask("GET", f"/api/calls/{call_id}")
+        assert status == 200, answer
+        shown: dict[str, Any] = answer["call"]
+        return shown
+
+    async def until_call(
+        self, call_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = 10
+    ) -> dict[str, Any]:
+        """The call, once it is as wanted."""
+
+        async def is_wanted() -> bool:
+            return wanted(await self.call(call_id))
+
+        await self._until(is_wanted, seconds)
+        return await self.call(call_id)
 
     async def recording(self, call_id: str, role: str = "visitor") -> Path:
         """The finished recording of a leg."""
@@ -141,8 +178,8 @@ class Server:
             await task.deferLater(self._reactor, 0.05)
 
 
-async def start_server(reactor: Any, directory: Path, app: str = "echo", **settings: str) -> Server:
+async def start_server(reactor: Any, directory: Path, app: str = "echo", rows: int = 1, **settings: str) -> Server:
     """A running server whose visitor and resident legs run ``app``; settings are the product's own names."""
-    server = Server(reactor, directory, {"VISITOR_APP": app, "RESIDENT_APP": app, **settings})
+    server = Server(reactor, directory, {"VISITOR_APP": app, "RESIDENT_APP": app, **settings}, rows)
     await server.start()
     return server

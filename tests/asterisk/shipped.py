@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from .product import Row
 
 DIRECTORY = Path(__file__).parents[2] / "examples" / "asterisk"
 
@@ -21,4 +24,18 @@ def load(name: str, **settings: str) -> str:
             text,
         )
         assert found == 1, f"{name} sets {setting} {found} times"
+    return text
+
+
+def with_rows(text: str, rows: Sequence[Row]) -> str:
+    """A shipped dialplan whose blocks are repeated as its comments say: one for each row, with its own port."""
+    for number, port, values in (
+        ("1000", "${AUDIOSOCKET_PORT}", [(row.number, row.port) for row in rows]),
+        ("1001", "${AUDIOSOCKET_RETURN_PORT}", [(row.return_number, row.return_port) for row in rows]),
+    ):
+        found = re.search(rf"(?ms)^exten => {number},.*?(?=^; ----)", text)
+        assert found is not None
+        assert found[0].count(port) == 1
+        blocks = [found[0].replace(f"=> {number},", f"=> {own},").replace(port, str(at)) for own, at in values]
+        text = text.replace(found[0], "".join(blocks))
     return text

@@ -1,0 +1,139 @@
+"""Whole visits: a visitor at the gate, a resident who is rung over SIP, and the two of them talking.
+
+The server, its account and the dialplan are as an operator has them: nobody here places a call but the server.
+"""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet import defer, reactor
+
+from . import sound, visit
+from .household import household
+
+pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
+
+VISITORS = {"1000": 440.0, "1002": 560.0}  # hertz: one tone for everybody, so that nobody is taken for another
+RESIDENTS = {"2001": 700.0, "2002": 850.0}
+SAYS = {number: sound.tone(8000, hertz, 1000) for number, hertz in RESIDENTS.items()}
+
+
+def is_heard(hertz):
+    """Is what one hears now this tone, and nothing else, for a second?"""
+    return lambda heard: sound.strength(bytes(heard)[-16000:], 8000, hertz) > 0.95 and len(heard) > 16000
+
+
+async def enter(server, pick_up, row):
+    """A visitor at the gate of this row, talking; their call's id."""
+    before = set(await server.calls())
+    visitor, _ = await pick_up(context="audiosocket-visitor", extension=row.number)
+    visitor.play(sound.tone(8000, VISITORS[row.number], 30_000))
+    (call_id,) = set(await server.arrived(len(before) + 1)) - before
+    return visitor, call_id
+
+
+async def check_talk(server, house, visitor, call_id, row, resident):
+    """Each hears the other and nobody else, over the two ports of their own row."""
+    seen = await visitor.hears(is_heard(RESIDENTS[resident]), 15)
+    assert is_heard(RESIDENTS[resident])(seen)
+    heard = await house.hears(resident, is_heard(VISITORS[row.number]))
+    assert is_heard(VISITORS[row.number])(heard)
+    call = await server.call(call_id)
+    assert call["extension"]["id"] == row.id
+    assert (visit.leg(call, "visitor")["port"], visit.leg(call, "resident")["port"]) == (row.port, row.return_port)
+    assert [(one["end"], one["number"]) for one in call["return"]["attempts"]] == [
+        ("answered", "**" + resident[-2:])
+    ]
+    assert call["return"]["state"] == "connected"
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+@pytest.mark.parametrize("first", ["visitor", "resident"])
+async def test_a_whole_visit(asterisk, serve, pick_up, backend, first):
+    server = await serve("bridge", **visit.settings(asterisk, backend))
+    await visit.load(asterisk, server)
+    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+        visitor, call_id = await enter(server, pick_up, server.rows[0])
+        await visit.ring(server, call_id, "2001")
+        await house.rings("2001")
+        assert (await server.call(call_id))["return"]["state"] == "ringing"
+        assert await server.calls("resident") == []
+        house.answer("2001")
+        assert await server.arrived(role="resident") == [call_id]
+        await check_talk(server, house, visitor, call_id, server.rows[0], "2001")
+        if first == "visitor":
+            visitor.hang_up()
+        else:
+            house.hang_up("2001")
+        await visitor.gone
+        await house.gone("2001")
+        await visit.nothing_left(asterisk, server)
+    call = await server.call(call_id)
+    other = {"visitor": "resident", "resident": "visitor"}[first]
+    assert visit.leg(call, first)["outcome"] == "caller_hangup"
+    assert visit.leg(call, other)["outcome"] == "server_hangup"
+    assert len(visit.events(call, "return.ended")) == 1
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+async def test_two_condominiums_at_once_are_never_crossed(asterisk, serve, pick_up, backend):
+    server = await serve("bridge", rows=2, **visit.settings(asterisk, backend))
+    await visit.load(asterisk, server)
+    async with household(reactor, asterisk, {"2001": "ring", "2002": "ring"}, SAYS) as house:
+        visits = []
+        for row, resident in zip(server.rows, RESIDENTS, strict=True):
+            visits.append((*(await enter(server, pick_up, row)), row, resident))
+        for _, call_id, _, resident in visits:
+            await visit.ring(server, call_id, resident)
+        for _, _, _, resident in visits:
+            await house.rings(resident)
+        for _, _, _, resident in reversed(visits):
+            house.answer(resident)
+        assert set(await server.arrived(2, "resident")) == {call_id for _, call_id, _, _ in visits}
+        talks = [check_talk(server, house, *one) for one in visits]
+        await defer.gatherResults([defer.ensureDeferred(talk) for talk in talks], consumeErrors=True)
+        house.hang_up("2001")
+        await visits[0][0].gone
+        assert await server.calls() == [visits[1][1]]  # one visit's end is none of the other's business
+        visits[1][0].hang_up()
+        await visits[1][0].gone
+        await house.gone("2002")
+        await visit.nothing_left(asterisk, server)
+
+
+async def test_a_resident_of_another_condominium_does_not_get_in(asterisk, serve, pick_up):
+    server = await serve("bridge", rows=2, **visit.settings(asterisk))
+    await visit.load(asterisk, server)
+    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+        visitor, call_id = await enter(server, pick_up, server.rows[0])
+        await visit.ring(server, call_id, "2001")
+        await house.rings("2001")
+        stranger, _ = await pick_up(
+            context="audiosocket-return",
+            extension=server.rows[1].return_number,
+            variables={"AUDIOSOCKET_CALL_ID": call_id},
+        )
+        await stranger.gone
+        assert (await server.call(call_id))["return"]["state"] == "ringing"
+        house.answer("2001")
+        assert await server.arrived(role="resident") == [call_id]
+        await check_talk(server, house, visitor, call_id, server.rows[0], "2001")
+        visitor.hang_up()
+        await visit.nothing_left(asterisk, server)
+
+
+async def test_residents_are_rung_in_their_order_until_one_answers(asterisk, serve, pick_up):
+    server = await serve("bridge", **visit.settings(asterisk, RETURN_RING_SECONDS="1"))
+    await visit.load(asterisk, server)
+    reactions = {"2001": "486 Busy Here", "2002": "ring", "2003": "answer"}
+    async with household(reactor, asterisk, reactions) as house:
+        visitor, call_id = await enter(server, pick_up, server.rows[0])
+        await visit.ring(server, call_id, "2001", "2002", "2003")
+        found = await visit.ended(server, call_id, "connected")
+        attempts = [(one["number"], one["end"]) for one in found["attempts"]]
+        assert attempts == [("**01", "busy"), ("**02", "no_answer"), ("**03", "answered")]
+        call = await server.call(call_id)
+        assert [one["end"] for one in visit.events(call, "return.attempt")] == ["busy", "no_answer", "answered"]
+        visitor.hang_up()
+        await house.gone("2003")
+        await visit.nothing_left(asterisk, server)

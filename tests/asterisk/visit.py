@@ -1,0 +1,109 @@
+"""What visits have in common: a server that can place return calls, its dialplan, and a look at what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import interfaces, task
+from twisted.protocols import portforward
+
+from . import shipped
+from .product import Server
+from .rig import Asterisk
+
+BACKENDS = ("ami",)
+
+
+def settings(asterisk: Asterisk, backend: str = "ami", **more: str) -> dict[str, str]:
+    """The server's settings for the shipped account of this Asterisk: host, user and secret, and no more."""
+    ports = asterisk.ports
+    known = {
+        "ami": {
+            "AMI_HOST": "127.0.0.1",
+            "AMI_PORT": str(ports.ami),
+            "AMI_USER": "audiosocket",
+            "AMI_SECRET": asterisk.secret,
+        },
+    }
+    return {**known[backend], **more}
+
+
+async def load(asterisk: Asterisk, server: Server, more: str = "", **settings: str) -> None:
+    """The shipped dialplan with a block for each row of the server, and what a test adds at its end."""
+    given = {"AUDIOSOCKET_HOST": server.host, **settings}
+    await asterisk.dialplan(shipped.with_rows(shipped.load("extensions.conf", **given), server.rows) + more)
+
+
+async def ring(server: Server, call_id: str, *numbers: str) -> None:
+    """Asks the server to ring these numbers for that call."""
+    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"numbers": list(numbers)})
+    assert status == 202, answer
+
+
+async def ended(server: Server, call_id: str, state: str, seconds: float = 10) -> dict[str, Any]:
+    """What became of a call's return call, once it is over; it must have ended like this."""
+    over = {"connected", "failed", "cancelled"}
+    call = await server.until_call(call_id, lambda call: call["return"]["state"] in over, seconds)
+    found: dict[str, Any] = call["return"]
+    assert found["state"] == state, found
+    return found
+
+
+def events(call: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The events of that name in a call's timeline."""
+    return [event for event in call["timeline"] if event["event"] == name]
+
+
+def leg(call: dict[str, Any], role: str) -> dict[str, Any]:
+    """A call's leg of that role."""
+    (found,) = [leg for leg in call["legs"] if leg["role"] == role]
+    return dict(found)
+
+
+async def nothing_left(asterisk: Asterisk, server: Server) -> None:
+    """No channel in Asterisk, no call in the server, and each call that there was has ended exactly once."""
+    await asterisk.no_channels()
+    _, status = await server.ask("GET", "/api/status")
+    assert status["live_calls"] == 0
+    _, answer = await server.ask("GET", "/api/calls")
+    for listed in answer["calls"]:
+        call = await server.call(listed["call_id"])
+        assert call["state"] == "ended"
+        (end,) = events(call, "call.ended")
+        assert call["outcome"] == end["outcome"] is not None
+        assert all(leg["state"] == "ended" for leg in call["legs"])
+
+
+class _Pair(portforward.ProxyServer):
+    factory: Cable
+
+    def connectionMade(self) -> None:
+        self.factory.pairs.append(self)
+        super().connectionMade()
+
+
+class Cable(portforward.ProxyFactory):
+    """A cable between the server and a port of Asterisk's that a test can cut and mend."""
+
+    protocol = _Pair
+
+    def __init__(self, reactor: Any, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self.pairs: list[_Pair] = []
+        self._reactor = reactor
+        self._port: interfaces.IListeningPort = reactor.listenTCP(0, self, interface="127.0.0.1")
+        self.port: int = self._port.getHost().port
+
+    async def cut(self) -> None:
+        """Every connection through it breaks, and no other can be made."""
+        await self._port.stopListening()
+        for pair in self.pairs:
+            for end in (pair, pair.peer):
+                if end is not None and end.transport is not None:
+                    end.transport.abortConnection()
+        self.pairs = []
+        await task.deferLater(self._reactor, 0)
+
+    def mend(self) -> None:
+        """Connections are possible again."""
+        self._port = self._reactor.listenTCP(self.port, self, interface="127.0.0.1")
