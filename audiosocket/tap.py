@@ -10,14 +10,12 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dotenv import dotenv_values
 from twisted.application.service import Service
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -26,33 +24,21 @@ from audiosocket import logs
 from audiosocket.apiport import ApiPort
 from audiosocket.apps import registry as app_registry
 from audiosocket.cache import FILE_NAME
-from audiosocket.calls import CallRegistry
+from audiosocket.callside import Apps, call_side, make_steady
 from audiosocket.control import ServerControl
 from audiosocket.database import Database, DatabaseState
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
-from audiosocket.events import EventLog, Record
-from audiosocket.extensions import Extension, Role
-from audiosocket.interfaces import AppContext, AppFactory
+from audiosocket.extensions import Role
 from audiosocket.journal import FILE_NAME as JOURNAL_NAME
-from audiosocket.journal import CallJournal
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan
-from audiosocket.pacing import Clock
 from audiosocket.poller import Poller
-from audiosocket.protocol import AudioSocketFactory
-from audiosocket.resample import StreamConverter
-from audiosocket.returnbackend import ReturnBackend, check
-from audiosocket.returncall import ReturnCalls
-from audiosocket.server import AudioSocketServer, FileThread
+from audiosocket.returnbackend import check
+from audiosocket.server import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
-from audiosocket.sounds import Sounds
-from audiosocket.switchboard import Switchboard
 
 log = Logger()
-#: Events of which the switchboard's own line, with peer and port, says more.
-SAID_ELSEWHERE = frozenset({"call.started", "leg.joined"})
-Apps = tuple[tuple[str, AppFactory], ...]
 
 
 def _option(name: str) -> str:
@@ -65,8 +51,8 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Every option mirrors a setting of the same name in capitals (--api-port is API_PORT), which may also "
-        "stand in the environment or in the .env file. Secrets (DB_PASSWORD, API_TOKEN, AMI_SECRET) are settings "
-        "only."
+        "stand in the environment or in the .env file. Secrets "
+        f"({', '.join(info.name for info in catalogue() if info.secret)}) are settings only."
     )
     optParameters = [
         ["env-file", None, ".env", "file of settings; it need not exist"],
@@ -216,17 +202,6 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _log_event(record: Record) -> None:
-    if record["event"] in SAID_ELSEWHERE:
-        return
-    rest = {key: value for key, value in record.items() if key not in {"event", "call_id", "extension", "number"}}
-    log.info(
-        "{event} call {call_id} extension {extension} ({number}) {details}",
-        details=" ".join(f"{key}={value}" for key, value in rest.items()),
-        **{key: record[key] for key in ("event", "call_id", "extension", "number")},
-    )
-
-
 def makeService(options: Options) -> Service:
     """The whole server, not yet started."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd installs the reactor before this, not before import
@@ -272,42 +247,11 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
-    if not reactor.getDelayedCalls():
-        # Twisted's timers follow the time of day; a clock that is set back must not stop the audio.
-        reactor.seconds = time.monotonic
-    files = FileThread(reactor)
-    clock = Clock(reactor, reactor.seconds)
-    context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
+    make_steady(reactor)
     data_dir = Path(settings.data_dir).absolute()
-    journal = CallJournal(data_dir / JOURNAL_NAME, files.run)
-    calls = CallRegistry(
-        EventLog([_log_event]),
-        accept_unexpected_resident=settings.accept_unexpected_resident,
-        journal=journal,
-    )
-    backend = ReturnBackend(settings, reactor)
-    returns = ReturnCalls(
-        backend.originator,
-        reactor,
-        ring_seconds=settings.return_ring_seconds,
-        window_seconds=settings.return_window_seconds,
-        caller_id=settings.return_caller_id,
-    )
-    switchboard = Switchboard(
-        calls,
-        options.apps,
-        context,
-        clock=clock,
-        make_converter=StreamConverter,
-        allowed_peers=settings.allowed_peers,
-        returns=returns,
-    )
-
-    def make_factory(extension: Extension, role: Role) -> AudioSocketFactory:
-        return AudioSocketFactory(extension, role, switchboard.join, switchboard, reactor)
-
+    side = call_side(settings, options.apps, data_dir / JOURNAL_NAME, reactor)
     listeners = Listeners(
-        make_factory,
+        side.make_factory,
         reactor,
         bind_address=settings.bind_address,
         reserved_ports=frozenset({settings.api_port}),
@@ -319,7 +263,7 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
         listeners,
         database,
         data_dir / FILE_NAME,
-        files.run,
+        side.files.run,
         interval=settings.refresh_interval_seconds,
         automatic=settings.auto_refresh,
         limit=settings.max_extensions,
@@ -327,19 +271,19 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     pollers.append(poller)
     server = AudioSocketServer(
         listeners,
-        switchboard,
+        side.switchboard,
         poller,
-        files,
+        side.files,
         reactor,
-        journal=journal,
+        journal=side.journal,
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
     )
-    control = ServerControl(server, database, reactor.seconds, settings.api_port, backend)
+    control = ServerControl(server, database, reactor.seconds, settings.api_port, side.backend)
     hosts = (settings.api_host, *settings.api_allowed_hosts)
     site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
     ApiPort(site, settings.api_host, settings.api_port, reactor).setServiceParent(server)
-    backend.setServiceParent(server)
+    side.backend.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     poller.setServiceParent(server)

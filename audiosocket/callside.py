@@ -1,0 +1,98 @@
+"""All that one process needs to have calls: registry, journal, apps' context, return calls, switchboard.
+
+The single process and each worker of ``--workers`` are made of it; what differs is who opens the ports.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from audiosocket.calls import CallRegistry
+from audiosocket.events import EventLog, Record
+from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import AppContext, AppFactory
+from audiosocket.journal import CallJournal
+from audiosocket.pacing import Clock
+from audiosocket.protocol import AudioSocketFactory
+from audiosocket.resample import StreamConverter
+from audiosocket.returnbackend import ReturnBackend
+from audiosocket.returncall import ReturnCalls
+from audiosocket.server import FileThread
+from audiosocket.settings import Settings
+from audiosocket.sounds import Sounds
+from audiosocket.switchboard import Switchboard
+
+log = Logger()
+#: Events of which the switchboard's own line, with peer and port, says more.
+SAID_ELSEWHERE = frozenset({"call.started", "leg.joined"})
+Apps = tuple[tuple[str, AppFactory], ...]
+
+
+@dataclass(frozen=True)
+class CallSide:
+    """What has calls: the switchboard, and what it needs to be stopped and asked."""
+
+    switchboard: Switchboard
+    journal: CallJournal
+    files: FileThread
+    backend: ReturnBackend
+    reactor: Any
+
+    def make_factory(self, extension: Extension, role: Role) -> AudioSocketFactory:
+        """The protocol factory of one port; implements `listening.MakeFactory`."""
+        return AudioSocketFactory(extension, role, self.switchboard.join, self.switchboard, self.reactor)
+
+
+def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reactor: Any) -> CallSide:
+    """Everything connected and nothing started. Raises `InvalidSetting`."""
+    files = FileThread(reactor)
+    clock = Clock(reactor, reactor.seconds)
+    context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
+    kept = CallJournal(journal, files.run)
+    calls = CallRegistry(
+        EventLog([_log_event]),
+        accept_unexpected_resident=settings.accept_unexpected_resident,
+        journal=kept,
+    )
+    backend = ReturnBackend(settings, reactor)
+    returns = ReturnCalls(
+        backend.originator,
+        reactor,
+        ring_seconds=settings.return_ring_seconds,
+        window_seconds=settings.return_window_seconds,
+        caller_id=settings.return_caller_id,
+    )
+    switchboard = Switchboard(
+        calls,
+        apps,
+        context,
+        clock=clock,
+        make_converter=StreamConverter,
+        allowed_peers=settings.allowed_peers,
+        returns=returns,
+    )
+    return CallSide(switchboard, kept, files, backend, reactor)
+
+
+def make_steady(reactor: Any) -> None:
+    """Twisted's timers follow the time of day; a clock that is set back must not stop the audio."""
+    if not reactor.getDelayedCalls():
+        reactor.seconds = time.monotonic
+
+
+def _log_event(record: Record) -> None:
+    if record["event"] in SAID_ELSEWHERE:
+        return
+    rest = {key: value for key, value in record.items() if key not in {"event", "call_id", "extension", "number"}}
+    log.info(
+        "{event} call {call_id} extension {extension} ({number}) {details}",
+        details=" ".join(f"{key}={value}" for key, value in rest.items()),
+        **{key: record[key] for key in ("event", "call_id", "extension", "number")},
+    )
