@@ -12,7 +12,7 @@ Register it under the entry-point group ``audiosocket.apps`` and name it in ``VI
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -30,6 +30,27 @@ class Tap(Protocol):
 
     def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
         """A frame was written to the caller, silence included."""
+
+
+@dataclass(frozen=True)
+class ReturnAttempt:
+    """One number that was rung; ``end`` is a value of ``originate.AttemptEnd``, ``reason`` is for people.
+
+    After a restart of the server ``number`` is whole, too; it stays out of ``repr``, as logs are read by many.
+    """
+
+    number: str = field(repr=False)
+    end: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ReturnOutcome:
+    """How a return call ended: ``state`` is "connected" (the resident's leg is there), "failed" or "cancelled"."""
+
+    state: str
+    reason: str = ""
+    attempts: tuple[ReturnAttempt, ...] = ()
 
 
 class Leg(Protocol):
@@ -101,6 +122,17 @@ class Leg(Protocol):
     def tap(self, listener: Tap) -> None:
         """Let ``listener`` hear both directions until the leg is over."""
 
+    def call_resident(self, numbers: str | Sequence[str]) -> None:
+        """Ring a resident, these numbers one after the other, and let the one who answers join this call.
+
+        Returns at once; `App.return_ended` says how it went. The resident's leg runs the apps of
+        ``RESIDENT_APP``. Raises `InvalidNumber`, `ReturnTaken` (a return call is under way, or the resident is
+        there) and `ReturnUnavailable` (nobody can place it now); an app that does not catch them ends its call.
+        """
+
+    def cancel_resident(self) -> bool:
+        """Stop the ringing; false when nobody is being rung."""
+
 
 class App:
     """What a call does with its audio; one instance per call and app name, serving one leg or both.
@@ -135,6 +167,13 @@ class App:
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
         """The audio before a mark has been sent; ``heard_ms`` counts played audio since the leg began."""
+
+    def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
+        """A return call that was placed for this visitor's ``leg``, by an app or through the API, has ended.
+
+        When it is connected, the resident's leg has already `joined` its own apps. A visitor who has left is
+        told nothing.
+        """
 
     def left(self, leg: Leg, outcome: str) -> None:
         """The leg is over; ``outcome`` is a value of ``calls.Ending``. Nothing can be played any more."""

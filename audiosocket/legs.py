@@ -15,8 +15,9 @@ from twisted.logger import Logger
 
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.diagnosis import DECODERS, CodecProbe
+from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions import Extension, Role
-from audiosocket.interfaces import App, Tap
+from audiosocket.interfaces import App, ReturnOutcome, Tap
 from audiosocket.pacing import Clock
 from audiosocket.playout import MAX_PASSED_MS, Converter, Frame, Playout, Reached
 from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError, audio_kind
@@ -39,6 +40,16 @@ class Connection(Protocol):
         """Say goodbye as Asterisk wants it."""
 
 
+class Residents(Protocol):
+    """Who rings residents: `returncall.ReturnCalls`."""
+
+    def place(self, call: Call, numbers: Sequence[str]) -> None:
+        """Ring these numbers in their order."""
+
+    def cancel(self, call: Call) -> None:
+        """Stop the ringing; raises `ReturnTaken` when there is none."""
+
+
 class Leg:
     """One visitor or resident in one call; implements `interfaces.Leg` for apps."""
 
@@ -55,6 +66,7 @@ class Leg:
         over: Callable[[Leg, Ending], None],
         failed: Callable[[Leg], None],
         mislabelled: Callable[[Leg, str], None],
+        residents: Residents | None = None,
     ) -> None:
         self.call = call
         self.record = record
@@ -64,6 +76,7 @@ class Leg:
         self._over = over
         self._failed = failed
         self._mislabelled = mislabelled
+        self._residents = residents
         #: The apps that know of this leg: those whose `joined` was called.
         self._present: list[tuple[str, App]] = []
         self._taps: list[Tap] = []
@@ -146,6 +159,20 @@ class Leg:
     def tap(self, listener: Tap) -> None:
         self._taps.append(listener)
 
+    def call_resident(self, numbers: str | Sequence[str]) -> None:
+        if self._residents is None:
+            raise ReturnUnavailable("this server places no return calls")
+        self._residents.place(self.call, [numbers] if isinstance(numbers, str) else numbers)
+
+    def cancel_resident(self) -> bool:
+        if self._residents is None:
+            return False
+        try:
+            self._residents.cancel(self.call)
+        except ReturnTaken:
+            return False
+        return True
+
     # what the switchboard does
 
     @property
@@ -186,6 +213,10 @@ class Leg:
         if old is not None:
             old.finish()
         self._tell(lambda app: app.resumed(self))
+
+    def return_ended(self, outcome: ReturnOutcome) -> None:
+        """The return call for this visitor is over."""
+        self._tell(lambda app: app.return_ended(self, outcome))
 
     def _connect(self, connection: Connection) -> None:
         self._connection = connection

@@ -7,7 +7,7 @@ with the frame that reaches them, nothing after the end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
-from audiosocket.interfaces import App, AppContext, Leg, SoundSource, Tap
+from audiosocket.interfaces import App, AppContext, Leg, ReturnOutcome, SoundSource, Tap
 from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
 from audiosocket.resample import StreamConverter
 from audiosocket.settings import Settings
@@ -40,6 +40,12 @@ class FakeLeg:
         self.decided: str | None = None
         #: What apps keep for after a restart.
         self.remembered: list[tuple[App, Any]] = []
+        #: The numbers that apps had rung, a list for each return call.
+        self.rung: list[list[str]] = []
+        #: A return call is under way.
+        self.ringing = False
+        #: What the next return call meets instead of being placed.
+        self.refusing: Exception | None = None
         #: Why the leg is over, None while it is not.
         self.outcome: str | None = None
         self._clock = clock
@@ -102,7 +108,23 @@ class FakeLeg:
     def tap(self, listener: Tap) -> None:
         self._taps.append(listener)
 
+    def call_resident(self, numbers: str | Sequence[str]) -> None:
+        if self.refusing is not None:
+            raise self.refusing
+        assert not self.ringing, "one return call at a time"
+        self.rung.append([numbers] if isinstance(numbers, str) else list(numbers))
+        self.ringing = True
+
+    def cancel_resident(self) -> bool:
+        was, self.ringing = self.ringing, False
+        return was
+
     # what tests do
+
+    def return_ends(self, outcome: ReturnOutcome) -> None:
+        """The return call is over."""
+        self.ringing = False
+        self._tell(lambda app: app.return_ended(self, outcome))
 
     def join(self) -> None:
         """The first connection is there."""
