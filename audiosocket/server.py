@@ -17,6 +17,7 @@ from audiosocket.extensions import Role
 from audiosocket.journal import CallJournal
 from audiosocket.listeners import Listeners
 from audiosocket.poller import Poller
+from audiosocket.stacks import StackWatch, waiting_in
 from audiosocket.switchboard import Switchboard
 from audiosocket.watchdog import Watchdog
 
@@ -80,7 +81,7 @@ class AudioSocketServer(MultiService):
         self.listeners = listeners
         self.switchboard = switchboard
         self.poller = poller
-        self.watchdog = Watchdog(reactor, reactor.seconds)
+        self.watchdog = Watchdog(reactor, reactor.seconds, StackWatch(waiting_in(reactor)))
         self._files = files
         self._reactor = reactor
         self._journal = journal

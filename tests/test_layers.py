@@ -28,7 +28,10 @@ LAYERS: dict[int, str] = {
         "caller caller_* dial ami* ari* web* numbers ringing"
     ),
     3: "apps apps.* returncall",
-    4: "listening listeners poller readings returnbackend switchboard watchdog apiport server control callside",
+    4: (
+        "listening listeners poller readings returnbackend switchboard watchdog stacks causes apiport server "
+        "control callside"
+    ),
     6: "tap __main__ schema show_dialplan",
 }
 ADMIN, PLUGIN = 5, 7
