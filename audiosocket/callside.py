@@ -61,13 +61,14 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
         accept_unexpected_resident=settings.accept_unexpected_resident,
         journal=kept,
     )
-    backend = ReturnBackend(settings, reactor)
+    backend = ReturnBackend(settings, reactor, time.time)
     returns = ReturnCalls(
         backend.originator,
         reactor,
         ring_seconds=settings.return_ring_seconds,
         window_seconds=settings.return_window_seconds,
         caller_id=settings.return_caller_id,
+        arrived=backend.arrived,
     )
     switchboard = Switchboard(
         calls,

@@ -42,6 +42,14 @@ class ReturnUnavailable(AudioSocketError):
     """Nobody can place return calls now: not configured, or the backend is away."""
 
 
+class UnknownAttempt(AudioSocketError):
+    """No attempt to reach a resident that somebody else reports on has this id, or it has ended already."""
+
+
+class InvalidReport(AudioSocketError):
+    """An attempt is said to have ended in a way that there is none."""
+
+
 class InvalidNumber(AudioSocketError):
     """What should be called is not a number, or there are none or too many."""
 

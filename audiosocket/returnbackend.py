@@ -2,64 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 
 from audiosocket.ami import Ami
 from audiosocket.amichannels import CallChannels
 from audiosocket.amioriginate import AMIOriginator
 from audiosocket.amiwire import action
-from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.arioriginate import ARIOriginator
+from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.numbers import Route, check_landing
-from audiosocket.originate import Originator
 from audiosocket.settings import Settings
+from audiosocket.webclient import WebClient, checked_url
+from audiosocket.webhookoriginate import WebhookOriginator
 
 
 class ReturnBackend(MultiService):
-    """The connection to Asterisk's manager interface, when there is one, and what uses it.
+    """The connections to whoever places return calls, and to Asterisk's manager interface (AMI) where it is set.
 
-    ``kind`` is "none" or "ami". With ``RETURN_BACKEND=none`` AMI still tells who is calling. Raises
-    `InvalidSetting` for an AMI user or secret that cannot be sent.
+    ``kind`` is "none", "ami", "ari" or "webhook". AMI tells who is calling whatever the kind is. ``wall`` is Unix
+    time in seconds. Raises `InvalidSetting` for what `check` would refuse.
     """
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, wall: Callable[[], float]) -> None:
         super().__init__()
-        self.kind = "none"
-        self.originator: Originator | None = None
+        self.kind = settings.return_kind
+        self.originator: AMIOriginator | ARIOriginator | WebhookOriginator | None = None
         self.channels: CallChannels | None = None
         self._ami: Ami | None = None
-        self._placing: AMIOriginator | None = None
-        if not settings.ami_host:
-            return
-        endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
-        self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor)
-        self._ami.setServiceParent(self)
-        self.channels = CallChannels(self._ami, reactor)
-        if settings.return_backend != "none":
-            self.kind = "ami"
-            self.originator = self._placing = AMIOriginator(self._ami, reactor, route_of(settings))
+        if settings.ami_host:
+            endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
+            self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor)
+            self._ami.setServiceParent(self)
+            self.channels = CallChannels(self._ami, reactor)
+        if self.kind == "ami" and self._ami is not None:
+            self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
+        elif self.kind == "ari":
+            client = WebClient(reactor)
+            account = settings.ari_url, settings.ari_user, settings.ari_password
+            self.originator = ARIOriginator(client, reactor, *account, route_of(settings))
+        elif self.kind == "webhook":
+            client = WebClient(reactor)
+            account = settings.webhook_url, settings.webhook_secret
+            self.originator = WebhookOriginator(client, reactor, wall, *account)
+
+    def startService(self) -> None:
+        super().startService()
+        if isinstance(self.originator, ARIOriginator):
+            self.originator.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Stop what rings while AMI is still there, then log off."""
-        if self._placing is not None:
-            self._placing.close()
+        """Stop what rings while its backend is still there, then disconnect; takes a request's time at most."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if isinstance(self.originator, AMIOriginator):
+            self.originator.close()
+        elif self.originator is not None:
+            await self.originator.stop()
         if self.channels is not None:
             self.channels.close()
-        stopped: Deferred[Any] = super().stopService()
-        return stopped
+        await maybeDeferred(super().stopService)
 
-    def as_json(self) -> dict[str, str]:
-        """``kind``, ``state`` (off, up, connecting, down) and ``reason``, as shown by the API."""
+    def arrived(self, call_id: UUID) -> None:
+        """The resident's leg of this call is there: what rings for it is answered, whether it was told or not."""
+        if self.originator is not None:
+            self.originator.answered(call_id)
+
+    def report(self, attempt_id: str, end: str, reason: str) -> None:
+        """The webhook's program says how an attempt ended; raises `UnknownAttempt` and `InvalidReport`."""
+        if not isinstance(self.originator, WebhookOriginator):
+            raise UnknownAttempt(f"only a webhook reports on attempts, and return calls are placed by {self.kind}")
+        if not self.originator.report(attempt_id, end, reason):
+            raise UnknownAttempt("no attempt with this id is in progress; it may have ended already")
+
+    def vouches(self, said: str, body: bytes) -> bool:
+        """Whether a report with this body and signature comes from who knows ``WEBHOOK_SECRET``."""
+        return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(said, body)
+
+    def as_json(self) -> dict[str, Any]:
+        """``kind``, ``state`` (off, connecting, up, failing, down) and ``reason``, as shown by the API.
+
+        "failing" is a webhook whose last request failed; the next call tries it again. Where AMI only tells who
+        is calling, its state is under ``ami``.
+        """
+        state, reason = "off", "AMI_HOST, ARI_URL and WEBHOOK_URL are not set"
         if self.originator is not None:
             state, reason = self.originator.state
         elif self._ami is not None:
-            state, reason = "off", "RETURN_BACKEND is none"
-        else:
-            state, reason = "off", "AMI_HOST is not set"
-        return {"kind": self.kind, "state": state, "reason": reason}
+            reason = "RETURN_BACKEND is none"
+        shown: dict[str, Any] = {"kind": self.kind, "state": state, "reason": reason}
+        if self._ami is not None and self.kind != "ami":
+            shown["ami"] = dict(zip(("state", "reason"), self._ami.state, strict=True))
+        return shown
 
 
 def route_of(settings: Settings) -> Route:
@@ -72,7 +112,7 @@ def route_of(settings: Settings) -> Route:
 
 
 def check(settings: Settings) -> None:
-    """Raises `InvalidSetting` for a setting of return calls that could not be sent to Asterisk."""
+    """Raises `InvalidSetting` for a setting of return calls that could not be sent to Asterisk, or nowhere."""
     route_of(settings)
     try:
         check_landing("1", settings.return_ring_seconds, settings.return_caller_id, {})
@@ -82,3 +122,9 @@ def check(settings: Settings) -> None:
         action("Login", [("Username", settings.ami_user), ("Secret", settings.ami_secret)])
     except LocalProtocolError:
         raise InvalidSetting("AMI_USER, AMI_SECRET: one of them cannot be sent in a line of AMI") from None
+    if settings.ari_url:
+        checked_url(settings.ari_url, "ARI_URL")
+    if ":" in settings.ari_user:
+        raise InvalidSetting(f"ARI_USER: {settings.ari_user!r} has a colon, which HTTP does not allow in a user")
+    if settings.webhook_url:
+        checked_url(settings.webhook_url, "WEBHOOK_URL")

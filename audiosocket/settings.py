@@ -17,6 +17,12 @@ from audiosocket.errors import InvalidSetting
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1/128,fc00::/7,fe80::/10"
+#: In the order in which ``auto`` looks for them, with the settings that each needs.
+RETURN_BACKENDS = {
+    "ami": ("AMI_HOST", "AMI_USER", "AMI_SECRET"),
+    "ari": ("ARI_URL", "ARI_USER", "ARI_PASSWORD"),
+    "webhook": ("WEBHOOK_URL", "WEBHOOK_SECRET"),
+}
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -115,12 +121,21 @@ class Settings:
         "false", _flag, "let a resident leg in that no call is waiting for (it may open a gate)"
     )
     return_backend: str = _setting(
-        "auto", _choice("auto", "none", "ami"), "who places return calls; auto = ami if AMI_HOST is set, else none"
+        "auto",
+        _choice("auto", "none", *RETURN_BACKENDS),
+        "who places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none",
     )
     ami_host: str = _setting("", _text, "Asterisk's manager interface (AMI); empty = not used")
     ami_port: int = _setting("5038", _port, "port of AMI")
     ami_user: str = _setting("", _text, "AMI user, the section of manager.conf")
     ami_secret: str = _setting("", _text, "secret of AMI_USER", secret=True)
+    ari_url: str = _setting(
+        "", _text, "URL of ARI (Asterisk over HTTP), like http://127.0.0.1:8088; empty = not used"
+    )
+    ari_user: str = _setting("", _text, "ARI user, the section of ari.conf")
+    ari_password: str = _setting("", _text, "password of ARI_USER", secret=True)
+    webhook_url: str = _setting("", _text, "program that places return calls when it is asked; empty = not used")
+    webhook_secret: str = _setting("", _text, "what requests to WEBHOOK_URL are signed with", secret=True)
     return_channel: str = _setting("PJSIP/{number}", _text, "channel that rings a resident, with {number} in it")
     return_context: str = _setting("audiosocket-return", _text, "dialplan context of the return extensions")
     return_caller_id: str = _setting("", _text, "caller id that residents see; empty = Asterisk's own")
@@ -181,12 +196,24 @@ class Settings:
             )
         if self.db_password and self.db_password_file:
             raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
-        if self.ami_host and not (self.ami_user and self.ami_secret):
-            raise InvalidSetting(
-                f"{'AMI_SECRET' if self.ami_user else 'AMI_USER'}: '' is empty; AMI_HOST needs user and secret"
-            )
-        if self.return_backend == "ami" and not self.ami_host:
-            raise InvalidSetting("RETURN_BACKEND: 'ami' needs AMI_HOST, AMI_USER and AMI_SECRET")
+        if self.ami_host:
+            self._check_given(*RETURN_BACKENDS["ami"])
+        if self.return_kind != "none":
+            self._check_given(*RETURN_BACKENDS[self.return_kind])
+
+    def _check_given(self, *needed: str) -> None:
+        for name in needed:
+            if not getattr(self, name.lower()):
+                first = needed[0] if getattr(self, needed[0].lower()) else f"RETURN_BACKEND={self.return_backend}"
+                raise InvalidSetting(f"{name}: '' is empty; {first} needs {', '.join(needed)}")
+
+    @property
+    def return_kind(self) -> str:
+        """Who places return calls: one of `RETURN_BACKENDS`, or "none"."""
+        if self.return_backend != "auto":
+            return self.return_backend
+        given = (kind for kind, (first, *_) in RETURN_BACKENDS.items() if getattr(self, first.lower()))
+        return next(given, "none")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def checked_url(url: str, what: str) -> str:
     """The address of a server without a slash at its end; ``what`` names it in errors. Raises `InvalidSetting`.
 
     It must be http or https, without a fragment, blanks or a user and password, which belong in settings of
-    their own; the error does not repeat an address that has them.
+    their own; the error does not repeat an address that has them, and never a query, which may hold a token.
     """
     if not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidSetting(f"{what}: write it in ASCII, without blanks")
@@ -99,7 +99,8 @@ def checked_url(url: str, what: str) -> str:
     if "@" in parts.netloc:
         raise InvalidSetting(f"{what}: user and password do not belong in the address")
     if parts.scheme not in {"http", "https"} or not host or port == 0 or parts.fragment:
-        raise InvalidSetting(f"{what} {url!r}: it must look like http://host:8088/path")
+        without_query = url.partition("?")[0]
+        raise InvalidSetting(f"{what}: {without_query!r} does not look like http://host:8088/path")
     return url.rstrip("/")
 
 

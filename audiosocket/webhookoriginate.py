@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.backoff import Backoff
-from audiosocket.errors import AudioSocketError, InvalidSetting, LocalProtocolError
+from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing
@@ -42,16 +42,23 @@ REPORT_SECONDS = 1.0
 #: Ends that the other side may report.
 REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
 MAX_REASON = 200
-
-
-class InvalidReport(AudioSocketError):
-    """A reported end is none of the words that may be reported."""
+#: Seconds by which the clock of who signed a report may differ from ours.
+SIGNED_SECONDS = 300
+_SIGNATURE = re.compile(r"t=(?P<seconds>[0-9]{1,12}),v1=[0-9a-f]{64}", re.ASCII)
 
 
 def signature(secret: str, seconds: int, body: bytes) -> str:
     """The value of `SIGNATURE_HEADER` for a body sent at ``seconds`` (Unix time)."""
     signed = hmac.new(secret.encode(), b"%d." % seconds + body, hashlib.sha256)
     return f"t={seconds},v1={signed.hexdigest()}"
+
+
+def is_signed(secret: str, said: str, body: bytes, now: float) -> bool:
+    """Whether ``said`` is the value of `SIGNATURE_HEADER` for this body, not older than `SIGNED_SECONDS`."""
+    given = _SIGNATURE.fullmatch(said)
+    if given is None or abs(now - int(given["seconds"])) > SIGNED_SECONDS:
+        return False
+    return hmac.compare_digest(said, signature(secret, int(given["seconds"]), body))
 
 
 class WebhookOriginator:
@@ -129,6 +136,10 @@ class WebhookOriginator:
             return False
         attempt.interrupt(AttemptEnd(end), _one_line(reason))
         return True
+
+    def vouches(self, said: str, body: bytes) -> bool:
+        """Whether a report with this body was signed, as our own requests are; ``said`` is `SIGNATURE_HEADER`."""
+        return is_signed(self._secret, said, body, self._wall())
 
     def answered(self, call_id: UUID) -> bool:
         """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""

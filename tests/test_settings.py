@@ -43,6 +43,11 @@ DEFAULTS: dict[str, Any] = {
     "AMI_PORT": 5_038,
     "AMI_USER": "",
     "AMI_SECRET": "",
+    "ARI_URL": "",
+    "ARI_USER": "",
+    "ARI_PASSWORD": "",
+    "WEBHOOK_URL": "",
+    "WEBHOOK_SECRET": "",
     "RETURN_CHANNEL": "PJSIP/{number}",
     "RETURN_CONTEXT": "audiosocket-return",
     "RETURN_CALLER_ID": "",
@@ -229,12 +234,43 @@ def test_the_password_stands_in_one_place() -> None:
     assert parse(DB_PASSWORD_FILE="/run/secrets/db").db_password_file == "/run/secrets/db"
 
 
+AMI = {"AMI_HOST": "pbx", "AMI_USER": "gate", "AMI_SECRET": "hush-ami"}
+ARI = {"ARI_URL": "http://pbx:8088", "ARI_USER": "gate", "ARI_PASSWORD": "hush-ari"}
+WEBHOOK = {"WEBHOOK_URL": "https://dialler.example/ring", "WEBHOOK_SECRET": "hush-webhook"}
+BACKENDS = {"ami": AMI, "ari": ARI, "webhook": WEBHOOK}
+
+
+def test_who_places_return_calls_is_the_first_that_is_set() -> None:
+    assert Settings.parse({}).return_kind == "none"
+    assert parse(**AMI, **ARI, **WEBHOOK).return_kind == "ami"
+    assert parse(**ARI, **WEBHOOK).return_kind == "ari"
+    assert parse(**WEBHOOK).return_kind == "webhook"
+
+
+def test_who_places_return_calls_can_be_chosen() -> None:
+    for kind in ("none", *BACKENDS):
+        assert parse(**AMI, **ARI, **WEBHOOK, RETURN_BACKEND=kind.upper()).return_kind == kind
+    assert refusal(RETURN_BACKEND="pigeon") == (
+        "RETURN_BACKEND: 'pigeon' is none of auto, none, ami, ari, webhook"
+    )
+
+
 def test_return_calls_need_host_user_and_secret() -> None:
-    assert parse(AMI_HOST="pbx", AMI_USER="gate", AMI_SECRET="hush").return_backend == "auto"
-    assert refusal(AMI_HOST="pbx").startswith("AMI_USER: ")
-    assert refusal(AMI_HOST="pbx", AMI_USER="gate").startswith("AMI_SECRET: ")
-    assert refusal(RETURN_BACKEND="ami").startswith("RETURN_BACKEND: ")
-    assert refusal(RETURN_BACKEND="pigeon") == "RETURN_BACKEND: 'pigeon' is none of auto, none, ami"
+    for kind, needed in BACKENDS.items():
+        for missing in needed:
+            rest = {name: value for name, value in needed.items() if name != missing}
+            text = refusal(**rest, RETURN_BACKEND=kind)
+            assert text.startswith(f"{missing}: '' is empty; ")
+            assert all(name in text for name in needed)
+            assert "hush" not in text
+            if missing not in ("AMI_HOST", "ARI_URL", "WEBHOOK_URL"):
+                assert refusal(**rest).startswith(f"{missing}: ")
+    assert refusal(AMI_HOST="pbx", **ARI, RETURN_BACKEND="ari").startswith("AMI_USER: ")  # it tells who calls
+
+
+def test_what_is_not_used_need_not_be_complete() -> None:
+    assert parse(**AMI, ARI_URL="http://pbx:8088").return_kind == "ami"
+    assert parse(**ARI, WEBHOOK_URL="https://dialler.example/").return_kind == "ari"
 
 
 # secrets
@@ -242,7 +278,7 @@ def test_return_calls_need_host_user_and_secret() -> None:
 
 def test_secrets_are_in_no_text() -> None:
     secrets = {info.name: f"hush-{info.name}" for info in catalogue() if info.secret}
-    assert set(secrets) == {"DB_PASSWORD", "API_TOKEN", "AMI_SECRET"}
+    assert set(secrets) == {"DB_PASSWORD", "API_TOKEN", "AMI_SECRET", "ARI_PASSWORD", "WEBHOOK_SECRET"}
     settings = Settings.parse(secrets)
     assert settings.db_password == "hush-DB_PASSWORD"
     assert settings.api_token == "hush-API_TOKEN"

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket.backoff import Backoff
-from audiosocket.errors import InvalidSetting
+from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.webclient import Answer, RequestFailed, WebClient
-from audiosocket.webhookoriginate import SIGNATURE_HEADER, InvalidReport, WebhookOriginator, signature
+from audiosocket.webhookoriginate import SIGNATURE_HEADER, SIGNED_SECONDS, WebhookOriginator, signature
 from tests.outside_web import MemoryWeb, listening, raw, website
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
@@ -97,6 +97,21 @@ def test_a_signature_is_what_other_programs_compute():
     # printf 1.body | openssl dgst -sha256 -hmac key
     theirs = "91b5374b153842ad05b2c4eab9349b8321b14703165bd3fb8b034dfb8be98ae5"
     assert signature("key", 1, b"body") == f"t=1,v1={theirs}"
+
+
+def test_a_report_is_signed_as_a_request_is(dialler):
+    body = b'{"end": "busy"}'
+    good = signature(SECRET, NOW, body)
+    assert dialler.hook.vouches(good, body)
+    for late in (SIGNED_SECONDS, -SIGNED_SECONDS):
+        assert dialler.hook.vouches(signature(SECRET, NOW + late, body), body)
+    for said in (
+        "", "t=,v1=", good.upper(), good[:-1], good + "0", good.replace("v1", "v0"), f"t={NOW}", good[:-2] + "é",
+        f"t={NOW},v1={'0' * 64}", signature("another", NOW, body), signature(SECRET, NOW, body + b" "),
+        signature(SECRET, NOW - SIGNED_SECONDS - 1, body), signature(SECRET, NOW + SIGNED_SECONDS + 1, body),
+        good.replace(f"t={NOW}", f"t={NOW + 1}"), "t=" + "9" * 5000 + good[good.index(","):],
+    ):  # fmt: skip
+        assert not dialler.hook.vouches(said, body), said
 
 
 @pytest.mark.parametrize("end", ["answered", "busy", "no_answer", "refused", "failed"])
