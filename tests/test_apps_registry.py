@@ -88,7 +88,7 @@ class TestNames:
 
     def test_make_apps_of_a_call(self) -> None:
         clock = Clock()
-        for _, factory in registry.load("echo+play+record+silence"):
+        for _, factory in registry.load("echo+loopback+play+record+silence"):
             app = factory(context(clock))
             assert isinstance(app, App)
             assert app is not factory(context(clock))

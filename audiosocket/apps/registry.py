@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from audiosocket.apps.bridge import Bridge
 from audiosocket.apps.echo import Echo
+from audiosocket.apps.loopback import Loopback
 from audiosocket.apps.play import Play
 from audiosocket.apps.record import Record
 from audiosocket.apps.silence import Silence
@@ -28,7 +29,7 @@ from audiosocket.settings import Settings
 GROUP = "audiosocket.apps"
 
 BUILT_IN: Mapping[str, AppFactory] = MappingProxyType(
-    {"bridge": Bridge, "echo": Echo, "play": Play, "record": Record, "silence": Silence}
+    {"bridge": Bridge, "echo": Echo, "loopback": Loopback, "play": Play, "record": Record, "silence": Silence}
 )
 
 _log = Logger()
