@@ -119,6 +119,13 @@ class AdminAPI:
         call = self._control.cancel_return(known_id)
         return reply(request, {"message": f"Chamada de retorno cancelada para {known_id}", "call": call})
 
+    @app.route("/api/attempts/<attempt_id>", methods=["POST"])
+    def report(self, request: AdminRequest, attempt_id: str) -> bytes:
+        """Whoever rings residents for a webhook says how one attempt ended."""
+        end, reason = bodies.attempt_end(request.content.read())
+        self._control.attempt_ended(attempt_id, end, reason)
+        return reply(request, {"message": f"Tentativa encerrada: {end}"})
+
     @app.route("/api/hangup", methods=["POST"])
     def hang_up(self, request: AdminRequest) -> bytes:
         """Send the hangup frame to one leg."""

@@ -117,6 +117,18 @@ def return_numbers(raw: bytes) -> list[str]:
     return [number.strip() for number in numbers]
 
 
+def attempt_end(raw: bytes) -> tuple[str, str]:
+    """How an attempt ended and why; which ends there are is not decided here. Raises `Refusal` (400, 422)."""
+    given = parse_object(raw)
+    _known(given, ("end", "reason"))
+    end, reason = given.get("end"), given.get("reason")
+    if not isinstance(end, str):
+        raise Refusal(400, 'Say how it ended: {"end": "busy", "reason": "in another call"}.', field="end")
+    if not isinstance(reason, str | None):
+        raise Refusal(400, f"reason is {shown(reason)}, not text.", field="reason")
+    return end, reason or ""
+
+
 def refresh_wishes(raw: bytes, uri: bytes) -> dict[str, bool]:
     """``force`` and ``dry_run`` from the body or the query of ``uri``, the body wins; raises `Refusal`.
 

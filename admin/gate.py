@@ -18,6 +18,10 @@ from admin.throttle import TokenCheck
 
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 
+#: Carries a report's own signature; the path of reports, of which the last segment is the attempt's.
+SIGNATURE_HEADER = b"x-audiosocket-signature"
+_REPORTS = [b"api", b"attempts"]
+
 _ALWAYS_OURS = ("localhost", "127.0.0.1", "::1")
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+(?:%[^\[\]]*)?\]|[^\[\]:/@\s]+)(?::(?P<port>[0-9]{0,5}))?")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -29,23 +33,42 @@ class Gate:
     """Lets requests in, or raises the `Refusal` they are answered with.
 
     ``hosts`` are names of our own besides localhost and the address a connection came in on; wildcard
-    addresses among them name nobody and are ignored. ``clock`` is steady time in seconds.
+    addresses among them name nobody and are ignored. ``clock`` is steady time in seconds. ``vouches`` tells
+    whether the signature of a report on a return call is right for its body; such a report needs no token.
     """
 
-    def __init__(self, *, token: str, hosts: Iterable[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        token: str,
+        hosts: Iterable[str],
+        clock: Callable[[], float],
+        vouches: Callable[[str, bytes], bool] = lambda signature, body: False,
+    ) -> None:
         names = {canonical_host(host) for host in (*_ALWAYS_OURS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
         self._token = TokenCheck(token, clock)
+        self._vouches = vouches
 
     def admit(self, request: Request) -> None:
         """Check Host, path, token and Origin; raises `Refusal`."""
         self._check_host(request)
         segments = _segments(request.path)
-        if segments[0] == b"api":
+        if segments[0] == b"api" and not self._is_signed_report(request, segments):
             peer = getattr(request.getClientAddress(), "host", "a local socket")
             self._token.check(peer, request.requestHeaders.getRawHeaders(b"authorization", []))
         if request.method not in SAFE_METHODS:
             _check_origin(request)
+
+    def _is_signed_report(self, request: Request, segments: list[bytes]) -> bool:
+        signatures = _header(request, SIGNATURE_HEADER)
+        if request.method != b"POST" or segments[:-1] != _REPORTS or len(signatures) != 1:
+            return False
+        if request.content is None:
+            return False
+        body = request.content.read()
+        request.content.seek(0)
+        return self._vouches(signatures[0], body)
 
     def _check_host(self, request: Request) -> None:
         hosts = _header(request, b"host")

@@ -15,9 +15,11 @@ from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
     InvalidNumber,
+    InvalidReport,
     ReturnTaken,
     ReturnUnavailable,
     SourceUnavailable,
+    UnknownAttempt,
     UnknownCall,
     UnknownExtension,
 )
@@ -35,6 +37,8 @@ STATUS: Mapping[type[AudioSocketError], int] = {
     InvalidNumber: 422,
     ReturnTaken: 409,
     ReturnUnavailable: 503,
+    UnknownAttempt: 404,
+    InvalidReport: 400,
 }
 
 

@@ -22,11 +22,13 @@ from audiosocket.errors import (
     ReturnTaken,
     ReturnUnavailable,
     SourceUnavailable,
+    UnknownAttempt,
     UnknownCall,
     UnknownExtension,
 )
 from audiosocket.extensions import COLUMNS, Extension, Role, parse_json, parse_row
 from audiosocket.listening import ExtensionService
+from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.readings import Report
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.server import AudioSocketServer
@@ -34,7 +36,7 @@ from audiosocket.watchdog import UNHEALTHY
 
 #: Rows of the table that one answer shows: writing out more would cost the callers a frame.
 ROWS_SHOWN = 2_000
-_NO_BACKEND = {"kind": "none", "state": "off", "reason": "AMI_HOST is not set"}
+_NO_BACKEND = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 
 
 class ServerControl:
@@ -165,7 +167,7 @@ class ServerControl:
     def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
         call, returns = self._live(call_id), self._server.switchboard.returns
         if returns is None:
-            raise ReturnUnavailable("return calls are not configured; set AMI_HOST, AMI_USER and AMI_SECRET")
+            raise ReturnUnavailable(NOT_CONFIGURED)
         returns.place(call, numbers)
         return self.call(call_id)
 
@@ -175,6 +177,14 @@ class ServerControl:
             raise ReturnTaken(f"no return call for {call_id} is under way")
         returns.cancel(call)
         return self.call(call_id)
+
+    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+        if self._backend is None:
+            raise UnknownAttempt(NOT_CONFIGURED)
+        self._backend.report(attempt_id, end, reason)
+
+    def vouches(self, signature: str, body: bytes) -> bool:
+        return self._backend is not None and self._backend.vouches(signature, body)
 
     def _live(self, call_id: UUID) -> Call:
         call = self._server.switchboard.registry.get(call_id)

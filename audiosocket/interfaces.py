@@ -231,6 +231,15 @@ class Control(Protocol):
     def cancel_return(self, call_id: UUID) -> dict[str, Any]:
         """Stop the return call of that call; returns the call. Raises `UnknownCall` and `ReturnTaken`."""
 
+    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+        """Who places return calls for a webhook says how one attempt ended; ``reason`` is for people.
+
+        Raises `UnknownAttempt`, also where no webhook is asked, and `InvalidReport`.
+        """
+
+    def vouches(self, signature: str, body: bytes) -> bool:
+        """Whether a report with this body was signed with the webhook's secret: then it needs no token."""
+
     def ready(self) -> tuple[bool, str]:
         """Whether the listeners match the desired state and we are not stopping, and if not why."""
 

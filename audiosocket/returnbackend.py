@@ -17,6 +17,7 @@ from audiosocket.amiwire import action
 from audiosocket.arioriginate import ARIOriginator
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.numbers import Route, check_landing
+from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.settings import Settings
 from audiosocket.webclient import WebClient, checked_url
 from audiosocket.webhookoriginate import WebhookOriginator
@@ -43,13 +44,18 @@ class ReturnBackend(MultiService):
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":
-            client = WebClient(reactor)
-            account = settings.ari_url, settings.ari_user, settings.ari_password
-            self.originator = ARIOriginator(client, reactor, *account, route_of(settings))
+            self.originator = ARIOriginator(
+                WebClient(reactor),
+                reactor,
+                settings.ari_url,
+                settings.ari_user,
+                settings.ari_password,
+                route_of(settings),
+            )
         elif self.kind == "webhook":
-            client = WebClient(reactor)
-            account = settings.webhook_url, settings.webhook_secret
-            self.originator = WebhookOriginator(client, reactor, wall, *account)
+            self.originator = WebhookOriginator(
+                WebClient(reactor), reactor, wall, settings.webhook_url, settings.webhook_secret
+            )
 
     def startService(self) -> None:
         super().startService()
@@ -91,7 +97,7 @@ class ReturnBackend(MultiService):
         "failing" is a webhook whose last request failed; the next call tries it again. Where AMI only tells who
         is calling, its state is under ``ami``.
         """
-        state, reason = "off", "AMI_HOST, ARI_URL and WEBHOOK_URL are not set"
+        state, reason = "off", NOT_CONFIGURED
         if self.originator is not None:
             state, reason = self.originator.state
         elif self._ami is not None:

@@ -19,9 +19,11 @@ from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
     InvalidNumber,
+    InvalidReport,
     ReturnTaken,
     ReturnUnavailable,
     SourceUnavailable,
+    UnknownAttempt,
     UnknownCall,
     UnknownExtension,
 )
@@ -333,6 +335,36 @@ def test_a_return_call_is_cancelled(web: Web) -> None:
     error(web.ask("DELETE", f"/api/calls/{CALL}/return"), 409, "nothing rings")
 
 
+@each(
+    ({"end": "busy"}, ""),
+    ({"end": "busy", "reason": "em outra chamada"}, "em outra chamada"),
+    ({"end": "busy", "reason": None}, ""),
+)
+def test_the_end_of_an_attempt_is_reported(web: Web, body: object, reason: str) -> None:
+    success(web.ask("POST", "/api/attempts/0b1c-2", body))
+    assert web.control.asked == [("report", "0b1c-2", "busy", reason)]
+
+
+@each(
+    (b"", 400, "empty"),
+    (b"[]", 400, "object"),
+    ({}, 400, "end"),
+    ({"end": None}, 400, "end"),
+    ({"end": ["busy"]}, 400, "end"),
+    ({"end": "busy", "reason": 17}, 400, "17"),
+    ({"end": "busy", "resaon": "x"}, 422, "resaon"),
+)
+def test_a_report_must_say_how_it_ended(web: Web, body: bytes | object, status: int, word: str) -> None:
+    error(web.ask("POST", "/api/attempts/1", body), status, word)
+    assert web.control.asked == []
+
+
+@each((UnknownAttempt("it has ended"), 404), (InvalidReport("end must be one of"), 400))
+def test_why_a_report_is_not_taken(web: Web, refusing: AudioSocketError, status: int) -> None:
+    web.control.refusing = refusing
+    error(web.ask("POST", "/api/attempts/1", {"end": "busy"}), status, str(refusing))
+
+
 @each({"call_id": str(CALL)}, {"call_id": CALL.hex, "role": "visitor"})
 def test_a_leg_is_hung_up(web: Web, body: object) -> None:
     said = success(web.ask("POST", "/api/hangup", body))
@@ -390,6 +422,7 @@ def test_an_unknown_path_is_404(web: Web, path: str) -> None:
     ("GET", "/api/extensions/0", "DELETE, PUT"),
     ("PATCH", "/api/extensions/0", "DELETE, PUT"),
     ("GET", f"/api/calls/{CALL}/return", "DELETE, POST"),
+    ("GET", "/api/attempts/1", "POST"),
     ("PUT", "/api/extensions/0/dialplan", "GET, HEAD"),
     ("POST", "/healthz", "GET, HEAD"),
 )
@@ -454,6 +487,7 @@ ROUTES = [
     ("GET", f"/api/calls/{CALL}", b""),
     ("POST", f"/api/calls/{CALL}/return", {"number": "101"}),
     ("DELETE", f"/api/calls/{CALL}/return", b""),
+    ("POST", "/api/attempts/1", {"end": "busy"}),
     ("POST", "/api/hangup", {"call_id": str(CALL)}),
 ]
 
@@ -461,7 +495,10 @@ ROUTES = [
 def test_every_route_is_tested_for_failures() -> None:
     probes = {("GET", "/healthz"), ("GET", "/readyz")}
     there = {
-        (method, rule.rule.replace("<extension_id>", "0").replace("<call_id>", str(CALL)))
+        (
+            method,
+            rule.rule.replace("<extension_id>", "0").replace("<call_id>", str(CALL)).replace("<attempt_id>", "1"),
+        )
         for rule in AdminAPI.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD"}
     }
@@ -483,6 +520,8 @@ def test_a_bug_is_500_without_internals_and_logged_once(logged_failures: LoggedF
     (ExtensionTaken, 409),
     (UnknownExtension, 404),
     (UnknownCall, 404),
+    (UnknownAttempt, 404),
+    (InvalidReport, 400),
     (SourceUnavailable, 503),
 )
 def test_every_error_has_its_status(web: Web, kind: type[AudioSocketError], status: int) -> None:
@@ -497,7 +536,20 @@ json_values = st.recursive(
     max_leaves=5,
 )
 known_keys = st.sampled_from(
-    ["extension_id", "ramal", "call_id", "role", "force", "dry_run", "id", *NEW, "\ud800", "x" * 100]
+    [
+        "extension_id",
+        "ramal",
+        "call_id",
+        "role",
+        "force",
+        "dry_run",
+        "id",
+        "end",
+        "reason",
+        *NEW,
+        "\ud800",
+        "x" * 100,
+    ]
 )
 bodies = json_values | st.dictionaries(
     known_keys, json_values | st.sampled_from([str(CALL), "resident", 9000, "9"])

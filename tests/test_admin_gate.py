@@ -127,6 +127,46 @@ def test_no_spelling_of_a_path_gets_round_the_token(
     assert web.control.asked == []
 
 
+# --- reports on return calls, signed instead ---------------------------------------------------------
+
+REPORT = b'{"end": "busy"}'
+SIGNED = {"X_Audiosocket_Signature": f"signed {REPORT.decode()}"}
+
+
+def test_a_signed_report_needs_no_token() -> None:
+    web = Web(token=TOKEN)
+    for path in ("/api/attempts/1", "/api/%61ttempts/1"):
+        assert web.ask("POST", path, REPORT, **SIGNED).status == 200
+    assert web.ask("POST", "/api/attempts/1", REPORT, Authorization=f"Bearer {TOKEN}").status == 200
+    assert web.control.asked == [("report", "1", "busy", "")] * 3
+
+
+@each(
+    ("POST", "/api/attempts/1", b'{"end": "answered"}', {}),
+    ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": ""}),
+    ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": "signed"}),
+    ("GET", "/api/attempts/1", REPORT, {}),
+    ("PUT", "/api/attempts/1", REPORT, {}),
+    ("POST", "/api/attempts", REPORT, {}),
+    ("POST", "/api/attempts/1/2", REPORT, {}),
+    ("POST", "/api/hangup", REPORT, {}),
+    ("POST", "/api/attempts/../hangup", REPORT, {}),
+)
+def test_the_signature_opens_nothing_else(
+    web: Web, method: str, path: str, body: bytes, more: dict[str, str]
+) -> None:
+    web = Web(token=TOKEN)
+    refused(web.ask(method, path, body, **{**SIGNED, **more}), 401)
+    assert web.control.asked == []
+
+
+def test_a_signed_report_passes_no_other_check() -> None:
+    web = Web(token=TOKEN)
+    refused(web.ask("POST", "/api/attempts/1", REPORT, Host="evil.example", **SIGNED), 421)
+    refused(web.ask("POST", "/api/attempts/1", REPORT, Origin="http://evil.example", **SIGNED), 403)
+    assert web.control.asked == []
+
+
 # --- guessing ---------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions import Extension, Role
+from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.poller import Poller
 from audiosocket.server import AudioSocketServer, FileThread
 from audiosocket.watchdog import Watchdog
@@ -148,7 +149,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status["configuration"]["source"] == "file"
         assert status["last_refresh"] is None
         assert status["database"] == {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
-        assert status["return_backend"] == {"kind": "none", "state": "off", "reason": "AMI_HOST is not set"}
+        assert status["return_backend"] == {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
         assert status["turned_away_total"].keys() == {"peer", "handshake", "crowded"}
         # A removed extension is gone from the list, its call is not.
         await here.control.remove(1)

@@ -86,6 +86,15 @@ class FakeControl:
         self.asked.append(("cancel", call_id))
         return call
 
+    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+        self._fail()
+        if self.refusing is not None:
+            raise self.refusing
+        self.asked.append(("report", attempt_id, end, reason))
+
+    def vouches(self, signature: str, body: bytes) -> bool:
+        return signature == f"signed {body.decode()}"
+
     def ready(self) -> tuple[bool, str]:
         return self.state
 
