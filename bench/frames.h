@@ -1,0 +1,94 @@
+// What the generator and the servers of the benchmark put into an AudioSocket frame of 20 ms at 8 kHz.
+//
+// A caller's frame carries who sent it, its number, when it left (ns) and a pattern that depends on the
+// number; a speaking server's frame carries a number that grows by one and begins again after SPEECH_FRAMES.
+#ifndef FRAMES_H
+#define FRAMES_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define HEADER 3
+#define PAYLOAD 320
+#define FRAME (HEADER + PAYLOAD)
+#define PAYLOAD_MOST 8192
+#define UUID_FRAME (HEADER + 16)
+#define GOODBYE 0x00
+#define UUID 0x01
+#define AUDIO 0x10
+#define OURS 0x6c6c6143u    // "Call"
+#define SPEECH 0x68637053u  // "Spch", see speech.py
+#define SPEECH_FRAMES 500u
+
+#define STAMP 20  // bytes before the pattern: magic, caller, number, time
+#define PATTERNS 64u
+static uint8_t pattern[PAYLOAD + PATTERNS];
+
+static inline void fill_pattern(void) {
+    uint32_t state = 1;
+    for (size_t i = 0; i < sizeof pattern; i++) {
+        state = state * 1664525u + 1013904223u;
+        pattern[i] = (uint8_t)(state >> 24);
+    }
+}
+
+static inline uint32_t word_at(const uint8_t *at) {
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static inline void write_header(uint8_t *out, uint8_t kind, size_t length) {
+    out[0] = kind;
+    out[1] = (uint8_t)(length >> 8);
+    out[2] = (uint8_t)length;
+}
+
+static inline void write_uuid(uint8_t *out, uint32_t caller, int64_t now) {
+    write_header(out, UUID, 16);
+    memset(out + HEADER, 0, 16);
+    memcpy(out + HEADER, &now, sizeof now);
+    out[HEADER + 6] = (uint8_t)(out[HEADER + 6] & 0x0f) | 0x40;  // as random ones are marked; no bit of use is lost
+    out[HEADER + 8] = 0x80;
+    memcpy(out + HEADER + 9, &caller, sizeof caller);
+}
+
+static inline void write_frame(uint8_t *out, uint32_t caller, uint32_t number, int64_t now) {
+    const uint32_t magic = OURS;
+    write_header(out, AUDIO, PAYLOAD);
+    out += HEADER;
+    memcpy(out, &magic, 4);
+    memcpy(out + 4, &caller, 4);
+    memcpy(out + 8, &number, 4);
+    memcpy(out + 12, &now, 8);
+    memcpy(out + STAMP, pattern + number % PATTERNS, PAYLOAD - STAMP);
+}
+
+static inline void write_speech(uint8_t *out, uint32_t number) {
+    const uint32_t magic = SPEECH;
+    write_header(out, AUDIO, PAYLOAD);
+    memset(out + HEADER, 0, PAYLOAD);
+    memcpy(out + HEADER, &magic, 4);
+    memcpy(out + HEADER + 4, &number, 4);
+}
+
+static inline bool is_ours(const uint8_t *payload, size_t length) { return length >= STAMP && word_at(payload) == OURS; }
+static inline bool is_speech(const uint8_t *payload, size_t length) { return length >= 8 && word_at(payload) == SPEECH; }
+static inline uint32_t speech_number(const uint8_t *payload) { return word_at(payload + 4); }
+static inline uint32_t frame_number(const uint8_t *payload) { return word_at(payload + 8); }
+
+static inline int64_t frame_sent(const uint8_t *payload) {
+    int64_t when;
+    memcpy(&when, payload + 12, sizeof when);
+    return when;
+}
+
+static inline bool frame_intact(const uint8_t *payload, size_t length, uint32_t caller) {
+    return length == PAYLOAD && word_at(payload + 4) == caller &&
+           !memcmp(payload + STAMP, pattern + frame_number(payload) % PATTERNS, PAYLOAD - STAMP);
+}
+
+static inline bool is_silence(const uint8_t *payload, size_t length) {
+    return !length || (!payload[0] && !memcmp(payload, payload + 1, length - 1));
+}
+#endif
