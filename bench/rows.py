@@ -1,0 +1,201 @@
+"""The rows of the table: what each runs, and what it should reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import contest
+from bench.contest import ECHO, LOOPBACK, PORTEIRO, SPEAK, Bench
+from bench.figures import ASYNCIO, OURS, C, Figure, Sample, Target
+from bench.load import stalled
+from bench.thousand import thousand_extensions
+from bench.workers import two_to_one
+
+Take = Callable[[Bench, str], Sample]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``--rows``. ``take`` measures one contestant once; no more than ``rounds_most`` times."""
+
+    name: str
+    title: str
+    take: Take
+    figures: tuple[Figure, ...]
+    contestants: tuple[str, ...] = (OURS, C, ASYNCIO)
+    rounds_most: int = 100
+
+
+def _flood(calls: int, window: int) -> Take:
+    def take(bench: Bench, contestant: str) -> Sample:
+        with bench.serving(contestant, LOOPBACK) as server:
+            return bench.load("flood", server, 2, calls=calls, window=window, warm_up=0.5)
+
+    return take
+
+
+def _paced(bench: Bench, contestant: str) -> Sample:
+    with bench.serving(contestant, ECHO) as server:
+        return bench.load("echo", server, 5, calls=800)
+
+
+def _churn(bench: Bench, contestant: str) -> Sample:
+    with bench.serving(contestant, LOOPBACK) as server:
+        return bench.load("churn", server, 2, calls=20, frames=3, warm_up=0.5)
+
+
+def _memory(bench: Bench, contestant: str) -> Sample:
+    with bench.serving(contestant, ECHO) as server:
+        return bench.load("quiet", server, 0.5, base=1000, calls=4000, ramp=2000)
+
+
+def _speaking(bench: Bench, contestant: str) -> Sample:
+    with bench.serving(contestant, SPEAK) as server:
+        return _off_pace(bench.load("listen", server, 8, calls=200))
+
+
+def _stall(bench: Bench, contestant: str) -> Sample:
+    with bench.serving(contestant, SPEAK) as server, stalled(server.pid):
+        return _off_pace(bench.load("listen", server, 8, calls=50))
+
+
+def _off_pace(sample: Sample) -> Sample:
+    return {**sample, "off_pace": abs(sample.get("rate", 0) - 50)}
+
+
+def _most(bench: Bench, contestant: str) -> Sample:
+    def holds(calls: int) -> bool:
+        with bench.serving(contestant, ECHO) as server:
+            return contest.echoes_in_time(bench.load("echo", server, 2, calls=calls))
+
+    return contest.greatest(holds, 800)
+
+
+def _mix(bench: Bench, contestant: str) -> Sample:
+    def holds(calls: int) -> bool:
+        with bench.serving(contestant, PORTEIRO) as server:
+            found = bench.load("listen", server, 2, ports=2, calls=calls)
+        return contest.speaks_in_time(found)
+
+    return contest.greatest(holds, 600)
+
+
+def _less(key: str, title: str, *targets: Target) -> Figure:
+    return Figure(key, title, more=False, targets=targets)
+
+
+_FRAMES = Figure("frames_per_s", "frames/s", targets=(Target(C, 0.70, 0.85), Target(ASYNCIO, 2.0, 2.6)))
+_COST = _less("server_us_per_frame", "server's processor time per frame, µs")
+_OFF_PACE = "distance of the mean rate from 50 frames/s"
+
+ROWS: tuple[Row, ...] = (
+    Row("flood", "flood: 200 calls, 1 frame in flight each", _flood(200, 1), (_FRAMES, _COST)),
+    Row(
+        "burst",
+        "burst: 40 calls, 16 frames in flight each",
+        _flood(40, 16),
+        (Figure("frames_per_s", "frames/s", targets=(Target(C, 0.30, 0.45),)), _COST),
+    ),
+    Row(
+        "paced",
+        "paced: 800 calls echoing",
+        _paced,
+        (
+            _less("server_us_per_frame", _COST.title, Target(C, 1.7, 1.4)),
+            _less("round_trip_p50_ms", "round trip p50, ms"),
+            _less("round_trip_p99_ms", "round trip p99, ms", Target("", 5, 1)),
+            _less("lost", "frames lost", Target("", 0, 0)),
+            _less("send_lag_p99_ms", "generator's own lateness p99, ms"),
+        ),
+    ),
+    Row(
+        "churn",
+        "set-up: 20 at a time, 3 frames each, log and journal on",
+        _churn,
+        (
+            Figure("calls_per_s", "calls/s", targets=(Target(C, 0.20, 0.40),)),
+            _less("server_us_per_call", "server's processor time per call, µs"),
+            _less("set_up_p99_ms", "connection to first echo p99, ms"),
+        ),
+    ),
+    Row(
+        "memory",
+        "memory: from 1,000 to 4,000 quiet calls",
+        _memory,
+        (_less("kb_per_call", "kB per call", Target("", 4, 2)),),
+    ),
+    Row(
+        "speaking",
+        "speaking: 200 calls",
+        _speaking,
+        (
+            _less("off_pace", _OFF_PACE, Target("", 0.02, 0.005)),
+            Figure("rate_slowest", "rate of the slowest call, frames/s"),
+            _less("between_p99_ms", "between two frames p99, ms", Target(C, 1.10, 1.02)),
+            _less("server_us_per_frame", _COST.title, Target(C, 1.7, 1.3)),
+        ),
+    ),
+    Row(
+        "stall",
+        "speaking: 50 calls, the server stopped for 70 ms in each second",
+        _stall,
+        (
+            _less("off_pace", _OFF_PACE, Target("", 0.05, 0.02)),
+            Figure("rate_slowest", "rate of the slowest call, frames/s"),
+        ),
+    ),
+    Row(
+        "most",
+        f"most calls echoing in time on one core, at most {contest.CALLS_LIMIT:,}",
+        _most,
+        (Figure("carried", "calls, p99 < 20 ms, nothing lost", targets=(Target(ASYNCIO, 1.6, 2.0),)),),
+        contestants=(OURS, ASYNCIO),
+        rounds_most=2,
+    ),
+    Row(
+        "mix",
+        f"half speaking, half listening, silence filled in, at most {contest.CALLS_LIMIT:,}",
+        _mix,
+        (Figure("carried", "calls on one core, each at its pace, p99 < 20 ms late"),),
+        contestants=(OURS,),
+        rounds_most=2,
+    ),
+    Row(
+        "extensions",
+        "1,000 extensions, 2,000 ports",
+        lambda bench, contestant: thousand_extensions(),
+        (
+            _less("start_s", "start of the process to all listening, s", Target("", 2, 1)),
+            _less("not_listening", "ports not listening then", Target("", 0, 0)),
+            _less("change_ms", "a row changed through the API to its port listening, ms", Target("", 50, 10)),
+            _less("memory_mb", "memory, MB"),
+        ),
+        contestants=(OURS,),
+    ),
+    Row(
+        "workers",
+        "two workers to one, generator on the same two cores",
+        lambda bench, contestant: two_to_one(bench),
+        (
+            Figure("flood_rate", "flood, frames/s", targets=(Target("", 1.7, 1.9),)),
+            Figure("churn_rate", "set-up, calls/s", targets=(Target("", 1.7, 1.9),)),
+            _less("flood_cost", "flood, processor time per frame"),
+            _less("churn_cost", "set-up, processor time per call"),
+        ),
+        contestants=(OURS,),
+    ),
+)
+
+
+def chosen(names: str) -> tuple[Row, ...]:
+    """The rows named, comma separated, in the order of the table; all for an empty text.
+
+    Raises ValueError for a name that is none.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    known = [row.name for row in ROWS]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such row; there are {', '.join(known)}")
+    return tuple(row for row in ROWS if not wanted or row.name in wanted)

@@ -1,0 +1,59 @@
+"""A thousand extensions, 2,000 ports: how long until all listen, until a changed row does, and what it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from bench import machine
+from bench.figures import Sample
+from bench.servers import Server, answers, ours
+
+EXTENSIONS = 1_000
+CHANGES = 10
+CHANGE_SECONDS = 5.0
+
+
+def thousand_extensions() -> Sample:
+    """From the start of the process, imports and all, until it says that every listener is as its row wants it."""
+    before = time.monotonic()
+    with ours({"VISITOR_APP": "echo"}, extensions=EXTENSIONS) as server:
+        started = time.monotonic() - before
+        closed = set(server.ports) - machine.listening()
+        changes = [_change(server, number) for number in range(1, CHANGES + 1)]
+        return {
+            "start_s": started,
+            "not_listening": len(closed),
+            "change_ms": statistics.median(changes) * 1000,
+            "change_most_ms": max(changes) * 1000,
+            "memory_mb": _resident_mb(server.pid),
+        }
+
+
+def _change(server: Server, number: int) -> float:
+    """Give an extension another port through the API; seconds from the request until that port answers."""
+    (port,) = machine.free_ports(1)
+    request = Request(
+        f"http://127.0.0.1:{server.api}/api/extensions/{number}",
+        data=json.dumps({"porta_ia": port}).encode(),
+        method="PUT",
+        headers={"Content-Type": "application/json"},
+    )
+    before = time.monotonic()
+    with urlopen(request, timeout=CHANGE_SECONDS) as answer:
+        answer.read()
+    while not answers(port):
+        if time.monotonic() - before > CHANGE_SECONDS:
+            raise TimeoutError(
+                f"nobody listens on port {port}, {CHANGE_SECONDS:g} s after extension {number} got it"
+            )
+    return time.monotonic() - before
+
+
+def _resident_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
