@@ -189,6 +189,8 @@ class CallChannels:
         if len(call.legs) > MAX_LEGS:
             del call.legs[min(call.legs, key=lambda one: call.legs[one][1].alive)]
         if not channel.is_audiosocket:
+            if not channel.dialled:  # it was there before us: a call that comes back after a restart
+                self._ask_dialled(channel)
             waiting, call.waiting = call.waiting, []
             for seen in waiting:
                 seen.callback(None)
@@ -278,8 +280,6 @@ class CallChannels:
             leg = leg_in(f"{message.get('Application')}({message.get('ApplicationData')})")
             if leg is not None:
                 self._belongs(channel, leg)
-                if not channel.dialled:
-                    self._ask_dialled(channel)
         for channel_id in suspects:
             self._gone(channel_id)
 

@@ -231,6 +231,15 @@ def test_channels_that_were_there_before_are_found():
     world.finish()
 
 
+def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
+    world = Calling()
+    world.listed(DOOR, "Wait", "0.1", **{"CALLERID(dnid)": "1000"})  # the shipped loop waits for the server
+    world.start()
+    world.runs("TryExec", f"AudioSocket({CALL},127.0.0.1:8080)")
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    world.finish()
+
+
 def test_created_when_ami_is_up_already(world):
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
     late = CallChannels(world.ami, world.clock)
