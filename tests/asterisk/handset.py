@@ -83,7 +83,9 @@ class Handset(protocol.Protocol):
         return bytes(self.heard)
 
     def hang_up(self) -> None:
-        """The caller puts the receiver down: Asterisk sees its channel hang up."""
+        """The caller puts the receiver down: Asterisk sees its channel hang up. Nothing, if the call is over."""
+        if self.gone.called:
+            return
         self.transport.write(struct.pack(">BH", _HANGUP, 0))
         self.transport.loseWriteConnection()  # type: ignore[attr-defined]
 

@@ -68,7 +68,7 @@ class Server:
             self._process, sys.executable, command, env=environment, path=str(self._directory)
         )
         try:
-            await self._until(self._ready, seconds)
+            await self.until(self._ready, seconds)
         except BaseException:
             await self.stop()
             raise
@@ -102,7 +102,7 @@ class Server:
         async def enough() -> bool:
             return len(await self.calls(role)) >= count
 
-        await self._until(enough, seconds)
+        await self.until(enough, seconds)
         return await self.calls(role)
 
     async def left(self, call_id: str, role: str = "visitor", seconds: float = 5) -> None:
@@ -111,7 +111,7 @@ class Server:
         async def over() -> bool:
             return call_id not in await self.calls(role)
 
-        await self._until(over, seconds)
+        await self.until(over, seconds)
 
     async def events(self, call_id: str, name: str, count: int = 0, seconds: float = 10) -> list[dict[str, Any]]:
         """The events of that name in a call's timeline, once there are ``count``."""
@@ -123,7 +123,7 @@ class Server:
         async def enough() -> bool:
             return len(await found()) >= count
 
-        await self._until(enough, seconds)
+        await self.until(enough, seconds)
         return await found()
 
     async def call(self, call_id: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Server:
         async def is_wanted() -> bool:
             return wanted(await self.call(call_id))
 
-        await self._until(is_wanted, seconds)
+        await self.until(is_wanted, seconds)
         return await self.call(call_id)
 
     async def recording(self, call_id: str, role: str = "visitor") -> Path:
@@ -170,7 +170,8 @@ class Server:
             return False
         return status == 200
 
-    async def _until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+        """Returns when the condition holds; fails with what the server printed."""
         deadline = self._reactor.seconds() + seconds
         while not await condition():
             if self._reactor.seconds() > deadline or not self._process.running:

@@ -37,11 +37,10 @@ class Telephone:
     def heard(self) -> bytes:
         return self._ears.heard
 
-    def call(self, number: str) -> None:
-        """Dials ``number``, says its sound, hangs up after three seconds."""
-        self._start(
-            "visitor.xml", free_port(socket.SOCK_DGRAM), "-s", number, f"127.0.0.1:{self._asterisk.ports.sip}"
-        )
+    def call(self, number: str, seconds: float = 3) -> None:
+        """Dials ``number``, says its sound, hangs up after so many seconds."""
+        dialled = ["-s", number, "-d", str(round(seconds * 1000)), f"127.0.0.1:{self._asterisk.ports.sip}"]
+        self._start("visitor.xml", free_port(socket.SOCK_DGRAM), *dialled)
 
     def wait_for_call(self) -> None:
         """Is the telephone of PJSIP/2001: answers one call and says its sound until it is hung up."""

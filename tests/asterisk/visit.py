@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import interfaces, task
+from twisted.internet import defer, interfaces, task
 from twisted.protocols import portforward
 
 from . import shipped
@@ -92,11 +92,11 @@ class Cable(portforward.ProxyFactory):
         self.pairs: list[_Pair] = []
         self._reactor = reactor
         self._port: interfaces.IListeningPort = reactor.listenTCP(0, self, interface="127.0.0.1")
-        self.port: int = self._port.getHost().port
+        self.entrance: int = self._port.getHost().port
 
     async def cut(self) -> None:
         """Every connection through it breaks, and no other can be made."""
-        await self._port.stopListening()
+        await defer.maybeDeferred(self._port.stopListening)
         for pair in self.pairs:
             for end in (pair, pair.peer):
                 if end is not None and end.transport is not None:
@@ -106,4 +106,4 @@ class Cable(portforward.ProxyFactory):
 
     def mend(self) -> None:
         """Connections are possible again."""
-        self._port = self._reactor.listenTCP(self.port, self, interface="127.0.0.1")
+        self._port = self._reactor.listenTCP(self.entrance, self, interface="127.0.0.1")

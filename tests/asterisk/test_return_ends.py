@@ -1,0 +1,192 @@
+"""Return calls that do not become a visit: how each ends, in what time, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from twisted.internet import defer, reactor, task
+
+from . import visit
+from .household import household
+
+pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
+
+RING = 2  # seconds; an attempt has ended five seconds after that at the latest, whatever happened
+
+# What the telephone does, and how the server calls that
+ENDS = {
+    "486 Busy Here": "busy",
+    "600 Busy Everywhere": "busy",
+    "603 Decline": "refused",
+    "404 Not Found": "failed",
+    "480 Temporarily Unavailable": "no_answer",
+    "ring": "no_answer",
+    "nothing": "no_answer",
+}
+
+
+async def waiting_visitor(asterisk, serve, pick_up, backend="ami", **settings):
+    """A server with one visitor who waits for a resident; the visitor, and the call's id."""
+    given = {**visit.settings(asterisk, backend, RETURN_RING_SECONDS=str(RING)), **settings}
+    server = await serve("bridge", **given)
+    await visit.load(asterisk, server)
+    visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
+    (call_id,) = await server.arrived()
+    return server, visitor, call_id
+
+
+async def only_the_visitor(asterisk, alone, seconds=RING + 5):
+    """Returns when no channel is left but those that were there before anybody was rung."""
+    deadline = reactor.seconds() + seconds
+    while {one["Uniqueid"] for one in await asterisk.channels()} != alone:
+        assert reactor.seconds() < deadline, await asterisk.channels()
+        await task.deferLater(reactor, 0.05)
+
+
+async def channels(asterisk):
+    return {one["Uniqueid"] for one in await asterisk.channels()}
+
+
+async def leave(asterisk, server, visitor):
+    visitor.hang_up()
+    await visitor.gone
+    await visit.nothing_left(asterisk, server)
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+async def test_the_visitor_stays_however_the_resident_is_not_reached(asterisk, serve, pick_up, backend):
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
+    alone = await channels(asterisk)
+    found = {}
+    async with household(reactor, asterisk, {}) as house:
+        for reaction in ENDS:
+            house.reactions["2001"] = reaction
+            await visit.ring(server, call_id, "2001")
+            ended = await visit.ended(server, call_id, "failed", RING + 5)
+            (attempt,) = ended["attempts"]
+            found[reaction] = attempt["end"]
+            assert ended["reason"]
+            await only_the_visitor(asterisk, alone)
+            assert await server.calls() == [call_id]
+    assert found == ENDS
+    ends = [event["end"] for event in visit.events(await server.call(call_id), "return.attempt")]
+    assert ends == list(ENDS.values())
+    await leave(asterisk, server, visitor)
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+async def test_a_number_that_asterisk_does_not_know(asterisk, serve, pick_up, backend):
+    asterisk.forgive(r"Unable to create PJSIP channel - endpoint '2999' was not found", "requested tech 'PJSIP'")
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
+    await visit.ring(server, call_id, "2999")
+    (attempt,) = (await visit.ended(server, call_id, "failed", RING + 5))["attempts"]
+    assert attempt["end"] == "failed"
+    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001&PJSIP/2002"})
+    assert status == 422, answer
+    await leave(asterisk, server, visitor)
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+@pytest.mark.parametrize("how", ["hangs up", "is cancelled"])
+async def test_the_ringing_stops_when_nobody_needs_it(asterisk, serve, pick_up, backend, how):
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
+    alone = await channels(asterisk)
+    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+        await visit.ring(server, call_id, "2001", "2002")
+        await house.rings("2001")
+        if how == "hangs up":
+            visitor.hang_up()
+        else:
+            status, answer = await server.ask("DELETE", f"/api/calls/{call_id}/return")
+            assert status == 200, answer
+        await house.gone("2001")
+        assert "CANCEL" in house.received
+        (attempt,) = (await visit.ended(server, call_id, "cancelled"))["attempts"]
+        assert attempt["end"] == "cancelled"
+        if how == "is cancelled":
+            await only_the_visitor(asterisk, alone)
+            assert await server.calls() == [call_id]
+        await leave(asterisk, server, visitor)
+        assert house.received.count("INVITE") == 1
+
+
+async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(asterisk, serve, pick_up):
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up)
+    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+        await visit.ring(server, call_id, "2001")
+        await house.rings("2001")
+        visitor.hang_up()
+        house.answer("2001")
+        await house.gone("2001")
+        await leave(asterisk, server, visitor)
+
+
+async def test_without_ami_the_answer_says_so_at_once(asterisk, serve, pick_up):
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, AMI_PORT="1")
+    await server.until(lambda: backend_is(server, "down"))
+    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001"})
+    assert status == 503
+    assert "connection refused" in answer["message"]
+    assert (await server.call(call_id))["return"] is None
+    await leave(asterisk, server, visitor)
+
+
+async def test_a_wrong_secret_is_said_at_once(asterisk, serve, pick_up):
+    asterisk.forgive(r"manager\.c: .* failed to authenticate")
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, AMI_SECRET="mistyped")
+    await server.until(lambda: backend_is(server, "down"))
+    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001"})
+    assert status == 503
+    assert "login refused" in answer["message"]
+    assert asterisk.secret not in str(answer)
+    await leave(asterisk, server, visitor)
+
+
+async def backend_is(server, state):
+    _, status = await server.ask("GET", "/api/status")
+    return status["return_backend"]["state"] == state
+
+
+@pytest.fixture
+def cable(asterisk):
+    """Between the server and AMI."""
+    cable = visit.Cable(reactor, asterisk.ports.ami)
+    yield cable
+    pytest_twisted.blockon(defer.ensureDeferred(cable.cut()))
+
+
+async def test_ami_is_lost_while_it_rings_and_comes_back(asterisk, serve, pick_up, cable):
+    server, visitor, call_id = await waiting_visitor(
+        asterisk, serve, pick_up, AMI_PORT=str(cable.entrance), RETURN_RING_SECONDS="30"
+    )
+    alone = await channels(asterisk)
+    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+        await visit.ring(server, call_id, "2001")
+        await house.rings("2001")
+        await cable.cut()
+        (attempt,) = (await visit.ended(server, call_id, "failed"))["attempts"]
+        assert attempt["end"] == "failed"
+        assert "AMI" in attempt["reason"]
+        cable.mend()
+        await house.gone("2001")  # long before its thirty seconds are over
+        await only_the_visitor(asterisk, alone)
+        await server.until(lambda: backend_is(server, "up"))
+        house.reactions["2001"] = "answer"
+        await visit.ring(server, call_id, "2001")
+        assert await server.arrived(role="resident") == [call_id]
+        await leave(asterisk, server, visitor)
+
+
+async def test_ami_is_lost_while_it_rings_and_the_resident_answers(asterisk, serve, pick_up, cable):
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, AMI_PORT=str(cable.entrance))
+    alone = await channels(asterisk)
+    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+        await visit.ring(server, call_id, "2001")
+        await house.rings("2001")
+        await cable.cut()
+        await visit.ended(server, call_id, "failed")
+        house.answer("2001")
+        await house.gone("2001")  # the call that rang them has failed: there is nobody to talk to
+        await only_the_visitor(asterisk, alone)
+        assert await server.calls("resident") == []
+        await leave(asterisk, server, visitor)
