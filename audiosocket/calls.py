@@ -128,8 +128,8 @@ class Call:
     #: What apps want back after a restart, by role and app name.
     states: dict[tuple[Role, str], Any] = field(default_factory=dict)
     journal: Journal | None = None
-    #: The latest return call to a resident.
-    return_call: ShownInJson | None = None
+    #: The return calls to residents, the latest last.
+    return_calls: list[ShownInJson] = field(default_factory=list)
 
     def note(self, event: str, now: float, /, **fields: Any) -> None:
         """Write an event into the timeline and to the event sinks; no field hides what it is and when it was."""
@@ -152,6 +152,10 @@ class Call:
         if self.states.get((role, app)) != state:
             self.states[role, app] = state
             self._keep("state", role=role.value, app=app, state=state)
+
+    def keep_return(self, number: int, state: Mapping[str, Any]) -> None:
+        """Keep how the ``number``-th return call of this call stands, see `replay.KeptReturn`."""
+        self._keep("return", number=number, **state)
 
     def _keep(self, kind: str, **fields: Any) -> None:
         if self.journal is not None:
@@ -183,11 +187,22 @@ class Call:
             "started_at": self.started_at,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
             "legs": [leg.as_json(now) for leg in self.legs.values()],
-            "return": None if self.return_call is None else self.return_call.as_json(now),
+            **self._returns_as_json(now),
         }
         if timeline:
             shown["timeline"] = list(self.timeline)
         return shown
+
+    def _returns_as_json(self, now: float) -> dict[str, Any]:
+        """The latest return call and, oldest first, those before it, each with all its attempts."""
+        shown = [one.as_json(now) for one in self.return_calls]
+        return {"return": shown[-1] if shown else None, "earlier_returns": shown[:-1]}
+
+    def note_end(self, now: float) -> None:
+        """Write down the one end of the call, with every attempt to reach a resident, if there were any."""
+        returns = self._returns_as_json(now) if self.return_calls else {}
+        duration = round(now - self.started, 3)
+        self.note("call.ended", now, **{"outcome": self.outcome, "duration_seconds": duration, **returns})
 
 
 @dataclass(frozen=True)
@@ -257,7 +272,8 @@ class CallRegistry:
             reason = f"the call belongs to extension {call.extension.id}, not {extension.id}"
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
-        if role is Role.RESIDENT and call.dormant and (first is None or not first.dormant):
+        unknown = first is None or not first.dormant
+        if role is Role.RESIDENT and call.dormant and unknown and not self.return_pending(call):
             return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
@@ -332,7 +348,7 @@ class CallRegistry:
         call.decide(main.ending.value if main.ending else Ending.CONNECTION_LOST.value)
         call.ended = now
         if not self._interrupted:
-            call.note("call.ended", now, outcome=call.outcome, duration_seconds=round(now - call.started, 3))
+            call.note_end(now)
         del self._live[call.call_id]
         self._over[call.call_id] = now
         self._recent[call.call_id] = call

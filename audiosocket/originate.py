@@ -31,7 +31,9 @@ class ReturnRequest:
     """One attempt. ``number`` is the resident's, ``exten`` the return extension to land on.
 
     ``ring_seconds`` is how long it may ring. ``variables`` are channel variables for the dialplan; the
-    call id is always among them as ``AUDIOSOCKET_CALL_ID``.
+    call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt beyond the end of
+    this process: a backend that names its channel after it can offer ``stop(request)``, which stops the ringing
+    of an attempt that a process before this one placed.
     """
 
     call_id: UUID
@@ -40,6 +42,7 @@ class ReturnRequest:
     ring_seconds: float
     caller_id: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    attempt_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """What a call journal says: its lines folded into the calls that went on and the UUIDs that were over.
 
-Pure: lines in, values out; whatever cannot be read is counted and left out. Four kinds of lines follow a
+Pure: lines in, values out; whatever cannot be read is counted and left out. Five kinds of lines follow a
 call (``call`` is its UUID, ``wall`` seconds since the epoch): ``opened``, ``event`` (an entry of its
-timeline), ``outcome`` and ``state`` (what an app wants back). ``snapshot`` and ``ended`` stand for all
-lines of a call before them.
+timeline), ``outcome``, ``state`` (what an app wants back) and ``return`` (how a return call stands).
+``snapshot`` and ``ended`` stand for all lines of a call before them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,32 @@ class KeptLeg:
     ended: float | None = None
 
 
+@dataclass(frozen=True)
+class KeptAttempt:
+    """One number of a return call; times in seconds since the epoch, ``end`` is None while it rings."""
+
+    number: str
+    attempt_id: str
+    began: float
+    ended: float | None
+    end: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class KeptReturn:
+    """A return call as it stood: ``numbers`` were left to be rung.
+
+    ``until`` is when the ringing stops or the leg may no longer come, in seconds since the epoch.
+    """
+
+    state: str
+    reason: str
+    numbers: tuple[str, ...]
+    until: float
+    attempts: tuple[KeptAttempt, ...]
+
+
 @dataclass
 class KeptCall:
     """A call as it stood; ``started`` and ``changed`` are seconds since the epoch."""
@@ -49,6 +75,8 @@ class KeptCall:
     legs: dict[Role, KeptLeg] = field(default_factory=dict)
     timeline: list[dict[str, Any]] = field(default_factory=list)
     states: dict[tuple[Role, str], Any] = field(default_factory=dict)
+    #: Return calls, the oldest first.
+    returns: list[KeptReturn] = field(default_factory=list)
 
     def snapshot(self) -> Line:
         """The one line that stands for all lines of this call."""
@@ -63,6 +91,7 @@ class KeptCall:
             "legs": {role.value: vars(leg) for role, leg in self.legs.items()},
             "timeline": self.timeline[-TIMELINE_MOST:],
             "states": [[role.value, app, state] for (role, app), state in self.states.items()],
+            "returns": [_return_line(kept, self.changed) for kept in self.returns],
         }
 
 
@@ -126,7 +155,7 @@ class _Books:
             self.calls[call_id] = call
         elif kind == "ended":
             self._over(call_id, wall)
-        elif kind not in {"event", "outcome", "state"}:
+        elif kind not in {"event", "outcome", "state", "return"}:
             raise ValueError(kind)
         elif call_id in self.calls:  # else its beginning was damaged, or lost to a full disk
             self._change(self.calls[call_id], wall, kind, line)
@@ -148,6 +177,9 @@ class _Books:
             call.outcome = str(line["outcome"])
         elif kind == "state":
             call.states[Role(line["role"]), str(line["app"])] = line["state"]
+        elif kind == "return":
+            number = int(line["number"])
+            call.returns[number - 1 : number] = [_return(line, wall)]
         else:
             self._event(call, wall, line["entry"])
         call.changed = wall
@@ -180,7 +212,47 @@ def _snapshot(call_id: UUID, wall: float, line: Line) -> KeptCall:
         {Role(role): _leg(leg) for role, leg in line.get("legs", {}).items()},
         [dict(entry) for entry in line.get("timeline", [])],
         {(Role(role), str(app)): state for role, app, state in line.get("states", [])},
+        [_return(kept, wall) for kept in line.get("returns", [])],
     )
+
+
+def _return(line: Line, wall: float) -> KeptReturn:
+    """Times of a line are counted from the moment ``wall`` at which it was written."""
+    attempts = [
+        KeptAttempt(
+            str(one["number"]),
+            str(one["id"]),
+            wall - float(one["began"]),
+            None if one["ended"] is None else wall - float(one["ended"]),
+            None if one["end"] is None else str(one["end"]),
+            str(one["reason"]),
+        )
+        for one in line["attempts"]
+    ]
+    numbers = tuple(str(number) for number in line["numbers"])
+    return KeptReturn(
+        str(line["state"]), str(line["reason"]), numbers, wall + float(line["left"]), tuple(attempts)
+    )
+
+
+def _return_line(kept: KeptReturn, wall: float) -> Line:
+    return {
+        "state": kept.state,
+        "reason": kept.reason,
+        "numbers": kept.numbers,
+        "left": round(kept.until - wall, 3),
+        "attempts": [
+            {
+                "number": one.number,
+                "id": one.attempt_id,
+                "began": round(wall - one.began, 3),
+                "ended": None if one.ended is None else round(wall - one.ended, 3),
+                "end": one.end,
+                "reason": one.reason,
+            }
+            for one in kept.attempts
+        ],
+    }
 
 
 def _leg(leg: Line) -> KeptLeg:

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
 
 from audiosocket.calls import Call
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions import Role
+from audiosocket.interfaces import ReturnOutcome
 from audiosocket.numbers import checked_number
-from audiosocket.originate import NOT_CONFIGURED, AttemptEnd, AttemptResult, Originator, ReturnRequest
+from audiosocket.originate import NOT_CONFIGURED, Originator
+from audiosocket.replay import KeptReturn
+from audiosocket.returnrun import Run
 
 #: Numbers that one return call may try.
 NUMBERS_MOST = 20
-
-
-@dataclass
-class Attempt:
-    """One number, rung from ``began`` on (steady time in seconds); ``end`` is None while it rings."""
-
-    number: str
-    began: float
-    end: AttemptEnd | None = None
-    reason: str = ""
-    ended: float | None = None
-
-    def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; of the number only the last two digits, as logs are read by many."""
-        return {
-            "number": masked(self.number),
-            "end": None if self.end is None else self.end.value,
-            "reason": self.reason,
-            "seconds": round((now if self.ended is None else self.ended) - self.began, 3),
-        }
+#: Return calls that one call may have: an app that asks again whenever one fails comes to an end.
+RETURNS_MOST = 20
 
 
 class ReturnCalls:
@@ -47,6 +27,7 @@ class ReturnCalls:
 
     ``ring_seconds`` is how long each number rings; ``window_seconds`` how long after the answer the resident's leg
     may take to arrive. ``arrived`` is told the call of each leg that did, for backends that cannot hear an answer.
+    ``new_id`` names attempts, see `originate.ReturnRequest`.
     """
 
     def __init__(
@@ -58,14 +39,20 @@ class ReturnCalls:
         window_seconds: float = 10,
         caller_id: str = "",
         arrived: Callable[[UUID], object] | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         self.originator = originator
         self.clock = clock
         self.ring_seconds = ring_seconds
         self.window_seconds = window_seconds
         self.caller_id = caller_id
+        self.new_id = new_id
+        #: Told of the end of each return call, in a turn of its own; false when its hearers will come later.
+        self.tell: Callable[[Call, ReturnOutcome], bool] = lambda call, outcome: True
         self._arrived = arrived
         self._runs: dict[UUID, Run] = {}
+        #: Ended since a restart, while the visitor's leg had not come back.
+        self._untold: dict[UUID, Run] = {}
 
     @property
     def configured(self) -> bool:
@@ -77,7 +64,7 @@ class ReturnCalls:
 
         Raises `InvalidNumber`, `UnknownCall` (it is over), `ReturnTaken` and `ReturnUnavailable`.
         """
-        originator = self._available()
+        self._check_available()
         _check_numbers(numbers)
         if call.ended is not None:
             raise UnknownCall(f"the call {call.call_id} has ended")
@@ -92,8 +79,11 @@ class ReturnCalls:
             raise ReturnTaken(
                 f"extension {call.extension.id} needs ramal_retorno and porta_retorno for a return call"
             )
-        run = self._runs[call.call_id] = Run(self, originator, call, numbers)
-        call.return_call = run
+        if len(call.return_calls) >= RETURNS_MOST:
+            raise ReturnTaken(f"the call {call.call_id} has had {RETURNS_MOST} return calls; that is enough")
+        run = Run(self, call, numbers, len(call.return_calls) + 1)
+        self._runs[call.call_id] = run
+        call.return_calls.append(run)
         run.start()
 
     def cancel(self, call: Call) -> None:
@@ -121,143 +111,62 @@ class ReturnCalls:
 
     def visitor_left(self, call: Call) -> None:
         """Nobody is waiting any more; what rings is stopped."""
+        self._untold.pop(call.call_id, None)
         run = self._runs.get(call.call_id)
         if run is not None:
             run.cancel("the visitor left")
+
+    def visitor_back(self, call: Call) -> None:
+        """After a restart the visitor's leg is there again: say what it missed, ring whom it waits for."""
+        missed = self._untold.pop(call.call_id, None)
+        if missed is not None:
+            self.over(missed)
+        run = self._runs.get(call.call_id)
+        if run is not None:
+            run.visitor_back()
 
     def close(self) -> None:
         """Stop everything that rings."""
         for run in list(self._runs.values()):
             run.cancel("the server stops")
 
-    def over(self, run: Run) -> None:
-        """A run has ended; its call may be given another one."""
-        del self._runs[run.call.call_id]
+    def interrupt(self) -> None:
+        """Stop everything that rings; where a journal is kept, the next process rings it again."""
+        for run in list(self._runs.values()):
+            if run.call.journal is None:
+                run.cancel("the server stops")
+            else:
+                run.interrupt()
+        self._runs.clear()
 
-    def _available(self) -> Originator:
+    def restore(self, call: Call, kept: Sequence[KeptReturn], offset: float) -> None:
+        """Take over the return calls of a call that the process before this one left.
+
+        ``offset`` is steady time less the time of day, in seconds.
+        """
+        for number, one in enumerate(kept, 1):
+            run = Run.restored(self, call, one, number, offset)
+            call.return_calls.append(run)
+            if not run.is_over:
+                self._runs[call.call_id] = run
+                run.resume()
+
+    def over(self, run: Run) -> None:
+        """A run has ended; its call may be given another one, also by an app that is told of this one."""
+        self._runs.pop(run.call.call_id, None)
+        self.clock.callLater(0, self._tell, run)
+
+    def _tell(self, run: Run) -> None:
+        if not self.tell(run.call, run.outcome):
+            self._untold[run.call.call_id] = run
+
+    def _check_available(self) -> None:
         if self.originator is None:
             raise ReturnUnavailable(NOT_CONFIGURED)
         state, reason = self.originator.state
         if state == "down":
             self.originator.wake()
             raise ReturnUnavailable(f"return calls cannot be placed now: {reason}")
-        return self.originator
-
-
-class Run:
-    """One return call: its attempts in order and what became of it."""
-
-    _log = Logger()
-
-    def __init__(self, calls: ReturnCalls, originator: Originator, call: Call, numbers: Sequence[str]) -> None:
-        self.call = call
-        self.state = (
-            "ringing"  #: then "answered" until the leg comes; in the end "connected", "failed", "cancelled"
-        )
-        self.reason = ""
-        self.attempts: list[Attempt] = []
-        self._calls = calls
-        self._originator = originator
-        self._numbers = list(numbers)
-        self._ringing: Deferred[None] | None = None
-        self._window: IDelayedCall | None = None
-
-    def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; durations in seconds."""
-        attempts = [attempt.as_json(now) for attempt in self.attempts]
-        return {"state": self.state, "reason": self.reason, "attempts": attempts}
-
-    def start(self) -> None:
-        """Ring the first number."""
-        self.call.note("return.started", self._now, numbers=len(self._numbers))
-        self._next()
-
-    def cancel(self, reason: str) -> None:
-        """Stop the ringing, or no longer wait for the leg."""
-        ringing = self._end_of_run("cancelled", reason, AttemptEnd.CANCELLED)
-        if ringing is not None:
-            ringing.cancel()
-
-    def connected(self) -> None:
-        """The leg is there, perhaps before the backend has heard of the answer."""
-        self._end_of_run("connected", "", AttemptEnd.ANSWERED)
-
-    @property
-    def _now(self) -> float:
-        return self._calls.clock.seconds()
-
-    @property
-    def _is_over(self) -> bool:
-        return self.state not in {"ringing", "answered"}
-
-    def _next(self) -> None:
-        number = self._numbers.pop(0)
-        attempt = Attempt(number, self._now)
-        self.attempts.append(attempt)
-        request = ReturnRequest(
-            self.call.call_id,
-            number,
-            self.call.extension.return_number,
-            self._calls.ring_seconds,
-            self._calls.caller_id,
-        )
-        placed = self._originator.place(request)
-        ended = placed.addErrback(self._broken).addCallback(self._ended, attempt)
-        if not self._is_over and attempt.end is None:
-            self._ringing = ended
-
-    def _broken(self, failure: Failure) -> AttemptResult:
-        """The words of `Originator` rule this out; a backend with a bug must not leave the call waiting."""
-        if failure.check(CancelledError):
-            return AttemptResult(AttemptEnd.CANCELLED)
-        self._log.failure("the backend of return calls failed", failure)
-        return AttemptResult(AttemptEnd.FAILED, "unexpected error, see the log")
-
-    def _ended(self, result: AttemptResult, attempt: Attempt) -> None:
-        if self._is_over:
-            return  # the leg had arrived, or everything was cancelled, before the backend knew
-        self._ringing = None
-        self._note_end(attempt, result.end, result.reason)
-        if result.end is AttemptEnd.ANSWERED:
-            self.state = "answered"
-            self._window = self._calls.clock.callLater(self._calls.window_seconds, self._no_leg)
-        elif result.end is AttemptEnd.CANCELLED:
-            self._end_of_run("cancelled", result.reason, result.end)
-        elif self._numbers:
-            self._next()
-        else:
-            self._end_of_run("failed", result.reason or result.end.value, result.end)
-
-    def _no_leg(self) -> None:
-        port = self.call.extension.return_port
-        reason = (
-            f"the resident answered, but no leg arrived on return port {port} within "
-            f"{self._calls.window_seconds:g} s; does the dialplan have the return extension?"
-        )
-        self._end_of_run("failed", reason, AttemptEnd.FAILED)
-
-    def _note_end(self, attempt: Attempt, end: AttemptEnd, reason: str) -> None:
-        attempt.end, attempt.reason, attempt.ended = end, reason, self._now
-        self.call.note("return.attempt", self._now, **attempt.as_json(self._now))
-
-    def _end_of_run(self, state: str, reason: str, end: AttemptEnd) -> Deferred[None] | None:
-        """Ends it once; returns what was ringing, for a canceller."""
-        if self._is_over:
-            return None
-        if self._window is not None and self._window.active():
-            self._window.cancel()
-        self.state, self.reason = state, reason
-        ringing, self._ringing = self._ringing, None
-        if self.attempts[-1].end is None:
-            self._note_end(self.attempts[-1], end, reason)
-        self.call.note("return.ended", self._now, state=state, reason=reason)
-        self._calls.over(self)
-        return ringing
-
-
-def masked(number: str) -> str:
-    """The number with all but its last two characters hidden."""
-    return "*" * max(2, len(number) - 2) + number[-2:]
 
 
 def _check_numbers(numbers: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from audiosocket.calls import Call, CallRegistry, Ending, LegRecord
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions import Extension, Role
-from audiosocket.interfaces import App, AppContext, AppFactory
+from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import Leg
 from audiosocket.pacing import Clock
@@ -88,6 +88,7 @@ class Switchboard:
         self.returns = returns
         self.registry.awaits_resident = returns.awaits
         self.registry.return_pending = returns.pending
+        returns.tell = self._return_ended
 
     # the doors
 
@@ -172,6 +173,8 @@ class Switchboard:
                 leg.restart(connection, states)
             else:
                 leg.start(connection)
+            if restored and role is Role.VISITOR and self.returns is not None:
+                self.returns.visitor_back(call)
         self._log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
@@ -209,6 +212,7 @@ class Switchboard:
             over=self._leg_over,
             failed=self._app_failed,
             mislabelled=self._mislabelled,
+            residents=self.returns,
         )
         self._legs[call.call_id, role] = leg
         return leg
@@ -230,6 +234,13 @@ class Switchboard:
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
             self._instances.pop(leg.call_id, None)
+
+    def _return_ended(self, call: Call, outcome: ReturnOutcome) -> bool:
+        """Tell the visitor's apps; false when they are not there yet after a restart."""
+        leg = self._legs.get((call.call_id, Role.VISITOR))
+        if leg is not None:
+            leg.return_ended(outcome)
+        return leg is not None or not _sleeps(call, Role.VISITOR)
 
     def _mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
@@ -265,6 +276,8 @@ class Switchboard:
         record = call.legs.get(role) if call is not None else None
         if call is None or record is None or not record.dormant:
             raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
+        if role is Role.VISITOR and self.returns is not None:
+            self.returns.visitor_left(call)
         self.registry.leg_over(call, role, ending, self._clock.now_ms() / 1000)
 
     @property
@@ -273,18 +286,41 @@ class Switchboard:
         return len(self._legs)
 
     def restore(self, kept: Replayed) -> None:
-        """Take over the calls of the process before this one."""
-        self.registry.restore(kept, self._clock.now_ms() / 1000)
+        """Take over the calls of the process before this one, and the return calls that were under way."""
+        now = self._clock.now_ms() / 1000
+        self.registry.restore(kept, now)
+        for old in kept.calls:
+            call = self.registry.get(old.call_id)
+            if call is not None and self.returns is not None:
+                self.returns.restore(call, old.returns, now - kept.at)
 
     def expire(self) -> int:
-        """Close what did not come back after a restart; returns how many legs that were."""
-        return self.registry.expire(self._clock.now_ms() / 1000)
+        """Close what did not come back after a restart; returns how many legs that were.
+
+        A resident whose visitor is lost is told goodbye: there is nobody to talk to.
+        """
+        lost = [call for call in self.registry if _sleeps(call, Role.VISITOR)]
+        if self.returns is not None:
+            for call in lost:
+                self.returns.visitor_left(call)
+        count = self.registry.expire(self._clock.now_ms() / 1000)
+        for call in lost:
+            self.end_call(call.call_id, Ending.SERVER_HANGUP)
+        return count
 
     def close(self) -> None:
         """Refuse newcomers from now on and end every leg; with a journal the calls resume after a restart."""
         self.open = False
+        if self.returns is not None:
+            self.returns.interrupt()
         self.registry.interrupt(self._clock.now_ms() / 1000)
         for leg in list(self._legs.values()):
             leg.end(Ending.SHUTDOWN)
         for connection in list(self._waiting):
             connection.abort()
+
+
+def _sleeps(call: Call, role: Role) -> bool:
+    """True when this leg was cut off by a restart and has not come back."""
+    leg = call.legs.get(role)
+    return leg is not None and leg.dormant

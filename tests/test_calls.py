@@ -357,6 +357,7 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
             }
         ],
         "return": None,
+        "earlier_returns": [],
     }
     books.registry.leg_over(call, Role.VISITOR, Ending.ADMIN_HANGUP, 13.0)
     shown = call.as_json(99.0, timeline=True)

@@ -27,7 +27,7 @@ LAYERS: dict[int, str] = {
         "protocol legs pacing database extension_table lookup pg* cache journal sounds resample recording logs "
         "caller caller_* dial ami* ari* web* numbers ringing"
     ),
-    3: "apps apps.* returncall",
+    3: "apps apps.* returncall returnrun",
     4: (
         "listening listeners poller readings returnbackend switchboard watchdog stacks causes apiport server "
         "control callside"

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from audiosocket.calls import Call, Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions import Role
+from audiosocket.interfaces import App
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncall import NUMBERS_MOST, ReturnCalls
 from audiosocket.wire import HANGUP_FRAME
@@ -52,10 +53,9 @@ class Telephones:
 class World:
     """A visitor in a call, and telephones."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, app: App | None = None, **options: Any) -> None:
         self.telephones = Telephones()
-        self.app = Listener()
-        self.exchange = Exchange(self.app, **options)
+        self.exchange = Exchange(app or Listener(), **options)
         self.returns = ReturnCalls(
             self.telephones, self.exchange.time, ring_seconds=20, window_seconds=10, caller_id="Gate"
         )

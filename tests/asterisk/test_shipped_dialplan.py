@@ -124,9 +124,11 @@ async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(asterisk, ser
     await server.hang_up(call_id, "resident")
     try:
         await resident.gone.addTimeout(5, reactor)
+    except defer.TimeoutError:
+        resident.hang_up()
+        raise
     finally:
         visitor.hang_up()
-        resident.hang_up()
 
 
 async def test_a_return_number_dialled_by_hand_reaches_nobody(asterisk, server, pick_up):
