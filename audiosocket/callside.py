@@ -19,9 +19,9 @@ from audiosocket.events import EventLog, Record
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.journal import CallJournal
+from audiosocket.lateload import stream_converter
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory
-from audiosocket.resample import StreamConverter
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.returncall import ReturnCalls
 from audiosocket.server import FileThread
@@ -75,7 +75,7 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
         apps,
         context,
         clock=clock,
-        make_converter=StreamConverter,
+        make_converter=stream_converter,
         allowed_peers=settings.allowed_peers,
         returns=returns,
     )

@@ -1,157 +1,21 @@
-"""Sound files a user is likely to have, as slin at the rate a leg speaks.
-
-WAV with PCM of 8 to 32 bits, float, A-law or u-law, plain or extensible, up to 8 channels (averaged to
-one), 4 to 384 kHz; and Asterisk's files without a header, whose name tells the rate (``.sln``, ``.sln16``
-… as in its ``format_sln.c``) or the law (``.ulaw``, ``.alaw``). Files are read block by block, so memory
-is the result plus 1 MB, and never on the reactor's thread.
-"""
+"""Sound files as calls want them: read once, in a thread, and kept while they are used."""
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from audiosocket.audio import SAMPLE_BYTES, alaw_to_slin, converted_samples, ulaw_to_slin
-from audiosocket.errors import InvalidSound
-from audiosocket.resample import FULL_SCALE, Floats, convert_blocks
-from audiosocket.wavfile import Encoding, WavLayout, read_layout
+if TYPE_CHECKING:
+    from audiosocket.soundfiles import Sound
 
-#: Neither a file nor what it becomes may be larger: 3.4 hours at 8 kHz.
-MAX_SOUND_BYTES = 200_000_000
 DEFAULT_CACHE_BYTES = 256_000_000
-_BLOCK_FRAMES = 1 << 15
-
-_SLIN_RATES: Mapping[str, int] = MappingProxyType(
-    {
-        ".sln": 8_000,
-        ".sln12": 12_000,
-        ".sln16": 16_000,
-        ".sln24": 24_000,
-        ".sln32": 32_000,
-        ".sln44": 44_100,
-        ".sln48": 48_000,
-        ".sln96": 96_000,
-        ".sln192": 192_000,
-    }
-)
-_G711_SUFFIXES: Mapping[str, Encoding] = MappingProxyType(
-    {
-        ".ulaw": Encoding.ULAW,
-        ".ul": Encoding.ULAW,
-        ".alaw": Encoding.ALAW,
-        ".al": Encoding.ALAW,
-    }
-)
-
-
-def read_wav(path: Path, rate: int) -> bytes:
-    """The sound in ``path`` as slin at ``rate`` Hz; blocks, so call it from a thread.
-
-    Raises `InvalidSound` with the file and what is wrong with it: missing, not a file, unreadable,
-    empty, too large, damaged, not a WAV, compressed.
-    """
-    with _naming(path), open(path, "rb", opener=_open_at_once) as source:
-        return _read(source, path, rate)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turns what goes wrong inside into an `InvalidSound` that says with which file."""
-    if "\0" in str(path):
-        raise InvalidSound(f"sound file {str(path)!r}: there is a NUL character in its name")
-    try:
-        yield
-    except InvalidSound as why:
-        raise InvalidSound(f"sound file {path}: {why}") from None
-    except OSError as why:
-        raise InvalidSound(f"sound file {path}: {why.strerror or why}") from why
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Opens for reading without waiting for a writer, should this be a named pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _read(source: BinaryIO, path: Path, rate: int) -> bytes:
-    status = os.fstat(source.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise InvalidSound("it is not a plain file")
-    if status.st_size > MAX_SOUND_BYTES:
-        raise InvalidSound(f"{status.st_size} bytes; at most {MAX_SOUND_BYTES} are read")
-    layout = _headerless(path, status.st_size) or read_layout(source, status.st_size)
-    if not layout.frames:
-        raise InvalidSound("there is no audio in it")
-    size = converted_samples(layout.frames, layout.rate, rate) * SAMPLE_BYTES
-    if size > MAX_SOUND_BYTES:
-        raise InvalidSound(f"it becomes {size} bytes at {rate} Hz; at most {MAX_SOUND_BYTES} are kept")
-    return convert_blocks(_blocks(source, layout), layout.rate, rate)
-
-
-def _headerless(path: Path, size: int) -> WavLayout | None:
-    """The layout of Asterisk's files without a header, None when the name is not one of theirs."""
-    suffix = path.suffix.lower()
-    if suffix in _SLIN_RATES:
-        return WavLayout(Encoding.PCM, 1, _SLIN_RATES[suffix], 2, 0, size - size % 2)
-    if suffix in _G711_SUFFIXES:
-        return WavLayout(_G711_SUFFIXES[suffix], 1, 8_000, 1, 0, size)
-    return None
-
-
-def _blocks(source: BinaryIO, layout: WavLayout) -> Iterator[Floats]:
-    """The samples as one channel of float32, in units of one slin step."""
-    source.seek(layout.offset)
-    left = layout.length
-    while left > 0:
-        raw = source.read(min(left, _BLOCK_FRAMES * layout.block))
-        left -= len(raw)
-        raw = raw[: len(raw) - len(raw) % layout.block]
-        if not raw:
-            return
-        samples = _decode(raw, layout.encoding, layout.width)
-        if layout.channels > 1:
-            samples = samples.reshape(-1, layout.channels).mean(axis=1)
-        yield samples.astype(np.float32)
-
-
-def _decode(raw: bytes, encoding: Encoding, width: int) -> NDArray[Any]:
-    if encoding is Encoding.ULAW or encoding is Encoding.ALAW:
-        slin = ulaw_to_slin(raw) if encoding is Encoding.ULAW else alaw_to_slin(raw)
-        return np.frombuffer(slin, "<i2").astype(np.float32)
-    if encoding is Encoding.FLOAT:
-        samples: NDArray[Any] = np.nan_to_num(np.frombuffer(raw, f"<f{width}"), posinf=1.0, neginf=-1.0)
-        return samples.clip(-1.0, 1.0) * FULL_SCALE
-    if width == 1:
-        return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) * 256
-    if width == 2:
-        return np.frombuffer(raw, "<i2").astype(np.float32)
-    if width == 3:
-        wide = np.zeros((len(raw) // 3, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        raw = wide.tobytes()
-    return np.frombuffer(raw, "<i4").astype(np.float64) / 65_536
-
 
 _Key = tuple[Path, int]
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """``identity`` is time of change (ns), size and inode, taken before reading."""
-
-    identity: tuple[int, int, int]
-    pcm: bytes
 
 
 class Sounds:
@@ -165,7 +29,7 @@ class Sounds:
     def __init__(self, in_thread: Callable[..., Deferred[Any]], limit_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self._in_thread = in_thread
         self._limit = limit_bytes
-        self._kept: OrderedDict[_Key, _Sound] = OrderedDict()
+        self._kept: OrderedDict[_Key, Sound] = OrderedDict()
         self._waiting: dict[_Key, list[Deferred[bytes]]] = {}
 
     @property
@@ -183,11 +47,11 @@ class Sounds:
             return answer
         self._waiting[key] = [answer]
         kept = self._kept.get(key)
-        reading = maybeDeferred(self._in_thread, _read_if_changed, path, rate, kept)
+        reading = maybeDeferred(self._in_thread, _read, path, rate, kept)
         reading.addCallbacks(self._arrived, self._failed, callbackArgs=(key,), errbackArgs=(key,))
         return answer
 
-    def _arrived(self, sound: _Sound, key: _Key) -> None:
+    def _arrived(self, sound: Sound, key: _Key) -> None:
         self._kept[key] = sound
         self._kept.move_to_end(key)
         while self.kept_bytes > self._limit:
@@ -201,11 +65,8 @@ class Sounds:
             answer.errback(why)
 
 
-def _read_if_changed(path: Path, rate: int, kept: _Sound | None) -> _Sound:
-    """The sound as the file is now, ``kept`` if that is still it; runs in a thread."""
-    with _naming(path):
-        status = path.stat()
-    identity = (status.st_mtime_ns, status.st_size, status.st_ino)
-    if kept is not None and kept.identity == identity:
-        return kept
-    return _Sound(identity, read_wav(path, rate))
+def _read(path: Path, rate: int, kept: Sound | None) -> Sound:
+    """Runs in a thread, where the first one may wait until numpy and soxr are loaded."""
+    from audiosocket.soundfiles import read_if_changed  # noqa: PLC0415 - no port need wait for it at the start
+
+    return read_if_changed(path, rate, kept)

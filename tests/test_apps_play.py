@@ -18,7 +18,8 @@ from audiosocket.errors import InvalidSound
 from audiosocket.extensions import Role
 from audiosocket.interfaces import App, Leg, SoundSource
 from audiosocket.settings import Settings
-from audiosocket.sounds import Sounds, read_wav
+from audiosocket.soundfiles import read_wav
+from audiosocket.sounds import Sounds
 
 NUMBERS = b"".join(n.to_bytes(2, "little") for n in range(1, 32_001))
 

@@ -29,7 +29,7 @@ from audiosocket.caller_rules import BrokenRule, HeardFrame, Rule
 from audiosocket.caller_speech import Speech
 from audiosocket.caller_text import Told, describe
 from audiosocket.resample import convert
-from audiosocket.sounds import read_wav
+from audiosocket.soundfiles import read_wav
 from audiosocket.wire import KINDS, Audio, Identified, frame_bytes
 
 CALL = "0f8fad5b-d9cb-469f-a165-70867728950e"

@@ -24,10 +24,11 @@ LAYERS: dict[int, str] = {
     ),
     1: "interfaces calls events originate q850",
     2: (
-        "protocol legs pacing database extension_table lookup pg* cache journal sounds resample recording logs "
+        "protocol legs pacing database extension_table lookup pg* cache journal "
+        "sounds soundfiles lateload resample recording logs "
         "caller caller_* dial ami* ari* web* numbers ringing"
     ),
-    3: "apps apps.* returncall returnrun",
+    3: "apps apps.* returncall",
     4: (
         "listening listeners poller readings returnbackend switchboard watchdog stacks causes apiport server "
         "control callside"

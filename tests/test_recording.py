@@ -24,7 +24,7 @@ from audiosocket import timeline
 from audiosocket.audio import silence, tone
 from audiosocket.recording import MAX_DATA_BYTES, StereoWav, open_recording
 from audiosocket.resample import StreamConverter
-from audiosocket.sounds import read_wav
+from audiosocket.soundfiles import read_wav
 from audiosocket.timeline import Timeline
 from audiosocket.wavfile import wav_header
 

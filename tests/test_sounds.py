@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
-from audiosocket import sounds
+from audiosocket import soundfiles
 from audiosocket.audio import alaw_to_slin, level, slin_to_alaw, slin_to_ulaw, tone, ulaw_to_slin
 from audiosocket.errors import InvalidSound
-from audiosocket.sounds import Sounds, read_wav
+from audiosocket.soundfiles import read_wav
+from audiosocket.sounds import Sounds
 from audiosocket.wavfile import wav_header
 
 TONE = tone(8000, 1000, 500)
@@ -221,10 +222,10 @@ def test_huge_files_and_huge_results_are_refused(
     save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(plain(TONE))
-    os.truncate(path, sounds.MAX_SOUND_BYTES + 1)
+    os.truncate(path, soundfiles.MAX_SOUND_BYTES + 1)
     with pytest.raises(InvalidSound, match="200000001 bytes; at most 200000000"):
         read_wav(path, 8000)
-    monkeypatch.setattr(sounds, "MAX_SOUND_BYTES", len(TONE) + 44)
+    monkeypatch.setattr(soundfiles, "MAX_SOUND_BYTES", len(TONE) + 44)
     path = save(plain(TONE))
     assert read_wav(path, 8000) == TONE
     with pytest.raises(InvalidSound, match="becomes 16000 bytes at 16000 Hz"):

@@ -26,8 +26,8 @@ from twisted.logger import Logger
 from audiosocket.audio import tone
 from audiosocket.extensions import Role
 from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.lateload import stream_converter
 from audiosocket.recording import StereoWav, open_recording
-from audiosocket.resample import StreamConverter
 from audiosocket.settings import Settings
 from audiosocket.timeline import Timeline
 
@@ -63,7 +63,7 @@ class _File:
         self._directory = directory
         self._stem = stem
         self._rate = rate
-        self._timeline = Timeline(rate, StreamConverter, start_ms)
+        self._timeline = Timeline(rate, stream_converter, start_ms)
         self._wav: StereoWav | None = None
         self._broken = False
 
