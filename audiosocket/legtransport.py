@@ -1,0 +1,336 @@
+"""The transport of a leg: writes at once, queues what the kernel does not take, and is small.
+
+To its protocol it is one of Twisted's TCP transports. Three things differ beneath: a write goes to the
+socket directly and only its rest waits; while a lump of frames is read, the answers are held back and leave
+in one piece; it is watched by a `LegPoll`. See ``docs/transport.md``.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from audiosocket.legpoll import READ, WRITE, LegPoll
+
+READ_BYTES = 65_536
+#: A read longer than this may be several frames, whose answers should leave together: two of 20 ms at 8 kHz.
+LUMP_BYTES = 646
+#: Bytes that may wait here before the producer is told to pause.
+QUEUE_BYTES = 65_536
+
+_DISCONNECTED = 0x008 | 0x010  # EPOLLERR, EPOLLHUP
+_DONE = Failure(ConnectionDone())
+_LOST = Failure(ConnectionLost())
+_ABORTED = Failure(ConnectionAborted())
+#: SO_LINGER on, for 0 s: closing sends RST and forgets what waits.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
+class LegTransport:
+    """An accepted socket of one connection. ``port`` is the listening `Port` it came in by.
+
+    The first five arguments after ``poll`` are those with which a `Port` makes its transports.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_descriptor",
+        "_held",
+        "_mask",
+        "_paused",
+        "_peer",
+        "_poll",
+        "_producer",
+        "_protocol",
+        "_queue",
+        "_receive",
+        "_send",
+        "_shut",
+        "_socket",
+    )
+    _log = Logger()
+
+    def __init__(
+        self, poll: LegPoll, skt: socket.socket, protocol: Any, peer: Any, port: Any, session: int, reactor: Any
+    ) -> None:
+        skt.setblocking(False)
+        self._poll = poll
+        self._socket: socket.socket | None = skt
+        self._descriptor = skt.fileno()
+        self._send = skt.send
+        self._receive = skt.recv
+        self._protocol = protocol
+        self._peer = peer
+        self._producer: Any = None
+        #: Whether the producer was told to pause.
+        self._paused = False
+        #: What the kernel has not taken yet.
+        self._queue: bytearray | None = None
+        #: What was written while a lump of frames is read.
+        self._held: list[bytes] | None = None
+        #: What is to happen once all is written: "" nothing, "half" or "whole" close.
+        self._closing = ""
+        #: True once nothing can be written any more.
+        self._shut = False
+        self._mask = READ
+        poll.watch(self._descriptor, self)
+
+    # towards the peer
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` now, as far as the kernel takes it; the rest waits in order."""
+        if self._poll.corked is not None:
+            self._hold(data)
+        elif self._queue is None and not self._shut:
+            self._send_now(data)
+        elif not self._shut:
+            self._wait(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send several pieces as one."""
+        self.write(b"".join(data))
+
+    def _send_now(self, data: bytes) -> None:
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._shut = True  # the poll learns of the connection's end, and tells the protocol in its turn
+            return
+        if sent != len(data):
+            self._wait(data[sent:])
+
+    def _wait(self, data: bytes) -> None:
+        if self._queue is None:
+            self._queue = bytearray()
+            self._watch_for(self._mask | WRITE)
+        self._queue += data
+        if len(self._queue) > QUEUE_BYTES and self._producer is not None and not self._paused:
+            self._paused = True
+            self._producer.pauseProducing()
+
+    def _hold(self, data: bytes) -> None:
+        if self._held is None:
+            self._held = []
+            self._poll.corked.append(self)  # type: ignore[union-attr] # only called while there is a list
+        self._held.append(data)
+
+    def release(self) -> None:
+        """Send what was held back while frames were read."""
+        held, self._held = self._held, None
+        if held is None or self._shut:
+            return
+        data = held[0] if len(held) == 1 else b"".join(held)
+        if self._queue is None:
+            self._send_now(data)
+        else:
+            self._wait(data)
+        self._close_if_written()
+
+    def _write_more(self) -> None:
+        queue = self._queue
+        if queue is None:
+            return
+        try:
+            sent = self._send(queue)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.lose(_LOST)
+            return
+        del queue[:sent]
+        if queue:
+            return
+        self._queue = None
+        self._watch_for(self._mask & ~WRITE)
+        if self._paused:
+            self._paused = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+        self._close_if_written()
+
+    # from the poll
+
+    def readable(self) -> None:
+        """Read once and hand it to the protocol."""
+        try:
+            data = self._receive(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.lose(_LOST)
+            return
+        if not data:
+            self.lose(_DONE)
+            return
+        try:
+            if len(data) < LUMP_BYTES:
+                self._protocol.dataReceived(data)
+            else:
+                self._corked(data)
+        except Exception:  # noqa: BLE001 - a fault in one connection must not cost the others theirs
+            self._log.failure("a connection is closed: its protocol raised")
+            self.lose(Failure())
+
+    def _corked(self, data: bytes) -> None:
+        holding: list[LegTransport] = []
+        self._poll.corked = holding
+        try:
+            self._protocol.dataReceived(data)
+        finally:
+            self._poll.corked = None
+            for transport in holding:
+                transport.release()
+
+    def ready(self, event: int) -> None:
+        """Room to write, or trouble; what the peer sent before its end is read first, in its own turns."""
+        if event & READ:
+            self.readable()
+        elif event & _DISCONNECTED:
+            self.lose(_LOST)
+            return
+        if event & WRITE and self._socket is not None:
+            self._write_more()
+
+    def lose(self, reason: Failure) -> None:
+        """Close the socket and tell the protocol why; only the first time."""
+        if self._socket is None:
+            return
+        self._let_go().close()
+        if self._producer is not None:
+            self._producer.stopProducing()
+            self._producer = None
+        self._protocol.connectionLost(reason)
+
+    def detach(self) -> socket.socket:
+        """Take the socket out, open as it is: the protocol hears nothing more of it.
+
+        Raises `ValueError` when it is closed or something waits to be written.
+        """
+        if self._socket is None or self._queue is not None or self._held is not None:
+            raise ValueError("this connection is closed or has not written everything")
+        return self._let_go()
+
+    def _let_go(self) -> socket.socket:
+        skt = self._socket
+        if skt is None:
+            raise ValueError("this connection is closed")
+        self._poll.forget(self._descriptor)
+        self._socket, self._queue, self._held, self._shut = None, None, None, True
+        return skt
+
+    # closing
+
+    def loseConnection(self) -> None:
+        """Close once everything is written."""
+        self._closing = "whole"
+        self._close_if_written()
+
+    def loseWriteConnection(self) -> None:
+        """Half-close once everything is written; reading goes on."""
+        if not self._closing:
+            self._closing = "half"
+        self._close_if_written()
+
+    def _close_if_written(self) -> None:
+        skt = self._socket
+        if not self._closing or skt is None or self._queue is not None or self._held is not None:
+            return
+        if self._closing == "whole":
+            self._poll.reactor.callLater(0, self.lose, _DONE)
+        elif not self._shut:
+            self._shut = True
+            try:
+                skt.shutdown(socket.SHUT_WR)
+            except OSError as trouble:  # the peer was faster; the poll learns of it
+                self._log.debug("half-close of a connection that is gone: {trouble}", trouble=trouble)
+
+    def abortConnection(self) -> None:
+        """Close at once and forget what waits; the protocol is told in the reactor's next turn."""
+        skt = self._socket
+        if skt is None:
+            return
+        skt.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._shut, self._queue, self._held = True, None, None
+        self._watch_for(0)
+        self._poll.reactor.callLater(0, self.lose, _ABORTED)
+
+    # producer and consumer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """``producer`` is told to pause while more than 64 kB wait; only streaming ones are known here."""
+        if self._producer is not None:
+            raise RuntimeError(f"{self._producer!r} is registered already")
+        if not streaming:
+            raise ValueError("a leg's transport takes streaming producers only")
+        if self._socket is None:
+            producer.stopProducing()
+        else:
+            self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """The producer wants no more news."""
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        """Read nothing for a while."""
+        self._watch_for(self._mask & ~READ)
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._watch_for(self._mask | READ)
+
+    def stopProducing(self) -> None:
+        """Whoever consumes what arrives is gone."""
+        self.loseConnection()
+
+    def _watch_for(self, mask: int) -> None:
+        if self._socket is not None and mask != self._mask:
+            self._mask = mask
+            self._poll.change(self._descriptor, mask)
+
+    # the socket
+
+    def getHandle(self) -> socket.socket:
+        """The socket; raises `ValueError` when it is closed."""
+        return self._open()
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """The other end, also when it is gone."""
+        return _address(self._peer)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """This end; raises `ValueError` when the socket is closed."""
+        return _address(self._open().getsockname())
+
+    def getTcpNoDelay(self) -> bool:
+        return bool(self._open().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self._open().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        return bool(self._open().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self._open().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            raise ValueError("this connection is closed")
+        return self._socket
+
+
+def _address(where: Any) -> IPv4Address | IPv6Address:
+    return (IPv4Address if len(where) == 2 else IPv6Address)("TCP", *where)
