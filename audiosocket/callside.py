@@ -5,6 +5,7 @@ The single process and each worker of ``--workers`` are made of it; what differs
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +15,21 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from audiosocket import legpoll
 from audiosocket.calls import CallRegistry
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import Extension, Role
+from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.journal import CallJournal
 from audiosocket.lateload import stream_converter
+from audiosocket.legpoll import LegPoll
+from audiosocket.legtransport import LegTransport
+from audiosocket.metronome import make_metronome
 from audiosocket.pacing import Clock
-from audiosocket.protocol import AudioSocketFactory
+from audiosocket.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.returncall import ReturnCalls
-from audiosocket.server import FileThread
 from audiosocket.settings import Settings
 from audiosocket.sounds import Sounds
 from audiosocket.switchboard import Switchboard
@@ -43,17 +48,21 @@ class CallSide:
     journal: CallJournal
     files: FileThread
     backend: ReturnBackend
-    reactor: Any
+    clock: Clock
+    transport: MakeTransport | None
 
     def make_factory(self, extension: Extension, role: Role) -> AudioSocketFactory:
         """The protocol factory of one port; implements `listening.MakeFactory`."""
-        return AudioSocketFactory(extension, role, self.switchboard.join, self.switchboard, self.reactor)
+        return AudioSocketFactory(
+            extension, role, self.switchboard.join, self.switchboard, self.clock, self.transport
+        )
 
 
 def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reactor: Any) -> CallSide:
     """Everything connected and nothing started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
-    clock = Clock(reactor, reactor.seconds)
+    clock = Clock(make_metronome(reactor, reactor.seconds), reactor.seconds)
+    transport = functools.partial(LegTransport, LegPoll(reactor)) if legpoll.available() else None
     context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
     kept = CallJournal(journal, files.run)
     calls = CallRegistry(
@@ -79,7 +88,7 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
         allowed_peers=settings.allowed_peers,
         returns=returns,
     )
-    return CallSide(switchboard, kept, files, backend, reactor)
+    return CallSide(switchboard, kept, files, backend, clock, transport)
 
 
 def make_steady(reactor: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,9 +19,10 @@ from audiosocket.diagnosis import DECODERS, CodecProbe
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import App, ReturnOutcome, Tap
+from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.pacing import Clock
 from audiosocket.playout import MAX_PASSED_MS, Converter, Frame, Playout, Reached
-from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError, audio_kind
+from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
 G711_RATE = 8_000
@@ -35,6 +37,9 @@ class Connection(Protocol):
 
     def send_audio(self, rate: int, pcm: bytes) -> bool:
         """Write one frame; false when the peer takes nothing more."""
+
+    def send_back(self, frames: bytes) -> bool:
+        """Write frames as they came, headers and all; false when the peer takes nothing more."""
 
     def finish(self) -> None:
         """Say goodbye as Asterisk wants it."""
@@ -85,6 +90,12 @@ class Leg:
         self._probe: CodecProbe | None = CodecProbe()
         self._decode: Callable[[bytes], bytes] | None = None
         self._connection: Connection | None = None
+        #: The apps that listen: names and their `audio` methods.
+        self._ears: list[tuple[str, Callable[[LegForApps, bytes, int], None]]] = []
+        #: Whether frames go back as they come, without the clock.
+        self._looping = False
+        #: `pacing.Ticking`: no turn is wanted before this.
+        self.due_ms = -inf
 
     def __repr__(self) -> str:
         return f"<{self.role.value} leg of {self.call_id}>"
@@ -120,19 +131,26 @@ class Leg:
         return self._playout.heard_ms
 
     def play(self, pcm: bytes, rate: int | None = None) -> bool:
+        self._looping = False
         return self._playout.play(pcm, rate or self._playout.rate)
 
     def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
         if not pcm:
             return
-        audio_kind(rate, len(pcm))  # fails here, in its app, and not when its turn has come
+        audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
         now = self._clock.now_ms()
         frame = self._playout.pass_on(now, pcm, rate, at_most_ms)
         if frame is not None:
             self._send(now, frame)
+            self.due_ms = self._playout.due_ms
+
+    def loop_back(self) -> None:
+        self._looping = True
+        self._clock.discard(self)
 
     def mark(self, name: str) -> None:
         self._playout.mark(name)
+        self.due_ms = -inf
 
     def clear(self) -> int:
         self._clears += 1
@@ -191,7 +209,7 @@ class Leg:
         for name, app in self._apps:
             if self._connection is None:
                 return  # the app before this one hung up
-            self._present.append((name, app))
+            self._introduce(name, app)
             self._call(name, app.joined, self)
 
     def restart(self, connection: Connection, states: Mapping[str, Any]) -> None:
@@ -200,7 +218,7 @@ class Leg:
         for name, app in self._apps:
             if self._connection is None:
                 return
-            self._present.append((name, app))
+            self._introduce(name, app)
             self._call(name, app.restored, self, states.get(name))
             if self._connection is not None:
                 self._call(name, app.resumed, self)
@@ -218,10 +236,17 @@ class Leg:
         """The return call for this visitor is over."""
         self._tell(lambda app: app.return_ended(self, outcome))
 
+    def _introduce(self, name: str, app: App) -> None:
+        self._present.append((name, app))
+        if getattr(app.audio, "__func__", None) is not App.audio:
+            self._ears.append((name, app.audio))
+
     def _connect(self, connection: Connection) -> None:
         self._connection = connection
         now = self._clock.now_ms()
         self.record.last_heard = now / 1000
+        if self._looping:
+            return
         self._playout.start(now)
         self._clock.add(self)  # first: a mark reached in this turn may end the leg
         self.tick(now)
@@ -239,6 +264,25 @@ class Leg:
         self._tell(lambda app: app.left(self, ending.value), even_when_over=True)
 
     # what the wire says
+
+    def heard(self, data: bytes, rate: int, size: int) -> None:
+        """Whole frames of the connection in use, one or more, each of ``size`` bytes with its header."""
+        connection = self._connection
+        if connection is None:
+            return
+        now = self._clock.now_ms()
+        record = self.record
+        record.last_heard = now / 1000
+        if len(data) == size and not self._looping:
+            self._heard(now, data[HEADER_BYTES:], rate)
+        elif self._looping and not self._taps and rate == self._playout.rate:
+            count = len(data) // size
+            record.frames_in += count
+            if connection.send_back(data):
+                record.frames_out += count
+        else:
+            for at in range(HEADER_BYTES, len(data), size):
+                self._heard(now, data[at : at + size - HEADER_BYTES], rate)
 
     def received(self, event: Event) -> None:
         """A message from the connection in use."""
@@ -265,6 +309,8 @@ class Leg:
             self.end(ending)
 
     def _heard(self, now: float, pcm: bytes, rate: int) -> None:
+        if self._connection is None:
+            return
         self.record.frames_in += 1
         if rate != self._playout.rate:
             self._playout.set_rate(rate)
@@ -272,14 +318,19 @@ class Leg:
             self._rate_changes += 1
             if self._rate_changes <= RATE_NOTES_MOST:
                 self.note("leg.rate", rate=rate)
-        if rate == G711_RATE:
+        if rate == G711_RATE and (self._probe is not None or self._decode is not None):
             pcm = self._as_slin(now, pcm)
         for tap in self._taps:
             self._call(type(tap).__name__, tap.heard, now, pcm, rate)
-        for name, app in self._present:
+        if self._looping:
+            self._send(now, Frame(rate, pcm, "passed"))
+        for name, hear in self._ears:
             if self._connection is None:
                 return
-            self._call(name, app.audio, self, pcm, rate)
+            try:
+                hear(self, pcm, rate)
+            except Exception:  # noqa: BLE001 - an app's fault costs its own call
+                self._app_failed(name)
 
     def _as_slin(self, now: float, payload: bytes) -> bytes:
         """The samples of a frame of kind 0x10, which is another codec where ``c(slin)`` was forgotten."""
@@ -302,6 +353,7 @@ class Leg:
         except Exception:  # noqa: BLE001 - a leg without audio must not stay in the books, mute
             self._app_failed("playout")
             return
+        self.due_ms = self._playout.due_ms
         clears = self._clears
         for item in due:
             if self._connection is None:

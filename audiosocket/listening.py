@@ -34,6 +34,9 @@ class PatientPort(Port):
     Twisted's own takes a hundred and more per turn of the reactor, and lets the number grow.
     """
 
+    #: What makes the transport of an accepted socket, called as `Server` is.
+    transport: Any
+
     @property
     def numberAccepts(self) -> int:
         return ACCEPTS_PER_TURN
@@ -59,6 +62,8 @@ class Listener(TCPServer):
         if not IReactorFDSet.providedBy(self.reactor):  # an in-memory reactor has no descriptors to watch
             return super()._getPort()
         port = PatientPort(self.port, self.factory, BACKLOG, self.bind, self.reactor)
+        if self.factory.transport is not None:
+            port.transport = self.factory.transport
         port.startListening()
         return port
 

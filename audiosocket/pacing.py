@@ -1,7 +1,8 @@
 """One clock for all legs: a 20 ms grid in four phases of 5 ms, measured against a steady clock.
 
 The grid is absolute: a late turn does not shift the next one, and each leg repays what it owes by its
-own arithmetic (``playout.py``). With no leg there is no timer at all.
+own arithmetic (``playout.py``). Time-outs of connections are looked at in the same turns. With no leg and no
+time-out the clock stands still.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from audiosocket.deadlines import Deadlines
+from audiosocket.metronome import BEAT_MS, Metronome
 from audiosocket.wire import FRAME_MS
 
-PHASES = 4
-PHASE_MS = FRAME_MS / PHASES
+PHASES = FRAME_MS // BEAT_MS
+#: One beat of the metronome; the phases of a frame's time are as many beats.
+PHASE_MS = BEAT_MS
+#: A turn this early does what is due: the next one would be late.
+SLACK_MS = PHASE_MS
 
 
 class Ticking(Protocol):
-    """Somebody who wants a turn every 20 ms."""
+    """Somebody who wants a turn every 20 ms, once ``due_ms`` has come."""
+
+    #: Nothing is to be done before this, in milliseconds of the clock; minus infinity for every turn.
+    due_ms: float
 
     def tick(self, now_ms: float) -> None:
         """Do what is due at ``now_ms``."""
@@ -33,12 +41,13 @@ class Clock:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
-        self._reactor = reactor
+    def __init__(self, metronome: Metronome, seconds: Callable[[], float]) -> None:
+        self._metronome = metronome
         self._seconds = seconds
         self._phases: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(PHASES))
+        self._deadlines = Deadlines()
         self._next = 0
-        self._timer: IDelayedCall | None = None
+        self._running = False
         #: Turns that came more than one frame (20 ms) late.
         self.late_turns = 0
 
@@ -53,42 +62,64 @@ class Clock:
         """Give ``member`` its first turn 15 to 20 ms from now, then one every 20 ms."""
         slot = int(self.now_ms() // PHASE_MS) + PHASES
         self._phases[slot % PHASES][member] = None
-        if self._timer is None:
-            self._next = int(self.now_ms() // PHASE_MS) + 1
-            self._schedule()
+        self._run()
 
     def discard(self, member: Ticking) -> None:
         """No more turns for ``member``; unknown members are fine."""
         for phase in self._phases:
             phase.pop(member, None)
-        if self._timer is not None and not len(self):
-            self._timer.cancel()
-            self._timer = None
+        self._rest()
 
-    def _schedule(self) -> None:
-        delay = max(0.0, self._next * PHASE_MS - self.now_ms()) / 1000
-        self._timer = self._reactor.callLater(delay, self._turn)
+    def expect(self, key: object, seconds: float, then: Callable[[], object]) -> None:
+        """Call ``then`` in the first turn after ``seconds``; ``key`` has one time-out, the last asked for."""
+        self._deadlines.set(key, self._seconds() + seconds, seconds, then)
+        self._run()
 
-    def _turn(self) -> None:
-        self._timer = None
+    def expect_no_more(self, key: object) -> None:
+        """Forget the time-out of ``key``, if there is one."""
+        if self._deadlines.drop(key):
+            self._rest()
+
+    def _run(self) -> None:
+        if not self._running:
+            self._running = True
+            self._next = int(self.now_ms() // PHASE_MS) + 1
+            self._metronome.start(self._turn)
+
+    def _rest(self) -> None:
+        if self._running and not self._deadlines and not any(self._phases):
+            self._running = False
+            self._metronome.stop()
+
+    def _turn(self, due: int) -> None:
         now = self.now_ms()
-        # The timer was set for this slot: a rounding error must not make it a hair too early, again and again.
-        last = max(int(now // PHASE_MS), self._next)
+        last = max(int(now // PHASE_MS), due)
         if now - self._next * PHASE_MS > FRAME_MS:
             self.late_turns += 1
         # After a long stall every phase still gets one turn only: legs know themselves what they owe.
+        limit = now + SLACK_MS
         for slot in range(max(self._next, last - PHASES + 1), last + 1):
-            for member in list(self._phases[slot % PHASES]):
-                self._tick(slot, member, now)
+            phase = self._phases[slot % PHASES]
+            for member in tuple(phase):
+                # A neighbour's turn may have ended this leg.
+                if member.due_ms <= limit and member in phase:
+                    self._tick(member, now)
         self._next = max(self._next, last + 1)
-        if self._timer is None and len(self):  # a member that came in this turn may have set it
-            self._schedule()
+        if self._deadlines:
+            at = self._seconds()
+            while (then := self._deadlines.pop(at)) is not None:
+                self._time_out(then)
+            self._rest()
 
-    def _tick(self, slot: int, member: Ticking, now: float) -> None:
-        if member not in self._phases[slot % PHASES]:
-            return  # a neighbour's turn ended this leg
+    def _tick(self, member: Ticking, now: float) -> None:
         try:
             member.tick(now)
         except Exception:  # noqa: BLE001 - whatever it is, it is that leg's own trouble
             self._log.failure("dropping {member} from the clock: its turn raised", member=member)
             self.discard(member)
+
+    def _time_out(self, then: Callable[[], object]) -> None:
+        try:
+            then()
+        except Exception:  # noqa: BLE001 - the time-outs after it are not its business
+            self._log.failure("a time-out raised")

@@ -19,7 +19,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from audiosocket.wire import FRAME_MS, SAMPLE_BYTES, frame_bytes
 
@@ -53,8 +53,7 @@ class Converter(Protocol):
         """What the converter still held back."""
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """Audio to write now. ``source`` is "spoken", "passed" or "silence"."""
 
     rate: int
@@ -62,15 +61,14 @@ class Frame:
     source: str
 
 
-@dataclass(frozen=True)
-class Reached:
+class Reached(NamedTuple):
     """A mark whose audio has all been sent. ``heard_ms`` counts spoken audio since the leg began."""
 
     name: str
     heard_ms: int
 
 
-@dataclass
+@dataclass(slots=True)
 class _Speech:
     """Audio waiting in its own rate; ``at`` is the next byte."""
 
@@ -117,6 +115,11 @@ class Playout:
         """Begin to owe audio: from ``now`` on every 20 ms want a frame."""
         self._sent_ms = now
         self._forgotten_ms = 0.0
+
+    @property
+    def due_ms(self) -> float:
+        """When the next `tick` has something to do; minus infinity when every one may have."""
+        return -math.inf if self._marks or self._forgotten_ms > 0 else self._sent_ms
 
     # what apps do
 

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol as Interface
 from uuid import UUID
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import (
-    IAddress,
-    IConsumer,
-    IDelayedCall,
-    IPushProducer,
-    IReactorTime,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.calls import Ending
 from audiosocket.extensions import Extension, Role
+from audiosocket.pacing import Clock
 from audiosocket.wire import (
     HANGUP_FRAME,
     Event,
@@ -35,7 +30,7 @@ from audiosocket.wire import (
     Parser,
     PeerError,
     Violation,
-    audio_frame,
+    audio_header,
 )
 
 #: The first message must be complete this long after the connection, in seconds.
@@ -58,6 +53,9 @@ class LegEnd(Interface):
     def received(self, event: Event) -> None:
         """A message arrived."""
 
+    def heard(self, data: bytes, rate: int, size: int) -> None:
+        """Whole frames arrived, one or more, each of ``size`` bytes with its header."""
+
     def disconnected(self, connection: AudioSocketProtocol, ending: Ending) -> None:
         """The connection is gone or useless; late news of a connection the leg gave up is ignored."""
 
@@ -76,12 +74,11 @@ class AudioSocketProtocol(Protocol):
     transport: Transport
     factory: AudioSocketFactory
 
-    def __init__(self, factory: AudioSocketFactory, reactor: IReactorTime) -> None:
+    def __init__(self, factory: AudioSocketFactory, clock: Clock) -> None:
         self.factory = factory
-        self._reactor = reactor
+        self._clock = clock
         self._parser = Parser()
         self._leg: LegEnd | None = None
-        self._timer: IDelayedCall | None = None
         self._ignored = 0
         self._blocked = False
         #: True once we said goodbye: what still arrives is read and thrown away.
@@ -98,19 +95,24 @@ class AudioSocketProtocol(Protocol):
         self.transport.setTcpKeepAlive(True)
         _bound_the_kernel(self.transport)
         self.transport.registerProducer(self, True)
-        self._set_timer(HANDSHAKE_SECONDS, self._no_handshake)
+        self._clock.expect(self, HANDSHAKE_SECONDS, self._no_handshake)
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
         if self.finished:
             return
+        if self._leg is not None:
+            shape = self._parser.takes(data)
+            if shape is not None:
+                self._leg.heard(data, *shape)
+                return
         for event in self._parser.receive(data):
             self._handle(event)
             if self.finished:
                 return
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._set_timer(None)
+        self._clock.expect_no_more(self)
         self.factory.disconnected(self)
         self.finished = True
         if self._leg is not None:
@@ -123,7 +125,14 @@ class AudioSocketProtocol(Protocol):
         """Write one frame, header and samples in one piece; false when the peer takes nothing more."""
         if self.finished or self._blocked:
             return False
-        self.transport.write(audio_frame(rate, pcm))
+        self.transport.write(audio_header(rate, len(pcm)) + pcm)
+        return True
+
+    def send_back(self, frames: bytes) -> bool:
+        """Write frames as they came, headers and all; false when the peer takes nothing more."""
+        if self.finished or self._blocked:
+            return False
+        self.transport.write(frames)
         return True
 
     def finish(self) -> None:
@@ -138,12 +147,12 @@ class AudioSocketProtocol(Protocol):
         self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
-        self._set_timer(CLOSE_SECONDS, self.transport.abortConnection)
+        self._clock.expect(self, CLOSE_SECONDS, self.transport.abortConnection)
 
     def abort(self) -> None:
         """Cut the connection off at once: for peers that do not speak the protocol."""
         self.finished = True
-        self._set_timer(None)
+        self._clock.expect_no_more(self)
         self.transport.abortConnection()
 
     # the transport's buffer, as a producer sees it
@@ -151,12 +160,12 @@ class AudioSocketProtocol(Protocol):
     def pauseProducing(self) -> None:
         self._blocked = True
         if not self.finished and self._leg is not None:
-            self._set_timer(STUCK_SECONDS, self._stuck)
+            self._clock.expect(self, STUCK_SECONDS, self._stuck)
 
     def resumeProducing(self) -> None:
         self._blocked = False
         if not self.finished and self._leg is not None:
-            self._set_timer(None)
+            self._clock.expect_no_more(self)
 
     def stopProducing(self) -> None:
         self._blocked = True
@@ -179,7 +188,7 @@ class AudioSocketProtocol(Protocol):
                 self._count_ignored(event)
 
     def _identified(self, call_id: UUID) -> None:
-        self._set_timer(None)
+        self._clock.expect_no_more(self)
         answer = self.factory.join(self, call_id)
         if isinstance(answer, str):
             self.factory.refused(self, call_id, answer)
@@ -205,23 +214,14 @@ class AudioSocketProtocol(Protocol):
         leg.disconnected(self, Ending.PROTOCOL_ERROR)
 
     def _no_handshake(self) -> None:
-        self._timer = None
         self._drop(f"no UUID within {HANDSHAKE_SECONDS:g} s")
 
     def _stuck(self) -> None:
-        self._timer = None
         self.factory.misbehaved(self, f"dropped: it took no audio for {STUCK_SECONDS:g} s")
         leg = self._leg
         self.abort()
         if leg is not None:
             leg.disconnected(self, Ending.SLOW_READER)
-
-    def _set_timer(self, seconds: float | None, then: Callable[[], object] | None = None) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        if seconds is not None and then is not None:
-            self._timer = self._reactor.callLater(seconds, then)
 
 
 def _bound_the_kernel(transport: Transport) -> None:
@@ -259,6 +259,10 @@ class Doorkeeper(Interface):
         """A leg's peer did what Asterisk does not do."""
 
 
+#: Takes what a `Port` gives its transports: socket, protocol, peer, port, session number, reactor.
+MakeTransport = Callable[..., Any]
+
+
 class AudioSocketFactory(Factory):
     """The protocol factory of one port: an extension and a role, both may be read by anybody."""
 
@@ -270,13 +274,16 @@ class AudioSocketFactory(Factory):
         role: Role,
         join: Callable[[AudioSocketProtocol, Role, Extension, UUID], LegEnd | str],
         doorkeeper: Doorkeeper,
-        reactor: IReactorTime,
+        clock: Clock,
+        transport: MakeTransport | None = None,
     ) -> None:
         self.extension = extension
         self.role = role
         self._join = join
         self._doorkeeper = doorkeeper
-        self._reactor = reactor
+        self._clock = clock
+        #: What makes the transport of an accepted socket; None for Twisted's own.
+        self.transport = transport
         #: Connections that are open on this port, calls or not.
         self.connections: set[AudioSocketProtocol] = set()
         #: Called when the last connection is gone.
@@ -285,7 +292,7 @@ class AudioSocketFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
         if addr is None or not self._doorkeeper.may_connect(addr):
             return None
-        return AudioSocketProtocol(self, self._reactor)
+        return AudioSocketProtocol(self, self._clock)
 
     def connected(self, connection: AudioSocketProtocol) -> None:
         """A connection was made."""

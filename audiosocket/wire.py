@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from uuid import UUID
 
@@ -56,6 +57,16 @@ ERROR_TEXTS: Mapping[int, str] = MappingProxyType(
 HANGUP_FRAME = bytes((HANGUP, 0, 0))
 
 _HEADER = struct.Struct(">BH")
+
+#: The header of an ordinary frame, 20 ms at one of the nine rates, to its rate in Hz and its length in bytes
+#: with the header. Nearly all that ever arrives begins with one of these nine.
+ORDINARY: dict[bytes, tuple[int, int]] = {
+    _HEADER.pack(kind, rate * FRAME_MS // 1000 * SAMPLE_BYTES): (
+        rate,
+        HEADER_BYTES + rate * FRAME_MS // 1000 * SAMPLE_BYTES,
+    )
+    for kind, rate in RATES.items()
+}
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,19 @@ class Parser:
         """Bytes of an unfinished message."""
         return len(self._rest)
 
+    def takes(self, data: bytes) -> tuple[int, int] | None:
+        """Rate and length of its frames if ``data`` is nothing but ordinary frames of one rate, else None.
+
+        The caller then cuts them itself, `HEADER_BYTES` before each payload, without a call to `receive`.
+        """
+        shape = ORDINARY.get(data[:HEADER_BYTES])
+        if shape is None or self._rest or not self._identified or self._broken:
+            return None
+        size = shape[1]
+        if len(data) == size or (len(data) % size == 0 and _alike(data, size)):
+            return shape
+        return None
+
     def receive(self, data: bytes) -> list[Event]:
         """The events completed by ``data``, in order; a `Violation` is the last one there ever is."""
         if self._broken:
@@ -183,6 +207,12 @@ class Parser:
         return Ignored(kind, len(payload), "unknown kind")
 
 
+def _alike(data: bytes, size: int) -> bool:
+    """Whether each piece of ``size`` bytes begins with the header of the first."""
+    count = len(data) // size
+    return all(data[byte::size] == data[byte : byte + 1] * count for byte in range(HEADER_BYTES))
+
+
 def _digit(payload: bytes) -> Event:
     digit = payload.decode("latin-1").upper()
     if len(digit) == 1 and digit in DIGITS:
@@ -201,17 +231,18 @@ def audio_frame(rate: int, pcm: bytes) -> bytes:
     Raises `LocalProtocolError` for an empty or oversized payload (Asterisk ends the leg on an empty
     one) and for a rate AudioSocket has no kind for.
     """
-    return _HEADER.pack(audio_kind(rate, len(pcm)), len(pcm)) + pcm
+    return audio_header(rate, len(pcm)) + pcm
 
 
-def audio_kind(rate: int, length: int) -> int:
-    """The kind of a frame of ``length`` bytes at ``rate`` Hz; raises as `audio_frame`."""
+@lru_cache(maxsize=256)
+def audio_header(rate: int, length: int) -> bytes:
+    """The header of a frame of ``length`` bytes at ``rate`` Hz; raises as `audio_frame`."""
     kind = KINDS.get(rate)
     if kind is None:
         raise LocalProtocolError(f"AudioSocket has no kind for {rate} Hz")
     if not 0 < length <= MAX_PAYLOAD_BYTES:
         raise LocalProtocolError(f"an audio frame of {length} bytes")
-    return kind
+    return _HEADER.pack(kind, length)
 
 
 def uuid_frame(call_id: UUID) -> bytes:

@@ -25,6 +25,7 @@ from audiosocket.calls import CallRegistry, Journal
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, Leg
+from audiosocket.metronome import TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.resample import StreamConverter
@@ -252,7 +253,7 @@ class Exchange:
     ) -> None:
         self.time = Time()
         self.time.advance(START)
-        self.clock = Clock(self.time, self.time.seconds)
+        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
         self.registry = CallRegistry(
             EventLog([self.events.append]),
@@ -277,7 +278,7 @@ class Exchange:
         key = (extension.id, role)
         if key not in self._factories:
             self._factories[key] = AudioSocketFactory(
-                extension, role, self.switchboard.join, self.switchboard, self.time
+                extension, role, self.switchboard.join, self.switchboard, self.clock
             )
         return self._factories[key]
 

@@ -48,6 +48,8 @@ class FakeLeg:
         self.refusing: Exception | None = None
         #: Why the leg is over, None while it is not.
         self.outcome: str | None = None
+        #: Whether an app asked for every frame to go back.
+        self.looping = False
         self._clock = clock
         self._apps = apps
         self._taps: list[Tap] = []
@@ -83,6 +85,9 @@ class FakeLeg:
         frame = self._playout.pass_on(self.now_ms, pcm, rate, at_most_ms)
         if frame is not None:
             self._send(frame)
+
+    def loop_back(self) -> None:
+        self.looping = True
 
     def mark(self, name: str) -> None:
         self._playout.mark(name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
+from audiosocket import legpoll
 from audiosocket.apps import registry as app_registry
 from audiosocket.caller import Caller
 from audiosocket.caller_report import CallReport
@@ -25,8 +28,11 @@ from audiosocket.calls import CallRegistry
 from audiosocket.events import EventLog
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import AppContext
+from audiosocket.legpoll import LegPoll
+from audiosocket.legtransport import LegTransport
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
+from audiosocket.metronome import make_metronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory
 from audiosocket.resample import StreamConverter
@@ -124,11 +130,13 @@ class House:
         settings = Settings.parse({})
         context = AppContext(settings, Sounds(deferToThread), deferToThread, reactor.callLater)
         both = app_registry.load(apps)
+        self.clock = Clock(make_metronome(reactor, time.monotonic), time.monotonic)
+        self._transport = functools.partial(LegTransport, LegPoll(reactor)) if legpoll.available() else None
         self.switchboard = Switchboard(
             CallRegistry(EventLog()),
             {Role.VISITOR: both, Role.RESIDENT: both},
             context,
-            clock=Clock(reactor, reactor.seconds),
+            clock=self.clock,
             make_converter=StreamConverter,
             allowed_peers=settings.allowed_peers,
         )
@@ -137,7 +145,7 @@ class House:
         self.callers: list[Caller] = []
 
     def _make_factory(self, of: Extension, role: Role) -> AudioSocketFactory:
-        return AudioSocketFactory(of, role, self.switchboard.join, self.switchboard, reactor)
+        return AudioSocketFactory(of, role, self.switchboard.join, self.switchboard, self.clock, self._transport)
 
     async def apply(self, *desired: Extension) -> Any:
         return await self.listeners.apply(desired)

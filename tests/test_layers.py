@@ -20,15 +20,15 @@ ROOT = Path(__file__).parent.parent
 LAYERS: dict[int, str] = {
     0: (
         "errors wire amiwire amileg audio extensions reconcile settings playout timeline wavfile backoff quota "
-        "diagnosis dialplan replay"
+        "diagnosis dialplan replay deadlines"
     ),
     1: "interfaces calls events originate q850",
     2: (
-        "protocol legs pacing database extension_table lookup pg* cache journal "
+        "protocol legs pacing metronome legpoll legtransport database extension_table lookup pg* cache journal "
         "sounds soundfiles lateload resample recording logs "
         "caller caller_* dial ami* ari* web* numbers ringing"
     ),
-    3: "apps apps.* returncall",
+    3: "apps apps.* returncall returnrun",
     4: (
         "listening listeners poller readings returnbackend switchboard watchdog stacks causes apiport server "
         "control callside"

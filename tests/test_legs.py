@@ -20,6 +20,7 @@ from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import RATE_NOTES_MOST, Leg
+from audiosocket.metronome import TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.resample import StreamConverter
 from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError
@@ -68,7 +69,7 @@ class Stage:
     def __init__(self, *apps: App) -> None:
         self.time = Time()
         self.time.advance(START)
-        self.clock = Clock(self.time, self.time.seconds)
+        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
         self.call = Call(CALL, DEFAULT_EXTENSION, START, "then", EventLog([self.events.append]))
         self.record = LegRecord(Role.VISITOR, "127.0.0.1:5000", 8080, START, START)

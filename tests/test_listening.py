@@ -11,6 +11,8 @@ from twisted.internet.error import CannotListenError
 
 from audiosocket.extensions import Extension, Role
 from audiosocket.listening import ExtensionService, Place, is_local, is_taken, why
+from audiosocket.metronome import TimerMetronome
+from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory
 from tests.parts import LOOPBACK, extension, free_ports, inode, occupied, reactor, refused
 
@@ -26,7 +28,8 @@ class Closed:
 
 def make(of: Extension, role: Role) -> AudioSocketFactory:
     doorkeeper: Any = Closed()
-    return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, reactor)
+    clock = Clock(TimerMetronome(reactor, reactor.seconds), reactor.seconds)
+    return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, clock)
 
 
 def place(port: int, configured: int | None = None) -> Place:

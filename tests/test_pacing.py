@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from math import inf
 
 import pytest
 from conftest import LoggedFailures
 from exchange import FRAME, START, Echo, Exchange, Line, Listener
 from twisted.internet.task import Clock as Time
 
+from audiosocket.metronome import TimerMetronome
 from audiosocket.pacing import PHASE_MS, PHASES, Clock
 from audiosocket.playout import AHEAD_MS, DEBT_MS
 from audiosocket.wire import RATES, audio_frame, frame_bytes
@@ -19,6 +21,8 @@ VOICE = b"\x21\x43"
 
 class Member:
     """Notes its turns and does what the test wants in them."""
+
+    due_ms = -inf
 
     def __init__(self, then: Callable[[], object] | None = None) -> None:
         self.turns: list[float] = []
@@ -36,7 +40,7 @@ class Beat:
     def __init__(self) -> None:
         self.time = Time()
         self.time.advance(START)
-        self.clock = Clock(self.time, self.time.seconds)
+        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
 
     def run(self, ms: float, step: float = 1.0) -> None:
         start = self.time.seconds()
@@ -374,10 +378,12 @@ def test_a_time_that_rounds_to_just_before_the_grid_makes_progress() -> None:
 
     time = Almost()
     time.advance(1000.0)
-    clock = Clock(time, time.seconds)
+    clock = Clock(TimerMetronome(time, time.seconds), time.seconds)
     turns: list[float] = []
 
     class Member:
+        due_ms = -inf
+
         def tick(self, now_ms: float) -> None:
             turns.append(now_ms)
             assert len(turns) < 1000
