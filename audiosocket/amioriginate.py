@@ -86,7 +86,7 @@ class AMIOriginator:
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
-        channel_id = CHANNEL_ID_PREFIX + self._new_id()
+        channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
         attempt = _Attempt(self._ami, self._clock, self._leftovers, request, channel_id)
         try:
             fields = _fields(self._route, request, channel_id)
@@ -96,6 +96,10 @@ class AMIOriginator:
         self._attempts.add(channel_id, attempt)
         attempt.start(fields)
         return attempt.result
+
+    def stop(self, request: ReturnRequest) -> None:
+        """Hang up what this attempt rings or has answered, also when a process before this one placed it."""
+        self._leftovers.end(CHANNEL_ID_PREFIX + request.attempt_id, request.ring_seconds + GRACE_SECONDS)
 
     def answered(self, call_id: UUID) -> bool:
         """The resident's leg of this call has arrived; without ``read = call`` there is no other word of it."""

@@ -85,7 +85,7 @@ class ARIOriginator:
         if not self._pings.running:
             self._pings.start(PING_SECONDS).addErrback(self._not_pinged)
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Cancels what still rings, waits until its channels are gone (a request's time at most), disconnects."""
         if self._pings.running:
             self._pings.stop()
@@ -101,7 +101,8 @@ class ARIOriginator:
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
-        attempt = Attempt(self.ask, self.end, self._clock, request, CHANNEL_ID_PREFIX + self._new_id())
+        channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
+        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id)
         try:
             check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
             body = self._originate(request, attempt.channel_id)
@@ -111,6 +112,10 @@ class ARIOriginator:
         self._attempts.add(attempt.channel_id, attempt)
         attempt.start(body)
         return attempt.result
+
+    def stop(self, request: ReturnRequest) -> None:
+        """Hang up what this attempt rings or has answered, also when a process before this one placed it."""
+        self.end(CHANNEL_ID_PREFIX + request.attempt_id, sure=False)
 
     def answered(self, call_id: UUID) -> bool:
         """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""

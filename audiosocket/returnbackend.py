@@ -70,7 +70,7 @@ class ReturnBackend(MultiService):
         if isinstance(self.originator, AMIOriginator):
             self.originator.close()
         elif self.originator is not None:
-            await self.originator.stop()
+            await self.originator.close()
         if self.channels is not None:
             self.channels.close()
         await maybeDeferred(super().stopService)

@@ -1,10 +1,9 @@
 """Return calls placed by somebody else's program, which is asked with a signed HTTP POST and reports back.
 
-The request is JSON with ``"action": "place"``, or ``"cancel"`` when the ringing is to stop. It is signed with
-``X-Audiosocket-Signature: t=<unix seconds>,v1=<hex>``, the HMAC-SHA256 of ``<t>.<body>`` under the shared secret;
-the other side must refuse a wrong signature and an old ``t``. A request may come more than once: ``attempt_id``
-names the attempt: one that is known is not placed again, and one that was cancelled is not placed at all, for a
-cancel may overtake the request it belongs to.
+The request is JSON with ``"action": "place"``, or ``"cancel"`` when the ringing is to stop. It is signed, see
+`websignature`; the other side must refuse a wrong signature and an old ``t``. A request may come more than once.
+``attempt_id`` names the attempt: one that is known is not placed again, and one that was cancelled is not placed
+at all, for a cancel may overtake the request it belongs to.
 
 Any 2xx means that the attempt is accepted. Its end is then reported (`WebhookOriginator.report`), or the
 resident's leg arrives (`WebhookOriginator.answered`); neither until the ring time is over is *no answer*.
@@ -12,8 +11,6 @@ resident's leg arrives (`WebhookOriginator.answered`); neither until the ring ti
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Callable
@@ -33,8 +30,8 @@ from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing
 from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
+from audiosocket.websignature import SIGNATURE_HEADER, is_signed, signature
 
-SIGNATURE_HEADER = "X-Audiosocket-Signature"
 #: How often one attempt is sent; the pauses between are about half a second and a second.
 TRIES = 3
 #: Seconds after the ring time in which the end of an attempt may still be reported.
@@ -42,23 +39,6 @@ REPORT_SECONDS = 1.0
 #: Ends that the other side may report.
 REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
 MAX_REASON = 200
-#: Seconds by which the clock of who signed a report may differ from ours.
-SIGNED_SECONDS = 300
-_SIGNATURE = re.compile(r"t=(?P<seconds>[0-9]{1,12}),v1=[0-9a-f]{64}", re.ASCII)
-
-
-def signature(secret: str, seconds: int, body: bytes) -> str:
-    """The value of `SIGNATURE_HEADER` for a body sent at ``seconds`` (Unix time)."""
-    signed = hmac.new(secret.encode(), b"%d." % seconds + body, hashlib.sha256)
-    return f"t={seconds},v1={signed.hexdigest()}"
-
-
-def is_signed(secret: str, said: str, body: bytes, now: float) -> bool:
-    """Whether ``said`` is the value of `SIGNATURE_HEADER` for this body, not older than `SIGNED_SECONDS`."""
-    given = _SIGNATURE.fullmatch(said)
-    if given is None or abs(now - int(given["seconds"])) > SIGNED_SECONDS:
-        return False
-    return hmac.compare_digest(said, signature(secret, int(given["seconds"]), body))
 
 
 class WebhookOriginator:
@@ -113,7 +93,7 @@ class WebhookOriginator:
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
-        attempt = _Attempt(self, request, self._new_id(), self._backoff())
+        attempt = _Attempt(self, request, request.attempt_id or self._new_id(), self._backoff())
         try:
             checked_number(request.number, self._number)
             check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
@@ -141,11 +121,15 @@ class WebhookOriginator:
         """Whether a report with this body was signed, as our own requests are; ``said`` is `SIGNATURE_HEADER`."""
         return is_signed(self._secret, said, body, self._wall())
 
+    def stop(self, request: ReturnRequest) -> None:
+        """Have what this attempt rings or has answered stopped, also when a process before this one placed it."""
+        self.cancel(request, request.attempt_id)
+
     def answered(self, call_id: UUID) -> bool:
         """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
         return self._attempts.answered(call_id)
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Cancels what still rings, waits until the other side was told (a request's time), disconnects."""
         self._attempts.cancel()
         await defer.DeferredList(list(self._cancels))

@@ -364,6 +364,20 @@ def test_cancelling_while_the_resident_answers(world):
     assert world.hangups() == [ID, ID]
 
 
+def test_what_another_process_placed_is_stopped_by_its_name(world):
+    request = ReturnRequest(CALL, "2001", "1001", RING, attempt_id="1")
+    world.place(request)
+    assert world.asterisk.named("Originate")[0]["ChannelId"] == ID
+    world.answered()
+    world.made.stop(request)
+    world.flush()
+    assert world.hangups() == [ID]
+    world.hung_up("16")
+    world.made.stop(request)
+    world.channel()  # it was only about to appear
+    assert world.hangups() == [ID, ID, ID]
+
+
 def test_a_cancelled_call_is_not_remembered_for_ever(world):
     world.place().cancel()
     world.run(60, step=1)

@@ -179,6 +179,20 @@ def test_the_residents_leg_is_an_answer(pbx):
     assert not pbx.methods("DELETE")
 
 
+def test_what_another_process_placed_is_stopped_by_its_name(pbx):
+    pbx.made_at = 0.0
+    pbx.ari.stop(ReturnRequest(CALL, "101", "1001", 10, attempt_id="1"))
+    assert pbx.deleted
+    pbx.web.pass_time(10)
+    assert len(pbx.methods("DELETE")) == 1
+
+
+def test_an_attempt_that_has_a_name_keeps_it(pbx):
+    pbx.place(ReturnRequest(CALL, "101", "1001", 10, attempt_id="seven"))
+    assert pbx.methods("POST")[0].json["channelId"] == f"{CHANNEL_ID_PREFIX}seven"
+    pbx.ari.answered(CALL)
+
+
 @pytest.mark.parametrize(
     ("placing", "reason", "ended"),
     [
@@ -317,7 +331,7 @@ def test_a_refused_password_is_not_tried_more_often(pbx):
 async def test_stopping_ends_what_rings_and_disconnects(pbx):
     pbx.ari.start()
     results = pbx.place()
-    await pbx.ari.stop()
+    await pbx.ari.close()
     assert [result.end for result in results] == [AttemptEnd.CANCELLED]
     assert pbx.deleted
     assert pbx.web.closed
@@ -326,7 +340,7 @@ async def test_stopping_ends_what_rings_and_disconnects(pbx):
 def test_stopping_does_not_wait_for_an_ari_that_is_silent(pbx):
     pbx.place()
     pbx.deleting = BROKEN
-    stopped = Deferred.fromCoroutine(pbx.ari.stop())
+    stopped = Deferred.fromCoroutine(pbx.ari.close())
     assert not stopped.called
     pbx.web.pass_time(5)
     assert stopped.called
@@ -364,7 +378,7 @@ async def test_a_call_over_http_from_ringing_to_its_answer():
         ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2", new_id=lambda: "1")
         assert await ari.place(REQUEST) == AttemptResult(AttemptEnd.ANSWERED, "")
         assert ari.state == ("up", "")
-        await ari.stop()
+        await ari.close()
     assert seen == [(b"POST", b"/ari/channels")] + [(b"GET", f"/ari/channels/{CHANNEL}".encode())] * 4
 
 
@@ -382,7 +396,7 @@ async def test_a_server_that_is_no_ari_fails_the_attempt(said, then, monkeypatch
         result = await ari.place(REQUEST)
         assert result.end is AttemptEnd.FAILED
         assert ari.state[0] == "down"
-        await ari.stop()
+        await ari.close()
     globalLogPublisher.removeObserver(logged.append)
     text = " ".join(map(str, [formatEvent(event) for event in logged] + [result, ari.state]))
     assert "hunter2" not in text

@@ -17,7 +17,8 @@ from audiosocket.backoff import Backoff
 from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.webclient import Answer, RequestFailed, WebClient
-from audiosocket.webhookoriginate import SIGNATURE_HEADER, SIGNED_SECONDS, WebhookOriginator, signature
+from audiosocket.webhookoriginate import WebhookOriginator
+from audiosocket.websignature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from tests.outside_web import MemoryWeb, listening, raw, website
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
@@ -181,6 +182,15 @@ def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler, said_to_
     assert len(dialler.asked("cancel")) == 1
 
 
+def test_what_another_process_placed_is_stopped_by_its_name(dialler):
+    request = ReturnRequest(CALL, "1", "1001", 10, attempt_id="seven")
+    dialler.place(request)
+    assert dialler.asked("place")[0].json["attempt_id"] == "seven"
+    dialler.hook.answered(CALL)
+    dialler.hook.stop(request)
+    assert [asked.json["attempt_id"] for asked in dialler.asked("cancel")] == ["seven"]
+
+
 @pytest.mark.parametrize("says", [None, AWAY])
 def test_a_request_under_way_is_cancelled_too(dialler, says):
     dialler.says = [says]
@@ -274,7 +284,7 @@ def test_the_state_is_what_the_last_request_met(dialler):
 def test_stopping_tells_the_dialler_and_waits_for_it(dialler):
     dialler.says_to_cancel = None
     results = dialler.place()
-    stopped = Deferred.fromCoroutine(dialler.hook.stop())
+    stopped = Deferred.fromCoroutine(dialler.hook.close())
     assert [result.end for result in results] == [AttemptEnd.CANCELLED]
     dialler.web.pass_time(4.9)
     assert not stopped.called
@@ -313,7 +323,7 @@ async def test_a_dialler_that_fails_once_and_then_reports():
     async with website(answer) as url:
         hook = over_http(url)
         assert await hook.place(REQUEST) == AttemptResult(AttemptEnd.BUSY, "in a call")
-        await hook.stop()
+        await hook.close()
     assert [body["action"] for body in bodies] == ["place", "place"]
 
 
@@ -328,6 +338,6 @@ async def test_a_dialler_that_speaks_nonsense_failed_and_no_secret_is_logged(sai
         hook = over_http(url)
         result = await hook.place(REQUEST)
         assert result.end is AttemptEnd.FAILED
-        await hook.stop()
+        await hook.close()
     globalLogPublisher.removeObserver(logged.append)
     assert SECRET not in " ".join(map(str, [formatEvent(event) for event in logged] + [result, hook.state]))

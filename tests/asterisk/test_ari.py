@@ -49,7 +49,7 @@ def ari(asterisk):
     made = []
     yield make
     for originator in made:
-        pytest_twisted.blockon(ensureDeferred(originator.stop()))
+        pytest_twisted.blockon(ensureDeferred(originator.close()))
 
 
 def request(number, ring_seconds=5.0):
