@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from audiosocket import cache
-from audiosocket.control import ROWS_SHOWN, ServerControl
+from audiosocket.control import ServerControl
 from audiosocket.database import DatabaseState
 from audiosocket.errors import (
     ExtensionTaken,
@@ -23,9 +23,11 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions import Extension, Role
+from audiosocket.filethread import FileThread
 from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.poller import Poller
-from audiosocket.server import AudioSocketServer, FileThread
+from audiosocket.server import AudioSocketServer
+from audiosocket.tablecontrol import ROWS_SHOWN, TableControl
 from audiosocket.watchdog import Watchdog
 from tests.parts import House, data_file, extension, free_ports, occupied, reactor, refused, until
 
@@ -443,7 +445,7 @@ class LongTable:
 
 
 async def test_a_long_table_is_shown_in_part_and_says_so() -> None:
-    control = ServerControl(cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082)
+    control = TableControl(cast(Any, None), cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082)
     shown = await control.rows()
     assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, ROWS_SHOWN, True)
     assert shown["extensions"][-1]["id"] == ROWS_SHOWN - 1

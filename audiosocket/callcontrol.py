@@ -1,0 +1,113 @@
+"""The half of `interfaces.Control` that concerns the calls of this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from audiosocket.amichannels import CallerInfo
+from audiosocket.calls import Call, Ending
+from audiosocket.callserver import CallServer
+from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
+from audiosocket.extensions import Role
+from audiosocket.originate import NOT_CONFIGURED
+from audiosocket.returnbackend import ReturnBackend
+from audiosocket.watchdog import UNHEALTHY
+
+_NO_BACKEND = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
+
+
+class CallControl:
+    """Answers from memory, at once."""
+
+    def __init__(
+        self, server: CallServer, seconds: Callable[[], float], backend: ReturnBackend | None = None
+    ) -> None:
+        self._server: CallServer = server
+        self._seconds = seconds
+        self._backend = backend
+
+    # looking
+
+    def call_status(self) -> dict[str, Any]:
+        """The part of the status that is about calls."""
+        switchboard = self._server.switchboard
+        registry = switchboard.registry
+        return {
+            "live_calls": len(registry),
+            "dormant_calls": sum(call.dormant for call in registry),
+            "calls_total": registry.started_total,
+            "refused_total": registry.refused_total,
+            "turned_away_total": dict(switchboard.turned_away_total),
+            "return_backend": _NO_BACKEND if self._backend is None else self._backend.as_json(),
+            "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
+            "reactor": self._server.watchdog.as_json(),
+        }
+
+    def live_by_extension(self) -> Mapping[int, int]:
+        """How many live calls the extensions have that have any."""
+        return Counter(call.extension.id for call in self._server.switchboard.registry)
+
+    def calls(self) -> list[dict[str, Any]]:
+        registry, now = self._server.switchboard.registry, self._seconds()
+        return [call.as_json(now) for call in [*registry, *registry.recent()]]
+
+    def call(self, call_id: UUID) -> dict[str, Any]:
+        call = self._server.switchboard.registry.get(call_id)
+        if call is None:
+            raise UnknownCall(f"no live or recent call {call_id}")
+        shown = call.as_json(self._seconds(), timeline=True)
+        channels = None if self._backend is None else self._backend.channels
+        if channels is not None:
+            found = channels.find(call_id, call.extension.port)
+            shown["caller"] = None if found is None else _caller_as_json(found)
+        return shown
+
+    def healthy(self) -> tuple[bool, str]:
+        worst = self._server.watchdog.recent_worst
+        late = worst > UNHEALTHY
+        return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""
+
+    # doing
+
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+        call, returns = self._live(call_id), self._server.switchboard.returns
+        if returns is None:
+            raise ReturnUnavailable(NOT_CONFIGURED)
+        returns.place(call, numbers)
+        return self.call(call_id)
+
+    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+        call, returns = self._live(call_id), self._server.switchboard.returns
+        if returns is None:
+            raise ReturnTaken(f"no return call for {call_id} is under way")
+        returns.cancel(call)
+        return self.call(call_id)
+
+    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+        if self._backend is None:
+            raise UnknownAttempt(NOT_CONFIGURED)
+        self._backend.report(attempt_id, end, reason)
+
+    def vouches(self, signature: str, body: bytes) -> bool:
+        return self._backend is not None and self._backend.vouches(signature, body)
+
+    def _live(self, call_id: UUID) -> Call:
+        call = self._server.switchboard.registry.get(call_id)
+        if call is None or call.ended is not None:
+            raise UnknownCall(f"no live call {call_id}")
+        return call
+
+    def hang_up(self, call_id: UUID, role: Role) -> None:
+        self._server.switchboard.hang_up(call_id, role, Ending.ADMIN_HANGUP)
+
+
+def _caller_as_json(caller: CallerInfo) -> dict[str, str]:
+    return {
+        "channel": caller.channel,
+        "number": caller.number,
+        "name": caller.name,
+        "dialled": caller.dialled,
+    }

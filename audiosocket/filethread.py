@@ -1,0 +1,36 @@
+"""One thread for files: the rest of the process waits for no disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+
+class FileThread:
+    """One thread for all writing of files: nothing on a disk may cost a caller a frame, and order is kept."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(minthreads=0, maxthreads=1, name="files")
+        self._running = False
+
+    def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        """The result of a blocking function, later."""
+        if not self._running:
+            self._pool.start()
+            self._running = True
+        return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+
+    async def stop(self) -> None:
+        """Wait for everything handed over so far, then end the thread."""
+        if self._running:
+            await self.run(_nothing_left)
+            self._running = False
+            self._pool.stop()
+
+
+def _nothing_left() -> None:
+    """The last piece of work: when it is done, all before it are."""
