@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.caller import Caller
 from tests.parts import LOOPBACK, free_ports, reactor, turns, until
-from tests.running import Running
+from tests.running import ROOT, Running
 
 
 class Visit:
@@ -60,6 +62,20 @@ async def visit(directory: Path, **settings: str) -> AsyncIterator[Visit]:
         await deferToThread(server.__exit__, None, None, None)
         await port.stopListening()
     assert asterisk.wrong == []
+
+
+def install(directory: Path, name: str) -> None:
+    """One of ``examples/apps`` as pip would install it, in the directory in which the server runs."""
+    package = ROOT / "examples" / "apps" / name
+    declared = configparser.ConfigParser()
+    declared.read(package / "setup.cfg")
+    info = directory / f"audiosocket_{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: audiosocket-{name}\nVersion: 1.0\n")
+    entries = declared["options.entry_points"]["audiosocket.apps"].strip()
+    (info / "entry_points.txt").write_text(f"[audiosocket.apps]\n{entries}\n")
+    module = f"audiosocket_{name}.py"
+    (directory / module).write_text((package / module).read_text())
 
 
 @pytest.mark.deadline(60)
@@ -125,3 +141,88 @@ async def test_a_wrong_secret_is_said_at_once(tmp_path: Path) -> None:
         backend = (await here.ask("/api/status"))[1]["return_backend"]
         assert (backend["kind"], backend["state"]) == ("ami", "down")
         assert (await here.shown())["return"] is None
+
+
+VOICE = b"\x21\x43" * 160
+
+
+@pytest.mark.deadline(60)
+async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> None:
+    install(tmp_path, "concierge")
+    apps = {"VISITOR_APP": "concierge", "RESIDENT_APP": "concierge", "CONCIERGE_NUMBERS": "101,102"}
+    async with visit(tmp_path, **apps) as here:
+        await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
+        here.visitor.press("1")
+        first = await here.originated()
+        assert first["Channel"] == "PJSIP/101"
+        here.asterisk.event("OriginateResponse", Response="Failure", Uniqueid=first["ChannelId"], Reason="5")
+        here.asterisk.event("Hangup", Uniqueid=first["ChannelId"], Cause="17")
+        second = await here.originated(2)
+        assert second["Channel"] == "PJSIP/102"
+        resident = Caller(reactor, here.visitor.call_id)
+        await resident.dial(LOOPBACK, here.server.resident)
+        await resident.until_heard(640)
+        resident.say(VOICE * 5)
+        await here.visitor.until(lambda: VOICE in here.visitor.heard)
+        here.visitor.say(VOICE[::-1] * 5)
+        await resident.until(lambda: VOICE[::-1] in resident.heard)
+        resident.hang_up()
+        await resident.ended
+        assert (await here.visitor.ended).ended_by == "server"
+        call = await here.shown()
+        tried = [(attempt["number"], attempt["end"]) for attempt in call["return"]["attempts"]]
+        assert tried == [("**01", "busy"), ("**02", "answered")]
+        assert call["timeline"][-1]["event"] == "call.ended"
+        assert call["timeline"][-1]["return"] == call["return"]
+        assert "Traceback" not in here.server.log()
+
+
+@pytest.mark.deadline(60)
+async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path: Path) -> None:
+    async with visit(tmp_path) as here:
+        await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
+        assert (await here.ask(f"{here.path}/return", {"number": "101"}))[0] == 202
+        rung = await here.originated()
+        await deferToThread(here.server.stop, signal.SIGKILL)
+        await here.visitor.ended
+        await deferToThread(here.server.start)
+        resident = Caller(reactor, here.visitor.call_id)
+        await resident.dial(LOOPBACK, here.server.resident)
+        await resident.until_heard(640)  # even before the visitor is back
+        visitor = Caller(reactor, here.visitor.call_id)
+        await visitor.dial(LOOPBACK, here.server.visitor)
+        await visitor.until_heard(640)
+        call = await here.shown()
+        assert call["return"]["state"] == "connected"
+        assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [("**01", "answered")]
+        resident.hang_up()
+        await resident.ended
+        second = Caller(reactor, here.visitor.call_id)
+        await second.dial(LOOPBACK, here.server.resident)
+        assert ((await second.ended).ended_by, len(second.heard)) == ("server", 0), "once"
+        visitor.hang_up()
+        await visitor.ended
+        hung_up = [action["Channel"] for action in here.asterisk.named("Hangup")]
+        assert rung["ChannelId"] not in hung_up
+
+
+@pytest.mark.deadline(60)
+async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_visitor(tmp_path: Path) -> None:
+    async with visit(tmp_path, RETURN_RING_SECONDS="2", RETURN_WINDOW_SECONDS="1") as here:
+        await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
+        assert (await here.ask(f"{here.path}/return", {"numbers": ["101", "102"]}))[0] == 202
+        await here.originated()
+        await deferToThread(here.server.stop, signal.SIGKILL)
+        await here.visitor.ended
+        await deferToThread(here.server.start)
+        visitor = Caller(reactor, here.visitor.call_id)
+        await visitor.dial(LOOPBACK, here.server.visitor)
+        assert (await here.originated(2))["Channel"] == "PJSIP/102"
+        call = await here.shown()
+        assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [
+            ("**01", "failed"),
+            ("**02", None),
+        ]
+        visitor.hang_up()
+        await visitor.ended
+        assert (await here.shown())["return"]["state"] == "cancelled"

@@ -1,0 +1,101 @@
+"""A concierge: key 1 rings the resident, and whoever answers talks with the visitor. Key * stops the ringing.
+
+It shows how an app places a return call and hears what became of it. Name it in both VISITOR_APP and RESIDENT_APP:
+one instance serves both legs of a call, and as a `Bridge` it joins them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from array import array
+from typing import Any
+
+from audiosocket.apps.bridge import Bridge
+from audiosocket.errors import AudioSocketError
+from audiosocket.extensions import Role
+from audiosocket.interfaces import AppContext, Leg, ReturnOutcome
+from audiosocket.settings import Settings
+
+RATE = 8_000
+
+
+def _tone(seconds: float) -> bytes:
+    """The 425 Hz of Brazilian exchanges."""
+    return array(
+        "h", (round(6_000 * math.sin(math.tau * 425 * n / RATE)) for n in range(int(seconds * RATE)))
+    ).tobytes()
+
+
+def _silence(seconds: float) -> bytes:
+    return bytes(2 * int(seconds * RATE))
+
+
+RINGING = _tone(1) + _silence(4)
+BUSY = (_tone(0.25) + _silence(0.25)) * 6
+
+
+def numbers() -> list[str]:
+    """Whom to ring, in this order. A product would ask its database for the residents of the condominium."""
+    return [number.strip() for number in os.environ.get("CONCIERGE_NUMBERS", "").split(",") if number.strip()]
+
+
+class Concierge(Bridge):
+    """One call at the door."""
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self._ringing = False
+        self._talking = False
+
+    @staticmethod
+    def check(settings: Settings) -> list[str]:
+        """What will not work, for the log at the start."""
+        problems = [] if numbers() else ["concierge: CONCIERGE_NUMBERS is empty, so key 1 rings nobody"]
+        if "concierge" not in settings.resident_app.split("+"):
+            problems.append("concierge: RESIDENT_APP does not name it, so nobody will hear the resident")
+        return problems
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        if leg.role is not Role.VISITOR or self._talking:
+            return
+        if digit == "1" and not self._ringing:
+            try:
+                leg.call_resident(numbers())
+            except AudioSocketError as problem:  # no number, nobody to place the call, …
+                leg.note("app.note", app="concierge", problem=str(problem))
+                leg.play(BUSY, RATE)
+                return
+            self._ring(leg)
+        elif digit == "*":
+            leg.cancel_resident()  # `return_ended` follows
+
+    def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
+        self._ringing = False
+        leg.remember(self, None)
+        leg.clear()  # the ringing tone; a bridge passes nothing on to somebody who is being played to
+        self._talking = outcome.state == "connected"
+        if outcome.state == "failed":
+            leg.play(BUSY, RATE)
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        if name == "concierge-ringing" and self._ringing:
+            self._ring(leg)
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        super().restored(leg, state)
+        if state == "ringing":  # the server was restarted meanwhile; the return call goes on
+            self._ring(leg)
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        if leg.role is Role.VISITOR:
+            self._ringing = False
+        super().left(leg, outcome)
+
+    def _ring(self, leg: Leg) -> None:
+        """The visitor hears that it rings, again and again until `return_ended`."""
+        if not self._ringing:
+            leg.remember(self, "ringing")
+        self._ringing = True
+        leg.play(RINGING, RATE)
+        leg.mark("concierge-ringing")
