@@ -37,6 +37,7 @@ from audiosocket.poller import Poller
 from audiosocket.returnbackend import check
 from audiosocket.server import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
+from audiosocket.settling import settle
 
 log = Logger()
 
@@ -286,6 +287,7 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
     side.backend.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
+    settle(server, reactor, busy=lambda: side.switchboard.live_legs > 0, listening=lambda: listeners.applied)
     poller.setServiceParent(server)
     return server
 

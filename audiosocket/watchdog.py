@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from audiosocket.causes import Causes
+from audiosocket.pauses import Pauses
 from audiosocket.stacks import Sighting, StackWatch
 
 EVERY_SECONDS = 0.02
@@ -48,11 +49,13 @@ class Watchdog(Service):
         self.buckets = [0] * (len(BUCKETS_MS) + 1)
         self.worst = 0.0
         self.causes = Causes()
+        self.pauses = Pauses()
         #: Times the whole process was not run.
         self.stood_still = 0
 
     def startService(self) -> None:
         super().startService()
+        self.pauses.start()
         if self._watch is not None:
             self._watch.start()
         # The start itself is over when the reactor runs: nobody is on the phone before.
@@ -62,6 +65,7 @@ class Watchdog(Service):
         super().stopService()
         if self._call is not None and self._call.active():
             self._call.cancel()
+        self.pauses.stop()
         if self._watch is not None:
             self._watch.stop()
 
@@ -80,6 +84,7 @@ class Watchdog(Service):
             "blocked_times": self.causes.times,
             "blocked_by": self.causes.as_json(),
             "stood_still_times": self.stood_still,
+            "gc": self.pauses.as_json(),
         }
 
     def _wait(self) -> Sighting | None:

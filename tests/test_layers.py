@@ -30,7 +30,8 @@ LAYERS: dict[int, str] = {
     ),
     3: "apps apps.* returncall returnrun",
     4: (
-        "listening listeners poller readings returnbackend switchboard watchdog stacks causes garbage settling apiport server "
+        "listening listeners poller readings returnbackend switchboard watchdog stacks causes "
+        "pauses garbage settling apiport server "
         "control callside callserver filethread tablecontrol callcontrol"
     ),
     6: "tap __main__ schema show_dialplan",

@@ -1,0 +1,46 @@
+"""How long the garbage collector has held everything up: every pause is a pause in what callers hear."""
+
+from __future__ import annotations
+
+import gc
+from time import perf_counter
+from typing import Any
+
+
+class Pauses:
+    """Counts collections between `start` and `stop`, and remembers the longest pauses, in seconds."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        #: By generation, the last is a full collection.
+        self.collections = [0, 0, 0]
+        self.longest = [0.0, 0.0, 0.0]
+
+    def start(self) -> None:
+        """Begin to count; a second time has no effect."""
+        if self._collected not in gc.callbacks:
+            gc.callbacks.append(self._collected)
+
+    def stop(self) -> None:
+        """Count no more."""
+        if self._collected in gc.callbacks:
+            gc.callbacks.remove(self._collected)
+
+    def as_json(self) -> dict[str, Any]:
+        """As shown by ``/api/status``."""
+        return {
+            "collections": sum(self.collections),
+            "longest_ms": round(max(self.longest) * 1000, 1),
+            "full_collections": self.collections[-1],
+            "longest_full_ms": round(self.longest[-1] * 1000, 1),
+            "frozen_objects": gc.get_freeze_count(),
+        }
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        """Called by the collector, in whichever thread it runs; `gc.callbacks` says what is given."""
+        if phase == "start":
+            self._began = perf_counter()
+            return
+        generation = info["generation"]
+        self.collections[generation] += 1
+        self.longest[generation] = max(self.longest[generation], perf_counter() - self._began)

@@ -1,0 +1,45 @@
+"""Pauses of the garbage collector: each is counted under its generation, the longest is kept."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from audiosocket import pauses
+from audiosocket.pauses import Pauses
+
+
+def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1.0, 1.004, 2.0, 2.0271, 3.0, 3.01])
+    counted = Pauses()
+    gc.disable()
+    monkeypatch.setattr(pauses, "perf_counter", lambda: next(times))
+    counted.start()
+    counted.start()
+    try:
+        for generation in (0, 2, 2):
+            gc.collect(generation)
+    finally:
+        counted.stop()
+        gc.enable()
+    assert counted.as_json() == {
+        "collections": 3,
+        "longest_ms": 27.1,
+        "full_collections": 2,
+        "longest_full_ms": 27.1,
+        "frozen_objects": gc.get_freeze_count(),
+    }
+    assert counted.longest[0] == pytest.approx(0.004)
+
+
+def test_before_the_start_and_after_the_stop_nothing_is_counted() -> None:
+    counted, callbacks = Pauses(), list(gc.callbacks)
+    counted.stop()
+    gc.collect()
+    counted.start()
+    assert len(gc.callbacks) == len(callbacks) + 1
+    counted.stop()
+    gc.collect()
+    assert gc.callbacks == callbacks
+    assert counted.collections[-1] == 0
