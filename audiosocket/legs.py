@@ -77,6 +77,7 @@ class Leg:
         self.record = record
         self._apps = apps
         self._clock = clock
+        self._seconds = clock.seconds
         self._playout = Playout(make_converter)
         self._over = over
         self._failed = failed
@@ -265,24 +266,24 @@ class Leg:
 
     # what the wire says
 
-    def heard(self, data: bytes, rate: int, size: int) -> None:
-        """Whole frames of the connection in use, one or more, each of ``size`` bytes with its header."""
+    def heard(self, data: bytes, shape: tuple[int, int]) -> None:
+        """Ordinary frames of the connection in use; ``shape`` is their rate and their length with the header."""
         connection = self._connection
         if connection is None:
             return
-        now = self._clock.now_ms()
         record = self.record
-        record.last_heard = now / 1000
-        if len(data) == size and not self._looping:
-            self._heard(now, data[HEADER_BYTES:], rate)
-        elif self._looping and not self._taps and rate == self._playout.rate:
+        record.last_heard = now = self._seconds()
+        rate, size = shape
+        if self._looping and not self._taps and rate == self._playout.rate:
             count = len(data) // size
             record.frames_in += count
             if connection.send_back(data):
                 record.frames_out += count
+        elif len(data) == size:
+            self._heard(now * 1000, data[HEADER_BYTES:], rate)
         else:
             for at in range(HEADER_BYTES, len(data), size):
-                self._heard(now, data[at : at + size - HEADER_BYTES], rate)
+                self._heard(now * 1000, data[at : at + size - HEADER_BYTES], rate)
 
     def received(self, event: Event) -> None:
         """A message from the connection in use."""

@@ -44,6 +44,7 @@ class LegTransport:
 
     __slots__ = (
         "_closing",
+        "_deliver",
         "_descriptor",
         "_held",
         "_mask",
@@ -70,6 +71,7 @@ class LegTransport:
         self._send = skt.send
         self._receive = skt.recv
         self._protocol = protocol
+        self._deliver = protocol.dataReceived
         self._peer = peer
         self._producer: Any = None
         #: Whether the producer was told to pause.
@@ -91,25 +93,26 @@ class LegTransport:
         """Send ``data`` now, as far as the kernel takes it; the rest waits in order."""
         if self._poll.corked is not None:
             self._hold(data)
-        elif self._queue is None and not self._shut:
-            self._send_now(data)
-        elif not self._shut:
+        elif self._queue is not None:
             self._wait(data)
+        elif not self._shut:
+            try:
+                sent = self._send(data)
+            except OSError as trouble:
+                self._not_sent(data, trouble)
+            else:
+                if sent != len(data):
+                    self._wait(data[sent:])
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one."""
         self.write(b"".join(data))
 
-    def _send_now(self, data: bytes) -> None:
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
+    def _not_sent(self, data: bytes, trouble: OSError) -> None:
+        if isinstance(trouble, BlockingIOError):
+            self._wait(data)
+        else:
             self._shut = True  # the poll learns of the connection's end, and tells the protocol in its turn
-            return
-        if sent != len(data):
-            self._wait(data[sent:])
 
     def _wait(self, data: bytes) -> None:
         if self._queue is None:
@@ -129,14 +132,9 @@ class LegTransport:
     def release(self) -> None:
         """Send what was held back while frames were read."""
         held, self._held = self._held, None
-        if held is None or self._shut:
-            return
-        data = held[0] if len(held) == 1 else b"".join(held)
-        if self._queue is None:
-            self._send_now(data)
-        else:
-            self._wait(data)
-        self._close_if_written()
+        if held is not None:
+            self.write(held[0] if len(held) == 1 else b"".join(held))
+            self._close_if_written()
 
     def _write_more(self) -> None:
         queue = self._queue
@@ -176,7 +174,7 @@ class LegTransport:
             return
         try:
             if len(data) < LUMP_BYTES:
-                self._protocol.dataReceived(data)
+                self._deliver(data)
             else:
                 self._corked(data)
         except Exception:  # noqa: BLE001 - a fault in one connection must not cost the others theirs
@@ -187,7 +185,7 @@ class LegTransport:
         holding: list[LegTransport] = []
         self._poll.corked = holding
         try:
-            self._protocol.dataReceived(data)
+            self._deliver(data)
         finally:
             self._poll.corked = None
             for transport in holding:

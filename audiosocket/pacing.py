@@ -43,7 +43,8 @@ class Clock:
 
     def __init__(self, metronome: Metronome, seconds: Callable[[], float]) -> None:
         self._metronome = metronome
-        self._seconds = seconds
+        #: The steady clock itself.
+        self.seconds = seconds
         self._phases: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(PHASES))
         self._deadlines = Deadlines()
         self._next = 0
@@ -53,7 +54,7 @@ class Clock:
 
     def now_ms(self) -> float:
         """Steady time in milliseconds."""
-        return self._seconds() * 1000
+        return self.seconds() * 1000
 
     def __len__(self) -> int:
         return sum(len(phase) for phase in self._phases)
@@ -72,7 +73,7 @@ class Clock:
 
     def expect(self, key: object, seconds: float, then: Callable[[], object]) -> None:
         """Call ``then`` in the first turn after ``seconds``; ``key`` has one time-out, the last asked for."""
-        self._deadlines.set(key, self._seconds() + seconds, seconds, then)
+        self._deadlines.set(key, self.seconds() + seconds, seconds, then)
         self._run()
 
     def expect_no_more(self, key: object) -> None:
@@ -106,7 +107,7 @@ class Clock:
                     self._tick(member, now)
         self._next = max(self._next, last + 1)
         if self._deadlines:
-            at = self._seconds()
+            at = self.seconds()
             while (then := self._deadlines.pop(at)) is not None:
                 self._time_out(then)
             self._rest()

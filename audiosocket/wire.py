@@ -138,47 +138,30 @@ class Parser:
     """
 
     def __init__(self, *, expect_identity: bool = True) -> None:
-        self._rest = b""
+        #: The bytes of an unfinished message.
+        self.rest = b""
         self._identified = not expect_identity
         self._broken = False
-
-    @property
-    def pending(self) -> int:
-        """Bytes of an unfinished message."""
-        return len(self._rest)
-
-    def takes(self, data: bytes) -> tuple[int, int] | None:
-        """Rate and length of its frames if ``data`` is nothing but ordinary frames of one rate, else None.
-
-        The caller then cuts them itself, `HEADER_BYTES` before each payload, without a call to `receive`.
-        """
-        shape = ORDINARY.get(data[:HEADER_BYTES])
-        if shape is None or self._rest or not self._identified or self._broken:
-            return None
-        size = shape[1]
-        if len(data) == size or (len(data) % size == 0 and _alike(data, size)):
-            return shape
-        return None
 
     def receive(self, data: bytes) -> list[Event]:
         """The events completed by ``data``, in order; a `Violation` is the last one there ever is."""
         if self._broken:
             return []
-        buffer = self._rest + data if self._rest else data
+        buffer = self.rest + data if self.rest else data
         events: list[Event] = []
         start, size = 0, len(buffer)
         while size - start >= HEADER_BYTES:
             kind, length = _HEADER.unpack_from(buffer, start)
             wrong = self._wrong(kind, length)
             if wrong:
-                self._broken, self._rest = True, b""
+                self._broken, self.rest = True, b""
                 return [*events, Violation(wrong)]
             end = start + HEADER_BYTES + length
             if end > size:
                 break
             events.append(self._decode(kind, buffer[start + HEADER_BYTES : end]))
             start = end
-        self._rest = buffer[start:] if start else buffer
+        self.rest = buffer[start:] if start else buffer
         return events
 
     def _wrong(self, kind: int, length: int) -> str:
@@ -207,10 +190,10 @@ class Parser:
         return Ignored(kind, len(payload), "unknown kind")
 
 
-def _alike(data: bytes, size: int) -> bool:
-    """Whether each piece of ``size`` bytes begins with the header of the first."""
-    count = len(data) // size
-    return all(data[byte::size] == data[byte : byte + 1] * count for byte in range(HEADER_BYTES))
+def alike(data: bytes, size: int) -> bool:
+    """Whether ``data`` is whole pieces of ``size`` bytes that all begin with the header of the first."""
+    count, rest = divmod(len(data), size)
+    return not rest and all(data[byte::size] == data[byte : byte + 1] * count for byte in range(HEADER_BYTES))
 
 
 def _digit(payload: bytes) -> Event:

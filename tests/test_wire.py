@@ -58,7 +58,7 @@ def in_pieces(data: bytes, cuts: list[int], *, expect_identity: bool = True) -> 
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for start, end in itertools.pairwise(edges):
         events += parser.receive(data[start:end])
-        most = max(most, parser.pending)
+        most = max(most, len(parser.rest))
     return events, most
 
 
@@ -153,9 +153,9 @@ def test_a_second_uuid_is_refused() -> None:
 def test_nothing_is_decoded_or_kept_after_a_violation() -> None:
     parser = Parser()
     parser.receive(b"GET / HTTP/1.1\r\n")
-    assert parser.pending == 0
+    assert len(parser.rest) == 0
     assert parser.receive(uuid_frame(CALL)) == []
-    assert parser.pending == 0
+    assert len(parser.rest) == 0
 
 
 def test_a_reader_of_the_other_direction_expects_no_uuid() -> None:
@@ -167,9 +167,9 @@ def test_a_reader_of_the_other_direction_expects_no_uuid() -> None:
 def test_one_unfinished_message_waits_and_no_more() -> None:
     parser = Parser()
     parser.receive(uuid_frame(CALL) + message(AUDIO, bytes(65_535)) * 3 + message(AUDIO, bytes(65_535))[:-1])
-    assert parser.pending == 3 + 65_535 - 1
+    assert len(parser.rest) == 3 + 65_535 - 1
     assert parser.receive(b"\0") == [Audio(8_000, bytes(65_535))]
-    assert parser.pending == 0
+    assert len(parser.rest) == 0
 
 
 # any bytes, any split
