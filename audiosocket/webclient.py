@@ -169,6 +169,8 @@ class WebClient:
 def _failed(failure: Failure) -> Exception:
     if isinstance(failure.value, RequestFailed):
         return failure.value
+    if failure.check(error.ConnectingCancelledError):
+        return defer.CancelledError()
     if failure.check(error.DNSLookupError, error.ConnectError, error.UserError):
         return RequestFailed(f"no connection: {failure.getErrorMessage()}", unsent=True)
     # Twisted wraps what happened to a connection in one or two exceptions with a list of reasons

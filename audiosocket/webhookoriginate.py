@@ -240,6 +240,8 @@ class _Attempt:
                 answer = await self._hook.post(document, min(REQUEST_SECONDS, left))
             except RequestFailed as problem:
                 self._sent = sent or not problem.unsent
+                if self.result.called:
+                    return
                 why = str(problem)
                 continue
             if answer.status < 500:

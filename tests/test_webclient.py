@@ -114,6 +114,14 @@ async def test_closing_cancels_what_is_under_way(said):
             await asked
 
 
+async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and_not_failed():
+    async with listening(raw(b"")) as url, web_client() as client:
+        asked = client.ask("GET", url, {})
+        asked.cancel()
+        with pytest.raises(defer.CancelledError):
+            await asked
+
+
 async def test_a_silent_website_is_left_when_its_answer_is_not_wanted():
     async with website(lambda request, body: NOT_DONE_YET) as url, web_client() as client:
         asked = client.ask("GET", url, {}, keep=True)

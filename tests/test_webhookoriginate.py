@@ -300,6 +300,18 @@ def test_a_webhook_without_a_secret_is_refused():
         WebhookOriginator(None, task.Clock(), lambda: 0, "dialler.example", "x")
 
 
+@pytest.mark.parametrize("failing", [AWAY, BROKEN])
+def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(dialler, failing):
+    asking = Deferred(lambda asking: asking.errback(failing))
+    dialler.web.ask = lambda *given, **more: asking
+    results = dialler.place()
+    assert dialler.hook.report("a", "busy")
+    del dialler.web.ask
+    dialler.web.pass_time(5)
+    assert [result.end for result in results] == [AttemptEnd.BUSY]
+    assert dialler.web.asked == []
+
+
 # Over real connections
 
 
