@@ -17,7 +17,7 @@ Sink = Callable[[Record], None]
 #: Event name to what it means. Code that emits a name not in here fails; the documentation lists these.
 EVENTS: Mapping[str, str] = {
     "call.started": "the first leg of a UUID was accepted; the call keeps its extension from here on",
-    "call.ended": "no leg is left; carries the call's outcome",
+    "call.ended": "no leg is left; carries the call's outcome and every attempt to reach a resident",
     "call.interrupted": "the server stopped while the call went on; it resumes when its UUID comes back",
     "call.resumed": "after a restart of the server the first leg of the call came back",
     "leg.joined": "a leg was accepted (role, peer, port)",

@@ -8,7 +8,6 @@ until their ring time and the window are over; only then the next number is rung
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,45 +19,11 @@ from audiosocket.calls import Call
 from audiosocket.extensions import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
 from audiosocket.originate import AttemptEnd, AttemptResult, Originator, ReturnRequest
-from audiosocket.replay import KeptAttempt, KeptReturn
+from audiosocket.replay import KeptReturn
+from audiosocket.returnattempt import Attempt, restored
 
 #: States of a run that is over.
 OVER = frozenset({"connected", "failed", "cancelled"})
-
-
-@dataclass
-class Attempt:
-    """One number, rung from ``began`` on (steady time in seconds); ``end`` is None while it rings.
-
-    ``attempt_id`` is the backend's name for it, by which a later process can stop the ringing.
-    """
-
-    number: str
-    began: float
-    attempt_id: str = ""
-    end: AttemptEnd | None = None
-    reason: str = ""
-    ended: float | None = None
-
-    def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; of the number only the last two digits, as logs are read by many."""
-        return {
-            "number": masked(self.number),
-            "end": None if self.end is None else self.end.value,
-            "reason": self.reason,
-            "seconds": round((now if self.ended is None else self.ended) - self.began, 3),
-        }
-
-    def kept(self, now: float) -> dict[str, Any]:
-        """As the journal keeps it: times in seconds before now."""
-        return {
-            "number": self.number,
-            "id": self.attempt_id,
-            "began": round(now - self.began, 3),
-            "ended": None if self.ended is None else round(now - self.ended, 3),
-            "end": None if self.end is None else self.end.value,
-            "reason": self.reason,
-        }
 
 
 class Desk(Protocol):
@@ -99,7 +64,7 @@ class Run:
         """The run as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
         run = cls(desk, call, kept.numbers, number)
         run.state, run.reason, run._until = kept.state, kept.reason, kept.until + offset
-        run.attempts = [_restored(attempt, offset) for attempt in kept.attempts]
+        run.attempts = [restored(attempt, offset) for attempt in kept.attempts]
         return run
 
     def as_json(self, now: float) -> dict[str, Any]:
@@ -304,16 +269,3 @@ class Run:
             "attempts": [attempt.kept(now) for attempt in self.attempts],
         }
         self.call.keep_return(self._number, state)
-
-
-def masked(number: str) -> str:
-    """The number with all but its last two characters hidden."""
-    return "*" * max(2, len(number) - 2) + number[-2:]
-
-
-def _restored(kept: KeptAttempt, offset: float) -> Attempt:
-    end = (
-        None if kept.end is None else next((one for one in AttemptEnd if one.value == kept.end), AttemptEnd.FAILED)
-    )
-    ended = None if kept.ended is None else kept.ended + offset
-    return Attempt(kept.number, kept.began + offset, kept.attempt_id, end, kept.reason, ended)

@@ -28,7 +28,7 @@ LAYERS: dict[int, str] = {
         "sounds soundfiles lateload resample recording logs "
         "caller caller_* dial ami* ari* web* numbers ringing"
     ),
-    3: "apps apps.* returncall returnrun",
+    3: "apps apps.* returncall returnrun returnattempt",
     4: (
         "listening listeners poller readings returnbackend switchboard watchdog stacks causes "
         "pauses garbage settling apiport server "
