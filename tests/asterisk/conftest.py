@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor
 
-from . import chroot, configuration, handset, product, shipped
+from . import chroot, handset, product, shipped
 from .rig import Asterisk
 from .telephone import Telephone
 
@@ -77,15 +77,7 @@ def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
     After the test it must have no channel left and must have logged no unusual error.
     """
     asterisk = Asterisk(reactor, asterisk_tree, tmp_path / "asterisk")
-    ports = asterisk.ports
-    rig = f"\n[rig]\nsecret = {asterisk.secret}\nread = system,call,user\nwrite = all\n"
-    asterisk.configure(
-        configuration.files(
-            ports,
-            manager=shipped.load("manager.conf", port=str(ports.ami), secret=asterisk.secret) + rig,
-            ari=shipped.load("ari.conf", password=asterisk.secret),
-        )
-    )
+    asterisk.configure(shipped.files(asterisk.ports, asterisk.secret))
     _wait(asterisk.start())
     try:
         yield asterisk

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import configuration
+from .configuration import Ports
 from .product import Row
 
 DIRECTORY = Path(__file__).parents[2] / "examples" / "asterisk"
@@ -25,6 +27,16 @@ def load(name: str, **settings: str) -> str:
         )
         assert found == 1, f"{name} sets {setting} {found} times"
     return text
+
+
+def files(ports: Ports, secret: str) -> dict[str, str]:
+    """All of Asterisk's configuration: the shipped AMI and ARI accounts, and the rig's own beside them."""
+    rig = f"\n[rig]\nsecret = {secret}\nread = system,call,user\nwrite = all\n"
+    return configuration.files(
+        ports,
+        manager=load("manager.conf", port=str(ports.ami), secret=secret) + rig,
+        ari=load("ari.conf", password=secret),
+    )
 
 
 def with_rows(text: str, rows: Sequence[Row]) -> str:

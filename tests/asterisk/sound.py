@@ -57,6 +57,13 @@ def strength(audio: bytes, rate: int, hertz: float) -> float:
     return float(power[near].sum() / power.sum())
 
 
+def loudest(audio: bytes, rate: int) -> float:
+    """The frequency with the most power, in hertz (0 for silence)."""
+    samples = np.frombuffer(audio[: len(audio) // 2 * 2], "<i2").astype(float)
+    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
+    return float(np.fft.rfftfreq(len(samples), 1 / rate)[power.argmax()])
+
+
 def to_ulaw(audio: bytes) -> bytes:
     """Signed linear as G.711 mu-law (ITU-T G.711, the 14-bit form scaled to 16 bits)."""
     samples = np.frombuffer(audio, "<i2").astype(int)

@@ -1,0 +1,37 @@
+"""Many callers at once: nobody is lost or crossed, and every frame comes back. The full load is load.py's."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet import defer
+
+from . import sound, visit
+
+pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(90)]
+
+CALLS = 20
+MS = 15_000
+
+
+async def test_many_calls_at_once_lose_no_frame(asterisk, server, pick_up):
+    await visit.load(asterisk, server)
+    callers = [(await pick_up(context="audiosocket-visitor", extension="1000"))[0] for _ in range(CALLS)]
+    calls = await server.arrived(CALLS)
+    said = [sound.numbered_noise(8000, MS, seed) for seed in range(CALLS)]
+    for caller, noise in zip(callers, said, strict=True):
+        caller.play(noise)
+
+    async def hear(caller, noise):
+        """A stall of this machine delays frames; it loses none."""
+        enough = len(noise) * 11 // 10
+        await caller.hears(lambda heard: len(heard) > enough and heard.endswith(bytes(3200)), MS / 1000 + 20)
+        return b"".join(sound.without_silence(bytes(caller.heard), 8000)) == noise
+
+    whole = await defer.gatherResults(
+        [defer.ensureDeferred(hear(*one)) for one in zip(callers, said, strict=True)], consumeErrors=True
+    )
+    assert whole == [True] * CALLS
+    assert sorted(await server.calls()) == sorted(calls)
+    for caller in callers:
+        caller.hang_up()
+    await visit.nothing_left(asterisk, server)
