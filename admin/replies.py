@@ -22,6 +22,7 @@ from audiosocket.errors import (
     UnknownAttempt,
     UnknownCall,
     UnknownExtension,
+    WorkerGone,
 )
 
 JSON_TYPE = "application/json; charset=utf-8"
@@ -37,6 +38,7 @@ STATUS: Mapping[type[AudioSocketError], int] = {
     InvalidNumber: 422,
     ReturnTaken: 409,
     ReturnUnavailable: 503,
+    WorkerGone: 503,
     UnknownAttempt: 404,
     InvalidReport: 400,
 }

@@ -58,6 +58,10 @@ class SourceUnavailable(AudioSocketError):
     """The database is not configured, cannot be reached, or answered with an error."""
 
 
+class WorkerGone(AudioSocketError):
+    """The process that has the answer is being replaced or does not answer; its successor will."""
+
+
 class InvalidSound(AudioSocketError):
     """A sound file cannot be read or is not a WAV this project can convert."""
 

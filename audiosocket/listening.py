@@ -46,6 +46,15 @@ class PatientPort(Port):
         """Twisted adapts the number to what came; ours stays."""
 
 
+def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: Any) -> PatientPort:
+    """Accept connections from a listening socket that somebody else has opened, and keeps."""
+    port: PatientPort = PatientPort._fromListeningDescriptor(reactor, descriptor, family, factory)
+    if factory.transport is not None:
+        port.transport = factory.transport
+    port.startListening()
+    return port
+
+
 class Listener(TCPServer):
     """One port of one extension. ``configured`` is where the row wants it, ``port`` where it is."""
 

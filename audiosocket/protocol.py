@@ -84,6 +84,8 @@ class AudioSocketProtocol(Protocol):
         self._leg: LegEnd | None = None
         #: The leg's `heard`.
         self._heard: Callable[[bytes, tuple[int, int]], None] | None = None
+        #: All that came before the UUID was known, and with it.
+        self._said = b""
         self._ignored = 0
         self._blocked = False
         #: True once we said goodbye: what still arrives is read and thrown away.
@@ -113,6 +115,8 @@ class AudioSocketProtocol(Protocol):
             if len(data) == size or alike(data, size):
                 self._heard(data, shape)
                 return
+        if self._leg is None:
+            self._said += data
         for event in self._parser.receive(data):
             self._handle(event)
             if self.finished:
@@ -162,6 +166,11 @@ class AudioSocketProtocol(Protocol):
         self._clock.expect_no_more(self)
         self.transport.abortConnection()
 
+    def given_away(self) -> None:
+        """The socket has been taken out of the transport, and belongs to another process now."""
+        self.finished = True
+        self.factory.disconnected(self)
+
     # the transport's buffer, as a producer sees it
 
     def pauseProducing(self) -> None:
@@ -196,6 +205,9 @@ class AudioSocketProtocol(Protocol):
 
     def _identified(self, call_id: UUID) -> None:
         self._clock.expect_no_more(self)
+        said, self._said = self._said, b""
+        if self.factory.elsewhere is not None and self.factory.elsewhere(self, call_id, said):
+            return
         answer = self.factory.join(self, call_id)
         if isinstance(answer, str):
             self.factory.refused(self, call_id, answer)
@@ -295,6 +307,9 @@ class AudioSocketFactory(Factory):
         self.connections: set[AudioSocketProtocol] = set()
         #: Called when the last connection is gone.
         self.emptied: Callable[[], object] | None = None
+        #: With several workers: gives a connection, its UUID and all it said to the worker that has the call.
+        #: False when that is this one.
+        self.elsewhere: Callable[[AudioSocketProtocol, UUID, bytes], bool] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
         if addr is None or not self._doorkeeper.may_connect(addr):
