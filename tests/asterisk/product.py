@@ -73,6 +73,11 @@ class Server:
             await self.stop()
             raise
 
+    @property
+    def pid(self) -> int:
+        """The process id of its present life."""
+        return int(self._process.transport.pid)  # type: ignore[union-attr]
+
     async def stop(self) -> None:
         """The ordinary end (SIGTERM)."""
         await self._process.stop(self._reactor)

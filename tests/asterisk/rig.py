@@ -200,6 +200,12 @@ class Asterisk:
     def running(self) -> bool:
         return self._process is not None and self._process.running
 
+    @property
+    def pid(self) -> int:
+        """Its process id; whoever started it became it."""
+        assert self._process is not None
+        return int(self._process.transport.pid)  # type: ignore[union-attr]
+
     def inside(self, path: str | Path) -> str:
         """The name, for Asterisk, of a path given relative to (or below) the run's directory."""
         return (
