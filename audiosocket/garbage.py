@@ -19,15 +19,15 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Net new containers between two young collections; ten of those are one of the middle generation.
-YOUNG, MIDDLE = 5_000, 10
+YOUNG, MIDDLE = 2_000, 10
 #: So many middle ones before Python makes a full one by itself: a last resort, should nobody be asked.
 OLD = 1_000
 #: Between two looks whether it is quiet, in seconds.
 LOOK_SECONDS = 1.0
 #: Between two full collections while nobody is there, in seconds.
 QUIET_SECONDS = 60.0
-#: Net new containers since the last full collection that are worth a few milliseconds during calls.
-TOO_MUCH = 100_000
+#: Net new containers since the last full collection that are worth up to 10 ms during calls.
+TOO_MUCH = 50_000
 
 
 class GarbagePolicy(Service):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from twisted.internet.task import Clock
+from twisted.internet import reactor as real_reactor
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from audiosocket.stacks import Place, Sighting, Stack, StackWatch
+from audiosocket.stacks import Place, Sighting, Stack, StackWatch, waiting_in
 from audiosocket.watchdog import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, Watchdog
+from tests.running import Running
 
 
 class Reactor(Clock):
@@ -203,3 +208,37 @@ def test_one_that_never_started_stops() -> None:
     reactor = Reactor()
     Watchdog(reactor, reactor.seconds, StackWatch()).stopService()
     assert reactor.getDelayedCalls() == []
+
+
+async def test_what_blocks_a_real_reactor_is_named(lines: list[str]) -> None:
+    def hold_the_line() -> None:
+        threading.Event().wait(0.3)
+
+    watchdog = Watchdog(real_reactor, real_reactor.seconds, StackWatch(waiting_in(real_reactor)))
+    watchdog.startService()
+    try:
+        for _ in range(2):
+            await deferLater(real_reactor, 0.1)
+            hold_the_line()
+            await deferLater(real_reactor, 0.1)
+    finally:
+        watchdog.stopService()
+    (said,) = [line for line in lines if f"{__name__}:hold_the_line:" in line]
+    assert "blocked the reactor for about" in said
+    assert watchdog.as_json()["blocked_times"] >= 2
+
+
+def test_a_server_that_was_stopped_and_goes_on_blames_no_code(tmp_path: Path) -> None:
+    pause = threading.Event()
+    with Running(tmp_path) as server:
+        assert server.process is not None
+        before = server.api("/api/status")["reactor"]
+        server.process.send_signal(signal.SIGSTOP)
+        pause.wait(0.6)
+        server.process.send_signal(signal.SIGCONT)
+        pause.wait(0.2)
+        after = server.api("/api/status")["reactor"]
+        assert after["stood_still_times"] > before["stood_still_times"]
+        assert after["blocked_times"] == before["blocked_times"]
+        assert "the whole process stood still" in server.log()
+        assert after["gc"]["frozen_objects"] > 10_000, "settled"
