@@ -98,7 +98,7 @@ class Leg(Protocol):
         """
 
     def loop_back(self) -> None:
-        """From now on every frame goes back as it comes, without clock or cap, for measuring; `play` ends it."""
+        """From now on every frame goes back as it comes, without clock or cap, and nothing else is sent."""
 
     def mark(self, name: str) -> None:
         """Call `App.marked` when everything appended so far has been sent."""

@@ -35,11 +35,8 @@ RATE_NOTES_MOST = 20
 class Connection(Protocol):
     """What a leg needs of the wire: `protocol.AudioSocketProtocol`."""
 
-    def send_audio(self, rate: int, pcm: bytes) -> bool:
-        """Write one frame; false when the peer takes nothing more."""
-
-    def send_back(self, frames: bytes) -> bool:
-        """Write frames as they came, headers and all; false when the peer takes nothing more."""
+    def send_frames(self, frames: bytes) -> bool:
+        """Write whole frames, headers and all, in one piece; false when the peer takes nothing more."""
 
     def finish(self) -> None:
         """Say goodbye as Asterisk wants it."""
@@ -132,18 +129,18 @@ class Leg:
         return self._playout.heard_ms
 
     def play(self, pcm: bytes, rate: int | None = None) -> bool:
-        self._looping = False
         return self._playout.play(pcm, rate or self._playout.rate)
 
     def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
         if not pcm:
             return
-        audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
-        now = self._clock.now_ms()
-        frame = self._playout.pass_on(now, pcm, rate, at_most_ms)
-        if frame is not None:
-            self._send(now, frame)
-            self.due_ms = self._playout.due_ms
+        header = audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
+        now = self._seconds() * 1000
+        if self._playout.pass_on(now, pcm, rate, at_most_ms):
+            connection = self._connection
+            if connection is not None and connection.send_frames(header + pcm):
+                self._said(now, pcm, rate)
+        self.due_ms = self._playout.due_ms
 
     def loop_back(self) -> None:
         self._looping = True
@@ -277,7 +274,7 @@ class Leg:
         if self._looping and not self._taps and rate == self._playout.rate:
             count = len(data) // size
             record.frames_in += count
-            if connection.send_back(data):
+            if connection.send_frames(data):
                 record.frames_out += count
         elif len(data) == size:
             self._heard(now * 1000, data[HEADER_BYTES:], rate)
@@ -369,14 +366,18 @@ class Leg:
         self._tell(lambda app: app.marked(self, mark.name, mark.heard_ms))
 
     def _send(self, now: float, frame: Frame) -> None:
+        rate, pcm, source = frame
         connection = self._connection
-        if connection is None or not connection.send_audio(frame.rate, frame.pcm):
-            return
+        if connection is not None and connection.send_frames(audio_header(rate, len(pcm)) + pcm):
+            if source == "silence":
+                self.record.silence_out += 1
+            self._said(now, pcm, rate)
+
+    def _said(self, now: float, pcm: bytes, rate: int) -> None:
         self.record.frames_out += 1
-        if frame.source == "silence":
-            self.record.silence_out += 1
-        for tap in self._taps:
-            self._call(type(tap).__name__, tap.said, now, frame.pcm, frame.rate)
+        if self._taps:
+            for tap in self._taps:
+                self._call(type(tap).__name__, tap.said, now, pcm, rate)
 
     def _tell(self, what: Callable[[App], None], *, even_when_over: bool = False) -> None:
         for name, app in self._present:

@@ -19,7 +19,8 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import cache
+from typing import Final, NamedTuple, Protocol
 
 from audiosocket.wire import FRAME_MS, SAMPLE_BYTES, frame_bytes
 
@@ -27,6 +28,8 @@ from audiosocket.wire import FRAME_MS, SAMPLE_BYTES, frame_bytes
 AHEAD_MS = 100
 #: Time owed beyond this is dropped, in milliseconds.
 DEBT_MS = 100
+#: More than this owed is cut down to `DEBT_MS`: one frame of grace, as a tick comes that much late at most.
+MOST_OWED_MS = DEBT_MS + FRAME_MS
 #: A tick this early still sends its frame: the clock has four phases of 5 ms.
 SLACK_MS = 5
 #: Spoken audio that may wait, in milliseconds; what is appended beyond it is refused.
@@ -81,8 +84,46 @@ class _Speech:
         return (len(self.pcm) - self.at) * 1000 / (SAMPLE_BYTES * self.rate)
 
 
+#: Empty queues of legs that have none: one that was never used is never made. Nothing is ever put into these.
+_NO_SPEECH: Final[deque[_Speech | str]] = deque()
+_NONE_PASSED: Final[deque[tuple[int, bytes]]] = deque()
+
+
+@cache
+def _silence(rate: int) -> bytes:
+    return bytes(frame_bytes(rate))
+
+
 class Playout:
     """The outgoing side of one leg. Times are milliseconds on any steady clock."""
+
+    __slots__ = (
+        "_at",
+        "_converted_in",
+        "_converted_out",
+        "_converter",
+        "_converter_rates",
+        "_forgotten_at",
+        "_forgotten_ms",
+        "_heard_ms",
+        "_make_converter",
+        "_marks",
+        "_passed",
+        "_passed_ms",
+        "_playable",
+        "_queue",
+        "_queued_ms",
+        "_sent_ms",
+        "_silence",
+        "_speaking",
+        "_staged",
+        "dropped",
+        "due_ms",
+        "late",
+        "rate",
+        "skipped_ms",
+        "underruns",
+    )
 
     def __init__(self, make_converter: Callable[[int, int], Converter], rate: int = 8000) -> None:
         self.rate = rate
@@ -90,43 +131,45 @@ class Playout:
         self.underruns = 0
         #: Milliseconds the clock was late beyond what may be repaid.
         self.skipped_ms = 0.0
+        #: Ticks that came more than a frame (20 ms) after they were due.
+        self.late = 0
         #: Passed frames dropped because too many waited.
         self.dropped = 0
+        #: When the next `tick` has something to do; minus infinity when every one may have.
+        self.due_ms = -math.inf
         self._make_converter = make_converter
         self._converter: Converter | None = None
         self._converter_rates = (rate, rate)
         self._converted_in = self._converted_out = 0
         self._heard_ms = 0.0
-        self._playable: set[int] = set()
-        self._queue: deque[_Speech | str] = deque()
+        self._playable: tuple[int, ...] = ()
+        self._queue = _NO_SPEECH
         self._queued_ms = 0.0
-        self._staged = bytearray()
+        #: Speech at the leg's rate; ``_at`` is the next byte.
+        self._staged = b""
+        self._at = 0
         #: Marks whose audio is staged: bytes of the leg's rate still to be sent before each, and its name.
-        self._marks: list[tuple[int, str]] = []
-        self._passed: deque[tuple[int, bytes]] = deque()
+        self._marks: tuple[tuple[int, str], ...] = ()
+        self._passed = _NONE_PASSED
         self._passed_ms = 0.0
         self._sent_ms: float = 0.0
         self._forgotten_ms = 0.0
         self._forgotten_at = 0.0
         self._speaking = False
-        self._silence = bytes(frame_bytes(rate))
+        self._silence = _silence(rate)
 
     def start(self, now: float) -> None:
         """Begin to owe audio: from ``now`` on every 20 ms want a frame."""
         self._sent_ms = now
         self._forgotten_ms = 0.0
-
-    @property
-    def due_ms(self) -> float:
-        """When the next `tick` has something to do; minus infinity when every one may have."""
-        return -math.inf if self._marks or self._forgotten_ms > 0 else self._sent_ms
+        self.due_ms = -math.inf
 
     # what apps do
 
     @property
     def speaking(self) -> bool:
         """True while spoken audio waits."""
-        return bool(self._queue) or bool(self._staged) or self._converter is not None
+        return bool(self._queue) or self._at < len(self._staged) or self._converter is not None
 
     @property
     def heard_ms(self) -> int:
@@ -136,7 +179,7 @@ class Playout:
     @property
     def queued_ms(self) -> int:
         """Milliseconds of spoken audio that wait."""
-        return int(self._queued_ms + len(self._staged) * 1000 / (SAMPLE_BYTES * self.rate))
+        return int(self._queued_ms + (len(self._staged) - self._at) * 1000 / (SAMPLE_BYTES * self.rate))
 
     def play(self, pcm: bytes, rate: int) -> bool:
         """Append 16-bit mono samples; an odd last byte is cut off. False when too much waits already.
@@ -145,7 +188,7 @@ class Playout:
         """
         if rate != self.rate and rate not in self._playable:
             self._make_converter(rate, self.rate)  # fails here, in its app, and not later in the clock's turn
-            self._playable.add(rate)
+            self._playable += (rate,)
         length = len(pcm) - len(pcm) % SAMPLE_BYTES
         if not length:
             return True
@@ -153,24 +196,28 @@ class Playout:
         if self._queued_ms + speech.left_ms > MAX_SPOKEN_MS:
             return False
         self._queued_ms += speech.left_ms
-        self._queue.append(speech)
+        self._append(speech)
         return True
 
     def mark(self, name: str) -> None:
         """Ask to be told when everything appended so far has been sent; at the next tick if it has been."""
         if self.speaking:
-            self._queue.append(name)
+            self._append(name)
         else:
-            self._marks.append((0, name))
+            self._marks += ((0, name),)
             self._speaking = False
+        self.due_ms = -math.inf
+
+    def _append(self, item: _Speech | str) -> None:
+        if self._queue is _NO_SPEECH:
+            self._queue = deque()
+        self._queue.append(item)
 
     def clear(self) -> int:
         """Forget all audio and marks that wait; returns the milliseconds thrown away."""
         lost = self.queued_ms
-        self._queue.clear()
-        self._staged.clear()
-        self._marks.clear()
-        self._passed.clear()
+        self._queue, self._passed = _NO_SPEECH, _NONE_PASSED
+        self._staged, self._at, self._marks = b"", 0, ()
         self._queued_ms = self._passed_ms = 0.0
         self._converter = None
         self._speaking = False
@@ -181,44 +228,55 @@ class Playout:
         if rate == self.rate:
             return
         self._flush()
-        if self._staged:
-            old = len(self._staged)
+        staged, self._at = self._staged[self._at :], 0
+        if staged:
             converter = self._make_converter(self.rate, rate)
-            self._staged = bytearray(converter.feed(bytes(self._staged)) + converter.flush())
-            new = len(self._staged)
-            self._marks = [(-(-due * new // old), name) for due, name in self._marks]
+            self._staged = converter.feed(staged) + converter.flush()
+            old, new = len(staged), len(self._staged)
+            self._marks = tuple((-(-due * new // old), name) for due, name in self._marks)
+        else:
+            self._staged = b""
         self.rate = rate
-        self._silence = bytes(frame_bytes(rate))
+        self._silence = _silence(rate)
 
-    def pass_on(self, now: float, pcm: bytes, rate: int, at_most_ms: float = MAX_PASSED_MS) -> Frame | None:
-        """A frame on its way through: returned when it may leave now, else it waits (or is dropped).
+    def pass_on(self, now: float, pcm: bytes, rate: int, at_most_ms: float = MAX_PASSED_MS) -> bool:
+        """A frame on its way through: true when it is to leave now, else it waits (or is dropped).
 
         While the leg speaks, passing frames are dropped: they would come out behind the speech, late
         for the rest of the call. When more than ``at_most_ms`` (at most 2 s) wait, the oldest go: what
         waits once delays all that comes later.
         """
-        if self.speaking:
+        if self._queue or self._staged or self._converter is not None:
             self.dropped += 1
-            return None
-        length = len(pcm) * 1000 / (SAMPLE_BYTES * rate)
+            return False
+        length = len(pcm) * 500 / rate
         if not self._passed and self._sent_ms + length <= now + AHEAD_MS:
-            self._owe_no_more_than_debt(now)
+            if now - self._sent_ms > MOST_OWED_MS:
+                self._forget_debt(now)
             self._sent_ms += length
-            return Frame(rate, pcm, "passed")
+            if not self._marks and self._forgotten_ms <= 0:
+                self.due_ms = self._sent_ms
+            return True
+        if self._passed is _NONE_PASSED:
+            self._passed = deque()
         self._passed.append((rate, pcm))
         self._passed_ms += length
         while self._passed_ms > min(at_most_ms, MAX_PASSED_MS) and len(self._passed) > 1:
             old_rate, old = self._passed.popleft()
-            self._passed_ms -= len(old) * 1000 / (SAMPLE_BYTES * old_rate)
+            self._passed_ms -= len(old) * 500 / old_rate
             self.dropped += 1
-        return None
+        return False
 
     # what the clock does
 
     def tick(self, now: float) -> list[Frame | Reached]:
         """The frames due at ``now``, none when the leg is ahead, and the marks that are reached."""
         out: list[Frame | Reached] = []
-        self._owe_no_more_than_debt(now)
+        owed = now - self._sent_ms
+        if owed > FRAME_MS:
+            self.late += 1
+            if owed > MOST_OWED_MS:
+                self._forget_debt(now)
         if self._marks:
             out.extend(self._reached())
         silent = 0
@@ -229,11 +287,12 @@ class Playout:
                 if silent > SILENCE_PER_TICK:
                     break
             out.append(frame)
-            self._sent_ms += len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
+            self._sent_ms += len(frame.pcm) * 500 / frame.rate
             if self._marks:
                 out.extend(self._reached())
         if self._forgotten_ms > 0:
             out.extend(self._catch_up(now))
+        self.due_ms = -math.inf if self._marks or self._forgotten_ms > 0 else self._sent_ms
         return out
 
     def _catch_up(self, now: float) -> list[Frame]:
@@ -246,42 +305,48 @@ class Playout:
             self._forgotten_ms = 0.0
         while self._passed and self._forgotten_ms > 0 and len(out) < CATCH_UP_PER_TICK:
             frame = self._next_frame()
-            self._forgotten_ms -= len(frame.pcm) * 1000 / (SAMPLE_BYTES * frame.rate)
+            self._forgotten_ms -= len(frame.pcm) * 500 / frame.rate
             out.append(frame)
         return out
 
     def _reached(self) -> list[Reached]:
         """Takes out the marks with nothing left to send before them."""
         reached = [Reached(name, self.heard_ms) for due, name in self._marks if due <= 0]
-        del self._marks[: len(reached)]
+        self._marks = self._marks[len(reached) :]
         return reached
 
-    def _owe_no_more_than_debt(self, now: float) -> None:
+    def _forget_debt(self, now: float) -> None:
+        """Owe no more than may be repaid."""
         owed = now - self._sent_ms
-        if owed > DEBT_MS + FRAME_MS:
-            self.skipped_ms += owed - DEBT_MS
-            self._forgotten_ms = min(self._forgotten_ms + owed - DEBT_MS, MAX_PASSED_MS)
-            self._forgotten_at = now
-            self._sent_ms = now - DEBT_MS
+        self.skipped_ms += owed - DEBT_MS
+        self._forgotten_ms = min(self._forgotten_ms + owed - DEBT_MS, MAX_PASSED_MS)
+        self._forgotten_at = now
+        self._sent_ms = now - DEBT_MS
 
     def _next_frame(self) -> Frame:
         if self._passed:
             rate, pcm = self._passed.popleft()
-            self._passed_ms -= len(pcm) * 1000 / (SAMPLE_BYTES * rate)
+            self._passed_ms -= len(pcm) * 500 / rate
             return Frame(rate, pcm, "passed")
         want = len(self._silence)
         if self._queue or self._converter is not None:
             self._stage(want)
-        if not self._staged:
+        at = self._at
+        pcm = self._staged[at : at + want]
+        if not pcm:
             self.underruns += self._speaking
             self._speaking = False
             return Frame(self.rate, self._silence, "silence")
-        pcm = bytes(self._staged[:want])
-        del self._staged[:want]
-        self._heard_ms += len(pcm) * 1000 / (SAMPLE_BYTES * self.rate)
-        self._marks = [(due - len(pcm), name) for due, name in self._marks]
-        self._speaking = bool(self._staged) or not (self._marks and self._marks[0][0] <= 0)
-        return Frame(self.rate, pcm.ljust(want, b"\0"), "spoken")
+        length = len(pcm)
+        self._at = at + length
+        if self._at == len(self._staged):
+            self._staged, self._at = b"", 0
+        self._heard_ms += length * 500 / self.rate
+        self._speaking = True
+        if self._marks:
+            self._marks = tuple((due - length, name) for due, name in self._marks)
+            self._speaking = bool(self._staged) or self._marks[0][0] > 0
+        return Frame(self.rate, pcm if length == want else pcm.ljust(want, b"\0"), "spoken")
 
     def _stage(self, want: int) -> None:
         """Bring ``want`` bytes of the leg's rate forward, if there are, and the marks right behind them."""
@@ -289,10 +354,10 @@ class Playout:
             head = self._queue[0]
             if isinstance(head, str):
                 # The converter goes on: restarting it here would be heard as a click at every mark.
-                self._marks.append((self._end(), head))
+                self._marks += ((self._end(), head),)
                 self._queue.popleft()
                 continue
-            if len(self._staged) >= want:
+            if len(self._staged) - self._at >= want:
                 return
             step = SAMPLE_BYTES * max(1, head.rate * CONVERT_MS // 1000)
             piece = head.pcm[head.at : head.at + step]
@@ -301,15 +366,15 @@ class Playout:
             if head.at >= len(head.pcm):
                 self._queue.popleft()
             self._convert(piece, head.rate)
-        self._queued_ms = 0.0
-        if len(self._staged) < want:
+        self._queue, self._queued_ms = _NO_SPEECH, 0.0
+        if len(self._staged) - self._at < want:
             self._flush()
 
     def _convert(self, pcm: bytes, rate: int) -> None:
         if self._converter is not None and self._converter_rates != (rate, self.rate):
             self._flush()
         if rate == self.rate:
-            self._staged += pcm
+            self._put(pcm)
             return
         if self._converter is None:
             self._converter = self._make_converter(rate, self.rate)
@@ -318,22 +383,25 @@ class Playout:
         converted = self._converter.feed(pcm)
         self._converted_in += len(pcm)
         self._converted_out += len(converted)
-        self._staged += converted
+        self._put(converted)
+
+    def _put(self, pcm: bytes) -> None:
+        self._staged, self._at = self._staged[self._at :] + pcm, 0
 
     def _end(self) -> int:
         """Bytes from here to the end of what is staged, with what the converter holds back."""
         if self._converter is None:
-            return len(self._staged)
+            return len(self._staged) - self._at
         source, target = self._converter_rates
         total = SAMPLE_BYTES * math.ceil(self._converted_in // SAMPLE_BYTES * target / source)
-        return len(self._staged) + max(0, total - self._converted_out)
+        return len(self._staged) - self._at + max(0, total - self._converted_out)
 
     def _flush(self) -> None:
         """Stage what the converter held back; marks behind it move to its real end."""
         if self._converter is None:
             return
         expected = self._end()
-        self._staged += self._converter.flush()
+        self._put(self._converter.flush())
         self._converter = None
         real = len(self._staged)
-        self._marks = [(real if due >= expected else min(due, real), name) for due, name in self._marks]
+        self._marks = tuple((real if due >= expected else min(due, real), name) for due, name in self._marks)

@@ -33,7 +33,6 @@ from audiosocket.wire import (
     PeerError,
     Violation,
     alike,
-    audio_header,
 )
 
 #: The first message must be complete this long after the connection, in seconds.
@@ -132,15 +131,8 @@ class AudioSocketProtocol(Protocol):
 
     # towards the peer
 
-    def send_audio(self, rate: int, pcm: bytes) -> bool:
-        """Write one frame, header and samples in one piece; false when the peer takes nothing more."""
-        if self.finished or self._blocked:
-            return False
-        self.transport.write(audio_header(rate, len(pcm)) + pcm)
-        return True
-
-    def send_back(self, frames: bytes) -> bool:
-        """Write frames as they came, headers and all; false when the peer takes nothing more."""
+    def send_frames(self, frames: bytes) -> bool:
+        """Write whole frames, headers and all, in one piece; false when the peer takes nothing more."""
         if self.finished or self._blocked:
             return False
         self.transport.write(frames)

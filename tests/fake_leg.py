@@ -82,9 +82,8 @@ class FakeLeg:
         return self._playout.play(pcm, rate or self.rate)
 
     def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
-        frame = self._playout.pass_on(self.now_ms, pcm, rate, at_most_ms)
-        if frame is not None:
-            self._send(frame)
+        if self._playout.pass_on(self.now_ms, pcm, rate, at_most_ms):
+            self._send(Frame(rate, pcm, "passed"))
 
     def loop_back(self) -> None:
         self.looping = True

@@ -23,7 +23,7 @@ from audiosocket.legs import RATE_NOTES_MOST, Leg
 from audiosocket.metronome import TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.resample import StreamConverter
-from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, PeerError
+from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, Parser, PeerError
 
 SILENCE = bytes(320)
 VOICE = b"\x21\x43" * 160
@@ -38,11 +38,12 @@ class Wire:
         self.finished = 0
         self.full = False
 
-    def send_audio(self, rate: int, pcm: bytes) -> bool:
+    def send_frames(self, frames: bytes) -> bool:
         assert not self.finished, "audio after goodbye"
         if self.full:
             return False
-        self.sent.append((rate, pcm))
+        events = Parser(expect_identity=False).receive(frames)
+        self.sent += [(event.rate, event.pcm) for event in events if isinstance(event, Audio)]
         return True
 
     def finish(self) -> None:
