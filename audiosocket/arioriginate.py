@@ -20,8 +20,8 @@ from audiosocket.ariattempt import Attempt
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.ringing import Ringing
-from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
+from audiosocket.ringing import Ringing, settled
+from audiosocket.webclient import Answer, Asks, RequestFailed, checked_url
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -86,11 +86,11 @@ class ARIOriginator:
             self._pings.start(PING_SECONDS).addErrback(self._not_pinged)
 
     async def close(self) -> None:
-        """Cancels what still rings, waits until its channels are gone (a request's time at most), disconnects."""
+        """Cancels what still rings, waits until its channels are gone (`CLOSE_SECONDS` at most), disconnects."""
         if self._pings.running:
             self._pings.stop()
         self._attempts.cancel()
-        await _settled(self._endings, REQUEST_SECONDS, self._clock)
+        await settled(self._endings, self._clock)
         await self._client.close()
 
     def wake(self) -> None:
@@ -198,12 +198,3 @@ class ARIOriginator:
         if request.caller_id:
             body["callerId"] = request.caller_id
         return body
-
-
-async def _settled(endings: set[Deferred[None]], seconds: float, clock: IReactorTime) -> None:
-    """Waits for endings, ``seconds`` at most; those that take longer are cancelled."""
-    waiting = defer.DeferredList(list(endings))
-    late = clock.callLater(seconds, waiting.cancel)
-    await waiting
-    if late.active():
-        late.cancel()

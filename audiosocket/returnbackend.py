@@ -63,7 +63,7 @@ class ReturnBackend(MultiService):
             self.originator.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Stop what rings while its backend is still there, then disconnect; takes a request's time at most."""
+        """Stop what rings while its backend is still there, then disconnect; takes a few seconds at most."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

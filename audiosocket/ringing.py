@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 
 from audiosocket.originate import AttemptEnd, AttemptResult
+
+#: Seconds that a server which stops waits for what it asked others to end.
+CLOSE_SECONDS = 2.0
 
 
 class Attempt(Protocol):
@@ -66,3 +70,12 @@ class Ringing(Generic[A]):
         """Stop everything that rings."""
         for attempt in self:
             attempt.result.cancel()
+
+
+async def settled(endings: Iterable[Deferred[None]], clock: IReactorTime) -> None:
+    """Waits for what was asked to end, `CLOSE_SECONDS` at most; what takes longer is cancelled."""
+    waiting = DeferredList(list(endings))
+    late = clock.callLater(CLOSE_SECONDS, waiting.cancel)
+    await waiting
+    if late.active():
+        late.cancel()

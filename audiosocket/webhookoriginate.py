@@ -28,7 +28,7 @@ from audiosocket.backoff import Backoff
 from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.ringing import Ringing
+from audiosocket.ringing import Ringing, settled
 from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 from audiosocket.websignature import SIGNATURE_HEADER, is_signed, signature
 
@@ -130,9 +130,9 @@ class WebhookOriginator:
         return self._attempts.answered(call_id)
 
     async def close(self) -> None:
-        """Cancels what still rings, waits until the other side was told (a request's time), disconnects."""
+        """Cancels what still rings, waits until the other side was told (`CLOSE_SECONDS` at most), disconnects."""
         self._attempts.cancel()
-        await defer.DeferredList(list(self._cancels))
+        await settled(self._cancels, self.clock)
         await self._client.close()
 
     async def post(self, document: dict[str, Any], seconds: float = REQUEST_SECONDS) -> Answer:

@@ -286,7 +286,7 @@ def test_stopping_tells_the_dialler_and_waits_for_it(dialler):
     results = dialler.place()
     stopped = Deferred.fromCoroutine(dialler.hook.close())
     assert [result.end for result in results] == [AttemptEnd.CANCELLED]
-    dialler.web.pass_time(4.9)
+    dialler.web.pass_time(1.9)
     assert not stopped.called
     dialler.web.pass_time(0.2)
     assert stopped.called
