@@ -31,9 +31,8 @@ class ReturnRequest:
     """One attempt. ``number`` is the resident's, ``exten`` the return extension to land on.
 
     ``ring_seconds`` is how long it may ring. ``variables`` are channel variables for the dialplan; the
-    call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt beyond the end of
-    this process: a backend that names its channel after it can offer ``stop(request)``, which stops the ringing
-    of an attempt that a process before this one placed.
+    call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt, also for the
+    process after this one, which can `Originator.stop` it.
     """
 
     call_id: UUID
@@ -64,6 +63,12 @@ class Originator(Protocol):
         """Ring the resident; always fires with a result within ring time plus 5 s, never with a failure.
 
         Cancelling the Deferred stops the ringing and fires with ``CANCELLED``.
+        """
+
+    def stop(self, request: ReturnRequest) -> None:
+        """Stop by its ``attempt_id`` what rings or has answered, though nobody here follows it.
+
+        A process before this one placed it, or its result has been told. Nothing is there any more: no matter.
         """
 
     @property

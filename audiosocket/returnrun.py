@@ -7,6 +7,7 @@ until their ring time and the window are over; only then the next number is rung
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -212,8 +213,8 @@ class Run:
         self._timer = self._desk.clock.callLater(seconds, self._no_leg)
 
     def _no_leg(self) -> None:
+        self._stopper()()  # nobody would let this channel in any more
         if self._open is not None:  # it rang when the server was restarted
-            self._stopper()()
             self._note_end(AttemptEnd.FAILED, "the server was restarted while it rang, and no leg arrived")
             self._go_on()
             return
@@ -225,18 +226,13 @@ class Run:
         self._end("failed", reason, AttemptEnd.FAILED)
 
     def _stopper(self) -> Callable[[], object]:
-        """Stops what rings now, and what was answered whose leg is not there.
-
-        When nobody follows the attempt, because a process before this one placed it, the backend may know by its
-        id which call it is.
-        """
+        """Stops what rings now, whoever placed it, and what was answered without a leg."""
         if self._ringing is not None:
             return self._ringing.cancel
-        stop = getattr(self._desk.originator, "stop", None)
-        if stop is None or (self._open is None and self.state != "answered"):
+        originator = self._desk.originator
+        if originator is None or (self._open is None and self.state != "answered"):
             return lambda: None
-        request = self._request(self.attempts[-1])
-        return lambda: stop(request)
+        return functools.partial(originator.stop, self._request(self.attempts[-1]))
 
     def _note_end(self, end: AttemptEnd, reason: str) -> None:
         attempt, self._ringing = self.attempts[-1], None

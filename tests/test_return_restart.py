@@ -13,7 +13,6 @@ from test_returncall import ANSWERED, BUSY, Telephones, let_in
 
 from audiosocket.calls import Call, Ending
 from audiosocket.extensions import Role
-from audiosocket.originate import ReturnRequest
 from audiosocket.replay import replay
 from audiosocket.returncall import ReturnCalls
 
@@ -47,22 +46,11 @@ class Journal:
         return self.process
 
 
-class Stoppable(Telephones):
-    """Can stop by its id what another process made ring, as AMI can."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stopped_ids: list[str] = []
-
-    def stop(self, request: ReturnRequest) -> None:
-        self.stopped_ids.append(request.attempt_id)
-
-
 class Process:
     """A server with return calls that begins with what the journal says."""
 
     def __init__(self, journal: Journal) -> None:
-        self.telephones = Stoppable()
+        self.telephones = Telephones()
         self.app = Concierge("101")
         self.exchange = Exchange(self.app, journal=journal)
         self.returns = ReturnCalls(

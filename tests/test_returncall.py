@@ -26,6 +26,8 @@ class Telephones:
     def __init__(self) -> None:
         self.requests: list[ReturnRequest] = []
         self.ringing: list[Deferred[AttemptResult]] = []
+        #: What was stopped although nobody followed it.
+        self.stopped_ids: list[str] = []
         self.stopped = self.woken = 0
         self.state = ("up", "")
         self.at_once: AttemptResult | None = None
@@ -40,6 +42,9 @@ class Telephones:
 
     def wake(self) -> None:
         self.woken += 1
+
+    def stop(self, request: ReturnRequest) -> None:
+        self.stopped_ids.append(request.attempt_id)
 
     def _stop(self, ringing: Deferred[AttemptResult]) -> None:
         self.stopped += 1
@@ -168,6 +173,7 @@ def test_a_leg_that_does_not_come_within_the_window(world: World) -> None:
     assert world.shown["state"] == "failed"
     assert "no leg arrived on return port" in world.shown["reason"]
     assert not let_in(world.resident()), "too late"
+    assert world.telephones.stopped_ids == [world.telephones.requests[0].attempt_id]
 
 
 def test_the_visitor_leaves_while_it_rings(world: World) -> None:
@@ -186,6 +192,7 @@ def test_the_visitor_leaves_between_answer_and_leg(world: World) -> None:
     world.ends(ANSWERED)
     world.visitor.hang_up()
     assert world.shown["state"] == "cancelled"
+    assert world.telephones.stopped_ids == [world.telephones.requests[0].attempt_id]
     assert world.tried == [("**01", "answered")]
     assert not let_in(world.resident())
     world.exchange.run(11_000)
