@@ -104,6 +104,12 @@ class Household(protocol.DatagramProtocol):
         """Picks up the telephone that rings."""
         self._answer(self._last(number))
 
+    def decline(self, number: str) -> None:
+        """The resident looks at the display and does not want to talk."""
+        call = self._last(number)
+        self._reply(call, call.invite, "603 Decline")
+        self._over(call)
+
     def heard(self, number: str) -> bytes:
         """What came out of that telephone in its latest call, 8 kHz signed linear; empty before the answer."""
         talks = [call.talk for call in self._calls.values() if call.number == number and call.talk is not None]

@@ -11,11 +11,11 @@ from . import shipped
 from .product import Server
 from .rig import Asterisk
 
-BACKENDS = ("ami",)
+BACKENDS = ("ami", "ari")
 
 
 def settings(asterisk: Asterisk, backend: str = "ami", **more: str) -> dict[str, str]:
-    """The server's settings for the shipped account of this Asterisk: host, user and secret, and no more."""
+    """The server's settings for a shipped account of this Asterisk: where it is, user and secret, and no more."""
     ports = asterisk.ports
     known = {
         "ami": {
@@ -23,6 +23,11 @@ def settings(asterisk: Asterisk, backend: str = "ami", **more: str) -> dict[str,
             "AMI_PORT": str(ports.ami),
             "AMI_USER": "audiosocket",
             "AMI_SECRET": asterisk.secret,
+        },
+        "ari": {
+            "ARI_URL": f"http://127.0.0.1:{ports.http}",
+            "ARI_USER": "audiosocket",
+            "ARI_PASSWORD": asterisk.secret,
         },
     }
     return {**known[backend], **more}
