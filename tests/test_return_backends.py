@@ -16,6 +16,7 @@ import pytest
 from fake_ami import SECRET, USER, FakeAsterisk
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.web.server import NOT_DONE_YET
 
 from tests.outside_web import website
 from tests.parts import LOOPBACK, free_ports, reactor, until
@@ -36,16 +37,16 @@ class Dialler:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.wrong: list[str] = []
-        self.says = 202
+        self.silent = False
 
-    def answer(self, request: Any, body: bytes) -> tuple[int, bytes]:
+    def answer(self, request: Any, body: bytes) -> tuple[int, bytes] | int:
         given = dict(part.split("=") for part in request.getHeader("X-Audiosocket-Signature").split(","))
         right = hmac.new(HOOK_SECRET.encode(), f"{given['t']}.".encode() + body, sha256).hexdigest()
         if not hmac.compare_digest(given["v1"], right) or abs(time.time() - int(given["t"])) > 300:
             self.wrong.append(request.getHeader("X-Audiosocket-Signature"))
             return 403, b""
         self.asked.append(json.loads(body))
-        return self.says, b""
+        return NOT_DONE_YET if self.silent else (202, b"")
 
     async def until_asked(self, count: int) -> dict[str, Any]:
         await until(lambda: len(self.asked) == count)
@@ -303,3 +304,19 @@ async def test_an_ami_account_that_hears_nothing_does_not_hang_up_who_has_come(t
             await here.leave(resident)
     finally:
         await port.stopListening()
+
+
+@pytest.mark.deadline(60)
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_server_that_stops_has_the_ringing_stopped_and_waits_for_nobody_silent(
+    tmp_path: Path, silent: bool
+) -> None:
+    async with dialled_visit(tmp_path) as (here, dialler):
+        assert (await here.ring("101"))[0] == 202
+        placed = await dialler.until_asked(1)
+        await here.backend("up")
+        dialler.silent = silent
+        assert await deferToThread(here.server.stop) == 0
+        cancel = await dialler.until_asked(2)
+        assert (cancel["action"], cancel["attempt_id"]) == ("cancel", placed["attempt_id"])
+        assert ("may still ring" in here.server.log()) is silent
