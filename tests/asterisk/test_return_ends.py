@@ -171,17 +171,30 @@ async def backend_is(server, state):
 
 
 @pytest.fixture
-def cable(asterisk):
-    """Between the server and AMI."""
-    cable = visit.Cable(reactor, asterisk.ports.ami)
-    yield cable
-    pytest_twisted.blockon(defer.ensureDeferred(cable.cut()))
+def cut_off(asterisk):
+    """``cable, settings = cut_off(backend)``: a cable to that interface, for a server that uses it."""
+    cables = []
+
+    def lay(backend):
+        port = {"ami": asterisk.ports.ami, "ari": asterisk.ports.http}[backend]
+        cables.append(cable := visit.Cable(reactor, port))
+        through = {
+            "ami": {"AMI_PORT": str(cable.entrance)},
+            "ari": {"ARI_URL": f"http://127.0.0.1:{cable.entrance}"},
+        }
+        return cable, {**through[backend], "RETURN_RING_SECONDS": "30"}
+
+    yield lay
+    for cable in cables:
+        pytest_twisted.blockon(defer.ensureDeferred(cable.cut()))
 
 
-async def test_ami_is_lost_while_it_rings_and_comes_back(asterisk, serve, pick_up, cable):
-    server, visitor, call_id = await waiting_visitor(
-        asterisk, serve, pick_up, AMI_PORT=str(cable.entrance), RETURN_RING_SECONDS="30"
-    )
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+async def test_asterisks_interface_is_lost_while_it_rings_and_comes_back(
+    asterisk, serve, pick_up, cut_off, backend
+):
+    cable, settings = cut_off(backend)
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **settings)
     alone = await channels(asterisk)
     async with household(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
@@ -189,19 +202,23 @@ async def test_ami_is_lost_while_it_rings_and_comes_back(asterisk, serve, pick_u
         await cable.cut()
         (attempt,) = (await visit.ended(server, call_id, "failed"))["attempts"]
         assert attempt["end"] == "failed"
-        assert "AMI" in attempt["reason"]
+        assert backend.upper() in attempt["reason"]
         cable.mend()
         await house.gone("2001")  # long before its thirty seconds are over
         await only_the_visitor(asterisk, alone)
-        await server.until(lambda: backend_is(server, "up"))
+        await server.until(lambda: backend_is(server, "up"), 30)
         house.reactions["2001"] = "answer"
         await visit.ring(server, call_id, "2001")
         assert await server.arrived(role="resident") == [call_id]
         await leave(asterisk, server, visitor)
 
 
-async def test_ami_is_lost_while_it_rings_and_the_resident_answers(asterisk, serve, pick_up, cable):
-    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, AMI_PORT=str(cable.entrance))
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+async def test_a_resident_who_answers_when_the_call_has_failed_is_not_kept(
+    asterisk, serve, pick_up, cut_off, backend
+):
+    cable, settings = cut_off(backend)
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **settings)
     alone = await channels(asterisk)
     async with household(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
@@ -209,7 +226,7 @@ async def test_ami_is_lost_while_it_rings_and_the_resident_answers(asterisk, ser
         await cable.cut()
         await visit.ended(server, call_id, "failed")
         house.answer("2001")
-        await house.gone("2001")  # the call that rang them has failed: there is nobody to talk to
+        await house.gone("2001")  # nobody waits for them any more
         await only_the_visitor(asterisk, alone)
         assert await server.calls("resident") == []
         await leave(asterisk, server, visitor)
