@@ -98,8 +98,9 @@ class ReturnCalls:
         return not self.configured or self.pending(call)
 
     def pending(self, call: Call) -> bool:
-        """Whether a return call is under way for this call."""
-        return call.call_id in self._runs
+        """Whether a return call is under way that may bring the resident's leg of this call."""
+        run = self._runs.get(call.call_id)
+        return run is not None and run.expects_leg
 
     def joined(self, call: Call) -> None:
         """The resident's leg was accepted: whatever the backend says later, the return call has succeeded."""

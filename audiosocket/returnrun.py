@@ -84,6 +84,11 @@ class Run:
         """True when nobody is rung or waited for any more."""
         return self.state in OVER
 
+    @property
+    def expects_leg(self) -> bool:
+        """True while a resident rings, or has answered and is on the way."""
+        return self.state in {"ringing", "answered"}
+
     def start(self) -> None:
         """Ring the first number."""
         self.call.note("return.started", self._now, numbers=len(self._numbers))
@@ -119,14 +124,16 @@ class Run:
     def resume(self) -> None:
         """After a restart: wait for the leg of what may be ringing, or go on with the next number.
 
-        While nobody listened no leg could arrive, so the window is that of a leg whose resident answers now.
+        While nobody listened no leg could arrive, so the window is that of a leg whose resident answers now. A
+        clock that was set meanwhile makes nothing longer than it ever is.
         """
         if self.is_over:
             return
         if self.state == "answered":
-            self._wait_for_leg(max(0.0, self._until - self._now, self._desk.window_seconds))
+            self._wait_for_leg(self._desk.window_seconds)
         elif self._open is not None:
-            self._wait_for_leg(max(0.0, self._until - self._now) + self._desk.window_seconds)
+            rings_on = min(max(0.0, self._until - self._now), self._desk.ring_seconds)
+            self._wait_for_leg(rings_on + self._desk.window_seconds)
         else:
             self._go_on()
 

@@ -151,6 +151,18 @@ def test_what_never_comes_is_closed_when_its_time_is_over(journal: Journal, away
     assert after.exchange.events[-1]["return"]["attempts"][0]["end"] == "failed"
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_clock_that_was_set_back_keeps_no_door_open(journal: Journal, answered: bool) -> None:
+    before = ringing(journal, "101")
+    if answered:
+        before.telephones.ringing[-1].callback(ANSWERED)
+    after = journal.process_after(-3_600)
+    visitor = after.visitor()
+    after.run(RING + WINDOW + 0.5, visitor)
+    assert after.shown["state"] == "failed"
+    assert not let_in(after.resident())
+
+
 def test_the_numbers_that_are_left_are_rung_when_the_ring_time_is_over(journal: Journal) -> None:
     ringing(journal, "101", "102", "103")
     after = journal.process_after(1)
@@ -169,6 +181,7 @@ def test_nobody_else_is_rung_before_the_visitor_is_back(journal: Journal) -> Non
     after.run(RING + WINDOW)
     assert (after.telephones.rung, after.shown["state"]) == ([], "waiting")
     assert "visitor has not come back" in after.shown["reason"]
+    assert not let_in(after.resident()), "nobody is being rung"
     once_more = journal.process_after(1)
     assert (once_more.telephones.rung, once_more.shown["state"]) == ([], "waiting")
     once_more.visitor()
@@ -246,6 +259,7 @@ def test_a_stop_stops_the_ringing_and_the_next_process_rings_anew(journal: Journ
     assert "return.ended" not in before.exchange.names()
     after = journal.process_after(2)
     assert (after.shown["state"], after.telephones.rung) == ("waiting", [])
+    assert not let_in(after.resident()), "its telephone was stopped"
     after.visitor()
     assert (after.shown["state"], after.telephones.rung) == ("ringing", ["101"])
     after.telephones.ringing[-1].callback(BUSY)
