@@ -23,7 +23,7 @@ from audiosocket.legs import RATE_NOTES_MOST, Leg
 from audiosocket.metronome import TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.resample import StreamConverter
-from audiosocket.wire import Audio, Digit, Event, HungUp, Ignored, Parser, PeerError
+from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
 
 SILENCE = bytes(320)
 VOICE = b"\x21\x43" * 160
@@ -594,3 +594,35 @@ def test_a_leg_that_ends_at_a_mark_while_it_is_resumed_leaves_no_timer(
     assert len(stage.over) == 1
     assert stage.idle
     assert len(logged_failures.flush(ValueError)) == failing
+
+
+# loopback
+
+
+def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() -> None:
+    stage = Stage(Listener(joined=lambda leg: leg.loop_back())).start()
+    sent = len(stage.wire.sent)
+    stage.run(1_000)
+    assert len(stage.wire.sent) == sent
+    lump = b"".join(audio_frame(8000, bytes((n, 1)) * 160) for n in range(50))
+    stage.leg.heard(lump, ORDINARY[lump[:3]])
+    assert stage.wire.sent[sent:] == [(8000, bytes((n, 1)) * 160) for n in range(50)]
+    assert (stage.record.frames_in, stage.record.frames_out) == (50, sent + 50)
+
+
+def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
+    stage, ears = Stage(Listener(joined=lambda leg: leg.loop_back())).start(), Ears()
+    stage.leg.tap(ears)
+    wide = audio_frame(16_000, b"\3\4" * 320)
+    stage.leg.heard(wide + wide, ORDINARY[wide[:3]])
+    assert stage.wire.sent[-2:] == [(16_000, b"\3\4" * 320)] * 2
+    assert len(ears.heard_frames) == len(ears.said_frames) == 2
+    assert stage.record.rate == 16_000
+
+
+def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
+    app = Listener(audio=lambda leg: leg.hang_up())
+    stage = Stage(app).start()
+    lump = audio_frame(8000, VOICE) * 3
+    stage.leg.heard(lump, ORDINARY[lump[:3]])
+    assert app.story.count("audio") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,17 @@ from audiosocket.protocol import (
     STUCK_SECONDS,
     USER_TIMEOUT_MS,
 )
-from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
+from audiosocket.wire import (
+    HANGUP_FRAME,
+    RATES,
+    Audio,
+    Digit,
+    Parser,
+    audio_frame,
+    digit_frame,
+    frame_bytes,
+    uuid_frame,
+)
 
 UNKNOWN = b"\x42\x00\x02hi"
 EMPTY_AUDIO = b"\x10\x00\x00"
@@ -409,3 +420,27 @@ def test_a_long_frame_takes_as_many_bytes_as_its_header_says() -> None:
     line.say(audio_frame(8000, bytes(65_535)) + FRAME)
     assert [len(pcm) for pcm, _ in app.values("audio")] == [65_535, 320]
     line.hang_up()
+
+
+ANY_MESSAGE = st.one_of(
+    st.sampled_from(
+        [audio_frame(rate, bytes((n, 7)) * (frame_bytes(rate) // 2)) for rate in RATES.values() for n in (1, 2)]
+    ),
+    st.sampled_from([audio_frame(8_000, b"odd"), audio_frame(8_000, bytes(160)), digit_frame("5"), UNKNOWN]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(ANY_MESSAGE, max_size=40), st.lists(st.integers(0, 80_000), max_size=12))
+def test_a_leg_hears_the_same_whichever_way_its_frames_were_read(messages: list[bytes], cuts: list[int]) -> None:
+    """Reads of nothing but ordinary frames go past the parser; any other cut goes through it."""
+    stream = b"".join(messages)
+    app = Listener()
+    line = Exchange(app).join()
+    edges = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    for start, end in pairwise(edges):
+        line.say(stream[start:end])
+    wanted = [event for event in Parser(expect_identity=False).receive(stream) if isinstance(event, Audio | Digit)]
+    heard = [told for told in app.told if told.what in {"audio", "digit"}]
+    assert [told.what for told in heard] == [type(event).__name__.lower() for event in wanted]
+    assert app.values("audio") == [(event.pcm, event.rate) for event in wanted if isinstance(event, Audio)]
