@@ -121,3 +121,49 @@ async def test_visitor_and_resident_talk_on(asterisk, serve, pick_up, away):
         await visit.nothing_left(asterisk, server)
     call = await server.call(call_id)
     assert [len(visit.events(call, name)) for name in ("call.started", "call.resumed")] == [1, 1]
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+@pytest.mark.parametrize("when", ["while the server is away", "afterwards"])
+async def test_a_resident_who_rings_through_a_killed_server_gets_in(asterisk, serve, pick_up, backend, when):
+    asterisk.forgive(*OUTAGE)
+    server = await serve("bridge", **visit.settings(asterisk, backend))
+    await visit.load(asterisk, server)
+    says = {"2001": sound.tone(8000, 700, 1000)}
+    async with household(reactor, asterisk, {"2001": "ring"}, says) as house:
+        visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
+        (call_id,) = await server.arrived()
+        await visit.ring(server, call_id, "2001")
+        await house.rings("2001")
+        await server.kill()
+        if when == "while the server is away":
+            house.answer("2001")
+        await task.deferLater(reactor, 0.5)
+        await server.start()
+        await all_back(server, {call_id})
+        if when == "afterwards":
+            assert (await server.call(call_id))["return"]["state"] == "ringing"
+            house.answer("2001")
+        await visit.ended(server, call_id, "connected")
+        await visitor.hears(lambda heard: sound.strength(heard[-8000:], 8000, 700) > 0.9)
+        assert sound.strength(bytes(visitor.heard)[-8000:], 8000, 700) > 0.9
+        visitor.hang_up()
+        await house.gone("2001")
+        await visit.nothing_left(asterisk, server)
+
+
+async def test_an_ordinary_restart_keeps_the_callers_as_well(asterisk, serve):
+    asterisk.forgive(*OUTAGE)
+    server = await serve(DRAIN_SECONDS="1")
+    await visit.load(asterisk, server, TALKERS)
+    for _ in range(10):
+        await asterisk.originate("Local/1000@audiosocket-visitor/n", context="talks", extension="s")
+    calls = set(await server.arrived(10))
+    await server.stop()
+    await server.start()
+    await all_back(server, calls)
+    for call_id in calls:
+        names = [event["event"] for event in (await server.call(call_id))["timeline"]]
+        assert [names.count(name) for name in ("call.started", "call.interrupted", "call.resumed")] == [1, 1, 1]
+        await server.hang_up(call_id)
+    await visit.nothing_left(asterisk, server)
