@@ -89,7 +89,8 @@ class StackWatch:
         self._beat_cpu = 0.0
 
     def start(self) -> None:
-        """Begin to watch the calling thread, from its first `beat` on."""
+        """Begin to watch the calling thread, from its first `beat` on; a second time, begin anew."""
+        self.stop()
         self._watched = threading.get_ident()
         self._due = float("inf")
         self._seen = None

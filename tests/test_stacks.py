@@ -153,6 +153,7 @@ def test_the_thread_ends_and_begins_again() -> None:
     watch.stop()
     for _ in range(3):
         watch.start()
+        watch.start()
         assert threading.active_count() == before + 1
         watch.beat(0)
         blocks(watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
+from audiosocket.pauses import Pauses
 from audiosocket.stacks import Place, Sighting, Stack, StackWatch, waiting_in
 from audiosocket.watchdog import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, Watchdog
 from tests.running import Running
@@ -66,12 +68,25 @@ def lines() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
+started: list[Watchdog] = []
+
+
 def watched(watch: StackWatch | None = None) -> tuple[Reactor, Watchdog]:
     reactor = Reactor()
     watchdog = Watchdog(reactor, reactor.seconds, watch)
     watchdog.startService()
+    started.append(watchdog)
     reactor.advance(0)
     return reactor, watchdog
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Each watchdog hangs on the garbage collector of this process until it is stopped."""
+    yield
+    while started:
+        started.pop().stopService()
+    assert not [callback for callback in gc.callbacks if isinstance(getattr(callback, "__self__", None), Pauses)]
 
 
 def test_a_reactor_on_time_is_never_late() -> None:
@@ -125,6 +140,7 @@ def test_what_happens_before_the_reactor_runs_is_not_late() -> None:
     reactor = Reactor()
     watchdog = Watchdog(reactor, reactor.seconds)
     watchdog.startService()
+    started.append(watchdog)
     reactor.advance(3)
     reactor.run(1)
     assert watchdog.worst == pytest.approx(0, abs=1e-6)
