@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from admin import bodies
 from admin.replies import Refusal, as_refusal, refuse, reply, reply_text
-from admin.shield import shielded
+from admin.shield import settled, shielded
 from admin.site import AdminRequest
 from audiosocket.interfaces import Control
 
@@ -28,9 +28,9 @@ class AdminAPI:
         self._control = control
 
     @app.route("/api/status", methods=["GET"])
-    def status(self, request: AdminRequest) -> bytes:
+    async def status(self, request: AdminRequest) -> bytes:
         """Everything at one glance, from memory."""
-        return reply(request, self._control.status())
+        return reply(request, await settled(self._control.status()))
 
     @app.route("/api/refresh", methods=["POST"])
     async def refresh(self, request: AdminRequest) -> bytes:
@@ -94,43 +94,43 @@ class AdminAPI:
         return reply_text(request, self._control.dialplan(known_id, style, wideband))
 
     @app.route("/api/calls", methods=["GET"])
-    def calls(self, request: AdminRequest) -> bytes:
+    async def calls(self, request: AdminRequest) -> bytes:
         """Live calls, then the recently ended ones."""
-        calls = self._control.calls()
+        calls = await settled(self._control.calls())
         return reply(request, {"total": len(calls), "calls": calls})
 
     @app.route("/api/calls/<call_id>", methods=["GET"])
-    def call(self, request: AdminRequest, call_id: str) -> bytes:
+    async def call(self, request: AdminRequest, call_id: str) -> bytes:
         """One call with its timeline."""
-        return reply(request, {"call": self._control.call(bodies.parse_call_id(call_id))})
+        return reply(request, {"call": await settled(self._control.call(bodies.parse_call_id(call_id)))})
 
     @app.route("/api/calls/<call_id>/return", methods=["POST"])
-    def return_call(self, request: AdminRequest, call_id: str) -> bytes:
+    async def return_call(self, request: AdminRequest, call_id: str) -> bytes:
         """Ring the resident, or several in their order; the answer does not wait for theirs."""
         known_id = bodies.parse_call_id(call_id)
         numbers = bodies.return_numbers(request.content.read())
-        call = self._control.return_call(known_id, numbers)
+        call = await settled(self._control.return_call(known_id, numbers))
         return reply(request, {"message": f"Chamada de retorno iniciada para {known_id}", "call": call}, 202)
 
     @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
-    def cancel_return(self, request: AdminRequest, call_id: str) -> bytes:
+    async def cancel_return(self, request: AdminRequest, call_id: str) -> bytes:
         """Stop the ringing."""
         known_id = bodies.parse_call_id(call_id)
-        call = self._control.cancel_return(known_id)
+        call = await settled(self._control.cancel_return(known_id))
         return reply(request, {"message": f"Chamada de retorno cancelada para {known_id}", "call": call})
 
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
-    def report(self, request: AdminRequest, attempt_id: str) -> bytes:
+    async def report(self, request: AdminRequest, attempt_id: str) -> bytes:
         """Whoever rings residents for a webhook says how one attempt ended."""
         end, reason = bodies.attempt_end(request.content.read())
-        self._control.attempt_ended(attempt_id, end, reason)
+        await settled(self._control.attempt_ended(attempt_id, end, reason))
         return reply(request, {"message": f"Tentativa encerrada: {end}"})
 
     @app.route("/api/hangup", methods=["POST"])
-    def hang_up(self, request: AdminRequest) -> bytes:
+    async def hang_up(self, request: AdminRequest) -> bytes:
         """Send the hangup frame to one leg."""
         call_id, role = bodies.which_leg(request.content.read())
-        self._control.hang_up(call_id, role)
+        await settled(self._control.hang_up(call_id, role))
         return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})
 
     @app.route("/healthz", methods=["GET"])

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.errors import AudioSocketError
+from audiosocket.interfaces import Soon
 
 T = TypeVar("T")
 
@@ -36,3 +37,8 @@ def shielded(work: Awaitable[T], what: str) -> Deferred[T]:
 
     ensureDeferred(cast("Deferred[T]", work)).addBoth(deliver)
     return result
+
+
+async def settled(value: Soon[T]) -> T:
+    """What `Control` answered at once, or answers soon."""
+    return await value if isinstance(value, Awaitable) else value

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from audiosocket.dialplan import Style
@@ -204,16 +204,24 @@ class AppContext:
 AppFactory = Callable[[AppContext], App]
 
 
-class Control(Protocol):
-    """All that the HTTP API may ask of the server. Errors are those of ``errors``."""
+T = TypeVar("T")
+#: Had at once, or to be awaited: with several workers the answer comes from another process.
+Soon: TypeAlias = T | Awaitable[T]
 
-    def status(self) -> dict[str, Any]:
+
+class Control(Protocol):
+    """All that the HTTP API may ask of the server. Errors are those of ``errors``.
+
+    Whatever concerns calls may be `Soon`, and raise `WorkerGone`.
+    """
+
+    def status(self) -> Soon[dict[str, Any]]:
         """Extensions, listeners, calls, source and database state; answered from memory."""
 
-    def calls(self) -> list[dict[str, Any]]:
+    def calls(self) -> Soon[list[dict[str, Any]]]:
         """Live calls, then the recently ended ones."""
 
-    def call(self, call_id: UUID) -> dict[str, Any]:
+    def call(self, call_id: UUID) -> Soon[dict[str, Any]]:
         """One call with its timeline; raises `UnknownCall`."""
 
     def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
@@ -222,19 +230,19 @@ class Control(Protocol):
         Raises `UnknownExtension`, and `InvalidExtension` for a row with a value no dialplan can take.
         """
 
-    def hang_up(self, call_id: UUID, role: Role) -> None:
+    def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
         """Send the hangup frame to that leg; raises `UnknownCall`."""
 
-    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
         """Ring these numbers, one after the other, for that call; returns the call.
 
         Raises `UnknownCall`, `ReturnTaken`, `InvalidNumber` and `ReturnUnavailable`.
         """
 
-    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+    def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
         """Stop the return call of that call; returns the call. Raises `UnknownCall` and `ReturnTaken`."""
 
-    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         """Who places return calls for a webhook says how one attempt ended; ``reason`` is for people.
 
         Raises `UnknownAttempt`, also where no webhook is asked, and `InvalidReport`.

@@ -25,7 +25,7 @@ from admin.site import AdminChannel
 from audiosocket.dialplan import Style, lines
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role, parse_json
-from audiosocket.interfaces import Control
+from audiosocket.interfaces import Control, Soon
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
@@ -44,7 +44,7 @@ class FakeControl:
         self.report: dict[str, Any] = {"result": "applied"}
         self.state = (True, "")
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Soon[dict[str, Any]]:
         self._fail()
         shown = [
             {**e.as_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
@@ -52,11 +52,11 @@ class FakeControl:
         ]
         return {"total_extensions": len(shown), "extensions": shown}
 
-    def calls(self) -> list[dict[str, Any]]:
+    def calls(self) -> Soon[list[dict[str, Any]]]:
         self._fail()
         return [{"call_id": str(CALL), "state": "live"}]
 
-    def call(self, call_id: UUID) -> dict[str, Any]:
+    def call(self, call_id: UUID) -> Soon[dict[str, Any]]:
         self._fail()
         if call_id != CALL:
             raise UnknownCall(f"no call has the UUID {call_id}")
@@ -66,27 +66,27 @@ class FakeControl:
         self._fail()
         return lines(self._known(extension_id), style=style, wideband=wideband)
 
-    def hang_up(self, call_id: UUID, role: Role) -> None:
+    def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
         self._fail()
         if (call_id, role) not in self.legs:
             raise UnknownCall(f"call {call_id} has no live {role.value} leg")
         self.asked.append(("hang_up", call_id, role))
 
-    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
         call = self.call(call_id)
         if self.refusing is not None:
             raise self.refusing
         self.asked.append(("return", call_id, *numbers))
         return call
 
-    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+    def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
         call = self.call(call_id)
         if self.refusing is not None:
             raise self.refusing
         self.asked.append(("cancel", call_id))
         return call
 
-    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+    def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         self._fail()
         if self.refusing is not None:
             raise self.refusing
