@@ -135,10 +135,15 @@ def observer(chosen: LogPlan) -> ILogObserver:
     outs: list[Output] = [file]
     if chosen.echo:
         outs.append(_forgiving(sys.__stdout__ or sys.stdout))
-    wanted = LogLevelFilterPredicate(LogLevel.levelWithName(chosen.level))
+    return FilteringLogObserver(_Lines(line, outs), wanted(chosen.level))
+
+
+def wanted(level: str) -> list[ILogFilterPredicate]:
+    """What keeps lines below ``level``, and Twisted's chatter, out of the log."""
+    severe = LogLevelFilterPredicate(LogLevel.levelWithName(level))
     for namespace in CHATTER:
-        wanted.setLogLevelForNamespace(namespace, LogLevel.warn)
-    return FilteringLogObserver(_Lines(line, outs), [_NotTwistedsPortLines(), wanted])
+        severe.setLogLevelForNamespace(namespace, LogLevel.warn)
+    return [_NotTwistedsPortLines(), severe]
 
 
 def _forgiving(stream: TextIO) -> TextIO:

@@ -102,7 +102,7 @@ class Switchboard:
             peer = peer.ipv4_mapped
         if peer is not None and any(peer in network for network in self._allowed):
             return True
-        self._turn_away("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
+        self.turn_away("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
         return False
 
     def connected(self, connection: AudioSocketProtocol) -> None:
@@ -111,7 +111,7 @@ class Switchboard:
         if len(self._waiting) > WAITING_MOST:
             oldest = next(iter(self._waiting))
             self.identified(oldest)
-            self._turn_away("crowded", f"more than {WAITING_MOST} connections without a UUID")
+            self.turn_away("crowded", f"more than {WAITING_MOST} connections without a UUID")
             oldest.abort()
 
     def identified(self, connection: AudioSocketProtocol) -> None:
@@ -122,7 +122,7 @@ class Switchboard:
         self._waiting.pop(connection, None)
 
     def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
-        self._turn_away("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+        self.turn_away("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
         factory = connection.factory
@@ -134,7 +134,8 @@ class Switchboard:
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
         self._complain(f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
 
-    def _turn_away(self, kind: str, why: str) -> None:
+    def turn_away(self, kind: str, why: str) -> None:
+        """Count and log a connection that became no leg; ``kind`` is a key of `turned_away_total`."""
         self.turned_away_total[kind] += 1
         self._complain(f"turned a connection away ({sum(self.turned_away_total.values())} so far): {why}")
 
