@@ -27,11 +27,11 @@ from audiosocket.listening import (
     Listener,
     MakeFactory,
     Place,
+    PortFactory,
     is_local,
     is_taken,
     why,
 )
-from audiosocket.protocol import AudioSocketFactory
 from audiosocket.reconcile import Plan, Slot, Want
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
@@ -66,7 +66,7 @@ class Listeners(MultiService):
         #: Extensions with a port that is not, or not only, where their row wants it.
         self._uneasy: set[int] = set()
         #: Closed ports whose connections go on, with the port they came in through.
-        self.draining: dict[AudioSocketFactory, int] = {}
+        self.draining: dict[PortFactory, int] = {}
         #: True once the first configuration has been applied.
         self.applied = False
         #: Counts the changes of anything that can be seen, so that what is shown need not be made anew each time.
@@ -271,7 +271,7 @@ class Listeners(MultiService):
         )
         return listener.close()
 
-    def _drained(self, factory: AudioSocketFactory) -> None:
+    def _drained(self, factory: PortFactory) -> None:
         self.draining.pop(factory, None)
 
     def _open(self, slot: Slot, want: Want, claimed: frozenset[int]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 from twisted.application.internet import TCPServer
 from twisted.application.service import MultiService
@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTCP
 from twisted.internet.tcp import Port
 
 from audiosocket.extensions import Extension, Role
-from audiosocket.protocol import AudioSocketFactory
+from audiosocket.protocol import AudioSocketFactory, MakeTransport
 
 #: A burst of calls must not overflow the queue: an unanswered SYN costs the caller a second.
 BACKLOG = 1_024
@@ -25,7 +25,23 @@ BACKLOG = 1_024
 #: Connections accepted between two turns of the audio clock; the rest waits in the kernel's queue.
 ACCEPTS_PER_TURN = 8
 
-MakeFactory = Callable[[Extension, Role], AudioSocketFactory]
+
+class PortFactory(Protocol):
+    """What the books of a port need of its protocol factory; with workers the real ones are elsewhere."""
+
+    role: Role
+    #: Makes the transport of an accepted socket; None for Twisted's own.
+    transport: MakeTransport | None
+    #: Called when the last connection is gone.
+    emptied: Callable[[], object] | None
+    extension: Extension
+
+    @property
+    def connections(self) -> Sized:
+        """Connections that are open on this port, calls or not."""
+
+
+MakeFactory = Callable[[Extension, Role], PortFactory]
 
 
 class PatientPort(Port):
@@ -58,9 +74,7 @@ def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: An
 class Listener(TCPServer):
     """One port of one extension. ``configured`` is where the row wants it, ``port`` where it is."""
 
-    def __init__(
-        self, factory: AudioSocketFactory, bind: str, configured: int, port: int, reactor: IReactorTCP
-    ) -> None:
+    def __init__(self, factory: PortFactory, bind: str, configured: int, port: int, reactor: IReactorTCP) -> None:
         super().__init__(port, factory, backlog=BACKLOG, interface=bind, reactor=reactor)
         self.factory = factory
         self.bind = bind
@@ -70,7 +84,7 @@ class Listener(TCPServer):
     def _getPort(self) -> Any:
         if not IReactorFDSet.providedBy(self.reactor):  # an in-memory reactor has no descriptors to watch
             return super()._getPort()
-        port = PatientPort(self.port, self.factory, BACKLOG, self.bind, self.reactor)
+        port = PatientPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
         if self.factory.transport is not None:
             port.transport = self.factory.transport
         port.startListening()
