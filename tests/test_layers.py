@@ -20,21 +20,24 @@ ROOT = Path(__file__).parent.parent
 LAYERS: dict[int, str] = {
     0: (
         "errors wire amiwire amileg audio extensions reconcile settings playout timeline wavfile backoff quota "
-        "diagnosis dialplan replay deadlines"
+        "diagnosis dialplan replay deadlines workers workers.affinity"
     ),
     1: "interfaces calls events originate q850",
     2: (
         "protocol legs pacing metronome legpoll legtransport database extension_table lookup pg* cache journal "
         "sounds soundfiles lateload resample recording logs "
-        "caller caller_* dial ami* ari* web* numbers ringing"
+        "caller caller_* dial ami* ari* web* numbers ringing "
+        "workers.channel workers.relay workers.handover workers.farewell workers.journals"
     ),
     3: "apps apps.* returncall returnrun returnattempt",
     4: (
         "listening listeners poller readings returnbackend switchboard watchdog stacks causes "
         "pauses garbage settling apiport server "
-        "control callside callserver filethread tablecontrol callcontrol"
+        "control callside callserver filethread tablecontrol callcontrol "
+        "workers.sharedports workers.worker workers.fleet workers.front workers.frontcontrol workers.doors "
+        "workers.process"
     ),
-    6: "tap __main__ schema show_dialplan",
+    6: "tap __main__ workers.__main__ schema show_dialplan",
 }
 ADMIN, PLUGIN = 5, 7
 #: What the HTTP API may know of the server.
@@ -204,7 +207,7 @@ def test_the_reactor_is_an_argument() -> None:
         and node.module == "twisted.internet"
         and "reactor" in [alias.name for alias in node.names]
     }
-    assert importers == {"audiosocket.tap"}
+    assert importers == {"audiosocket.tap", "audiosocket.workers.__main__"}
     assert not [
         node
         for node in tree("audiosocket.tap").body

@@ -1,0 +1,143 @@
+"""The ports of one worker: sockets that the front has opened, and connections that other workers hand over."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.tcp import Server
+from twisted.logger import Logger
+
+from audiosocket.extensions import Extension, Role
+from audiosocket.listening import adopt
+from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
+from audiosocket.workers import handover
+from audiosocket.workers.affinity import owner
+from audiosocket.workers.handover import Handed, Inbox
+
+
+class Doors(Service):
+    """Worker number ``index``; ``boxes`` are the ends of all workers' inboxes that letters are put into."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        index: int,
+        make_factory: Callable[[Extension, Role], AudioSocketFactory],
+        inbox: socket.socket,
+        boxes: Sequence[socket.socket],
+        reactor: Any,
+        turned_away: Callable[[str], object],
+    ) -> None:
+        self._index = index
+        self._make_factory = make_factory
+        self._boxes = boxes
+        self._reactor = reactor
+        self._turned_away = turned_away
+        self._inbox = Inbox(inbox, self.take, reactor)
+        self._ports: dict[int, tuple[IListeningPort, AudioSocketFactory]] = {}
+        #: Factories by the token of their port; besides the port's own those whose connections go on.
+        self._factories: dict[int, list[AudioSocketFactory]] = {}
+
+    def startService(self) -> None:
+        super().startService()
+        self._inbox.start()
+
+    def stopService(self) -> Deferred[Any]:
+        super().stopService()
+        self._inbox.stop()
+        return DeferredList([self.close(token) for token in list(self._ports)])
+
+    # what the front orders
+
+    def open(self, token: int, extension: Extension, role: Role, descriptor: int) -> None:
+        """Accept connections from a listening socket, whose descriptor is closed here."""
+        factory = self._factory(token, extension, role)
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as listening:
+                family = listening.family
+            self._ports[token] = (adopt(descriptor, family, factory, self._reactor), factory)
+        finally:
+            os.close(descriptor)
+
+    def relabel(self, token: int, extension: Extension) -> None:
+        """The row changed its values; new calls see them."""
+        if token in self._ports:
+            self._ports[token][1].extension = extension
+
+    def close(self, token: int) -> Deferred[Any]:
+        """Stop accepting; connections go on."""
+        port, _ = self._ports.pop(token, (None, None))
+        return succeed(None) if port is None else maybeDeferred(port.stopListening)
+
+    def counts(self) -> dict[str, int]:
+        """Open connections by token, of ports that have some; forgets closed ports that have none."""
+        counts: dict[str, int] = {}
+        for token, factories in list(self._factories.items()):
+            current = self._ports[token][1] if token in self._ports else None
+            if len(factories) > 1 or current is None:
+                factories[:] = [each for each in factories if each.connections or each is current]
+            if not factories:
+                del self._factories[token]
+            number = sum(len(each.connections) for each in factories)
+            if number:
+                counts[str(token)] = number
+        return counts
+
+    def _factory(self, token: int, extension: Extension, role: Role) -> AudioSocketFactory:
+        factory = self._make_factory(extension, role)
+        factory.elsewhere = partial(self._elsewhere, token)
+        self._factories.setdefault(token, []).append(factory)
+        return factory
+
+    # between workers
+
+    def _elsewhere(self, token: int, connection: AudioSocketProtocol, call_id: UUID, said: bytes) -> bool:
+        """Hand the connection to the worker that has the call; false when that is this one."""
+        where = owner(call_id, len(self._boxes))
+        if where == self._index:
+            return False
+        factory = connection.factory
+        peer = connection.peer
+        with handover.take_out(connection.transport) as skt:
+            connection.given_away()
+            handed = Handed(token, factory.extension, factory.role, said)
+            if not handover.send(self._boxes[where], handed, skt.fileno()):
+                self._turned_away(f"{peer}: the inbox of worker {where}, which has {call_id}, is full")
+        return True
+
+    def take(self, handed: Handed, descriptor: int) -> None:
+        """Go on with a connection that another worker accepted."""
+        skt = socket.socket(fileno=descriptor)
+        try:
+            skt.setblocking(False)
+            peer = skt.getpeername()
+        except OSError:
+            skt.close()
+            return  # it was faster
+        _, current = self._ports.get(handed.token, (None, None))
+        if current is not None and current.extension == handed.extension:
+            factory = current
+        else:  # the row has changed since, or its port is closed or not open yet
+            factory = self._factory(handed.token, handed.extension, handed.role)
+        protocol = factory.buildProtocol((IPv4Address if len(peer) == 2 else IPv6Address)("TCP", *peer))
+        if protocol is None:
+            skt.close()
+            return
+        make: Any = factory.transport or Server
+        transport = make(skt, protocol, peer, None, 0, self._reactor)
+        protocol.makeConnection(transport)
+        try:
+            protocol.dataReceived(handed.unread)
+        except Exception:  # noqa: BLE001 - as in the transports: a fault costs its own connection
+            self._log.failure("a connection is closed: its protocol raised")
+            transport.abortConnection()

@@ -1,0 +1,169 @@
+"""All workers together: started, watched, replaced; their ports and their inboxes kept while one is away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from audiosocket.errors import WorkerGone
+from audiosocket.workers import handover
+from audiosocket.workers.affinity import owner
+from audiosocket.workers.channel import Message
+from audiosocket.workers.farewell import Farewells
+from audiosocket.workers.handover import Inbox
+from audiosocket.workers.sharedports import SharedPorts
+from audiosocket.workers.worker import Launch, Worker
+
+#: Between two looks whether a worker is blocked, in seconds.
+LOOK_SECONDS = 1.0
+#: A worker that is told to stop has this long, in seconds, before it is killed.
+STOP_SECONDS = 8.0
+
+
+class Fleet(Service):
+    """``count`` workers. ``ports`` is where their listening sockets are opened."""
+
+    _log = Logger()
+
+    def __init__(self, count: int, launch: Launch, reactor: Any) -> None:
+        self._reactor = reactor
+        self._boxes = [handover.inbox() for _ in range(count)]
+        into = [box[0] for box in self._boxes]
+        self.workers = [
+            Worker(index, launch, out, into, reactor, news=self._news, moved=self._moved)
+            for index, (_, out) in enumerate(self._boxes)
+        ]
+        self.ports = SharedPorts(self.workers, reactor)
+        farewells = Farewells(reactor)
+        self._unanswered = [
+            Inbox(out, lambda _, descriptor: farewells.say(socket.socket(fileno=descriptor)), reactor)
+            for _, out in self._boxes
+        ]
+        self._standing_in: set[int] = set()
+        self._look: IDelayedCall | None = None
+
+    # life
+
+    def startService(self) -> None:
+        super().startService()
+        for worker in self.workers:
+            worker.start()
+        self._look = self._reactor.callLater(LOOK_SECONDS, self._watch)
+
+    async def stopService(self) -> None:
+        super().stopService()
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        gone: Deferred[Any] = DeferredList([worker.stop() for worker in self.workers])
+        end = self._reactor.callLater(STOP_SECONDS, self._kill)
+        await gone
+        if end.active():
+            end.cancel()
+        for inbox, (into, out) in zip(self._unanswered, self._boxes, strict=True):
+            inbox.stop()
+            into.close()
+            out.close()
+
+    def hurry(self) -> None:
+        """A stop that is under way ends now."""
+        for worker in self.workers:
+            worker.tell("hurry")
+
+    def _kill(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    def _watch(self) -> None:
+        self._look = self._reactor.callLater(LOOK_SECONDS, self._watch)
+        for worker in self.workers:
+            worker.look()
+
+    def _moved(self, worker: Worker) -> None:
+        index = worker.index
+        if worker.state == "starting":
+            for port in self.ports.ports.values():
+                worker.open_port(port)
+        elif worker.state == "down":
+            self.ports.forget(index)
+        if not self.running:
+            return
+        if worker.out and index not in self._standing_in:
+            self._stand_in_for(worker)
+        elif worker.state == "up" and index in self._standing_in:
+            self._take_back(worker)
+
+    def _stand_in_for(self, worker: Worker) -> None:
+        """Nobody waits in vain: new connections go to the other workers, its own are closed."""
+        self._standing_in.add(worker.index)
+        for port in self.ports.ports.values():
+            port.give_up(worker.index)
+        self._unanswered[worker.index].start()
+
+    def _take_back(self, worker: Worker) -> None:
+        self._standing_in.remove(worker.index)
+        self._unanswered[worker.index].stop()
+        for port in self.ports.ports.values():
+            try:
+                port.renew(worker.index)
+            except OSError as error:
+                self._log.error("{name} cannot share a port: {why}", name=worker.name, why=error.strerror)
+            else:
+                worker.open_port(port)
+
+    def _news(self, worker: Worker, message: Message) -> None:
+        self.ports.count(worker.index, message["connections"])
+
+    # asking
+
+    @property
+    def live_legs(self) -> int:
+        """Legs of all workers, as they said last: at most a quarter of a second ago."""
+        return sum(worker.pulse.get("live", 0) for worker in self.workers)
+
+    def owner(self, call_id: UUID) -> Worker:
+        """The worker that has this call, if there is such a call."""
+        return self.workers[owner(call_id, len(self.workers))]
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Tell all of them something that needs no answer."""
+        for worker in self.workers:
+            worker.tell(kind, **fields)
+
+    async def ask(self, kind: str, **fields: Any) -> list[Any]:
+        """The answers of those that are there, in the order of the workers."""
+        asked = [worker.ask(kind, **fields) for worker in self.workers]
+        answers = []
+        for each in asked:
+            try:
+                answers.append(await each)
+            except WorkerGone as error:
+                self._log.warn("{error}; the answer is without it", error=str(error))
+        return answers
+
+    def away(self) -> list[str]:
+        """What is wrong with the workers, one sentence each."""
+        return [f"{worker.name} is {worker.state}" for worker in self.workers if worker.state != "up"]
+
+    async def refresh(self) -> None:
+        """Bring what workers say of themselves now and then up to date."""
+        asked = [(worker, worker.ask("pulse")) for worker in self.workers if worker.state == "up"]
+        for worker, each in asked:
+            try:
+                worker.pulse = await each
+            except WorkerGone:
+                continue
+            self.ports.count(worker.index, worker.pulse["connections"])
+
+    async def until_quiet(self, seconds: float, hasty: Callable[[], bool]) -> None:
+        """Wait until no leg is live, for at most ``seconds``, or until somebody is in a hurry."""
+        until = self._reactor.seconds() + seconds
+        while self.live_legs and self._reactor.seconds() < until and not hasty():
+            await deferLater(self._reactor, 0.02)

@@ -1,0 +1,138 @@
+"""`interfaces.Control` of the front: extensions from its own memory, calls from the workers that have them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from audiosocket.database import Database
+from audiosocket.errors import UnknownAttempt
+from audiosocket.extensions import Role
+from audiosocket.returnbackend import ReturnBackend
+from audiosocket.tablecontrol import TableControl
+from audiosocket.watchdog import UNHEALTHY
+from audiosocket.workers.front import FrontServer
+
+#: The states of a worker's connection to who places return calls, the one to worry about first.
+_WORST_FIRST = ("down", "failing", "connecting", "up", "off")
+#: Totals of the status that are sums over the workers.
+_SUMS = ("live_calls", "dormant_calls", "calls_total", "refused_total")
+
+
+class FrontControl(TableControl):
+    """One API over all workers. ``backend`` is never started: it only knows the webhook's secret."""
+
+    def __init__(
+        self,
+        server: FrontServer,
+        database: Database | None,
+        seconds: Callable[[], float],
+        api_port: int,
+        backend: ReturnBackend,
+    ) -> None:
+        super().__init__(server.listeners, server.poller, database, seconds, api_port)
+        self._server = server
+        self._fleet = server.fleet
+        self._backend = backend
+
+    # looking
+
+    async def status(self) -> dict[str, Any]:
+        await self._fleet.refresh()
+        answers: list[dict[str, Any]] = await self._fleet.ask("status")
+        live: Counter[int] = Counter()
+        for answer in answers:
+            live.update({int(key): number for key, number in answer["live_by_extension"].items()})
+        return {
+            **self.table_status(live),
+            **{name: sum(answer[name] for answer in answers) for name in _SUMS},
+            "turned_away_total": _added([answer["turned_away_total"] for answer in answers]),
+            "return_backend": _worst([answer["return_backend"] for answer in answers]),
+            "mislabelled_codecs": {
+                key: codec for one in answers for key, codec in one["mislabelled_codecs"].items()
+            },
+            "reactor": self._server.watchdog.as_json(),
+            "workers": self._workers(),
+        }
+
+    def _workers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "index": worker.index,
+                "pid": worker.pid,
+                "state": worker.state,
+                "restarts": worker.restarts,
+                "live_legs": worker.pulse.get("live", 0),
+                "reactor_late_ms": round(1000 * worker.pulse.get("late", 0.0)),
+            }
+            for worker in self._fleet.workers
+        ]
+
+    async def calls(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = [call for calls in await self._fleet.ask("calls") for call in calls]
+        return sorted(found, key=lambda call: call["state"] == "ended")
+
+    async def call(self, call_id: UUID) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._of(call_id, "call"))
+
+    def ready(self) -> tuple[bool, str]:
+        if not self._server.running or self._server.ending:
+            return False, self._server.ending or "stopping"
+        if not self.listeners.applied:
+            return False, "no configuration has been applied yet"
+        wrong = [*self._fleet.away(), *self.listeners.mismatches()]
+        return not wrong, "; ".join(wrong[:5])
+
+    def healthy(self) -> tuple[bool, str]:
+        late = {"the front": self._server.watchdog.recent_worst}
+        late.update({worker.name: worker.lateness for worker in self._fleet.workers})
+        wrong = [f"{name} was {seconds:.1f} s late" for name, seconds in late.items() if seconds > UNHEALTHY]
+        return not wrong, "; ".join(wrong)
+
+    # doing
+
+    async def hang_up(self, call_id: UUID, role: Role) -> None:
+        await self._of(call_id, "hang_up", role=role.value)
+
+    async def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._of(call_id, "return_call", numbers=list(numbers)))
+
+    async def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._of(call_id, "cancel_return"))
+
+    async def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
+        """One of the workers has asked for this attempt; nobody else knows which."""
+        trouble: UnknownAttempt | None = None
+        for worker in self._fleet.workers:
+            try:
+                await worker.ask("attempt_ended", attempt=attempt_id, end=end, reason=reason)
+            except UnknownAttempt as error:
+                trouble = error
+            else:
+                return
+        if trouble is not None:
+            raise trouble
+
+    def vouches(self, signature: str, body: bytes) -> bool:
+        return self._backend.vouches(signature, body)
+
+    async def _of(self, call_id: UUID, kind: str, **fields: Any) -> Any:
+        return await self._fleet.owner(call_id).ask(kind, call_id=str(call_id), **fields)
+
+
+def _added(totals: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    added: Counter[str] = Counter()
+    for each in totals:
+        added.update(each)
+    return dict(added)
+
+
+def _worst(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Each worker has its own connection; the one in most trouble is shown."""
+    return min(
+        backends,
+        key=lambda backend: _WORST_FIRST.index(backend["state"]),
+        default={"kind": "none", "state": "down", "reason": "no worker is there"},
+    )

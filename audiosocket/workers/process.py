@@ -1,0 +1,173 @@
+"""What a worker does with the front's messages: begins, opens ports, answers about its calls, ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import FilteringLogObserver, Logger, globalLogBeginner
+
+from audiosocket import logs
+from audiosocket.apps import registry
+from audiosocket.callcontrol import CallControl
+from audiosocket.callserver import CallServer
+from audiosocket.callside import CallSide, call_side
+from audiosocket.errors import WorkerGone
+from audiosocket.extensions import Role, parse_json
+from audiosocket.settings import Settings
+from audiosocket.settling import settle
+from audiosocket.workers.channel import Channel, Message
+from audiosocket.workers.doors import Doors
+from audiosocket.workers.relay import LogToFront
+
+#: Between two looks whether there is news for the front, in seconds.
+PULSE_SECONDS = 0.1
+#: So many of those without news, and it is told all the same that we are alive.
+QUIET_PULSES = 10
+
+
+@dataclass(frozen=True)
+class Running:
+    """What there is once the front's first words have come."""
+
+    server: CallServer
+    doors: Doors
+    side: CallSide
+    control: CallControl
+
+
+class WorkerProcess:
+    """``inbox`` and ``boxes`` are the sockets of ``handover``; ``end`` is called when it is time to go."""
+
+    _log = Logger()
+
+    def __init__(
+        self, inbox: socket.socket, boxes: Sequence[socket.socket], reactor: Any, end: Callable[[], object]
+    ) -> None:
+        self._inbox = inbox
+        self._boxes = boxes
+        self._reactor = reactor
+        self._end = end
+        self._running: Running | None = None
+        self._timer: IDelayedCall | None = None
+        self._said: Message = {}
+        self._quiet = 0
+        self._stopping = False
+        self.channel = Channel("the front", self._obey, self._orphaned, reactor)
+        self._orders: Mapping[str, Callable[[Running, Message], Any]] = {
+            "relabel": lambda us, said: us.doors.relabel(said["token"], parse_json(said["extension"])),
+            "close": lambda us, said: us.doors.close(said["token"]).addCallback(lambda _: None),
+            "drain": lambda us, said: setattr(us.side.switchboard, "draining", True),
+            "hurry": lambda us, said: us.server.hurry(),
+            "stop": lambda us, said: self._stop(),
+            "pulse": lambda us, said: self._pulse_of(us),
+            "status": lambda us, said: self._status(us),
+            "calls": lambda us, said: us.control.calls(),
+            "call": lambda us, said: us.control.call(UUID(said["call_id"])),
+            "hang_up": lambda us, said: us.control.hang_up(UUID(said["call_id"]), Role(said["role"])),
+            "return_call": lambda us, said: us.control.return_call(UUID(said["call_id"]), said["numbers"]),
+            "cancel_return": lambda us, said: us.control.cancel_return(UUID(said["call_id"])),
+            "attempt_ended": lambda us, said: us.control.attempt_ended(
+                said["attempt"], said["end"], said["reason"]
+            ),
+        }
+
+    def _obey(self, message: Message, descriptors: list[int]) -> Any:
+        if message["kind"] == "begin":
+            return self._begin(message)
+        running = self._running
+        if running is None:
+            raise RuntimeError(f"{message['kind']} before begin")
+        if message["kind"] == "open":
+            extension, role = parse_json(message["extension"]), Role(message["role"])
+            return running.doors.open(message["token"], extension, role, descriptors[0])
+        return self._orders[message["kind"]](running, message)
+
+    def _begin(self, message: Message) -> None:
+        settings = Settings.parse(message["settings"])
+        relay = FilteringLogObserver(LogToFront(self.channel), logs.wanted(settings.log_level))
+        globalLogBeginner.beginLoggingTo([relay])
+        apps = {
+            Role.VISITOR: registry.load(settings.visitor_app),
+            Role.RESIDENT: registry.load(settings.resident_app),
+        }
+        journal = Path(settings.data_dir) / message["journals"][message["index"]]
+        side = call_side(settings, apps, journal, self._reactor)
+        doors = Doors(
+            message["index"],
+            side.make_factory,
+            self._inbox,
+            self._boxes,
+            self._reactor,
+            lambda why: side.switchboard.turn_away("crowded", why),
+        )
+        server = CallServer(
+            doors,
+            side.switchboard,
+            side.files,
+            self._reactor,
+            journal=side.journal,
+            resume_seconds=settings.resume_seconds,
+        )
+        side.backend.setServiceParent(server)
+        settle(server, self._reactor, busy=lambda: side.switchboard.live_legs > 0, listening=lambda: True)
+        control = CallControl(server, self._reactor.seconds, side.backend)
+        self._running = Running(server, doors, side, control)
+        server.startService()
+        self.channel.tell("ready", pid=os.getpid())
+        self._beat()
+
+    # the end
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._end()
+
+    async def close(self) -> None:
+        """Part from the calls, and see to it that the front has read the last line of the log."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._running is not None:
+            await maybeDeferred(self._running.server.stopService)
+        with suppress(WorkerGone):  # the front is in a hurry, too
+            await self.channel.ask("bye")
+
+    def _orphaned(self) -> None:
+        """The front is gone: what it cannot stop must not keep its successor from the ports and journals."""
+        if not self._stopping:
+            os._exit(1)
+
+    # news
+
+    def _beat(self) -> None:
+        self._timer = self._reactor.callLater(PULSE_SECONDS, self._beat)
+        if self._running is None or self.channel.full:
+            return
+        pulse = self._pulse_of(self._running)
+        self._quiet += 1
+        if pulse != self._said or self._quiet >= QUIET_PULSES:
+            self._said, self._quiet = pulse, 0
+            self.channel.tell("pulse", **pulse)
+
+    def _pulse_of(self, us: Running) -> Message:
+        """Connections by token: those that are named once are named until they are none."""
+        counts = us.doors.counts()
+        before = self._said.get("connections", {})
+        return {
+            "live": us.side.switchboard.live_legs,
+            "late": round(us.server.watchdog.recent_worst, 1),
+            "connections": {**{token: 0 for token, number in before.items() if number}, **counts},
+        }
+
+    @staticmethod
+    def _status(us: Running) -> Message:
+        live = {str(key): number for key, number in us.control.live_by_extension().items()}
+        return {**us.control.call_status(), "live_by_extension": live, "live_legs": us.side.switchboard.live_legs}
