@@ -161,6 +161,11 @@ class Settings:
     max_extensions: int = _setting(
         "1000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
     )
+    workers: int = _setting(
+        "1",
+        _whole(1, 64, "a number of processes"),
+        "processes that share the ports and the calls; 1 = this one alone",
+    )
     data_dir: str = _setting("./data", _text, "directory of ramais_config.json and recordings")
     log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")
     log_format: str = _setting("text", _choice("text", "json"), "one line of text, or of JSON, per event")

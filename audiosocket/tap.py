@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,15 +30,23 @@ from audiosocket.control import ServerControl
 from audiosocket.database import Database, DatabaseState
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions import Role
+from audiosocket.filethread import FileThread
+from audiosocket.interfaces import Control
 from audiosocket.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.listeners import Listeners
-from audiosocket.listening import is_local
+from audiosocket.listening import MakeFactory, is_local
 from audiosocket.logs import LogPlan
 from audiosocket.poller import Poller
-from audiosocket.returnbackend import check
+from audiosocket.returnbackend import ReturnBackend, check
 from audiosocket.server import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settling import settle
+from audiosocket.workers import journals
+from audiosocket.workers.fleet import Fleet
+from audiosocket.workers.front import FrontServer
+from audiosocket.workers.frontcontrol import FrontControl
+from audiosocket.workers.sharedports import PortSide
+from audiosocket.workers.worker import Launch
 
 log = Logger()
 
@@ -75,8 +84,8 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         try:
-            given, from_file = self._given()
-            self.settings = Settings.parse(given)
+            self.given, from_file = self._given()
+            self.settings = Settings.parse(self.given)
             self.password = _password(self.settings)
             self.apps = {
                 Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),
@@ -212,7 +221,7 @@ def makeService(options: Options) -> Service:
     return server
 
 
-def _stop_cleanly(reactor: Any, server: AudioSocketServer) -> None:
+def _stop_cleanly(reactor: Any, server: AudioSocketServer | FrontServer) -> None:
     """Calls may end first, and exit status 0; twistd would die of the signal. A second one ends now.
 
     The third does not even say goodbye.
@@ -238,7 +247,7 @@ def _stop_cleanly(reactor: Any, server: AudioSocketServer) -> None:
         reactor.addSystemEventTrigger("after", "startup", signal.signal, number, asked)
 
 
-def build(options: Options, reactor: Any) -> AudioSocketServer:
+def build(options: Options, reactor: Any) -> AudioSocketServer | FrontServer:
     """Every part, connected; ``reactor`` is the only global thing and it is an argument."""
     settings = options.settings
     for name, close in options.misspelt:
@@ -249,27 +258,16 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
     make_steady(reactor)
-    data_dir = Path(settings.data_dir).absolute()
-    side = call_side(settings, options.apps, data_dir / JOURNAL_NAME, reactor)
-    listeners = Listeners(
-        side.make_factory,
-        reactor,
-        bind_address=settings.bind_address,
-        reserved_ports=frozenset({settings.api_port}),
-    )
-    pollers: list[Poller] = []  # the database reports to the poller, which needs the database to exist
-    database = _make_database(options, reactor, pollers) if settings.db_host else None
-    poller = Poller(
-        reactor,
-        listeners,
-        database,
-        data_dir / FILE_NAME,
-        side.files.run,
-        interval=settings.refresh_interval_seconds,
-        automatic=settings.auto_refresh,
-        limit=settings.max_extensions,
-    )
-    pollers.append(poller)
+    journals.rearrange(Path(settings.data_dir).absolute(), settings.workers)
+    return _build_front(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
+
+
+def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
+    """One process that does everything."""
+    settings = options.settings
+    side = call_side(settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor)
+    listeners = _make_listeners(settings, side.make_factory, reactor)
+    poller, database = _make_table(options, listeners, side.files, reactor)
     server = AudioSocketServer(
         listeners,
         side.switchboard,
@@ -281,15 +279,79 @@ def build(options: Options, reactor: Any) -> AudioSocketServer:
         drain_seconds=settings.drain_seconds,
     )
     control = ServerControl(server, database, reactor.seconds, settings.api_port, side.backend)
-    hosts = (settings.api_host, *settings.api_allowed_hosts)
-    site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
-    ApiPort(site, settings.api_host, settings.api_port, reactor).setServiceParent(server)
+    _make_api(settings, control, reactor).setServiceParent(server)
     side.backend.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     settle(server, reactor, busy=lambda: side.switchboard.live_legs > 0, listening=lambda: listeners.applied)
     poller.setServiceParent(server)
     return server
+
+
+def _build_front(options: Options, reactor: Any) -> FrontServer:
+    """The process before the workers; it has no calls."""
+    settings = options.settings
+    fleet = Fleet(settings.workers, _launch(options), reactor)
+    listeners = _make_listeners(settings, PortSide, fleet.ports)
+    files = FileThread(reactor)
+    poller, database = _make_table(options, listeners, files, reactor)
+    server = FrontServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
+    backend = ReturnBackend(settings, reactor, time.time)
+    control = FrontControl(server, database, reactor.seconds, settings.api_port, backend)
+    _make_api(settings, control, reactor).setServiceParent(server)
+    if database is not None:
+        database.setServiceParent(server)
+    poller.setServiceParent(server)
+    return server
+
+
+def _launch(options: Options) -> Launch:
+    """A worker imports what we import; it is told the settings, none of them by its command line."""
+    unneeded = {"DB_PASSWORD", "API_TOKEN"}
+    settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in unneeded}
+    # It has no API to protect.
+    settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
+    count = options.settings.workers
+    return Launch(
+        [sys.executable, "-m", "audiosocket.workers", str(os.getpid()), str(count)],
+        {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        {"settings": settings, "journals": [journals.name(index, count) for index in range(count)]},
+    )
+
+
+def _make_listeners(settings: Settings, make_factory: MakeFactory, reactor: Any) -> Listeners:
+    return Listeners(
+        make_factory,
+        reactor,
+        bind_address=settings.bind_address,
+        reserved_ports=frozenset({settings.api_port}),
+    )
+
+
+def _make_table(
+    options: Options, listeners: Listeners, files: FileThread, reactor: Any
+) -> tuple[Poller, Database | None]:
+    settings = options.settings
+    pollers: list[Poller] = []  # the database reports to the poller, which needs the database to exist
+    database = _make_database(options, reactor, pollers) if settings.db_host else None
+    poller = Poller(
+        reactor,
+        listeners,
+        database,
+        Path(settings.data_dir).absolute() / FILE_NAME,
+        files.run,
+        interval=settings.refresh_interval_seconds,
+        automatic=settings.auto_refresh,
+        limit=settings.max_extensions,
+    )
+    pollers.append(poller)
+    return poller, database
+
+
+def _make_api(settings: Settings, control: Control, reactor: Any) -> ApiPort:
+    hosts = (settings.api_host, *settings.api_allowed_hosts)
+    site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
+    return ApiPort(site, settings.api_host, settings.api_port, reactor)
 
 
 def _make_database(options: Options, reactor: Any, pollers: Sequence[Poller]) -> Database:

@@ -58,6 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "PLAY_FILE": "",
     "PLAY_THEN": "continue",
     "RECORD_DIR": "",
+    "WORKERS": 1,
     "MAX_EXTENSIONS": 1000,
     "DATA_DIR": "./data",
     "LOG_DIR": "./logs",
