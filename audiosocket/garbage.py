@@ -49,6 +49,7 @@ class GarbagePolicy(Service):
         self._found = gc.get_threshold()
         gc.set_threshold(YOUNG, MIDDLE, OLD)
         self.settle()
+        gc.enable()
         self._full, self._young_then = _collections()
         self._full_at = self._reactor.seconds()
         self._call = self._reactor.callLater(LOOK_SECONDS, self._look)
@@ -64,8 +65,8 @@ class GarbagePolicy(Service):
     def settle(self) -> None:
         """Freeze what there is: takes microseconds. Not while legs are live: they would never be freed.
 
-        Nothing is collected before, which would take those 27 ms: of what a start leaves behind some 20 objects
-        are garbage.
+        Nothing is collected before, which would take those 27 ms: of the 70,000 objects that a start makes at most
+        2,200 are garbage.
         """
         if not self._busy():
             gc.freeze()

@@ -128,7 +128,9 @@ def test_the_collector_is_as_before_when_the_policy_is_stopped(monkeypatch: pyte
     line = Line()
     line.policy.stopService()
     for _ in range(2):
+        gc.disable()  # as `python -m audiosocket` does while it loads
         line.policy.startService()
+        assert gc.isenabled()
         assert gc.get_threshold()[:2] == (YOUNG, garbage.MIDDLE)
         line.policy.stopService()
         assert gc.get_threshold() == before
