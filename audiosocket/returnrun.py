@@ -220,7 +220,8 @@ class Run:
         self._timer = self._desk.clock.callLater(seconds, self._no_leg)
 
     def _no_leg(self) -> None:
-        self._stopper()()  # nobody would let this channel in any more
+        if self._desk.originator is not None:  # nobody would let this channel in any more
+            self._desk.originator.stop(self._request(self.attempts[-1]))
         if self._open is not None:  # it rang when the server was restarted
             self._note_end(AttemptEnd.FAILED, "the server was restarted while it rang, and no leg arrived")
             self._go_on()
@@ -233,11 +234,15 @@ class Run:
         self._end("failed", reason, AttemptEnd.FAILED)
 
     def _stopper(self) -> Callable[[], object]:
-        """Stops what rings now, whoever placed it, and what was answered without a leg."""
+        """Stops what rings now, whoever placed it.
+
+        Not what was answered: its leg is about to knock, and Asterisk complains of a channel hung up meanwhile.
+        It is turned away like any other.
+        """
         if self._ringing is not None:
             return self._ringing.cancel
         originator = self._desk.originator
-        if originator is None or (self._open is None and self.state != "answered"):
+        if originator is None or self._open is None:
             return lambda: None
         return functools.partial(originator.stop, self._request(self.attempts[-1]))
 

@@ -192,7 +192,7 @@ def test_the_visitor_leaves_between_answer_and_leg(world: World) -> None:
     world.ends(ANSWERED)
     world.visitor.hang_up()
     assert world.shown["state"] == "cancelled"
-    assert world.telephones.stopped_ids == [world.telephones.requests[0].attempt_id]
+    assert world.telephones.stopped_ids == [], "it is about to knock, and then it is turned away"
     assert world.tried == [("**01", "answered")]
     assert not let_in(world.resident())
     world.exchange.run(11_000)
