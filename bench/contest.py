@@ -25,6 +25,7 @@ PORTEIRO = {**SPEAK, "RESIDENT_APP": "silence", "ACCEPT_UNEXPECTED_RESIDENT": "t
 CALLS_LIMIT = 1_800
 LATE_MS = 20.0
 FRAME_MS = 20.0
+SLOWEST_RATE = 49.9
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def speaks_in_time(sample: Sample) -> bool:
     """Every call at its pace, and 99 of 100 frames less than a frame's time late."""
     return (
         not faults(sample)
-        and sample.get("rate_slowest", 0) > 49.9
+        and sample.get("speaking") == sample.get("calls")
+        and sample.get("rate", 0) > SLOWEST_RATE
         and sample.get("between_p99_ms", 2 * FRAME_MS) < 2 * FRAME_MS
     )

@@ -11,7 +11,7 @@
 #define HEADER 3
 #define PAYLOAD 320
 #define FRAME (HEADER + PAYLOAD)
-#define PAYLOAD_MOST 8192
+#define PAYLOAD_MOST 2000  // nothing longer is said here, and both programs keep room for one frame per call
 #define UUID_FRAME (HEADER + 16)
 #define GOODBYE 0x00
 #define UUID 0x01

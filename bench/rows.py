@@ -45,9 +45,12 @@ def _churn(bench: Bench, contestant: str) -> Sample:
         return bench.load("churn", server, 2, calls=20, frames=3, warm_up=0.5)
 
 
-def _memory(bench: Bench, contestant: str) -> Sample:
-    with bench.serving(contestant, ECHO) as server:
-        return bench.load("quiet", server, 0.5, base=1000, calls=4000, ramp=2000)
+def _memory(settings: dict[str, str]) -> Take:
+    def take(bench: Bench, contestant: str) -> Sample:
+        with bench.serving(contestant, settings) as server:
+            return bench.load("quiet", server, 0.5, base=1000, calls=4000, ramp=2000)
+
+    return take
 
 
 def _speaking(bench: Bench, contestant: str) -> Sample:
@@ -121,8 +124,14 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "memory",
-        "memory: from 1,000 to 4,000 quiet calls",
-        _memory,
+        "memory: from 1,000 to 4,000 quiet calls, 50 frames/s of silence filled in for each",
+        _memory(ECHO),
+        (_less("kb_per_call", "kB per call", Target("", 4, 2)),),
+    ),
+    Row(
+        "bare",
+        "memory: the same with the app loopback, which fills nothing in",
+        _memory(LOOPBACK),
         (_less("kb_per_call", "kB per call", Target("", 4, 2)),),
     ),
     Row(

@@ -23,7 +23,7 @@ def most_calls(holds: Callable[[int], bool], start: int, limit: int) -> int:
         else:
             bad = calls
             calls = int(bad / STRIDE)
-    while good and bad <= limit and bad / good > STEP:
+    while good and bad <= limit and bad - good > 1 and bad / good > STEP:
         middle = (good + bad) // 2
         if holds(middle):
             good = middle
