@@ -14,24 +14,18 @@ from fake_ami import SECRET, USER, FakeAsterisk
 from twisted.internet.threads import deferToThread
 
 from audiosocket.caller import Caller
-from tests.parts import LOOPBACK, free_ports, reactor, turns, until
+from tests import visits
+from tests.parts import LOOPBACK, reactor, turns, until
 from tests.running import ROOT, Running
+from tests.visits import Visit
 
 
-class Visit:
-    """A server with an Asterisk beside it, and a visitor who is in a call."""
+class AmiVisit(Visit):
+    """A visit with an Asterisk beside the server."""
 
-    def __init__(self, server: Running, asterisk: FakeAsterisk, visitor: Caller) -> None:
-        self.server = server
+    def __init__(self, server: Running, visitor: Caller, asterisk: FakeAsterisk) -> None:
+        super().__init__(server, visitor)
         self.asterisk = asterisk
-        self.visitor = visitor
-        self.path = f"/api/calls/{visitor.call_id}"
-
-    async def ask(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
-        return await deferToThread(self.server.request, path, body, method)
-
-    async def shown(self) -> Any:
-        return (await self.ask(self.path))[1]["call"]
 
     async def originated(self, count: int = 1) -> Any:
         await until(lambda: len(self.asterisk.named("Originate")) == count)
@@ -39,27 +33,17 @@ class Visit:
 
 
 @asynccontextmanager
-async def visit(directory: Path, **settings: str) -> AsyncIterator[Visit]:
+async def visit(directory: Path, **settings: str) -> AsyncIterator[AmiVisit]:
     asterisk = FakeAsterisk()
     port = reactor.listenTCP(0, asterisk, interface=LOOPBACK)
     given = {
-        "VISITOR_APP": "echo", "RESIDENT_APP": "echo", "AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port),
-        "AMI_USER": USER, "AMI_SECRET": SECRET, "RETURN_CALLER_ID": "Gate", **settings,
+        "AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port), "AMI_USER": USER, "AMI_SECRET": SECRET,
+        "RETURN_CALLER_ID": "Gate", "RETURN_RING_SECONDS": "25", **settings,
     }  # fmt: skip
-    visitor_port, resident_port = free_ports(2)
-    row = {"id": 1, "ramal_ia": "1000", "ramal_retorno": "1001"}
-    server = Running(directory, given, rows=[{**row, "porta_ia": visitor_port, "porta_retorno": resident_port}])
-    server.visitor, server.resident = visitor_port, resident_port
-    await deferToThread(server.__enter__)
-    visitor = Caller(reactor)
     try:
-        await visitor.dial(LOOPBACK, server.visitor)
-        await visitor.until_heard(640)
-        yield Visit(server, asterisk, visitor)
+        async with visits.visit(directory, **given) as here:
+            yield AmiVisit(here.server, here.visitor, asterisk)
     finally:
-        visitor.hang_up()
-        await visitor.ended
-        await deferToThread(server.__exit__, None, None, None)
         await port.stopListening()
     assert asterisk.wrong == []
 
@@ -98,9 +82,7 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
         second = await here.originated(2)
         assert second["Channel"] == "PJSIP/102"
         here.asterisk.event("OriginateResponse", Response="Success", Uniqueid=second["ChannelId"], Reason="4")
-        resident = Caller(reactor, here.visitor.call_id)
-        await resident.dial(LOOPBACK, here.server.resident)
-        await resident.until_heard(640)
+        resident = await here.resident()
         call = await here.shown()
         assert call["return"]["state"] == "connected"
         assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [
@@ -159,9 +141,7 @@ async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> N
         here.asterisk.event("Hangup", Uniqueid=first["ChannelId"], Cause="17")
         second = await here.originated(2)
         assert second["Channel"] == "PJSIP/102"
-        resident = Caller(reactor, here.visitor.call_id)
-        await resident.dial(LOOPBACK, here.server.resident)
-        await resident.until_heard(640)
+        resident = await here.resident()
         resident.say(VOICE * 5)
         await here.visitor.until(lambda: VOICE in here.visitor.heard)
         here.visitor.say(VOICE[::-1] * 5)
@@ -186,9 +166,7 @@ async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path:
         await deferToThread(here.server.stop, signal.SIGKILL)
         await here.visitor.ended
         await deferToThread(here.server.start)
-        resident = Caller(reactor, here.visitor.call_id)
-        await resident.dial(LOOPBACK, here.server.resident)
-        await resident.until_heard(640)  # even before the visitor is back
+        resident = await here.resident()  # even before the visitor is back
         visitor = Caller(reactor, here.visitor.call_id)
         await visitor.dial(LOOPBACK, here.server.visitor)
         await visitor.until_heard(640)
