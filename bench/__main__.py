@@ -17,7 +17,7 @@ from typing import Any
 from bench import machine, table
 from bench.build import CannotBuild, build
 from bench.contest import Bench
-from bench.figures import Round, Sample, as_json, faults
+from bench.figures import Round, Sample, as_json, disturbance, faults
 from bench.load import LoadFailed
 from bench.rows import Row, chosen
 from bench.servers import DidNotStart
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{conditions['machine']}; medians of {rounds} rounds, least and greatest in brackets\n\n{table.heading()}"
     )
     results: list[dict[str, Any]] = []
+    everything: list[Round] = []
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         try:
@@ -52,9 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
             found, troubles = measure(bench, row, min(rounds, row.rounds_most))
             print("\n".join(table.lines(row.title, row.figures, found)), flush=True)
             wrong += troubles
+            everything += found
             figures = [as_json(figure, found) for figure in row.figures]
             results.append({"row": row.name, "title": row.title, "figures": figures, "rounds": found})
     print("\n" + "\n".join(wrong or ["No frame was lost, altered or repeated, and no call broke."]))
+    others = disturbance(everything)
+    if others is not None:
+        share = f"{others.middle:.0f} % of a processor ({others.least:.0f}–{others.most:.0f})"
+        print(f"Meanwhile other work took {share}.")
     if options.json is not None:
         conditions["load_average_after"] = machine.load_average()
         options.json.write_text(json.dumps({**conditions, "rows": results, "faults": wrong}, indent=1) + "\n")

@@ -85,6 +85,12 @@ def faults(sample: Sample) -> list[str]:
     return found
 
 
+def disturbance(rounds: Sequence[Round]) -> Spread | None:
+    """What work of others took while we measured, in percent of one processor; None where it is not known."""
+    key = "others_percent"
+    return spread([sample[key] for each in rounds for sample in each.values() if key in sample])
+
+
 def as_json(figure: Figure, rounds: Sequence[Round]) -> dict[str, Any]:
     """Everything that is known of a figure, for programs."""
     contestants = list(dict.fromkeys(name for each in rounds for name in each))

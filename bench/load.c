@@ -168,6 +168,18 @@ static double server_memory_kb(void) {
     return total;
 }
 
+// All processors, everybody's work, and what the host took: ticks are coarse, so this only shows a busy machine.
+static double machine_processor_seconds(void) {
+    double field[8] = {0};  // user, nice, system, idle, iowait, irq, softirq, steal
+    FILE *file = fopen("/proc/stat", "r");
+    if (!file) return 0;
+    int got = fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", field, field + 1, field + 2, field + 3, field + 4,
+                     field + 5, field + 6, field + 7);
+    fclose(file);
+    double busy = field[0] + field[1] + field[2] + field[5] + field[6] + field[7];
+    return got == 8 ? busy / (double)sysconf(_SC_CLK_TCK) : 0;
+}
+
 static double own_processor_seconds(void) {
     struct timespec used;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
@@ -525,6 +537,7 @@ int main(int argc, char **argv) {
     measuring = true;
     uint64_t received_before = received;
     double server_before = server_processor_seconds(), own_before = own_processor_seconds();
+    double machine_before = machine_processor_seconds();
     int64_t begin = clock_ns();
     while (clock_ns() < window_end) {
         pass_time(least(window_end, clock_ns() + SECOND / 2), pacing);
@@ -532,6 +545,7 @@ int main(int argc, char **argv) {
     }
     double elapsed = (double)(clock_ns() - begin) / SECOND;
     double server_used = server_processor_seconds() - server_before, own_used = own_processor_seconds() - own_before;
+    double machine_used = machine_processor_seconds() - machine_before;
     double arrived = (double)(received - received_before), memory = server_memory_kb();
     measuring = false;
     if (playing->paced) pass_time(window_end + DRAIN, pacing);
@@ -567,6 +581,7 @@ int main(int argc, char **argv) {
     show_histogram("set_up", &set_up);
     show("server_percent", 100 * server_used / elapsed);
     show("generator_percent", 100 * own_used / elapsed);
+    show("others_percent", 100 * fmax(0, machine_used - server_used - own_used) / elapsed);
     show("server_processes", process_count);
     show("memory_mb", memory / 1024);
     puts("}");

@@ -68,6 +68,14 @@ class TestFigures:
         ]
         assert figures.faults({"calls": 5, "connected": 5, "lost": 0, "filled_in": 9}) == []
 
+    def test_the_work_of_others_is_told(self) -> None:
+        noisy: list[Round] = [
+            {OURS: {"others_percent": 10}, C: {"others_percent": 30}},
+            {OURS: {"others_percent": 90}},
+        ]
+        assert figures.disturbance(noisy) == figures.Spread(30, 10, 90)
+        assert figures.disturbance([{OURS: {"start_s": 1}}]) is None
+
     def test_json_has_every_round(self) -> None:
         shown = json.loads(json.dumps(figures.as_json(FRAMES, rounds((8, 10, 2), (9, 10, 4)))))
         assert shown["values"] == {OURS: [8, 9], C: [10, 10], ASYNCIO: [2, 4]}
