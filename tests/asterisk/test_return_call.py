@@ -17,6 +17,13 @@ VISITORS = {"1000": 440.0, "1002": 560.0}  # hertz: one tone for everybody, so t
 RESIDENTS = {"2001": 700.0, "2002": 850.0}
 SAYS = {number: sound.tone(8000, hertz, 1000) for number, hertz in RESIDENTS.items()}
 
+# As FreePBX has it: residents are rung through the dialplan
+THROUGH_THE_DIALPLAN = "Local/{number}@internal/n"
+INTERNAL = """
+[internal]
+exten => _X.,1,Dial(PJSIP/${EXTEN})
+"""
+
 
 def is_heard(hertz):
     """Is what one hears now this tone, and nothing else, for a second?"""
@@ -48,17 +55,18 @@ async def check_talk(server, house, visitor, call_id, row, resident):
 
 
 @pytest.mark.parametrize(
-    ("backend", "first", "codec"),
+    ("backend", "first", "codec", "channel"),
     [
-        ("ami", "visitor", ""),
-        ("ami", "resident", "slin16"),
-        ("ari", "visitor", "slin16"),
-        ("ari", "resident", ""),
+        ("ami", "visitor", "", "PJSIP/{number}"),
+        ("ami", "resident", "slin16", "PJSIP/{number}"),
+        ("ami", "resident", "", THROUGH_THE_DIALPLAN),
+        ("ari", "visitor", "slin16", THROUGH_THE_DIALPLAN),
+        ("ari", "resident", "", "PJSIP/{number}"),
     ],
 )
-async def test_a_whole_visit(asterisk, serve, pick_up, backend, first, codec):
-    server = await serve("bridge", **visit.settings(asterisk, backend))
-    await visit.load(asterisk, server, AUDIOSOCKET_CODEC=codec)
+async def test_a_whole_visit(asterisk, serve, pick_up, backend, first, codec, channel):
+    server = await serve("bridge", **visit.settings(asterisk, backend, RETURN_CHANNEL=channel))
+    await visit.load(asterisk, server, INTERNAL, AUDIOSOCKET_CODEC=codec)
     async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001")
