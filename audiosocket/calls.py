@@ -6,7 +6,7 @@ timeline and exactly one outcome: the first cause wins, later ones are its echoe
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -68,7 +68,7 @@ class Journal(Protocol):
         """Keep one line of those that ``replay.py`` reads; never raises."""
 
 
-@dataclass
+@dataclass(slots=True)
 class LegRecord:
     """One leg as the books know it; the counters are moved by the leg itself."""
 
@@ -112,7 +112,7 @@ class LegRecord:
         }
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One UUID's conversation; ``extension`` is a snapshot that later changes of the table leave alone."""
 
@@ -122,7 +122,8 @@ class Call:
     started_at: str
     events: EventLog
     legs: dict[Role, LegRecord] = field(default_factory=dict)
-    timeline: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=TIMELINE_MOST))
+    #: Events with their time, the oldest first, `TIMELINE_MOST` at most. Most calls have a few.
+    timeline: list[dict[str, Any]] = field(default_factory=list)
     outcome: str | None = None
     ended: float | None = None
     #: What apps want back after a restart, by role and app name.
@@ -130,14 +131,22 @@ class Call:
     journal: Journal | None = None
     #: The return calls to residents, the latest last.
     return_calls: list[ShownInJson] = field(default_factory=list)
+    #: The UUID as text, for everything that is written down.
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = str(self.call_id)
 
     def note(self, event: str, now: float, /, **fields: Any) -> None:
         """Write an event into the timeline and to the event sinks; no field hides what it is and when it was."""
-        identity = {"call_id": str(self.call_id), "extension": self.extension.id, "number": self.extension.number}
+        identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
         own = {"at_seconds": round(now - self.started, 3), "event": event}
-        self.timeline.append({**own, **fields, **own})
-        self._keep("event", entry=self.timeline[-1])
+        if len(self.timeline) >= TIMELINE_MOST:
+            del self.timeline[0]
+        entry = {**own, **fields, **own} if fields else own
+        self.timeline.append(entry)
+        self._keep("event", entry=entry)
 
     def decide(self, outcome: str) -> bool:
         """Set the outcome unless there is one; false when somebody was first."""
@@ -159,7 +168,7 @@ class Call:
 
     def _keep(self, kind: str, **fields: Any) -> None:
         if self.journal is not None:
-            self.journal.write({"kind": kind, "call": str(self.call_id), **fields})
+            self.journal.write({"kind": kind, "call": self.name, **fields})
 
     def open_journal(self, journal: Journal | None) -> None:
         """Keep every change from now on; the first line says what the call is."""
@@ -180,7 +189,7 @@ class Call:
     def as_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
         """As shown by the API; durations in seconds."""
         shown: dict[str, Any] = {
-            "call_id": str(self.call_id),
+            "call_id": self.name,
             "state": "dormant" if self.dormant else "live" if self.ended is None else "ended",
             "outcome": self.outcome,
             "extension": self.extension.as_json(),

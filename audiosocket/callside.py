@@ -37,6 +37,7 @@ from audiosocket.switchboard import Switchboard
 log = Logger()
 #: Events of which the switchboard's own line, with peer and port, says more.
 SAID_ELSEWHERE = frozenset({"call.started", "leg.joined"})
+_IDENTITY = frozenset({"event", "call_id", "extension", "number"})
 Apps = tuple[tuple[str, AppFactory], ...]
 
 
@@ -100,9 +101,11 @@ def make_steady(reactor: Any) -> None:
 def _log_event(record: Record) -> None:
     if record["event"] in SAID_ELSEWHERE:
         return
-    rest = {key: value for key, value in record.items() if key not in {"event", "call_id", "extension", "number"}}
     log.info(
         "{event} call {call_id} extension {extension} ({number}) {details}",
-        details=" ".join(f"{key}={value}" for key, value in rest.items()),
-        **{key: record[key] for key in ("event", "call_id", "extension", "number")},
+        details=" ".join([f"{key}={value}" for key, value in record.items() if key not in _IDENTITY]),
+        event=record["event"],
+        call_id=record["call_id"],
+        extension=record["extension"],
+        number=record["number"],
     )

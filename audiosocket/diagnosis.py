@@ -33,10 +33,12 @@ class CodecProbe:
     makes sense of it: G.722, most likely).
     """
 
+    __slots__ = ("_first_ms", "_frames", "verdict")
+
     def __init__(self) -> None:
         self.verdict: str | None = None
         self._first_ms = 0.0
-        self._frames: list[bytes] = []
+        self._frames: tuple[bytes, ...] = ()
 
     def look(self, now_ms: float, payload: bytes) -> str | None:
         """Take one frame, as it came at ``now_ms``; the verdict, once there is one."""
@@ -47,11 +49,11 @@ class CodecProbe:
             return self.verdict
         if not self._frames:
             self._first_ms = now_ms
-        self._frames.append(payload)
+        self._frames += (payload,)
         if len(self._frames) >= PROBE_FRAMES:
             apart = (now_ms - self._first_ms) / (len(self._frames) - 1)
             self.verdict = "slin" if apart < APART_MS else _which(b"".join(self._frames))
-            self._frames.clear()
+            self._frames = ()
         return self.verdict
 
 

@@ -54,6 +54,8 @@ class EventLog:
         EVENTS[name]
         record = {**fields, **identity, "event": name}
         for sink in self._sinks:
-            with self._log.failuresHandled("event sink {sink} failed", sink=sink):
+            try:
                 sink(dict(record))
+            except Exception:  # noqa: BLE001 - a sink that fails costs its own copy only
+                self._log.failure("event sink {sink} failed", sink=sink)
         return record

@@ -55,6 +55,29 @@ class Residents(Protocol):
 class Leg:
     """One visitor or resident in one call; implements `interfaces.Leg` for apps."""
 
+    __slots__ = (
+        "__weakref__",
+        "_apps",
+        "_clears",
+        "_clock",
+        "_connection",
+        "_decode",
+        "_ears",
+        "_failed",
+        "_looping",
+        "_mislabelled",
+        "_over",
+        "_playout",
+        "_present",
+        "_probe",
+        "_rate_changes",
+        "_residents",
+        "_seconds",
+        "_taps",
+        "call",
+        "due_ms",
+        "record",
+    )
     _log = Logger()
 
     def __init__(
@@ -81,15 +104,15 @@ class Leg:
         self._mislabelled = mislabelled
         self._residents = residents
         #: The apps that know of this leg: those whose `joined` was called.
-        self._present: list[tuple[str, App]] = []
-        self._taps: list[Tap] = []
+        self._present: tuple[tuple[str, App], ...] = ()
+        self._taps: tuple[Tap, ...] = ()
         self._clears = 0
         self._rate_changes = 0
         self._probe: CodecProbe | None = CodecProbe()
         self._decode: Callable[[bytes], bytes] | None = None
         self._connection: Connection | None = None
         #: The apps that listen: names and their `audio` methods.
-        self._ears: list[tuple[str, Callable[[LegForApps, bytes, int], None]]] = []
+        self._ears: tuple[tuple[str, Callable[[LegForApps, bytes, int], None]], ...] = ()
         #: Whether frames go back as they come, without the clock.
         self._looping = False
         #: `pacing.Ticking`: no turn is wanted before this.
@@ -173,7 +196,7 @@ class Leg:
         self.call.remember(self.role, name, json.loads(text))
 
     def tap(self, listener: Tap) -> None:
-        self._taps.append(listener)
+        self._taps += (listener,)
 
     def call_resident(self, numbers: str | Sequence[str]) -> None:
         if self._residents is None:
@@ -235,9 +258,9 @@ class Leg:
         self._tell(lambda app: app.return_ended(self, outcome))
 
     def _introduce(self, name: str, app: App) -> None:
-        self._present.append((name, app))
+        self._present += ((name, app),)
         if getattr(app.audio, "__func__", None) is not App.audio:
-            self._ears.append((name, app.audio))
+            self._ears += ((name, app.audio),)
 
     def _connect(self, connection: Connection) -> None:
         self._connection = connection
@@ -257,7 +280,7 @@ class Leg:
         self._clock.discard(self)
         self._playout.clear()
         connection.finish()
-        self._taps.clear()
+        self._taps = ()
         self._over(self, ending)
         self._tell(lambda app: app.left(self, ending.value), even_when_over=True)
 

@@ -65,6 +65,10 @@ def escape(text: str) -> str:
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
+#: A format of nothing but text and names in braces: no calls, no escapes, no format specs.
+_PLAIN = re.compile(r"(?:[^{}]|\{[a-z_][a-z0-9_]*\})*", re.IGNORECASE)
+
+
 @lru_cache(maxsize=4)
 def _second(when: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
@@ -85,6 +89,22 @@ def _module(event: LogEvent) -> str:
     return escape(str(event.get("log_namespace") or event.get("log_system") or "-"))
 
 
+def _text(event: LogEvent) -> str:
+    """As `formatEvent`, at a tenth of its price for a format of plain names, which nearly all are."""
+    form = event.get("log_format")
+    if not isinstance(form, str) or not _is_plain(form) or "log_flattened" in event:
+        return formatEvent(event)
+    try:
+        return form.format_map(event)
+    except Exception:  # noqa: BLE001 - whatever a value's own formatting raises, Twisted's way reports it
+        return formatEvent(event)
+
+
+@lru_cache(maxsize=512)
+def _is_plain(form: str) -> bool:
+    return _PLAIN.fullmatch(form) is not None
+
+
 def _traceback(event: LogEvent) -> str:
     failure = event.get("log_failure")
     return failure.getTraceback().strip() if failure is not None else ""
@@ -93,7 +113,7 @@ def _traceback(event: LogEvent) -> str:
 def as_line(event: LogEvent) -> str:
     """``2026-01-31 10:15:23,456 - module - LEVEL - text``, in local time."""
     stamp, thousandths = _time(event)
-    text = formatEvent(event)
+    text = _text(event)
     traceback = _traceback(event)
     if traceback:
         text = f"{text} | {traceback}" if text else traceback
@@ -106,9 +126,7 @@ def as_json_line(event: LogEvent) -> str:
     record: dict[str, Any] = {
         key: value for key, value in event.items() if not key.startswith("log_") and _fits_json(value)
     }
-    record.update(
-        ts=f"{stamp},{thousandths:03d}", level=_level(event), module=_module(event), text=formatEvent(event)
-    )
+    record.update(ts=f"{stamp},{thousandths:03d}", level=_level(event), module=_module(event), text=_text(event))
     traceback = _traceback(event)
     if traceback:
         record["traceback"] = traceback

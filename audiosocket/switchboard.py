@@ -10,6 +10,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache
 from uuid import UUID
 
 from twisted.internet.interfaces import IAddress
@@ -40,6 +41,17 @@ class _Unmade(App):
 
     def joined(self, leg: LegForApps) -> None:
         raise LookupError("this app could not be made; the failure before this one says why")
+
+
+@lru_cache(maxsize=4096)
+def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        peer = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
+        peer = peer.ipv4_mapped
+    return any(peer in network for network in networks)
 
 
 class Switchboard:
@@ -94,13 +106,7 @@ class Switchboard:
 
     def may_connect(self, address: IAddress) -> bool:
         host = str(getattr(address, "host", ""))
-        try:
-            peer = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            peer = None
-        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
-            peer = peer.ipv4_mapped
-        if peer is not None and any(peer in network for network in self._allowed):
+        if _is_in(host, self._allowed):
             return True
         self.turn_away("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
         return False

@@ -137,6 +137,8 @@ class Parser:
     its header is there, before a byte of its payload is stored.
     """
 
+    __slots__ = ("_broken", "_identified", "rest")
+
     def __init__(self, *, expect_identity: bool = True) -> None:
         #: The bytes of an unfinished message.
         self.rest = b""
