@@ -45,8 +45,8 @@ from audiosocket.workers import journals
 from audiosocket.workers.fleet import Fleet
 from audiosocket.workers.front import FrontServer
 from audiosocket.workers.frontcontrol import FrontControl
+from audiosocket.workers.life import Launch
 from audiosocket.workers.sharedports import PortSide
-from audiosocket.workers.worker import Launch
 
 log = Logger()
 

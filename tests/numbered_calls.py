@@ -1,10 +1,10 @@
 """Many calls with numbered frames, in a process of their own: what is lost or altered is counted, not inferred.
 
-    python -m tests.numbered_calls CALLS PORT [PORT …]
+    python -m tests.numbered_calls CALLS PORT [PORT …] [--of INDEX/WORKERS]
 
 Connects CALLS calls spread over the ports, prints ``up``, sends each a numbered frame every 20 ms until
 standard input closes, waits for the echoes and prints one JSON object. Frames the server adds (silence)
-are skipped; of ours, each must come back once, whole, in order.
+are skipped; of ours, each must come back once, whole, in order. With ``--of`` all calls are those of one worker.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from audiosocket.wire import Audio, Parser, audio_frame, uuid_frame
+from audiosocket.workers.affinity import owner
 
 FRAME_SECONDS = 0.02
 MARK = b"NUMB"
@@ -80,19 +82,30 @@ class NumberedCall:
         self.echoed = sequence + 1
 
 
-def connect(number: int, port: int) -> NumberedCall:
+def call_ids(of: str = "") -> Iterator[UUID]:
+    """Random UUIDs; with ``of`` those that worker INDEX of WORKERS has."""
+    index, workers = (int(part) for part in (of or "0/1").split("/"))
+    while True:
+        call_id = uuid4()
+        if owner(call_id, workers) == index:
+            yield call_id
+
+
+def connect(number: int, port: int, call_id: UUID) -> NumberedCall:
     """A connected call that has said its UUID."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.sendall(uuid_frame(uuid4()))
+    sock.sendall(uuid_frame(call_id))
     sock.setblocking(False)
     return NumberedCall(number, sock)
 
 
 def main(arguments: list[str]) -> None:
     """Run until standard input closes."""
+    arguments, of = (arguments[:-2], arguments[-1]) if "--of" in arguments else (arguments, "")
     count, ports = int(arguments[0]), [int(port) for port in arguments[1:]]
-    calls = [connect(number, ports[number % len(ports)]) for number in range(count)]
+    ids = call_ids(of)
+    calls = [connect(number, ports[number % len(ports)], next(ids)) for number in range(count)]
     by_fd = {call.sock.fileno(): call for call in calls}
     with select.epoll() as poller:
         for fd in by_fd:

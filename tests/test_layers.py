@@ -34,8 +34,8 @@ LAYERS: dict[int, str] = {
         "listening listeners poller readings returnbackend switchboard watchdog stacks causes "
         "pauses garbage settling apiport server "
         "control callside callserver filethread tablecontrol callcontrol "
-        "workers.sharedports workers.worker workers.fleet workers.front workers.frontcontrol workers.doors "
-        "workers.process"
+        "workers.sharedports workers.life workers.worker workers.fleet workers.front workers.frontcontrol "
+        "workers.doors workers.process"
     ),
     6: "tap __main__ workers.__main__ schema show_dialplan",
 }

@@ -1,8 +1,7 @@
-"""``python -m audiosocket.workers FRONT WORKERS INDEX``: started by ``audiosocket --workers N``, for nobody else.
+"""``python -m audiosocket.workers FRONT WORKERS``: started by ``audiosocket --workers N``, for nobody else.
 
-FRONT is the process id of who started it, WORKERS how many there are, INDEX which one this is.
-
-Descriptor 3 is the channel to the front, 4 our inbox, those from 5 on are what letters are put into. Signals
+FRONT is the process id of who started it, WORKERS how many there are; which one this is it is told later. The
+descriptors from 3 on are the channel to the front, all inboxes, and all ends that letters are put into. Signals
 are the front's business: systemd and terminals send them to all processes at once.
 """
 
@@ -19,9 +18,9 @@ from twisted.internet.defer import ensureDeferred
 
 from audiosocket.callside import make_steady
 from audiosocket.workers.channel import attach
+from audiosocket.workers.life import FIRST_DESCRIPTOR
 from audiosocket.workers.process import WorkerProcess
 
-CHANNEL, INBOX, FIRST_BOX = 3, 4, 5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,12 +37,12 @@ def main() -> None:
 def run(reactor: Any, workers: int) -> None:
     """One life of a worker."""
     make_steady(reactor)
-    inbox = _socket(INBOX)
-    boxes = [_socket(FIRST_BOX + number) for number in range(workers)]
-    process = WorkerProcess(inbox, boxes, reactor, reactor.stop)
+    channel, *ends = [_socket(FIRST_DESCRIPTOR + number) for number in range(1 + 2 * workers)]
+    process = WorkerProcess(ends[:workers], ends[workers:], reactor, reactor.stop)
     reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(process.close()))
-    with _socket(CHANNEL) as channel:
+    with channel:
         attach(process.channel, channel, reactor)
+    process.present()
     for number in (signal.SIGTERM, signal.SIGINT):
         reactor.addSystemEventTrigger("after", "startup", signal.signal, number, signal.SIG_IGN)
     reactor.run()

@@ -47,14 +47,15 @@ def attach(channel: Channel, end: socket.socket, reactor: Any) -> None:
 
 @implementer(IFileDescriptorReceiver, IPushProducer)
 class Channel(Int32StringReceiver):
-    """One end. ``name`` is the other side's, for people; ``lost`` is called when it is gone."""
+    """One end. ``lost`` is called when the other one is gone."""
 
     MAX_LENGTH = MESSAGE_BYTES
     transport: Any  # a Unix socket's: with descriptors
     _log = Logger()
 
     def __init__(self, name: str, obey: Obey, lost: Callable[[], object], reactor: Any) -> None:
-        self._name = name
+        #: The other side's, for people.
+        self.name = name
         self._obey = obey
         self._lost = lost
         self._reactor = reactor
@@ -89,13 +90,13 @@ class Channel(Int32StringReceiver):
 
         asked: Deferred[Any] = Deferred(gone)
         if not self.open:
-            asked.errback(WorkerGone(f"{self._name} is not there; ask again in a moment"))
+            asked.errback(WorkerGone(f"{self.name} is not there; ask again in a moment"))
             return asked
         self._asked[number] = asked
         self.tell(kind, descriptors, **fields, ask=number)
 
         def too_late(_: Failure, seconds: float) -> Failure:
-            return Failure(WorkerGone(f"{self._name} does not answer within {seconds:g} s"))
+            return Failure(WorkerGone(f"{self.name} does not answer within {seconds:g} s"))
 
         return asked.addTimeout(ANSWER_SECONDS, self._reactor, too_late)
 
@@ -117,7 +118,7 @@ class Channel(Int32StringReceiver):
             return
         descriptors = [self._received.popleft() for _ in range(message["descriptors"])]
         done: Deferred[Any] = ensureDeferred(self._work(message, descriptors))
-        done.addErrback(lambda why: self._log.failure("a message of {name} failed", why, name=self._name))
+        done.addErrback(lambda why: self._log.failure("a message of {name} failed", why, name=self.name))
 
     async def _work(self, message: Message, descriptors: list[int]) -> None:
         number = message.get("ask")
@@ -152,14 +153,14 @@ class Channel(Int32StringReceiver):
             asked.callback(message["result"])
 
     def lengthLimitExceeded(self, length: int) -> None:
-        self._log.error("a message of {name} has {n} bytes; giving it up", name=self._name, n=length)
+        self._log.error("a message of {name} has {n} bytes; giving it up", name=self.name, n=length)
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.open = False
         asked, self._asked = list(self._asked.values()), {}
         for each in asked:
-            each.errback(WorkerGone(f"{self._name} is gone; ask again in a moment"))
+            each.errback(WorkerGone(f"{self.name} is gone; ask again in a moment"))
         while self._received:
             os.close(self._received.popleft())
         self._lost()

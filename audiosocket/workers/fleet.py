@@ -4,42 +4,48 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from audiosocket.backoff import Backoff
 from audiosocket.errors import WorkerGone
 from audiosocket.workers import handover
 from audiosocket.workers.affinity import owner
-from audiosocket.workers.channel import Message
 from audiosocket.workers.farewell import Farewells
 from audiosocket.workers.handover import Inbox
+from audiosocket.workers.life import Launch, Life
 from audiosocket.workers.sharedports import SharedPorts
-from audiosocket.workers.worker import Launch, Worker
+from audiosocket.workers.worker import Worker
 
 #: Between two looks whether a worker is blocked, in seconds.
 LOOK_SECONDS = 1.0
+#: A spare process is started so long after it is missed, in seconds: the workers' own start comes first.
+SPARE_SECONDS = 2.0
 #: A worker that is told to stop has this long, in seconds, before it is killed.
 STOP_SECONDS = 8.0
 
 
 class Fleet(Service):
-    """``count`` workers. ``ports`` is where their listening sockets are opened."""
+    """``count`` workers and a process in reserve. ``ports`` is where their listening sockets are opened."""
 
     _log = Logger()
 
     def __init__(self, count: int, launch: Launch, reactor: Any) -> None:
+        self._launch = launch
         self._reactor = reactor
         self._boxes = [handover.inbox() for _ in range(count)]
-        into = [box[0] for box in self._boxes]
+        self._spare: Life | None = None
+        self._spares_died = Backoff(0.1, 60.0)
         self.workers = [
-            Worker(index, launch, out, into, reactor, news=self._news, moved=self._moved)
-            for index, (_, out) in enumerate(self._boxes)
+            Worker(index, self._next_life, reactor, counted=self._counted, moved=self._moved)
+            for index in range(count)
         ]
         self.ports = SharedPorts(self.workers, reactor)
         farewells = Farewells(reactor)
@@ -48,7 +54,7 @@ class Fleet(Service):
             for _, out in self._boxes
         ]
         self._standing_in: set[int] = set()
-        self._look: IDelayedCall | None = None
+        self._timers: dict[str, IDelayedCall] = {}
 
     # life
 
@@ -56,13 +62,17 @@ class Fleet(Service):
         super().startService()
         for worker in self.workers:
             worker.start()
-        self._look = self._reactor.callLater(LOOK_SECONDS, self._watch)
+        self._timers["look"] = self._reactor.callLater(LOOK_SECONDS, self._watch)
 
     async def stopService(self) -> None:
         super().stopService()
-        if self._look is not None and self._look.active():
-            self._look.cancel()
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
         gone: Deferred[Any] = DeferredList([worker.stop() for worker in self.workers])
+        if self._spare is not None:
+            self._spare.over = lambda: None
+            self._spare.kill()
         end = self._reactor.callLater(STOP_SECONDS, self._kill)
         await gone
         if end.active():
@@ -82,9 +92,40 @@ class Fleet(Service):
             worker.kill()
 
     def _watch(self) -> None:
-        self._look = self._reactor.callLater(LOOK_SECONDS, self._watch)
+        self._timers["look"] = self._reactor.callLater(LOOK_SECONDS, self._watch)
         for worker in self.workers:
             worker.look()
+
+    # a process in reserve
+
+    def _next_life(self) -> Life:
+        """The spare if there is one: a worker that has to import everything first is away for half a second."""
+        life, self._spare = self._spare or self._new_life(), None
+        self._want_spare(0.0)
+        return life
+
+    def _new_life(self) -> Life:
+        ends = [*(out for _, out in self._boxes), *(into for into, _ in self._boxes)]
+        return Life(self._launch, [end.fileno() for end in ends], self._reactor)
+
+    @property
+    def spare(self) -> int | None:
+        """The process that stands ready to replace a worker at once."""
+        return self._spare.pid if self._spare is not None and self._spare.here else None
+
+    def _want_spare(self, seconds: float) -> None:
+        timer = self._timers.get("spare")
+        if timer is None or not timer.active():
+            self._timers["spare"] = self._reactor.callLater(seconds + SPARE_SECONDS, self._make_spare)
+
+    def _make_spare(self) -> None:
+        if self._spare is None:
+            self._spare = self._new_life()
+            self._spare.over = self._spare_died
+
+    def _spare_died(self) -> None:
+        self._spare = None
+        self._want_spare(self._spares_died.pause())
 
     def _moved(self, worker: Worker) -> None:
         index = worker.index
@@ -118,8 +159,8 @@ class Fleet(Service):
             else:
                 worker.open_port(port)
 
-    def _news(self, worker: Worker, message: Message) -> None:
-        self.ports.count(worker.index, message["connections"])
+    def _counted(self, worker: Worker) -> None:
+        self.ports.count(worker.index, worker.pulse["connections"])
 
     # asking
 
@@ -154,13 +195,10 @@ class Fleet(Service):
 
     async def refresh(self) -> None:
         """Bring what workers say of themselves now and then up to date."""
-        asked = [(worker, worker.ask("pulse")) for worker in self.workers if worker.state == "up"]
-        for worker, each in asked:
-            try:
-                worker.pulse = await each
-            except WorkerGone:
-                continue
-            self.ports.count(worker.index, worker.pulse["connections"])
+        asked = [ensureDeferred(worker.refresh()) for worker in self.workers]
+        for each in asked:
+            with suppress(WorkerGone):
+                await each
 
     async def until_quiet(self, seconds: float, hasty: Callable[[], bool]) -> None:
         """Wait until no leg is live, for at most ``seconds``, or until somebody is in a hurry."""

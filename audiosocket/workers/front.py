@@ -80,7 +80,7 @@ class FrontServer(MultiService):
         live = self.fleet.live_legs
         self._log.info("draining: {live} legs have {s} s to end by themselves", live=live, s=self._drain_seconds)
         self.ending = "draining"
-        self.fleet.tell("drain")
         await maybeDeferred(self.poller.stopService)  # or it would open the ports again
         await self.listeners.stop_accepting(Role.VISITOR)
+        self.fleet.tell("drain")  # now: whoever came in while ports were being closed would hear a goodbye
         await self.fleet.until_quiet(self._drain_seconds, lambda: self._hasty)

@@ -55,6 +55,7 @@ class FrontControl(TableControl):
             },
             "reactor": self._server.watchdog.as_json(),
             "workers": self._workers(),
+            "spare_worker": self._fleet.spare,
         }
 
     def _workers(self) -> list[dict[str, Any]]:

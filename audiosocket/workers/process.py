@@ -45,14 +45,18 @@ class Running:
 
 
 class WorkerProcess:
-    """``inbox`` and ``boxes`` are the sockets of ``handover``; ``end`` is called when it is time to go."""
+    """``inboxes`` and ``boxes`` are the ends of all workers' inboxes; ``end`` is called when it is time to go."""
 
     _log = Logger()
 
     def __init__(
-        self, inbox: socket.socket, boxes: Sequence[socket.socket], reactor: Any, end: Callable[[], object]
+        self,
+        inboxes: Sequence[socket.socket],
+        boxes: Sequence[socket.socket],
+        reactor: Any,
+        end: Callable[[], object],
     ) -> None:
-        self._inbox = inbox
+        self._inboxes = inboxes
         self._boxes = boxes
         self._reactor = reactor
         self._end = end
@@ -67,7 +71,6 @@ class WorkerProcess:
             "close": lambda us, said: us.doors.close(said["token"]).addCallback(lambda _: None),
             "drain": lambda us, said: setattr(us.side.switchboard, "draining", True),
             "hurry": lambda us, said: us.server.hurry(),
-            "stop": lambda us, said: self._stop(),
             "pulse": lambda us, said: self._pulse_of(us),
             "status": lambda us, said: self._status(us),
             "calls": lambda us, said: us.control.calls(),
@@ -80,9 +83,15 @@ class WorkerProcess:
             ),
         }
 
+    def present(self) -> None:
+        """Everything is imported: we can begin at once."""
+        self.channel.tell("here")
+
     def _obey(self, message: Message, descriptors: list[int]) -> Any:
         if message["kind"] == "begin":
             return self._begin(message)
+        if message["kind"] == "stop":
+            return self._stop()
         running = self._running
         if running is None:
             raise RuntimeError(f"{message['kind']} before begin")
@@ -104,7 +113,7 @@ class WorkerProcess:
         doors = Doors(
             message["index"],
             side.make_factory,
-            self._inbox,
+            self._inboxes[message["index"]],
             self._boxes,
             self._reactor,
             lambda why: side.switchboard.turn_away("crowded", why),
