@@ -67,10 +67,15 @@ def ratios(rounds: Sequence[Round], key: str, of: str) -> list[float]:
 
 
 def verdict(figure: Figure, target: Target, rounds: Sequence[Round]) -> str:
-    """How the median compares with the target: "aim", "reached", "missed", or empty when there is nothing."""
+    """How the median compares with the target: "aim", "reached" or "missed"; empty when there is nothing.
+
+    "not clean" when a run of ours had a fault: then only the count of that fault is judged.
+    """
     found = spread(ratios(rounds, figure.key, target.of) if target.of else values(rounds, OURS, figure.key))
     if found is None:
         return ""
+    if figure.key not in FAULTS and any(faults(each.get(OURS, {})) for each in rounds):
+        return "not clean"
     for goal, word in ((target.aim, "aim"), (target.reach, "reached")):
         if found.middle >= goal if figure.more else found.middle <= goal:
             return word

@@ -58,6 +58,13 @@ class TestFigures:
     def test_verdict_where_less_is_better(self, ours: float, said: str) -> None:
         assert figures.verdict(COST, COST.targets[0], rounds((ours, 1, 1))) == said
 
+    def test_a_figure_beside_a_fault_is_not_judged_but_the_fault_is(self) -> None:
+        lost = Figure("lost", "frames lost", more=False, targets=(Target("", 0, 0),))
+        found: list[Round] = [{OURS: {"cost": 1, "lost": 2}}]
+        assert figures.verdict(COST, COST.targets[0], found) == "not clean"
+        assert figures.verdict(lost, lost.targets[0], found) == "missed"
+        assert figures.verdict(COST, COST.targets[0], [{OURS: {"cost": 1}, C: {"lost": 2}}]) == "aim"
+
     def test_no_verdict_without_a_figure(self) -> None:
         assert figures.verdict(FRAMES, FRAMES.targets[0], [{OURS: {}}]) == ""
 
