@@ -64,11 +64,11 @@ class Leg:
         "_decode",
         "_ears",
         "_failed",
+        "_introduced",
         "_looping",
         "_mislabelled",
         "_over",
         "_playout",
-        "_present",
         "_probe",
         "_rate_changes",
         "_residents",
@@ -103,8 +103,8 @@ class Leg:
         self._failed = failed
         self._mislabelled = mislabelled
         self._residents = residents
-        #: The apps that know of this leg: those whose `joined` was called.
-        self._present: tuple[tuple[str, App], ...] = ()
+        #: How many of the apps know of this leg: those whose `joined` was called.
+        self._introduced = 0
         self._taps: tuple[Tap, ...] = ()
         self._clears = 0
         self._rate_changes = 0
@@ -258,7 +258,7 @@ class Leg:
         self._tell(lambda app: app.return_ended(self, outcome))
 
     def _introduce(self, name: str, app: App) -> None:
-        self._present += ((name, app),)
+        self._introduced += 1
         if getattr(app.audio, "__func__", None) is not App.audio:
             self._ears += ((name, app.audio),)
 
@@ -403,7 +403,7 @@ class Leg:
                 self._call(type(tap).__name__, tap.said, now, pcm, rate)
 
     def _tell(self, what: Callable[[App], None], *, even_when_over: bool = False) -> None:
-        for name, app in self._present:
+        for name, app in self._apps[: self._introduced]:
             if self._connection is None and not even_when_over:
                 return  # the app before this one hung up
             self._call(name, what, app)

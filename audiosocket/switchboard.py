@@ -10,7 +10,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from uuid import UUID
 
 from twisted.internet.interfaces import IAddress
@@ -78,7 +78,14 @@ class Switchboard:
         self._apps = apps
         self._context = context
         self._clock = clock
-        self._make_converter = make_converter
+        self._make_leg = partial(  # once: a bound method of its own for each leg would weigh more than its audio
+            Leg,
+            clock=clock,
+            make_converter=make_converter,
+            over=self._leg_over,
+            failed=self._app_failed,
+            mislabelled=self._mislabelled,
+        )
         self._allowed = tuple(allowed_peers)
         self._legs: dict[tuple[UUID, Role], Leg] = {}
         self._instances: dict[UUID, dict[str, App]] = {}
@@ -210,17 +217,8 @@ class Switchboard:
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
         if role is Role.RESIDENT and self.returns is not None:
             self.returns.joined(call)
-        leg = Leg(
-            call,
-            record,
-            [(name, self._instance(call, name, factory)) for name, factory in self._apps[role]],
-            clock=self._clock,
-            make_converter=self._make_converter,
-            over=self._leg_over,
-            failed=self._app_failed,
-            mislabelled=self._mislabelled,
-            residents=self.returns,
-        )
+        apps = tuple([(name, self._instance(call, name, factory)) for name, factory in self._apps[role]])
+        leg = self._make_leg(call, record, apps, residents=self.returns)
         self._legs[call.call_id, role] = leg
         return leg
 
