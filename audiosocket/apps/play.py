@@ -46,6 +46,8 @@ class Pieces:
     ``since_ms`` is where to begin, in milliseconds of the sound.
     """
 
+    __slots__ = ("_at", "_loop", "_pcm", "_step", "rate")
+
     def __init__(self, pcm: bytes, rate: int, *, loop: bool, since_ms: float = 0) -> None:
         self.rate = rate
         self._pcm = pcm
@@ -73,7 +75,7 @@ class Pieces:
             self._at %= len(self._pcm)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Playing:
     """What one leg is being played; ``pieces`` is None until the sound is there."""
 
@@ -83,7 +85,7 @@ class _Playing:
     patience: IDelayedCall | None = None
     pieces: Pieces | None = None
     #: Names of our marks that wait; a clear by another app takes them, and with them the rest of the sound.
-    marks: set[str] = field(default_factory=set)
+    marks: list[str] = field(default_factory=list)
     #: The rate the sound was last asked for, in Hz.
     asked: int = 0
     loading: bool = False
@@ -149,7 +151,7 @@ class Play(App):
         playing = self._playing.get(leg.role)
         if playing is None or name not in playing.marks:
             return
-        playing.marks.discard(name)
+        playing.marks.remove(name)
         if playing.pieces is not None:
             waiting = len(playing.marks) * PIECE_SECONDS * 1000
             leg.remember(self, {"since_ms": max(0.0, playing.pieces.at_ms - waiting)})
@@ -211,7 +213,7 @@ class Play(App):
             # Refused for too much waiting: the mark comes when there is less.
             self._numbered += 1
             name = f"play-{self._numbered}"
-            playing.marks.add(name)
+            playing.marks.append(name)
             leg.mark(name)
         if not playing.marks and self._then == "hangup":
             leg.hang_up()
