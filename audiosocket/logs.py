@@ -58,6 +58,8 @@ class LogPlan:
 
 #: Set by the options before twistd asks for the observer.
 plan: LogPlan | None = None
+#: Where lines go, once there is an observer.
+_lines: _Lines | None = None
 
 
 def escape(text: str) -> str:
@@ -149,11 +151,23 @@ def observer(chosen: LogPlan) -> ILogObserver:
         rotateLength=chosen.rotate_bytes,
         maxRotatedFiles=chosen.keep_files,
     )
-    line: Callable[[LogEvent], str] = as_json_line if chosen.format == "json" else as_line
     outs: list[Output] = [file]
     if chosen.echo:
         outs.append(_forgiving(sys.__stdout__ or sys.stdout))
-    return FilteringLogObserver(_Lines(line, outs), wanted(chosen.level))
+    global _lines  # noqa: PLW0603 - twistd keeps the observer to itself, and workers' lines go the same way
+    _lines = _Lines(formatter(chosen.format), outs)
+    return FilteringLogObserver(_lines, wanted(chosen.level))
+
+
+def formatter(form: str) -> Callable[[LogEvent], str]:
+    """What makes lines of events: of text, or of JSON where ``form`` is "json"."""
+    return as_json_line if form == "json" else as_line
+
+
+def write(text: str) -> None:
+    """Append lines that a worker has made, to wherever our own go."""
+    if _lines is not None:
+        _lines.write(text)
 
 
 def wanted(level: str) -> list[ILogFilterPredicate]:
@@ -195,7 +209,10 @@ class _Lines:
         self._outs = outs
 
     def __call__(self, event: LogEvent) -> None:
-        text = self._line(event)
+        self.write(self._line(event))
+
+    def write(self, text: str) -> None:
+        """Append finished lines."""
         for out in self._outs:
             with suppress(OSError, ValueError):  # where could this be told?
                 out.write(text)

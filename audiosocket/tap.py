@@ -315,7 +315,11 @@ def _launch(options: Options) -> Launch:
     return Launch(
         [sys.executable, "-m", "audiosocket.workers", str(os.getpid()), str(count)],
         {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        {"settings": settings, "journals": [journals.name(index, count) for index in range(count)]},
+        {
+            "settings": settings,
+            "journals": [journals.name(index, count) for index in range(count)],
+            "lines": logs.plan is not None,
+        },
     )
 
 

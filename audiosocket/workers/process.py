@@ -61,6 +61,7 @@ class WorkerProcess:
         self._reactor = reactor
         self._end = end
         self._running: Running | None = None
+        self._log_to: LogToFront | None = None
         self._timer: IDelayedCall | None = None
         self._said: Message = {}
         self._quiet = 0
@@ -102,8 +103,9 @@ class WorkerProcess:
 
     def _begin(self, message: Message) -> None:
         settings = Settings.parse(message["settings"])
-        relay = FilteringLogObserver(LogToFront(self.channel), logs.wanted(settings.log_level))
-        globalLogBeginner.beginLoggingTo([relay])
+        line = logs.formatter(settings.log_format) if message["lines"] else None
+        self._log_to = LogToFront(self.channel, line, self._reactor)
+        globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_to, logs.wanted(settings.log_level))])
         apps = {
             Role.VISITOR: registry.load(settings.visitor_app),
             Role.RESIDENT: registry.load(settings.resident_app),
@@ -146,6 +148,8 @@ class WorkerProcess:
             self._timer.cancel()
         if self._running is not None:
             await maybeDeferred(self._running.server.stopService)
+        if self._log_to is not None:
+            self._log_to.flush()
         with suppress(WorkerGone):  # the front is in a hurry, too
             await self.channel.ask("bye")
 

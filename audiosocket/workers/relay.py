@@ -1,16 +1,21 @@
 """Workers' log lines, written by the front: one writer per file, so rotation is as safe as in one process.
 
-A worker never waits for the log's disk. What it says while the front is busy waits here, bounded.
+A worker never waits for the log's disk. Its lines go out once per turn of its reactor, in one message, and
+what it says while the front is busy waits here, bounded. Where an operator chose one of twistd's logs instead of
+ours, events travel, and the front says them as its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
+from audiosocket import logs
 from audiosocket.workers.channel import Channel, Message
 
 #: Lines that may wait for the front; beyond it the oldest are lost and counted.
@@ -19,30 +24,43 @@ LINES_WAITING = 20_000
 
 @implementer(ILogObserver)
 class LogToFront:
-    """The only observer of a worker."""
+    """The only observer of a worker. ``line`` makes lines of events; None sends the events."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, line: Callable[[LogEvent], str] | None, reactor: Any) -> None:
         self._channel = channel
-        self._waiting: deque[Message] = deque()
+        self._make: Callable[[LogEvent], Any] = line or as_message
+        self._key = "events" if line is None else "lines"
+        self._reactor = reactor
+        self._waiting: deque[Any] = deque()
         self._lost = 0
-        channel.drained = self._flush
+        self._scheduled = False
+        channel.drained = self.flush
 
     def __call__(self, event: LogEvent) -> None:
-        """Send the event, rendered, with its scalar fields beside it."""
-        self._waiting.append(as_message(event))
+        """Send the event, by the end of this turn of the reactor; may be called in any thread."""
+        self._waiting.append(self._make(event))
         if len(self._waiting) > LINES_WAITING:
             self._waiting.popleft()
             self._lost += 1
-        self._flush()
+        if not self._scheduled:
+            self._scheduled = True
+            if isInIOThread():
+                self._reactor.callLater(0, self.flush)
+            else:
+                self._reactor.callFromThread(self.flush)
 
-    def _flush(self) -> None:
-        while self._waiting and self._channel.open and not self._channel.full:
-            lost, self._lost = self._lost, 0
-            self._channel.tell("log", event=self._waiting.popleft(), lost=lost)
+    def flush(self) -> None:
+        """Send what waits, if the front takes it."""
+        self._scheduled = False
+        if not self._waiting or self._channel.full or not self._channel.open:
+            return
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        lost, self._lost = self._lost, 0
+        self._channel.tell("log", lost=lost, **{self._key: waiting})
 
 
 def as_message(event: LogEvent) -> Message:
-    """What the front needs to write the line: values that JSON knows."""
+    """An event of values that JSON knows, rendered."""
     failure = event.get("log_failure")
     level = event.get("log_level")
     scalars = (str, int, float, type(None))
@@ -57,16 +75,22 @@ def as_message(event: LogEvent) -> Message:
 
 
 def publish(message: Message, worker: int) -> None:
-    """Write a worker's line as if it had been said here; in JSON it carries the worker's index."""
-    text = message["text"]
-    if message["traceback"]:
-        text = f"{text} | {message['traceback']}" if text else message["traceback"]
-    fields: dict[str, Any] = {**message["fields"], "worker": worker, "text": text}
-    event = {
-        **fields,
+    """Write what a worker says as if it had been said here."""
+    logs.write("".join(message.get("lines", ())))
+    for event in message.get("events", ()):
+        globalLogPublisher(_event(event, worker))
+
+
+def _event(said: Message, worker: int) -> LogEvent:
+    text = said["text"]
+    if said["traceback"]:
+        text = f"{text} | {said['traceback']}" if text else said["traceback"]
+    return {
+        **said["fields"],
+        "worker": worker,
+        "text": text,
         "log_format": "{text}",
-        "log_level": LogLevel.levelWithName(message["level"]),
-        "log_namespace": message["module"],
-        "log_time": message["time"],
+        "log_level": LogLevel.levelWithName(said["level"]),
+        "log_namespace": said["module"],
+        "log_time": said["time"],
     }
-    globalLogPublisher(event)

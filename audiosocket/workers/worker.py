@@ -171,7 +171,7 @@ class Worker:
 
     def _hear(self, message: Message, life: Life) -> None:
         if message["kind"] == "log":
-            relay.publish(message["event"], self.index)
+            relay.publish(message, self.index)
             if message["lost"]:
                 self._log.error("{n} lines of {name} were lost", n=message["lost"], name=self.name)
         if life is not self._life:
