@@ -80,7 +80,7 @@ def measure(bench: Bench, row: Row, rounds: int) -> tuple[list[Round], list[str]
         for contestant in row.contestants[first:] + row.contestants[:first]:
             words = []
             try:
-                sample = samples[contestant] = row.take(bench, contestant)
+                sample = samples[contestant] = _take(bench, row, contestant)
                 words += faults(sample)
             except (DidNotStart, LoadFailed, OSError) as error:
                 sample = {}
@@ -92,6 +92,13 @@ def measure(bench: Bench, row: Row, rounds: int) -> tuple[list[Round], list[str]
             print(f"{where}: {'; '.join([shown, *words])}", file=sys.stderr, flush=True)
         found.append(samples)
     return found, wrong
+
+
+def _take(bench: Bench, row: Row, contestant: str) -> Sample:
+    try:
+        return row.take(bench, contestant)
+    except DidNotStart:  # somebody else took a port between our finding it free and the server's start
+        return row.take(bench, contestant)
 
 
 def _options() -> argparse.ArgumentParser:
