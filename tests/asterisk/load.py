@@ -85,7 +85,7 @@ async def measure(reactor: Any, wanted: argparse.Namespace, asterisk: Asterisk, 
     frames = sum(len(times) for times in wiretap.times.values())
     print(f"calls       {wanted.calls} for {seconds:.0f} s: {len(lost)} lost, {resumed} broken and resumed")
     print(f"frames      {frames} of {wanted.calls * seconds * 1000 / FRAME_MS:.0f}; {wiretap.lost} not seen by us")
-    show("gap", lateness.gaps, LATE_MS)
+    show("gap", lateness.gaps, LATE_MS, LATE_MS + FRAME_MS)
     show("late", lateness.late, LATE_MS)
     print(f"server      {used[0] / seconds:.2f} processors, reactor at most {lag:.1f} ms late")
     print(f"Asterisk    {used[1] / seconds:.2f} processors, {len(complaints)} unusual lines in its log")
@@ -96,10 +96,11 @@ async def measure(reactor: Any, wanted: argparse.Namespace, asterisk: Asterisk, 
     return not lost and not complaints and not wiretap.lost and share(lateness.late, LATE_MS) <= LATE_MOST
 
 
-def show(name: str, values: list[float], limit: float) -> None:
+def show(name: str, values: list[float], *limits: float) -> None:
     """One line of figures in milliseconds."""
+    beyond = ", ".join(f"over {limit:g} ms: {share(values, limit):.3f} %" for limit in limits)
     figures = ", ".join(f"{per_cent} % {at(values, per_cent):.1f}" for per_cent in (50, 99, 99.9))
-    print(f"{name:<11} over {limit:g} ms: {share(values, limit):.3f} %; {figures}, worst {max(values):.1f} ms")
+    print(f"{name:<11} {beyond}; {figures}, worst {max(values):.1f} ms")
 
 
 async def say_goodbye(asterisk: Asterisk, server: Server, calls: list[str], left: int) -> float:
