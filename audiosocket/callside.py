@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from audiosocket.journal import CallJournal
 from audiosocket.lateload import stream_converter
 from audiosocket.legpoll import LegPoll
 from audiosocket.legtransport import LegTransport
-from audiosocket.metronome import make_metronome
+from audiosocket.metronome import TimerMetronome, make_metronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.returnbackend import ReturnBackend
@@ -62,8 +62,7 @@ class CallSide:
 def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reactor: Any) -> CallSide:
     """Everything connected and nothing started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
-    clock = Clock(make_metronome(reactor, reactor.seconds), reactor.seconds)
-    transport = functools.partial(LegTransport, LegPoll(reactor)) if legpoll.available() else None
+    clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
     context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
     kept = CallJournal(journal, files.run)
     calls = CallRegistry(
@@ -90,6 +89,18 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
         returns=returns,
     )
     return CallSide(switchboard, kept, files, backend, clock, transport)
+
+
+def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Clock, MakeTransport | None]:
+    """The clock of all legs and what makes their transports, None for Twisted's own; see ``docs/transport.md``.
+
+    ``choice`` is the setting LEG_TRANSPORT: "stock" does without epoll and timerfd also where they are.
+    ``seconds`` is a steady clock.
+    """
+    if choice == "stock":
+        return Clock(TimerMetronome(reactor, seconds), seconds), None
+    transport = functools.partial(LegTransport, LegPoll(reactor)) if legpoll.available() else None
+    return Clock(make_metronome(reactor, seconds), seconds), transport
 
 
 def make_steady(reactor: Any) -> None:

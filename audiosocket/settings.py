@@ -166,6 +166,9 @@ class Settings:
         _whole(1, 64, "a number of processes"),
         "processes that share the ports and the calls; 1 = this one alone",
     )
+    leg_transport: str = _setting(
+        "auto", _choice("auto", "stock"), "stock = Twisted's own transports and timers for legs, which are slower"
+    )
     data_dir: str = _setting("./data", _text, "directory of ramais_config.json and recordings")
     log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")
     log_format: str = _setting("text", _choice("text", "json"), "one line of text, or of JSON, per event")

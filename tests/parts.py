@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import random
 import socket
@@ -20,20 +19,16 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from audiosocket import legpoll
 from audiosocket.apps import registry as app_registry
 from audiosocket.caller import Caller
 from audiosocket.caller_report import CallReport
 from audiosocket.calls import CallRegistry
+from audiosocket.callside import media
 from audiosocket.events import EventLog
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import AppContext
-from audiosocket.legpoll import LegPoll
-from audiosocket.legtransport import LegTransport
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
-from audiosocket.metronome import make_metronome
-from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory
 from audiosocket.resample import StreamConverter
 from audiosocket.settings import Settings
@@ -130,8 +125,7 @@ class House:
         settings = Settings.parse({})
         context = AppContext(settings, Sounds(deferToThread), deferToThread, reactor.callLater)
         both = app_registry.load(apps)
-        self.clock = Clock(make_metronome(reactor, time.monotonic), time.monotonic)
-        self._transport = functools.partial(LegTransport, LegPoll(reactor)) if legpoll.available() else None
+        self.clock, self._transport = media(os.environ.get("LEG_TRANSPORT", "auto"), reactor, time.monotonic)
         self.switchboard = Switchboard(
             CallRegistry(EventLog()),
             {Role.VISITOR: both, Role.RESIDENT: both},

@@ -60,6 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "RECORD_DIR": "",
     "WORKERS": 1,
     "MAX_EXTENSIONS": 1000,
+    "LEG_TRANSPORT": "auto",
     "DATA_DIR": "./data",
     "LOG_DIR": "./logs",
     "LOG_FORMAT": "text",
@@ -83,6 +84,7 @@ CHOICES = {
     "PLAY_THEN": ["continue", "hangup", "loop"],
     "LOG_FORMAT": ["text", "json"],
     "LOG_LEVEL": ["debug", "info", "warn", "error"],
+    "LEG_TRANSPORT": ["auto", "stock"],
 }
 FLAGS = ["AUTO_REFRESH", "ACCEPT_UNEXPECTED_RESIDENT"]
 
