@@ -6,13 +6,14 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 
@@ -22,6 +23,9 @@ from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.workers import handover
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.handover import Handed, Inbox
+
+#: Ports opened between two turns of the reactor.
+PER_TURN = 8
 
 
 class Doors(Service):
@@ -45,6 +49,9 @@ class Doors(Service):
         self._turned_away = turned_away
         self._inbox = Inbox(inbox, self.take, reactor)
         self._ports: dict[int, tuple[IListeningPort, AudioSocketFactory]] = {}
+        #: Listening sockets that come next, by token.
+        self._coming: dict[int, tuple[int, AudioSocketFactory]] = {}
+        self._turn: IDelayedCall | None = None
         #: Factories by the token of their port; besides the port's own those whose connections go on.
         self._factories: dict[int, list[AudioSocketFactory]] = {}
 
@@ -55,35 +62,61 @@ class Doors(Service):
     def stopService(self) -> Deferred[Any]:
         super().stopService()
         self._inbox.stop()
-        return DeferredList([self.close(token) for token in list(self._ports)])
+        if self._turn is not None and self._turn.active():
+            self._turn.cancel()
+        return DeferredList([self.close(token) for token in [*self._coming, *self._ports]])
 
     # what the front orders
 
     def open(self, token: int, extension: Extension, role: Role, descriptor: int) -> None:
-        """Accept connections from a listening socket, whose descriptor is closed here."""
-        factory = self._factory(token, extension, role)
-        try:
-            with socket.socket(fileno=os.dup(descriptor)) as listening:
-                family = listening.family
-            self._ports[token] = (adopt(descriptor, family, factory, self._reactor), factory)
-        finally:
-            os.close(descriptor)
+        """Accept connections from a listening socket soon; its descriptor is closed here.
+
+        A worker that replaces another has thousands to open and calls that come back meanwhile.
+        """
+        self._coming[token] = (descriptor, self._factory(token, extension, role))
+        if self._turn is None:
+            self._turn = self._reactor.callLater(0, self._open_some)
+
+    def _open_some(self) -> None:
+        self._turn = None
+        for token in list(islice(self._coming, PER_TURN)):
+            descriptor, factory = self._coming.pop(token)
+            try:
+                with socket.socket(fileno=os.dup(descriptor)) as listening:
+                    family = listening.family
+                self._ports[token] = (adopt(descriptor, family, factory, self._reactor), factory)
+            finally:
+                os.close(descriptor)
+        if self._coming:
+            self._turn = self._reactor.callLater(0, self._open_some)
+
+    def _current(self, token: int) -> AudioSocketFactory | None:
+        """The factory of a port that is open or about to be."""
+        return (self._ports.get(token) or self._coming.get(token) or (None, None))[1]
 
     def relabel(self, token: int, extension: Extension) -> None:
         """The row changed its values; new calls see them."""
-        if token in self._ports:
-            self._ports[token][1].extension = extension
+        factory = self._current(token)
+        if factory is not None:
+            factory.extension = extension
 
     def close(self, token: int) -> Deferred[Any]:
         """Stop accepting; connections go on."""
+        if token in self._coming:
+            os.close(self._coming.pop(token)[0])
         port, _ = self._ports.pop(token, (None, None))
         return succeed(None) if port is None else maybeDeferred(port.stopListening)
+
+    @property
+    def open_ports(self) -> int:
+        """How many ports are open."""
+        return len(self._ports)
 
     def counts(self) -> dict[str, int]:
         """Open connections by token, of ports that have some; forgets closed ports that have none."""
         counts: dict[str, int] = {}
         for token, factories in list(self._factories.items()):
-            current = self._ports[token][1] if token in self._ports else None
+            current = self._current(token)
             if len(factories) > 1 or current is None:
                 factories[:] = [each for each in factories if each.connections or each is current]
             if not factories:
@@ -124,7 +157,7 @@ class Doors(Service):
         except OSError:
             skt.close()
             return  # it was faster
-        _, current = self._ports.get(handed.token, (None, None))
+        current = self._current(handed.token)
         if current is not None and current.extension == handed.extension:
             factory = current
         else:  # the row has changed since, or its port is closed or not open yet

@@ -191,7 +191,12 @@ class Fleet(Service):
 
     def away(self) -> list[str]:
         """What is wrong with the workers, one sentence each."""
-        return [f"{worker.name} is {worker.state}" for worker in self.workers if worker.state != "up"]
+        wrong = [f"{worker.name} is {worker.state}" for worker in self.workers if worker.state != "up"]
+        wanted = len(self.ports.ports)
+        for worker in self.workers:
+            if worker.state == "up" and worker.pulse.get("ports", 0) < wanted:
+                wrong.append(f"{worker.name} listens on {worker.pulse.get('ports', 0)} of {wanted} ports")
+        return wrong
 
     async def refresh(self) -> None:
         """Bring what workers say of themselves now and then up to date."""

@@ -68,7 +68,7 @@ class FrontServer(MultiService):
             await self._drain()
         self.ending = "stopping"
         await maybeDeferred(self.poller.stopService)
-        await maybeDeferred(self.listeners.stopService)
+        self.fleet.ports.close()
         # Workers part from their calls while the API still answers.
         await self.fleet.stopService()
         await maybeDeferred(super().stopService)

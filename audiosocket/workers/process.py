@@ -176,6 +176,7 @@ class WorkerProcess:
         before = self._said.get("connections", {})
         return {
             "live": us.side.switchboard.live_legs,
+            "ports": us.doors.open_ports,
             "late": round(us.server.watchdog.recent_worst, 1),
             "connections": {**{token: 0 for token, number in before.items() if number}, **counts},
         }

@@ -185,6 +185,11 @@ class SharedPorts:
         """The front's listeners call nobody."""
         raise NotImplementedError("only for listening")
 
+    def close(self) -> None:
+        """Close the front's own copies of all sockets: what the workers close now is closed."""
+        for port in self.ports.values():
+            port.close()
+
     def count(self, worker: int, counts: dict[str, int]) -> None:
         """A worker says how many connections it has, by token."""
         for name, number in counts.items():
