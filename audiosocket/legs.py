@@ -225,13 +225,14 @@ class Leg:
         return self._playout
 
     def start(self, connection: Connection) -> None:
-        """The first connection is there: audio flows from now on, silence at first."""
+        """The first connection is there: audio flows from now on, silence unless an app has something to say."""
         self._connect(connection)
         for name, app in self._apps:
             if self._connection is None:
                 return  # the app before this one hung up
             self._introduce(name, app)
             self._call(name, app.joined, self)
+        self._first_turn()
 
     def restart(self, connection: Connection, states: Mapping[str, Any]) -> None:
         """The first connection after a restart of the server; ``states`` is what apps remembered, by name."""
@@ -243,6 +244,7 @@ class Leg:
             self._call(name, app.restored, self, states.get(name))
             if self._connection is not None:
                 self._call(name, app.resumed, self)
+        self._first_turn()
 
     def resume(self, connection: Connection) -> None:
         """A new connection takes over; the old one is sent away, the queue goes on."""
@@ -251,6 +253,7 @@ class Leg:
         self._connect(connection)
         if old is not None:
             old.finish()
+        self._first_turn()
         self._tell(lambda app: app.resumed(self))
 
     def return_ended(self, outcome: ReturnOutcome) -> None:
@@ -266,11 +269,14 @@ class Leg:
         self._connection = connection
         now = self._clock.now_ms()
         self.record.last_heard = now / 1000
-        if self._looping:
-            return
         self._playout.start(now)
-        self._clock.add(self)  # first: a mark reached in this turn may end the leg
-        self.tick(now)
+        if not self._looping:
+            self._clock.add(self)
+
+    def _first_turn(self) -> None:
+        """Send the first frame at once: an Asterisk that hears nothing plays nothing, not even silence."""
+        if self._connection is not None and not self._looping:
+            self.tick(self._clock.now_ms())
 
     def end(self, ending: Ending) -> None:
         """The leg is over, for this first reason; the peer is told, the apps are told, the books closed."""

@@ -159,11 +159,12 @@ def test_all_apps_of_a_leg_are_told_in_turn() -> None:
     assert first.story == second.story == ["joined", "audio"]
 
 
-def test_silence_is_sent_before_the_app_says_anything() -> None:
+def test_the_first_frame_is_sent_at_once_silence_unless_an_app_has_something_to_say() -> None:
+    assert Stage(Listener()).start().wire.sent == [(8000, SILENCE)]
     stage = Stage(Listener(joined=lambda leg: leg.play(VOICE))).start()
-    assert stage.wire.sent == [(8000, SILENCE)]
+    assert stage.wire.sent == [(8000, VOICE)]
     stage.run(40)
-    assert stage.wire.sent == [(8000, SILENCE), (8000, VOICE), (8000, SILENCE)]
+    assert stage.wire.sent == [(8000, VOICE), (8000, SILENCE), (8000, SILENCE)]
 
 
 def test_what_is_played_is_heard_then_its_mark_is_reached() -> None:
@@ -363,7 +364,10 @@ def test_a_tap_hears_both_directions_with_their_times() -> None:
     stage.hear(Audio(16_000, VOICE))
     stage.run(20)
     assert ears.heard_frames == [(pytest.approx(START * 1000), VOICE, 16_000)]
-    assert ears.said_frames == [(pytest.approx(START * 1000 + 20, abs=5), bytes(640), 16_000)]
+    assert ears.said_frames == [
+        (pytest.approx(START * 1000), SILENCE, 8_000),
+        (pytest.approx(START * 1000 + 20, abs=5), bytes(640), 16_000),
+    ]
     stage.leg.end(Ending.SERVER_HANGUP)
     stage.hear(Audio(16_000, VOICE))
     assert len(ears.heard_frames) == 1
