@@ -313,7 +313,7 @@ def _launch(options: Options) -> Launch:
     settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
     count = options.settings.workers
     return Launch(
-        [sys.executable, "-m", "audiosocket.workers", str(os.getpid()), str(count)],
+        [sys.executable, "-m", "audiosocket.workers"],
         {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         {
             "settings": settings,

@@ -53,12 +53,17 @@ class FrontControl(TableControl):
             "mislabelled_codecs": {
                 key: codec for one in answers for key, codec in one["mislabelled_codecs"].items()
             },
-            "reactor": self._server.watchdog.as_json(),
-            "workers": self._workers(),
+            "reactor": self._latest([answer["reactor"] for answer in answers]),
+            "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._fleet.spare,
         }
 
-    def _workers(self) -> list[dict[str, Any]]:
+    def _latest(self, reactors: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The process whose callers have most reason to complain; the front's own when there is none."""
+        mine = self._server.watchdog.as_json()
+        return max(reactors, key=lambda reactor: float(reactor["lag_ms_worst_10s"]), default=mine)
+
+    def _workers(self, reactors: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
         return [
             {
                 "index": worker.index,
@@ -66,7 +71,7 @@ class FrontControl(TableControl):
                 "state": worker.state,
                 "restarts": worker.restarts,
                 "live_legs": worker.pulse.get("live", 0),
-                "reactor_late_ms": round(1000 * worker.pulse.get("late", 0.0)),
+                "reactor": reactors.get(worker.pid or 0),
             }
             for worker in self._fleet.workers
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -52,7 +53,8 @@ class Life(ProcessProtocol):
                 end.setblocking(False)
             children = {0: 0, 1: 1, 2: 2}
             children.update({FIRST_DESCRIPTOR + n: fd for n, fd in enumerate([its.fileno(), *descriptors])})
-            command = list(launch.command)
+            # Asked now: a daemon has another id than the process that read the options.
+            command = [*launch.command, str(os.getpid()), str(len(descriptors) // 2)]
             process = reactor.spawnProcess(
                 self, command[0], command, env=dict(launch.environment), childFDs=children
             )

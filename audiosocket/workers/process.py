@@ -184,4 +184,4 @@ class WorkerProcess:
     @staticmethod
     def _status(us: Running) -> Message:
         live = {str(key): number for key, number in us.control.live_by_extension().items()}
-        return {**us.control.call_status(), "live_by_extension": live, "live_legs": us.side.switchboard.live_legs}
+        return {**us.control.call_status(), "live_by_extension": live, "pid": os.getpid()}
