@@ -38,6 +38,8 @@ FILE_NAME = "audiosocket.log"
 #: Namespaces whose lines below a warning say nothing to an operator.
 CHATTER = ("twisted.internet.protocol.Factory", "twisted.web.server.Site", "admin.site.AdminSite")
 
+#: Namespaces and levels whose verdict is remembered.
+KINDS_MOST = 1_000
 _PORT_LINE = re.compile(r"\S+ starting on \S+|\(\S+ Port \S+ Closed\)")
 # C0, DEL, C1, line and paragraph separators, the marks that turn the direction of text, and surrogates,
 # which no file takes.
@@ -172,10 +174,7 @@ def write(text: str) -> None:
 
 def wanted(level: str) -> list[ILogFilterPredicate]:
     """What keeps lines below ``level``, and Twisted's chatter, out of the log."""
-    severe = LogLevelFilterPredicate(LogLevel.levelWithName(level))
-    for namespace in CHATTER:
-        severe.setLogLevelForNamespace(namespace, LogLevel.warn)
-    return [_NotTwistedsPortLines(), severe]
+    return [_Wanted(level)]
 
 
 def _forgiving(stream: TextIO) -> TextIO:
@@ -220,12 +219,28 @@ class _Lines:
 
 
 @implementer(ILogFilterPredicate)
-class _NotTwistedsPortLines:
-    """Twisted says "Factory starting on port"; our listeners say it with extension, role and address."""
+class _Wanted:
+    """Asks Twisted's own predicate once for each namespace and level: its answer costs more than a line.
+
+    Twisted says "Factory starting on port", too; our listeners say it with extension, role and address.
+    """
+
+    def __init__(self, level: str) -> None:
+        self._severe = LogLevelFilterPredicate(LogLevel.levelWithName(level))
+        for namespace in CHATTER:
+            self._severe.setLogLevelForNamespace(namespace, LogLevel.warn)
+        self._known: dict[tuple[object, object], NamedConstant] = {}
 
     def __call__(self, event: LogEvent) -> NamedConstant:
-        twisteds = event.get("log_namespace") == "log_legacy" and _PORT_LINE.fullmatch(formatEvent(event))
-        return PredicateResult.no if twisteds else PredicateResult.maybe
+        kind = (event.get("log_namespace"), event.get("log_level"))
+        if kind[0] == "log_legacy" and _PORT_LINE.fullmatch(formatEvent(event)):
+            return PredicateResult.no
+        verdict = self._known.get(kind)
+        if verdict is None:
+            if len(self._known) >= KINDS_MOST:
+                self._known.clear()
+            verdict = self._known[kind] = self._severe(event)
+        return verdict
 
 
 def twistd_observer() -> ILogObserver:

@@ -1,8 +1,8 @@
 """One clock for all legs: a 20 ms grid in four phases of 5 ms, measured against a steady clock.
 
 The grid is absolute: a late turn does not shift the next one, and each leg repays what it owes by its
-own arithmetic (``playout.py``). Time-outs of connections are looked at in the same turns. With no leg and no
-time-out the clock stands still.
+own arithmetic (``playout.py``). Time-outs of connections are looked at in the same turns. The first turn that
+finds no leg and no time-out is the last: the clock stands still until somebody comes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,6 @@ class Clock:
         """No more turns for ``member``; unknown members are fine."""
         for phase in self._phases:
             phase.pop(member, None)
-        self._rest()
 
     def expect(self, key: object, seconds: float, then: Callable[[], object]) -> None:
         """Call ``then`` in the first turn after ``seconds``; ``key`` has one time-out, the last asked for."""
@@ -78,8 +77,7 @@ class Clock:
 
     def expect_no_more(self, key: object) -> None:
         """Forget the time-out of ``key``, if there is one."""
-        if self._deadlines.drop(key):
-            self._rest()
+        self._deadlines.drop(key)
 
     def _run(self) -> None:
         if not self._running:
@@ -110,7 +108,7 @@ class Clock:
             at = self.seconds()
             while (then := self._deadlines.pop(at)) is not None:
                 self._time_out(then)
-            self._rest()
+        self._rest()
 
     def _tick(self, member: Ticking, now: float) -> None:
         try:

@@ -10,7 +10,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import lru_cache, partial
+from functools import partial
 from uuid import UUID
 
 from twisted.internet.interfaces import IAddress
@@ -32,6 +32,8 @@ from audiosocket.settings import Network
 
 #: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
 WAITING_MOST = 2_048
+#: Addresses whose verdict is remembered.
+HOSTS_MOST = 4_096
 #: Log lines about strangers and misbehaving peers per second; the rest is counted.
 LINES_PER_SECOND = 5
 
@@ -43,7 +45,6 @@ class _Unmade(App):
         raise LookupError("this app could not be made; the failure before this one says why")
 
 
-@lru_cache(maxsize=4096)
 def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
     try:
         peer = ipaddress.ip_address(host.partition("%")[0])
@@ -87,6 +88,8 @@ class Switchboard:
             mislabelled=self._mislabelled,
         )
         self._allowed = tuple(allowed_peers)
+        #: Addresses, and whether they may connect: the networks do not change while we run.
+        self._known_hosts: dict[str, bool] = {}
         self._legs: dict[tuple[UUID, Role], Leg] = {}
         self._instances: dict[UUID, dict[str, App]] = {}
         self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
@@ -113,7 +116,12 @@ class Switchboard:
 
     def may_connect(self, address: IAddress) -> bool:
         host = str(getattr(address, "host", ""))
-        if _is_in(host, self._allowed):
+        allowed = self._known_hosts.get(host)
+        if allowed is None:
+            if len(self._known_hosts) >= HOSTS_MOST:
+                self._known_hosts.clear()
+            allowed = self._known_hosts[host] = _is_in(host, self._allowed)
+        if allowed:
             return True
         self.turn_away("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
         return False

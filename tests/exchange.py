@@ -25,7 +25,7 @@ from audiosocket.calls import CallRegistry, Journal
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, Leg
-from audiosocket.metronome import TimerMetronome
+from audiosocket.metronome import BEAT_MS, TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.resample import StreamConverter
@@ -330,7 +330,8 @@ class Exchange:
 
     @property
     def asleep(self) -> bool:
-        """No timer is left anywhere."""
+        """No timer is left anywhere, one beat later: the clock stops in its own turn."""
+        self.time.advance(BEAT_MS / 1000)
         return not self.time.getDelayedCalls()
 
 

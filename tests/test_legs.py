@@ -20,7 +20,7 @@ from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import RATE_NOTES_MOST, Leg
-from audiosocket.metronome import TimerMetronome
+from audiosocket.metronome import BEAT_MS, TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.resample import StreamConverter
 from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
@@ -108,7 +108,8 @@ class Stage:
 
     @property
     def idle(self) -> bool:
-        """No timer is left."""
+        """No timer is left, one beat later: the clock stops in its own turn."""
+        self.time.advance(BEAT_MS / 1000)
         return not self.time.getDelayedCalls()
 
 

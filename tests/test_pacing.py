@@ -105,6 +105,7 @@ def test_without_members_there_is_no_timer() -> None:
     assert len(beat.time.getDelayedCalls()) == 1
     beat.clock.discard(two)
     assert len(beat.clock) == 0
+    beat.run(PHASE_MS)
     assert beat.time.getDelayedCalls() == []
     beat.run(100)
     assert one.turns == []
@@ -158,6 +159,7 @@ def test_a_member_that_comes_in_anothers_turn_does_not_start_a_second_timer() ->
     assert len(late.turns) == 4
     beat.clock.discard(first)
     beat.clock.discard(late)
+    beat.run(PHASE_MS)
     assert beat.time.getDelayedCalls() == []
 
 
