@@ -27,6 +27,7 @@ from .wiretap import FRAME_MS, LATE_MS, Lateness, Wiretap, at, share
 LATE_MOST = 0.1  # per cent
 A_SECOND = 25  # calls placed
 SETTLE_SECONDS = 2.0
+SLICE_MS = 10_000.0
 TALKERS = """
 [talks]
 exten => s,1,Milliwatt()
@@ -87,6 +88,8 @@ async def measure(reactor: Any, wanted: argparse.Namespace, asterisk: Asterisk, 
     print(f"frames      {frames} of {wanted.calls * seconds * 1000 / FRAME_MS:.0f}; {wiretap.lost} not seen by us")
     show("gap", lateness.gaps, LATE_MS, LATE_MS + FRAME_MS)
     show("late", lateness.late, LATE_MS)
+    slices = " ".join(f"{share(part, LATE_MS):.2f}" for part in lateness.slices(SLICE_MS))
+    print(f"            over {LATE_MS:g} ms, by {SLICE_MS / 1000:g} s of the run: {slices} %")
     print(f"server      {used[0] / seconds:.2f} processors, reactor at most {lag:.1f} ms late")
     print(f"Asterisk    {used[1] / seconds:.2f} processors, {len(complaints)} unusual lines in its log")
     print(f"ourselves   {used[2] / seconds:.2f} processors")

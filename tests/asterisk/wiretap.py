@@ -111,6 +111,8 @@ class Lateness:
 
     gaps: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
+    #: When each of them came.
+    when: list[float] = field(default_factory=list)
 
     def add(self, times: Sequence[float]) -> None:
         """One call's frames, in milliseconds."""
@@ -119,6 +121,15 @@ class Lateness:
             due = max(due + FRAME_MS, now - _FORGIVEN_MS)
             self.gaps.append(now - before)
             self.late.append(now - due)
+            self.when.append(now)
+
+    def slices(self, ms: float) -> list[list[float]]:
+        """``late`` in pieces of so many milliseconds: a disturbance from outside is in some of them only."""
+        began = min(self.when)
+        found: list[list[float]] = [[] for _ in range(int((max(self.when) - began) / ms) + 1)]
+        for when, late in zip(self.when, self.late, strict=True):
+            found[int((when - began) / ms)].append(late)
+        return found
 
 
 def share(values: Sequence[float], limit: float) -> float:
