@@ -31,7 +31,7 @@ Obey = Callable[[Message, list[int]], "Awaitable[Any] | Any"]
 #: A list of some 100,000 calls.
 MESSAGE_BYTES = 128_000_000
 #: A question without an answer fails after this many seconds: the other side is blocked.
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 2.0
 
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 #: The errors that an answer may bring, by name.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
+from twisted.internet.defer import ensureDeferred
+
 from audiosocket.database import Database
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions import Role
@@ -40,8 +42,9 @@ class FrontControl(TableControl):
     # looking
 
     async def status(self) -> dict[str, Any]:
-        await self._fleet.refresh()
+        refreshed = ensureDeferred(self._fleet.refresh())
         answers: list[dict[str, Any]] = await self._fleet.ask("status")
+        await refreshed
         live: Counter[int] = Counter()
         for answer in answers:
             live.update({int(key): number for key, number in answer["live_by_extension"].items()})
