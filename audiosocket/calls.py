@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
@@ -62,7 +63,16 @@ class ShownInJson(Protocol):
 
 
 class Journal(Protocol):
-    """Where changes are kept, so that calls outlive the process: `journal.CallJournal`."""
+    """Where changes are kept, so that calls outlive the process: `journal.CallJournal`.
+
+    Within ``with journal:`` lines may be kept together, and are kept when it ends.
+    """
+
+    def __enter__(self) -> object:
+        """Several lines follow at once."""
+
+    def __exit__(self, *exception: object) -> None:
+        """That was all."""
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Keep one line of those that ``replay.py`` reads; never raises."""
@@ -302,8 +312,16 @@ class CallRegistry:
             return False
         return self.return_pending(call) or now - (gone.ended or now) > REMEMBER_SECONDS
 
+    def together(self) -> AbstractContextManager[object]:
+        """Within it changes are written to the journal in one piece."""
+        return nullcontext() if self._journal is None else self._journal
+
     def leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
         """A leg is over; the call is, too, when it was the last one. Only the first cause counts."""
+        with self.together():
+            self._leg_over(call, role, ending, now)
+
+    def _leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
         leg = call.legs[role]
         if leg.ending is not None:
             return

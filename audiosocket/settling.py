@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from twisted.python.failure import Failure
 from audiosocket import lateload
 from audiosocket.garbage import GarbagePolicy
 
+#: How long a thread that writes files may hold up the one with the audio each time both want to run, in seconds.
+#: The reactor gives its turn away with every send and recv; Python's own 5 ms would cost it that each time.
+SWITCH_SECONDS = 0.000_5
 #: Between two looks whether the ports are open, in seconds.
 LOOK_SECONDS = 0.02
 
@@ -24,6 +28,7 @@ def settle(server: MultiService, reactor: Any, *, busy: Callable[[], bool], list
 
     ``busy`` tells whether a leg is live, ``listening`` whether the ports are open.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     garbage = GarbagePolicy(reactor, busy)
     for service in (garbage, Settling(reactor, listening, deferToThread, lateload.load, garbage.settle)):
         service.setServiceParent(server)

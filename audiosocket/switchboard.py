@@ -176,20 +176,21 @@ class Switchboard:
             return "the server is stopping and takes no new calls"
         now = self._clock.now_ms() / 1000
         wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        admission = self.registry.admit(call_id, role, extension, now, wall)
-        call = admission.call
-        if call is None:
-            return admission.reason
-        port = connection.transport.getHost().port
-        leg = self._legs.get((call_id, role))
-        if leg is not None:
-            record = leg.record
-            record.peer, record.port, record.resumes = connection.peer, port, record.resumes + 1
-            call.note("leg.resumed", now, role=role.value, peer=record.peer, port=port)
+        peer, port = connection.peer, connection.transport.getHost().port
+        old = self._legs.get((call_id, role))
+        with self.registry.together():
+            admission = self.registry.admit(call_id, role, extension, now, wall)
+            call = admission.call
+            if call is None:
+                return admission.reason
+            restored = call.legs[role].dormant if role in call.legs else False
+            leg = old or self._new_leg(call, role, peer, port, now)
+            if old is not None:
+                old.record.peer, old.record.port, old.record.resumes = peer, port, old.record.resumes + 1
+                call.note("leg.resumed", now, role=role.value, peer=peer, port=port)
+        if old is not None:
             leg.resume(connection)
         else:
-            restored = call.legs[role].dormant if role in call.legs else False
-            leg = self._new_leg(call, role, connection.peer, port, now)
             if restored:
                 states = {app: state for (where, app), state in call.states.items() if where is role}
                 leg.restart(connection, states)
@@ -200,8 +201,8 @@ class Switchboard:
         self._log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
-            call_id=str(call_id),
-            peer=connection.peer,
+            call_id=call.name,
+            peer=peer,
             port=port,
             extension=call.extension.id,
             number=call.extension.number,

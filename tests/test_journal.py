@@ -21,8 +21,8 @@ from audiosocket.calls import REMEMBER_SECONDS, CallRegistry, Ending, LegRecord
 from audiosocket.events import EventLog
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.journal import FILE_NAME, CallJournal
-from audiosocket.replay import Replayed, replay
-from tests.parts import Heard
+from audiosocket.replay import Replayed, replay, without_ended
+from tests.parts import Heard, calm
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -131,7 +131,9 @@ def test_a_killed_process_leaves_its_calls_as_they_were(disk: Disk) -> None:
     assert (kept.damaged, kept.ended, kept.at - old.started) == (0, {}, 10.0)
 
 
-def test_every_change_is_one_whole_line_in_one_write(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_change_is_one_whole_line_and_those_of_one_moment_are_one_write(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = disk.journal()
     journal.open()
     writes: list[bytes] = []
@@ -144,9 +146,71 @@ def test_every_change_is_one_whole_line_in_one_write(disk: Disk, monkeypatch: py
     monkeypatch.setattr(os, "write", write)
     registry = books(journal)
     registry.leg_over(join(registry, 0.0), Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
-    kinds = [json.loads(data)["kind"] for data in writes]
-    assert kinds == ["opened", "event", "event", "event", "outcome", "event"]
-    assert all(data.count(b"\n") == 1 and data.endswith(b"\n") for data in writes)
+    kinds = [[json.loads(line)["kind"] for line in data.splitlines()] for data in writes]
+    assert kinds == [["opened"], ["event"], ["event"], ["event", "outcome", "event"]]
+    assert all(data.endswith(b"\n") for data in writes)
+
+
+UUIDS = [str(UUID(int=n)) for n in range(3)]
+lives = st.builds(
+    lambda extras, lives: [kind for _ in range(lives) for kind in ("opened", "joined", *extras, "left", "over")],
+    st.lists(st.sampled_from(["outcome", "state", "note"]), max_size=4),
+    st.integers(1, 3),
+)
+
+
+@st.composite
+def journals(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """The lives of three calls, interleaved, and cut off at some moment."""
+    left = {call: draw(lives) for call in UUIDS}
+    lines: list[dict[str, Any]] = []
+    while any(left.values()):
+        call = draw(st.sampled_from([call for call in UUIDS if left[call]]))
+        lines.append({"wall": 1_000_000 + len(lines), "kind": left[call].pop(0), "call": call})
+    return lines[: draw(st.integers(0, len(lines)))]
+
+
+def _written(line: dict[str, Any]) -> bytes:
+    """A line as the journal writes it."""
+    kind, entry = line["kind"], {"at_seconds": 1.5}
+    line = {"wall": line["wall"], "kind": kind, "call": line["call"]}
+    if kind == "opened":
+        line = {**line, "extension": DEFAULT_EXTENSION.as_json(), "started_at": WALL}
+    elif kind == "outcome":
+        line = {**line, "outcome": "caller_hangup"}
+    elif kind == "state":
+        line = {**line, "role": "visitor", "app": "menu", "state": {"event": "call.ended"}}
+    else:
+        fields: dict[str, Any] = {
+            "joined": {"event": "leg.joined", "role": "visitor", "peer": "127.0.0.1:5000", "port": 8080},
+            "left": {"event": "leg.left", "role": "visitor", "outcome": "caller_hangup"},
+            "over": {"event": "call.ended", "outcome": "caller_hangup"},
+        }.get(kind, {"event": "app.note", "entry": {"at_seconds": 1, "event": "call.ended"}})
+        line = {**line, "kind": "event", "entry": {**entry, **fields}}
+    return json.dumps(line, separators=(",", ":")).encode()
+
+
+@calm
+@given(journals())
+def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(lines: list[dict[str, Any]]) -> None:
+    written = [_written(line) for line in lines]
+    short = without_ended(written)
+    for goes_on in (True, False):
+        whole = replay(written, 1_000_060.0, goes_on=goes_on)
+        assert replay(short, 1_000_060.0, goes_on=goes_on) == whole
+    assert len(short) <= len(written)
+
+
+def test_a_call_that_is_over_leaves_one_short_line() -> None:
+    call = {"wall": 1_000_000.5, "call": UUIDS[0]}
+    written = [_written({**call, "kind": kind}) for kind in ("opened", "joined", "left", "over")]
+    other = _written({**call, "call": UUIDS[1], "kind": "opened"})
+    assert without_ended([*written, other, b"", b"torn"]) == [
+        b'{"wall":1000000.5,"kind":"ended","call":"' + UUIDS[0].encode() + b'"}',
+        other,
+        b"",
+        b"torn",
+    ]
 
 
 def test_an_ended_call_is_only_its_uuid_and_only_for_its_time(disk: Disk) -> None:

@@ -33,6 +33,12 @@ class Journal:
     def wall(self) -> float:
         return self.began + (self.process.exchange.now - START if self.process is not None else 0)
 
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Every line is kept at once."""
+
     def write(self, line: Mapping[str, Any]) -> None:
         self.lines.append(json.dumps({"wall": round(self.wall, 3), **line}).encode())
 

@@ -504,6 +504,12 @@ class Pages:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
 
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Every line is kept at once."""
+
     def write(self, line: Mapping[str, Any]) -> None:
         self.lines.append(json.dumps({"wall": 1_000.0, **line}).encode())
 
