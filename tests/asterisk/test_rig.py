@@ -12,6 +12,7 @@ from twisted.internet import reactor, task
 
 from . import chroot, sound
 from .aptsources import Archive, parse_signed_by, parse_targets
+from .wiretap import Lateness, share
 
 DEB822 = """\
 # a remark
@@ -107,6 +108,16 @@ def test_ulaw_comes_back_within_its_precision():
     assert sound.from_ulaw(b"\xff\x7f\x80\x00")[4:] == (32124).to_bytes(2, "little") + (-32124).to_bytes(
         2, "little", signed=True
     )
+
+
+def test_a_frame_is_late_on_its_own_calls_schedule():
+    lateness = Lateness()
+    lateness.add([0, 20, 90, 91, 92, 100])  # one frame 50 ms late, and what was owed right behind it
+    lateness.add([5, 25, 10_045, 10_065])  # ten seconds away: what was not sent then is not owed for ever
+    assert lateness.gaps == [20, 70, 1, 1, 8, 20, 10_020, 20]
+    assert lateness.late == [0, 50, 31, 12, 0, 0, 100, 100]
+    assert share(lateness.late, 40) == 37.5
+    assert [len(part) for part in lateness.slices(10_000)] == [6, 2]
 
 
 @pytest.mark.asterisk
