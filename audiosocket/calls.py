@@ -326,7 +326,7 @@ class CallRegistry:
         if leg.ending is not None:
             return
         leg.ending, leg.ended, leg.dormant = ending, now, False
-        call.note("leg.left", now, role=role.value, outcome=ending.value)
+        call.note("leg.left", now, role=role.value, outcome=ending.value, remaining=len(call.live_legs))
         resident = call.legs.get(Role.RESIDENT)
         if resident is not None and resident.dormant and ending in GONE_FOR_GOOD:
             self.leg_over(call, Role.RESIDENT, Ending.LOST, now)  # nobody is left to come back to

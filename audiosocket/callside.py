@@ -35,7 +35,8 @@ from audiosocket.sounds import Sounds
 from audiosocket.switchboard import Switchboard
 
 log = Logger()
-#: Events of which the switchboard's own line, with peer and port, says more.
+#: Events of which the switchboard's own line, with peer and port, says more. Of the last leg that leaves,
+#: ``call.ended`` does: lines are half of what setting up a call costs.
 SAID_ELSEWHERE = frozenset({"call.started", "leg.joined"})
 _IDENTITY = frozenset({"event", "call_id", "extension", "number"})
 Apps = tuple[tuple[str, AppFactory], ...]
@@ -110,7 +111,7 @@ def make_steady(reactor: Any) -> None:
 
 
 def _log_event(record: Record) -> None:
-    if record["event"] in SAID_ELSEWHERE:
+    if record["event"] in SAID_ELSEWHERE or record.get("remaining") == 0:
         return
     log.info(
         "{event} call {call_id} extension {extension} ({number}) {details}",

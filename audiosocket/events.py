@@ -23,7 +23,7 @@ EVENTS: Mapping[str, str] = {
     "leg.joined": "a leg was accepted (role, peer, port)",
     "leg.resumed": "a new connection took over a leg whose old one had gone quiet, left, or been cut by a restart",
     "leg.refused": "a connection for this call was turned away with a hangup frame (reason)",
-    "leg.left": "a leg is over; carries its outcome",
+    "leg.left": "a leg is over; carries its outcome and how many legs remain",
     "leg.digit": "the caller pressed a key",
     "leg.rate": "the caller's frames changed their sample rate",
     "leg.codec": "the caller's audio is not the slin it is labelled as (codec: ulaw, alaw or unknown)",

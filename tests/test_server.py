@@ -120,7 +120,7 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
         rf"listening on 0\.0\.0\.0:{a} for visitors",
         "SIGTERM",
         r"stopping: 4 \w+ are told goodbye",
-        rf"{echoing.call_id} .*outcome=shutdown",
+        rf"call\.interrupted call {echoing.call_id}",
         r"audiosocket\.server\S* - INFO - stopped",
     )
     other = (tmp_path / "two" / "logs" / "audiosocket.log").read_text()
