@@ -31,10 +31,11 @@ from audiosocket.database import Database, DatabaseState
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions import Role
 from audiosocket.filethread import FileThread
+from audiosocket.garbage import GarbagePolicy
 from audiosocket.interfaces import Control
 from audiosocket.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.listeners import Listeners
-from audiosocket.listening import MakeFactory, is_local
+from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan
 from audiosocket.poller import Poller
 from audiosocket.returnbackend import ReturnBackend, check
@@ -43,10 +44,9 @@ from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settling import settle
 from audiosocket.workers import journals
 from audiosocket.workers.fleet import Fleet
-from audiosocket.workers.front import FrontServer
+from audiosocket.workers.front import FrontListeners, FrontServer
 from audiosocket.workers.frontcontrol import FrontControl
 from audiosocket.workers.life import Launch
-from audiosocket.workers.sharedports import PortSide
 
 log = Logger()
 
@@ -266,7 +266,7 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
     """One process that does everything."""
     settings = options.settings
     side = call_side(settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor)
-    listeners = _make_listeners(settings, side.make_factory, reactor)
+    listeners = Listeners(side.make_factory, reactor, **_where_to_listen(settings))
     poller, database = _make_table(options, listeners, side.files, reactor)
     server = AudioSocketServer(
         listeners,
@@ -292,12 +292,13 @@ def _build_front(options: Options, reactor: Any) -> FrontServer:
     """The process before the workers; it has no calls."""
     settings = options.settings
     fleet = Fleet(settings.workers, _launch(options), reactor)
-    listeners = _make_listeners(settings, PortSide, fleet.ports)
+    listeners = FrontListeners(fleet, **_where_to_listen(settings))
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
     server = FrontServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
     backend = ReturnBackend(settings, reactor, time.time)
     control = FrontControl(server, database, reactor.seconds, settings.api_port, backend)
+    GarbagePolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(settings, control, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
@@ -323,13 +324,8 @@ def _launch(options: Options) -> Launch:
     )
 
 
-def _make_listeners(settings: Settings, make_factory: MakeFactory, reactor: Any) -> Listeners:
-    return Listeners(
-        make_factory,
-        reactor,
-        bind_address=settings.bind_address,
-        reserved_ports=frozenset({settings.api_port}),
-    )
+def _where_to_listen(settings: Settings) -> dict[str, Any]:
+    return {"bind_address": settings.bind_address, "reserved_ports": frozenset({settings.api_port})}
 
 
 def _make_table(

@@ -119,8 +119,14 @@ class Fleet(Service):
             self._timers["spare"] = self._reactor.callLater(seconds + SPARE_SECONDS, self._make_spare)
 
     def _make_spare(self) -> None:
-        if self._spare is None:
+        if self._spare is not None:
+            return
+        try:
             self._spare = self._new_life()
+        except OSError as error:
+            self._log.error("no process stands ready to replace a worker: {why}", why=error.strerror)
+            self._spare_died()
+        else:
             self._spare.over = self._spare_died
 
     def _spare_died(self) -> None:

@@ -101,6 +101,10 @@ class Inbox:
             if not letter:  # all senders are gone
                 self.stop()
                 return
+            if not descriptors:
+                self._log.error(
+                    "a connection handed over is lost: too many open files; raise the limit (ulimit -n)"
+                )
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
                 self._open(letter, descriptor)

@@ -121,7 +121,11 @@ class SharedPort:
         done: Deferred[Any] = DeferredList(
             [worker.close_port(self).addErrback(_went_with_it) for worker in self._owner.workers]
         )
-        return done.addCallback(lambda _: self.close())
+        return done.addCallback(lambda _: self._closed())
+
+    def _closed(self) -> None:
+        self.close()
+        self._owner.forget_if_empty(self.token)
 
     def close(self) -> None:
         """Close the front's own copies."""
@@ -197,8 +201,12 @@ class SharedPorts:
             side = self.sides.get(token)
             if side is not None:
                 side.count(worker, number)
-                if token not in self.ports and not side.connections:
-                    del self.sides[token]
+                self.forget_if_empty(token)
+
+    def forget_if_empty(self, token: int) -> None:
+        """Count no more connections of a port that is closed and has none."""
+        if token not in self.ports and token in self.sides and not self.sides[token].connections:
+            del self.sides[token]
 
     def forget(self, worker: int) -> None:
         """All connections of a worker are gone."""

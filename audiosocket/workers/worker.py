@@ -69,7 +69,12 @@ class Worker:
 
     def start(self) -> None:
         """Give it a process; ``moved`` is the moment to tell it its ports."""
-        life = self._next_life()
+        try:
+            life = self._next_life()
+        except OSError as error:
+            self._log.error("{name} cannot be started: {why}; trying again", name=self.name, why=error.strerror)
+            self._replace_later()
+            return
         life.hear = lambda message: self._hear(message, life)
         life.over = self._over
         self._life = life
@@ -112,16 +117,17 @@ class Worker:
             return
         if self._reactor.seconds() - life.began > WELL_SECONDS:
             self._backoff.reset()
-        pause = self._backoff.pause()
         self._log.error(
-            "{name} (pid {pid}) died: {why}; {live} legs are cut off and may resume; replacing it in {s:.2f} s",
+            "{name} (pid {pid}) died: {why}; {live} legs are cut off and may resume; it is replaced",
             name=self.name,
             pid=life.pid,
             why=life.why,
             live=live,
-            s=pause,
         )
-        self._replacing = self._reactor.callLater(pause, self._replace)
+        self._replace_later()
+
+    def _replace_later(self) -> None:
+        self._replacing = self._reactor.callLater(self._backoff.pause(), self._replace)
         if self._patience is None:
             self._patience = self._reactor.callLater(PATIENCE_SECONDS, self._give_up)
 
