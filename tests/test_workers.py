@@ -161,6 +161,19 @@ async def test_who_calls_while_a_worker_is_replaced_is_answered_by_its_successor
 
 
 @pytest.mark.deadline(60)
+async def test_the_lines_of_all_processes_go_into_one_log_as_json(tmp_path: Path) -> None:
+    with Running(tmp_path, {**APPS, "LOG_FORMAT": "json"}) as server:
+        ids = [*ids_of(0, 2), *ids_of(1, 2)]
+        await hang_up(await all_up(server.visitor, ids))
+        await until(lambda: server.log().count('"event": "call.ended"') == len(ids))
+    lines = [json.loads(line) for line in server.log().splitlines()]
+    ended = [line for line in lines if line.get("event") == "call.ended"]
+    assert {line["call_id"] for line in ended} == {str(call_id) for call_id in ids}
+    assert len([line for line in lines if line["text"].startswith("stopping: ")]) == WORKERS
+    assert os.listdir(tmp_path / "logs") == ["audiosocket.log"]
+
+
+@pytest.mark.deadline(60)
 async def test_a_changed_port_moves_in_all_processes_and_its_calls_go_on(tmp_path: Path) -> None:
     with Running(tmp_path, APPS) as server:
         callers = await all_up(server.visitor, [*ids_of(0, 2), *ids_of(1, 2)])
