@@ -7,7 +7,8 @@ Pure: the caller passes the time in milliseconds and sends what comes back. Thre
 * *passed* frames (echo, bridge), which leave as they came and when they came, unless that would run
   more than 100 ms ahead of real time; then they wait their turn;
 * silence, which fills every frame nobody else claimed, from the first moment on (an Asterisk that hears
-  nothing for 2 s ends the leg, and a caller who gets no RTP hears dead air).
+  nothing for 2 s ends the leg, and a caller who gets no RTP hears dead air). Where frames pass, it waits
+  80 ms for a late one: filling in for it and then passing it, too, would put all that follows 20 ms later.
 
 Time owed after a late clock is repaid up to 100 ms, and forgotten beyond that: Asterisk has no jitter
 buffer, a burst reaches the caller as a burst.
@@ -40,6 +41,8 @@ MAX_PASSED_MS = 2_000
 CATCH_UP_PER_TICK = 1
 #: How long forgotten time is kept for the frames of a stall to be read from the kernel, in milliseconds.
 FORGOTTEN_KEPT_MS = 200
+#: Where frames pass, silence fills in after this long without one, or so much too few, in milliseconds.
+GAP_MS = 80
 #: Silence frames per tick: one, and one more to repay time owed.
 SILENCE_PER_TICK = 2
 #: Source audio converted at a time, in milliseconds.
@@ -109,6 +112,7 @@ class Playout:
         "_make_converter",
         "_marks",
         "_passed",
+        "_passed_at",
         "_passed_ms",
         "_playable",
         "_queue",
@@ -152,6 +156,8 @@ class Playout:
         self._marks: tuple[tuple[int, str], ...] = ()
         self._passed = _NONE_PASSED
         self._passed_ms = 0.0
+        #: When the last frame came that passes.
+        self._passed_at = -math.inf
         self._sent_ms: float = 0.0
         self._forgotten_ms = 0.0
         self._forgotten_at = 0.0
@@ -250,6 +256,7 @@ class Playout:
             self.dropped += 1
             return False
         length = len(pcm) * 500 / rate
+        self._passed_at = now
         if not self._passed and self._sent_ms + length <= now + AHEAD_MS:
             if now - self._sent_ms > MOST_OWED_MS:
                 self._forget_debt(now)
@@ -259,6 +266,7 @@ class Playout:
             return True
         if self._passed is _NONE_PASSED:
             self._passed = deque()
+        self.due_ms = -math.inf
         self._passed.append((rate, pcm))
         self._passed_ms += length
         while self._passed_ms > min(at_most_ms, MAX_PASSED_MS) and len(self._passed) > 1:
@@ -272,11 +280,13 @@ class Playout:
     def tick(self, now: float) -> list[Frame | Reached]:
         """The frames due at ``now``, none when the leg is ahead, and the marks that are reached."""
         out: list[Frame | Reached] = []
-        owed = now - self._sent_ms
-        if owed > FRAME_MS:
+        patience = GAP_MS
+        if now - self.due_ms > FRAME_MS and self.due_ms > -math.inf:
             self.late += 1
-            if owed > MOST_OWED_MS:
-                self._forget_debt(now)
+            patience += now - self.due_ms  # what came meanwhile has not been read yet
+        waits = now - self._passed_at <= patience and now - self._sent_ms <= patience
+        if now - self._sent_ms > MOST_OWED_MS:
+            self._forget_debt(now)
         if self._marks:
             out.extend(self._reached())
         silent = 0
@@ -284,16 +294,28 @@ class Playout:
             frame = self._next_frame()
             if frame.source == "silence":
                 silent += 1
-                if silent > SILENCE_PER_TICK:
+                if silent > SILENCE_PER_TICK or waits:
                     break
             out.append(frame)
             self._sent_ms += len(frame.pcm) * 500 / frame.rate
             if self._marks:
                 out.extend(self._reached())
+        while self._passed and self._sent_ms + self._head_ms() <= now + AHEAD_MS:
+            frame = self._next_frame()
+            out.append(frame)
+            self._sent_ms += len(frame.pcm) * 500 / frame.rate
         if self._forgotten_ms > 0:
             out.extend(self._catch_up(now))
-        self.due_ms = -math.inf if self._marks or self._forgotten_ms > 0 else self._sent_ms
+        if self._marks or self._passed or self._forgotten_ms > 0:
+            self.due_ms = -math.inf
+        else:
+            self.due_ms = now + FRAME_MS if waits and self._sent_ms <= now + SLACK_MS else self._sent_ms
         return out
+
+    def _head_ms(self) -> float:
+        """How long the first of the waiting passed frames lasts, in milliseconds."""
+        rate, pcm = self._passed[0]
+        return len(pcm) * 500 / rate
 
     def _catch_up(self, now: float) -> list[Frame]:
         """Waiting frames use the time that was forgotten: else each stall of ours would delay an echo for good.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from audiosocket.playout import (
     AHEAD_MS,
     DEBT_MS,
+    GAP_MS,
     MAX_PASSED_MS,
     MAX_SPOKEN_MS,
     Converter,
@@ -442,7 +443,39 @@ class TestPassing:
         playout.tick(0)
         assert playout.pass_on(2000, numbered(160), 8000)
         assert playout.skipped_ms == 2000 - 20 - DEBT_MS
-        assert len(playout.tick(2000)) == 2
+        assert playout.tick(2000) == []  # what came during the stall is about to be read
+        assert len(playout.tick(2020)) == 2
+
+    def test_a_frame_that_is_a_little_late_is_waited_for_and_delays_nothing(self) -> None:
+        """Filling in for it and passing it, too, would put everything after it 20 ms later, each time."""
+        playout, passed, filled = started(), 0, 0
+        for n in range(500):
+            late = 55 if n % 10 == 3 else 0
+            now = 20 * n + 1
+            if late:
+                filled += len(frames(playout.tick(now))) + len(frames(playout.tick(now + 20)))
+            passed += playout.pass_on(now + late, numbered(160, n), 8000)
+            filled += len(frames(playout.tick(now + late + 4)))
+        assert (passed, playout.dropped) == (500, 0)
+        assert filled <= 1
+
+    def test_where_frames_stop_passing_silence_fills_in_after_80_ms_and_repays_the_gap(self) -> None:
+        playout = started()
+        for n in range(50):
+            assert playout.pass_on(20 * n, numbered(160, n), 8000)
+            playout.tick(20 * n + 5)
+        out = [(now, frames(playout.tick(now))) for now in range(1_000, 2_000, 20)]
+        first = next(now for now, sent in out if sent)
+        assert GAP_MS <= first - 980 <= GAP_MS + 20
+        sent = sum(len(frames) for _, frames in out)
+        assert sent == pytest.approx(50, abs=2)
+
+    def test_frames_held_back_by_the_cap_leave_as_soon_as_it_allows(self) -> None:
+        playout = started()
+        for n in range(7):
+            playout.pass_on(0, numbered(160, n), 8000)
+        assert [frame.pcm for frame in frames(playout.tick(20))] == [numbered(160, 5)]
+        assert [frame.pcm for frame in frames(playout.tick(40))] == [numbered(160, 6)]
 
     def test_a_stall_of_ours_does_not_delay_an_echo_for_good(self) -> None:
         """A second of frames at once, after a second without a turn: all leave, gently, within a second."""
