@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -30,6 +31,9 @@ PER_TURN = 8
 LETTER_BYTES = 72_000
 #: What an inbox holds while its worker is being replaced, in bytes of kernel memory.
 INBOX_BYTES = 4_000_000
+
+#: Heads of letters, one for each port, that need not be made or read again.
+HEADS_KEPT = 4_096
 
 _HEAD = struct.Struct(">H")
 
@@ -55,13 +59,24 @@ def inbox() -> tuple[socket.socket, socket.socket]:
 
 def send(into: socket.socket, handed: Handed, descriptor: int) -> bool:
     """Put a connection into an inbox; false when that is full. The caller closes its own descriptor."""
-    about = {"token": handed.token, "extension": handed.extension.as_json(), "role": handed.role.value}
-    head = json.dumps(about, separators=(",", ":")).encode()
     try:
-        socket.send_fds(into, [_HEAD.pack(len(head)) + head + handed.unread], [descriptor])
+        socket.send_fds(into, [_head(handed.token, handed.extension, handed.role), handed.unread], [descriptor])
     except OSError:
         return False
     return True
+
+
+@lru_cache(maxsize=HEADS_KEPT)
+def _head(token: int, extension: Extension, role: Role) -> bytes:
+    about = {"token": token, "extension": extension.as_json(), "role": role.value}
+    head = json.dumps(about, separators=(",", ":")).encode()
+    return _HEAD.pack(len(head)) + head
+
+
+@lru_cache(maxsize=HEADS_KEPT)
+def _about(head: bytes) -> tuple[int, Extension, Role]:
+    about: Mapping[str, Any] = json.loads(head)
+    return int(about["token"]), parse_json(about["extension"]), Role(about["role"])
 
 
 @implementer(IReadDescriptor)
@@ -122,9 +137,7 @@ class Inbox:
 def _read(letter: bytes) -> Handed:
     (length,) = _HEAD.unpack_from(letter)
     start = _HEAD.size
-    about: Mapping[str, Any] = json.loads(letter[start : start + length])
-    extension = parse_json(about["extension"])
-    return Handed(int(about["token"]), extension, Role(about["role"]), letter[start + length :])
+    return Handed(*_about(letter[start : start + length]), letter[start + length :])
 
 
 def take_out(transport: Any) -> socket.socket:
