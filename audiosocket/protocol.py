@@ -81,7 +81,7 @@ class AudioSocketProtocol(Protocol):
         self._clock = clock
         self._parser = Parser()
         self._leg: LegEnd | None = None
-        #: The leg's `heard`.
+        #: The leg's `heard`; None before there is a leg and after the goodbye.
         self._heard: Callable[[bytes, tuple[int, int]], None] | None = None
         #: All that came before the UUID was known, and with it.
         self._said = b""
@@ -105,15 +105,15 @@ class AudioSocketProtocol(Protocol):
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
+        # Nearly all that comes is one ordinary frame, or several after a stall: these skip the parser.
+        heard = self._heard
+        if heard is not None and not self._parser.rest:
+            shape = ORDINARY.get(data[:HEADER_BYTES])
+            if shape is not None and (len(data) == shape[1] or alike(data, shape[1])):
+                heard(data, shape)
+                return
         if self.finished:
             return
-        # Nearly all that comes is one ordinary frame, or several after a stall: these skip the parser.
-        shape = ORDINARY.get(data[:HEADER_BYTES])
-        if shape is not None and self._heard is not None and not self._parser.rest:
-            size = shape[1]
-            if len(data) == size or alike(data, size):
-                self._heard(data, shape)
-                return
         if self._leg is None:
             self._said += data
         for event in self._parser.receive(data):
@@ -124,7 +124,7 @@ class AudioSocketProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._clock.expect_no_more(self)
         self.factory.disconnected(self)
-        self.finished = True
+        self.finished, self._heard = True, None
         if self._leg is not None:
             clean = reason.check(ConnectionDone) is not None
             self._leg.disconnected(self, Ending.CALLER_HANGUP if clean else Ending.CONNECTION_LOST)
@@ -146,7 +146,7 @@ class AudioSocketProtocol(Protocol):
         """
         if self.finished:
             return
-        self.finished = True
+        self.finished, self._heard = True, None
         self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
@@ -154,13 +154,13 @@ class AudioSocketProtocol(Protocol):
 
     def abort(self) -> None:
         """Cut the connection off at once: for peers that do not speak the protocol."""
-        self.finished = True
+        self.finished, self._heard = True, None
         self._clock.expect_no_more(self)
         self.transport.abortConnection()
 
     def given_away(self) -> None:
         """The socket has been taken out of the transport, and belongs to another process now."""
-        self.finished = True
+        self.finished, self._heard = True, None
         self.factory.disconnected(self)
 
     # the transport's buffer, as a producer sees it
