@@ -81,8 +81,7 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
         with temporary.open("x", encoding="utf-8") as out:
             with suppress(FileNotFoundError):  # who may read the file stays as it was
                 os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
-            json.dump(document, out, indent=2, ensure_ascii=False)
-            out.write("\n")
+            out.write(_as_text(document))
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)
@@ -90,6 +89,14 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def _as_text(document: dict[str, Any]) -> str:
+    """One line for each extension: readable, and written by Python's fast encoder, which knows no indentation."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    rows = ",\n".join(f"    {encode(entry)}" for entry in document["ramais"])
+    rest = ",\n".join(f"  {encode(key)}: {encode(value)}" for key, value in document.items() if key != "ramais")
+    return f'{{\n  "ramais": [\n{rows}\n  ],\n{rest}\n}}\n'
 
 
 def save_if_missing(path: Path, extensions: Sequence[Extension], source: str) -> None:

@@ -198,7 +198,9 @@ class Listeners(MultiService):
         return replace(plan, kept=tuple(sorted((running.keys() - touched) | set(plan.kept))))
 
     def _claimed(self, desired: Mapping[int, Extension]) -> frozenset[int]:
-        return self._reserved.union(*(extension.ports().values() for extension in desired.values()))
+        ports = {extension.port for extension in desired.values()}
+        ports.update(extension.return_port for extension in desired.values() if extension.return_port is not None)
+        return self._reserved.union(ports)
 
     def _bind(self, extension: Extension, is_ours: Callable[[str], bool], *, warn: bool) -> str:
         if self._bind_address:

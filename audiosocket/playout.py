@@ -280,7 +280,7 @@ class Playout:
     def tick(self, now: float) -> list[Frame | Reached]:
         """The frames due at ``now``, none when the leg is ahead, and the marks that are reached."""
         out: list[Frame | Reached] = []
-        patience = GAP_MS
+        patience: float = GAP_MS
         if now - self.due_ms > FRAME_MS and self.due_ms > -math.inf:
             self.late += 1
             patience += now - self.due_ms  # what came meanwhile has not been read yet

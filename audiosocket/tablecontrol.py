@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -135,7 +136,9 @@ class TableControl:
         self._keep_off_our_port(extension)
         if self._database is None:
             return await self._keep_added(extension)
-        new_id = await self._database.insert(extension.as_row(), lambda rows: _refuse_taken(extension, None, rows))
+        new_id = await self._database.insert(
+            extension.as_row(), lambda rows: _refuse_taken(extension, None, _usable(rows))
+        )
         await self._apply("api add")
         return parse_json({**extension.as_json(), "id": new_id})
 
@@ -151,7 +154,7 @@ class TableControl:
         self._keep_off_our_port(extension)
         new = {column: value for column, value in extension.as_row().items() if COLUMNS[column] in fields}
         found = not new or await self._database.update(
-            extension_id, new, lambda rows: _refuse_taken(extension, extension_id, rows)
+            extension_id, new, lambda rows: _refuse_taken(extension, extension_id, _usable(rows))
         )
         if not found:
             raise UnknownExtension(f"no row with extension_ia_id {extension_id}")
@@ -197,7 +200,7 @@ class TableControl:
         added: list[Extension] = []
 
         def add(running: Mapping[int, Extension]) -> list[Extension]:
-            _refuse_taken(extension, None, _as_rows(running))
+            _refuse_taken(extension, None, running.values())
             added.append(replace(extension, id=max(running, default=0) + 1))
             return [*running.values(), *added]
 
@@ -211,7 +214,7 @@ class TableControl:
             before = _known(running, extension_id)
             extension = parse_json({**before.as_json(), **fields, "id": extension_id})
             self._keep_off_our_port(extension)
-            _refuse_taken(extension, extension_id, _as_rows(running))
+            _refuse_taken(extension, extension_id, running.values())
             changed.append(extension)
             return [extension if key == extension_id else other for key, other in running.items()]
 
@@ -254,10 +257,6 @@ def _age(now: float, then: float | None) -> float | None:
     return None if then is None else round(max(0.0, now - then), 1)
 
 
-def _as_rows(extensions: Mapping[int, Extension]) -> list[Row]:
-    return [{"extension_ia_id": key, **extension.as_row()} for key, extension in extensions.items()]
-
-
 def _row_as_json(row: Row) -> dict[str, Any]:
     """A row as it stands, trimmed; ports as integers where they are, so that bad rows can be seen too."""
     shown: dict[str, Any] = {}
@@ -273,17 +272,20 @@ def _row_as_json(row: Row) -> dict[str, Any]:
     return shown
 
 
-def _refuse_taken(extension: Extension, own_id: int | None, rows: Sequence[Row]) -> None:
-    ports = set(extension.ports().values())
+def _usable(rows: Iterable[Row]) -> Iterator[Extension]:
+    """Those rows that are extensions: a row nobody can use takes nothing."""
     for row in rows:
-        try:
-            other = parse_row(row)
-        except InvalidExtension:
-            continue  # a row nobody can use takes nothing
+        with suppress(InvalidExtension):
+            yield parse_row(row)
+
+
+def _refuse_taken(extension: Extension, own_id: int | None, others: Iterable[Extension]) -> None:
+    ports = set(extension.ports().values())
+    for other in others:
         if other.id == own_id:
             continue
         if other.number == extension.number:
             raise ExtensionTaken(f"ramal_ia {extension.number} belongs to extension {other.id}")
-        taken = ports.intersection(other.ports().values())
+        taken = ports & {other.port, other.return_port}
         if taken:
-            raise ExtensionTaken(f"port {min(taken)} belongs to extension {other.id}")
+            raise ExtensionTaken(f"port {min(port for port in taken if port)} belongs to extension {other.id}")
