@@ -70,7 +70,12 @@ def as_message(event: LogEvent) -> Message:
         "module": str(event.get("log_namespace") or event.get("log_system") or "-"),
         "text": formatEvent(event),
         "traceback": "" if failure is None else failure.getTraceback().strip(),
-        "fields": {k: v for k, v in event.items() if not k.startswith("log_") and isinstance(v, scalars)},
+        # Twisted's old log marks failures by "isError"; the failure itself stays here.
+        "fields": {
+            key: value
+            for key, value in event.items()
+            if not key.startswith("log_") and key != "isError" and isinstance(value, scalars)
+        },
     }
 
 
