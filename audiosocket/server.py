@@ -76,9 +76,5 @@ class AudioSocketServer(CallServer):
         until = self._reactor.seconds() + self._drain_seconds
         await maybeDeferred(self.poller.stopService)  # or it would open the ports again
         await self.listeners.stop_accepting(Role.VISITOR)
-        while (
-            self.switchboard.live_legs
-            and self._reactor.seconds() < until
-            and not self._hasty
-        ):
+        while self.switchboard.live_legs and self._reactor.seconds() < until and not self._hasty:
             await deferLater(self._reactor, 0.02)
