@@ -11,7 +11,7 @@ from audiosocket.pauses import Pauses
 
 
 def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([1.0, 1.004, 2.0, 2.0271, 3.0, 3.01])
+    times = iter([1.0, 1.004, 2.0, 2.0271, 3.0, 3.01, 4.0])
     counted = Pauses()
     gc.disable()
     monkeypatch.setattr(pauses, "perf_counter", lambda: next(times))
@@ -31,6 +31,19 @@ def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.Mo
         "frozen_objects": gc.get_freeze_count(),
     }
     assert counted.longest[0] == pytest.approx(0.004)
+
+
+def test_frozen_objects_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walking over all of them takes 5 ms, and status may be asked for every second."""
+    now, counts = [1_000.0], iter([10, 20])
+    monkeypatch.setattr(pauses, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(pauses.gc, "get_freeze_count", lambda: next(counts))
+    counted = Pauses()
+    seen = []
+    for seconds in (0, 1, 58, 1):
+        now[0] += seconds
+        seen.append(counted.as_json()["frozen_objects"])
+    assert seen == [10, 10, 10, 20]
 
 
 def test_before_the_start_and_after_the_stop_nothing_is_counted() -> None:
