@@ -6,7 +6,6 @@ import gc
 from time import perf_counter
 from typing import Any
 
-
 #: Frozen objects are counted at most this often, in seconds: it changes once, after the start.
 COUNT_SECONDS = 60.0
 
