@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from audiosocket import legpoll
-from audiosocket.calls import CallRegistry
+from audiosocket.callregistry import CallRegistry
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import Extension, Role
 from audiosocket.filethread import FileThread

@@ -25,7 +25,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from audiosocket.calls import REMEMBER_SECONDS
+from audiosocket.callregistry import REMEMBER_SECONDS
 from audiosocket.replay import Replayed, replay, without_ended
 
 FILE_NAME = "calls.journal"

@@ -16,7 +16,8 @@ from uuid import UUID
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from audiosocket.calls import Call, CallRegistry, Ending, LegRecord
+from audiosocket.callregistry import CallRegistry
+from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome

@@ -21,7 +21,8 @@ from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls import CallRegistry, Journal
+from audiosocket.callregistry import CallRegistry
+from audiosocket.calls import Journal
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, Leg

@@ -22,7 +22,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from audiosocket.apps import registry as app_registry
 from audiosocket.caller import Caller
 from audiosocket.caller_report import CallReport
-from audiosocket.calls import CallRegistry
+from audiosocket.callregistry import CallRegistry
 from audiosocket.callside import media
 from audiosocket.events import EventLog
 from audiosocket.extensions import Extension, Role

@@ -7,19 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from audiosocket import calls
-from audiosocket.calls import (
-    ALIVE_SECONDS,
-    RECENT_MOST,
-    REMEMBER_MOST,
-    REMEMBER_SECONDS,
-    TIMELINE_MOST,
-    Admission,
-    Call,
-    CallRegistry,
-    Ending,
-    LegRecord,
-)
+from audiosocket import callregistry
+from audiosocket.callregistry import RECENT_MOST, REMEMBER_MOST, REMEMBER_SECONDS, Admission, CallRegistry
+from audiosocket.calls import ALIVE_SECONDS, TIMELINE_MOST, Call, Ending, LegRecord
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
 
@@ -284,7 +274,7 @@ def test_a_resident_that_ends_while_the_visitor_is_back_leaves_the_call() -> Non
 
 def test_the_books_are_bounded_whatever_the_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert REMEMBER_MOST == 50_000
-    monkeypatch.setattr(calls, "REMEMBER_MOST", 700)
+    monkeypatch.setattr(callregistry, "REMEMBER_MOST", 700)
     books, total = Books(), 720
     for n in range(total):
         call = books.join(Role.VISITOR, 0.0, number(n))

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from audiosocket import journal as journal_module
-from audiosocket.calls import REMEMBER_SECONDS, CallRegistry, Ending, LegRecord
+from audiosocket.callregistry import REMEMBER_SECONDS, CallRegistry
+from audiosocket.calls import Ending, LegRecord
 from audiosocket.events import EventLog
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.journal import FILE_NAME, CallJournal

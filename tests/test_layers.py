@@ -22,7 +22,7 @@ LAYERS: dict[int, str] = {
         "errors wire amiwire amileg audio extensions reconcile settings playout timeline wavfile backoff quota "
         "diagnosis dialplan replay deadlines workers workers.affinity"
     ),
-    1: "interfaces calls events originate q850",
+    1: "interfaces calls callregistry events originate q850",
     2: (
         "protocol legs pacing metronome legpoll legtransport database extension_table lookup pg* cache journal "
         "sounds soundfiles lateload resample recording logs "
