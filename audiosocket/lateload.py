@@ -7,7 +7,7 @@ for the port.
 
 from __future__ import annotations
 
-from audiosocket.playout import Converter
+from audiosocket.speech import Converter
 
 
 def load() -> None:

@@ -21,7 +21,8 @@ from audiosocket.extensions import Extension, Role
 from audiosocket.interfaces import App, ReturnOutcome, Tap
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.pacing import Clock
-from audiosocket.playout import MAX_PASSED_MS, Converter, Frame, Playout, Reached
+from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
+from audiosocket.speech import Converter, Reached
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
