@@ -81,7 +81,8 @@ def as_message(event: LogEvent) -> Message:
 
 def publish(message: Message, worker: int) -> None:
     """Write what a worker says as if it had been said here."""
-    logs.write("".join(message.get("lines", ())))
+    if lines := message.get("lines"):
+        logs.write("".join(lines))
     for event in message.get("events", ()):
         globalLogPublisher(_event(event, worker))
 

@@ -171,14 +171,16 @@ class Asterisk:
         while True:
             try:
                 self.ami = await endpoints.connectProtocol(endpoint, AmiClient())
+                # An Asterisk that is still loading may drop a connection before it has answered.
+                booted = self.ami.wait_for(lambda event: event.get("Event") == "FullyBooted")
+                booted.addErrback(lambda failure: failure.trap(AmiError) and None)  # the login says it, too
+                await self.ami.action("Login", {"Username": "rig", "Secret": self.secret})
                 break
             except Exception as reason:
                 if not self._process.running or self._reactor.seconds() > deadline:
                     await self.stop()
                     raise RigError(f"Asterisk did not start: {reason}\n{self.report()}") from reason
             await task.deferLater(self._reactor, 0.02)
-        booted = self.ami.wait_for(lambda event: event.get("Event") == "FullyBooted")
-        await self.ami.action("Login", {"Username": "rig", "Secret": self.secret})
         try:
             await booted.addTimeout(max(deadline - self._reactor.seconds(), 0.1), self._reactor)
         except defer.TimeoutError:
