@@ -40,6 +40,7 @@ class CallControl:
             "dormant_calls": sum(call.dormant for call in registry),
             "calls_total": registry.started_total,
             "refused_total": registry.refused_total,
+            "late_turns_total": switchboard.late_turns,
             "turned_away_total": dict(switchboard.turned_away_total),
             "return_backend": _NO_BACKEND if self._backend is None else self._backend.as_json(),
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},

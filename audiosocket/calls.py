@@ -72,6 +72,10 @@ class LegRecord:
     frames_in: int = 0
     frames_out: int = 0
     silence_out: int = 0
+    #: Turns of the clock that came more than a frame (20 ms) late for this leg.
+    late_turns: int = 0
+    #: Times speech ran dry in the middle.
+    underruns: int = 0
     digits: int = 0
     ignored: int = 0
     resumes: int = 0
@@ -97,6 +101,8 @@ class LegRecord:
             "frames_in": self.frames_in,
             "frames_out": self.frames_out,
             "silence_out": self.silence_out,
+            "late_turns": self.late_turns,
+            "underruns": self.underruns,
             "digits": self.digits,
             "ignored": self.ignored,
             "resumes": self.resumes,

@@ -382,6 +382,7 @@ class Leg:
             self._app_failed("playout")
             return
         self.due_ms = self._playout.due_ms
+        self.record.late_turns, self.record.underruns = self._playout.late, self._playout.underruns
         clears = self._clears
         for item in due:
             if self._connection is None:

@@ -296,6 +296,11 @@ class Switchboard:
         self.registry.leg_over(call, role, ending, self._clock.now_ms() / 1000)
 
     @property
+    def late_turns(self) -> int:
+        """Turns of the clock that came more than a frame (20 ms) late, for all legs of the process."""
+        return self._clock.late_turns
+
+    @property
     def live_legs(self) -> int:
         """Legs with a connection; not those that a restart cut off and that have not come back."""
         return len(self._legs)

@@ -340,6 +340,8 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
                 "rate": 16_000,
                 "frames_in": 5,
                 "frames_out": 0,
+                "late_turns": 0,
+                "underruns": 0,
                 "silence_out": 0,
                 "digits": 0,
                 "ignored": 0,

@@ -131,7 +131,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         json.dumps(status)
         assert status.keys() >= {
             "status", "total_extensions", "extensions", "draining", "live_calls", "calls_total",
-            "refused_total", "turned_away_total", "configuration", "last_refresh",
+            "refused_total", "late_turns_total", "turned_away_total", "configuration", "last_refresh",
             "last_success_age_seconds", "database", "reactor", "uptime_seconds", "version",
         }  # fmt: skip
         assert (status["status"], status["total_extensions"], status["live_calls"]) == ("success", 2, 1)

@@ -20,7 +20,7 @@ from audiosocket.workers.front import FrontServer
 #: The states of a worker's connection to who places return calls, the one to worry about first.
 _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
 #: Totals of the status that are sums over the workers.
-_SUMS = ("live_calls", "dormant_calls", "calls_total", "refused_total")
+_SUMS = ("live_calls", "dormant_calls", "calls_total", "refused_total", "late_turns_total")
 
 
 class FrontControl(TableControl):
