@@ -7,6 +7,7 @@ import random
 import re
 import secrets
 import socket
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -93,6 +94,10 @@ def spawn(reactor: Any, tree: Path, run_dir: Path, command: Sequence[str]) -> Pr
     return process
 
 
+#: Ports given lately: nobody may have opened them yet, and two things of one test must not get the same.
+_given: deque[int] = deque(maxlen=1_000)
+
+
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
     """A port that nobody has on loopback at this moment.
 
@@ -105,10 +110,13 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 def _free(candidates: range, kind: int, width: int = 1) -> int:
     for _ in range(100):
         first = random.choice(candidates)
+        if first in _given:
+            continue
         with suppress(OSError):
             for port in {first, first + width // 2, first + width - 1}:
                 with socket.socket(socket.AF_INET, kind) as probe:
                     probe.bind(("127.0.0.1", port))
+            _given.append(first)
             return first
     raise RigError(f"no free ports from {candidates.start} to {candidates.stop}")
 
