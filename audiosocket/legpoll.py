@@ -11,7 +11,6 @@ import select
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -46,8 +45,6 @@ class LegPoll:
 
     The descriptor is made with the first socket and closed with the last: an idle server holds none.
     """
-
-    _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor

@@ -14,13 +14,12 @@ from twisted.logger import Logger
 
 from audiosocket.deadlines import Deadlines
 from audiosocket.metronome import BEAT_MS, Metronome
+from audiosocket.playout import SLACK_MS
 from audiosocket.wire import FRAME_MS
 
 PHASES = FRAME_MS // BEAT_MS
 #: One beat of the metronome; the phases of a frame's time are as many beats.
 PHASE_MS = BEAT_MS
-#: A turn this early does what is due: the next one would be late.
-SLACK_MS = PHASE_MS
 
 
 class Ticking(Protocol):
