@@ -100,8 +100,12 @@ def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Cloc
     """
     if choice == "stock":
         return Clock(TimerMetronome(reactor, seconds), seconds), None
-    transport = functools.partial(LegTransport, LegPoll(reactor)) if legpoll.available() else None
-    return Clock(make_metronome(reactor, seconds), seconds), transport
+    clock = Clock(make_metronome(reactor, seconds), seconds)
+    if not legpoll.available():
+        return clock, None
+    poll = LegPoll(reactor)
+    clock.follower = poll.beat
+    return clock, functools.partial(LegTransport, poll)
 
 
 def make_steady(reactor: Any) -> None:

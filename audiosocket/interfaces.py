@@ -144,6 +144,10 @@ class App:
     server or a model does so in a Deferred or a thread. An app that raises ends its own call only.
     """
 
+    #: True for an app that passes one leg's frames on to another: both are read the moment something comes. Other
+    #: legs are read in the clock's beats, at most 5 ms late and at half the price, until they pass a frame back.
+    passes_on = False
+
     def __init__(self, context: AppContext | None = None) -> None:
         #: What the server offers; None only where an app is made by hand, as in a test.
         self.context = context

@@ -1,8 +1,11 @@
-"""One epoll for the sockets of all legs, which the reactor watches as a single descriptor.
+"""The sockets of all legs in two epolls: one the reactor watches as a single descriptor, one the clock looks into.
 
 An epoll descriptor is readable while one of its own descriptors is ready, so an epoll inside the reactor's
 needs nothing of the reactor but `addReader`. What it saves is measured: for every ready socket Twisted sets
-up a log context and looks into three tables, as much work as the rest of a frame. See ``docs/transport.md``.
+up a log context and looks into three tables, as much work as the rest of a frame.
+
+Waking up for each frame costs more than the frame. Legs whose frames go nowhere at once are therefore *gathered*:
+they are read in the clock's beats, each 5 ms, all that came in one go. See ``docs/transport.md``.
 """
 
 from __future__ import annotations
@@ -41,15 +44,18 @@ def available() -> bool:
 
 @implementer(IReadDescriptor)
 class LegPoll:
-    """Watches legs' sockets for the reactor, which sees one reader.
+    """Watches legs' sockets for the reactor, which sees one reader, and for the clock.
 
-    The descriptor is made with the first socket and closed with the last: an idle server holds none.
+    The descriptors are made with the first socket and closed with the last: an idle server holds none.
     """
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self._epoll: Any = None
         self._watched: dict[int, Watched] = {}
+        #: The epoll that is looked into when the clock beats, and what it watches.
+        self._beats: Any = None
+        self._gathered: set[int] = set()
         #: Transports that hold back what they are given while a lump of frames is read; None while none is.
         self.corked: list[Any] | None = None
 
@@ -66,17 +72,50 @@ class LegPoll:
 
     def change(self, descriptor: int, mask: int) -> None:
         """Watch for these events from now on (`READ`, `WRITE`, both or neither)."""
-        self._epoll.modify(descriptor, mask)
+        (self._beats if descriptor in self._gathered else self._epoll).modify(descriptor, mask)
+
+    def gather(self, descriptor: int, mask: int) -> None:
+        """Look at this socket in `beat` from now on; ``mask`` is what it is watched for."""
+        if descriptor in self._gathered:
+            return
+        if self._beats is None:
+            self._beats = select.epoll()
+        self._epoll.unregister(descriptor)
+        self._beats.register(descriptor, mask)
+        self._gathered.add(descriptor)
+
+    def hasten(self, descriptor: int, mask: int) -> None:
+        """Look at this socket whenever something happens, as at first."""
+        if descriptor not in self._gathered:
+            return
+        self._gathered.remove(descriptor)
+        self._beats.unregister(descriptor)
+        self._epoll.register(descriptor, mask)
 
     def forget(self, descriptor: int) -> None:
         """No more news of this socket; to be called before it is closed."""
         if self._watched.pop(descriptor, None) is None:
             return
-        self._epoll.unregister(descriptor)
+        if descriptor in self._gathered:
+            self._gathered.remove(descriptor)
+            self._beats.unregister(descriptor)
+        else:
+            self._epoll.unregister(descriptor)
         if not self._watched:
             self.reactor.removeReader(self)
             self._epoll.close()
             self._epoll = None
+            if self._beats is not None:
+                self._beats.close()
+                self._beats = None
+
+    # as the clock sees it
+
+    def beat(self) -> bool:
+        """Serve the gathered sockets that are ready; false when there are none to look at in the next beat."""
+        if self._beats is not None and self._serve(self._beats) == SOCKETS_PER_TURN:
+            self.reactor.callLater(0, self.beat)
+        return bool(self._gathered)
 
     # as the reactor sees it
 
@@ -90,8 +129,13 @@ class LegPoll:
 
     def doRead(self) -> None:
         """Serve the sockets that are ready."""
+        self._serve(self._epoll)
+
+    def _serve(self, epoll: Any) -> int:
+        """One go at what ``epoll`` has; returns how many sockets that were."""
         watched = self._watched
-        for descriptor, event in self._epoll.poll(0, SOCKETS_PER_TURN):
+        ready = epoll.poll(0, SOCKETS_PER_TURN)
+        for descriptor, event in ready:
             transport = watched.get(descriptor)
             if transport is None:
                 continue  # a neighbour's turn closed it
@@ -99,6 +143,7 @@ class LegPoll:
                 transport.readable()
             else:
                 transport.ready(event)
+        return len(ready)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gives all its readers up, for it stops."""

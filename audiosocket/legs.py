@@ -42,6 +42,9 @@ class Connection(Protocol):
     def finish(self) -> None:
         """Say goodbye as Asterisk wants it."""
 
+    def read_in_beats(self, gathered: bool) -> None:
+        """Whether what comes may be read in the clock's beats."""
+
 
 class Residents(Protocol):
     """Who rings residents: `returncall.ReturnCalls`."""
@@ -65,6 +68,7 @@ class Leg:
         "_decode",
         "_ears",
         "_failed",
+        "_gathered",
         "_introduced",
         "_looping",
         "_mislabelled",
@@ -116,6 +120,8 @@ class Leg:
         self._ears: tuple[tuple[str, Callable[[LegForApps, bytes, int], None]], ...] = ()
         #: Whether frames go back as they come, without the clock.
         self._looping = False
+        #: Whether what the caller says is read in the clock's beats: until the first frame passes.
+        self._gathered = False
         #: `pacing.Ticking`: no turn is wanted before this.
         self.due_ms = -inf
 
@@ -159,6 +165,8 @@ class Leg:
         if not pcm:
             return
         header = audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
+        if self._gathered and not self._playout.speaking:
+            self._read_in_beats(False)
         now = self._seconds() * 1000
         if self._playout.pass_on(now, pcm, rate, at_most_ms):
             connection = self._connection
@@ -168,6 +176,7 @@ class Leg:
 
     def loop_back(self) -> None:
         self._looping = True
+        self._read_in_beats(False)
         self._clock.discard(self)
 
     def mark(self, name: str) -> None:
@@ -273,6 +282,12 @@ class Leg:
         self._playout.start(now)
         if not self._looping:
             self._clock.add(self)
+            self._read_in_beats(not any(app.passes_on for _, app in self._apps))
+
+    def _read_in_beats(self, gathered: bool) -> None:
+        self._gathered = gathered
+        if self._connection is not None:
+            self._connection.read_in_beats(gathered)
 
     def _first_turn(self) -> None:
         """Send the first frame at once: an Asterisk that hears nothing plays nothing, not even silence."""

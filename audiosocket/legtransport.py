@@ -298,6 +298,12 @@ class LegTransport:
             self._mask = mask
             self._poll.change(self._descriptor, mask)
 
+    def read_in_beats(self, gathered: bool) -> None:
+        """Read in the beats of the legs' clock (at most 5 ms late, and cheaper), or whenever something came."""
+        if self._socket is not None:
+            move = self._poll.gather if gathered else self._poll.hasten
+            move(self._descriptor, self._mask)
+
     # the socket
 
     def getHandle(self) -> socket.socket:

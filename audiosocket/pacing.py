@@ -32,6 +32,10 @@ class Ticking(Protocol):
         """Do what is due at ``now_ms``."""
 
 
+def _nobody() -> bool:
+    return False
+
+
 class Clock:
     """Gives each member a turn every 20 ms. ``seconds`` is a steady clock, in seconds.
 
@@ -46,6 +50,8 @@ class Clock:
         self.seconds = seconds
         self._phases: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(PHASES))
         self._deadlines = Deadlines()
+        #: Called at the end of each beat; true when it wants the next one, too.
+        self.follower: Callable[[], bool] = _nobody
         self._next = 0
         self._running = False
         #: Turns that came more than one frame (20 ms) late.
@@ -107,7 +113,8 @@ class Clock:
             at = self.seconds()
             while (then := self._deadlines.pop(at)) is not None:
                 self._time_out(then)
-        self._rest()
+        if not self.follower():
+            self._rest()
 
     def _tick(self, member: Ticking, now: float) -> None:
         try:

@@ -138,6 +138,12 @@ class AudioSocketProtocol(Protocol):
         self.transport.write(frames)
         return True
 
+    def read_in_beats(self, gathered: bool) -> None:
+        """Whether what comes may be read in the clock's beats, up to 5 ms late; stock transports know only now."""
+        choose = getattr(self.transport, "read_in_beats", None)
+        if choose is not None:
+            choose(gathered)
+
     def finish(self) -> None:
         """End as Asterisk wants it: hangup frame, half-close, read until its FIN, abort after 2 s.
 

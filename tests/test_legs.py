@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import LoggedFailures
-from exchange import CALL, START, Listener
+from exchange import CALL, START, Echo, Listener
 from twisted.internet.task import Clock as Time
 
 from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
@@ -37,6 +37,11 @@ class Wire:
         self.sent: list[tuple[int, bytes]] = []
         self.finished = 0
         self.full = False
+        #: Each choice between the clock's beats and at once.
+        self.gathered: list[bool] = []
+
+    def read_in_beats(self, gathered: bool) -> None:
+        self.gathered.append(gathered)
 
     def send_frames(self, frames: bytes) -> bool:
         assert not self.finished, "audio after goodbye"
@@ -623,6 +628,39 @@ def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
     assert stage.wire.sent[-2:] == [(16_000, b"\3\4" * 320)] * 2
     assert len(ears.heard_frames) == len(ears.said_frames) == 2
     assert stage.record.rate == 16_000
+
+
+def test_what_only_listens_is_read_in_beats_until_a_frame_passes() -> None:
+    stage = Stage(Echo()).start()
+    assert stage.wire.gathered == [True]
+    stage.leg.play(VOICE)
+    stage.hear(Audio(8000, VOICE))
+    assert stage.wire.gathered == [True], "while it speaks nothing passes"
+    stage.run(200)
+    stage.hear(Audio(8000, VOICE), Audio(8000, VOICE))
+    assert stage.wire.gathered == [True, False]
+
+
+def test_a_new_connection_begins_as_the_first_one_did() -> None:
+    stage = Stage(Echo()).start()
+    stage.hear(Audio(8000, VOICE))
+    new = Wire()
+    stage.leg.resume(new)
+    assert new.gathered == [True]
+    stage.hear(Audio(8000, VOICE))
+    assert new.gathered == [True, False]
+
+
+def test_a_leg_whose_frames_go_to_another_is_read_at_once_from_the_start() -> None:
+    class PassesOn(App):
+        passes_on = True
+
+    assert Stage(App(), PassesOn()).start().wire.gathered == [False]
+
+
+def test_a_looped_leg_is_read_at_once() -> None:
+    stage = Stage(Listener(joined=lambda leg: leg.loop_back())).start()
+    assert stage.wire.gathered[-1] is False
 
 
 def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:

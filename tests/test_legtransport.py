@@ -89,8 +89,12 @@ class Place:
     async def close(self) -> None:
         for client in self.clients:
             client.close()
-        await until(lambda: all(peer.lost for peer in self.peers))
+        await until(self._all_are_lost)
         await self.port.stopListening()
+
+    def _all_are_lost(self) -> bool:
+        self.poll.beat()
+        return all(peer.lost for peer in self.peers)
 
 
 @contextlib.asynccontextmanager
@@ -344,6 +348,97 @@ async def test_the_reactor_sees_one_reader_and_none_when_nobody_is_there() -> No
         await until(lambda: all(peer.lost for _, peer in pairs))
         assert here.poll.fileno() == -1
         assert here.poll not in reactor.getReaders()
+
+
+@needs_epoll
+async def test_a_gathered_socket_is_read_in_the_beat_and_not_before() -> None:
+    async with place("ours") as here:
+        client, peer = await here.connect()
+        other_client, other = await here.connect()
+        peer.transport.read_in_beats(True)
+        client.send(b"one")
+        client.send(b"two")
+        other_client.send(b"meanwhile")
+        await until(lambda: other.got == b"meanwhile")
+        assert peer.got == b""
+        assert here.poll.beat()
+        assert peer.got == b"onetwo"
+        client.send(b"three")
+        await turns()
+        assert peer.got == b"onetwo"
+        peer.transport.read_in_beats(False)
+        await until(lambda: peer.got == b"onetwothree")
+        assert not here.poll.beat()
+
+
+@needs_epoll
+async def test_the_end_of_a_gathered_connection_is_told_in_the_beat() -> None:
+    async with place("ours") as here:
+        pairs = [await here.connect() for _ in range(2)]
+        for client, peer in pairs:
+            peer.transport.read_in_beats(True)
+            client.send(b"last words")
+            client.close()
+        await turns()
+        assert not any(peer.lost for _, peer in pairs)
+        while here.poll.beat():
+            await turns()
+        assert [peer.got for _, peer in pairs] == [b"last words"] * 2
+        assert all(peer.lost[0].check(ConnectionDone) for _, peer in pairs)
+        assert here.poll.fileno() == -1
+
+
+@needs_epoll
+async def test_a_gathered_socket_that_does_not_take_all_is_written_to_in_beats() -> None:
+    async with place("ours") as here:
+        client, peer = await here.connect()
+        peer.transport.read_in_beats(True)
+        peer.transport.write(MUCH)
+        got = bytearray()
+        while len(got) < len(MUCH):
+            here.poll.beat()
+            with contextlib.suppress(BlockingIOError):
+                got += client.recv(1_000_000)
+            await turns(1)
+        assert bytes(got) == MUCH
+
+
+@needs_epoll
+async def test_more_gathered_sockets_than_one_turn_serves_are_all_served_soon() -> None:
+    async with place("ours") as here:
+        pairs = [await here.connect() for _ in range(legpoll.SOCKETS_PER_TURN + 5)]
+        for client, peer in pairs:
+            peer.transport.read_in_beats(True)
+            client.send(b"here")
+        here.poll.beat()
+        assert sum(bool(peer.got) for _, peer in pairs) == legpoll.SOCKETS_PER_TURN
+        await until(lambda: all(peer.got for _, peer in pairs))
+
+
+@needs_epoll
+async def test_a_gathered_socket_can_be_taken_out_aborted_and_paused() -> None:
+    async with place("ours") as here:
+        pairs = [await here.connect() for _ in range(3)]
+        for _, peer in pairs:
+            peer.transport.read_in_beats(True)
+        (client, out), (_, aborted), (sender, paused) = pairs
+        taken = out.transport.detach()
+        taken.send(b"from elsewhere")
+        assert await read(client, 14) == b"from elsewhere"
+        taken.close()
+        out.lost.append(Failure(CONNECTION_LOST))
+        aborted.transport.abortConnection()
+        await until(lambda: bool(aborted.lost))
+        paused.transport.pauseProducing()
+        sender.send(b"later")
+        assert here.poll.beat()
+        assert paused.got == b""
+        paused.transport.resumeProducing()
+        here.poll.beat()
+        assert paused.got == b"later"
+        paused.transport.read_in_beats(True)
+        paused.transport.read_in_beats(False)
+        paused.transport.read_in_beats(False)
 
 
 @needs_epoll

@@ -69,6 +69,28 @@ def test_a_member_has_its_first_turn_within_20_ms_and_then_one_every_20_ms() -> 
         assert len(member.turns) in {99, 100}
 
 
+def test_a_follower_is_called_after_the_turns_of_each_beat_and_keeps_the_clock_going() -> None:
+    beat, told = Beat(), list[str]()
+    wants = [True]
+
+    def follow() -> bool:
+        told.append("follower")
+        return wants[0]
+
+    beat.clock.follower = follow
+    member = Member(lambda: told.append("turn"))
+    beat.clock.add(member)
+    beat.run(100)
+    assert told.count("follower") == 20
+    assert told[told.index("turn") + 1] == "follower"
+    beat.clock.discard(member)
+    beat.run(50)
+    assert told[-10:] == ["follower"] * 10, "gathered sockets may have news when no leg is left"
+    wants[0] = False
+    beat.run(PHASE_MS)
+    assert not beat.time.getDelayedCalls()
+
+
 def test_members_that_come_at_different_times_share_four_phases() -> None:
     beat, members = Beat(), [Member() for _ in range(8)]
     for member in members:

@@ -28,6 +28,8 @@ class Bridge(App):
     the shipped dialplan brings such a leg back with the same UUID. At most 200 ms wait on either side.
     """
 
+    passes_on = True
+
     def __init__(self, context: AppContext) -> None:
         self._call_later = context.call_later
         self._legs: dict[Role, Leg] = {}
