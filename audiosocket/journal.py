@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from audiosocket.callregistry import REMEMBER_SECONDS
-from audiosocket.replay import Replayed, replay, without_ended
+from audiosocket.replay import Replayed, condensed, replay, without_ended
 
 FILE_NAME = "calls.journal"
 #: A journal of this size is rewritten, in bytes: some 30,000 lines, or 5,000 plain calls.
@@ -83,7 +83,7 @@ class CallJournal:
         self._rewriting = False
         #: How many ``with`` are open, and what they wait to write.
         self._together = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[Mapping[str, Any]] = []
         #: What is wrong, if anything; told once.
         self.trouble = ""
 
@@ -116,15 +116,18 @@ class CallJournal:
         """Append one line; the time is added."""
         if self._handle is None:
             return
+        if self._together:
+            self._waiting.append(line)
+        else:
+            self._append(self._encoded(line))
+
+    def _encoded(self, line: Mapping[str, Any]) -> bytes:
+        """The line with its time; nothing if it cannot be written, which is its own loss only."""
         try:
-            data = (_encode({"wall": round(self._wall(), 3), **line}) + "\n").encode()
+            return (_encode({"wall": round(self._wall(), 3), **line}) + "\n").encode()
         except (TypeError, ValueError, RecursionError) as error:
             self._complain(f"a line cannot be written as JSON ({error})")
-            return
-        if self._together:
-            self._waiting.append(data)
-        else:
-            self._append(data)
+            return b""
 
     def __enter__(self) -> CallJournal:
         """What is written from here on goes into the file in one piece, when it ends."""
@@ -134,12 +137,11 @@ class CallJournal:
     def __exit__(self, *exception: object) -> None:
         self._together -= 1
         if not self._together and self._waiting:
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._append(data)
+            lines, self._waiting = self._waiting, []
+            self._append(b"".join([self._encoded(line) for line in condensed(lines)]))
 
     def _append(self, data: bytes) -> None:
-        if self._handle is None:
+        if self._handle is None or not data:
             return
         if self._torn:
             data = b"\n" + data

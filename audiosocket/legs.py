@@ -176,7 +176,8 @@ class Leg:
 
     def loop_back(self) -> None:
         self._looping = True
-        self._read_in_beats(False)
+        if self._gathered:
+            self._read_in_beats(False)
         self._clock.discard(self)
 
     def mark(self, name: str) -> None:
@@ -282,7 +283,6 @@ class Leg:
         self._playout.start(now)
         if not self._looping:
             self._clock.add(self)
-            self._read_in_beats(not any(app.passes_on for _, app in self._apps))
 
     def _read_in_beats(self, gathered: bool) -> None:
         self._gathered = gathered
@@ -292,6 +292,7 @@ class Leg:
     def _first_turn(self) -> None:
         """Send the first frame at once: an Asterisk that hears nothing plays nothing, not even silence."""
         if self._connection is not None and not self._looping:
+            self._read_in_beats(not any(app.passes_on for _, app in self._apps))
             self.tick(self._clock.now_ms())
 
     def end(self, ending: Ending) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -146,17 +147,47 @@ def test_every_change_is_one_whole_line_and_those_of_one_moment_are_one_write(
 
     monkeypatch.setattr(os, "write", write)
     registry = books(journal)
-    registry.leg_over(join(registry, 0.0), Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
+    with registry.together():
+        call = join(registry, 0.0)
+    join(registry, 0.0, role=Role.RESIDENT)
+    registry.leg_over(call, Role.RESIDENT, Ending.CALLER_HANGUP, 1.0)
+    registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
     kinds = [[json.loads(line)["kind"] for line in data.splitlines()] for data in writes]
-    assert kinds == [["opened"], ["event"], ["event"], ["event", "outcome", "event"]]
+    assert kinds == [["opened"], ["event"], ["event"], ["ended"]]
+    assert [entry["event"] for entry in json.loads(writes[0])["entries"]] == ["call.started", "leg.joined"]
     assert all(data.endswith(b"\n") for data in writes)
+
+
+def test_what_happened_in_one_moment_is_as_if_it_had_been_written_one_by_one(disk: Disk) -> None:
+    told = []
+    for together in (True, False):
+        disk.path.unlink(missing_ok=True)
+        journal = disk.journal()
+        journal.open()
+        registry = books(journal)
+        with registry.together() if together else nullcontext():
+            call = join(registry, 50.0)
+            other = join(registry, 50.0, OTHER)
+            call.note("leg.digit", 50.0, role="visitor", digit="5")
+            join(registry, 50.0, UUID(int=7))
+        with registry.together() if together else nullcontext():
+            call.note("leg.digit", 51.0, role="visitor", digit="6")
+            call.decide("gate_opened")
+            registry.leg_over(other, Role.VISITOR, Ending.CALLER_HANGUP, 51.0)
+        disk.die()
+        told.append(disk.journal().open())
+        disk.die()
+    assert told[0] == told[1]
+    assert [len(call.timeline) for call in told[0].calls] == [4, 2]
+    assert list(told[0].ended) == [OTHER]
 
 
 UUIDS = [str(UUID(int=n)) for n in range(3)]
 lives = st.builds(
-    lambda extras, lives: [kind for _ in range(lives) for kind in ("opened", "joined", *extras, "left", "over")],
+    lambda extras, lives, end: [kind for _ in range(lives) for kind in ("opened", "joined", *extras, *end)],
     st.lists(st.sampled_from(["outcome", "state", "note"]), max_size=4),
     st.integers(1, 3),
+    st.sampled_from([("left", "over"), ("ended",)]),
 )
 
 
@@ -177,6 +208,8 @@ def _written(line: dict[str, Any]) -> bytes:
     line = {"wall": line["wall"], "kind": kind, "call": line["call"]}
     if kind == "opened":
         line = {**line, "extension": DEFAULT_EXTENSION.as_json(), "started_at": WALL}
+    elif kind == "ended":
+        return json.dumps(line, separators=(",", ":")).encode()
     elif kind == "outcome":
         line = {**line, "outcome": "caller_hangup"}
     elif kind == "state":

@@ -659,8 +659,10 @@ def test_a_leg_whose_frames_go_to_another_is_read_at_once_from_the_start() -> No
 
 
 def test_a_looped_leg_is_read_at_once() -> None:
-    stage = Stage(Listener(joined=lambda leg: leg.loop_back())).start()
-    assert stage.wire.gathered[-1] is False
+    assert Stage(Listener(joined=lambda leg: leg.loop_back())).start().wire.gathered == []
+    later = Stage(Listener(digit=lambda leg: leg.loop_back())).start()
+    later.hear(Digit("1"))
+    assert later.wire.gathered == [True, False]
 
 
 def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
