@@ -81,7 +81,7 @@ class CallRegistry:
 
         ``now`` is steady time in seconds, ``wall`` the time of day as text for people.
         """
-        self._forget(now)
+        self.forget(now)
         if call_id in self._over:
             return self._refuse(None, role, now, "this call has ended")
         call = self._live.get(call_id)
@@ -192,12 +192,15 @@ class CallRegistry:
         while len(self._over) > REMEMBER_MOST:
             self._over.popitem(last=False)
 
-    def _forget(self, now: float) -> None:
+    def forget(self, now: float) -> bool:
+        """Drop the UUIDs that have been over for 60 s; true when there were any."""
+        before = len(self._over)
         while self._over:
             call_id, ended = next(iter(self._over.items()))
             if now - ended <= REMEMBER_SECONDS:
-                return
+                break
             del self._over[call_id]
+        return len(self._over) < before
 
     def _refuse(self, call: Call | None, role: Role, now: float, reason: str) -> Admission:
         self.refused_total += 1

@@ -12,6 +12,7 @@ ignores the third threshold. Nothing here depends on which: thresholds are put b
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Callable
 
@@ -33,12 +34,18 @@ TOO_MUCH = 50_000
 class GarbagePolicy(Service):
     """Freezes what there is at the start and makes full collections at quiet moments.
 
-    ``busy`` is asked whether a leg is live.
+    ``busy`` is asked whether a leg is live. ``forget`` drops what is remembered for a time only, and says whether
+    there was something.
     """
 
-    def __init__(self, reactor: IReactorTime, busy: Callable[[], bool]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, busy: Callable[[], bool], forget: Callable[[], bool] = lambda: False
+    ) -> None:
         self._reactor = reactor
         self._busy = busy
+        self._forget = forget
+        #: Something was dropped since the last full collection.
+        self._dropped = False
         self._call: IDelayedCall | None = None
         self._found: tuple[int, int, int] | None = None
         self._full = self._young_then = 0
@@ -78,9 +85,22 @@ class GarbagePolicy(Service):
         if full != self._full:
             self._full, self._young_then, self._full_at = full, young, now
         pending = (young - self._young_then) * YOUNG
-        quiet = not self._busy() and now - self._full_at >= QUIET_SECONDS
-        if (pending and quiet) or pending >= TOO_MUCH:
+        if self._busy():
+            if pending >= TOO_MUCH:
+                gc.collect()
+            return
+        self._dropped = self._forget() or self._dropped
+        if pending >= TOO_MUCH or ((pending or self._dropped) and now - self._full_at >= QUIET_SECONDS):
+            self._dropped = False
             gc.collect()
+            _give_back()
+
+
+def _give_back() -> None:
+    """Hand free memory back to the system: glibc keeps what thousands of calls needed at the same time."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _collections() -> tuple[int, int]:

@@ -6,7 +6,7 @@ A line costs 8 µs in the median and 26 to 81 µs at the 99th percentile on a bu
 the file thread, with recordings before it in the queue, would lose more at a kill than it would save.
 
 Lines are only ever appended. At the start and beyond `COMPACT_BYTES` the file is replaced as a whole by the
-fewest lines that say the same (``replay.py``); that rewriting happens in the file thread.
+fewest lines that say the same (``compaction.py``); that rewriting happens in the file thread.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from audiosocket.callregistry import REMEMBER_SECONDS
-from audiosocket.replay import Replayed, condensed, replay, without_ended
+from audiosocket.compaction import condensed, sifted
+from audiosocket.replay import Replayed, replay
 
 FILE_NAME = "calls.journal"
 #: A journal of this size is rewritten, in bytes: some 30,000 lines, or 5,000 plain calls.
 COMPACT_BYTES = 4_000_000
+#: Lines of a new file that are written at once: large pieces of memory are not always given back to the system.
+LINES_AT_ONCE = 500
 #: A file beyond this was not written by us, in bytes.
 MAX_BYTES = 256_000_000
 
@@ -235,15 +238,19 @@ def _rewrite(
     new: int | None = None
     try:
         now = wall()
-        lines = without_ended(_read(handle, upto).split(b"\n"))
-        kept = replay(lines, now, remember=REMEMBER_SECONDS, goes_on=goes_on)
+        ended, going = sifted(_read(handle, upto), now - REMEMBER_SECONDS)
+        kept = replay(going, now, remember=REMEMBER_SECONDS, goes_on=goes_on)
         temporary.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         new = os.open(temporary, flags, 0o600)
         fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        data = b"".join(_encode(line).encode() + b"\n" for line in kept.lines())
-        _write_all(new, data)
-        return _Rewritten(new, temporary, upto, len(data))
+        size = 0
+        for lines in (ended, [_encode(line).encode() for line in kept.lines()]):
+            for at in range(0, len(lines), LINES_AT_ONCE):
+                piece = b"".join([line + b"\n" for line in lines[at : at + LINES_AT_ONCE]])
+                _write_all(new, piece)
+                size += len(piece)
+        return _Rewritten(new, temporary, upto, size)
     except BaseException:
         if new is not None:
             os.close(new)

@@ -10,9 +10,8 @@ the same moment.
 from __future__ import annotations
 
 import json
-import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -140,50 +139,6 @@ def replay(lines: Iterable[bytes], now: float, *, remember: float = 60.0, goes_o
     ages = {call_id: max(0.0, now - wall) for call_id, wall in books.ended.items()}
     ended = sorted((item for item in ages.items() if item[1] <= remember), key=lambda item: -item[1])
     return Replayed(tuple(books.calls.values()), dict(ended), damaged, first, now)
-
-
-def condensed(lines: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Lines of one moment, in any number of calls, as the fewest that say the same.
-
-    Setting up and ending a call takes six; written as two they cost half as much.
-    """
-    calls: dict[str, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        calls.setdefault(line["call"], []).append(line)
-    for call, own in calls.items():
-        first, *others = own
-        if own[-1]["kind"] == "event" and own[-1]["entry"]["event"] == "call.ended":
-            yield {"kind": "ended", "call": call}
-        elif first["kind"] == "opened" and all(line["kind"] == "event" for line in others):
-            yield {**first, "entries": [line["entry"] for line in others]}
-        else:
-            yield from own
-
-
-#: How `journal.CallJournal` begins a line, and how the event that ends a call goes on.
-_ANY = re.compile(rb'\{"wall":(?P<wall>[\d.]+),"kind":"(?P<kind>\w+)","call":"(?P<call>[0-9a-f-]{36})"')
-_ENDED = re.compile(rb',"entry":\{"at_seconds":[\d.]+,"event":"call\.ended"')
-
-
-def without_ended(lines: Sequence[bytes]) -> list[bytes]:
-    """``lines`` with one short ``ended`` line for all those of a call that is over.
-
-    They say the same as before. Most calls of a journal are over, and reading them as JSON takes a thread long
-    enough to hold up the audio of the others.
-    """
-    begun = [_ANY.match(line) for line in lines]
-    ends: dict[bytes, int] = {}
-    for number, (line, start) in enumerate(zip(lines, begun, strict=True)):
-        if start and (start["kind"] == b"ended" or _ENDED.match(line, start.end())):
-            ends[start["call"]] = number
-    kept: list[bytes] = []
-    for number, (line, start) in enumerate(zip(lines, begun, strict=True)):
-        last = ends.get(start["call"], -1) if start else -1
-        if number > last:
-            kept.append(line)
-        elif start and number == last:
-            kept.append(b'{"wall":%b,"kind":"ended","call":"%b"}' % (start["wall"], start["call"]))
-    return kept
 
 
 class _Books:

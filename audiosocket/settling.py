@@ -23,13 +23,21 @@ SWITCH_SECONDS = 0.000_5
 LOOK_SECONDS = 0.02
 
 
-def settle(server: MultiService, reactor: Any, *, busy: Callable[[], bool], listening: Callable[[], bool]) -> None:
+def settle(
+    server: MultiService,
+    reactor: Any,
+    *,
+    busy: Callable[[], bool],
+    listening: Callable[[], bool],
+    forget: Callable[[], bool],
+) -> None:
     """Add to ``server`` what the whole process needs beside it; not for servers in the process of a test.
 
-    ``busy`` tells whether a leg is live, ``listening`` whether the ports are open.
+    ``busy`` tells whether a leg is live, ``listening`` whether the ports are open; ``forget`` drops what was
+    remembered long enough and tells whether there was something.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    garbage = GarbagePolicy(reactor, busy)
+    garbage = GarbagePolicy(reactor, busy, forget)
     for service in (garbage, Settling(reactor, listening, deferToThread, lateload.load, garbage.settle)):
         service.setServiceParent(server)
 

@@ -305,6 +305,10 @@ class Switchboard:
         """Legs with a connection; not those that a restart cut off and that have not come back."""
         return len(self._legs)
 
+    def forget(self) -> bool:
+        """Drop the UUIDs of calls that have been over long enough; true when there were any."""
+        return self.registry.forget(self._clock.now_ms() / 1000)
+
     def restore(self, kept: Replayed) -> None:
         """Take over the calls of the process before this one, and the return calls that were under way."""
         now = self._clock.now_ms() / 1000

@@ -283,7 +283,13 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
     side.backend.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    settle(server, reactor, busy=lambda: side.switchboard.live_legs > 0, listening=lambda: listeners.applied)
+    settle(
+        server,
+        reactor,
+        busy=lambda: side.switchboard.live_legs > 0,
+        listening=lambda: listeners.applied,
+        forget=side.switchboard.forget,
+    )
     poller.setServiceParent(server)
     return server
 

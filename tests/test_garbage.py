@@ -26,7 +26,14 @@ class Line:
     def __init__(self) -> None:
         self.clock = Clock()
         self.busy = False
-        self.policy = GarbagePolicy(self.clock, lambda: self.busy)
+        #: What is remembered for a time only.
+        self.remembered: list[str] = []
+        self.policy = GarbagePolicy(self.clock, lambda: self.busy, self._forget)
+
+    def _forget(self) -> bool:
+        there = bool(self.remembered)
+        self.remembered.clear()
+        return there
 
     def run(self, seconds: float) -> None:
         self.clock.pump([LOOK_SECONDS] * round(seconds / LOOK_SECONDS))
@@ -105,6 +112,25 @@ def test_where_nothing_happens_nothing_is_collected(line: Line) -> None:
         if enabled:
             gc.enable()
     assert full_collections() == before
+
+
+def test_what_was_remembered_for_a_time_goes_when_nobody_is_there(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[float] = []
+    monkeypatch.setattr(garbage, "_give_back", lambda: given_back.append(line.clock.seconds()))
+    line.busy = True
+    line.remembered.append("a call")
+    line.run(2 * QUIET_SECONDS)
+    assert line.remembered == ["a call"]
+    line.busy = False
+    line.run(2 * LOOK_SECONDS)
+    assert (line.remembered, len(given_back)) == ([], 1)
+    line.remembered.append("another")
+    line.run(QUIET_SECONDS - 3)
+    assert (line.remembered, len(given_back)) == ([], 1)
+    line.run(4)
+    assert len(given_back) == 2
 
 
 def test_what_is_there_at_the_start_is_frozen_but_not_while_legs_are_live(monkeypatch: pytest.MonkeyPatch) -> None:

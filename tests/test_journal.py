@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,10 +21,11 @@ from twisted.internet.defer import Deferred
 from audiosocket import journal as journal_module
 from audiosocket.callregistry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.calls import Ending, LegRecord
+from audiosocket.compaction import sifted
 from audiosocket.events import EventLog
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
 from audiosocket.journal import FILE_NAME, CallJournal
-from audiosocket.replay import Replayed, replay, without_ended
+from audiosocket.replay import Replayed, replay
 from tests.parts import Heard, calm
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
@@ -225,26 +227,29 @@ def _written(line: dict[str, Any]) -> bytes:
 
 
 @calm
-@given(journals())
-def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(lines: list[dict[str, Any]]) -> None:
-    written = [_written(line) for line in lines]
-    short = without_ended(written)
-    for goes_on in (True, False):
-        whole = replay(written, 1_000_060.0, goes_on=goes_on)
-        assert replay(short, 1_000_060.0, goes_on=goes_on) == whole
-    assert len(short) <= len(written)
+@given(journals(), st.booleans(), st.sampled_from([b"", b"torn", b"\xff{", b'{"wall":']))
+def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(
+    lines: list[dict[str, Any]], goes_on: bool, torn: bytes
+) -> None:
+    written = [_written(line) for line in lines] + [torn]
+    now = 1_000_060.0
+    ended, going = sifted(b"\n".join(written), now - 60.0)
+    assert replay([*ended, *going], now, goes_on=goes_on) == replace(
+        replay(written, now, goes_on=goes_on), first_damaged=len(ended) + len(going) if torn else 0
+    )
+    assert len(ended) + len(going) <= len(written)
 
 
-def test_a_call_that_is_over_leaves_one_short_line() -> None:
+def test_a_call_that_is_over_leaves_one_short_line_for_its_time() -> None:
     call = {"wall": 1_000_000.5, "call": UUIDS[0]}
     written = [_written({**call, "kind": kind}) for kind in ("opened", "joined", "left", "over")]
     other = _written({**call, "call": UUIDS[1], "kind": "opened"})
-    assert without_ended([*written, other, b"", b"torn"]) == [
-        b'{"wall":1000000.5,"kind":"ended","call":"' + UUIDS[0].encode() + b'"}',
-        other,
-        b"",
-        b"torn",
-    ]
+    data = b"\n".join([*written, other, b"", b"torn"])
+    short = b'{"wall":1000000.5,"kind":"ended","call":"' + UUIDS[0].encode() + b'"}'
+    assert sifted(data, 1_000_000.5) == ([short], [other, b"torn"])
+    assert sifted(data, 1_000_000.6) == ([], [other, b"torn"])
+    assert sifted(short + b"\n", 0.0) == ([short], [])
+    assert sifted(b"", 0.0) == ([], [])
 
 
 def test_an_ended_call_is_only_its_uuid_and_only_for_its_time(disk: Disk) -> None:

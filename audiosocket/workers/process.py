@@ -129,7 +129,13 @@ class WorkerProcess:
             resume_seconds=settings.resume_seconds,
         )
         side.backend.setServiceParent(server)
-        settle(server, self._reactor, busy=lambda: side.switchboard.live_legs > 0, listening=lambda: True)
+        settle(
+            server,
+            self._reactor,
+            busy=lambda: side.switchboard.live_legs > 0,
+            listening=lambda: True,
+            forget=side.switchboard.forget,
+        )
         control = CallControl(server, self._reactor.seconds, side.backend)
         self._running = Running(server, doors, side, control)
         server.startService()
