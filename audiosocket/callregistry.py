@@ -23,8 +23,6 @@ REMEMBER_SECONDS = 60.0
 REMEMBER_MOST = 50_000
 #: Ended calls the API can still show in full.
 RECENT_MOST = 500
-#: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
-GONE_FOR_GOOD = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.LOST})
 #: Endings of a leg that did not want to leave: its connection broke, and the dialplan presents its UUID again.
 BROKEN = frozenset({Ending.CONNECTION_LOST, Ending.SLOW_READER})
 #: How long a resident whose connection broke may take to be back, in seconds: the shipped dialplan waits 0.1 to
@@ -34,6 +32,9 @@ BACK_SECONDS = 5.0
 SENT_AWAY = frozenset(
     {Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.APP_FAILED, Ending.PROTOCOL_ERROR, Ending.PEER_ERROR}
 )
+
+#: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
+GONE_FOR_GOOD = SENT_AWAY | {Ending.CALLER_HANGUP, Ending.LOST}
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,6 @@ class CallRegistry:
         call.timeline.extend(old.timeline)
         call.outcome, call.states, call.journal = old.outcome, dict(old.states), self._journal
         return call
-
-    def expire(self, now: float) -> int:
-        """Close every leg that has not come back after a restart; returns how many there were."""
-        late = [(call, leg.role) for call in self for leg in call.live_legs if leg.dormant]
-        for call, role in late:
-            self.leg_over(call, role, Ending.LOST, now)
-        return len(late)
 
     def interrupt(self, now: float) -> None:
         """The process is about to stop: what ends from here on is not over for its callers.

@@ -270,6 +270,10 @@ class Leg:
         """The return call for this visitor is over."""
         self._tell(lambda app: app.return_ended(self, outcome))
 
+    def other_gone(self, ending: Ending) -> None:
+        """The other leg was there before a restart and is over; the apps may not have seen it go."""
+        self._tell(lambda app: app.other_gone(self, ending.value))
+
     def _introduce(self, name: str, app: App) -> None:
         self._introduced += 1
         if getattr(app.audio, "__func__", None) is not App.audio:

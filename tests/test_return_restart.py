@@ -11,7 +11,7 @@ from exchange import CALL, ELSEWHERE, OTHER, START, Exchange, Line
 from test_return_apps import Concierge
 from test_returncall import ANSWERED, BUSY, Telephones, let_in
 
-from audiosocket.callregistry import BACK_SECONDS
+from audiosocket.callregistry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.calls import Call, Ending
 from audiosocket.extensions import Role
 from audiosocket.replay import replay
@@ -292,6 +292,21 @@ def test_without_a_backend_in_the_next_life_it_fails(journal: Journal) -> None:
     visitor = after.visitor()
     after.run(RING + WINDOW, visitor)
     assert (after.shown["state"], after.shown["reason"]) == ("failed", "return calls are no longer configured")
+
+
+def test_while_the_next_resident_is_rung_nobody_is_told_that_the_last_one_is_gone(journal: Journal) -> None:
+    for pending in (True, False):
+        before = journal.process_after(0)
+        before.visitor()
+        before.returns.place(before.call, ["101"])
+        before.resident().hang_up()
+        if pending:
+            before.returns.place(before.call, ["102"])
+        after = journal.process_after(1)
+        visitor = after.visitor()
+        assert after.app.values("other_gone") == ([] if pending else ["caller_hangup"])
+        visitor.hang_up()
+        journal.process_after(REMEMBER_SECONDS + 1)
 
 
 def broken(journal: Journal) -> Process:
