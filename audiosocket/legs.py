@@ -299,15 +299,17 @@ class Leg:
             self.tick(self._clock.now_ms())
 
     def end(self, ending: Ending) -> None:
-        """The leg is over, for this first reason; the peer is told, the apps are told, the books closed."""
+        """The leg is over, for this first reason; the books are closed, the peer is told, the apps are told."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         self._clock.discard(self)
         self._playout.clear()
-        connection.finish()
         self._taps = ()
+        # The books, and with them the journal, come before the goodbye: killed between the two we would otherwise
+        # resume a call that is over for its caller.
         self._over(self, ending)
+        connection.finish()
         self._tell(lambda app: app.left(self, ending.value), even_when_over=True)
 
     # what the wire says
