@@ -100,7 +100,7 @@ class CallRegistry:
             call.open_journal(self._journal)
             call.note("call.started", now)
             return Admission(call)
-        if role is Role.RESIDENT and call.extension.id != extension.id:
+        if not _belongs(call.extension, role, extension):
             reason = f"the call belongs to extension {call.extension.id}, not {extension.id}"
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
@@ -203,6 +203,15 @@ class CallRegistry:
         if call is not None:
             call.note("leg.refused", now, role=role.value, reason=reason)
         return Admission(None, reason)
+
+
+def _belongs(own: Extension, role: Role, extension: Extension) -> bool:
+    """May a leg of a call on ``own`` come in there?
+
+    The row of a visitor's port may have been written anew, with another id, while the server was away. A leg that
+    opens a gate is let in by the very row only.
+    """
+    return own.id == extension.id or (role is Role.VISITOR and own.port == extension.port)
 
 
 def _comes_back(gone: LegRecord, now: float) -> bool:
