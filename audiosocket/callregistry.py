@@ -23,12 +23,18 @@ REMEMBER_SECONDS = 60.0
 REMEMBER_MOST = 50_000
 #: Ended calls the API can still show in full.
 RECENT_MOST = 500
-#: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
-GONE_FOR_GOOD = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.LOST})
+#: Endings of a leg that did not want to leave: its connection broke, and the dialplan presents its UUID again.
+BROKEN = frozenset({Ending.CONNECTION_LOST, Ending.SLOW_READER})
+#: How long a resident whose connection broke may take to be back, in seconds: the shipped dialplan waits 0.1 to
+#: 0.5 s, then 3 s at most for the lock that has one caller look at a time; a server that is there is met at once.
+BACK_SECONDS = 5.0
 #: Endings with which a leg was sent away: it has heard a goodbye, or is no Asterisk, and does not resume.
 SENT_AWAY = frozenset(
     {Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.APP_FAILED, Ending.PROTOCOL_ERROR, Ending.PEER_ERROR}
 )
+
+#: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
+GONE_FOR_GOOD = SENT_AWAY | {Ending.CALLER_HANGUP, Ending.LOST}
 
 
 @dataclass(frozen=True)
@@ -94,18 +100,18 @@ class CallRegistry:
             call.open_journal(self._journal)
             call.note("call.started", now)
             return Admission(call)
-        if role is Role.RESIDENT and call.extension.id != extension.id:
+        if not _belongs(call.extension, role, extension):
             reason = f"the call belongs to extension {call.extension.id}, not {extension.id}"
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
-        unknown = first is None or not first.dormant
-        if role is Role.RESIDENT and call.dormant and unknown and not self.return_pending(call):
+        back = first is not None and _comes_back(first, now)
+        if role is Role.RESIDENT and call.dormant and not back and not self.return_pending(call):
             return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
         if first is not None and first.ending in SENT_AWAY and not self._begins_anew(call, first, now):
             return self._refuse(call, role, now, f"its {role.value} leg was sent away")
-        newcomer = first is None or first.ending is not None
+        newcomer = not back and (first is None or first.ending is not None)
         if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self.awaits_resident(call):
             return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
@@ -152,18 +158,11 @@ class CallRegistry:
 
     def _restored(self, old: KeptCall, kept: Replayed, now: float) -> Call:
         started = now - max(0.0, kept.at - old.started)
-        legs = {role: _restored_leg(role, leg, started) for role, leg in old.legs.items()}
+        legs = {role: _restored_leg(role, leg, started, now) for role, leg in old.legs.items()}
         call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs)
         call.timeline.extend(old.timeline)
         call.outcome, call.states, call.journal = old.outcome, dict(old.states), self._journal
         return call
-
-    def expire(self, now: float) -> int:
-        """Close every leg that has not come back after a restart; returns how many there were."""
-        late = [(call, leg.role) for call in self for leg in call.live_legs if leg.dormant]
-        for call, role in late:
-            self.leg_over(call, role, Ending.LOST, now)
-        return len(late)
 
     def interrupt(self, now: float) -> None:
         """The process is about to stop: what ends from here on is not over for its callers.
@@ -209,9 +208,30 @@ class CallRegistry:
         return Admission(None, reason)
 
 
-def _restored_leg(role: Role, kept: KeptLeg, started: float) -> LegRecord:
-    ended = None if kept.ended is None else started + kept.ended
-    ending = next((ending for ending in Ending if ending.value == kept.ending), Ending.CONNECTION_LOST)
+def _belongs(own: Extension, role: Role, extension: Extension) -> bool:
+    """May a leg of a call on ``own`` come in there?
+
+    The row of a visitor's port may have been written anew, with another id, while the server was away. A leg that
+    opens a gate is let in by the very row only.
+    """
+    return own.id == extension.id or (role is Role.VISITOR and own.port == extension.port)
+
+
+def _comes_back(gone: LegRecord, now: float) -> bool:
+    """Is a leg with this UUID and role the same one again, which a restart or its connection cut off?
+
+    While its call is live the other leg is up, or will be back itself.
+    """
+    if gone.dormant:
+        return True
+    return gone.ending in BROKEN and gone.ended is not None and now - gone.ended <= BACK_SECONDS
+
+
+def _restored_leg(role: Role, kept: KeptLeg, started: float, now: float) -> LegRecord:
+    # A clock that was set back must not let it have ended in the future, when its time would not have begun yet.
+    ended = None if kept.ended is None else min(now, started + kept.ended)
+    # What only a newer version knows is an ending after which no resident comes back by himself.
+    ending = next((ending for ending in Ending if ending.value == kept.ending), Ending.LOST)
     return LegRecord(
         role,
         kept.peer,

@@ -166,6 +166,14 @@ class App:
         """
         self.joined(leg)
 
+    def other_gone(self, leg: Leg, outcome: str) -> None:
+        """The other side of the call, which was there before a restart of the server, is not any more.
+
+        Its ``leg`` may never have been seen by this app; ``outcome`` is what `left` is told: "lost" when it
+        did not come back. Called when that is certain, after `restored` and `resumed` of the leg that is back,
+        unless the next resident is being rung.
+        """
+
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""
 

@@ -271,6 +271,10 @@ class Leg:
         """The return call for this visitor is over."""
         self._tell(lambda app: app.return_ended(self, outcome))
 
+    def other_gone(self, ending: Ending) -> None:
+        """The other leg was there before a restart and is over; the apps may not have seen it go."""
+        self._tell(lambda app: app.other_gone(self, ending.value))
+
     def _introduce(self, name: str, app: App) -> None:
         self._introduced += 1
         if getattr(app.audio, "__func__", None) is not App.audio:
@@ -296,15 +300,17 @@ class Leg:
             self.tick(self._clock.now_ms())
 
     def end(self, ending: Ending) -> None:
-        """The leg is over, for this first reason; the peer is told, the apps are told, the books closed."""
+        """The leg is over, for this first reason; the books are closed, the peer is told, the apps are told."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         self._clock.discard(self)
         self._playout.clear()
-        connection.finish()
         self._taps = ()
+        # The books, and with them the journal, come before the goodbye: killed between the two we would otherwise
+        # resume a call that is over for its caller.
         self._over(self, ending)
+        connection.finish()
         self._tell(lambda app: app.left(self, ending.value), even_when_over=True)
 
     # what the wire says

@@ -131,7 +131,7 @@ def replay(lines: Iterable[bytes], now: float, *, remember: float = 60.0, goes_o
             continue
         try:
             books.take(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidExtension):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, InvalidExtension):
             damaged += 1
             first = first or number
     if not goes_on:
@@ -192,7 +192,8 @@ class _Books:
         if event in {"leg.joined", "leg.resumed"}:
             role = Role(entry["role"])
             before = call.legs.get(role)
-            joined, resumes = (at, 0) if before is None else (before.joined, before.resumes + 1)
+            resumes = 0 if before is None else before.resumes + 1
+            joined = at if before is None or before.ending is not None else before.joined
             call.legs[role] = KeptLeg(str(entry["peer"]), int(entry["port"]), joined, resumes)
         elif event == "leg.left":
             leg = call.legs[Role(entry["role"])]

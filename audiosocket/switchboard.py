@@ -191,14 +191,10 @@ class Switchboard:
                 call.note("leg.resumed", now, role=role.value, peer=peer, port=port)
         if old is not None:
             leg.resume(connection)
+        elif restored:
+            self._restart(leg, connection)
         else:
-            if restored:
-                states = {app: state for (where, app), state in call.states.items() if where is role}
-                leg.restart(connection, states)
-            else:
-                leg.start(connection)
-            if restored and role is Role.VISITOR and self.returns is not None:
-                self.returns.visitor_back(call)
+            leg.start(connection)
         self._log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
@@ -209,6 +205,17 @@ class Switchboard:
             number=call.extension.number,
         )
         return leg
+
+    def _restart(self, leg: Leg, connection: AudioSocketProtocol) -> None:
+        """The first connection of a leg that a restart cut off."""
+        call = leg.call
+        leg.restart(connection, {app: state for (role, app), state in call.states.items() if role is leg.role})
+        if leg.role is Role.VISITOR and self.returns is not None:
+            self.returns.visitor_back(call)
+        other = call.legs.get(_other(leg.role))
+        # Its apps know nothing of a leg that ended before they began, or while this one was away.
+        if other is not None and other.ending is not None and not self.registry.return_pending(call):
+            leg.other_gone(other.ending)
 
     def _belongs_to_a_call(self, call_id: UUID) -> bool:
         call = self.registry.get(call_id)
@@ -275,11 +282,15 @@ class Switchboard:
         self.end_call(leg.call_id, Ending.APP_FAILED)
 
     def end_call(self, call_id: UUID, ending: Ending) -> None:
-        """End all legs of a call."""
+        """End all legs of a call, also those that have not come back after a restart."""
         for role in Role:
             leg = self._legs.get((call_id, role))
             if leg is not None:
                 leg.end(ending)
+        call = self.registry.get(call_id)
+        if call is not None:
+            for role in Role:
+                self._give_up(call, role, ending)
 
     def hang_up(self, call_id: UUID, role: Role, ending: Ending) -> None:
         """End one leg; raises `UnknownCall` when there is no such live leg."""
@@ -288,12 +299,22 @@ class Switchboard:
             leg.end(ending)
             return
         call = self.registry.get(call_id)
-        record = call.legs.get(role) if call is not None else None
-        if call is None or record is None or not record.dormant:
+        if call is None or not _sleeps(call, role):
             raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
+        self._give_up(call, role, ending)
+
+    def _give_up(self, call: Call, role: Role, ending: Ending) -> None:
+        """Wait no longer for a leg that a restart cut off; the apps of the other one, if it is back, are told."""
+        if not _sleeps(call, role):
+            return
         if role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_left(call)
         self.registry.leg_over(call, role, ending, self._clock.now_ms() / 1000)
+        other = self._legs.get((call.call_id, _other(role)))
+        if other is not None:
+            other.other_gone(ending)
+        elif call.ended is not None:
+            self._instances.pop(call.call_id, None)
 
     @property
     def late_turns(self) -> int:
@@ -323,14 +344,12 @@ class Switchboard:
 
         A resident whose visitor is lost is told goodbye: there is nobody to talk to.
         """
-        lost = [call for call in self.registry if _sleeps(call, Role.VISITOR)]
-        if self.returns is not None:
-            for call in lost:
-                self.returns.visitor_left(call)
-        count = self.registry.expire(self._clock.now_ms() / 1000)
-        for call in lost:
-            self.end_call(call.call_id, Ending.SERVER_HANGUP)
-        return count
+        lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.dormant]
+        for call, role in lost:
+            self._give_up(call, role, Ending.LOST)
+            if role is Role.VISITOR:
+                self.end_call(call.call_id, Ending.SERVER_HANGUP)
+        return len(lost)
 
     def close(self) -> None:
         """Refuse newcomers from now on and end every leg; with a journal the calls resume after a restart."""
@@ -342,6 +361,10 @@ class Switchboard:
             leg.end(Ending.SHUTDOWN)
         for connection in list(self._waiting):
             connection.abort()
+
+
+def _other(role: Role) -> Role:
+    return Role.RESIDENT if role is Role.VISITOR else Role.VISITOR
 
 
 def _sleeps(call: Call, role: Role) -> bool:

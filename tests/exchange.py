@@ -206,6 +206,9 @@ class Listener(App):
     def resumed(self, leg: Leg) -> None:
         self._note("resumed", leg, None)
 
+    def other_gone(self, leg: Leg, outcome: str) -> None:
+        self._note("other_gone", leg, outcome)
+
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         self._note("audio", leg, (pcm, rate))
 

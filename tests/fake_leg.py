@@ -148,6 +148,10 @@ class FakeLeg:
         self._tell(lambda app: app.restored(self, state))
         self._tell(lambda app: app.resumed(self))
 
+    def lose_other(self, outcome: str) -> None:
+        """The other side, which a restart cut off, is over."""
+        self._tell(lambda app: app.other_gone(self, outcome))
+
     def hear(self, pcm: bytes, rate: int = 8000) -> None:
         """A frame comes from the caller."""
         self._playout.set_rate(rate)

@@ -148,6 +148,36 @@ def test_a_leg_resumed_over_a_new_connection_is_still_joined() -> None:
     assert call.visitor.said("passed") == frame(3)
 
 
+class Restarted(Conversation):
+    """One of two who talked is back after a restart of the server."""
+
+    def __init__(self) -> None:
+        super().__init__(both=False)
+        self.visitor = self.leg(Role.VISITOR)
+        self.visitor.restart()
+
+
+@pytest.mark.parametrize("how", [Ending.LOST, Ending.CALLER_HANGUP, Ending.ADMIN_HANGUP])
+def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: Ending) -> None:
+    call = Restarted()
+    call.visitor.lose_other(how.value)
+    assert call.visitor.outcome == Ending.SERVER_HANGUP.value
+    assert call.clock.getDelayedCalls() == []
+
+
+def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() -> None:
+    for comes_back in (True, False):
+        call = Restarted()
+        call.visitor.lose_other(Ending.CONNECTION_LOST.value)
+        call.clock.advance(COME_BACK_SECONDS - 0.1)
+        assert call.visitor.outcome is None
+        if comes_back:
+            call.resident.join()
+        call.clock.advance(0.2)
+        assert (call.visitor.outcome is None) is comes_back
+        assert call.clock.getDelayedCalls() == []
+
+
 @pytest.mark.parametrize("how", [Ending.SHUTDOWN, Ending.APP_FAILED])
 def test_what_ends_the_whole_call_is_left_to_the_server(how: Ending) -> None:
     """Else the second leg's books would say "the app was done"."""

@@ -8,7 +8,14 @@ from uuid import UUID
 import pytest
 
 from audiosocket import callregistry
-from audiosocket.callregistry import RECENT_MOST, REMEMBER_MOST, REMEMBER_SECONDS, Admission, CallRegistry
+from audiosocket.callregistry import (
+    BACK_SECONDS,
+    RECENT_MOST,
+    REMEMBER_MOST,
+    REMEMBER_SECONDS,
+    Admission,
+    CallRegistry,
+)
 from audiosocket.calls import ALIVE_SECONDS, TIMELINE_MOST, Call, Ending, LegRecord
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
@@ -165,6 +172,80 @@ def test_where_nobody_announces_residents_one_who_was_sent_away_stays_out_for_60
     assert books.ask(Role.RESIDENT, 11.1).call is None
     assert books.ask(Role.RESIDENT, 71.0).call is None
     assert books.ask(Role.RESIDENT, 71.1).call is call
+
+
+class Residents(Books):
+    """Books where return calls announce residents: one was pending, its resident has joined at 10.5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending = True
+        self.registry.awaits_resident = self.registry.return_pending = lambda call: self.pending
+        self.call = self.join(Role.VISITOR, 10.0)
+        self.join(Role.RESIDENT, 10.5)
+        self.pending = False
+
+    def over(self, ending: Ending, now: float) -> None:
+        self.registry.leg_over(self.call, Role.RESIDENT, ending, now)
+
+    def back(self, now: float) -> None:
+        """The resident's leg has a connection again."""
+        assert self.ask(Role.RESIDENT, now) == Admission(self.call, resumes=True)
+        self.call.legs[Role.RESIDENT] = LegRecord(Role.RESIDENT, "127.0.0.1:5001", 8081, now, now)
+
+
+BROKEN = [Ending.CONNECTION_LOST, Ending.SLOW_READER]
+
+
+@pytest.mark.parametrize("ending", BROKEN)
+def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(ending: Ending) -> None:
+    books = Residents()
+    books.over(ending, 11.0)
+    books.back(11.0 + BACK_SECONDS)
+    books.over(ending, 20.0)
+    books.back(20.3)
+
+
+@pytest.mark.parametrize("ending", BROKEN)
+def test_a_resident_whose_connection_broke_stays_out_after_its_time(ending: Ending) -> None:
+    books = Residents()
+    books.over(ending, 11.0)
+    late = books.ask(Role.RESIDENT, 11.001 + BACK_SECONDS)
+    assert late == Admission(None, "no return call is waiting for a resident")
+
+
+def test_a_broken_connection_lets_one_resident_back_and_only_on_the_calls_extension() -> None:
+    books = Residents()
+    books.over(Ending.CONNECTION_LOST, 11.0)
+    elsewhere = books.ask(Role.RESIDENT, 11.1, extension=ELSEWHERE)
+    assert elsewhere == Admission(None, "the call belongs to extension 0, not 7")
+    books.back(11.2)
+    assert books.ask(Role.RESIDENT, 11.3) == Admission(None, "its resident leg is alive")
+    books.over(Ending.CALLER_HANGUP, 11.4)
+    assert books.ask(Role.RESIDENT, 11.5) == Admission(None, "no return call is waiting for a resident")
+
+
+@pytest.mark.parametrize("ending", [ending for ending in Ending if ending not in BROKEN])
+def test_a_resident_who_left_in_any_other_way_stays_out(ending: Ending) -> None:
+    books = Residents()
+    books.over(ending, 11.0)
+    assert books.ask(Role.RESIDENT, 11.1).call is None
+
+
+def test_a_resident_whose_connection_broke_finds_no_call_when_the_visitor_has_left() -> None:
+    books = Residents()
+    books.over(Ending.CONNECTION_LOST, 11.0)
+    books.registry.leg_over(books.call, Role.VISITOR, Ending.CALLER_HANGUP, 11.1)
+    assert books.ask(Role.RESIDENT, 11.2) == Admission(None, "this call has ended")
+
+
+@pytest.mark.parametrize("ending", BROKEN)
+def test_where_nobody_announces_residents_one_whose_connection_broke_comes_back_too(ending: Ending) -> None:
+    books = Books()
+    call = books.join(Role.VISITOR, 10.0)
+    books.join(Role.RESIDENT, 10.5)
+    books.registry.leg_over(call, Role.RESIDENT, ending, 11.0)
+    assert books.ask(Role.RESIDENT, 11.2) == Admission(call, resumes=True)
 
 
 def test_an_ended_uuid_is_refused_for_60_s_and_then_free_again() -> None:

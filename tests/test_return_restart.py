@@ -11,6 +11,7 @@ from exchange import CALL, ELSEWHERE, OTHER, START, Exchange, Line
 from test_return_apps import Concierge
 from test_returncall import ANSWERED, BUSY, Telephones, let_in
 
+from audiosocket.callregistry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.calls import Call, Ending
 from audiosocket.extensions import Role
 from audiosocket.replay import replay
@@ -291,6 +292,76 @@ def test_without_a_backend_in_the_next_life_it_fails(journal: Journal) -> None:
     visitor = after.visitor()
     after.run(RING + WINDOW, visitor)
     assert (after.shown["state"], after.shown["reason"]) == ("failed", "return calls are no longer configured")
+
+
+def test_while_the_next_resident_is_rung_nobody_is_told_that_the_last_one_is_gone(journal: Journal) -> None:
+    for pending in (True, False):
+        before = journal.process_after(0)
+        before.visitor()
+        before.returns.place(before.call, ["101"])
+        before.resident().hang_up()
+        if pending:
+            before.returns.place(before.call, ["102"])
+        after = journal.process_after(1)
+        visitor = after.visitor()
+        assert after.app.values("other_gone") == ([] if pending else ["caller_hangup"])
+        visitor.hang_up()
+        journal.process_after(REMEMBER_SECONDS + 1)
+
+
+def broken(journal: Journal) -> Process:
+    """A process in which a resident's connection has just broken."""
+    before = journal.process_after(0)
+    before.visitor()
+    before.returns.place(before.call, ["101"])
+    before.resident().reset()
+    return before
+
+
+@pytest.mark.parametrize("visitor_first", [True, False])
+def test_a_resident_whose_connection_broke_just_before_a_kill_comes_back(
+    journal: Journal, visitor_first: bool
+) -> None:
+    broken(journal)
+    after = journal.process_after(1)
+    if visitor_first:
+        after.visitor()
+    assert let_in(after.resident())
+    assert not let_in(after.resident())
+    if not visitor_first:
+        after.visitor()
+    assert after.exchange.names().count("call.resumed") == 1
+
+
+@pytest.mark.parametrize("visitor_first", [True, False])
+def test_a_resident_whose_connection_broke_long_before_a_kill_stays_out(
+    journal: Journal, visitor_first: bool
+) -> None:
+    broken(journal)
+    after = journal.process_after(BACK_SECONDS + 0.1)
+    if visitor_first:
+        after.visitor()
+    assert not let_in(after.resident())
+
+
+def test_a_clock_that_was_set_back_lets_nobody_back_for_longer(journal: Journal) -> None:
+    before = journal.process_after(0)
+    before.visitor()
+    before.exchange.run(600_000, step=1_000)
+    before.returns.place(before.call, ["101"])
+    before.resident().reset()
+    after = journal.process_after(-3_600)
+    after.visitor()
+    after.run(BACK_SECONDS + 0.1)
+    assert not let_in(after.resident())
+
+
+def test_a_resident_who_left_in_a_way_that_only_a_newer_version_knows_stays_out(journal: Journal) -> None:
+    broken(journal)
+    journal.lines = [line.replace(b'"connection_lost"', b'"thrown_out"') for line in journal.lines]
+    after = journal.process_after(1)
+    after.visitor()
+    assert not let_in(after.resident())
 
 
 def test_what_is_over_is_still_shown_after_a_restart(journal: Journal) -> None:

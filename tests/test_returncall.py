@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 from conftest import LoggedFailures
-from exchange import CALL, ELSEWHERE, OTHER, Exchange, Line, Listener
+from exchange import CALL, ELSEWHERE, FRAME, OTHER, Exchange, Line, Listener
 from twisted.internet.defer import Deferred
 
+from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
+from audiosocket.callregistry import BACK_SECONDS
 from audiosocket.calls import Call, Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions import Role
-from audiosocket.interfaces import App
+from audiosocket.interfaces import App, AppFactory
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncall import NUMBERS_MOST, ReturnCalls
 from audiosocket.wire import HANGUP_FRAME
@@ -58,7 +60,7 @@ class Telephones:
 class World:
     """A visitor in a call, and telephones."""
 
-    def __init__(self, app: App | None = None, **options: Any) -> None:
+    def __init__(self, app: App | AppFactory | None = None, **options: Any) -> None:
         self.telephones = Telephones()
         self.exchange = Exchange(app or Listener(), **options)
         self.returns = ReturnCalls(
@@ -319,6 +321,35 @@ def test_a_resident_who_is_in_may_resume(world: World) -> None:
     world.exchange.run(1_500, world.visitor)
     assert let_in(world.resident())
     assert world.call.legs[Role.RESIDENT].resumes == 1
+
+
+def test_a_resident_whose_connection_broke_talks_on() -> None:
+    """The shipped dialplan is back with the same UUID within half a second."""
+    world = World(Bridge)
+    world.place("101")
+    world.resident().reset()
+    world.exchange.run(500, world.visitor)
+    resident = world.resident()
+    world.exchange.run(COME_BACK_SECONDS * 1000, world.visitor, resident)
+    assert let_in(resident)
+    assert let_in(world.visitor)
+    assert (FRAME[3:] in resident.pcm(), FRAME[3:] in world.visitor.pcm()) == (True, True)
+    assert world.call.legs[Role.RESIDENT].resumes == 1
+    assert world.telephones.rung == ["101"]
+    resident.hang_up()
+    assert not let_in(world.resident())
+
+
+def test_a_resident_whose_connection_broke_is_let_in_once_and_for_a_while(world: World) -> None:
+    world.place("101")
+    world.resident().reset()
+    assert not let_in(world.exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
+    back = world.resident()
+    assert let_in(back)
+    assert not let_in(world.resident())
+    back.reset()
+    world.exchange.run(BACK_SECONDS * 1000 + 20, world.visitor)
+    assert not let_in(world.resident())
 
 
 def test_the_setting_and_no_backend_let_any_resident_in() -> None:

@@ -117,6 +117,25 @@ async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.deadline(40)
+async def test_who_is_back_alone_on_a_bridge_is_hung_up_when_the_other_is_lost(tmp_path: Path) -> None:
+    with Running(tmp_path, {"RESUME_SECONDS": "3", "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}) as server:
+        visitor = await call(server.visitor)
+        resident = await call(server.resident, visitor.call_id)
+        await deferToThread(server.stop, signal.SIGKILL)
+        await gatherResults([visitor.ended, resident.ended])
+        await deferToThread(server.start)
+        visitor = await call(server.visitor, visitor.call_id)
+        report = await visitor.ended
+        assert (report.ended_by, report.broken) == ("server", ())
+        over = await shown(server, visitor)
+        assert over["outcome"] == "server_hangup"
+        assert {leg["role"]: leg["outcome"] for leg in over["legs"]} == {  # type: ignore[attr-defined]
+            "visitor": "server_hangup",
+            "resident": "lost",
+        }
+
+
+@pytest.mark.deadline(40)
 async def test_a_stop_lets_calls_end_by_themselves_and_keeps_new_ones_out(tmp_path: Path) -> None:
     with Running(tmp_path, {"DRAIN_SECONDS": "20", "VISITOR_APP": "echo", "RESIDENT_APP": "echo"}) as server:
         caller = await call(server.visitor)

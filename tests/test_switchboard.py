@@ -15,11 +15,12 @@ from twisted.internet.address import UNIXAddress
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket import switchboard
+from audiosocket.apps.bridge import Bridge
 from audiosocket.audio import slin_to_ulaw, tone
 from audiosocket.calls import Ending
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
-from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.replay import replay
 from audiosocket.switchboard import LINES_PER_SECOND
 from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
@@ -513,7 +514,7 @@ class Pages:
     def write(self, line: Mapping[str, Any]) -> None:
         self.lines.append(json.dumps({"wall": 1_000.0, **line}).encode())
 
-    def restarted(self, *apps: App, now: float = 1_001.0) -> Exchange:
+    def restarted(self, *apps: App | AppFactory, now: float = 1_001.0) -> Exchange:
         """The next process, which has read this."""
         exchange = Exchange(*apps, journal=self)
         exchange.switchboard.restore(replay(self.lines, now))
@@ -619,6 +620,118 @@ def test_a_visitor_that_leaves_takes_a_resident_along_that_has_not_come_back() -
     assert outcome(exchange) == "caller_hangup"
     assert refused(exchange.join(role=Role.RESIDENT))
     assert exchange.names().count("call.ended") == 1
+
+
+def both_cut_off() -> Pages:
+    """The journal of a process that was killed while a visitor and a resident were in a call."""
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(role=Role.RESIDENT)
+    return pages
+
+
+@pytest.mark.parametrize("back", Role)
+def test_who_is_back_is_told_when_the_other_is_lost(back: Role) -> None:
+    app = Listener()
+    exchange = both_cut_off().restarted(app)
+    line = exchange.join(role=back)
+    assert app.story == ["joined", "resumed"]
+    assert exchange.switchboard.expire() == 1
+    assert (app.told[2].what, app.told[2].value, app.told[2].leg.role) == ("other_gone", "lost", back)
+    assert line.goodbye is (back is Role.RESIDENT), "the server itself sends a resident home"
+
+
+def test_two_who_talked_over_a_bridge_wait_for_each_other_and_not_for_ever() -> None:
+    exchange = both_cut_off().restarted(Bridge)
+    visitor = exchange.join()
+    exchange.run(30_000, visitor, step=20)
+    assert not visitor.said_goodbye
+    exchange.switchboard.expire()
+    assert visitor.goodbye
+    call = exchange.registry.get(CALL)
+    assert call is not None
+    assert {role: leg.ending for role, leg in call.legs.items()} == {
+        Role.VISITOR: Ending.SERVER_HANGUP,
+        Role.RESIDENT: Ending.LOST,
+    }
+    assert call.outcome == "server_hangup"
+
+
+@pytest.mark.parametrize("back", Role)
+def test_who_is_back_is_told_when_somebody_hangs_the_other_up(back: Role) -> None:
+    app = Listener()
+    exchange = both_cut_off().restarted(app)
+    line = exchange.join(role=back)
+    other = Role.RESIDENT if back is Role.VISITOR else Role.VISITOR
+    exchange.switchboard.hang_up(CALL, other, Ending.ADMIN_HANGUP)
+    assert app.values("other_gone") == ["admin_hangup"]
+    assert not line.said_goodbye, "as ever, that is for the apps to decide"
+
+
+@pytest.mark.parametrize("first", Role)
+def test_who_comes_back_later_is_told_that_the_other_has_left_meanwhile(first: Role) -> None:
+    second = Role.RESIDENT if first is Role.VISITOR else Role.VISITOR
+    app = Listener()
+    exchange = both_cut_off().restarted(app)
+    exchange.join(role=first).reset()
+    exchange.join(role=second)
+    assert app.story == ["joined", "resumed", "left", "joined", "resumed", "other_gone"]
+    assert (app.told[-1].value, app.told[-1].leg.role) == ("connection_lost", second)
+
+
+def test_who_comes_back_is_told_that_the_other_had_left_just_before_the_kill() -> None:
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(role=Role.RESIDENT).reset()
+    app = Listener()
+    exchange = pages.restarted(app)
+    visitor = exchange.join()
+    assert app.story == ["joined", "resumed", "other_gone"]
+    exchange.join(role=Role.RESIDENT).hang_up()
+    visitor.hang_up()
+    assert app.values("other_gone") == ["connection_lost"], "what happens from here on, apps are told as ever"
+
+
+def test_an_app_that_fails_ends_the_leg_that_has_not_come_back_too(logged_failures: LoggedFailures) -> None:
+    for back in Role:
+        exchange = both_cut_off().restarted(Fails("audio", CALL))
+        line = exchange.join(role=back)
+        line.say(FRAME)
+        assert line.goodbye
+        assert outcome(exchange) == "app_failed"
+        for role in Role:
+            assert refused(exchange.join(role=role))
+        assert len(logged_failures.flush(ValueError)) == 1
+
+
+@pytest.mark.parametrize("said", [uuid_frame(OTHER), b"\xff\x00\x01\x02"])
+def test_a_visitor_who_is_sent_away_takes_a_resident_along_that_has_not_come_back(said: bytes) -> None:
+    exchange = both_cut_off().restarted(Listener())
+    exchange.join().say(said)
+    assert outcome(exchange) in {"protocol_error", "peer_error"}
+    assert refused(exchange.join(role=Role.RESIDENT))
+
+
+@pytest.mark.parametrize("how", ["expire", "hang_up"])
+def test_what_a_call_needed_is_given_up_with_it_after_a_restart_too(how: str) -> None:
+    made: list[App] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(Listener())
+        return made[-1]
+
+    exchange = both_cut_off().restarted(factory)
+    exchange.join(role=Role.RESIDENT).hang_up()
+    if how == "expire":
+        exchange.switchboard.expire()
+    else:
+        exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    assert len(exchange.registry) == 0
+    exchange.run(61_000, step=1_000)
+    exchange.join()
+    assert len(made) == 2, "the UUID is that of another call now"
 
 
 def test_a_call_that_sleeps_can_be_hung_up() -> None:

@@ -58,7 +58,7 @@ def line(call_id: UUID, more: str = "") -> str:
 def test_journals_of_another_number_of_workers_are_dealt_out_anew(tmp_path: Path) -> None:
     ids = [uuid4() for _ in range(40)]
     lines = [line(call_id, more) for call_id in ids for more in ("first", "second")]
-    (tmp_path / "calls.journal").write_text("\n".join([*lines, "torn {"]))
+    (tmp_path / "calls.journal").write_text("\n".join([*lines, "[" * 100_000, "torn {"]))
     (tmp_path / "calls.journal.bak").write_text("not ours")
     journals.rearrange(tmp_path, 3)
     found = {path.name for path in tmp_path.iterdir()}

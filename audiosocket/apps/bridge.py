@@ -15,7 +15,7 @@ WAIT_MS = 200
 COME_BACK_SECONDS = 2.0
 
 #: Endings after which nobody comes back.
-_GONE = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP})
+_GONE = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.LOST})
 #: Endings with which the server ends the other leg itself, under the same name.
 _WHOLE_CALL = frozenset({Ending.APP_FAILED, Ending.SHUTDOWN})
 
@@ -25,7 +25,8 @@ class Bridge(App):
 
     Name it in both ``VISITOR_APP`` and ``RESIDENT_APP``. A leg that is alone hears silence. When either
     side leaves, the other is hung up: at once after a hangup, after 2 s when the connection broke, because
-    the shipped dialplan brings such a leg back with the same UUID. At most 200 ms wait on either side.
+    the shipped dialplan brings such a leg back with the same UUID. A side that is back after a restart of the
+    server waits for the other as long as the server does. At most 200 ms wait on either side.
     """
 
     passes_on = True
@@ -62,10 +63,16 @@ class Bridge(App):
         self._legs.pop(leg.role, None)
         self._stay()
         other = self._other(leg)
-        if other is None or outcome in _WHOLE_CALL:
-            return
+        if other is not None and outcome not in _WHOLE_CALL:
+            self._leave_alone(other, outcome)
+
+    def other_gone(self, leg: Leg, outcome: str) -> None:
+        self._stay()
+        self._leave_alone(leg, outcome)
+
+    def _leave_alone(self, leg: Leg, outcome: str) -> None:
         if outcome in _GONE:
-            other.hang_up()
+            leg.hang_up()
         else:
             self._hanging_up = self._call_later(COME_BACK_SECONDS, self._nobody_came_back)
 

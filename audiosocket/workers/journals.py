@@ -54,7 +54,7 @@ def _append(path: Path, workers: int) -> None:
         for line in old.read(journal.MAX_BYTES).split(b"\n"):
             try:
                 shares[owner(UUID(json.loads(line)["call"]), workers)].append(line)
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue  # the journal's own reader would skip it, too
         for index, lines in shares.items():
             with (path.parent / name(index, workers)).open("ab") as new:
