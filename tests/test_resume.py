@@ -144,7 +144,7 @@ def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machi
     exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
     assert line.goodbye
     (text,) = kept_at_goodbye
-    assert '"call.ended"' in text
+    assert '"kind":"ended"' in text
 
 
 def test_a_row_that_changed_meanwhile_changes_no_call_that_comes_back(machine: Machine) -> None:
