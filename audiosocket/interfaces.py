@@ -33,6 +33,26 @@ class Tap(Protocol):
 
 
 @dataclass(frozen=True)
+class CallerInfo:
+    """The telephone behind a leg, in Asterisk's words; a text is empty where Asterisk does not know it.
+
+    ``channel`` is the name of its channel and ``channel_id`` the Uniqueid, ``number`` and ``name`` are the caller
+    id, ``dialled`` is what was dialled. Whoever calls may be free to choose the caller id: it proves nothing. Of a
+    resident who was rung, ``channel`` is the telephone, and the caller id is the one that it was shown.
+    """
+
+    channel: str
+    channel_id: str
+    number: str
+    name: str
+    dialled: str
+
+    def as_json(self) -> dict[str, str]:
+        """As shown by the API."""
+        return {"channel": self.channel, "number": self.number, "name": self.name, "dialled": self.dialled}
+
+
+@dataclass(frozen=True)
 class ReturnAttempt:
     """One number that was rung; ``end`` is a value of ``originate.AttemptEnd``, ``reason`` is for people.
 
@@ -67,6 +87,10 @@ class Leg(Protocol):
     @property
     def extension(self) -> Extension:
         """The extension the call arrived on, as it was then."""
+
+    @property
+    def caller(self) -> CallerInfo | None:
+        """Who is calling; None until `App.identified`."""
 
     @property
     def rate(self) -> int:
@@ -165,6 +189,13 @@ class App:
         overridden, the leg joins again.
         """
         self.joined(leg)
+
+    def identified(self, leg: Leg, caller: CallerInfo) -> None:
+        """It is known who is on this leg, from here on also as ``leg.caller``; called once, after `joined`.
+
+        Usually in the same moment; where AMI has to be asked it takes a second or two. Never without ``AMI_HOST``,
+        nor for a telephone of another Asterisk. Called anew when the leg joins again or after a restart.
+        """
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""
