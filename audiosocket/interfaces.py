@@ -259,10 +259,14 @@ class Control(Protocol):
     def call(self, call_id: UUID) -> Soon[dict[str, Any]]:
         """One call with its timeline; raises `UnknownCall`."""
 
-    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
-        """Asterisk's dialplan for a running extension.
+    def dialplan(
+        self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
+    ) -> str:
+        """Asterisk's dialplan for a running extension, for all of them where ``extension_id`` is None.
 
-        Raises `UnknownExtension`, and `InvalidExtension` for a row with a value no dialplan can take.
+        ``host`` is where Asterisk reaches the server, by default the row's address; for a row without one
+        ``asked_at``, where the API was asked, is the last resort. Raises `UnknownExtension`, and
+        `InvalidExtension` for a host or one row with a value no dialplan can take; of all, such a row is left out.
         """
 
     def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
