@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from admin import bodies
+from admin.gate import asked_at
 from admin.replies import Refusal, as_refusal, refuse, reply, reply_text
 from admin.shield import settled, shielded
 from admin.site import AdminRequest
@@ -89,9 +90,17 @@ class AdminAPI:
     @app.route("/api/extensions/<extension_id>/dialplan", methods=["GET"])
     def dialplan(self, request: AdminRequest, extension_id: str) -> bytes:
         """The lines of Asterisk's dialplan for one extension, ready to paste."""
-        known_id = bodies.parse_extension_id(extension_id)
-        style, wideband = bodies.dialplan_wishes(request.uri)
-        return reply_text(request, self._control.dialplan(known_id, style, wideband))
+        return self._dialplan(request, bodies.parse_extension_id(extension_id))
+
+    @app.route("/api/extensions/dialplan", methods=["GET"])
+    def whole_dialplan(self, request: AdminRequest) -> bytes:
+        """The lines of all extensions that run, in one text, with what they share once."""
+        return self._dialplan(request, None)
+
+    def _dialplan(self, request: AdminRequest, extension_id: int | None) -> bytes:
+        style, wideband, host = bodies.dialplan_wishes(request.uri)
+        text = self._control.dialplan(extension_id, style, wideband, host, asked_at(request))
+        return reply_text(request, text)
 
     @app.route("/api/calls", methods=["GET"])
     async def calls(self, request: AdminRequest) -> bytes:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from admin.replies import Refusal, shown
-from audiosocket.dialplan import STYLES, Style
+from audiosocket.dialplan import STYLES, Style, named
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions import COLUMNS, MAX_INTEGER, Role
 
@@ -147,11 +147,14 @@ def refresh_wishes(raw: bytes, uri: bytes) -> dict[str, bool]:
     return {name: given.get(name, False) for name in _WISHES}
 
 
-def dialplan_wishes(uri: bytes) -> tuple[Style, bool]:
-    """``style`` and ``wideband`` from the query of ``uri``; raises `Refusal`."""
+def dialplan_wishes(uri: bytes) -> tuple[Style, bool, str]:
+    """``style``, ``wideband`` and ``host`` (empty: not given) from the query of ``uri``.
+
+    Raises `Refusal`, and `InvalidExtension` for a host that is none.
+    """
     _, _, query = uri.partition(b"?")
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    _known(given, ("style", "wideband"))
+    _known(given, ("style", "wideband", "host"))
     name, flag = given.get("style", "plain"), given.get("wideband", "false")
     style = next((style for style in STYLES if style == name), None)
     if style is None:
@@ -159,7 +162,7 @@ def dialplan_wishes(uri: bytes) -> tuple[Style, bool]:
     wideband = _FLAGS.get(flag.lower())
     if wideband is None:
         raise Refusal(400, f"wideband is {shown(flag)}; it must be true or false.", field="wideband")
-    return style, wideband
+    return style, wideband, named(given["host"]) if "host" in given else ""
 
 
 def parse_call_id(text: object) -> UUID:

@@ -86,6 +86,12 @@ class Gate:
             )
 
 
+def asked_at(request: Request) -> str:
+    """The name or address of ours that an admitted request was sent to."""
+    authority = _AUTHORITY.fullmatch("".join(_header(request, b"host")))
+    return canonical_host(authority["name"] if authority else getattr(request.getHost(), "host", ""))
+
+
 def canonical_host(name: str) -> str:
     """A host name or address in the one spelling in which two of them can be compared."""
     name = name.strip().strip("[]").lower().removesuffix(".")

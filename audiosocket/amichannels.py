@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 from uuid import UUID
 
 from twisted.internet import defer
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,28 +17,20 @@ from audiosocket.amileg import leg_in
 from audiosocket.amioriginate import CHANNEL_ID_PREFIX
 from audiosocket.amisession import AmiDown, AmiRefused
 from audiosocket.amiwire import Message
+from audiosocket.extensions import Role
+from audiosocket.interfaces import CallerInfo
 
 MAX_CALLS = 2_000
 MAX_CHANNELS = 10_000
 #: Channels kept for one UUID: a visitor's, a resident's, and what a careless dialplan adds.
 MAX_LEGS = 6
-#: Seconds that an event may be behind the connection it announces.
-EVENT_SECONDS = 0.3
 LIST_SECONDS = 2.0
 
 _NOTHING = frozenset({"", "<unknown>", "<null>"})
 _SPECIAL_EXTENS = _NOTHING | {"s", "h", "i", "t"}
-
-
-@dataclass(frozen=True)
-class CallerInfo:
-    """The telephone behind a leg. Texts are Asterisk's, empty when it does not know."""
-
-    channel: str
-    channel_id: str
-    number: str
-    name: str
-    dialled: str
+#: The channels with one UUID by their ids, oldest first, each with the port it went to (0: not told).
+_Legs: TypeAlias = "dict[str, tuple[int, _Channel]]"
+_NONE: Mapping[str, tuple[int, _Channel]] = {}
 
 
 @dataclass
@@ -50,6 +42,10 @@ class _Channel:
     dialled: str = ""
     bridge: str = ""
     alive: bool = True
+    #: Asterisk was asked what it dialled and has not answered yet.
+    asking: bool = False
+    #: The call it belongs to, known of AudioSocket's own channels.
+    call_id: UUID | None = None
 
     @property
     def is_audiosocket(self) -> bool:
@@ -59,34 +55,32 @@ class _Channel:
     def is_ours(self) -> bool:
         return self.channel_id.startswith(CHANNEL_ID_PREFIX)
 
-
-@dataclass
-class _Call:
-    """The channels with one UUID, oldest first, each with the port it went to (0: not told)."""
-
-    legs: dict[str, tuple[int, _Channel]] = field(default_factory=dict)
-    waiting: list[defer.Deferred[None]] = field(default_factory=list)
+    @property
+    def info(self) -> CallerInfo:
+        return CallerInfo(self.name, self.channel_id, self.number, self.caller, self.dialled)
 
 
 class CallChannels:
     """Knows the channels that live, and the callers of the latest calls.
 
     At a login the channels that are there already are listed, so a restart of ours loses nobody. Events of the
-    class ``dialplan`` make a caller known at once; an account that may not read them costs a listing, which needs
-    ``write = reporting``, for each `look_up` of an ``AudioSocket()`` call.
+    class ``dialplan`` make a caller known at once; an account that may not read them learns of ``AudioSocket()``
+    calls by a `listing` only, which needs ``write = reporting``. `Callers` asks for those.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, ami: Ami, clock: IReactorTime, max_calls: int = MAX_CALLS, max_channels: int = MAX_CHANNELS
-    ) -> None:
+    def __init__(self, ami: Ami, max_calls: int = MAX_CALLS, max_channels: int = MAX_CHANNELS) -> None:
+        #: Told the UUID of a call of which more is known than before, None when all channels were listed.
+        self.news: Callable[[UUID | None], object] = lambda call_id: None
         self._ami = ami
-        self._clock = clock
         self._max_calls = max_calls
         self._max_channels = max_channels
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
-        self._calls: OrderedDict[UUID, _Call] = OrderedDict()
+        self._calls: OrderedDict[UUID, _Legs] = OrderedDict()
+        #: AudioSocket's own channels by the bridge they are in.
+        self._media: dict[str, _Channel] = {}
+        self._not_listing = ""
         self._listing = False
         self._want_list: list[defer.Deferred[None]] = []
         self._stops: list[Callable[[], None]] = [
@@ -106,20 +100,43 @@ class CallChannels:
         """How many channels and how many calls are remembered."""
         return len(self._channels), len(self._calls)
 
-    def find(self, call_id: UUID, port: int = 0) -> CallerInfo | None:
-        """The caller of this UUID as far as is known now.
+    def certain(self, call_id: UUID, port: int) -> CallerInfo | None:
+        """The caller on the living channel that went to ``port`` with this UUID."""
+        for told, channel in self._calls.get(call_id, _NONE).values():
+            if told == port and channel.alive and not channel.asking:
+                telephone = self._telephone(channel)
+                if telephone is not None:
+                    return telephone.info
+        return None
 
-        Visitor and resident share a UUID: ``port``, the one Asterisk connected to, picks the leg. Without one, or
-        when Asterisk was told another because of NAT, it is the oldest that we did not originate.
+    def find(
+        self, call_id: UUID, port: int = 0, *, role: Role = Role.VISITOR, other_port: int | None = None
+    ) -> CallerInfo | None:
+        """The caller of this UUID as far as is known now, the best guess where nothing is certain.
+
+        Visitor and resident share a UUID: ``port``, the one Asterisk connected to, picks the leg, and a channel
+        that went to ``other_port``, that of the other role, is never it. Where Asterisk was told other ports
+        because of NAT, the visitor is the oldest that we did not originate, the resident one that we did. While
+        Asterisk has not said yet what a channel dialled, neither this nor `certain` knows of it.
         """
-        channel = self._choose(call_id, port)
-        if channel is None:
-            return None
-        return CallerInfo(channel.name, channel.channel_id, channel.number, channel.caller, channel.dialled)
+        resident = role is Role.RESIDENT
+        found = [
+            (told != port, not channel.alive, channel.is_ours is not resident, channel.is_audiosocket, telephone)
+            for told, channel in self._calls.get(call_id, _NONE).values()
+            if told == port or (told != other_port and (channel.is_ours or not resident))
+            if not channel.asking
+            if (telephone := self._telephone(channel)) is not None
+        ]
+        return min(found, key=lambda one: one[:-1])[-1].info if found else None
 
-    def look_up(self, call_id: UUID, port: int = 0) -> defer.Deferred[CallerInfo | None]:
-        """As `find`, but waits 0.3 s for an event and then asks Asterisk for 2 s; does not fail."""
-        return defer.ensureDeferred(self._look_up(call_id, port))
+    @property
+    def up(self) -> bool:
+        """Whether Asterisk can be asked now."""
+        return self._ami.state[0] == "up"
+
+    def listing(self) -> defer.Deferred[None]:
+        """Asks for all channels; fires when they are known, 2 s after the question at the latest."""
+        return self._list()
 
     def close(self) -> None:
         """Stops listening."""
@@ -127,54 +144,24 @@ class CallChannels:
             stop()
         self._stops = []
 
-    async def _look_up(self, call_id: UUID, port: int) -> CallerInfo | None:
-        if self._ami.state[0] == "up" and not self._is_certain(call_id, port):
-            seen: defer.Deferred[None] = defer.Deferred()
-            call = self._call(call_id)
-            call.waiting.append(seen)
-            try:
-                await seen.addTimeout(EVENT_SECONDS, self._clock)
-            except defer.TimeoutError:
-                await self._list()
-            finally:
-                call.waiting = [other for other in call.waiting if other is not seen]
-                if not call.legs and not call.waiting and self._calls.get(call_id) is call:
-                    del self._calls[call_id]
-        return self.find(call_id, port)
-
-    def _is_certain(self, call_id: UUID, port: int) -> bool:
-        call = self._calls.get(call_id)
-        return call is not None and any(
-            leg.alive and not leg.is_audiosocket and (not port or its_port == port)
-            for its_port, leg in call.legs.values()
-        )
-
-    def _choose(self, call_id: UUID, port: int) -> _Channel | None:
-        call = self._calls.get(call_id)
-        if call is None or not call.legs:
+    def _telephone(self, channel: _Channel) -> _Channel | None:
+        """The channel itself, or the one that an AudioSocket channel is bridged with."""
+        if not channel.is_audiosocket:
+            return channel
+        if not channel.bridge:
             return None
-        _, chosen = min(
-            call.legs.values(),
-            key=lambda leg: (
-                bool(port) and leg[0] != port,
-                not leg[1].alive,
-                leg[1].is_ours,
-                leg[1].is_audiosocket,
-            ),
+        return next(
+            (one for one in self._channels.values() if one.bridge == channel.bridge and not one.is_audiosocket),
+            None,
         )
-        if chosen.is_audiosocket and chosen.bridge:
-            for other in self._channels.values():
-                if other.bridge == chosen.bridge and not other.is_audiosocket:
-                    return other
-        return chosen
 
-    def _call(self, call_id: UUID) -> _Call:
-        call = self._calls.get(call_id)
-        if call is None:
-            call = self._calls[call_id] = _Call()
+    def _legs(self, call_id: UUID) -> _Legs:
+        legs = self._calls.get(call_id)
+        if legs is None:
+            legs = self._calls[call_id] = {}
             if len(self._calls) > self._max_calls:
                 self._calls.popitem(last=False)
-        return call
+        return legs
 
     def _belongs(self, channel: _Channel, leg: tuple[UUID, int] | None) -> None:
         """This channel is, or leads to, that leg.
@@ -184,16 +171,16 @@ class CallChannels:
         if leg is None or not leg[0].int:
             return
         call_id, port = leg
-        call = self._call(call_id)
-        call.legs[channel.channel_id] = port, channel
-        if len(call.legs) > MAX_LEGS:
-            del call.legs[min(call.legs, key=lambda one: call.legs[one][1].alive)]
-        if not channel.is_audiosocket:
-            if not channel.dialled:  # it was there before us: a call that comes back after a restart
-                self._ask_dialled(channel)
-            waiting, call.waiting = call.waiting, []
-            for seen in waiting:
-                seen.callback(None)
+        legs = self._legs(call_id)
+        legs[channel.channel_id] = port, channel
+        if len(legs) > MAX_LEGS:
+            del legs[min(legs, key=lambda one: legs[one][1].alive)]
+        if channel.is_audiosocket:
+            channel.call_id = call_id
+        elif channel.dialled:
+            self.news(call_id)
+        elif not channel.asking:  # it was there before us: a call that comes back after a restart
+            self._ask_dialled(channel, call_id)
 
     def _note(self, message: Message) -> _Channel:
         """What any event says about the channel it names."""
@@ -202,7 +189,7 @@ class CallChannels:
         if channel is None:
             channel = self._channels[channel_id] = _Channel(channel_id, name)
             if len(self._channels) > self._max_channels:
-                self._channels.popitem(last=False)
+                self._gone(next(iter(self._channels)))
             if channel.is_audiosocket:
                 self._belongs(channel, leg_in(name))
         number, caller, exten = (message.get(key) for key in ("CallerIDNum", "CallerIDName", "Exten"))
@@ -231,8 +218,18 @@ class CallChannels:
             self._belongs(self._note(message), leg)
 
     def _bridged(self, message: Message) -> None:
-        entered = message.event == "BridgeEnter"
-        self._note(message).bridge = message.get("BridgeUniqueid") if entered else ""
+        self._put(self._note(message), message.get("BridgeUniqueid") if message.event == "BridgeEnter" else "")
+
+    def _put(self, channel: _Channel, bridge: str) -> None:
+        """Into this bridge, or out of any."""
+        if channel.is_audiosocket:
+            self._media.pop(channel.bridge, None)
+            if bridge:
+                self._media[bridge] = channel
+        channel.bridge = bridge
+        media = self._media.get(bridge)
+        if media is not None and media.call_id is not None:
+            self.news(media.call_id)
 
     def _ended(self, message: Message) -> None:
         self._gone(message.get("Uniqueid"))
@@ -241,6 +238,8 @@ class CallChannels:
         channel = self._channels.pop(channel_id, None)
         if channel is not None:
             channel.alive = False
+            if channel.is_audiosocket:
+                self._media.pop(channel.bridge, None)
 
     def _moved(self, up: bool) -> None:
         if up:
@@ -266,6 +265,7 @@ class CallChannels:
                     one.callback(None)
             if self._want_list:
                 self._begin_listing(set())
+            self.news(None)
 
         asked = self._ami.collect("CoreShowChannels", seconds=LIST_SECONDS)
         noted = asked.addCallback(self._listed, suspects).addErrback(self._not_listed)
@@ -276,26 +276,37 @@ class CallChannels:
         for message in channels:
             suspects.discard(message.get("Uniqueid"))
             channel = self._note(message)
-            channel.bridge = message.get("BridgeId") or channel.bridge
+            if message.get("BridgeId"):
+                self._put(channel, message.get("BridgeId"))
             leg = leg_in(f"{message.get('Application')}({message.get('ApplicationData')})")
             if leg is not None:
                 self._belongs(channel, leg)
         for channel_id in suspects:
             self._gone(channel_id)
+        self._not_listing = ""
 
-    def _ask_dialled(self, channel: _Channel) -> None:
+    def _ask_dialled(self, channel: _Channel, call_id: UUID) -> None:
         """The extension at which a channel is now need not be the one that was dialled."""
 
         def answered(message: Message) -> None:
             if not channel.dialled and message.get("Value") not in _NOTHING:
                 channel.dialled = message.get("Value")
 
+        def done(_: object) -> None:
+            channel.asking = False
+            self.news(call_id)
+
+        channel.asking = True
         fields = [("Channel", channel.channel_id), ("Variable", "CALLERID(dnid)")]
-        self._ami.ask("Getvar", fields).addCallback(answered).addErrback(self._not_told)
+        asked = self._ami.ask("Getvar", fields).addCallback(answered).addErrback(self._not_told)
+        asked.addCallback(done)
 
     def _not_listed(self, failure: Failure) -> None:
         failure.trap(AmiDown, AmiRefused)
-        self._log.warn("AMI does not list the channels: {reason}", reason=failure.getErrorMessage())
+        reason = failure.getErrorMessage()
+        if reason != self._not_listing:  # an account that may not list is asked as often as callers come
+            self._log.warn("AMI does not list the channels: {reason}", reason=reason)
+        self._not_listing = reason
 
     def _not_told(self, failure: Failure) -> None:
         failure.trap(AmiDown, AmiRefused)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from audiosocket.amichannels import CallerInfo
 from audiosocket.calls import Call, Ending
 from audiosocket.callserver import CallServer
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
@@ -59,12 +58,7 @@ class CallControl:
         call = self._server.switchboard.registry.get(call_id)
         if call is None:
             raise UnknownCall(f"no live or recent call {call_id}")
-        shown = call.as_json(self._seconds(), timeline=True)
-        channels = None if self._backend is None else self._backend.channels
-        if channels is not None:
-            found = channels.find(call_id, call.extension.port)
-            shown["caller"] = None if found is None else _caller_as_json(found)
-        return shown
+        return call.as_json(self._seconds(), timeline=True)
 
     def healthy(self) -> tuple[bool, str]:
         worst = self._server.watchdog.recent_worst
@@ -103,12 +97,3 @@ class CallControl:
 
     def hang_up(self, call_id: UUID, role: Role) -> None:
         self._server.switchboard.hang_up(call_id, role, Ending.ADMIN_HANGUP)
-
-
-def _caller_as_json(caller: CallerInfo) -> dict[str, str]:
-    return {
-        "channel": caller.channel,
-        "number": caller.number,
-        "name": caller.name,
-        "dialled": caller.dialled,
-    }

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from audiosocket.events import EventLog
 from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import CallerInfo
 from audiosocket.replay import TIMELINE_MOST as KEPT_MOST
 
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
@@ -83,6 +84,8 @@ class LegRecord:
     ended: float | None = None
     #: It was up when the server before this one died, and has not come back yet.
     dormant: bool = False
+    #: Who is on it, once that is known.
+    caller: CallerInfo | None = None
 
     def alive(self, now: float) -> bool:
         """True when it delivered a frame within the last second and is not over."""
@@ -185,6 +188,8 @@ class Call:
 
     def as_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
         """As shown by the API; durations in seconds."""
+        visitor = self.legs.get(Role.VISITOR)
+        caller = None if visitor is None else visitor.caller
         shown: dict[str, Any] = {
             "call_id": self.name,
             "state": "dormant" if self.dormant else "live" if self.ended is None else "ended",
@@ -192,6 +197,7 @@ class Call:
             "extension": self.extension.as_json(),
             "started_at": self.started_at,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
+            "caller": None if caller is None else caller.as_json(),
             "legs": [leg.as_json(now) for leg in self.legs.values()],
             **self._returns_as_json(now),
         }

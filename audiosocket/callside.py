@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from audiosocket import legpoll
+from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import Extension, Role
@@ -88,6 +89,7 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
         make_converter=stream_converter,
         allowed_peers=settings.allowed_peers,
         returns=returns,
+        callers=None if backend.channels is None else Callers(backend.channels, reactor),
     )
     return CallSide(switchboard, kept, files, backend, clock, transport)
 

@@ -8,80 +8,190 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
-from string import Template
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
+from audiosocket import dialplantext as text
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions import Extension
 
 Style = Literal["plain", "freepbx"]
 STYLES: tuple[Style, ...] = ("plain", "freepbx")
 
-#: Stands for the address of a row that has none; the administrator has to replace it.
-PLACEHOLDER = "SERVER_ADDRESS"
 WIDEBAND_CODEC = "slin16"
+#: The longest host name there can be, in characters.
+HOST_MOST = 253
 
 _NUMBER = re.compile(r"[0-9A-Za-z*#+][0-9A-Za-z*#+_.-]*", re.ASCII)
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?", re.ASCII)
 #: Extensions that Asterisk goes to by itself, at a hangup or a time-out.
 _SPECIAL = frozenset({"a", "e", "h", "i", "o", "s", "t", "T"})
+#: Extensions that a comment names one by one.
+_NAMED_MOST = 10
 
 
-class _Lines(Template):
-    """Text with ``@name`` for a value: ``$`` is the dialplan's own."""
+@dataclass(frozen=True)
+class Place:
+    """Where Asterisk reaches the server when a row does not say it, and in words how that is known."""
 
-    delimiter = "@"
+    host: str
+    source: str
+
+
+LOOPBACK = Place("127.0.0.1", "the server's own machine")
+
+
+def place(bind_address: str, asked_at: str = "") -> Place:
+    """The best there is for rows without an address: BIND_ADDRESS, else where the API was asked, else loopback.
+
+    Either may be blank, or one that no other machine can connect to.
+    """
+    known = (bind_address, "BIND_ADDRESS"), (asked_at, "the address under which the HTTP API was asked")
+    for given, source in known:
+        try:
+            host = address(given)
+        except ValueError:
+            continue
+        if host in {"localhost", "[::1]"}:
+            host = LOOPBACK.host  # the extensions without an address listen on 0.0.0.0
+        if host:
+            return Place(host, source)
+    return LOOPBACK
+
+
+@lru_cache(maxsize=1_000)
+def address(given: str) -> str:
+    """A host as it stands before a port, an IPv6 address in brackets; empty for one that names no machine.
+
+    Raises ValueError for what is neither an IP address nor a host name.
+    """
+    try:
+        parsed = ipaddress.ip_address(given[1:-1] if given[:1] + given[-1:] == "[]" else given)
+    except ValueError:
+        if given and (len(given) > HOST_MOST or not _HOST.fullmatch(given)):
+            raise
+        return given
+    if parsed.is_unspecified:
+        return ""
+    if isinstance(parsed, ipaddress.IPv4Address):
+        if given != str(parsed):
+            raise ValueError("an IPv4 address in brackets")
+        return given
+    if parsed.scope_id is not None:
+        raise ValueError("an address of one link only")
+    return f"[{parsed}]"
+
+
+def named(host: str) -> str:
+    """The address of a host that somebody named; raises `InvalidExtension` for one that cannot be it."""
+    try:
+        known = address(host)
+    except ValueError:
+        raise InvalidExtension(
+            f"host is {host!r}, which is neither an IP address nor a host name", "host"
+        ) from None
+    if not known:
+        raise InvalidExtension(f"host is {host!r}, which names no machine", "host")
+    return known
+
+
+def sort_out(extensions: Iterable[Extension], host: str = "") -> tuple[list[Extension], list[str]]:
+    """Those that can stand in one dialplan together, and a sentence about each that cannot or not with residents.
+
+    ``host`` is as for `lines`: where it is given no row's own address matters.
+    """
+    numbers: dict[str, int] = {}
+    returns: dict[str, int] = {}
+    good: list[Extension] = []
+    wrong: list[str] = []
+    for extension in extensions:
+        try:
+            if not host:
+                _own(extension)
+            _claim(numbers, extension.number, extension.id, "ramal_ia")
+        except InvalidExtension as problem:
+            wrong.append(f"extension {extension.id} is left out: {problem}")
+            continue
+        try:
+            if _is_returning(extension):
+                _claim(returns, extension.return_number, extension.id, "ramal_retorno")
+        except InvalidExtension as problem:
+            wrong.append(f"residents of extension {extension.id} are left out: {problem}")
+            extension = replace(extension, return_port=None)  # noqa: PLW2901 - the same without its other half
+        good.append(extension)
+    return good, wrong
 
 
 def lines(
-    *extensions: Extension, style: Style, host: str = "", wideband: bool = False, survive: bool = True
+    *extensions: Extension,
+    style: Style,
+    host: str = "",
+    otherwise: Place = LOOPBACK,
+    wideband: bool = False,
+    survive: bool = True,
+    wrong: Sequence[str] = (),
 ) -> str:
     """The dialplan of these extensions, with what they share at the end.
 
-    ``host`` is where Asterisk reaches the server, the rows' own address by default. ``wideband`` asks for
-    16 kHz. Without ``survive`` a call ends with its connection. Raises `InvalidExtension` for a value that
-    would mean something else to Asterisk, and for a number that two of the extensions have.
+    ``host`` is where Asterisk reaches the server, by default the rows' own address, and ``otherwise`` for rows
+    that have none. ``wideband`` asks for 16 kHz. Without ``survive`` a call ends with its connection. ``wrong`` is
+    what `sort_out` said. Raises `InvalidExtension` for a value that would mean something else to Asterisk, and for
+    a number that two of the extensions have.
     """
-    _refuse_twice((extension.number, extension.id, "ramal_ia") for extension in extensions)
-    returning = [extension for extension in extensions if extension.return_number and extension.return_port]
-    _refuse_twice((extension.return_number, extension.id, "ramal_retorno") for extension in returning)
+    given = named(host) if host else ""
+    hosts = [given or _own(extension) or otherwise.host for extension in extensions]
+    numbers: dict[str, int] = {}
+    returns: dict[str, int] = {}
     freepbx = style == "freepbx"
-    parts = [_INTRODUCTION_FREEPBX if freepbx else _INTRODUCTION]
-    if any(_host(extension, host) == PLACEHOLDER for extension in extensions):
-        parts.append(_REPLACE)
-    parts.append(_VISITORS_FREEPBX if freepbx else _VISITORS)
-    settings = _USE_SETTINGS if freepbx and survive else ""
-    for extension in extensions:
+    settings = text.USE_SETTINGS if freepbx and survive else ""
+    visitors, residents = [], []
+    for extension, its_host in zip(extensions, hosts, strict=True):
         values = {
             "id": str(extension.id),
             "condominium": str(extension.condominium_id),
-            "number": _number(extension.number, "ramal_ia"),
+            "number": _claim(numbers, extension.number, extension.id, "ramal_ia"),
             "settings": settings,
-            "leg": _leg("${UUID()}", f"{_host(extension, host)}:{extension.port}", wideband, survive),
-            "status": _STATUS if survive else "",
+            "leg": _leg("${UUID()}", f"{its_host}:{extension.port}", wideband, survive),
+            "status": text.STATUS if survive else "",
         }
-        parts.append(_Lines(_VISITOR).substitute(values))
-    parts.append(_RESIDENTS)
-    for extension in extensions:
-        if extension not in returning:
-            parts.append(_Lines(_NO_RETURN).substitute(id=str(extension.id)))
+        visitors.append(text.VISITOR % values)
+        if not _is_returning(extension):
+            residents.append(text.NO_RETURN % values)
             continue
-        where = f"{_host(extension, host)}:{extension.return_port}"
-        values = {
-            "id": str(extension.id),
-            "number": _number(extension.return_number, "ramal_retorno"),
-            "settings": settings,
-            "leg": _leg("${AUDIOSOCKET_CALL_ID}", where, wideband, survive),
-        }
-        parts.append(_Lines(_RESIDENT).substitute(values))
-    shared = (_INCLUDED if freepbx else "") + (_SURVIVAL if survive else "")
+        values["number"] = _claim(returns, extension.return_number, extension.id, "ramal_retorno")
+        values["leg"] = _leg("${AUDIOSOCKET_CALL_ID}", f"{its_host}:{extension.return_port}", wideband, survive)
+        residents.append(text.RESIDENT % values)
+    parts = [
+        text.INTRODUCTION_FREEPBX if freepbx else text.INTRODUCTION,
+        *[f"; ATTENTION: {sentence}\n" for sentence in wrong],
+        "\n" if wrong else "",
+        _where(extensions, given, otherwise),
+        text.VISITORS_FREEPBX if freepbx else text.VISITORS,
+        *visitors,
+        text.RESIDENTS,
+        *residents,
+    ]
+    shared = (text.INCLUDED if freepbx else "") + (text.SURVIVAL if survive else "")
     if shared:
-        parts.append(_ONCE)
+        parts.append(text.ONCE)
         if survive:
-            parts.append(_SETTINGS_FREEPBX if freepbx else _SETTINGS)
+            parts.append(text.SETTINGS_FREEPBX if freepbx else text.SETTINGS)
         parts.append(shared)
     return "".join(parts)
+
+
+def _where(extensions: Sequence[Extension], given: str, otherwise: Place) -> str:
+    """A comment about addresses that are not the rows' own."""
+    if given:
+        return text.ASKED_FOR % {"host": given}
+    without = [str(extension.id) for extension in extensions if not _own(extension)]
+    if not without:
+        return ""
+    more = f" and {len(without) - _NAMED_MOST} more" if len(without) > _NAMED_MOST else ""
+    ids = ", ".join(without[:_NAMED_MOST]) + more
+    return text.OTHERWISE % {"host": otherwise.host, "source": otherwise.source, "ids": ids}
 
 
 def _leg(call_id: str, where: str, wideband: bool, survive: bool) -> str:
@@ -93,7 +203,23 @@ def _leg(call_id: str, where: str, wideband: bool, survive: bool) -> str:
     return f"Answer()\n same => n,AudioSocket({call_id},{where})"
 
 
-def _number(number: str, key: str) -> str:
+def _is_returning(extension: Extension) -> bool:
+    return bool(extension.return_number and extension.return_port)
+
+
+def _own(extension: Extension) -> str:
+    """The row's own address, empty when it has none."""
+    try:
+        return address(extension.server_ip)
+    except ValueError:
+        raise InvalidExtension(
+            f"ip_servidor is {extension.server_ip!r}, which is neither an IP address nor a host name",
+            "ip_servidor",
+        ) from None
+
+
+def _claim(owners: dict[str, int], number: str, extension_id: int, key: str) -> str:
+    """The number, which is this extension's from now on."""
     if not _NUMBER.fullmatch(number):
         raise InvalidExtension(
             f"{key} is {number!r}, which cannot stand in a dialplan; it may have letters, digits and * # + and, "
@@ -102,168 +228,11 @@ def _number(number: str, key: str) -> str:
         )
     if number in _SPECIAL:
         raise InvalidExtension(f"{key} is {number!r}, which Asterisk keeps for its own purposes", key)
-    return number
-
-
-def _host(extension: Extension, host: str) -> str:
-    """What stands before the port; an IPv6 address in brackets."""
-    given = host or extension.server_ip
-    try:
-        address = ipaddress.ip_address(given[1:-1] if given[:1] + given[-1:] == "[]" else given)
-    except ValueError:
-        address = None
-    if not given or (address is not None and address.is_unspecified):
-        return PLACEHOLDER
-    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is None:
-        return f"[{address}]"
-    if not _HOST.fullmatch(given):
+    if number in owners:
         raise InvalidExtension(
-            f"ip_servidor is {given!r}, which is neither an IP address nor a host name", "ip_servidor"
+            f"{key} {number} belongs to extension {owners[number]} and to extension {extension_id}; "
+            "Asterisk would send the calls of both to the first",
+            key,
         )
-    return given
-
-
-def _refuse_twice(numbers: Iterable[tuple[str, int, str]]) -> None:
-    owners: dict[str, int] = {}
-    for number, extension_id, key in numbers:
-        if number in owners:
-            raise InvalidExtension(
-                f"{key} {number} belongs to extension {owners[number]} and to extension {extension_id}; "
-                "Asterisk would send the calls of both to the first",
-                key,
-            )
-        owners[number] = extension_id
-
-
-_INTRODUCTION = """\
-; Dialplan of AI extensions, for plain Asterisk.
-; Paste into extensions.conf, then: asterisk -rx "dialplan reload"
-; Modules beside the usual ones: res_audiosocket, app_audiosocket, chan_audiosocket, app_chanisavail, app_exec,
-; app_stack, func_lock, func_uuid.
-
-"""
-
-_INTRODUCTION_FREEPBX = """\
-; Dialplan of AI extensions, for FreePBX (and whatever else keeps extensions_custom.conf for you).
-; Append to /etc/asterisk/extensions_custom.conf, then: fwconsole reload
-; The numbers must be free of other use in FreePBX: register them under Admin, Custom Extensions.
-
-"""
-
-_REPLACE = f"""\
-; REPLACE {PLACEHOLDER} below by the address at which this Asterisk reaches the AudioSocket server.
-
-"""
-
-_VISITORS = """\
-; ---- Visitors. Let the door stations' context include this one:  include => audiosocket-visitor
-[audiosocket-visitor]
-"""
-
-_VISITORS_FREEPBX = """\
-; ---- Visitors. Phones dial them; an inbound route takes the custom destination audiosocket-visitor,NUMBER,1
-[audiosocket-visitor]
-"""
-
-_VISITOR = """\
-; Extension @{id}, condominium @{condominium}.
-exten => @{number},1,NoOp(visitor at AI extension ${EXTEN})
-@{settings} same => n,@{leg}
-@{status} same => n,Hangup()
-
-"""
-
-_STATUS = """\
-; AUDIOSOCKET_STATUS is now ENDED, or DOWN if the server stayed away: a Dial to the porter could follow.
-"""
-
-_RESIDENTS = """\
-; ---- Residents. The server's return call arrives here with the call's id in AUDIOSOCKET_CALL_ID.
-[audiosocket-return]
-"""
-
-_RESIDENT = """\
-; Extension @{id}.
-exten => @{number},1,NoOp(resident of call ${AUDIOSOCKET_CALL_ID} at ${EXTEN})
- same => n,GotoIf($["${AUDIOSOCKET_CALL_ID}" = ""]?nobody)
-@{settings} same => n,@{leg}
- same => n,Hangup()
-; Somebody dialled the number by hand: no visitor is waiting.
- same => n(nobody),Hangup(21)
-
-"""
-
-_NO_RETURN = """\
-; Extension @{id} has no return number or no return port, so that residents cannot be called back.
-
-"""
-
-_ONCE = """\
-; ==== Once per Asterisk: leave out all that follows if it is there already, for another extension.
-
-"""
-
-_USE_SETTINGS = " same => n,Gosub(audiosocket-settings,s,1)\n"
-
-_SETTINGS = """\
-[globals]
-; For how many seconds a caller is kept while the server is away.
-AUDIOSOCKET_PATIENCE=30
-
-"""
-
-_SETTINGS_FREEPBX = """\
-; FreePBX writes [globals] itself, so the settings are variables of the call.
-[audiosocket-settings]
-; For how many seconds a caller is kept while the server is away.
-exten => s,1,Set(AUDIOSOCKET_PATIENCE=30)
- same => n,Return()
-
-"""
-
-_INCLUDED = """\
-; FreePBX includes this context in from-internal. If the file has one already, add only the line to it.
-[from-internal-custom]
-include => audiosocket-visitor
-
-"""
-
-_SURVIVAL = """\
-; ---- One leg of a call, kept while the server restarts. Arguments: UUID, host:port, codec or nothing.
-; The server answers the UUID of a call that is over with an immediate hangup, so two short connections in a
-; row mean "over". After a long or a broken one the same UUID is presented again, and the call goes on.
-[audiosocket-call]
-exten => s,1,Answer()
- same => n,Set(AUDIOSOCKET_STATUS=ENDED)
- same => n,Set(LOCAL(short)=0)
- same => n,Set(LOCAL(away)=0)
- same => n,Goto(ask)
- same => n(again),Set(LOCAL(since)=${EPOCH})
- same => n,GotoIf($["${ARG3}" != ""]?channel)
- same => n,TryExec(AudioSocket(${ARG1},${ARG2}))
- same => n,GotoIf($["${TRYSTATUS}" = "SUCCESS"]?left:lost)
- same => n(channel),Dial(AudioSocket/${ARG2}/${ARG1}/c(${ARG3}),,g)
- same => n,GotoIf($["${DIALSTATUS}" = "ANSWER"]?left:lost)
-; The server hung up, or closed its connection in good order.
- same => n(left),Set(LOCAL(away)=0)
- same => n,Set(LOCAL(short)=${IF($[${EPOCH} - ${since} > 1]?0:$[${short} + 1])})
- same => n,GotoIf($[${short} >= 2]?over:look)
-; A broken connection, or none. No attempt to connect takes ten seconds: that was a call.
- same => n(lost),ExecIf($[${EPOCH} - ${since} > 10]?Set(LOCAL(away)=0))
- same => n(absent),Set(LOCAL(short)=0)
- same => n,ExecIf($[${away} = 0]?Set(LOCAL(away)=${EPOCH}))
- same => n,GotoIf($[${EPOCH} - ${away} > ${AUDIOSOCKET_PATIENCE}]?down)
-; Is the server there? One caller at a time looks, ten times a second at most, whatever the number of callers:
-; Asterisk closes the socket of a refused connection twice, and the second time may hit another caller's.
- same => n(look),Wait(${IF($[${away} > 0 & ${EPOCH} - ${away} > 3]?0.5:0.1)})
- same => n(ask),GotoIf($["${LOCK(audiosocket)}" != "1"]?absent)
- same => n,Set(AVAILORIGCHAN=)
- same => n,Set(LOCAL(now)=${ARG2} ${STRFTIME(,,%s%1q)})
- same => n,ExecIf($["${GLOBAL(AUDIOSOCKET_REFUSED)}" != "${now}"]?ChanIsAvail(AudioSocket/${ARG2}/00\
-000000-0000-0000-0000-000000000000/c(slin)))
- same => n,ExecIf($["${AVAILORIGCHAN}" = ""]?Set(GLOBAL(AUDIOSOCKET_REFUSED)=${now}))
- same => n,Set(LOCAL(now)=${UNLOCK(audiosocket)})
- same => n,GotoIf($["${AVAILORIGCHAN}" = ""]?absent:again)
- same => n(down),Set(AUDIOSOCKET_STATUS=DOWN)
- same => n(over),Return()
-"""
+    owners[number] = extension_id
+    return number

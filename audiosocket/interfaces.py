@@ -33,6 +33,26 @@ class Tap(Protocol):
 
 
 @dataclass(frozen=True)
+class CallerInfo:
+    """The telephone behind a leg, in Asterisk's words; a text is empty where Asterisk does not know it.
+
+    ``channel`` is the name of its channel and ``channel_id`` the Uniqueid, ``number`` and ``name`` are the caller
+    id, ``dialled`` is what was dialled. Whoever calls may be free to choose the caller id: it proves nothing. Of a
+    resident who was rung, ``channel`` is the telephone, and the caller id is the one that it was shown.
+    """
+
+    channel: str
+    channel_id: str
+    number: str
+    name: str
+    dialled: str
+
+    def as_json(self) -> dict[str, str]:
+        """As shown by the API."""
+        return {"channel": self.channel, "number": self.number, "name": self.name, "dialled": self.dialled}
+
+
+@dataclass(frozen=True)
 class ReturnAttempt:
     """One number that was rung; ``end`` is a value of ``originate.AttemptEnd``, ``reason`` is for people.
 
@@ -67,6 +87,10 @@ class Leg(Protocol):
     @property
     def extension(self) -> Extension:
         """The extension the call arrived on, as it was then."""
+
+    @property
+    def caller(self) -> CallerInfo | None:
+        """Who is calling; None until `App.identified`."""
 
     @property
     def rate(self) -> int:
@@ -174,6 +198,13 @@ class App:
         unless the next resident is being rung.
         """
 
+    def identified(self, leg: Leg, caller: CallerInfo) -> None:
+        """It is known who is on this leg, from here on also as ``leg.caller``; called once, after `joined`.
+
+        Usually in the same moment; where AMI has to be asked it takes a second or two. Never without ``AMI_HOST``,
+        nor for a telephone of another Asterisk. Called anew when the leg joins again or after a restart.
+        """
+
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""
 
@@ -236,10 +267,14 @@ class Control(Protocol):
     def call(self, call_id: UUID) -> Soon[dict[str, Any]]:
         """One call with its timeline; raises `UnknownCall`."""
 
-    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
-        """Asterisk's dialplan for a running extension.
+    def dialplan(
+        self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
+    ) -> str:
+        """Asterisk's dialplan for a running extension, for all of them where ``extension_id`` is None.
 
-        Raises `UnknownExtension`, and `InvalidExtension` for a row with a value no dialplan can take.
+        ``host`` is where Asterisk reaches the server, by default the row's address; for a row without one
+        ``asked_at``, where the API was asked, is the last resort. Raises `UnknownExtension`, and
+        `InvalidExtension` for a host or one row with a value no dialplan can take; of all, such a row is left out.
         """
 
     def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:

@@ -18,7 +18,7 @@ from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.diagnosis import DECODERS, CodecProbe
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions import Extension, Role
-from audiosocket.interfaces import App, ReturnOutcome, Tap
+from audiosocket.interfaces import App, CallerInfo, ReturnOutcome, Tap
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.pacing import Clock
 from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
@@ -141,6 +141,10 @@ class Leg:
     @property
     def extension(self) -> Extension:
         return self.call.extension
+
+    @property
+    def caller(self) -> CallerInfo | None:
+        return self.record.caller
 
     @property
     def rate(self) -> int:
@@ -266,6 +270,11 @@ class Leg:
             old.finish()
         self._first_turn()
         self._tell(lambda app: app.resumed(self))
+
+    def identify(self, caller: CallerInfo) -> None:
+        """It is known who is on the leg."""
+        self.record.caller = caller
+        self._tell(lambda app: app.identified(self, caller))
 
     def return_ended(self, outcome: ReturnOutcome) -> None:
         """The return call for this visitor is over."""

@@ -58,7 +58,8 @@ class Listeners(MultiService):
         super().__init__()
         self._make_factory = make_factory
         self._reactor = reactor
-        self._bind_address = bind_address
+        #: BIND_ADDRESS: where everything listens, empty for each row's own.
+        self.bind_address = bind_address
         self._reserved = reserved_ports
         self._local = local
         self._lock = DeferredLock()
@@ -203,8 +204,8 @@ class Listeners(MultiService):
         return self._reserved.union(ports)
 
     def _bind(self, extension: Extension, is_ours: Callable[[str], bool], *, warn: bool) -> str:
-        if self._bind_address:
-            return self._bind_address
+        if self.bind_address:
+            return self.bind_address
         address = extension.server_ip
         if is_ours(address):
             return address

@@ -40,7 +40,7 @@ class ReturnBackend(MultiService):
             endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
             self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor)
             self._ami.setServiceParent(self)
-            self.channels = CallChannels(self._ami, reactor)
+            self.channels = CallChannels(self._ami)
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":

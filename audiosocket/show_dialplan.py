@@ -1,7 +1,7 @@
 """Prints Asterisk's dialplan for extensions of the local file: ``python -m audiosocket.show_dialplan ID …``.
 
 It reads what the server keeps in ``ramais_config.json`` and changes nothing there, so it may run beside it;
-``GET /api/extensions/{id}/dialplan`` answers with the same text.
+``GET /api/extensions/{id}/dialplan``, and ``/api/extensions/dialplan`` for all, answer with the same text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -42,22 +42,22 @@ def running(path: Path) -> dict[int, Extension]:
     return {extension.id: extension for extension in judge.verdict().extensions}
 
 
-def data_dir(given: Path | None, env_file: Path, environment: Mapping[str, str]) -> Path:
-    """Where the server that was started with these keeps its file; raises `InvalidSetting`."""
+def setting(names: Iterable[str], env_file: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the server that was started with these has under those names; raises `InvalidSetting`."""
     try:
         written = dotenv_values(env_file, interpolate=False)
     except (OSError, UnicodeDecodeError) as problem:
         raise InvalidSetting(f"--env-file: {str(env_file)!r} cannot be read ({problem})") from None
-    return given or Path(environment.get("DATA_DIR") or written.get("DATA_DIR") or "data")
+    return {name: environment.get(name) or written.get(name) or "" for name in names}
 
 
 def chosen(ids: Sequence[int], known: Mapping[int, Extension], path: Path) -> list[Extension]:
-    """These extensions, or all; raises `UnknownExtension`."""
+    """These extensions; raises `UnknownExtension`."""
     for wanted in ids:
         if wanted not in known:
             has = ", ".join(map(str, sorted(known)[:20])) or "none"
             raise UnknownExtension(f"no extension has the id {wanted}; {path} has {has}")
-    return [known[key] for key in dict.fromkeys(ids)] if ids else list(known.values())
+    return [known[key] for key in dict.fromkeys(ids)]
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -71,24 +71,35 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     parser.add_argument("--wideband", action="store_true", help="16 kHz instead of 8")
     parser.add_argument("--no-survival", action="store_true", help="do not keep callers while the server restarts")
     parser.add_argument(
-        "--host", default="", help="where Asterisk reaches the server (default: the row's address)"
+        "--host",
+        default="",
+        help="where Asterisk reaches the server (default: the row's address, or BIND_ADDRESS)",
     )
     parser.add_argument("--data-dir", type=Path, help=f"directory of {FILE_NAME} (default: the server's)")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the server's settings (default .env)")
     options = parser.parse_args(arguments)
     try:
-        path = data_dir(options.data_dir, options.env_file, environment) / FILE_NAME
+        settings = setting(("DATA_DIR", "BIND_ADDRESS"), options.env_file, environment)
+        path = (options.data_dir or Path(settings["DATA_DIR"] or "data")) / FILE_NAME
+        known, wrong = running(path), list[str]()
+        if options.id:
+            extensions = chosen(options.id, known, path)
+        else:
+            extensions, wrong = dialplan.sort_out([known[key] for key in sorted(known)], options.host)
         text = dialplan.lines(
-            *chosen(options.id, running(path), path),
+            *extensions,
             style=options.style,
             host=options.host,
+            otherwise=dialplan.place(settings["BIND_ADDRESS"].strip()),
             wideband=options.wideband,
             survive=not options.no_survival,
+            wrong=wrong,
         )
     except AudioSocketError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
     sys.stdout.write(text)
+    sys.stderr.writelines(f"{sentence}\n" for sentence in wrong)
     return 0
 
 

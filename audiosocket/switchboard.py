@@ -16,6 +16,7 @@ from uuid import UUID
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
+from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.errors import UnknownCall
@@ -71,8 +72,10 @@ class Switchboard:
         make_converter: Callable[[int, int], Converter],
         allowed_peers: Sequence[Network],
         returns: ReturnCalls | None = None,
+        callers: Callers | None = None,
     ) -> None:
         self.registry = registry
+        self._callers = callers
         #: None: a resident may join any call of the same extension.
         self.returns: ReturnCalls | None = None
         if returns is not None:
@@ -195,6 +198,8 @@ class Switchboard:
             self._restart(leg, connection)
         else:
             leg.start(connection)
+        if self._callers is not None:
+            self._callers.joined(leg)
         self._log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
@@ -251,6 +256,8 @@ class Switchboard:
 
     def _leg_over(self, leg: Leg, ending: Ending) -> None:
         del self._legs[leg.call_id, leg.role]
+        if self._callers is not None:
+            self._callers.left(leg)
         if leg.role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_left(leg.call)
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)

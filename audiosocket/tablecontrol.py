@@ -105,9 +105,16 @@ class TableControl:
             "backends": state.backends,
         }
 
-    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
-        extension = _known(self.listeners.extensions, extension_id)
-        return dialplan.lines(extension, style=style, wideband=wideband)
+    def dialplan(
+        self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
+    ) -> str:
+        running, wrong = self.listeners.extensions, list[str]()
+        if extension_id is None:
+            chosen, wrong = dialplan.sort_out([running[key] for key in sorted(running)], host)
+        else:
+            chosen = [_known(running, extension_id)]
+        otherwise = dialplan.place(self.listeners.bind_address, asked_at)
+        return dialplan.lines(*chosen, style=style, host=host, otherwise=otherwise, wideband=wideband, wrong=wrong)
 
     async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
         return (await self.poller.refresh("api", force=force, dry_run=dry_run)).as_json()

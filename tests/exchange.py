@@ -21,11 +21,12 @@ from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.calls import Journal
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
-from audiosocket.interfaces import App, AppFactory, Leg
+from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
 from audiosocket.metronome import BEAT_MS, TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
@@ -209,6 +210,9 @@ class Listener(App):
     def other_gone(self, leg: Leg, outcome: str) -> None:
         self._note("other_gone", leg, outcome)
 
+    def identified(self, leg: Leg, caller: CallerInfo) -> None:
+        self._note("identified", leg, caller)
+
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         self._note("audio", leg, (pcm, rate))
 
@@ -254,8 +258,10 @@ class Exchange:
         accept_unexpected_resident: bool = False,
         allowed: str = PRIVATE_NETWORKS,
         journal: Journal | None = None,
+        time: Time | None = None,
+        callers: Callers | None = None,
     ) -> None:
-        self.time = Time()
+        self.time = time or Time()
         self.time.advance(START)
         self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
@@ -274,6 +280,7 @@ class Exchange:
             clock=self.clock,
             make_converter=StreamConverter,
             allowed_peers=[ip_network(part) for part in allowed.split(",")],
+            callers=callers,
         )
         self._factories: dict[tuple[int, Role], AudioSocketFactory] = {}
 

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
-from audiosocket.interfaces import App, AppContext, Leg, ReturnOutcome, SoundSource, Tap
+from audiosocket.interfaces import App, AppContext, CallerInfo, Leg, ReturnOutcome, SoundSource, Tap
 from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
 from audiosocket.resample import StreamConverter
 from audiosocket.settings import Settings
@@ -32,6 +32,7 @@ class FakeLeg:
         self.call_id = call_id
         self.role = role
         self.extension: Extension = DEFAULT_EXTENSION
+        self.caller: CallerInfo | None = None
         #: What was written to the caller, with the time in milliseconds.
         self.sent: list[tuple[float, Frame]] = []
         #: What apps put into the timeline.
@@ -135,6 +136,11 @@ class FakeLeg:
         self._playout.start(self.now_ms)
         self._tick()
         self._tell(lambda app: app.joined(self))
+
+    def identify(self, caller: CallerInfo) -> None:
+        """It is known who is calling."""
+        self.caller = caller
+        self._tell(lambda app: app.identified(self, caller))
 
     def resume(self) -> None:
         """The leg came back over a new connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import random
@@ -40,6 +41,27 @@ def _can_bind(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def install(directory: Path, name: str) -> None:
+    """One of ``examples/apps`` as pip would install it, in the directory in which the server runs."""
+    package = ROOT / "examples" / "apps" / name
+    declared = configparser.ConfigParser()
+    declared.read(package / "setup.cfg")
+    module = f"audiosocket_{name}"
+    (entry,) = declared["options.entry_points"]["audiosocket.apps"].strip().splitlines()
+    assert entry.startswith(f"{name} = {module}:")
+    offer(directory, entry, (package / f"{module}.py").read_text())
+
+
+def offer(directory: Path, entry: str, source: str) -> None:
+    """An app, its entry point being ``name = module:Class``, in the directory in which the server runs."""
+    module = entry.partition(" = ")[2].partition(":")[0]
+    info = directory / f"{module}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[audiosocket.apps]\n{entry}\n")
+    (directory / f"{module}.py").write_text(source)
 
 
 class Running:

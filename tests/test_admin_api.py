@@ -443,17 +443,49 @@ def test_head_is_get_without_the_body(web: Web, path: str) -> None:
 
 
 @each(
-    ("", "plain", False),
-    ("?style=plain", "plain", False),
-    ("?style=freepbx&wideband=false", "freepbx", False),
-    ("?wideband=true", "plain", True),
-    ("?style=freepbx&wideband", "freepbx", True),
+    ("", "plain", False, ""),
+    ("?style=plain", "plain", False, ""),
+    ("?style=freepbx&wideband=false", "freepbx", False, ""),
+    ("?wideband=true", "plain", True, ""),
+    ("?style=freepbx&wideband", "freepbx", True, ""),
+    ("?host=gate.example", "plain", False, "gate.example"),
+    ("?host=2001:db8::7&style=freepbx", "freepbx", False, "[2001:db8::7]"),
+    ("?host=%5B2001:db8::7%5D", "plain", False, "[2001:db8::7]"),
 )
-def test_the_dialplan_is_text(web: Web, query: str, style: Style, wideband: bool) -> None:
-    answer = web.ask("GET", "/api/extensions/0/dialplan" + query)
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert answer.body.decode() == lines(DEFAULT_EXTENSION, style=style, wideband=wideband)
+def test_the_dialplan_is_text(web: Web, query: str, style: Style, wideband: bool, host: str) -> None:
+    for path, extension_id in (("0/dialplan", 0), ("dialplan", None)):
+        answer = web.ask("GET", f"/api/extensions/{path}{query}")
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.body.decode() == lines(DEFAULT_EXTENSION, style=style, wideband=wideband, host=host)
+        assert web.control.asked[-1] == ("dialplan", extension_id, "localhost")
+
+
+@each(
+    ("localhost:8082", "localhost"),
+    ("127.0.0.1", "127.0.0.1"),
+    ("[::1]:8082", "::1"),
+    ("192.0.2.1:8082", "192.0.2.1"),
+)
+def test_the_dialplan_is_told_where_it_was_asked_for(web: Web, host: str, told: str) -> None:
+    local = "192.0.2.1"
+    assert web.ask("GET", "/api/extensions/dialplan", local=local, Host=host).status == 200
+    assert web.control.asked == [("dialplan", None, told)]
+
+
+def test_without_a_host_header_it_is_the_address_of_the_connection() -> None:
+    web = Web()
+    wire = web.wire(local="192.0.2.1")
+    wire.send(b"GET /api/extensions/dialplan HTTP/1.0\r\n\r\n")
+    assert wire.answers()[0].status == 200
+    assert web.control.asked == [("dialplan", None, "192.0.2.1")]
+
+
+@each(("PUT", {"ramal_ia": "1"}), ("DELETE", b""))
+def test_the_dialplan_of_all_is_no_extension(web: Web, method: str, body: object) -> None:
+    answer = web.ask(method, "/api/extensions/dialplan", body)
+    assert answer.status in {404, 405}
+    assert list(web.control.running) == [0]
 
 
 @each(
@@ -461,6 +493,14 @@ def test_the_dialplan_is_text(web: Web, query: str, style: Style, wideband: bool
     ("0/dialplan?style=", 400, "style"),
     ("0/dialplan?wideband=yes", 400, "wideband"),
     ("0/dialplan?styel=plain", 422, "styel"),
+    ("0/dialplan?host=", 422, "names no machine"),
+    ("0/dialplan?host=0.0.0.0", 422, "names no machine"),
+    ("0/dialplan?host=a,b", 422, "host is"),
+    ("dialplan?host=a)%0Aexten%20=%3E%20x", 422, "host is"),
+    ("dialplan?host=a%3Bb", 422, "host is"),
+    ("dialplan?host=192.0.2.1:8080", 422, "host is"),
+    ("dialplan?style=issabel", 400, "issabel"),
+    ("dialplan?hots=a", 422, "hots"),
     ("9/dialplan", 404, "9"),
     ("1e9/dialplan", 404, "1e9"),
 )
@@ -482,6 +522,7 @@ ROUTES = [
     ("PUT", "/api/extensions/0", NEW),
     ("DELETE", "/api/extensions/0", b""),
     ("GET", "/api/extensions/0/dialplan", b""),
+    ("GET", "/api/extensions/dialplan", b""),
     ("POST", "/api/restart", {"extension_id": 0}),
     ("GET", "/api/calls", b""),
     ("GET", f"/api/calls/{CALL}", b""),
@@ -562,7 +603,8 @@ def test_no_body_makes_the_server_fail(route: tuple[str, str], body: bytes | obj
     """Whatever the JSON: an answer of the contract's shape, never 500."""
     answer = Web().ask(*route, body)
     if answer.headers["Content-Type"].startswith("text/plain"):
-        assert (answer.status, route[1]) == (200, "/api/extensions/0/dialplan")
+        assert answer.status == 200
+        assert route[1] in {"/api/extensions/0/dialplan", "/api/extensions/dialplan"}
         return
     said = answer.json()
     assert answer.status < 500, said

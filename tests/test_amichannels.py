@@ -7,12 +7,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from twisted.internet.defer import Deferred
 
-from audiosocket.amichannels import MAX_LEGS, CallChannels, CallerInfo
+from audiosocket.amichannels import MAX_LEGS, CallChannels
 from audiosocket.amileg import leg_in
 from audiosocket.amioriginate import CHANNEL_ID_PREFIX
+from audiosocket.extensions import Role
+from audiosocket.interfaces import CallerInfo
 from tests.fake_ami import World
+from tests.parts import Heard
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
 VISITOR_PORT, RETURN_PORT = 8080, 8081
@@ -27,7 +29,9 @@ class Calling(World):
 
     def __init__(self, **limits: int) -> None:
         super().__init__()
-        self.channels = CallChannels(self.ami, self.clock, **limits)
+        self.channels = CallChannels(self.ami, **limits)
+        self.news: list[UUID | None] = []
+        self.channels.news = self.news.append
 
     def new(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
         self.event(
@@ -62,13 +66,6 @@ class Calling(World):
             "BridgeId": "",
             **more,
         }
-
-    def look_up(self, *which: Any) -> list[CallerInfo | None]:
-        seen: list[CallerInfo | None] = []
-        looking: Deferred[CallerInfo | None] = self.channels.look_up(*which)
-        looking.addCallback(seen.append)
-        self.flush()
-        return seen
 
     def finish(self) -> None:
         self.channels.close()
@@ -172,14 +169,20 @@ def test_other_diallings_are_none_of_ours(world):
 def test_found_from_the_bridge_of_an_external_media_channel(world):
     world.calls()
     world.new(MEDIA, exten="s")
-    assert world.channels.find(CALL) is not None  # the AudioSocket channel itself, until more is known
+    assert world.channels.find(CALL) is None  # the AudioSocket channel itself is nobody
+    assert world.news == [None]  # of the login
     for channel in (MEDIA, DOOR):
         world.event("BridgeEnter", **channel, BridgeUniqueid="b1", CallerIDNum="5511" if channel is DOOR else "")
-    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.find(CALL) == world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.news[-1] == CALL
     world.event("BridgeLeave", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
-    info = world.channels.find(CALL)
-    assert info is not None
-    assert info.channel == MEDIA["Channel"]
+    assert world.channels.find(CALL) is None
+    world.event("BridgeEnter", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
+    assert world.news[-2:] == [CALL, CALL]
+    world.event("Hangup", **MEDIA, Cause="16")
+    told = len(world.news)
+    world.event("BridgeEnter", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
+    assert len(world.news) == told
 
 
 def test_found_from_the_variable(world):
@@ -187,9 +190,11 @@ def test_found_from_the_variable(world):
     world.event("VarSet", **media, Variable="OTHER", Value=str(CALL))
     assert world.channels.find(CALL) is None
     world.event("VarSet", **media, Variable="AUDIOSOCKET_UUID", Value=str(CALL))
-    info = world.channels.find(CALL)
-    assert info is not None
-    assert info.channel_id == MEDIA["Uniqueid"]
+    world.calls()
+    for channel in (DOOR, media):
+        world.event("BridgeEnter", **channel, BridgeUniqueid="b1", CallerIDNum="5511" if channel is DOOR else "")
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.news[-1] == CALL
 
 
 def test_visitor_and_resident_share_a_uuid(world):
@@ -242,7 +247,7 @@ def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
 
 def test_created_when_ami_is_up_already(world):
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
-    late = CallChannels(world.ami, world.clock)
+    late = CallChannels(world.ami)
     world.flush()
     assert late.find(CALL) == DOOR_INFO
     late.close()
@@ -255,8 +260,6 @@ def test_a_listing_that_is_refused_is_told_and_survived(world, logged_failures):
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
     assert world.channels.find(CALL) == DOOR_INFO
-    assert world.look_up(uuid4()) == []
-    world.run(0.5)
     assert not logged_failures
 
 
@@ -288,70 +291,65 @@ def test_an_ended_call_is_remembered_and_gives_way(world):
     assert info.channel == "PJSIP/door-2"
 
 
-def test_look_up_waits_for_an_event_that_is_late(world):
-    world.calls()
-    seen = world.look_up(CALL, VISITOR_PORT)
-    both = world.look_up(CALL, VISITOR_PORT)
-    world.run(0.1)
-    assert seen == []
-    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
-    assert seen == both == [DOOR_INFO]
-    assert world.look_up(CALL, VISITOR_PORT) == [DOOR_INFO]
-    assert len(world.asterisk.named("CoreShowChannels")) == 1  # that of the login
-
-
-def test_look_up_asks_asterisk_when_no_event_comes(world):
-    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
-    seen = [world.look_up(CALL) for _ in range(10)]
-    world.run(0.4)
-    assert seen == [[DOOR_INFO]] * 10
-    assert len(world.asterisk.named("CoreShowChannels")) <= 3
-
-
-def test_look_up_does_not_take_the_visitor_for_the_resident(world):
+def test_what_is_certain_and_what_is_a_guess(world):
+    """A channel that went to the port of the other role is not even that."""
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
-    seen = world.look_up(CALL, RETURN_PORT)
+    assert world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.channels.certain(CALL, RETURN_PORT) is None
+    resident = {"role": Role.RESIDENT, "other_port": VISITOR_PORT}
+    assert world.channels.find(CALL, RETURN_PORT, **resident) is None
     world.calls(RESIDENT, exten="1001")
-    world.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
-    assert [info.channel for info in seen if info] == [RESIDENT["Channel"]]
+    world.runs("AudioSocket", f"{CALL},gate.example:9999", RESIDENT)  # another port, because of NAT
+    assert world.channels.certain(CALL, RETURN_PORT) is None
+    found = world.channels.find(CALL, RETURN_PORT, **resident)
+    assert found is not None
+    assert found.channel == RESIDENT["Channel"]
+    other = uuid4()
+    world.runs("AudioSocket", f"{other},127.0.0.1:{RETURN_PORT}", RESIDENT)
+    assert world.channels.find(other, VISITOR_PORT, other_port=RETURN_PORT) is None
 
 
-def test_look_up_of_nobody_ends_and_leaves_nothing(world):
-    seen = world.look_up(CALL)
-    world.run(0.5)
-    assert seen == [None]
-    world.asterisk.frozen = True
-    silent = world.look_up(CALL)
-    world.run(2.5)
-    assert silent == [None]
-    world.asterisk.frozen = False
-    world.drop()
-    assert world.look_up(CALL) == [None]  # down: nothing to wait for
-    assert world.channels.sizes == (0, 0)
+def test_nobody_is_known_until_the_dialled_number_is_told():
+    world = Calling()
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
+    waiting: list[Any] = []
+    world.asterisk.reactions["Getvar"] = lambda connection, action: waiting.append((connection, action))
+    world.start()
+    assert world.channels.certain(CALL, VISITOR_PORT) is world.channels.find(CALL, VISITOR_PORT) is None
+    assert world.news == [None]
+    for connection, action in waiting:
+        connection.on_Getvar(action)
+    world.flush()
+    assert world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.news == [None, CALL]
+    world.finish()
 
 
-def test_look_up_survives_the_loss_of_ami(world):
-    seen = world.look_up(CALL)
-    world.run(0.1)
-    world.endpoint.problem = OSError("gone")
-    world.drop()
-    world.run(0.4)
-    assert seen == [None]
+def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(world):
+    world.asterisk.reactions["Getvar"] = lambda connection, action: connection.error(action, "No such channel")
+    world.new(exten="s")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    info = world.channels.certain(CALL, VISITOR_PORT)
+    assert info is not None
+    assert (info.number, info.dialled) == ("5511", "")
 
 
-def test_a_look_up_that_is_cancelled_leaves_nothing(world):
-    looking = world.channels.look_up(CALL)
-    looking.addErrback(lambda failure: None)
-    looking.cancel()
-    late = world.channels.look_up(CALL)
-    late.addErrback(lambda failure: None)
-    world.asterisk.frozen = True
-    world.run(0.35)
-    late.cancel()
-    world.asterisk.frozen = False
-    world.run(3)
-    assert world.channels.sizes == (0, 0)
+def test_that_channels_cannot_be_listed_is_said_once(world):
+    with_warnings = Heard()
+    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    for _ in range(3):
+        world.channels.listing()
+        world.flush()
+    assert len(with_warnings.saying("AMI does not list the channels: Permission denied")) == 1
+    del world.asterisk.reactions["CoreShowChannels"]
+    world.channels.listing()
+    world.flush()
+    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.channels.listing()
+    world.flush()
+    assert len(with_warnings.saying("Permission denied")) == 2
+    with_warnings.close()
 
 
 def test_memory_is_bounded():

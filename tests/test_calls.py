@@ -410,6 +410,7 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
         "extension": HERE.as_json(),
         "started_at": WALL,
         "duration_seconds": 2.346,
+        "caller": None,
         "legs": [
             {
                 "role": "visitor",

@@ -184,6 +184,21 @@ async def test_the_dialplan_has_the_configured_ports_of_a_running_extension(tmp_
             assert f"127.0.0.1:{b},slin16)" in text
             with pytest.raises(UnknownExtension):
                 here.control.dialplan(2, "plain", wideband=False)
+            assert "voices.example:" in here.control.dialplan(1, "plain", wideband=False, host="voices.example")
+
+
+async def test_the_dialplan_of_all_that_run(tmp_path: Path) -> None:
+    a, b, c = free_ports(3)
+    bad = extension(3, c, number="1;2")
+    async with office(
+        tmp_path, extension(2, b, number="1002", ip=""), extension(1, a, number="1000"), bad
+    ) as here:
+        text = here.control.dialplan(None, "plain", wideband=False, asked_at="gate.example")
+        assert text.count("[audiosocket-call]") == text.count("[globals]") == 1
+        assert text.index(f"127.0.0.1:{a},") < text.index(f"gate.example:{b},")
+        assert "; ATTENTION: extension 3 is left out: ramal_ia is '1;2'" in text
+        here.house.listeners.bind_address = "192.0.2.9"
+        assert f"192.0.2.9:{b}," in here.control.dialplan(2, "plain", wideband=False, asked_at="gate.example")
 
 
 async def test_healthy_means_that_the_reactor_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

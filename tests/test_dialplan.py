@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket import show_dialplan
-from audiosocket.dialplan import PLACEHOLDER, STYLES, Style, lines
+from audiosocket.dialplan import LOOPBACK, STYLES, Place, Style, lines, place, sort_out
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions import DEFAULT_EXTENSION, Extension
 
@@ -109,16 +109,51 @@ def test_a_row_without_a_return_extension_says_so(number: str, port: int | None)
         ("192.0.2.9", "voices.example", "voices.example"),
         ("2001:DB8::7", "", "[2001:db8::7]"),
         ("[2001:db8::7]", "", "[2001:db8::7]"),
-        ("0.0.0.0", "", PLACEHOLDER),
-        ("::", "", PLACEHOLDER),
-        ("", "", PLACEHOLDER),
+        ("0.0.0.0", "", "198.51.100.1"),
+        ("::", "", "198.51.100.1"),
+        ("", "", "198.51.100.1"),
         ("0.0.0.0", "10.0.0.5", "10.0.0.5"),
+        ("0.0.0.0", "2001:DB8::7", "[2001:db8::7]"),
     ],
 )
-def test_the_address_is_the_rows_or_one_to_be_replaced(row: str, given: str, host: str) -> None:
-    text = lines(replace(ROW, server_ip=row), style="plain", host=given)
+def test_the_address_is_the_rows_or_says_where_it_is_from(row: str, given: str, host: str) -> None:
+    otherwise = Place("198.51.100.1", "what the test knows")
+    text = lines(replace(ROW, server_ip=row), style="plain", host=given, otherwise=otherwise)
     assert [f",{host}:" in line for line in calls(text)] == [True, True]
-    assert ("; REPLACE" in text) == (host == PLACEHOLDER)
+    comments = [line for line in text.splitlines() if line.startswith(";")]
+    assert (f"; {host} below was asked for, in place of the extensions' own addresses." in comments) == bool(given)
+    known = f"; {host} below is what the test knows; no address (ip_servidor) is in the row of: 7."
+    assert (known in comments) == (host == "198.51.100.1")
+
+
+@pytest.mark.parametrize(
+    ("bind", "asked_at", "host", "source"),
+    [
+        ("192.0.2.9", "gate.example", "192.0.2.9", "BIND_ADDRESS"),
+        ("127.0.0.1", "192.0.2.1", "127.0.0.1", "BIND_ADDRESS"),
+        ("0.0.0.0", "gate.example", "gate.example", "HTTP API"),
+        ("::", "2001:db8::7", "[2001:db8::7]", "HTTP API"),
+        ("fe80::1%eth0", "10.0.0.5", "10.0.0.5", "HTTP API"),
+        ("", "localhost", "127.0.0.1", "HTTP API"),
+        ("", "::1", "127.0.0.1", "HTTP API"),
+        ("", "a b", "127.0.0.1", "own machine"),
+        ("", "", "127.0.0.1", "own machine"),
+    ],
+)
+def test_a_row_without_an_address_gets_the_best_there_is(bind: str, asked_at: str, host: str, source: str) -> None:
+    found = place(bind, asked_at)
+    assert found.host == host
+    assert source in found.source
+
+
+def test_of_many_rows_without_an_address_a_few_are_named() -> None:
+    rows = [
+        replace(ROW, id=n, number=str(n), return_number=f"1{n}", port=n + 100, return_port=None, server_ip="")
+        for n in range(30)
+    ]
+    (comment,) = (line for line in lines(*rows, style="plain").splitlines() if "below is" in line)
+    assert comment.endswith("in the row of: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 20 more.")
+    assert LOOPBACK.host in comment
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -182,9 +217,10 @@ def test_a_number_that_asterisk_would_dial_by_itself_is_refused(number: str) -> 
     "host", ["a b", "a,b", "a/b", "a:1", "fe80::1%eth0", "a;b", "${X}", "a)", "-a", "a\n", "[::1", "[10.0.0.1]"]
 )
 def test_an_address_that_is_more_than_an_address_is_refused(host: str) -> None:
-    for row, given_host in ((replace(ROW, server_ip=host), ""), (ROW, host)):
-        with pytest.raises(InvalidExtension, match="ip_servidor"):
+    for row, given_host, key in ((replace(ROW, server_ip=host), "", "ip_servidor"), (ROW, host, "host")):
+        with pytest.raises(InvalidExtension, match=f"^{key} is ") as caught:
             lines(row, style="plain", host=given_host)
+        assert caught.value.field == key
 
 
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50), st.sampled_from(STYLES))
@@ -207,6 +243,26 @@ def test_a_number_of_two_rows_is_refused(field: str, key: str) -> None:
     other = replace(Extension(8, "3000", "3001", "", 9100, 9101, 43), **{field: getattr(ROW, field)})
     with pytest.raises(InvalidExtension, match=f"{key} .* extension 7 and to extension 8"):
         lines(ROW, other, style="plain")
+
+
+def test_of_all_rows_those_that_cannot_be_written_are_left_out_and_named() -> None:
+    """A bad row hides no good one; the first that has a number keeps it."""
+    good = replace(ROW, id=1, number="1000", return_number="1001")
+    again = replace(ROW, id=2, number="1000", return_number="1002")
+    odd = replace(ROW, id=3, number="1\n2")
+    nowhere = replace(ROW, id=4, number="1004", return_number="1005", server_ip="a b")
+    same = replace(ROW, id=5, number="1006", return_number="1001", port=9100, return_port=9101)
+    rows, wrong = sort_out([good, again, odd, nowhere, same])
+    assert rows == [good, replace(same, return_port=None)]
+    assert [sentence.partition(":")[0] for sentence in wrong] == [
+        "extension 2 is left out", "extension 3 is left out", "extension 4 is left out",
+        "residents of extension 5 are left out",
+    ]  # fmt: skip
+    text = lines(*rows, style="plain", wrong=wrong)
+    assert text.count("\n; ATTENTION: ") == 4
+    assert sections(text) == sections(lines(*rows, style="plain"))
+    rows, wrong = sort_out([nowhere], "192.0.2.1")
+    assert (rows, wrong) == ([nowhere], []), "another address is asked for"
 
 
 # --- the command -----------------------------------------------------------------------------------
@@ -246,6 +302,27 @@ def test_the_command_prints_some_or_all(capsys: pytest.CaptureFixture[str], data
     status, out, _ = run(capsys, *where)
     assert (status, [line.count("9000") + line.count("9100") for line in calls(out)]) == (0, [1, 1, 0, 0])
     assert run(capsys, "7", "8", "7", *where)[1] == out
+
+
+def test_the_command_leaves_out_of_all_what_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bad = replace(ROW, id=8, number="1;2", port=9100, return_port=9101)
+    (tmp_path / "ramais_config.json").write_text(json.dumps({"ramais": [bad.as_json(), ROW.as_json()]}))
+    status, out, err = run(capsys, "--data-dir", str(tmp_path))
+    assert (status, sections(out)) == (0, sections(lines(ROW, style="plain")))
+    assert err.startswith("extension 8 is left out: ramal_ia is '1;2'")
+
+
+def test_the_command_knows_bind_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path))
+    bound = lines(DEFAULT_EXTENSION, style="plain", otherwise=Place("192.0.2.9", "BIND_ADDRESS"))
+    assert run(capsys, *where, BIND_ADDRESS="192.0.2.9") == (0, bound, "")
+    env_file = tmp_path / "some.env"
+    env_file.write_text("BIND_ADDRESS=192.0.2.9\n")
+    assert run(capsys, *where, "--env-file", str(env_file)) == (0, bound, "")
+    named = lines(DEFAULT_EXTENSION, style="plain", host="h.example")
+    assert run(capsys, *where, "--host", "h.example", BIND_ADDRESS="192.0.2.9") == (0, named, "")
 
 
 def test_the_command_finds_the_servers_directory(capsys: pytest.CaptureFixture[str], data: Path) -> None:

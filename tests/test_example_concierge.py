@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from audiosocket.errors import ReturnUnavailable
 from audiosocket.extensions import Role
-from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
+from audiosocket.interfaces import CallerInfo, ReturnAttempt, ReturnOutcome
 from audiosocket.settings import Settings
 
 PACKAGE = Path(__file__).parent.parent / "examples" / "apps" / "concierge"
@@ -66,6 +66,22 @@ def test_key_1_rings_the_configured_numbers_with_a_tone_that_goes_on(door: Door,
     assert door.visitor.rung == [["101", "102"]]
     heard = door.run(12_000)
     assert heard.count(module.RINGING[: 2 * module.RATE]) == 3
+
+
+def test_a_door_may_have_numbers_of_its_own(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCIERGE_NUMBERS_5511", "201")
+    rung = {}
+    for number in ("5511", "5512"):
+        door = Door(module)
+        door.visitor.identify(CallerInfo(f"PJSIP/{number}-1", "1.1", number, "Porta Norte", "1000"))
+        assert door.visitor.notes == [
+            ("app.note", {"app": "concierge", "caller": number, "dialled": "1000"}),
+        ]
+        door.visitor.press("1")
+        rung[number] = door.visitor.rung
+    assert rung == {"5511": [["201"]], "5512": [["101", "102"]]}
+    door.resident.identify(CallerInfo("PJSIP/101-1", "1.2", "101", "", "1001"))
+    assert door.resident.notes == []
 
 
 def test_who_answers_talks_with_the_visitor(door: Door) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from audiosocket.caller import Caller
 from tests import visits
 from tests.parts import LOOPBACK, reactor, turns, until
-from tests.running import ROOT, Running
+from tests.running import Running, install
 from tests.visits import Visit
 
 
@@ -46,20 +45,6 @@ async def visit(directory: Path, **settings: str) -> AsyncIterator[AmiVisit]:
     finally:
         await port.stopListening()
     assert asterisk.wrong == []
-
-
-def install(directory: Path, name: str) -> None:
-    """One of ``examples/apps`` as pip would install it, in the directory in which the server runs."""
-    package = ROOT / "examples" / "apps" / name
-    declared = configparser.ConfigParser()
-    declared.read(package / "setup.cfg")
-    info = directory / f"audiosocket_{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: audiosocket-{name}\nVersion: 1.0\n")
-    entries = declared["options.entry_points"]["audiosocket.apps"].strip()
-    (info / "entry_points.txt").write_text(f"[audiosocket.apps]\n{entries}\n")
-    module = f"audiosocket_{name}.py"
-    (directory / module).write_text((package / module).read_text())
 
 
 @pytest.mark.deadline(60)
@@ -204,3 +189,24 @@ async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_vi
         visitor.hang_up()
         await visitor.ended
         assert (await here.shown())["return"]["state"] == "cancelled"
+
+
+@pytest.mark.deadline(60)
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_who_is_calling_is_in_the_list_and_told_to_the_app(tmp_path: Path, workers: str) -> None:
+    install(tmp_path, "concierge")
+    async with visit(tmp_path, WORKERS=workers, VISITOR_APP="concierge", RESIDENT_APP="concierge") as here:
+        await until(lambda: sum(connection.logged_in for connection in here.asterisk.connections) == int(workers))
+        channel = {"Channel": "PJSIP/gate-1", "Uniqueid": "1.1", "CallerIDNum": "5511", "CallerIDName": "Porta"}
+        here.asterisk.event("Newchannel", **channel, Exten="1000")
+        data = f"{here.visitor.call_id},{LOOPBACK}:{here.server.visitor}"
+        here.asterisk.event("Newexten", **channel, Exten="s", Application="AudioSocket", AppData=data)
+        wanted = {"channel": "PJSIP/gate-1", "number": "5511", "name": "Porta", "dialled": "1000"}
+        while (call := await here.shown())["caller"] != wanted:
+            await turns()
+        (noted,) = (event for event in call["timeline"] if event["event"] == "app.note")
+        assert (noted["caller"], noted["dialled"]) == ("5511", "1000")
+        here.visitor.hang_up()
+        await here.visitor.ended
+        (listed,) = (await here.ask("/api/calls"))[1]["calls"]
+        assert listed["caller"] == wanted

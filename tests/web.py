@@ -62,9 +62,13 @@ class FakeControl:
             raise UnknownCall(f"no call has the UUID {call_id}")
         return {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]}
 
-    def dialplan(self, extension_id: int, style: Style, wideband: bool) -> str:
+    def dialplan(
+        self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
+    ) -> str:
         self._fail()
-        return lines(self._known(extension_id), style=style, wideband=wideband)
+        self.asked.append(("dialplan", extension_id, asked_at))
+        chosen = self.running.values() if extension_id is None else [self._known(extension_id)]
+        return lines(*chosen, style=style, wideband=wideband, host=host)
 
     def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
         self._fail()

@@ -96,7 +96,7 @@ def _serving(directories: Path) -> Iterator[Callable[..., Any]]:
 
     async def start(app: str = "echo", rows: int = 1, **settings: str) -> product.Server:
         directory = directories / f"server{len(running)}"
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)  # a test may have put an app there
         running.append(await product.start_server(reactor, directory, app, rows, **settings))
         return running[-1]
 

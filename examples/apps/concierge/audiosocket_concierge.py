@@ -1,7 +1,8 @@
 """A concierge: key 1 rings the resident, and whoever answers talks with the visitor. Key * stops the ringing.
 
-It shows how an app places a return call and hears what became of it. Name it in both VISITOR_APP and RESIDENT_APP:
-one instance serves both legs of a call, and as a `Bridge` it joins them.
+It shows how an app places a return call and hears what became of it, and what it may do with the caller id of the
+door station (known where AMI_HOST is set): each door may ring numbers of its own. Name it in both VISITOR_APP and
+RESIDENT_APP: one instance serves both legs of a call, and as a `Bridge` it joins them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from audiosocket.apps.bridge import Bridge
 from audiosocket.errors import AudioSocketError
 from audiosocket.extensions import Role
-from audiosocket.interfaces import AppContext, Leg, ReturnOutcome
+from audiosocket.interfaces import AppContext, CallerInfo, Leg, ReturnOutcome
 from audiosocket.settings import Settings
 
 RATE = 8_000
@@ -35,9 +36,15 @@ RINGING = _tone(1) + _silence(4)
 BUSY = (_tone(0.25) + _silence(0.25)) * 6
 
 
-def numbers() -> list[str]:
-    """Whom to ring, in this order. A product would ask its database for the residents of the condominium."""
-    return [number.strip() for number in os.environ.get("CONCIERGE_NUMBERS", "").split(",") if number.strip()]
+def numbers(caller: CallerInfo | None = None) -> list[str]:
+    """Whom to ring, in this order: CONCIERGE_NUMBERS_5511 for the door station 5511, else CONCIERGE_NUMBERS.
+
+    A product would ask its database for the residents of the condominium. A caller id can be forged: it may choose
+    who is rung, it must not open anything.
+    """
+    usual = os.environ.get("CONCIERGE_NUMBERS", "")
+    text = os.environ.get(f"CONCIERGE_NUMBERS_{caller.number}", usual) if caller is not None else usual
+    return [number.strip() for number in text.split(",") if number.strip()]
 
 
 class Concierge(Bridge):
@@ -56,12 +63,16 @@ class Concierge(Bridge):
             problems.append("concierge: RESIDENT_APP does not name it, so nobody will hear the resident")
         return problems
 
+    def identified(self, leg: Leg, caller: CallerInfo) -> None:
+        if leg.role is Role.VISITOR:  # a resident's number is nobody's business
+            leg.note("app.note", app="concierge", caller=caller.number, dialled=caller.dialled)
+
     def digit(self, leg: Leg, digit: str) -> None:
         if leg.role is not Role.VISITOR or self._talking:
             return
         if digit == "1" and not self._ringing:
             try:
-                leg.call_resident(numbers())
+                leg.call_resident(numbers(leg.caller))
             except AudioSocketError as problem:  # no number, nobody to place the call, …
                 leg.note("app.note", app="concierge", problem=str(problem))
                 leg.play(BUSY, RATE)
