@@ -19,8 +19,8 @@ from audiosocket.replay import KeptCall, KeptLeg, Replayed
 
 #: How long an ended call's UUID is answered with a hangup frame, in seconds.
 REMEMBER_SECONDS = 60.0
-#: Ended UUIDs remembered at most; an Asterisk that churns faster loses the oldest early.
-REMEMBER_MOST = 50_000
+#: Ended UUIDs remembered at most: 333 calls a second for a minute. Beyond that the oldest are forgotten early.
+REMEMBER_MOST = 20_000
 #: Ended calls the API can still show in full.
 RECENT_MOST = 500
 #: Endings of a leg that did not want to leave: its connection broke, and the dialplan presents its UUID again.

@@ -35,11 +35,11 @@ def condensed(lines: Iterable[Line]) -> Iterator[Line]:
             yield from own
 
 
-def sifted(data: bytes, oldest: float) -> tuple[list[bytes], list[bytes]]:
+def sifted(data: bytes, oldest: float, most: int) -> tuple[list[bytes], list[bytes]]:
     """Two lists of lines that together say the same as ``data``, the first to be read first.
 
-    One short line for each call that ended after ``oldest`` (seconds since the epoch), and all lines of calls
-    that go on. It looks from the end: only there it is known which calls are over.
+    One short line for each of the last ``most`` calls that ended after ``oldest`` (seconds since the epoch), and
+    all lines of calls that go on. It looks from the end: only there it is known which calls are over.
     """
     ended: list[bytes] = []
     going: list[bytes] = []
@@ -52,7 +52,7 @@ def sifted(data: bytes, oldest: float) -> tuple[list[bytes], list[bytes]]:
             if start < end:
                 going.append(data[start:end])
         elif line["kind"] == b"ended" or _ENDED.match(data, line.end(), end):
-            if line["call"] not in over and float(line["wall"]) >= oldest:
+            if line["call"] not in over and len(ended) < most and float(line["wall"]) >= oldest:
                 ended.append(b'{"wall":%b,"kind":"ended","call":"%b"}' % (line["wall"], line["call"]))
             over.add(line["call"])
         elif line["call"] not in over:

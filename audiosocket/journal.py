@@ -25,7 +25,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from audiosocket.callregistry import REMEMBER_SECONDS
+from audiosocket.callregistry import REMEMBER_MOST, REMEMBER_SECONDS
 from audiosocket.compaction import condensed, sifted
 from audiosocket.replay import Replayed, replay
 
@@ -238,7 +238,7 @@ def _rewrite(
     new: int | None = None
     try:
         now = wall()
-        ended, going = sifted(_read(handle, upto), now - REMEMBER_SECONDS)
+        ended, going = sifted(_read(handle, upto), now - REMEMBER_SECONDS, REMEMBER_MOST)
         kept = replay(going, now, remember=REMEMBER_SECONDS, goes_on=goes_on)
         temporary.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC

@@ -354,7 +354,7 @@ def test_a_resident_that_ends_while_the_visitor_is_back_leaves_the_call() -> Non
 
 
 def test_the_books_are_bounded_whatever_the_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert REMEMBER_MOST == 50_000
+    assert REMEMBER_MOST == 20_000
     monkeypatch.setattr(callregistry, "REMEMBER_MOST", 700)
     books, total = Books(), 720
     for n in range(total):

@@ -233,7 +233,7 @@ def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(
 ) -> None:
     written = [_written(line) for line in lines] + [torn]
     now = 1_000_060.0
-    ended, going = sifted(b"\n".join(written), now - 60.0)
+    ended, going = sifted(b"\n".join(written), now - 60.0, 100)
     assert replay([*ended, *going], now, goes_on=goes_on) == replace(
         replay(written, now, goes_on=goes_on), first_damaged=len(ended) + len(going) if torn else 0
     )
@@ -246,10 +246,11 @@ def test_a_call_that_is_over_leaves_one_short_line_for_its_time() -> None:
     other = _written({**call, "call": UUIDS[1], "kind": "opened"})
     data = b"\n".join([*written, other, b"", b"torn"])
     short = b'{"wall":1000000.5,"kind":"ended","call":"' + UUIDS[0].encode() + b'"}'
-    assert sifted(data, 1_000_000.5) == ([short], [other, b"torn"])
-    assert sifted(data, 1_000_000.6) == ([], [other, b"torn"])
-    assert sifted(short + b"\n", 0.0) == ([short], [])
-    assert sifted(b"", 0.0) == ([], [])
+    assert sifted(data, 1_000_000.5, 1) == ([short], [other, b"torn"])
+    assert sifted(data, 1_000_000.6, 1) == ([], [other, b"torn"])
+    assert sifted(data, 1_000_000.5, 0) == ([], [other, b"torn"])
+    assert sifted(short + b"\n", 0.0, 1) == ([short], [])
+    assert sifted(b"", 0.0, 1) == ([], [])
 
 
 def test_an_ended_call_is_only_its_uuid_and_only_for_its_time(disk: Disk) -> None:
