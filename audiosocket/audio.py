@@ -24,14 +24,16 @@ MAX_SAMPLE = 32_767
 SILENT_DBFS = -100.0
 
 
-def _to_array(pcm: bytes) -> array[int]:
+def to_samples(pcm: bytes) -> array[int]:
+    """The samples of ``pcm``, -32768 to 32767; half a sample at the end is left out."""
     samples = array("h", pcm[: len(pcm) & ~1])
     if sys.byteorder == "big":
         samples.byteswap()
     return samples
 
 
-def _from_samples(samples: Iterable[int]) -> bytes:
+def from_samples(samples: Iterable[int]) -> bytes:
+    """``samples``, -32768 to 32767, as bytes; the inverse of `to_samples`."""
     values = array("h", samples)
     if sys.byteorder == "big":
         values.byteswap()
@@ -65,14 +67,14 @@ def tone(rate: int, hz: float, ms: float, level: float = -20.0) -> bytes:
     """
     peak = math.sqrt(2) * FULL_SCALE * 10 ** (level / 20)
     step = 2 * math.pi * hz / rate
-    return _from_samples(
+    return from_samples(
         max(-FULL_SCALE, min(MAX_SAMPLE, round(peak * math.sin(step * n)))) for n in range(samples_in(rate, ms))
     )
 
 
 def level(pcm: bytes) -> float:
     """The RMS of ``pcm`` in dBFS, `SILENT_DBFS` when there is none; some 20 us for 20 ms at 8 kHz."""
-    samples = _to_array(pcm)
+    samples = to_samples(pcm)
     energy = sum(map(mul, samples, samples))
     if not energy:
         return SILENT_DBFS

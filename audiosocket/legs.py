@@ -396,7 +396,8 @@ class Leg:
         if self._probe is not None:
             codec = self._probe.look(now, payload)
             if codec is not None:
-                self._probe = None
+                if codec != "unknown":  # which may still become something else
+                    self._probe = None
                 if codec != "slin":
                     self._decode = DECODERS.get(codec)
                     self.note("leg.codec", codec=codec)

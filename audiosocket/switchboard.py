@@ -102,8 +102,10 @@ class Switchboard:
         self._lines = Quota(LINES_PER_SECOND, 1.0, lambda: clock.now_ms() / 1000)
         #: Connections that never became a leg, by what was wrong.
         self.turned_away_total = {"peer": 0, "handshake": 0, "crowded": 0}
-        #: Extensions whose callers' audio is not the slin it is labelled as, and what it is.
+        #: Extensions whose callers' audio is not the slin it is labelled as, and what it was last.
         self.codecs: dict[int, str] = {}
+        #: What of that has been in the log: callers of one extension may bring codecs in turn.
+        self._reported: set[tuple[int, str]] = set()
         #: While false every newcomer is answered with a hangup frame.
         self.open = True
         #: While true only legs of calls that are there may join.
@@ -273,9 +275,10 @@ class Switchboard:
 
     def _mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
-        if self.codecs.get(extension.id) == codec:
-            return
         self.codecs[extension.id] = codec
+        if (extension.id, codec) in self._reported:
+            return
+        self._reported.add((extension.id, codec))
         self._log.error(
             "extension {id} ({number}): Asterisk sends {codec} under the name of slin{decoded}; write c(slin) or "
             "c(slin16) as the third part of Dial(AudioSocket/host:port/uuid/c(slin)) in the dialplan",

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock as Time
 
 from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.calls import Call, Ending, LegRecord
-from audiosocket.diagnosis import DECODERS, PROBE_FRAMES
+from audiosocket.diagnosis import DECODERS
 from audiosocket.errors import LocalProtocolError
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
@@ -272,50 +272,86 @@ def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log()
 
 
 @pytest.mark.parametrize("codec", ["ulaw", "alaw"])
-def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str) -> None:
-    """As a dialplan without ``c(slin)`` sends it: 160 bytes every 20 ms, kind 0x10."""
+@pytest.mark.parametrize("ms", [10, 20, 30, 40, 60])
+def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str, ms: int) -> None:
+    """As a dialplan without ``c(slin)`` sends it, in frames of the caller's packets; 320 bytes of it are 40 ms."""
     app, ears = Listener(), Ears()
     stage = Stage(app).start()
     stage.leg.tap(ears)
-    slin = tone(8000, 440, 20)
-    payload = (slin_to_ulaw if codec == "ulaw" else slin_to_alaw)(slin)
+    payload = (slin_to_ulaw if codec == "ulaw" else slin_to_alaw)(tone(8000, 440, ms))
     decoded = DECODERS[codec](payload)
-    for _ in range(PROBE_FRAMES + 5):
-        stage.hear(Audio(8000, payload))
-        stage.run(20)
-    expected = [payload] * (PROBE_FRAMES - 1) + [decoded] * 6
-    assert [pcm for pcm, _ in app.values("audio")] == expected
-    assert [pcm for _, pcm, _ in ears.heard_frames] == expected
+    frame = audio_frame(8000, payload)
+    for _ in range(1_200 // ms):
+        if frame[:3] in ORDINARY:
+            stage.leg.heard(frame, ORDINARY[frame[:3]])
+        else:
+            stage.hear(Audio(8000, payload))
+        stage.run(ms)
+    heard = [pcm for pcm, _ in app.values("audio")]
+    sure = heard.index(decoded)
+    assert sure * ms <= 1_000
+    assert heard == [payload] * sure + [decoded] * (len(heard) - sure)
+    assert [pcm for _, pcm, _ in ears.heard_frames] == heard
+    assert len(decoded) * 1000 / 2 / 8000 == ms, "what an app gets is as long as what the caller said"
     assert stage.codecs == [codec]
     assert [(r["event"], r["codec"]) for r in stage.events] == [("leg.codec", codec)]
     stage.hear(Audio(16_000, payload))
     assert app.values("audio")[-1] == (payload, 16_000), "other kinds are what they say"
 
 
-def test_what_no_law_makes_sense_of_is_reported_and_left_alone() -> None:
+@pytest.mark.parametrize("ms", [10, 20, 30, 40, 60])
+def test_an_echo_of_decoded_g711_is_slin_at_its_own_pace(ms: int) -> None:
+    """Asterisk plays what we send as slin: each frame goes back once, as long as it was, and nothing fills in."""
+    stage = Stage(Echo()).start()
+    voice = slin_to_ulaw(tone(8000, 440, 3_000))
+    frames = [voice[at : at + 8 * ms] for at in range(0, len(voice) - 8 * ms + 1, 8 * ms)]
+    for payload in frames:
+        stage.hear(Audio(8000, payload))
+        stage.run(ms)
+    second = 1_000 // ms
+    assert stage.codecs == ["ulaw"]
+    sent = [(8000, DECODERS["ulaw"](payload)) for payload in frames]
+    assert stage.wire.sent[-second:] == sent[-second:]
+
+
+def test_what_no_codec_makes_sense_of_is_reported_after_seconds_and_left_alone() -> None:
     app = Listener()
     stage = Stage(app).start()
     noise = random.Random(722)
-    frames = [noise.randbytes(160) for _ in range(PROBE_FRAMES + 5)]
-    for payload in frames:
+    frames = [noise.randbytes(160) for _ in range(300)]
+    for n, payload in enumerate(frames):
         stage.hear(Audio(8000, payload))
         stage.run(20)
+        assert n > 150 or stage.codecs == []
     assert [pcm for pcm, _ in app.values("audio")] == frames
     assert stage.codecs == ["unknown"]
 
 
+def test_what_made_no_sense_at_first_is_decoded_when_it_does() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    noise = random.Random(722)
+    payload = slin_to_alaw(tone(8000, 440, 20))
+    for n in range(900):
+        stage.hear(Audio(8000, noise.randbytes(160) if n < 300 else payload))
+        stage.run(20)
+    assert stage.codecs == ["unknown", "alaw"]
+    assert app.values("audio")[-1] == (DECODERS["alaw"](payload), 8000)
+
+
 def test_honest_slin_is_never_touched() -> None:
-    """Of 20 ms, and of 10 ms for a caller with short packets."""
-    slin = tone(8000, 440, 20)
-    for frames in ([slin] * 60, [slin[:160], slin[160:]] * 60):
-        app = Listener()
-        stage = Stage(app).start()
-        for n, payload in enumerate(frames):
-            stage.hear(Audio(8000, payload))
-            stage.run(20 if len(payload) == 320 else 10)
-            assert app.values("audio")[n] == (payload, 8000)
-        assert stage.codecs == []
-        assert stage.events == []
+    """In packets of any length, loud and silent."""
+    for slin in (tone(8000, 440, 120), bytes(1_920), tone(8000, 1_500, 120, -3.01)):
+        for ms in (10, 20, 30, 40, 60):
+            app = Listener()
+            stage = Stage(app).start()
+            frames = [slin[at : at + 16 * ms] for at in range(0, len(slin), 16 * ms)] * 20
+            for payload in frames:
+                stage.hear(Audio(8000, payload))
+                stage.run(ms)
+            assert app.values("audio") == [(payload, 8000) for payload in frames]
+            assert stage.codecs == []
+            assert stage.events == []
 
 
 def test_counters() -> None:

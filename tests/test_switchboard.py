@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket import switchboard
 from audiosocket.apps.bridge import Bridge
-from audiosocket.audio import slin_to_ulaw, tone
+from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.calls import Ending
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions import DEFAULT_EXTENSION, Role
@@ -371,6 +371,21 @@ def test_a_dialplan_without_a_codec_is_named_once_per_extension(log: list[str]) 
     [said] = [text for text in log if "under the name of slin" in text]
     assert said.startswith("extension 7 (7000): Asterisk sends ulaw under the name of slin; it is decoded")
     assert "c(slin)" in said
+
+
+def test_callers_of_one_extension_with_codecs_in_turn_are_named_once_for_each_codec(log: list[str]) -> None:
+    """Two gateways, one of u-law and one of A-law: the log must not say so with every call."""
+    exchange = Exchange(Listener())
+    voice = tone(8000, 440, 20)
+    laws = {"ulaw": slin_to_ulaw(voice), "alaw": slin_to_alaw(voice)}
+    for n, law in enumerate(["ulaw", "alaw"] * 3):
+        line = exchange.join(call_id=UUID(int=n + 1), extension=ELSEWHERE)
+        exchange.run(1_000, line, frame=audio_frame(8000, laws[law]))
+        line.hang_up()
+        assert exchange.switchboard.codecs == {7: law}, "what it was last"
+    assert exchange.names().count("leg.codec") == 6
+    said = [text.partition(" under ")[0] for text in log if "under the name of slin" in text]
+    assert said == [f"extension 7 (7000): Asterisk sends {law}" for law in laws]
 
 
 # an app that fails
