@@ -25,7 +25,7 @@ CHANNEL_ID_PREFIX = "audiosocket-return-"
 
 #: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
 GRACE_SECONDS = 4.5
-#: Seconds that an attempt waits for AMI to come up.
+#: Seconds that an attempt waits for AMI to come up, or its ring time if that is less.
 READY_SECONDS = 3.0
 #: Seconds in which the Hangup event with the cause follows a failed OriginateResponse, or the other way round.
 CAUSE_SECONDS = 1.0
@@ -79,10 +79,6 @@ class AMIOriginator:
     def ringing(self) -> int:
         """Attempts in progress."""
         return len(self._attempts)
-
-    def wake(self) -> None:
-        """See `originate.Originator.wake`."""
-        self._ami.wake()
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
@@ -181,7 +177,7 @@ class _Attempt:
     def start(self, fields: Fields) -> None:
         """Rings as soon as AMI is up; every way from here ends in `finish`."""
         self._deadline = self._clock.callLater(self._ring_seconds + GRACE_SECONDS, self._too_late)
-        self._waiting = self._ami.ready(READY_SECONDS)
+        self._waiting = self._ami.ready(min(READY_SECONDS, self._ring_seconds))
         self._waiting.addCallbacks(self._send, self._not_placed, callbackArgs=(fields,))
 
     def heard(self, message: Message) -> None:
@@ -212,7 +208,7 @@ class _Attempt:
         if self._sent:
             self._give_up(f"AMI was lost during the call: {reason}")
 
-    def finish(self, end: AttemptEnd, reason: str) -> None:
+    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt, once."""
         if self._over:
             return
@@ -220,7 +216,7 @@ class _Attempt:
         for timer in (self._deadline, self._last_word):
             if timer is not None and timer.active():
                 timer.cancel()
-        self.result.callback(AttemptResult(end, reason))
+        self.result.callback(AttemptResult(end, reason, unavailable))
 
     def interrupt(self, end: AttemptEnd, reason: str) -> None:
         """Ends the attempt from outside; its channel is left alone."""
@@ -241,7 +237,8 @@ class _Attempt:
         elif self._sent:
             self._give_up(f"AMI failed while the call was being placed: {failure.getErrorMessage()}")
         else:
-            self.finish(AttemptEnd.FAILED, f"AMI is not available: {failure.getErrorMessage()}")
+            reason = f"{self._ami.name} is not available: {failure.getErrorMessage()}"
+            self.finish(AttemptEnd.FAILED, reason, unavailable=True)
 
     def _ending(self) -> None:
         """Both the response and the hangup belong to an end; the events of AMI have no certain order."""

@@ -38,6 +38,8 @@ GRACE_SECONDS = 4.5
 
 _UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
 _UP, _RINGING = "Up", ("Ring", "Ringing")
+#: HTTP statuses for a wrong user or password, and for a user who may not do that.
+REFUSED = frozenset({401, 403})
 
 
 class Ask(Protocol):
@@ -53,14 +55,20 @@ class End(Protocol):
 
 
 class Attempt:
-    """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure."""
+    """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure.
+
+    ``name`` is what people call this ARI.
+    """
 
     _log = Logger()
 
-    def __init__(self, ask: Ask, end: End, clock: IReactorTime, request: ReturnRequest, channel_id: str) -> None:
+    def __init__(
+        self, ask: Ask, end: End, clock: IReactorTime, request: ReturnRequest, channel_id: str, name: str = "ARI"
+    ) -> None:
         self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
         self.call_id = request.call_id
         self.channel_id = channel_id
+        self._name = name
         self._ask = ask
         self._end = end
         self._clock = clock
@@ -77,13 +85,13 @@ class Attempt:
         self._work = Deferred.fromCoroutine(self._ring(body))
         self._work.addErrback(self._broke)
 
-    def finish(self, end: AttemptEnd, reason: str) -> None:
+    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt, once."""
         if self.result.called:
             return
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        self.result.callback(AttemptResult(end, reason))
+        self.result.callback(AttemptResult(end, reason, unavailable))
 
     def interrupt(self, end: AttemptEnd, reason: str) -> None:
         """Ends the attempt from outside: what it was just asking ARI does not matter any more."""
@@ -97,11 +105,13 @@ class Attempt:
             answer = await self._ask("POST", "channels", body)
         except RequestFailed as problem:
             self._asked = not problem.unsent
-            self._give_up(f"ARI is not available: {problem}")
+            self._give_up(f"{self._name} is not available: {problem}", unavailable=True)
             return
         if not 200 <= answer.status < 300:
             self._asked = answer.status in {502, 504}  # a proxy's words, not Asterisk's
-            self._give_up(_refusal(answer))
+            refused = answer.status in REFUSED
+            reason = refusal(self._name, answer) if refused else _not_placed(answer)
+            self._give_up(reason, unavailable=refused)
             return
         self._made = True
         await self._follow()
@@ -150,10 +160,10 @@ class Attempt:
             self._log.failure("following a return call failed", failure)
         self._give_up("the attempt was interrupted")
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, *, unavailable: bool = False) -> None:
         if not self.result.called:
             self._let_go()
-            self.finish(AttemptEnd.FAILED, reason)
+            self.finish(AttemptEnd.FAILED, reason, unavailable=unavailable)
 
     def _too_late(self) -> None:
         self._let_go()
@@ -180,9 +190,12 @@ def _channel_state(answer: Answer) -> str | None:
     return state if isinstance(state, str) and state else None
 
 
-def _refusal(answer: Answer) -> str:
-    if answer.status in {401, 403}:
-        return f"ARI refuses the user or the password (HTTP {answer.status})"
+def refusal(name: str, answer: Answer) -> str:
+    """Why the ARI that people call ``name`` gave one of the statuses `REFUSED`."""
+    return f"{name} refuses the user or the password (HTTP {answer.status})"
+
+
+def _not_placed(answer: Answer) -> str:
     try:
         said = json.loads(answer.body)
         message = said.get("message") or said.get("error") if isinstance(said, dict) else ""

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from twisted.internet import defer
@@ -16,7 +17,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ariattempt import Attempt
+from audiosocket.ariattempt import REFUSED, Attempt, refusal
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
@@ -27,8 +28,6 @@ from audiosocket.webclient import Answer, Asks, RequestFailed, checked_url
 CHANNEL_ID_PREFIX = "audiosocket-return-"
 #: Seconds between two pings.
 PING_SECONDS = 15.0
-#: Least seconds since the last request after which somebody who wants calls makes us ping at once.
-WAKE_SECONDS = 1.0
 #: Tries, and seconds between them, to end a channel that may still be ringing.
 HANGUP_TRIES = 5
 HANGUP_PAUSE_SECONDS = 1.0
@@ -56,6 +55,8 @@ class ARIOriginator:
         url = checked_url(url, "the ARI address")
         if not user or ":" in user or not password:
             raise InvalidSetting("ARI needs a user (without a colon) and a password")
+        #: What people call it, in reasons and in the log.
+        self.name = f"ARI at {urlsplit(url).netloc}"
         self._client = client
         self._clock = clock
         self._url = url if url.endswith("/ari") else f"{url}/ari"
@@ -63,7 +64,6 @@ class ARIOriginator:
         self._route = route or Route()
         self._new_id = new_id
         self._state = ("connecting", "ARI has not answered yet")
-        self._asked_at = clock.seconds()
         self._refused = False
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
@@ -93,21 +93,18 @@ class ARIOriginator:
         await settled(self._endings, self._clock)
         await self._client.close()
 
-    def wake(self) -> None:
-        """See `originate.Originator.wake`; a refused password is not tried more often than it is anyway."""
-        rested = self._clock.seconds() - self._asked_at >= WAKE_SECONDS
-        if self._pings.running and self._state[0] == "down" and rested and not self._refused:
-            Deferred.fromCoroutine(self._ping()).addErrback(self._not_pinged)
-
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
-        """See `originate.Originator.place`."""
+        """See `originate.Originator.place`; a refused password is not tried more often than pings do."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
-        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id)
+        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id, self.name)
         try:
             check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
             body = self._originate(request, attempt.channel_id)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
+            return attempt.result
+        if self._refused and self._pings.running:
+            attempt.finish(AttemptEnd.FAILED, self._state[1], unavailable=True)
             return attempt.result
         self._attempts.add(attempt.channel_id, attempt)
         attempt.start(body)
@@ -127,15 +124,14 @@ class ARIOriginator:
         if body is not None:
             headers["Content-Type"] = "application/json"
         content = None if body is None else json.dumps(body).encode()
-        self._asked_at = self._clock.seconds()
         try:
             answer = await self._client.ask(method, f"{self._url}/{path}", headers, content, keep=keep)
         except RequestFailed as problem:
             self._now("down", str(problem))
             raise
-        self._refused = answer.status in {401, 403}
+        self._refused = answer.status in REFUSED
         if self._refused:
-            self._now("down", f"ARI refuses the user or the password (HTTP {answer.status})")
+            self._now("down", refusal(self.name, answer))
         elif answer.status >= 500 and path == "asterisk/ping":
             self._now("down", f"ARI answers HTTP {answer.status}")
         elif answer.status == 404 and path == "asterisk/ping":
@@ -179,7 +175,7 @@ class ARIOriginator:
 
     def _now(self, state: str, reason: str) -> None:
         if state != self._state[0]:
-            self._log.info("ARI is {state} {reason}", state=state, reason=reason)
+            self._log.info("{name} is {state} {reason}", name=self.name, state=state, reason=reason)
         self._state = (state, reason)
 
     def _originate(self, request: ReturnRequest, channel_id: str) -> dict[str, Any]:

@@ -46,10 +46,14 @@ class ReturnRequest:
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """The end of one attempt, with a reason for people (never a secret)."""
+    """The end of one attempt, with a reason for people (never a secret).
+
+    ``unavailable`` goes with ``FAILED``: who places calls was not there, so another number would end the same.
+    """
 
     end: AttemptEnd
     reason: str = ""
+    unavailable: bool = False
 
 
 #: Why there are no return calls where no setting chooses who places them.
@@ -62,7 +66,8 @@ class Originator(Protocol):
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """Ring the resident; always fires with a result within ring time plus 5 s, never with a failure.
 
-        Cancelling the Deferred stops the ringing and fires with ``CANCELLED``.
+        A backend that is down is looked at anew first, but not more often than it can bear. Cancelling the
+        Deferred stops the ringing and fires with ``CANCELLED``.
         """
 
     def stop(self, request: ReturnRequest) -> None:
@@ -73,10 +78,4 @@ class Originator(Protocol):
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"failing"|"down", reason), for the API; while "down" it is of no use to place any."""
-
-    def wake(self) -> None:
-        """Calls are wanted while the state is "down": look now whether they can be placed again.
-
-        May be called as often as calls are wanted; it is for the backend not to hammer anybody.
-        """
+        """("up"|"connecting"|"failing"|"down", reason), for the API."""

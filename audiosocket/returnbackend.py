@@ -38,7 +38,8 @@ class ReturnBackend(MultiService):
         self._ami: Ami | None = None
         if settings.ami_host:
             endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
-            self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor)
+            name = f"AMI at {settings.ami_host}:{settings.ami_port}"
+            self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
             self._ami.setServiceParent(self)
             self.channels = CallChannels(self._ami, reactor)
         if self.kind == "ami" and self._ami is not None:

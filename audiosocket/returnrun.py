@@ -210,6 +210,8 @@ class Run:
             self._wait_for_leg(self._desk.window_seconds)
         elif result.end is AttemptEnd.CANCELLED:
             self._end("cancelled", result.reason, result.end)
+        elif result.unavailable:
+            self._end("failed", result.reason + _untried(len(self._numbers)), result.end)
         else:
             self._next()
 
@@ -277,3 +279,7 @@ class Run:
             "attempts": [attempt.kept(now) for attempt in self.attempts],
         }
         self.call.keep_return(self._number, state)
+
+
+def _untried(numbers: int) -> str:
+    return f"; {numbers} number{' was' if numbers == 1 else 's were'} not tried" if numbers else ""

@@ -77,14 +77,8 @@ class WebhookOriginator:
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"failing", reason): what the last request met.
-
-        Never "down": nothing is sent only to find out, so it takes the next call to see that it works again.
-        """
+        """("up"|"connecting"|"failing", reason): what the last request met; nothing is sent only to find out."""
         return self._state
-
-    def wake(self) -> None:
-        """Nothing to do: see `state`."""
 
     @property
     def ringing(self) -> int:
@@ -202,17 +196,17 @@ class _Attempt:
         self._work = Deferred.fromCoroutine(self._send())
         self._work.addErrback(self._broke)
 
-    def finish(self, end: AttemptEnd, reason: str) -> None:
+    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt, once."""
         if self.result.called:
             return
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self.result.callback(AttemptResult(end, reason))
+        self.result.callback(AttemptResult(end, reason, unavailable))
 
-    def interrupt(self, end: AttemptEnd, reason: str) -> None:
+    def interrupt(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt from outside: the answer to its last request does not matter any more."""
-        self.finish(end, reason)
+        self.finish(end, reason, unavailable=unavailable)
         if self._work is not None:
             self._work.cancel()
 
@@ -227,7 +221,7 @@ class _Attempt:
             "caller_id": self.request.caller_id,
             "variables": {**self.request.variables, "AUDIOSOCKET_CALL_ID": str(self.request.call_id)},
         }
-        why = ""
+        why, heard = "", False
         for tries in range(TRIES):
             pause = self._backoff.pause() if tries else 0.0
             left = self._ends - self._clock.seconds() - pause
@@ -247,9 +241,9 @@ class _Attempt:
             if answer.status < 500:
                 self._answered(answer)
                 return
-            why = f"HTTP {answer.status}"
+            why, heard = f"HTTP {answer.status}", True  # perhaps it is only this number that it cannot take
         self._let_go()
-        self.finish(AttemptEnd.FAILED, f"the webhook is not available: {why}")
+        self.finish(AttemptEnd.FAILED, f"the webhook is not available: {why}", unavailable=not heard)
 
     def _answered(self, answer: Answer) -> None:
         if 200 <= answer.status < 300:
@@ -265,7 +259,7 @@ class _Attempt:
             ring = self.request.ring_seconds
             self.interrupt(AttemptEnd.NO_ANSWER, f"no answer was reported within {ring:g} s")
         else:
-            self.interrupt(AttemptEnd.FAILED, "the webhook did not answer within the ring time")
+            self.interrupt(AttemptEnd.FAILED, "the webhook did not answer within the ring time", unavailable=True)
 
     def _cancelled(self) -> None:
         self._let_go()

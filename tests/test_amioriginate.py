@@ -417,8 +417,8 @@ def test_ami_down_fails_at_once_with_the_reason():
     world.endpoint.problem = refused()
     world.start()
     world.place()
-    assert world.ends == [AttemptEnd.FAILED]
-    assert "refused" in world.results[0].reason
+    why = "AMI is not available: connection refused: does Asterisk run, with AMI enabled?"
+    assert world.results == [AttemptResult(AttemptEnd.FAILED, why, unavailable=True)]
     assert world.originator.state[0] == "down"
     world.run(30)
     world.endpoint.problem = None
@@ -434,7 +434,34 @@ def test_wrong_secret_fails_at_once_with_the_reason():
     world.place()
     assert world.ends == [AttemptEnd.FAILED]
     assert "login refused" in world.results[0].reason
+    assert world.results[0].unavailable
     assert "not the secret" not in world.results[0].reason
+    world.finish()
+
+
+def test_a_secret_that_was_corrected_is_found_by_the_next_call():
+    world = Placing(secret="not the secret")
+    world.start()
+    world.run(35)  # the login was refused at 0, 10 and 30; the next attempt would be at 70
+    world.asterisk.secret = "not the secret"
+    world.place()
+    assert world.ends == [AttemptEnd.FAILED], "five seconds after a refusal nobody tries again"
+    world.run(6)
+    world.place()
+    assert len(world.asterisk.named("Originate")) == 1
+    world.answered(f"{CHANNEL_ID_PREFIX}2")
+    world.finish()
+
+
+def test_an_ami_that_is_silent_costs_no_more_than_the_ring_time():
+    world = Placing()
+    world.endpoint.silent = True
+    world.start()
+    world.place(ReturnRequest(CALL, "2001", "1001", 1))
+    world.run(0.9)
+    assert world.results == []
+    world.run(0.2)
+    assert [(result.end, result.unavailable) for result in world.results] == [(AttemptEnd.FAILED, True)]
     world.finish()
 
 

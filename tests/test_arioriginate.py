@@ -196,8 +196,8 @@ def test_an_attempt_that_has_a_name_keeps_it(pbx):
 @pytest.mark.parametrize(
     ("placing", "reason", "ended"),
     [
-        (AWAY, "ARI is not available: no connection", False),
-        (BROKEN, "ARI is not available: the connection broke", True),
+        (AWAY, "ARI at pbx:8088 is not available: no connection", False),
+        (BROKEN, "ARI at pbx:8088 is not available: the connection broke", True),
         (Answer(401, b'{"message":"Authentication required"}'), "refuses the user or the password", False),
         (Answer(403), "refuses the user or the password", False),
         (Answer(500, b'{"error":"Allocation failed"}'), "HTTP 500.: Allocation failed", False),
@@ -216,6 +216,7 @@ def test_a_call_that_cannot_be_placed_failed(pbx, placing, reason, ended):
     assert re.search(reason, result.reason)
     assert "hunter2" not in result.reason
     assert bool(pbx.methods("DELETE")) == ended
+    assert result.unavailable == result.reason.startswith("ARI at pbx:8088 ")
 
 
 def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx):
@@ -300,22 +301,16 @@ def test_the_state_follows_the_pings(pbx):
     pbx.ari._pings.stop()
 
 
-def test_who_wants_calls_makes_it_look_at_once_but_not_all_the_time(pbx):
+def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx):
     pbx.pinging = AWAY
     pbx.ari.start()
-    for _ in range(100):
-        pbx.ari.wake()
-        pbx.web.pass_time(1 / 16)
-    assert len(pbx.web.asked) == 1 + 6
-    pbx.pinging = None
-    pbx.web.pass_time(1)
-    pbx.ari.wake()
+    assert pbx.ari.state[0] == "down"
+    pbx.life += [(0.5, "Up")]
+    results = pbx.place()
     assert pbx.ari.state == ("up", "")
-    pbx.web.pass_time(2)
-    pbx.ari.wake()
-    assert len(pbx.web.asked) == 8
+    pbx.web.pass_time(1)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED)]
     pbx.ari._pings.stop()
-    pbx.ari.wake()
 
 
 def test_a_refused_password_is_not_tried_more_often(pbx):
@@ -323,9 +318,16 @@ def test_a_refused_password_is_not_tried_more_often(pbx):
     pbx.ari.start()
     for _ in range(14):
         pbx.web.pass_time(1)
-        pbx.ari.wake()
+        (result,) = pbx.place()
+        assert (result.end, result.unavailable) == (AttemptEnd.FAILED, True)
+        assert result.reason == "ARI at pbx:8088 refuses the user or the password (HTTP 401)"
     assert len(pbx.web.asked) == 1
+    pbx.pinging = None
+    pbx.web.pass_time(1)
+    assert pbx.place() == []
+    assert len(pbx.methods("POST")) == 1
     pbx.ari._pings.stop()
+    pbx.placed.cancel()
 
 
 async def test_stopping_ends_what_rings_and_disconnects(pbx):

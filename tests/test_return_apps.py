@@ -13,6 +13,7 @@ from audiosocket.calls import Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable
 from audiosocket.extensions import Role
 from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome
+from audiosocket.originate import AttemptEnd, AttemptResult
 from audiosocket.returncall import RETURNS_MOST
 from audiosocket.wire import digit_frame
 
@@ -162,10 +163,21 @@ def test_an_app_may_catch_what_cannot_be_placed() -> None:
         world.visitor.say(digit_frame("1"))
     assert "under way" in str(refused.pop())
     world.returns.cancel(world.call)
-    world.telephones.state = ("down", "login refused")
+    world.returns.originator = None
     world.visitor.say(digit_frame("1"))
-    assert "login refused" in str(refused.pop())
+    assert "not configured" in str(refused.pop())
     assert not world.visitor.goodbye
+
+
+def test_an_app_is_told_of_a_backend_that_is_down_as_of_any_other_end() -> None:
+    desk = Desk("101")
+    desk.telephones.state = ("down", "login refused")
+    desk.telephones.at_once = AttemptResult(AttemptEnd.FAILED, "login refused", unavailable=True)
+    desk.press("1")
+    desk.turn()
+    (outcome,) = desk.concierge.ends
+    assert (outcome.state, [(one.number, one.end) for one in outcome.attempts]) == ("failed", [("101", "failed")])
+    assert desk.call.outcome is None, "its call goes on"
 
 
 def test_a_server_without_return_calls_says_so() -> None:

@@ -258,9 +258,10 @@ async def test_ari_with_a_wrong_password_says_so_and_ami_still_tells_who_calls(t
         async with ari_visit(tmp_path, pbx, RETURN_BACKEND="ari", **{**ami, "ARI_PASSWORD": "mistyped"}) as here:
             shown = await here.backend("down")
             assert (shown["kind"], "password" in shown["reason"]) == ("ari", True)
-            status, answer = await here.ring("101")
-            assert (status, "password" in answer["message"]) == (503, True)
-            assert (await here.shown())["return"] is None
+            status, answer = await here.ring("101", "102")
+            assert (status, answer["call"]["return"]["state"]) == (202, "failed")
+            ((_, end, reason),) = await here.return_in("failed")
+            assert (end, "refuses the user or the password" in reason) == ("failed", True)
             await until(lambda: bool(asterisk.named("CoreShowChannels")))
             assert (await here.backend("down"))["ami"] == {"state": "up", "reason": ""}
             assert asterisk.named("Originate") == []
@@ -275,12 +276,16 @@ async def test_an_asterisk_that_comes_back_is_found_by_the_next_return_call(tmp_
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port), "AMI_USER": USER, "AMI_SECRET": SECRET}
     async with visit(tmp_path, **ami) as here:
         await here.backend("down")
-        status, answer = await here.ring("101")
-        assert (status, "refused" in answer["message"]) == (503, True)
+        assert (await here.ring("101"))[0] == 202
+        ((_, end, reason),) = await here.return_in("failed")
+        assert (end, f"AMI at {LOOPBACK}:{port} is not available: connection refused" in reason) == (
+            "failed",
+            True,
+        )
         asterisk = FakeAsterisk()
         listening = reactor.listenTCP(port, asterisk, interface=LOOPBACK)
-        while (await here.ring("101"))[0] == 503:
-            await deferLater(reactor, 0.05)
+        while (await here.ring("101"))[1]["call"]["return"]["state"] == "failed":
+            await deferLater(reactor, 0.2)
         await until(lambda: len(asterisk.named("Originate")) == 1)
         await here.leave()
         await until(lambda: bool(asterisk.named("Hangup")))

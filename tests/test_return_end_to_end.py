@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -114,15 +115,25 @@ async def test_the_ringing_stops_when_the_visitor_leaves(tmp_path: Path) -> None
 
 
 @pytest.mark.deadline(60)
-async def test_a_wrong_secret_is_said_at_once(tmp_path: Path) -> None:
+async def test_a_wrong_secret_is_the_end_of_the_attempt_at_once(tmp_path: Path) -> None:
     async with visit(tmp_path, AMI_SECRET="mistyped") as here:
         while (await here.ask("/api/status"))[1]["return_backend"]["state"] == "connecting":
             await turns()
-        status, answer = await here.ask(f"{here.path}/return", {"number": "101"})
-        assert (status, "login refused" in answer["message"]) == (503, True)
+        assert (await here.ask(f"{here.path}/return", {"number": "1&2"}))[0] == 422
+        status, answer = await here.ask(f"{here.path}/return", {"numbers": ["101", "102"]})
+        assert status == 202
+        placed = answer["call"]["return"]
+        (attempt,) = placed["attempts"]
+        assert (placed["state"], attempt["end"]) == ("failed", "failed")
+        assert re.match(r"AMI at 127\.0\.0\.1:\d+ is not available: login refused", attempt["reason"])
+        assert placed["reason"] == attempt["reason"] + "; 1 number was not tried"
+        assert "mistyped" not in str(answer)
         backend = (await here.ask("/api/status"))[1]["return_backend"]
         assert (backend["kind"], backend["state"]) == ("ami", "down")
-        assert (await here.shown())["return"] is None
+        here.visitor.hang_up()
+        await here.visitor.ended
+        end = (await here.shown())["timeline"][-1]
+        assert (end["event"], end["return"]) == ("call.ended", placed)
 
 
 VOICE = b"\x21\x43" * 160

@@ -28,7 +28,7 @@ class Telephones:
         self.ringing: list[Deferred[AttemptResult]] = []
         #: What was stopped although nobody followed it.
         self.stopped_ids: list[str] = []
-        self.stopped = self.woken = 0
+        self.stopped = 0
         self.state = ("up", "")
         self.at_once: AttemptResult | None = None
 
@@ -39,9 +39,6 @@ class Telephones:
         if self.at_once is not None:
             ringing.callback(self.at_once)
         return ringing
-
-    def wake(self) -> None:
-        self.woken += 1
 
     def stop(self, request: ReturnRequest) -> None:
         self.stopped_ids.append(request.attempt_id)
@@ -255,14 +252,39 @@ def test_without_a_visitor_nobody_is_rung(world: World) -> None:
         world.place("101")
 
 
-def test_a_backend_that_is_down_or_missing(world: World) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_backend_that_is_down_is_an_attempt_that_failed(world: World, at_once: bool) -> None:
+    away = AttemptResult(AttemptEnd.FAILED, "login refused", unavailable=True)
     world.telephones.state = ("down", "login refused")
-    with pytest.raises(ReturnUnavailable, match="login refused"):
-        world.place("101")
-    assert world.telephones.woken == 1
+    world.telephones.at_once = away if at_once else None
+    world.place("101", "102", "103")
+    if not at_once:
+        assert world.shown["state"] == "ringing", "it may be back in a moment"
+        world.ends(away)
+    assert world.telephones.rung == ["101"], "the others would end the same"
+    assert [attempt["reason"] for attempt in world.shown["attempts"]] == ["login refused"]
+    assert world.tried == [("**01", "failed")]
+    assert (world.shown["state"], world.shown["reason"]) == ("failed", "login refused; 2 numbers were not tried")
+    assert world.events() == ["return.started", "return.attempt", "return.ended"]
+    world.visitor.hang_up()
+    ended = next(record for record in world.exchange.events if record["event"] == "call.ended")
+    assert ended["return"]["attempts"][0]["end"] == "failed"
+
+
+def test_a_backend_that_goes_away_before_the_last_number(world: World) -> None:
+    world.place("101", "102")
+    world.ends(BUSY)
+    world.ends(AttemptResult(AttemptEnd.FAILED, "no connection", unavailable=True))
+    assert world.tried == [("**01", "busy"), ("**02", "failed")]
+    assert (world.shown["state"], world.shown["reason"]) == ("failed", "no connection")
+
+
+def test_without_a_backend_only_what_could_be_placed_is_said_to_be_unavailable(world: World) -> None:
     world.returns.originator = None
     with pytest.raises(ReturnUnavailable, match="AMI_HOST, ARI_URL or WEBHOOK_URL"):
         world.place("101")
+    with pytest.raises(InvalidNumber):
+        world.place("1&2")
     assert world.shown is None
 
 

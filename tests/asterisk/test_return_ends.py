@@ -143,25 +143,26 @@ async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(aster
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_without_asterisks_interface_the_answer_says_so_at_once(asterisk, serve, pick_up, backend):
+async def test_without_asterisks_interface_the_attempt_fails_at_once(asterisk, serve, pick_up, backend):
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **AWAY[backend])
     await server.until(lambda: backend_is(server, "down"))
-    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001"})
-    assert status == 503
-    assert "refused" in answer["message"]
-    assert (await server.call(call_id))["return"] is None
+    await visit.ring(server, call_id, "2001", "2002")
+    (attempt,) = (await visit.ended(server, call_id, "failed", RING))["attempts"]
+    assert attempt["end"] == "failed"
+    assert "refused" in attempt["reason"]
     await leave(asterisk, server, visitor)
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_wrong_secret_is_said_at_once(asterisk, serve, pick_up, backend):
+async def test_a_wrong_secret_is_an_attempt_that_fails_at_once(asterisk, serve, pick_up, backend):
     asterisk.forgive("failed to authenticate")
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **MISTYPED[backend])
     await server.until(lambda: backend_is(server, "down"))
-    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001"})
-    assert status == 503
-    assert "refuse" in answer["message"]
-    assert "mistyped" not in str(answer) + "".join(server.log())
+    await visit.ring(server, call_id, "2001")
+    (attempt,) = (await visit.ended(server, call_id, "failed", RING))["attempts"]
+    assert attempt["end"] == "failed"
+    assert "refuse" in attempt["reason"]
+    assert "mistyped" not in str(await server.call(call_id)) + "".join(server.log())
     await leave(asterisk, server, visitor)
 
 
