@@ -254,6 +254,8 @@ class _Attempt:
         told = told or _DIAL_STATUSES.get(self._dial_status) or _REASONS.get(self._reason or "")
         if told is None and self._cause is None:
             told = AttemptEnd.FAILED, "Asterisk knows no such telephone, or cannot reach it"
+        if told is None and self._cause == 0 and not self._rang:
+            told = AttemptEnd.FAILED, "it never rang: the number is not in the dialplan, or rings nobody there"
         end, reason = told or (AttemptEnd.REFUSED, "the call was ended before it was answered")
         if end is AttemptEnd.NO_ANSWER and self._rang:
             reason = f"rang for up to {self._ring_seconds:g} s, {reason}"

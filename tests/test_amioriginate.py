@@ -246,6 +246,31 @@ def test_one_of_two_telephones_declines_and_the_other_rings_on(world):
     assert world.ends == [AttemptEnd.NO_ANSWER]
 
 
+@pytest.mark.parametrize(
+    ("cause", "rang", "end"),
+    [
+        ("0", False, AttemptEnd.FAILED),
+        ("0", True, AttemptEnd.REFUSED),
+        ("16", False, AttemptEnd.REFUSED),
+        ("21", False, AttemptEnd.REFUSED),
+    ],
+)
+def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(world, cause, rang, end):
+    """``Local/2999@…`` of an extension that is not there: both halves end with cause 0, and nothing rang."""
+    world.place()
+    if rang:
+        world.rings()
+    else:
+        world.channel()
+    world.hung_up(cause, f"{ID};2", linked=ID)
+    world.hung_up(cause)
+    world.failed("0")
+    world.run(1.1)
+    assert world.ends == [end]
+    if end is AttemptEnd.FAILED:
+        assert world.results[0].reason == "it never rang: the number is not in the dialplan, or rings nobody there"
+
+
 def test_a_telephone_that_does_not_exist_has_no_channel(world):
     world.place()
     world.failed("0")

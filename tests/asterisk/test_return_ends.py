@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
@@ -28,15 +30,32 @@ ENDS_OF = {
     "ami": ENDS,
     "ari": {**ENDS, "603 Decline": "busy", "404 Not Found": "busy", "480 Temporarily Unavailable": "busy"},
 }
+# Without a telephone: what a dialplan does with a number, and how the server calls that
+DIALPLAN_ENDS = {
+    "701": ("Busy()", "busy"),
+    "702": ("Congestion()", "failed"),
+    "703": ("Hangup(21)", "refused"),
+    "704": ("Hangup(17)", "busy"),
+    "705": ("Hangup(1)", "failed"),
+    "706": ("Ringing(),Wait(20)", "no_answer"),
+    "707": ("Wait(20)", "no_answer"),
+    "708": ("Ringing(),Wait(0.6),Busy()", "busy"),
+    "709": ("Ringing(),Wait(0.6),Hangup(21)", "refused"),
+    "710": ("Ringing(),Wait(0.6),Hangup()", "refused"),
+    "711": ("NoOp()", "failed"),
+    "712": ("Dial(Local/701@numbers)", "busy"),
+    "713": ("Dial(Local/799@numbers)", "failed"),
+    "799": ("", "failed"),  # there is no such extension
+}
 AWAY = {"ami": {"AMI_PORT": "1"}, "ari": {"ARI_URL": "http://127.0.0.1:1"}}
 MISTYPED = {"ami": {"AMI_SECRET": "mistyped"}, "ari": {"ARI_PASSWORD": "mistyped"}}
 
 
-async def waiting_visitor(asterisk, serve, pick_up, backend="ami", **settings):
+async def waiting_visitor(asterisk, serve, pick_up, backend="ami", more="", **settings):
     """A server with one visitor who waits for a resident; the visitor, and the call's id."""
     given = {**visit.settings(asterisk, backend, RETURN_RING_SECONDS=str(RING)), **settings}
     server = await serve("bridge", **given)
-    await visit.load(asterisk, server)
+    await visit.load(asterisk, server, more)
     visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
     (call_id,) = await server.arrived()
     return server, visitor, call_id
@@ -78,6 +97,32 @@ async def test_the_visitor_stays_however_the_resident_is_not_reached(asterisk, s
     assert found == ENDS_OF[backend]
     ends = [event["end"] for event in visit.events(await server.call(call_id), "return.attempt")]
     assert ends == list(ENDS_OF[backend].values())
+    await leave(asterisk, server, visitor)
+
+
+def numbers() -> str:
+    """A context in which these numbers do what they do."""
+    lines = ["[numbers]"]
+    for number, (does, _) in DIALPLAN_ENDS.items():
+        steps = re.findall(r"\w+\([^)]*\)", does)
+        lines += [f"exten => {number},{'n' if at else 1},{step}" for at, step in enumerate(steps)]
+    return "\n".join(["", *lines, ""])
+
+
+async def test_every_end_that_a_dialplan_can_give_a_number(asterisk, serve, pick_up):
+    asterisk.forgive("No such extension/context 799@numbers")
+    channel = {"RETURN_CHANNEL": "Local/{number}@numbers/n"}
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, more=numbers(), **channel)
+    alone = await channels(asterisk)
+    found = {}
+    for number in DIALPLAN_ENDS:
+        await visit.ring(server, call_id, number)
+        ended = await visit.ended(server, call_id, "failed", RING + 5)
+        (attempt,) = ended["attempts"]
+        found[number] = attempt["end"]
+        assert ended["reason"] == attempt["reason"] != ""
+        await only_the_visitor(asterisk, alone)
+    assert found == {number: end for number, (_, end) in DIALPLAN_ENDS.items()}
     await leave(asterisk, server, visitor)
 
 
