@@ -69,9 +69,13 @@ class Run:
         return run
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; durations in seconds."""
+        """As shown by the API, with whole numbers; durations in seconds."""
         attempts = [attempt.as_json(now) for attempt in self.attempts]
         return {"state": self.state, "reason": self.reason, "attempts": attempts}
+
+    def as_event(self, now: float) -> dict[str, Any]:
+        """As written down at the end of the call, with masked numbers."""
+        return {**self.as_json(now), "attempts": [attempt.as_event(now) for attempt in self.attempts]}
 
     @property
     def outcome(self) -> ReturnOutcome:
@@ -251,7 +255,7 @@ class Run:
     def _note_end(self, end: AttemptEnd, reason: str) -> None:
         attempt, self._ringing = self.attempts[-1], None
         attempt.end, attempt.reason, attempt.ended = end, reason, self._now
-        self.call.note("return.attempt", self._now, **attempt.as_json(self._now))
+        self.call.note("return.attempt", self._now, **attempt.as_event(self._now))
 
     def _end(self, state: str, reason: str, end: AttemptEnd) -> None:
         """Ends it once, and the attempt that is open with ``end``."""

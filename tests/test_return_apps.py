@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from conftest import LoggedFailures
@@ -207,6 +208,11 @@ def test_an_app_that_never_gives_up_comes_to_an_end(logged_failures: LoggedFailu
 # the outcome carries the attempts
 
 
+def masked(shown: dict[str, Any]) -> dict[str, Any]:
+    attempts = [{**attempt, "number": f"**{attempt['number'][-2:]}"} for attempt in shown["attempts"]]
+    return {**shown, "attempts": attempts}
+
+
 def test_the_end_of_a_call_carries_every_attempt() -> None:
     world = World()
     world.place("101", "102")
@@ -218,13 +224,13 @@ def test_the_end_of_a_call_carries_every_attempt() -> None:
     (ended,) = [record for record in world.exchange.events if record["event"] == "call.ended"]
     shown = world.call.as_json(world.exchange.now, timeline=True)
     assert (shown["outcome"], ended["outcome"]) == ("admin_hangup", "admin_hangup")
-    assert ended["return"] == shown["return"]
-    assert ended["earlier_returns"] == shown["earlier_returns"]
-    assert shown["timeline"][-1]["return"] == shown["return"]
+    assert shown["timeline"][-1]["return"] == ended["return"]
+    assert ended["earlier_returns"] == [masked(one) for one in shown["earlier_returns"]]
+    assert ended["return"] == masked(shown["return"]), "logs are read by many, the API by few"
     assert (shown["return"]["state"], shown["return"]["attempts"][0]["end"]) == ("connected", "answered")
     (earlier,) = shown["earlier_returns"]
     assert (earlier["state"], earlier["reason"]) == ("failed", "busy")
-    assert [(one["number"], one["end"]) for one in earlier["attempts"]] == [("**01", "busy"), ("**02", "busy")]
+    assert [(one["number"], one["end"]) for one in earlier["attempts"]] == [("101", "busy"), ("102", "busy")]
 
 
 def test_the_attempt_that_the_visitors_leaving_cancels_is_in_the_outcome() -> None:

@@ -90,9 +90,9 @@ async def test_a_visit_by_webhook_from_busy_to_the_residents_leg(tmp_path: Path)
         assert second["number"] == "102"
         assert await report(here, first["attempt_id"], end="answered") == 404  # that one is over
         assert await report(here, second["attempt_id"], end="answered") == 200
-        assert (await here.return_in("answered"))[1] == ("**02", "answered", "")
+        assert (await here.return_in("answered"))[1] == ("102", "answered", "")
         resident = await here.resident()
-        assert await here.return_in("connected") == [("**01", "busy", "in a call"), ("**02", "answered", "")]
+        assert await here.return_in("connected") == [("101", "busy", "in a call"), ("102", "answered", "")]
         assert await here.backend("up") == {"kind": "webhook", "state": "up", "reason": ""}
         await here.leave(resident)
         assert (await here.shown())["outcome"] == "caller_hangup"
@@ -106,7 +106,7 @@ async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp
         assert (await here.ring("101"))[0] == 202
         await dialler.until_asked(1)
         resident = await here.resident()
-        assert await here.return_in("connected") == [("**01", "answered", "")]
+        assert await here.return_in("connected") == [("101", "answered", "")]
         await resident.until_heard(120 * 320)  # longer than the ring time and the time for its report
         assert [asked["action"] for asked in dialler.asked] == ["place"]
         await here.leave(resident)
@@ -116,7 +116,7 @@ async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp
 async def test_nobody_answers_a_webhooks_call_or_the_visitor_leaves(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_RING_SECONDS="1") as (here, dialler):
         assert (await here.ring("101"))[0] == 202
-        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("**01", "no_answer")]
+        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("101", "no_answer")]
         cancel = await dialler.until_asked(2)
         assert (cancel["action"], cancel["attempt_id"]) == ("cancel", dialler.asked[0]["attempt_id"])
         assert (await here.ring("102"))[0] == 202
@@ -240,7 +240,7 @@ async def test_by_ari_nobody_answers_and_the_visitor_leaves(tmp_path: Path) -> N
         await here.backend("up")
         assert (await here.ring("101"))[0] == 202
         first = await pbx.until_placed(1)
-        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("**01", "no_answer")]
+        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("101", "no_answer")]
         await until(lambda: pbx.ended == [first])
         assert (await here.ring("102"))[0] == 202
         second = await pbx.until_placed(2)
@@ -303,7 +303,7 @@ async def test_an_ami_account_that_hears_nothing_does_not_hang_up_who_has_come(t
             assert (await here.ring("101"))[0] == 202
             await until(lambda: len(asterisk.named("Originate")) == 1)
             resident = await here.resident()
-            assert await here.return_in("connected") == [("**01", "answered", "")]
+            assert await here.return_in("connected") == [("101", "answered", "")]
             await resident.until_heard(350 * 320)  # longer than the ring time and all that is waited after it
             assert asterisk.named("Hangup") == []
             await here.leave(resident)
