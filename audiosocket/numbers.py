@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 
-#: A number begins with a digit, ``*``, ``#`` or ``+``: neither ``/``, ``@`` nor ``&`` can reach a channel name.
-NUMBER = re.compile(r"[0-9*#+][0-9A-Za-z*#._-]{0,39}")
+#: A number, or the name of a telephone: neither ``/``, ``@`` nor ``&`` can reach a channel name. Extensions of
+#: a single letter are Asterisk's own: ``h`` would run what a dialplan does after a hangup.
+NUMBER = re.compile(r"(?![A-Za-z]\Z)[0-9A-Za-z*#+][0-9A-Za-z*#._-]{0,39}")
 _EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
 _CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
 _VARIABLE = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")

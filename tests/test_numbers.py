@@ -12,7 +12,11 @@ from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import MAX_RING_SECONDS, Route, check_landing, checked_number
 
 
-@pytest.mark.parametrize("number", ["1", "101", "*72101", "#9", "+5511987654321", "101-2", "101.b", "2" * 40])
+@pytest.mark.parametrize(
+    "number",
+    ["1", "101", "*72101", "#9", "+5511987654321", "101-2", "101.b", "2" * 40, "resident", "morador101", "apto-12",
+     "Bloco_B.12", "hi", "a1"],
+)  # fmt: skip
 def test_numbers_that_can_be_called(number):
     assert checked_number(number) == number
     assert Route("PJSIP/{number}@trunk").dialled(number) == f"PJSIP/{number}@trunk"
@@ -20,15 +24,24 @@ def test_numbers_that_can_be_called(number):
 
 @pytest.mark.parametrize(
     "number",
-    ["", " 1", "1 ", "1\n", "1\r\nAction: x", "1/n", "1@evil", "1&2", "1,2", "1|2", "${X}", "a1", "-1", "1+1",
-     "１", "1\0", "{number}", "1;2", "2" * 41],
+    ["", " 1", "1 ", "1\n", "1\r\nAction: x", "1/n", "1@evil", "1&2", "1,2", "1|2", "${X}", "-1", "_1", "1+1",
+     ".x", "(1)", "apto 12", "１", "1\0", "{number}", "1;2", "2" * 41],
 )  # fmt: skip
 def test_numbers_that_cannot(number):
     with pytest.raises(LocalProtocolError, match="not a number that can be called"):
         Route().dialled(number)
 
 
-@given(st.text())
+@pytest.mark.parametrize("special", ["h", "i", "s", "t", "o", "e", "T", "a", "x", "Z"])
+def test_a_single_letter_is_an_extension_of_asterisks_own(special):
+    with pytest.raises(LocalProtocolError, match="not a number that can be called"):
+        Route("Local/{number}@from-internal/n").dialled(special)
+
+
+LIKE_NUMBERS = st.text("0aT*#+._-/@&,;|${}()\\\"' \r\n\0é１", max_size=6)
+
+
+@given(st.text() | LIKE_NUMBERS)
 def test_no_number_leaves_its_place_in_the_channel(number):
     try:
         channel = Route("Local/{number}@from-internal/n").dialled(number)
@@ -36,6 +49,9 @@ def test_no_number_leaves_its_place_in_the_channel(number):
         return
     assert channel == f"Local/{number}@from-internal/n"
     assert not set(number) & set("/@&,;|${}()\\\" '\r\n\0")
+    assert number.isascii()
+    assert number[0].isalnum() or number[0] in "*#+"
+    assert len(number) > 1 or not number.isalpha()
 
 
 def test_a_setting_can_narrow_the_numbers():
