@@ -19,6 +19,7 @@ from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.q850 import UNTOLD, end_of
 from audiosocket.ringing import Ringing
+from audiosocket.templates import filled
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -127,19 +128,20 @@ class AMIOriginator:
 def _fields(route: Route, request: ReturnRequest, channel_id: str) -> Fields:
     """What ``Originate`` is told; raises `LocalProtocolError` for what must not reach Asterisk."""
     variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
-    check_landing(request.exten, request.ring_seconds, request.caller_id, variables)
+    caller_id = filled(request.caller_id, request.places)
+    check_landing(request.exten, request.ring_seconds, caller_id, variables)
     fields = [
-        ("Channel", route.dialled(request.number)),
+        ("Channel", route.dialled(request.number, request.places)),
         ("ChannelId", channel_id),
-        ("Context", route.context),
+        ("Context", route.landing(request.number, request.places)),
         ("Exten", request.exten),
         ("Priority", "1"),
         ("Timeout", str(max(1, round(request.ring_seconds * 1000)))),
         ("Async", "true"),
         *(("Variable", variable(name, value)) for name, value in variables.items()),
     ]
-    if request.caller_id:
-        fields.append(("CallerID", request.caller_id))
+    if caller_id:
+        fields.append(("CallerID", caller_id))
     action("Originate", fields)  # refuses a line that is too long, before anything else happens
     return fields
 

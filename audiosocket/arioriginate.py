@@ -22,6 +22,7 @@ from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing, settled
+from audiosocket.templates import filled
 from audiosocket.webclient import Answer, Asks, RequestFailed, checked_url
 
 #: Every channel we originate has an id with this beginning.
@@ -98,7 +99,6 @@ class ARIOriginator:
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
         attempt = Attempt(self.ask, self.end, self._clock, request, channel_id, self.name)
         try:
-            check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
             body = self._originate(request, attempt.channel_id)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
@@ -179,11 +179,14 @@ class ARIOriginator:
         self._state = (state, reason)
 
     def _originate(self, request: ReturnRequest, channel_id: str) -> dict[str, Any]:
+        """What ARI is told; raises `LocalProtocolError` for what must not reach Asterisk."""
+        caller_id = filled(request.caller_id, request.places)
+        check_landing(request.exten, request.ring_seconds, caller_id, request.variables)
         variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
         body: dict[str, Any] = {
-            "endpoint": self._route.dialled(request.number),
+            "endpoint": self._route.dialled(request.number, request.places),
             "extension": request.exten,
-            "context": self._route.context,
+            "context": self._route.landing(request.number, request.places),
             "priority": 1,
             # Asterisk's own limit is only there for the case that we are not: a second later, ours tells a
             # channel that rang in vain from one that was ended
@@ -191,6 +194,6 @@ class ARIOriginator:
             "channelId": channel_id,
             "variables": variables,
         }
-        if request.caller_id:
-            body["callerId"] = request.caller_id
+        if caller_id:
+            body["callerId"] = caller_id
         return body

@@ -30,9 +30,10 @@ class AttemptEnd(str, Enum):
 class ReturnRequest:
     """One attempt. ``number`` is the resident's, ``exten`` the return extension to land on.
 
-    ``ring_seconds`` is how long it may ring. ``variables`` are channel variables for the dialplan; the
-    call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt, also for the
-    process after this one, which can `Originator.stop` it.
+    ``ring_seconds`` is how long it may ring. ``caller_id`` is a template, see `templates`; ``row`` has what the
+    call's extension puts in such places: ``ramal`` and ``condominio``. ``variables`` are channel variables for
+    the dialplan; the call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt,
+    also for the process after this one, which can `Originator.stop` it.
     """
 
     call_id: UUID
@@ -42,6 +43,12 @@ class ReturnRequest:
     caller_id: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     attempt_id: str = field(default="", compare=False)
+    row: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What templates of settings put in their places for this attempt."""
+        return {**self.row, "number": self.number, "retorno": self.exten}
 
 
 @dataclass(frozen=True)

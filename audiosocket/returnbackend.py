@@ -19,6 +19,7 @@ from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttemp
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.settings import Settings
+from audiosocket.templates import check_template
 from audiosocket.webclient import WebClient, checked_url
 from audiosocket.webhookoriginate import WebhookOriginator
 
@@ -111,16 +112,13 @@ class ReturnBackend(MultiService):
 
 def route_of(settings: Settings) -> Route:
     """Where return calls go out and land; raises `InvalidSetting` for what Asterisk must not be sent."""
-    try:
-        route = Route(settings.return_channel, settings.return_context)
-    except InvalidSetting as problem:
-        raise InvalidSetting(f"RETURN_CHANNEL, RETURN_CONTEXT: {problem}") from None
-    return route
+    return Route(settings.return_channel, settings.return_context)
 
 
 def check(settings: Settings) -> None:
     """Raises `InvalidSetting` for a setting of return calls that could not be sent to Asterisk, or nowhere."""
     route_of(settings)
+    check_template(settings.return_caller_id, "RETURN_CALLER_ID")
     try:
         check_landing("1", settings.return_ring_seconds, settings.return_caller_id, {})
     except LocalProtocolError as problem:

@@ -189,13 +189,15 @@ class Run:
         return "" if last is None or last.end is None else last.reason or last.end.value
 
     def _request(self, attempt: Attempt) -> ReturnRequest:
+        extension = self.call.extension
         return ReturnRequest(
             self.call.call_id,
             attempt.number,
-            self.call.extension.return_number,
+            extension.return_number,
             self._desk.ring_seconds,
             self._desk.caller_id,
             attempt_id=attempt.attempt_id,
+            row={"ramal": extension.number, "condominio": str(extension.condominium_id)},
         )
 
     def _broken(self, failure: Failure) -> AttemptResult:

@@ -29,6 +29,7 @@ from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing, settled
+from audiosocket.templates import filled
 from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 from audiosocket.websignature import SIGNATURE_HEADER, is_signed, signature
 
@@ -90,7 +91,8 @@ class WebhookOriginator:
         attempt = _Attempt(self, request, request.attempt_id or self._new_id(), self._backoff())
         try:
             checked_number(request.number, self._number)
-            check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
+            attempt.caller_id = filled(request.caller_id, request.places)
+            check_landing(request.exten, request.ring_seconds, attempt.caller_id, request.variables)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
             return attempt.result
@@ -181,6 +183,7 @@ class _Attempt:
         self.request = request
         self.call_id = request.call_id
         self.attempt_id = attempt_id
+        self.caller_id = ""
         self._hook = hook
         self._clock = hook.clock
         self._backoff = backoff
@@ -218,7 +221,7 @@ class _Attempt:
             "number": self.request.number,
             "exten": self.request.exten,
             "ring_seconds": self.request.ring_seconds,
-            "caller_id": self.request.caller_id,
+            "caller_id": self.caller_id,
             "variables": {**self.request.variables, "AUDIOSOCKET_CALL_ID": str(self.request.call_id)},
         }
         why, heard = "", False

@@ -123,6 +123,31 @@ def test_templates():
     world.finish()
 
 
+ROW = {"ramal": "1000", "condominio": "7"}
+
+
+def test_templates_may_have_more_than_the_number():
+    world = Placing(Route("Local/{number}@cond-{condominio}/n", "return-{ramal}"))
+    world.start()
+    world.place(ReturnRequest(CALL, "2001", "1001", RING, '"Gate {ramal}" <{retorno}>', row=ROW))
+    (action,) = world.asterisk.named("Originate")
+    assert action["Channel"] == "Local/2001@cond-7/n"
+    assert (action["Context"], action["CallerID"]) == ("return-1000", '"Gate 1000" <1001>')
+    world.answered()
+    world.finish()
+
+
+@pytest.mark.parametrize("ramal", ["", "10@00", "1\r\nAction: Command", "1000/n"])
+def test_a_row_that_cannot_be_put_into_a_template_fails_the_attempt(ramal):
+    world = Placing()
+    world.start()
+    world.place(ReturnRequest(CALL, "2001", "1001", RING, "Gate <{ramal}>", row={**ROW, "ramal": ramal}))
+    assert world.ends == [AttemptEnd.FAILED]
+    assert "{ramal}" in world.results[0].reason
+    assert world.asterisk.named("Originate") == []
+    world.finish()
+
+
 @pytest.mark.parametrize("number", ["2001", "+5511999990000", "*97", "#1", "101A", "11.22-33", "0"])
 def test_numbers_that_are_called(world, number):
     world.place(ReturnRequest(CALL, number, "1001", RING))

@@ -135,6 +135,21 @@ def test_how_a_call_ends(pbx, life, seconds, end):
     assert len(pbx.methods("GET")) == looks
 
 
+def test_templates_may_have_more_than_the_number(pbx):
+    pbx.ari._route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
+    row = {"ramal": "1000", "condominio": "7"}
+    pbx.place(ReturnRequest(CALL, "101", "1001", 10, "Gate <{retorno}>", row=row))
+    asked = pbx.methods("POST")[0].json
+    assert (asked["endpoint"], asked["context"], asked["callerId"]) == (
+        "Local/101@cond-7/n",
+        "return-1000",
+        "Gate <1001>",
+    )
+    pbx.placed.cancel()
+    (result,) = pbx.place(ReturnRequest(CALL, "101", "1001", 10, row={**row, "ramal": "10 00"}))
+    assert (result.end, "{ramal} is '10 00'" in result.reason) == (AttemptEnd.FAILED, True)
+
+
 def test_the_ring_time_may_be_a_fraction(pbx):
     results = pbx.place(ReturnRequest(CALL, "101", "1001", 0.6))
     pbx.web.pass_time(0.55)

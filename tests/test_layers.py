@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: dict[int, str] = {
     0: (
         "errors wire amiwire amileg audio extensions reconcile settings playout speech timeline wavfile backoff "
-        "quota diagnosis dialplan replay deadlines workers workers.affinity"
+        "quota diagnosis dialplan replay deadlines templates workers workers.affinity"
     ),
     1: "interfaces calls callregistry events originate q850",
     2: (

@@ -63,18 +63,36 @@ def test_a_setting_can_narrow_the_numbers():
 
 @pytest.mark.parametrize(
     "template",
-    ["", "PJSIP", "PJSIP/101", "{number}", "PJSIP/{number}{number}", "PJSIP/{number} x", "PJSIP/{number}\n",
-     "PJSIP/{number}&PJSIP/1", "/{number}"],
+    ["", "PJSIP", "PJSIP/101", "{number}", "PJSIP/{number} x", "PJSIP/{number}\n", "PJSIP/{number}@{trunk}",
+     "PJSIP/{number}&PJSIP/1", "/{number}", "PJSIP/{ramal}", "PJSIP/{number}@${TRUNK}"],
 )  # fmt: skip
 def test_templates_that_cannot_be_used_are_named(template):
-    with pytest.raises(InvalidSetting, match="channel template"):
+    with pytest.raises(InvalidSetting) as refused:
         Route(template)
+    assert str(refused.value).startswith(f"RETURN_CHANNEL: {template!r} ")
 
 
-@pytest.mark.parametrize("context", ["", "a b", "a,b", "a\n"])
+@pytest.mark.parametrize("context", ["", "a b", "a,b", "a\n", "{condominium}", "cond {condominio}", "a{"])
 def test_a_context_is_a_name(context):
-    with pytest.raises(InvalidSetting, match="return context"):
+    with pytest.raises(InvalidSetting) as refused:
         Route(context=context)
+    assert str(refused.value).startswith(f"RETURN_CONTEXT: {context!r} ")
+
+
+ROW = {"ramal": "1000", "retorno": "1001", "condominio": "7"}
+
+
+def test_a_route_may_depend_on_the_extension_of_the_call():
+    route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
+    assert route.dialled("101", ROW) == "Local/101@cond-7/n"
+    assert route.landing("101", ROW) == "return-1000"
+    assert Route("PJSIP/{number}/sip:{number}@10.0.0.1").dialled("101") == "PJSIP/101/sip:101@10.0.0.1"
+
+
+@pytest.mark.parametrize("ramal", ["", "1000@evil", "10,1", "1000/n", "*1000"])
+def test_a_row_whose_values_do_not_make_a_context_is_no_route(ramal):
+    with pytest.raises(LocalProtocolError):
+        Route(context="return-{ramal}").landing("101", {**ROW, "ramal": ramal})
 
 
 def test_an_ordinary_landing_is_accepted():

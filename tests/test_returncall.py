@@ -106,7 +106,8 @@ def test_the_resident_is_rung_and_joins(world: World) -> None:
     world.place("1234")
     (request,) = world.telephones.requests
     extension = world.call.extension
-    assert request == ReturnRequest(CALL, "1234", extension.return_number, 20, "Gate")
+    row = {"ramal": extension.number, "condominio": str(extension.condominium_id)}
+    assert request == ReturnRequest(CALL, "1234", extension.return_number, 20, "Gate", row=row)
     world.exchange.run(3_000, world.visitor)
     assert world.shown == {
         "state": "ringing",

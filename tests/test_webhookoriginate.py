@@ -246,6 +246,15 @@ def test_trouble_that_stays_failed(dialler, trouble, cancels, away):
     assert len(dialler.asked("cancel")) == cancels
 
 
+def test_a_caller_id_may_name_the_extension(dialler):
+    row = {"ramal": "1000", "condominio": "7"}
+    dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}, {condominio}", row=row))
+    assert dialler.asked("place")[0].json["caller_id"] == "Gate 1000, 7"
+    dialler.placed.cancel()
+    (result,) = dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}", row={"ramal": "1\n"}))
+    assert (result.end, len(dialler.asked("place"))) == (AttemptEnd.FAILED, 1)
+
+
 def test_silence_is_tried_again_within_the_ring_time_only(dialler):
     dialler.says = [None]
     results = dialler.place(ReturnRequest(CALL, "1", "1001", 7))
