@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from twisted.internet.defer import Deferred
@@ -14,10 +14,10 @@ from audiosocket.ami import Ami
 from audiosocket.amileftovers import Leftovers
 from audiosocket.amisession import AmiDown, AmiRefused, Fields
 from audiosocket.amiwire import Message, action, variable
+from audiosocket.clues import Clues
 from audiosocket.errors import LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.q850 import UNTOLD, end_of
 from audiosocket.ringing import Ringing
 from audiosocket.templates import filled
 
@@ -32,19 +32,6 @@ READY_SECONDS = 3.0
 CAUSE_SECONDS = 1.0
 
 _RINGING = "5"
-#: Causes after which one waits for a better one: a dialplan's ``Congestion()`` gives 34 whatever went before.
-_VAGUE = UNTOLD | {34}
-#: ``Reason`` of a failed OriginateResponse, an ``ast_control_frame_type``, where it says something.
-_REASONS: Mapping[str, tuple[AttemptEnd, str]] = {
-    "3": (AttemptEnd.NO_ANSWER, "nobody answered"),
-    "5": (AttemptEnd.BUSY, "busy"),
-    "8": (AttemptEnd.FAILED, "congestion"),
-}
-_DIAL_STATUSES: Mapping[str, tuple[AttemptEnd, str]] = {
-    "BUSY": (AttemptEnd.BUSY, "busy"),
-    "CONGESTION": (AttemptEnd.FAILED, "congestion"),
-    "CHANUNAVAIL": (AttemptEnd.FAILED, "the telephone cannot be reached"),
-}
 
 
 class AMIOriginator:
@@ -168,11 +155,8 @@ class _Attempt:
         self._waiting: Deferred[None] | None = None
         self._sent = False
         self._over = False
-        self._rang = False
-        self._cause: int | None = None
-        self._linked_cause = 0
-        self._dial_status = ""
-        self._reason: str | None = None  # of a failed OriginateResponse
+        self._clues = Clues()
+        self._refused = False  # by a failed OriginateResponse
         self._deadline: IDelayedCall | None = None
         self._last_word: IDelayedCall | None = None
 
@@ -188,22 +172,20 @@ class _Attempt:
             if message.get("Response") == "Success":
                 self.finish(AttemptEnd.ANSWERED, "")
             else:
-                self._reason = message.get("Reason")
+                self._refused, self._clues.reason = True, message.get("Reason")
                 self._ending()
         elif message.event == "Hangup":
-            self._cause = _cause(message)
+            self._clues.cause = _cause(message)
             self._ending()
         elif message.event == "DialEnd":
-            self._dial_status = message.get("DialStatus")
+            self._clues.dial_status = message.get("DialStatus")
         elif message.get("ChannelState") == _RINGING:
-            self._rang = True
+            self._clues.rang = True
 
     def heard_linked(self, message: Message) -> None:
         """A channel ended that the dialplan dialled for ours, which is a ``Local/`` one."""
-        if _cause(message) not in _VAGUE:
-            self._linked_cause = _cause(message)
-            if self._reason is not None or self._cause is not None:
-                self._ending()
+        if self._clues.linked(_cause(message)) and (self._refused or self._clues.cause is not None):
+            self._ending()
 
     def lost(self, reason: str) -> None:
         """AMI is gone; so is the knowledge of what becomes of the call."""
@@ -244,24 +226,13 @@ class _Attempt:
 
     def _ending(self) -> None:
         """Both the response and the hangup belong to an end; the events of AMI have no certain order."""
-        vague = self._cause in _VAGUE and self._linked_cause in _VAGUE
-        if self._reason is not None and self._cause is not None and not vague:
+        if self._refused and self._clues.cause is not None and not self._clues.vague:
             self._tell()
         elif self._last_word is None and not self._over:
             self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
 
     def _tell(self) -> None:
-        cause = self._linked_cause if self._cause in _VAGUE and self._linked_cause else self._cause
-        told = None if cause is None else end_of(cause)
-        told = told or _DIAL_STATUSES.get(self._dial_status) or _REASONS.get(self._reason or "")
-        if told is None and self._cause is None:
-            told = AttemptEnd.FAILED, "Asterisk knows no such telephone, or cannot reach it"
-        if told is None and self._cause == 0 and not self._rang:
-            told = AttemptEnd.FAILED, "it never rang: the number is not in the dialplan, or rings nobody there"
-        end, reason = told or (AttemptEnd.REFUSED, "the call was ended before it was answered")
-        if end is AttemptEnd.NO_ANSWER and self._rang:
-            reason = f"rang for up to {self._ring_seconds:g} s, {reason}"
-        self.finish(end, reason)
+        self.finish(*self._clues.end(self._ring_seconds))
 
     def _too_late(self) -> None:
         self._give_up("Asterisk did not say how the call ended; the AMI account needs read = call")

@@ -22,7 +22,7 @@ LAYERS: dict[int, str] = {
         "errors wire amiwire amileg audio extensions reconcile settings playout speech timeline wavfile backoff "
         "quota diagnosis dialplan replay deadlines templates workers workers.affinity"
     ),
-    1: "interfaces calls callregistry events originate q850",
+    1: "interfaces calls callregistry events originate q850 clues",
     2: (
         "protocol legs pacing metronome legpoll legtransport database extension_table lookup pg* cache journal "
         "sounds soundfiles lateload resample recording logs "
