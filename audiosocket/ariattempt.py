@@ -1,22 +1,22 @@
 """One return call through ARI, followed by asking for its channel.
 
-What cannot be told apart, and why. A channel that is not answered simply vanishes: ARI says its hangup cause only
-in the event ``ChannelDestroyed`` on a WebSocket, and Twisted's WebSocket client needs another package, has no
-limit for what it is sent and loses its events with its connection. So the channel is looked at four times a
-second, which survives every broken connection, and its end is read from its life:
+The channel is looked at four times a second, which survives every broken connection. Why a channel vanished is
+said by ARI only in its events on a WebSocket (`arievents`), at once, and with the causes that AMI has, too. While
+there is no such connection the end is read from the channel's life:
 
 * gone after it rang: *refused*; the telephone may as well have said busy while it rang;
-* gone without ringing: *busy*; a number that a trunk, or a Local channel's dialplan, does not know looks the same;
-* there until the ring time is over: *no answer*, and we end it, so nothing else can look like this.
+* gone without ringing: *busy*; a number that a trunk, or a Local channel's dialplan, does not know looks the same.
 
-A telephone that Asterisk itself does not know *failed* at once. AMI tells all of them by their cause. A resident
-who answers and hangs up between two looks is known to have answered only if the leg arrived, see
-`ARIOriginator.answered`.
+A channel that is there until the ring time is over is *no answer*, and we end it. A telephone that Asterisk itself
+does not know *failed* at once. Without events a resident who answers and hangs up between two looks is known to
+have answered only if the leg arrived, see `ARIOriginator.answered`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet import defer
@@ -26,6 +26,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosocket.clues import Clues
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.webclient import Answer, RequestFailed
 
@@ -35,11 +36,45 @@ POLL_SECONDS = 0.25
 BLIND_SECONDS = 5.0
 #: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
 GRACE_SECONDS = 4.5
+#: Seconds in which the events of a channel's end follow each other, or its absence.
+CAUSE_SECONDS = 1.0
 
 _UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
+#: Events that tell how a channel fares.
+KINDS = ("ChannelDestroyed", "ChannelStateChange", "Dial")
 _UP, _RINGING = "Up", ("Ring", "Ringing")
 #: HTTP statuses for a wrong user or password, and for a user who may not do that.
 REFUSED = frozenset({401, 403})
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event: ``channel`` is in the state ``word``, ended with ``cause``, or is dialled by ``caller``.
+
+    Of the end of dialling ``word`` is the DIALSTATUS.
+    """
+
+    kind: str
+    channel: str
+    caller: str = ""
+    word: str = ""
+    cause: int = 0
+
+
+def told(event: Mapping[str, Any]) -> Told | None:
+    """What an event of ARI's says, if it is one of `KINDS` and as ARI makes them."""
+    kind, peer = event.get("type"), event.get("peer" if event.get("type") == "Dial" else "channel")
+    if kind not in KINDS or not isinstance(peer, Mapping) or not isinstance(peer.get("id"), str):
+        return None
+    caller = event.get("caller")
+    word, cause = event.get("dialstatus", peer.get("state")), event.get("cause")
+    return Told(
+        kind,
+        peer["id"],
+        str(caller.get("id", "")) if isinstance(caller, Mapping) else "",
+        word if isinstance(word, str) else "",
+        cause if isinstance(cause, int) else 0,
+    )
 
 
 class Ask(Protocol):
@@ -57,18 +92,26 @@ class End(Protocol):
 class Attempt:
     """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure.
 
-    ``name`` is what people call this ARI.
+    ``name`` is what people call this ARI; ``hears`` whether its events come in.
     """
 
     _log = Logger()
 
     def __init__(
-        self, ask: Ask, end: End, clock: IReactorTime, request: ReturnRequest, channel_id: str, name: str = "ARI"
+        self,
+        ask: Ask,
+        end: End,
+        clock: IReactorTime,
+        request: ReturnRequest,
+        channel_id: str,
+        name: str,
+        hears: Callable[[], bool],
     ) -> None:
         self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
         self.call_id = request.call_id
         self.channel_id = channel_id
         self._name = name
+        self._hears = hears
         self._ask = ask
         self._end = end
         self._clock = clock
@@ -77,7 +120,10 @@ class Attempt:
         self._deadline: IDelayedCall | None = None
         self._asked = False
         self._made = False
-        self._rang = False
+        self._clues = Clues()
+        #: Channels whose ends may tell why ours ended: the other half of a Local one, and whom that dials.
+        self._linked = {f"{channel_id};2"}
+        self._last_word: IDelayedCall | None = None
 
     def start(self, body: dict[str, Any]) -> None:
         """Every way from here ends in `finish`."""
@@ -89,8 +135,9 @@ class Attempt:
         """Ends the attempt, once."""
         if self.result.called:
             return
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        for timer in (self._deadline, self._last_word):
+            if timer is not None and timer.active():
+                timer.cancel()
         self.result.callback(AttemptResult(end, reason, unavailable))
 
     def interrupt(self, end: AttemptEnd, reason: str) -> None:
@@ -98,6 +145,23 @@ class Attempt:
         self.finish(end, reason)
         if self._work is not None:
             self._work.cancel()
+
+    def heard(self, told: Told) -> None:
+        """Takes note of an event, whose channel may be any of Asterisk's."""
+        if told.channel == self.channel_id:
+            if told.kind == "ChannelDestroyed":
+                self._clues.cause = told.cause
+                self._ending()
+            elif told.kind == "Dial":
+                self._clues.dial_status = told.word
+            elif told.word:
+                self._note(told.word)
+        elif told.channel in self._linked:
+            telling = told.kind == "ChannelDestroyed" and self._clues.linked(told.cause)
+            if telling and self._clues.cause is not None:
+                self._ending()
+        elif told.kind == "Dial" and told.caller in self._linked:
+            self._linked.add(told.channel)
 
     async def _ring(self, body: dict[str, Any]) -> None:
         self._asked = True
@@ -141,16 +205,34 @@ class Attempt:
         if state == _UP:
             self.finish(AttemptEnd.ANSWERED, "")
         elif state in _RINGING:
-            self._rang = True
-        elif state == "" and self._rang:
-            self.finish(AttemptEnd.REFUSED, "the call was ended before it was answered")
+            self._clues.rang = True
         elif state == "":
+            self._ending()
+
+    def _ending(self) -> None:
+        """It is gone; events may still say more of why."""
+        if self.result.called:
+            return
+        more = self._hears() and self._clues.cause is None
+        if not more and not self._clues.vague:
+            self._tell()
+        elif self._last_word is None:
+            self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        if self._clues.cause is not None:
+            self.interrupt(*self._clues.end(self._ring_seconds))
+        elif self._clues.rang:
+            self.finish(AttemptEnd.REFUSED, "the call was ended before it was answered")
+        else:
             self.finish(AttemptEnd.BUSY, _UNRUNG)
 
     def _in_vain(self, state: str | None) -> None:
         """The ring time is over and the channel is still there, or nobody can tell."""
         if state is None:
             self._give_up("ARI did not say how the call ended")
+        elif state == "":
+            self._tell()
         else:
             self._end(self.channel_id, sure=True)
             self.finish(AttemptEnd.NO_ANSWER, f"rang for {self._ring_seconds:g} s, nobody answered")

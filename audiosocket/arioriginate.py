@@ -6,24 +6,28 @@ import base64
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ariattempt import REFUSED, Attempt, refusal
+from audiosocket.ariattempt import KINDS, REFUSED, Attempt, refusal, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing, settled
 from audiosocket.templates import filled
 from audiosocket.webclient import Answer, Asks, RequestFailed, checked_url
+
+if TYPE_CHECKING:
+    from audiosocket.arievents import AriEvents
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -38,7 +42,8 @@ class ARIOriginator:
     """Implements `originate.Originator` through ARI.
 
     ``url`` is where Asterisk's HTTP server answers, with its prefix if it has one (``http://127.0.0.1:8088``);
-    ``/ari`` is added when it is not there. Raises `InvalidSetting`.
+    ``/ari`` is added when it is not there. ``endpoint`` makes the connection on which ARI tells events; without
+    it less is known of how calls end, see `ariattempt`. Raises `InvalidSetting`.
     """
 
     _log = Logger()
@@ -52,6 +57,7 @@ class ARIOriginator:
         password: str,
         route: Route | None = None,
         new_id: Callable[[], str] = lambda: str(uuid4()),
+        endpoint: Callable[[str], IStreamClientEndpoint] | None = None,
     ) -> None:
         url = checked_url(url, "the ARI address")
         if not user or ":" in user or not password:
@@ -70,10 +76,20 @@ class ARIOriginator:
         self._pings.clock = clock
         self._attempts: Ringing[Attempt] = Ringing()
         self._endings: set[Deferred[None]] = set()
+        #: ARI's name for who listens.
+        self._app = f"audiosocket-{token_hex(4)}"
+        self._events: AriEvents | None = None
+        if endpoint is not None:
+            from audiosocket.arievents import AriEvents  # noqa: PLC0415 - 13 ms of the start for ARI alone
+
+            events = f"{self._url}/events?app={self._app}&subscribeAll=true"
+            self._events = AriEvents(endpoint, events, self._authorization, clock, self._heard)
 
     @property
     def state(self) -> tuple[str, str]:
         """("up"|"connecting"|"down", reason): what the last request met, at most `PING_SECONDS` ago."""
+        if self._state[0] == "up" and self._events is not None and not self._events.up:
+            return "up", "its events are not heard, so that not all ends of attempts can be told apart"
         return self._state
 
     @property
@@ -92,12 +108,14 @@ class ARIOriginator:
             self._pings.stop()
         self._attempts.cancel()
         await settled(self._endings, self._clock)
+        if self._events is not None:
+            await self._events.close()
         await self._client.close()
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`; a refused password is not tried more often than pings do."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
-        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id, self.name)
+        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id, self.name, self._hears)
         try:
             body = self._originate(request, attempt.channel_id)
         except LocalProtocolError as problem:
@@ -167,8 +185,29 @@ class ARIOriginator:
     async def _ping(self) -> None:
         try:
             await self.ask("GET", "asterisk/ping", keep=True)
-        except (RequestFailed, defer.CancelledError):
-            self._log.debug("ARI did not answer a ping: {why}", why=self._state[1])
+            if self._state[0] == "up":
+                await self._listen()
+        except (RequestFailed, defer.CancelledError) as problem:
+            self._log.debug("{name} does not answer: {why}", name=self.name, why=str(problem))
+
+    async def _listen(self) -> None:
+        """Hears events from now on, and of them only those that tell something."""
+        if self._events is None or self._events.up:
+            return
+        await self._events.connect()
+        wanted = {"allowed": [{"type": kind} for kind in KINDS]}
+        answer = await self.ask("PUT", f"applications/{self._app}/eventFilter", wanted)
+        if answer.status != 200:
+            self._log.info("{name} tells all its events (HTTP {status})", name=self.name, status=answer.status)
+
+    def _hears(self) -> bool:
+        return self._events is not None and self._events.up
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        found = told(event) if len(self._attempts) else None
+        if found is not None:
+            for attempt in self._attempts:
+                attempt.heard(found)
 
     def _not_pinged(self, failure: Failure) -> None:
         self._log.failure("ARI could not be pinged", failure)

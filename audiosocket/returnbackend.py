@@ -46,13 +46,15 @@ class ReturnBackend(MultiService):
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":
+            web = WebClient(reactor)
             self.originator = ARIOriginator(
-                WebClient(reactor),
+                web,
                 reactor,
                 settings.ari_url,
                 settings.ari_user,
                 settings.ari_password,
                 route_of(settings),
+                endpoint=web.endpoint,
             )
         elif self.kind == "webhook":
             self.originator = WebhookOriginator(

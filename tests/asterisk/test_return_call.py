@@ -144,7 +144,7 @@ async def test_residents_are_rung_in_their_order_until_one_answers(asterisk, ser
         await visit.ring(server, call_id, "2001", "2002", "2003")
         found = await visit.ended(server, call_id, "connected")
         attempts = [(one["number"], one["end"]) for one in found["attempts"]]
-        assert attempts == [("101", "busy"), ("102", "no_answer"), ("103", "answered")]
+        assert attempts == [("2001", "busy"), ("2002", "no_answer"), ("2003", "answered")]
         call = await server.call(call_id)
         assert [one["end"] for one in visit.events(call, "return.attempt")] == ["busy", "no_answer", "answered"]
         visitor.hang_up()
