@@ -15,8 +15,7 @@ have answered only if the leg arrived, see `ARIOriginator.answered`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import defer
@@ -26,6 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosocket.aritold import Told
 from audiosocket.clues import Clues
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.webclient import Answer, RequestFailed
@@ -40,41 +40,9 @@ GRACE_SECONDS = 4.5
 CAUSE_SECONDS = 1.0
 
 _UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
-#: Events that tell how a channel fares.
-KINDS = ("ChannelDestroyed", "ChannelStateChange", "Dial")
 _UP, _RINGING = "Up", ("Ring", "Ringing")
 #: HTTP statuses for a wrong user or password, and for a user who may not do that.
 REFUSED = frozenset({401, 403})
-
-
-@dataclass(frozen=True)
-class Told:
-    """One event: ``channel`` is in the state ``word``, ended with ``cause``, or is dialled by ``caller``.
-
-    Of the end of dialling ``word`` is the DIALSTATUS.
-    """
-
-    kind: str
-    channel: str
-    caller: str = ""
-    word: str = ""
-    cause: int = 0
-
-
-def told(event: Mapping[str, Any]) -> Told | None:
-    """What an event of ARI's says, if it is one of `KINDS` and as ARI makes them."""
-    kind, peer = event.get("type"), event.get("peer" if event.get("type") == "Dial" else "channel")
-    if kind not in KINDS or not isinstance(peer, Mapping) or not isinstance(peer.get("id"), str):
-        return None
-    caller = event.get("caller")
-    word, cause = event.get("dialstatus", peer.get("state")), event.get("cause")
-    return Told(
-        kind,
-        peer["id"],
-        str(caller.get("id", "")) if isinstance(caller, Mapping) else "",
-        word if isinstance(word, str) else "",
-        cause if isinstance(cause, int) else 0,
-    )
 
 
 class Ask(Protocol):

@@ -18,7 +18,8 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ariattempt import KINDS, REFUSED, Attempt, refusal, told
+from audiosocket.ariattempt import REFUSED, Attempt, refusal
+from audiosocket.aritold import KINDS, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket import arioriginate
-from audiosocket.ariattempt import KINDS
 from audiosocket.arioriginate import CHANNEL_ID_PREFIX, ARIOriginator
+from audiosocket.aritold import KINDS
 from audiosocket.errors import InvalidSetting
 from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
