@@ -104,7 +104,10 @@ def which_leg(raw: bytes) -> tuple[UUID, Role]:
 
 
 def return_numbers(raw: bytes) -> list[str]:
-    """The numbers to ring, in their order; raises `Refusal` (400, 422 for a key that is unknown)."""
+    """The numbers to ring, in their order; raises `Refusal` (400, 422 for a key that is unknown).
+
+    A whole number stands for its digits; one with leading zeros must be text.
+    """
     given = parse_object(raw)
     _known(given, ("number", "numbers"))
     if len(given) != 1:
@@ -112,9 +115,10 @@ def return_numbers(raw: bytes) -> list[str]:
     key, value = next(iter(given.items()))
     numbers = value if key == "numbers" and isinstance(value, list) else [value]
     for number in numbers:
-        if not isinstance(number, str):
+        whole = isinstance(number, int) and not isinstance(number, bool) and number >= 0
+        if not whole and not isinstance(number, str):
             raise Refusal(400, f"{key} is {shown(value)}, not text or a list of texts.", field=key)
-    return [number.strip() for number in numbers]
+    return [str(number).strip() for number in numbers]
 
 
 def attempt_end(raw: bytes) -> tuple[str, str]:

@@ -28,7 +28,7 @@ class Pace:
     #: After a refused login: whoever tries a wrong secret too often is locked out by other programs.
     first_refused_pause: float = 10.0
     longest_refused_pause: float = 60.0
-    #: Least time between two attempts, whoever asks for one; between refused logins it is their first pause.
+    #: Least time between two attempts, whoever needs one; after a refused login it is the first pause after one.
     woken: float = 1.0
     #: A connection that lived this long was well: the next pause is short again.
     steady: float = 5.0
@@ -38,8 +38,8 @@ class Ami(Service):
     """Connects while it runs, again and again; ``state`` is for people and never contains the secret.
 
     ``challenge`` logs in by MD5 challenge, otherwise with the secret in clear. ``events`` are the event classes
-    asked for; Asterisk sends of them what ``read =`` of the account in ``manager.conf`` allows. Raises
-    `InvalidSetting` for a user or secret that AMI cannot carry.
+    asked for; Asterisk sends of them what ``read =`` of the account in ``manager.conf`` allows. ``name`` is what
+    people call it, "AMI at host:port". Raises `InvalidSetting` for a user or secret that AMI cannot carry.
     """
 
     _log = Logger()
@@ -51,6 +51,7 @@ class Ami(Service):
         secret: str,
         clock: IReactorTime,
         *,
+        name: str = "AMI",
         challenge: bool = True,
         events: str = "call,dialplan",
         pace: Pace | None = None,
@@ -60,6 +61,7 @@ class Ami(Service):
             action("Login", [("Username", user), ("Secret", secret), ("Events", events)])
         except LocalProtocolError as problem:
             raise InvalidSetting(f"AMI login: {problem}") from None
+        self.name = name
         self._endpoint = endpoint
         self._user = user
         self._secret = secret
@@ -113,14 +115,15 @@ class Ami(Service):
         return self._session.collect(name, fields, seconds)
 
     def ready(self, seconds: float) -> defer.Deferred[None]:
-        """Fires when logged in; tries to connect now unless that has just failed or the login was refused.
+        """Fires when logged in; tries to connect now, not after the pause, unless that has just failed.
 
         Fails with `AmiDown` and the reason, after ``seconds`` at the latest.
         """
         if self._session is not None:
             return defer.succeed(None)
-        just_failed = self._nap is not None and self._clock.seconds() - self._attempted_at < self._pace.first_pause
-        if not self.running or self._login_refused or just_failed:
+        least = self._pace.first_refused_pause if self._login_refused else self._pace.woken
+        just_failed = self._nap is not None and self._clock.seconds() - self._attempted_at < least
+        if not self.running or just_failed:
             return defer.fail(AmiDown(self._reason))
         waiting: defer.Deferred[None] = defer.Deferred(lambda _: self._waiting.remove(waiting))
         self._waiting.append(waiting)
@@ -130,12 +133,6 @@ class Ami(Service):
             raise AmiDown(self._reason or f"not connected within {seconds:g} s")
 
         return waiting.addTimeout(seconds, self._clock, late)
-
-    def wake(self) -> None:
-        """Somebody needs AMI: try to connect now, not after the pause, unless that was just done."""
-        least = self._pace.first_refused_pause if self._login_refused else self._pace.woken
-        if self._session is None and self._clock.seconds() - self._attempted_at >= least:
-            self._wake()
 
     def listen(self, names: Iterable[str], heard: Callable[[Message], object]) -> Callable[[], None]:
         """Gives ``heard`` every event with one of these names, until the returned function is called."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from twisted.internet.defer import Deferred
@@ -14,36 +14,24 @@ from audiosocket.ami import Ami
 from audiosocket.amileftovers import Leftovers
 from audiosocket.amisession import AmiDown, AmiRefused, Fields
 from audiosocket.amiwire import Message, action, variable
+from audiosocket.clues import Clues
 from audiosocket.errors import LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.q850 import UNTOLD, end_of
 from audiosocket.ringing import Ringing
+from audiosocket.templates import filled
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
 
 #: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
 GRACE_SECONDS = 4.5
-#: Seconds that an attempt waits for AMI to come up.
+#: Seconds that an attempt waits for AMI to come up, or its ring time if that is less.
 READY_SECONDS = 3.0
 #: Seconds in which the Hangup event with the cause follows a failed OriginateResponse, or the other way round.
 CAUSE_SECONDS = 1.0
 
 _RINGING = "5"
-#: Causes after which one waits for a better one: a dialplan's ``Congestion()`` gives 34 whatever went before.
-_VAGUE = UNTOLD | {34}
-#: ``Reason`` of a failed OriginateResponse, an ``ast_control_frame_type``, where it says something.
-_REASONS: Mapping[str, tuple[AttemptEnd, str]] = {
-    "3": (AttemptEnd.NO_ANSWER, "nobody answered"),
-    "5": (AttemptEnd.BUSY, "busy"),
-    "8": (AttemptEnd.FAILED, "congestion"),
-}
-_DIAL_STATUSES: Mapping[str, tuple[AttemptEnd, str]] = {
-    "BUSY": (AttemptEnd.BUSY, "busy"),
-    "CONGESTION": (AttemptEnd.FAILED, "congestion"),
-    "CHANUNAVAIL": (AttemptEnd.FAILED, "the telephone cannot be reached"),
-}
 
 
 class AMIOriginator:
@@ -79,10 +67,6 @@ class AMIOriginator:
     def ringing(self) -> int:
         """Attempts in progress."""
         return len(self._attempts)
-
-    def wake(self) -> None:
-        """See `originate.Originator.wake`."""
-        self._ami.wake()
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
@@ -131,19 +115,20 @@ class AMIOriginator:
 def _fields(route: Route, request: ReturnRequest, channel_id: str) -> Fields:
     """What ``Originate`` is told; raises `LocalProtocolError` for what must not reach Asterisk."""
     variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
-    check_landing(request.exten, request.ring_seconds, request.caller_id, variables)
+    caller_id = filled(request.caller_id, request.places)
+    check_landing(request.exten, request.ring_seconds, caller_id, variables)
     fields = [
-        ("Channel", route.dialled(request.number)),
+        ("Channel", route.dialled(request.number, request.places)),
         ("ChannelId", channel_id),
-        ("Context", route.context),
+        ("Context", route.landing(request.number, request.places)),
         ("Exten", request.exten),
         ("Priority", "1"),
         ("Timeout", str(max(1, round(request.ring_seconds * 1000)))),
         ("Async", "true"),
         *(("Variable", variable(name, value)) for name, value in variables.items()),
     ]
-    if request.caller_id:
-        fields.append(("CallerID", request.caller_id))
+    if caller_id:
+        fields.append(("CallerID", caller_id))
     action("Originate", fields)  # refuses a line that is too long, before anything else happens
     return fields
 
@@ -170,18 +155,15 @@ class _Attempt:
         self._waiting: Deferred[None] | None = None
         self._sent = False
         self._over = False
-        self._rang = False
-        self._cause: int | None = None
-        self._linked_cause = 0
-        self._dial_status = ""
-        self._reason: str | None = None  # of a failed OriginateResponse
+        self._clues = Clues()
+        self._refused = False  # by a failed OriginateResponse
         self._deadline: IDelayedCall | None = None
         self._last_word: IDelayedCall | None = None
 
     def start(self, fields: Fields) -> None:
         """Rings as soon as AMI is up; every way from here ends in `finish`."""
         self._deadline = self._clock.callLater(self._ring_seconds + GRACE_SECONDS, self._too_late)
-        self._waiting = self._ami.ready(READY_SECONDS)
+        self._waiting = self._ami.ready(min(READY_SECONDS, self._ring_seconds))
         self._waiting.addCallbacks(self._send, self._not_placed, callbackArgs=(fields,))
 
     def heard(self, message: Message) -> None:
@@ -190,29 +172,27 @@ class _Attempt:
             if message.get("Response") == "Success":
                 self.finish(AttemptEnd.ANSWERED, "")
             else:
-                self._reason = message.get("Reason")
+                self._refused, self._clues.reason = True, message.get("Reason")
                 self._ending()
         elif message.event == "Hangup":
-            self._cause = _cause(message)
+            self._clues.cause = _cause(message)
             self._ending()
         elif message.event == "DialEnd":
-            self._dial_status = message.get("DialStatus")
+            self._clues.dial_status = message.get("DialStatus")
         elif message.get("ChannelState") == _RINGING:
-            self._rang = True
+            self._clues.rang = True
 
     def heard_linked(self, message: Message) -> None:
         """A channel ended that the dialplan dialled for ours, which is a ``Local/`` one."""
-        if _cause(message) not in _VAGUE:
-            self._linked_cause = _cause(message)
-            if self._reason is not None or self._cause is not None:
-                self._ending()
+        if self._clues.linked(_cause(message)) and (self._refused or self._clues.cause is not None):
+            self._ending()
 
     def lost(self, reason: str) -> None:
         """AMI is gone; so is the knowledge of what becomes of the call."""
         if self._sent:
             self._give_up(f"AMI was lost during the call: {reason}")
 
-    def finish(self, end: AttemptEnd, reason: str) -> None:
+    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt, once."""
         if self._over:
             return
@@ -220,7 +200,7 @@ class _Attempt:
         for timer in (self._deadline, self._last_word):
             if timer is not None and timer.active():
                 timer.cancel()
-        self.result.callback(AttemptResult(end, reason))
+        self.result.callback(AttemptResult(end, reason, unavailable))
 
     def interrupt(self, end: AttemptEnd, reason: str) -> None:
         """Ends the attempt from outside; its channel is left alone."""
@@ -241,26 +221,18 @@ class _Attempt:
         elif self._sent:
             self._give_up(f"AMI failed while the call was being placed: {failure.getErrorMessage()}")
         else:
-            self.finish(AttemptEnd.FAILED, f"AMI is not available: {failure.getErrorMessage()}")
+            reason = f"{self._ami.name} is not available: {failure.getErrorMessage()}"
+            self.finish(AttemptEnd.FAILED, reason, unavailable=True)
 
     def _ending(self) -> None:
         """Both the response and the hangup belong to an end; the events of AMI have no certain order."""
-        vague = self._cause in _VAGUE and self._linked_cause in _VAGUE
-        if self._reason is not None and self._cause is not None and not vague:
+        if self._refused and self._clues.cause is not None and not self._clues.vague:
             self._tell()
         elif self._last_word is None and not self._over:
             self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
 
     def _tell(self) -> None:
-        cause = self._linked_cause if self._cause in _VAGUE and self._linked_cause else self._cause
-        told = None if cause is None else end_of(cause)
-        told = told or _DIAL_STATUSES.get(self._dial_status) or _REASONS.get(self._reason or "")
-        if told is None and self._cause is None:
-            told = AttemptEnd.FAILED, "Asterisk knows no such telephone, or cannot reach it"
-        end, reason = told or (AttemptEnd.REFUSED, "the call was ended before it was answered")
-        if end is AttemptEnd.NO_ANSWER and self._rang:
-            reason = f"rang for up to {self._ring_seconds:g} s, {reason}"
-        self.finish(end, reason)
+        self.finish(*self._clues.end(self._ring_seconds))
 
     def _too_late(self) -> None:
         self._give_up("Asterisk did not say how the call ended; the AMI account needs read = call")

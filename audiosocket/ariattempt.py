@@ -1,22 +1,21 @@
 """One return call through ARI, followed by asking for its channel.
 
-What cannot be told apart, and why. A channel that is not answered simply vanishes: ARI says its hangup cause only
-in the event ``ChannelDestroyed`` on a WebSocket, and Twisted's WebSocket client needs another package, has no
-limit for what it is sent and loses its events with its connection. So the channel is looked at four times a
-second, which survives every broken connection, and its end is read from its life:
+The channel is looked at four times a second, which survives every broken connection. Why a channel vanished is
+said by ARI only in its events on a WebSocket (`arievents`), at once, and with the causes that AMI has, too. While
+there is no such connection the end is read from the channel's life:
 
 * gone after it rang: *refused*; the telephone may as well have said busy while it rang;
-* gone without ringing: *busy*; a number that a trunk, or a Local channel's dialplan, does not know looks the same;
-* there until the ring time is over: *no answer*, and we end it, so nothing else can look like this.
+* gone without ringing: *busy*; a number that a trunk, or a Local channel's dialplan, does not know looks the same.
 
-A telephone that Asterisk itself does not know *failed* at once. AMI tells all of them by their cause. A resident
-who answers and hangs up between two looks is known to have answered only if the leg arrived, see
-`ARIOriginator.answered`.
+A channel that is there until the ring time is over is *no answer*, and we end it. A telephone that Asterisk itself
+does not know *failed* at once. Without events a resident who answers and hangs up between two looks is known to
+have answered only if the leg arrived, see `ARIOriginator.answered`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import defer
@@ -26,6 +25,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosocket.aritold import Told
+from audiosocket.clues import Clues
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.webclient import Answer, RequestFailed
 
@@ -35,9 +36,13 @@ POLL_SECONDS = 0.25
 BLIND_SECONDS = 5.0
 #: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
 GRACE_SECONDS = 4.5
+#: Seconds in which the events of a channel's end follow each other, or its absence.
+CAUSE_SECONDS = 1.0
 
 _UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
 _UP, _RINGING = "Up", ("Ring", "Ringing")
+#: HTTP statuses for a wrong user or password, and for a user who may not do that.
+REFUSED = frozenset({401, 403})
 
 
 class Ask(Protocol):
@@ -53,14 +58,28 @@ class End(Protocol):
 
 
 class Attempt:
-    """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure."""
+    """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure.
+
+    ``name`` is what people call this ARI; ``hears`` whether its events come in.
+    """
 
     _log = Logger()
 
-    def __init__(self, ask: Ask, end: End, clock: IReactorTime, request: ReturnRequest, channel_id: str) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        end: End,
+        clock: IReactorTime,
+        request: ReturnRequest,
+        channel_id: str,
+        name: str,
+        hears: Callable[[], bool],
+    ) -> None:
         self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
         self.call_id = request.call_id
         self.channel_id = channel_id
+        self._name = name
+        self._hears = hears
         self._ask = ask
         self._end = end
         self._clock = clock
@@ -69,7 +88,10 @@ class Attempt:
         self._deadline: IDelayedCall | None = None
         self._asked = False
         self._made = False
-        self._rang = False
+        self._clues = Clues()
+        #: Channels whose ends may tell why ours ended: the other half of a Local one, and whom that dials.
+        self._linked = {f"{channel_id};2"}
+        self._last_word: IDelayedCall | None = None
 
     def start(self, body: dict[str, Any]) -> None:
         """Every way from here ends in `finish`."""
@@ -77,13 +99,14 @@ class Attempt:
         self._work = Deferred.fromCoroutine(self._ring(body))
         self._work.addErrback(self._broke)
 
-    def finish(self, end: AttemptEnd, reason: str) -> None:
+    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt, once."""
         if self.result.called:
             return
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self.result.callback(AttemptResult(end, reason))
+        for timer in (self._deadline, self._last_word):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self.result.callback(AttemptResult(end, reason, unavailable))
 
     def interrupt(self, end: AttemptEnd, reason: str) -> None:
         """Ends the attempt from outside: what it was just asking ARI does not matter any more."""
@@ -91,17 +114,36 @@ class Attempt:
         if self._work is not None:
             self._work.cancel()
 
+    def heard(self, told: Told) -> None:
+        """Takes note of an event, whose channel may be any of Asterisk's."""
+        if told.channel == self.channel_id:
+            if told.kind == "ChannelDestroyed":
+                self._clues.cause = told.cause
+                self._ending()
+            elif told.kind == "Dial":
+                self._clues.dial_status = told.word
+            elif told.word:
+                self._note(told.word)
+        elif told.channel in self._linked:
+            telling = told.kind == "ChannelDestroyed" and self._clues.linked(told.cause)
+            if telling and self._clues.cause is not None:
+                self._ending()
+        elif told.kind == "Dial" and told.caller in self._linked:
+            self._linked.add(told.channel)
+
     async def _ring(self, body: dict[str, Any]) -> None:
         self._asked = True
         try:
             answer = await self._ask("POST", "channels", body)
         except RequestFailed as problem:
             self._asked = not problem.unsent
-            self._give_up(f"ARI is not available: {problem}")
+            self._give_up(f"{self._name} is not available: {problem}", unavailable=True)
             return
         if not 200 <= answer.status < 300:
             self._asked = answer.status in {502, 504}  # a proxy's words, not Asterisk's
-            self._give_up(_refusal(answer))
+            refused = answer.status in REFUSED
+            reason = refusal(self._name, answer) if refused else _not_placed(answer)
+            self._give_up(reason, unavailable=refused)
             return
         self._made = True
         await self._follow()
@@ -131,16 +173,34 @@ class Attempt:
         if state == _UP:
             self.finish(AttemptEnd.ANSWERED, "")
         elif state in _RINGING:
-            self._rang = True
-        elif state == "" and self._rang:
-            self.finish(AttemptEnd.REFUSED, "the call was ended before it was answered")
+            self._clues.rang = True
         elif state == "":
+            self._ending()
+
+    def _ending(self) -> None:
+        """It is gone; events may still say more of why."""
+        if self.result.called:
+            return
+        more = self._hears() and self._clues.cause is None
+        if not more and not self._clues.vague:
+            self._tell()
+        elif self._last_word is None:
+            self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        if self._clues.cause is not None:
+            self.interrupt(*self._clues.end(self._ring_seconds))
+        elif self._clues.rang:
+            self.finish(AttemptEnd.REFUSED, "the call was ended before it was answered")
+        else:
             self.finish(AttemptEnd.BUSY, _UNRUNG)
 
     def _in_vain(self, state: str | None) -> None:
         """The ring time is over and the channel is still there, or nobody can tell."""
         if state is None:
             self._give_up("ARI did not say how the call ended")
+        elif state == "":
+            self._tell()
         else:
             self._end(self.channel_id, sure=True)
             self.finish(AttemptEnd.NO_ANSWER, f"rang for {self._ring_seconds:g} s, nobody answered")
@@ -150,10 +210,10 @@ class Attempt:
             self._log.failure("following a return call failed", failure)
         self._give_up("the attempt was interrupted")
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, *, unavailable: bool = False) -> None:
         if not self.result.called:
             self._let_go()
-            self.finish(AttemptEnd.FAILED, reason)
+            self.finish(AttemptEnd.FAILED, reason, unavailable=unavailable)
 
     def _too_late(self) -> None:
         self._let_go()
@@ -180,9 +240,12 @@ def _channel_state(answer: Answer) -> str | None:
     return state if isinstance(state, str) and state else None
 
 
-def _refusal(answer: Answer) -> str:
-    if answer.status in {401, 403}:
-        return f"ARI refuses the user or the password (HTTP {answer.status})"
+def refusal(name: str, answer: Answer) -> str:
+    """Why the ARI that people call ``name`` gave one of the statuses `REFUSED`."""
+    return f"{name} refuses the user or the password (HTTP {answer.status})"
+
+
+def _not_placed(answer: Answer) -> str:
     try:
         said = json.loads(answer.body)
         message = said.get("message") or said.get("error") if isinstance(said, dict) else ""

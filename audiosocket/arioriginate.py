@@ -6,29 +6,34 @@ import base64
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ariattempt import Attempt
+from audiosocket.ariattempt import REFUSED, Attempt, refusal
+from audiosocket.aritold import KINDS, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing, settled
+from audiosocket.templates import filled
 from audiosocket.webclient import Answer, Asks, RequestFailed, checked_url
+
+if TYPE_CHECKING:
+    from audiosocket.arievents import AriEvents
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
 #: Seconds between two pings.
 PING_SECONDS = 15.0
-#: Least seconds since the last request after which somebody who wants calls makes us ping at once.
-WAKE_SECONDS = 1.0
 #: Tries, and seconds between them, to end a channel that may still be ringing.
 HANGUP_TRIES = 5
 HANGUP_PAUSE_SECONDS = 1.0
@@ -38,7 +43,8 @@ class ARIOriginator:
     """Implements `originate.Originator` through ARI.
 
     ``url`` is where Asterisk's HTTP server answers, with its prefix if it has one (``http://127.0.0.1:8088``);
-    ``/ari`` is added when it is not there. Raises `InvalidSetting`.
+    ``/ari`` is added when it is not there. ``endpoint`` makes the connection on which ARI tells events; without
+    it less is known of how calls end, see `ariattempt`. Raises `InvalidSetting`.
     """
 
     _log = Logger()
@@ -52,10 +58,13 @@ class ARIOriginator:
         password: str,
         route: Route | None = None,
         new_id: Callable[[], str] = lambda: str(uuid4()),
+        endpoint: Callable[[str], IStreamClientEndpoint] | None = None,
     ) -> None:
         url = checked_url(url, "the ARI address")
         if not user or ":" in user or not password:
             raise InvalidSetting("ARI needs a user (without a colon) and a password")
+        #: What people call it, in reasons and in the log.
+        self.name = f"ARI at {urlsplit(url).netloc}"
         self._client = client
         self._clock = clock
         self._url = url if url.endswith("/ari") else f"{url}/ari"
@@ -63,16 +72,25 @@ class ARIOriginator:
         self._route = route or Route()
         self._new_id = new_id
         self._state = ("connecting", "ARI has not answered yet")
-        self._asked_at = clock.seconds()
         self._refused = False
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
         self._attempts: Ringing[Attempt] = Ringing()
         self._endings: set[Deferred[None]] = set()
+        #: ARI's name for who listens.
+        self._app = f"audiosocket-{token_hex(4)}"
+        self._events: AriEvents | None = None
+        if endpoint is not None:
+            from audiosocket.arievents import AriEvents  # noqa: PLC0415 - 13 ms of the start for ARI alone
+
+            events = f"{self._url}/events?app={self._app}&subscribeAll=true"
+            self._events = AriEvents(endpoint, events, self._authorization, clock, self._heard)
 
     @property
     def state(self) -> tuple[str, str]:
         """("up"|"connecting"|"down", reason): what the last request met, at most `PING_SECONDS` ago."""
+        if self._state[0] == "up" and self._events is not None and not self._events.up:
+            return "up", "its events are not heard, so that not all ends of attempts can be told apart"
         return self._state
 
     @property
@@ -91,23 +109,21 @@ class ARIOriginator:
             self._pings.stop()
         self._attempts.cancel()
         await settled(self._endings, self._clock)
+        if self._events is not None:
+            await self._events.close()
         await self._client.close()
 
-    def wake(self) -> None:
-        """See `originate.Originator.wake`; a refused password is not tried more often than it is anyway."""
-        rested = self._clock.seconds() - self._asked_at >= WAKE_SECONDS
-        if self._pings.running and self._state[0] == "down" and rested and not self._refused:
-            Deferred.fromCoroutine(self._ping()).addErrback(self._not_pinged)
-
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
-        """See `originate.Originator.place`."""
+        """See `originate.Originator.place`; a refused password is not tried more often than pings do."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
-        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id)
+        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id, self.name, self._hears)
         try:
-            check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
             body = self._originate(request, attempt.channel_id)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
+            return attempt.result
+        if self._refused and self._pings.running:
+            attempt.finish(AttemptEnd.FAILED, self._state[1], unavailable=True)
             return attempt.result
         self._attempts.add(attempt.channel_id, attempt)
         attempt.start(body)
@@ -127,15 +143,14 @@ class ARIOriginator:
         if body is not None:
             headers["Content-Type"] = "application/json"
         content = None if body is None else json.dumps(body).encode()
-        self._asked_at = self._clock.seconds()
         try:
             answer = await self._client.ask(method, f"{self._url}/{path}", headers, content, keep=keep)
         except RequestFailed as problem:
             self._now("down", str(problem))
             raise
-        self._refused = answer.status in {401, 403}
+        self._refused = answer.status in REFUSED
         if self._refused:
-            self._now("down", f"ARI refuses the user or the password (HTTP {answer.status})")
+            self._now("down", refusal(self.name, answer))
         elif answer.status >= 500 and path == "asterisk/ping":
             self._now("down", f"ARI answers HTTP {answer.status}")
         elif answer.status == 404 and path == "asterisk/ping":
@@ -171,23 +186,47 @@ class ARIOriginator:
     async def _ping(self) -> None:
         try:
             await self.ask("GET", "asterisk/ping", keep=True)
-        except (RequestFailed, defer.CancelledError):
-            self._log.debug("ARI did not answer a ping: {why}", why=self._state[1])
+            if self._state[0] == "up":
+                await self._listen()
+        except (RequestFailed, defer.CancelledError) as problem:
+            self._log.debug("{name} does not answer: {why}", name=self.name, why=str(problem))
+
+    async def _listen(self) -> None:
+        """Hears events from now on, and of them only those that tell something."""
+        if self._events is None or self._events.up:
+            return
+        await self._events.connect()
+        wanted = {"allowed": [{"type": kind} for kind in KINDS]}
+        answer = await self.ask("PUT", f"applications/{self._app}/eventFilter", wanted)
+        if answer.status != 200:
+            self._log.info("{name} tells all its events (HTTP {status})", name=self.name, status=answer.status)
+
+    def _hears(self) -> bool:
+        return self._events is not None and self._events.up
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        found = told(event) if len(self._attempts) else None
+        if found is not None:
+            for attempt in self._attempts:
+                attempt.heard(found)
 
     def _not_pinged(self, failure: Failure) -> None:
         self._log.failure("ARI could not be pinged", failure)
 
     def _now(self, state: str, reason: str) -> None:
         if state != self._state[0]:
-            self._log.info("ARI is {state} {reason}", state=state, reason=reason)
+            self._log.info("{name} is {state} {reason}", name=self.name, state=state, reason=reason)
         self._state = (state, reason)
 
     def _originate(self, request: ReturnRequest, channel_id: str) -> dict[str, Any]:
+        """What ARI is told; raises `LocalProtocolError` for what must not reach Asterisk."""
+        caller_id = filled(request.caller_id, request.places)
+        check_landing(request.exten, request.ring_seconds, caller_id, request.variables)
         variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}
         body: dict[str, Any] = {
-            "endpoint": self._route.dialled(request.number),
+            "endpoint": self._route.dialled(request.number, request.places),
             "extension": request.exten,
-            "context": self._route.context,
+            "context": self._route.landing(request.number, request.places),
             "priority": 1,
             # Asterisk's own limit is only there for the case that we are not: a second later, ours tells a
             # channel that rang in vain from one that was ended
@@ -195,6 +234,6 @@ class ARIOriginator:
             "channelId": channel_id,
             "variables": variables,
         }
-        if request.caller_id:
-            body["callerId"] = request.caller_id
+        if caller_id:
+            body["callerId"] = caller_id
         return body

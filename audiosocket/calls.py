@@ -38,10 +38,13 @@ class Ending(str, Enum):
 
 
 class ShownInJson(Protocol):
-    """Something of a call that the API shows: `returncall.Run`."""
+    """Something of a call that the API and the end of the call show: `returncall.Run`."""
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; durations in seconds."""
+        """As shown by the API, with whole numbers; durations in seconds."""
+
+    def as_event(self, now: float) -> dict[str, Any]:
+        """The same for timeline and log, with masked numbers."""
 
 
 class Journal(Protocol):
@@ -199,19 +202,20 @@ class Call:
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
             "caller": None if caller is None else caller.as_json(),
             "legs": [leg.as_json(now) for leg in self.legs.values()],
-            **self._returns_as_json(now),
+            **_latest_and_earlier([one.as_json(now) for one in self.return_calls]),
         }
         if timeline:
             shown["timeline"] = list(self.timeline)
         return shown
 
-    def _returns_as_json(self, now: float) -> dict[str, Any]:
-        """The latest return call and, oldest first, those before it, each with all its attempts."""
-        shown = [one.as_json(now) for one in self.return_calls]
-        return {"return": shown[-1] if shown else None, "earlier_returns": shown[:-1]}
-
     def note_end(self, now: float) -> None:
         """Write down the one end of the call, with every attempt to reach a resident, if there were any."""
-        returns = self._returns_as_json(now) if self.return_calls else {}
+        shown = [one.as_event(now) for one in self.return_calls]
+        returns = _latest_and_earlier(shown) if shown else {}
         duration = round(now - self.started, 3)
         self.note("call.ended", now, **{"outcome": self.outcome, "duration_seconds": duration, **returns})
+
+
+def _latest_and_earlier(returns: list[dict[str, Any]]) -> dict[str, Any]:
+    """The latest return call and, oldest first, those before it, each with all its attempts."""
+    return {"return": returns[-1] if returns else None, "earlier_returns": returns[:-1]}

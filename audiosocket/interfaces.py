@@ -154,7 +154,7 @@ class Leg(Protocol):
 
         Returns at once; `App.return_ended` says how it went. The resident's leg runs the apps of
         ``RESIDENT_APP``. Raises `InvalidNumber`, `ReturnTaken` (a return call is under way, or the resident is
-        there) and `ReturnUnavailable` (nobody can place it now); an app that does not catch them ends its call.
+        there) and `ReturnUnavailable` (no backend is configured); an app that does not catch them ends its call.
         """
 
     def cancel_resident(self) -> bool:

@@ -1,4 +1,4 @@
-"""What may become part of a call to a resident: numbers, extensions, channel templates, variables.
+"""What may become part of a call to a resident: numbers, extensions, channels and contexts, variables.
 
 Whatever is refused here could leave its place in a dial string (``/ @ & ,``), begin another line, or call a
 dialplan function.
@@ -10,16 +10,21 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.templates import PLACES, check_template, filled
 
-#: A number begins with a digit, ``*``, ``#`` or ``+``: neither ``/``, ``@`` nor ``&`` can reach a channel name.
-NUMBER = re.compile(r"[0-9*#+][0-9A-Za-z*#._-]{0,39}")
+#: A number, or the name of a telephone: neither ``/``, ``@`` nor ``&`` can reach a channel name. Extensions of
+#: a single letter are Asterisk's own: ``h`` would run what a dialplan does after a hangup.
+NUMBER = re.compile(r"(?![A-Za-z]\Z)[0-9A-Za-z*#+][0-9A-Za-z*#._-]{0,39}")
 _EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
 _CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
 _VARIABLE = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
-_TEMPLATE = re.compile(r"[A-Za-z]+/[\x21-\x7e]+")
-_PLACEHOLDER = "{number}"
+_CHANNEL = re.compile(r"[A-Za-z]+/[\x21-\x7e]+")
+_EXAMPLE = dict.fromkeys(PLACES, "1")
+
+NO_ROW: Mapping[str, str] = MappingProxyType({})
 
 MAX_RING_SECONDS = 600.0
 MAX_VARIABLES = 64
@@ -28,11 +33,11 @@ MAX_TEXT = 900
 
 @dataclass(frozen=True)
 class Route:
-    """Where calls go out and where the answered ones land.
+    """Where calls go out and where the answered ones land; both are templates, see `templates`.
 
     ``channel`` is what Asterisk dials, with ``{number}`` in it: ``PJSIP/{number}``, ``PJSIP/{number}@trunk``,
     ``Local/{number}@from-internal/n``. ``context`` holds the return extensions. ``number`` is what a number must
-    look like. Raises `InvalidSetting`.
+    look like. Raises `InvalidSetting`, naming the setting.
     """
 
     channel: str = "PJSIP/{number}"
@@ -40,16 +45,26 @@ class Route:
     number: re.Pattern[str] = NUMBER
 
     def __post_init__(self) -> None:
-        if self.channel.count(_PLACEHOLDER) != 1 or "&" in self.channel or not _TEMPLATE.fullmatch(self.channel):
-            raise InvalidSetting(
-                f"channel template {self.channel!r}: it must look like PJSIP/{{number}}, with {{number}} once"
-            )
-        if not _CONTEXT.fullmatch(self.context):
-            raise InvalidSetting(f"return context {self.context!r}: it is not the name of a dialplan context")
+        check_template(self.channel, "RETURN_CHANNEL")
+        check_template(self.context, "RETURN_CONTEXT")
+        if "{number}" not in self.channel or "&" in self.channel or not _CHANNEL.fullmatch(self.channel):
+            raise InvalidSetting(f"RETURN_CHANNEL: {self.channel!r} must look like PJSIP/{{number}}")
+        if not _CONTEXT.fullmatch(filled(self.context, _EXAMPLE)):
+            raise InvalidSetting(f"RETURN_CONTEXT: {self.context!r} is not the name of a dialplan context")
 
-    def dialled(self, number: str) -> str:
-        """The channel that rings ``number``; raises `LocalProtocolError` for what is not one."""
-        return self.channel.replace(_PLACEHOLDER, checked_number(number, self.number))
+    def dialled(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
+        """The channel that rings ``number`` for an extension; raises `LocalProtocolError` for what is none.
+
+        ``row`` has what else may be in a place, see `templates.PLACES`.
+        """
+        return filled(self.channel, {**row, "number": checked_number(number, self.number)})
+
+    def landing(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
+        """The context where who answers lands; raises `LocalProtocolError` for what is no context."""
+        context = filled(self.context, {**row, "number": number})
+        if not _CONTEXT.fullmatch(context):
+            raise LocalProtocolError(f"{context[:100]!r} is not the name of a dialplan context")
+        return context
 
 
 def checked_number(number: str, pattern: re.Pattern[str] = NUMBER) -> str:

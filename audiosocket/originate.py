@@ -30,9 +30,10 @@ class AttemptEnd(str, Enum):
 class ReturnRequest:
     """One attempt. ``number`` is the resident's, ``exten`` the return extension to land on.
 
-    ``ring_seconds`` is how long it may ring. ``variables`` are channel variables for the dialplan; the
-    call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt, also for the
-    process after this one, which can `Originator.stop` it.
+    ``ring_seconds`` is how long it may ring. ``caller_id`` is a template, see `templates`; ``row`` has what the
+    call's extension puts in such places: ``ramal`` and ``condominio``. ``variables`` are channel variables for
+    the dialplan; the call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt,
+    also for the process after this one, which can `Originator.stop` it.
     """
 
     call_id: UUID
@@ -42,14 +43,24 @@ class ReturnRequest:
     caller_id: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     attempt_id: str = field(default="", compare=False)
+    row: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What templates of settings put in their places for this attempt."""
+        return {**self.row, "number": self.number, "retorno": self.exten}
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """The end of one attempt, with a reason for people (never a secret)."""
+    """The end of one attempt, with a reason for people (never a secret).
+
+    ``unavailable`` goes with ``FAILED``: who places calls was not there, so another number would end the same.
+    """
 
     end: AttemptEnd
     reason: str = ""
+    unavailable: bool = False
 
 
 #: Why there are no return calls where no setting chooses who places them.
@@ -62,7 +73,8 @@ class Originator(Protocol):
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """Ring the resident; always fires with a result within ring time plus 5 s, never with a failure.
 
-        Cancelling the Deferred stops the ringing and fires with ``CANCELLED``.
+        A backend that is down is looked at anew first, but not more often than it can bear. Cancelling the
+        Deferred stops the ringing and fires with ``CANCELLED``.
         """
 
     def stop(self, request: ReturnRequest) -> None:
@@ -73,10 +85,4 @@ class Originator(Protocol):
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"failing"|"down", reason), for the API; while "down" it is of no use to place any."""
-
-    def wake(self) -> None:
-        """Calls are wanted while the state is "down": look now whether they can be placed again.
-
-        May be called as often as calls are wanted; it is for the backend not to hammer anybody.
-        """
+        """("up"|"connecting"|"failing"|"down", reason), for the API."""

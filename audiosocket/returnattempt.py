@@ -24,13 +24,17 @@ class Attempt:
     ended: float | None = None
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; of the number only the last two digits, as logs are read by many."""
+        """As shown by the API."""
         return {
-            "number": masked(self.number),
+            "number": self.number,
             "end": None if self.end is None else self.end.value,
             "reason": self.reason,
             "seconds": round((now if self.ended is None else self.ended) - self.began, 3),
         }
+
+    def as_event(self, now: float) -> dict[str, Any]:
+        """As written down in timeline and log, with `masked` number: logs are read by many."""
+        return {**self.as_json(now), "number": masked(self.number)}
 
     def kept(self, now: float) -> dict[str, Any]:
         """As the journal keeps it: times in seconds before now."""

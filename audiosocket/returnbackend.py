@@ -19,6 +19,7 @@ from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttemp
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.settings import Settings
+from audiosocket.templates import check_template
 from audiosocket.webclient import WebClient, checked_url
 from audiosocket.webhookoriginate import WebhookOriginator
 
@@ -38,19 +39,22 @@ class ReturnBackend(MultiService):
         self._ami: Ami | None = None
         if settings.ami_host:
             endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
-            self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor)
+            name = f"AMI at {settings.ami_host}:{settings.ami_port}"
+            self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
             self._ami.setServiceParent(self)
             self.channels = CallChannels(self._ami)
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":
+            web = WebClient(reactor)
             self.originator = ARIOriginator(
-                WebClient(reactor),
+                web,
                 reactor,
                 settings.ari_url,
                 settings.ari_user,
                 settings.ari_password,
                 route_of(settings),
+                endpoint=web.endpoint,
             )
         elif self.kind == "webhook":
             self.originator = WebhookOriginator(
@@ -110,16 +114,13 @@ class ReturnBackend(MultiService):
 
 def route_of(settings: Settings) -> Route:
     """Where return calls go out and land; raises `InvalidSetting` for what Asterisk must not be sent."""
-    try:
-        route = Route(settings.return_channel, settings.return_context)
-    except InvalidSetting as problem:
-        raise InvalidSetting(f"RETURN_CHANNEL, RETURN_CONTEXT: {problem}") from None
-    return route
+    return Route(settings.return_channel, settings.return_context)
 
 
 def check(settings: Settings) -> None:
     """Raises `InvalidSetting` for a setting of return calls that could not be sent to Asterisk, or nowhere."""
     route_of(settings)
+    check_template(settings.return_caller_id, "RETURN_CALLER_ID")
     try:
         check_landing("1", settings.return_ring_seconds, settings.return_caller_id, {})
     except LocalProtocolError as problem:

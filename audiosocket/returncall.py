@@ -62,10 +62,12 @@ class ReturnCalls:
     def place(self, call: Call, numbers: Sequence[str]) -> None:
         """Ring these numbers in their order until one is answered; returns at once.
 
-        Raises `InvalidNumber`, `UnknownCall` (it is over), `ReturnTaken` and `ReturnUnavailable`.
+        Raises `InvalidNumber`, `ReturnUnavailable` (nobody is configured to place it), `UnknownCall` (it is over)
+        and `ReturnTaken`. A backend that is down raises nothing: that is how an attempt ends, like any other.
         """
-        self._check_available()
         _check_numbers(numbers)
+        if self.originator is None:
+            raise ReturnUnavailable(NOT_CONFIGURED)
         if call.ended is not None:
             raise UnknownCall(f"the call {call.call_id} has ended")
         visitor, resident = call.legs.get(Role.VISITOR), call.legs.get(Role.RESIDENT)
@@ -160,14 +162,6 @@ class ReturnCalls:
     def _tell(self, run: Run) -> None:
         if not self.tell(run.call, run.outcome):
             self._untold[run.call.call_id] = run
-
-    def _check_available(self) -> None:
-        if self.originator is None:
-            raise ReturnUnavailable(NOT_CONFIGURED)
-        state, reason = self.originator.state
-        if state == "down":
-            self.originator.wake()
-            raise ReturnUnavailable(f"return calls cannot be placed now: {reason}")
 
 
 def _check_numbers(numbers: Sequence[str]) -> None:

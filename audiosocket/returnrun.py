@@ -69,9 +69,13 @@ class Run:
         return run
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """As shown by the API; durations in seconds."""
+        """As shown by the API, with whole numbers; durations in seconds."""
         attempts = [attempt.as_json(now) for attempt in self.attempts]
         return {"state": self.state, "reason": self.reason, "attempts": attempts}
+
+    def as_event(self, now: float) -> dict[str, Any]:
+        """As written down at the end of the call, with masked numbers."""
+        return {**self.as_json(now), "attempts": [attempt.as_event(now) for attempt in self.attempts]}
 
     @property
     def outcome(self) -> ReturnOutcome:
@@ -185,13 +189,15 @@ class Run:
         return "" if last is None or last.end is None else last.reason or last.end.value
 
     def _request(self, attempt: Attempt) -> ReturnRequest:
+        extension = self.call.extension
         return ReturnRequest(
             self.call.call_id,
             attempt.number,
-            self.call.extension.return_number,
+            extension.return_number,
             self._desk.ring_seconds,
             self._desk.caller_id,
             attempt_id=attempt.attempt_id,
+            row={"ramal": extension.number, "condominio": str(extension.condominium_id)},
         )
 
     def _broken(self, failure: Failure) -> AttemptResult:
@@ -210,6 +216,8 @@ class Run:
             self._wait_for_leg(self._desk.window_seconds)
         elif result.end is AttemptEnd.CANCELLED:
             self._end("cancelled", result.reason, result.end)
+        elif result.unavailable:
+            self._end("failed", result.reason + _untried(len(self._numbers)), result.end)
         else:
             self._next()
 
@@ -249,7 +257,7 @@ class Run:
     def _note_end(self, end: AttemptEnd, reason: str) -> None:
         attempt, self._ringing = self.attempts[-1], None
         attempt.end, attempt.reason, attempt.ended = end, reason, self._now
-        self.call.note("return.attempt", self._now, **attempt.as_json(self._now))
+        self.call.note("return.attempt", self._now, **attempt.as_event(self._now))
 
     def _end(self, state: str, reason: str, end: AttemptEnd) -> None:
         """Ends it once, and the attempt that is open with ``end``."""
@@ -277,3 +285,7 @@ class Run:
             "attempts": [attempt.kept(now) for attempt in self.attempts],
         }
         self.call.keep_return(self._number, state)
+
+
+def _untried(numbers: int) -> str:
+    return f"; {numbers} number{' was' if numbers == 1 else 's were'} not tried" if numbers else ""

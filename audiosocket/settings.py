@@ -136,9 +136,17 @@ class Settings:
     ari_password: str = _setting("", _text, "password of ARI_USER", secret=True)
     webhook_url: str = _setting("", _text, "program that places return calls when it is asked; empty = not used")
     webhook_secret: str = _setting("", _text, "what requests to WEBHOOK_URL are signed with", secret=True)
-    return_channel: str = _setting("PJSIP/{number}", _text, "channel that rings a resident, with {number} in it")
-    return_context: str = _setting("audiosocket-return", _text, "dialplan context of the return extensions")
-    return_caller_id: str = _setting("", _text, "caller id that residents see; empty = Asterisk's own")
+    return_channel: str = _setting(
+        "PJSIP/{number}",
+        _text,
+        "channel that rings a resident, with {number} in it; {ramal}, {retorno}, {condominio} are the call's",
+    )
+    return_context: str = _setting(
+        "audiosocket-return", _text, "dialplan context of the return extensions; the same places may be in it"
+    )
+    return_caller_id: str = _setting(
+        "", _text, "caller id that residents see, perhaps with such places; empty = Asterisk's own"
+    )
     return_ring_seconds: int = _setting(
         "25", _whole(1, 600, "a number of seconds"), "seconds that each number of a return call rings"
     )

@@ -113,7 +113,7 @@ class WebClient:
         self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
         self._pool.maxPersistentPerHost = 8
         self._connections: WeakSet[Any] = WeakSet()
-        endpoints = _Endpoints(reactor, self._connections)
+        self._endpoints = endpoints = _Endpoints(reactor, self._connections)
         self._kept = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         self._once = Agent.usingEndpointFactory(reactor, endpoints, HTTPConnectionPool(reactor, persistent=False))
         self._running: set[defer.Deferred[Answer]] = set()
@@ -154,6 +154,10 @@ class WebClient:
             return result
 
         return asked.addTimeout(seconds, self._clock, too_late).addBoth(over)
+
+    def endpoint(self, url: str) -> IStreamClientEndpoint:
+        """Where the server of a URL is, for a connection of another kind; `close` ends that, too."""
+        return self._endpoints.endpointForURI(URI.fromBytes(url.encode()))
 
     def close(self) -> defer.Deferred[None]:
         """Ends what is under way and fires when the connections are closed."""

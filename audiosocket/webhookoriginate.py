@@ -29,6 +29,7 @@ from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.ringing import Ringing, settled
+from audiosocket.templates import filled
 from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 from audiosocket.websignature import SIGNATURE_HEADER, is_signed, signature
 
@@ -77,14 +78,8 @@ class WebhookOriginator:
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"failing", reason): what the last request met.
-
-        Never "down": nothing is sent only to find out, so it takes the next call to see that it works again.
-        """
+        """("up"|"connecting"|"failing", reason): what the last request met; nothing is sent only to find out."""
         return self._state
-
-    def wake(self) -> None:
-        """Nothing to do: see `state`."""
 
     @property
     def ringing(self) -> int:
@@ -96,7 +91,8 @@ class WebhookOriginator:
         attempt = _Attempt(self, request, request.attempt_id or self._new_id(), self._backoff())
         try:
             checked_number(request.number, self._number)
-            check_landing(request.exten, request.ring_seconds, request.caller_id, request.variables)
+            attempt.caller_id = filled(request.caller_id, request.places)
+            check_landing(request.exten, request.ring_seconds, attempt.caller_id, request.variables)
         except LocalProtocolError as problem:
             attempt.finish(AttemptEnd.FAILED, str(problem))
             return attempt.result
@@ -187,6 +183,7 @@ class _Attempt:
         self.request = request
         self.call_id = request.call_id
         self.attempt_id = attempt_id
+        self.caller_id = ""
         self._hook = hook
         self._clock = hook.clock
         self._backoff = backoff
@@ -202,17 +199,17 @@ class _Attempt:
         self._work = Deferred.fromCoroutine(self._send())
         self._work.addErrback(self._broke)
 
-    def finish(self, end: AttemptEnd, reason: str) -> None:
+    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt, once."""
         if self.result.called:
             return
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self.result.callback(AttemptResult(end, reason))
+        self.result.callback(AttemptResult(end, reason, unavailable))
 
-    def interrupt(self, end: AttemptEnd, reason: str) -> None:
+    def interrupt(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
         """Ends the attempt from outside: the answer to its last request does not matter any more."""
-        self.finish(end, reason)
+        self.finish(end, reason, unavailable=unavailable)
         if self._work is not None:
             self._work.cancel()
 
@@ -224,10 +221,10 @@ class _Attempt:
             "number": self.request.number,
             "exten": self.request.exten,
             "ring_seconds": self.request.ring_seconds,
-            "caller_id": self.request.caller_id,
+            "caller_id": self.caller_id,
             "variables": {**self.request.variables, "AUDIOSOCKET_CALL_ID": str(self.request.call_id)},
         }
-        why = ""
+        why, heard = "", False
         for tries in range(TRIES):
             pause = self._backoff.pause() if tries else 0.0
             left = self._ends - self._clock.seconds() - pause
@@ -247,9 +244,9 @@ class _Attempt:
             if answer.status < 500:
                 self._answered(answer)
                 return
-            why = f"HTTP {answer.status}"
+            why, heard = f"HTTP {answer.status}", True  # perhaps it is only this number that it cannot take
         self._let_go()
-        self.finish(AttemptEnd.FAILED, f"the webhook is not available: {why}")
+        self.finish(AttemptEnd.FAILED, f"the webhook is not available: {why}", unavailable=not heard)
 
     def _answered(self, answer: Answer) -> None:
         if 200 <= answer.status < 300:
@@ -265,7 +262,7 @@ class _Attempt:
             ring = self.request.ring_seconds
             self.interrupt(AttemptEnd.NO_ANSWER, f"no answer was reported within {ring:g} s")
         else:
-            self.interrupt(AttemptEnd.FAILED, "the webhook did not answer within the ring time")
+            self.interrupt(AttemptEnd.FAILED, "the webhook did not answer within the ring time", unavailable=True)
 
     def _cancelled(self) -> None:
         self._let_go()

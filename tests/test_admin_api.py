@@ -297,6 +297,9 @@ def test_an_unknown_call_is_404(web: Web) -> None:
     ({"number": "101"}, ("101",)),
     ({"number": " 101 "}, ("101",)),
     ({"numbers": ["101", "+5511999"]}, ("101", "+5511999")),
+    ({"number": 101}, ("101",)),
+    ({"number": 0}, ("0",)),
+    ({"numbers": [101, "apto-12"]}, ("101", "apto-12")),
 )
 def test_a_return_call_is_placed(web: Web, body: object, numbers: tuple[str, ...]) -> None:
     said = success(web.ask("POST", f"/api/calls/{CALL}/return", body), 202)
@@ -309,10 +312,13 @@ def test_a_return_call_is_placed(web: Web, body: object, numbers: tuple[str, ...
     (b"", 400, "empty"),
     (b"{", 400, "JSON"),
     ({}, 400, "number"),
-    ({"number": 101}, 400, "101"),
+    ({"number": -101}, 400, "-101"),
+    ({"number": 101.0}, 400, "101"),
+    ({"number": True}, 400, "True"),
     ({"number": None}, 400, "None"),
     ({"number": ["101"]}, 400, "text"),
-    ({"numbers": ["101", 102]}, 400, "102"),
+    ({"numbers": ["101", False]}, 400, "False"),
+    (b'{"number": 1' + b"0" * 5000 + b"}", 400, "JSON"),
     ({"number": "101", "numbers": ["102"]}, 400, "Name whom"),
     ({"telefone": "101"}, 422, "telefone"),
 )

@@ -326,46 +326,43 @@ def test_ready_tries_at_once_but_does_not_hammer(world):
     assert world.endpoint.attempts <= attempts + 1
 
 
-def test_who_needs_it_wakes_it_but_a_flood_is_no_flood_of_attempts(world):
+def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world):
     world.endpoint.problem = refused()
     world.start()
     world.run(20)  # by now the pauses are long
     attempts = world.endpoint.attempts
     for _ in range(100):
-        world.ami.wake()
+        outcome(world.ami.ready(3))
         world.run(0.05, step=0.05)
     assert 4 <= world.endpoint.attempts - attempts <= 6
     world.endpoint.problem = None
     world.run(1)
     assert world.ami.state[0] == "down"
-    world.ami.wake()
+    outcome(world.ami.ready(3))
     world.flush()
     assert world.ami.state == ("up", "")
-    world.ami.wake()
-    world.run(1)
-    assert world.asterisk.named("Ping") == []  # nothing to do any more
 
 
-def test_a_refused_login_is_woken_after_its_first_pause_only():
+def test_a_refused_login_is_tried_again_after_its_first_pause_only():
     world = World(secret="something else")
     world.start()
     world.run(35)  # the second pause, 20 seconds, has begun at 10, the third at 30
     assert world.endpoint.attempts == 3
     world.asterisk.secret = "something else"
     for _ in range(40):
-        world.ami.wake()
+        assert isinstance(outcome(world.ami.ready(3))[0], AmiDown)
         world.run(0.1)
     assert world.endpoint.attempts == 3
     world.run(1.5)
-    world.ami.wake()
+    assert outcome(world.ami.ready(3)) == []
     world.flush()
     assert world.ami.state == ("up", "")
     world.finish()
 
 
-def test_waking_what_was_never_started_or_is_stopped_does_nothing(world):
+def test_what_was_never_started_is_not_ready(world):
     other = World()
-    other.ami.wake()
+    assert isinstance(outcome(other.ami.ready(3))[0], AmiDown)
     assert other.endpoint.attempts == 0
 
 

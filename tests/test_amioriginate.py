@@ -123,6 +123,31 @@ def test_templates():
     world.finish()
 
 
+ROW = {"ramal": "1000", "condominio": "7"}
+
+
+def test_templates_may_have_more_than_the_number():
+    world = Placing(Route("Local/{number}@cond-{condominio}/n", "return-{ramal}"))
+    world.start()
+    world.place(ReturnRequest(CALL, "2001", "1001", RING, '"Gate {ramal}" <{retorno}>', row=ROW))
+    (action,) = world.asterisk.named("Originate")
+    assert action["Channel"] == "Local/2001@cond-7/n"
+    assert (action["Context"], action["CallerID"]) == ("return-1000", '"Gate 1000" <1001>')
+    world.answered()
+    world.finish()
+
+
+@pytest.mark.parametrize("ramal", ["", "10@00", "1\r\nAction: Command", "1000/n"])
+def test_a_row_that_cannot_be_put_into_a_template_fails_the_attempt(ramal):
+    world = Placing()
+    world.start()
+    world.place(ReturnRequest(CALL, "2001", "1001", RING, "Gate <{ramal}>", row={**ROW, "ramal": ramal}))
+    assert world.ends == [AttemptEnd.FAILED]
+    assert "{ramal}" in world.results[0].reason
+    assert world.asterisk.named("Originate") == []
+    world.finish()
+
+
 @pytest.mark.parametrize("number", ["2001", "+5511999990000", "*97", "#1", "101A", "11.22-33", "0"])
 def test_numbers_that_are_called(world, number):
     world.place(ReturnRequest(CALL, number, "1001", RING))
@@ -134,7 +159,7 @@ def test_numbers_that_are_called(world, number):
     "number",
     [
         "", " 2001", "2001 ", "2001\n", "2001\r\nAction: Command", "2001&PJSIP/3", "2001/x", "2001@evil",
-        "sip:1@x", "2001,30", "${X}", "2001)", "-1", ".", "_X.", "1" * 41, "٢", "{number}", "apt",
+        "sip:1@x", "2001,30", "${X}", "2001)", "-1", ".", "_X.", "1" * 41, "٢", "{number}", "apt 12",
     ],
 )  # fmt: skip
 def test_numbers_that_never_reach_asterisk(world, number):
@@ -244,6 +269,31 @@ def test_one_of_two_telephones_declines_and_the_other_rings_on(world):
     world.failed("3")
     world.hung_up("19")
     assert world.ends == [AttemptEnd.NO_ANSWER]
+
+
+@pytest.mark.parametrize(
+    ("cause", "rang", "end"),
+    [
+        ("0", False, AttemptEnd.FAILED),
+        ("0", True, AttemptEnd.REFUSED),
+        ("16", False, AttemptEnd.REFUSED),
+        ("21", False, AttemptEnd.REFUSED),
+    ],
+)
+def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(world, cause, rang, end):
+    """``Local/2999@…`` of an extension that is not there: both halves end with cause 0, and nothing rang."""
+    world.place()
+    if rang:
+        world.rings()
+    else:
+        world.channel()
+    world.hung_up(cause, f"{ID};2", linked=ID)
+    world.hung_up(cause)
+    world.failed("0")
+    world.run(1.1)
+    assert world.ends == [end]
+    if end is AttemptEnd.FAILED:
+        assert world.results[0].reason == "it never rang: the number is not in the dialplan, or rings nobody there"
 
 
 def test_a_telephone_that_does_not_exist_has_no_channel(world):
@@ -417,8 +467,8 @@ def test_ami_down_fails_at_once_with_the_reason():
     world.endpoint.problem = refused()
     world.start()
     world.place()
-    assert world.ends == [AttemptEnd.FAILED]
-    assert "refused" in world.results[0].reason
+    why = "AMI is not available: connection refused: does Asterisk run, with AMI enabled?"
+    assert world.results == [AttemptResult(AttemptEnd.FAILED, why, unavailable=True)]
     assert world.originator.state[0] == "down"
     world.run(30)
     world.endpoint.problem = None
@@ -434,7 +484,34 @@ def test_wrong_secret_fails_at_once_with_the_reason():
     world.place()
     assert world.ends == [AttemptEnd.FAILED]
     assert "login refused" in world.results[0].reason
+    assert world.results[0].unavailable
     assert "not the secret" not in world.results[0].reason
+    world.finish()
+
+
+def test_a_secret_that_was_corrected_is_found_by_the_next_call():
+    world = Placing(secret="not the secret")
+    world.start()
+    world.run(35)  # the login was refused at 0, 10 and 30; the next attempt would be at 70
+    world.asterisk.secret = "not the secret"
+    world.place()
+    assert world.ends == [AttemptEnd.FAILED], "five seconds after a refusal nobody tries again"
+    world.run(6)
+    world.place()
+    assert len(world.asterisk.named("Originate")) == 1
+    world.answered(f"{CHANNEL_ID_PREFIX}2")
+    world.finish()
+
+
+def test_an_ami_that_is_silent_costs_no_more_than_the_ring_time():
+    world = Placing()
+    world.endpoint.silent = True
+    world.start()
+    world.place(ReturnRequest(CALL, "2001", "1001", 1))
+    world.run(0.9)
+    assert world.results == []
+    world.run(0.2)
+    assert [(result.end, result.unavailable) for result in world.results] == [(AttemptEnd.FAILED, True)]
     world.finish()
 
 

@@ -14,6 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket import arioriginate
 from audiosocket.arioriginate import CHANNEL_ID_PREFIX, ARIOriginator
+from audiosocket.aritold import KINDS
 from audiosocket.errors import InvalidSetting
 from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
@@ -51,6 +52,8 @@ class Pbx:
             if self.placing != AWAY:
                 self.made_at = self.clock.seconds()
             return self.placing
+        if asked.method == "PUT":
+            return Answer(200)
         assert path.startswith(f"channels/{CHANNEL}")
         if asked.method == "DELETE":
             if self.deleting is None:
@@ -135,6 +138,166 @@ def test_how_a_call_ends(pbx, life, seconds, end):
     assert len(pbx.methods("GET")) == looks
 
 
+def test_templates_may_have_more_than_the_number(pbx):
+    pbx.ari._route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
+    row = {"ramal": "1000", "condominio": "7"}
+    pbx.place(ReturnRequest(CALL, "101", "1001", 10, "Gate <{retorno}>", row=row))
+    asked = pbx.methods("POST")[0].json
+    assert (asked["endpoint"], asked["context"], asked["callerId"]) == (
+        "Local/101@cond-7/n",
+        "return-1000",
+        "Gate <1001>",
+    )
+    pbx.placed.cancel()
+    (result,) = pbx.place(ReturnRequest(CALL, "101", "1001", 10, row={**row, "ramal": "10 00"}))
+    assert (result.end, "{ramal} is '10 00'" in result.reason) == (AttemptEnd.FAILED, True)
+
+
+class Events:
+    """Stands in for `AriEvents`; a test says itself what is heard."""
+
+    def __init__(self):
+        self.up, self.connects, self.problem = True, 0, None
+
+    async def connect(self):
+        self.connects += 1
+        if self.problem is not None:
+            raise self.problem
+        self.up = True
+
+    async def close(self):
+        self.up = False
+
+
+OTHER_HALF, TELEPHONE = f"{CHANNEL};2", "1795376502.10"
+RINGS = {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": "Ringing"}}
+
+
+def gone(cause, channel_id=CHANNEL):
+    return {"type": "ChannelDestroyed", "cause": cause, "channel": {"id": channel_id, "state": "Down"}}
+
+
+def dial(status, peer=CHANNEL, **more):
+    return {"type": "Dial", "dialstatus": status, "peer": {"id": peer, "state": "Down"}, **more}
+
+
+# What Asterisk 22 told for each, of Local/…@context/n but for the first four; the end; seconds until it is certain
+TOLD = {
+    "busy (486)": ([dial(""), dial("BUSY"), gone(17)], AttemptEnd.BUSY, 0),
+    "declined (603)": ([dial(""), dial("NOANSWER"), gone(21)], AttemptEnd.REFUSED, 0),
+    "not found (404)": ([dial(""), dial("NOANSWER"), gone(1)], AttemptEnd.FAILED, 0),
+    "unavailable (480)": ([dial(""), dial("NOANSWER"), gone(19)], AttemptEnd.NO_ANSWER, 0),
+    "no such extension": ([gone(0, OTHER_HALF), gone(0)], AttemptEnd.FAILED, 1),
+    "Busy()": ([dial("BUSY"), gone(0), gone(17, OTHER_HALF)], AttemptEnd.BUSY, 0),
+    "Congestion()": ([dial("CONGESTION"), gone(0), gone(34, OTHER_HALF)], AttemptEnd.FAILED, 1),
+    "Hangup(21)": ([gone(21, OTHER_HALF), dial("NOANSWER"), gone(21)], AttemptEnd.REFUSED, 0),
+    "Hangup() after ringing": ([RINGS, gone(16, OTHER_HALF), gone(16)], AttemptEnd.REFUSED, 1),
+    "cause 0 after ringing": ([RINGS, gone(0, OTHER_HALF), gone(0)], AttemptEnd.REFUSED, 1),
+    "a telephone that declines behind a dialplan": (
+        [
+            dial("", TELEPHONE, caller={"id": OTHER_HALF}),
+            RINGS,
+            gone(0),
+            gone(34, OTHER_HALF),
+            gone(21, TELEPHONE),
+        ],
+        AttemptEnd.REFUSED,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("polled", [False, True])
+def test_events_tell_how_a_call_ended(pbx, case, polled):
+    events, end, seconds = TOLD[case]
+    pbx.ari._events = Events()
+    results = pbx.place()
+    if polled:  # the look at the channel is faster than the events
+        pbx.life += [(0.01, "gone")]
+        pbx.web.pass_time(0.5)
+        assert results == []
+    for event in events:
+        pbx.ari._heard(gone(17, "another"))
+        pbx.ari._heard(event)
+    if seconds:
+        assert results == [], "a better cause may follow"
+    pbx.web.pass_time(seconds)
+    assert [result.end for result in results] == [end]
+    assert results[0].reason
+    pbx.web.pass_time(2)
+    assert not pbx.methods("DELETE")
+
+
+def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx):
+    pbx.ari._events = Events()
+    results = pbx.place()
+    for state in ("Ringing", "Up"):
+        pbx.ari._heard({"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": state}})
+    assert results == [AttemptResult(AttemptEnd.ANSWERED)]
+    pbx.ari._heard(gone(16))
+    assert len(results) == 1
+
+
+def test_an_end_of_which_no_event_comes_is_guessed_from_its_life(pbx):
+    pbx.ari._events = Events()
+    pbx.life += [(0.5, "Ringing"), (3, "gone")]
+    results = pbx.place()
+    pbx.web.pass_time(3.9)
+    assert results == []
+    pbx.web.pass_time(0.3)
+    assert [result.end for result in results] == [AttemptEnd.REFUSED]
+
+
+def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pbx):
+    pbx.ari._events = Events()
+    pbx.life += [(9.8, "gone")]
+    results = pbx.place()
+    pbx.web.pass_time(10.1)
+    assert [result.end for result in results] == [AttemptEnd.BUSY]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [{}, {"type": "Dial"}, {"type": "Dial", "peer": "x"}, {"type": "ChannelDestroyed", "channel": {"id": 7}},
+     {"type": ["Dial"], "peer": {"id": CHANNEL}}, {"type": "StasisStart", "channel": {"id": CHANNEL}},
+     {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": 7}},
+     {"type": "Dial", "peer": {"id": CHANNEL}, "dialstatus": {}, "caller": []}],
+)  # fmt: skip
+def test_events_that_say_nothing_change_nothing(pbx, nonsense):
+    pbx.ari._events = Events()
+    results = pbx.place()
+    pbx.ari._heard(nonsense)
+    pbx.web.pass_time(1)
+    assert results == []
+    pbx.ari._heard({"type": "ChannelDestroyed", "channel": {"id": CHANNEL}, "cause": "x"})
+    pbx.web.pass_time(1.1)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+
+
+def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx):
+    events = pbx.ari._events = Events()
+    events.up, events.problem = False, RequestFailed("no connection for events")
+    pbx.ari.start()
+    assert (events.connects, pbx.methods("PUT")) == (1, [])
+    assert pbx.ari.state == ("up", "its events are not heard, so that not all ends of attempts can be told apart")
+    events.problem = None
+    pbx.web.pass_time(15)
+    (asked,) = pbx.methods("PUT")
+    assert re.fullmatch(r"http://pbx:8088/ari/applications/audiosocket-\w+/eventFilter", asked.url)
+    assert asked.json == {"allowed": [{"type": kind} for kind in KINDS]}
+    assert pbx.ari.state == ("up", "")
+    pbx.web.pass_time(15)
+    assert events.connects == 2, "they are there"
+    events.up, pbx.pinging = False, Answer(401)
+    pbx.web.pass_time(30)
+    assert events.connects == 2, "a refused password is not tried more often"
+    pbx.pinging = None
+    pbx.web.pass_time(15)
+    assert events.connects == 3
+    pbx.ari._pings.stop()
+
+
 def test_the_ring_time_may_be_a_fraction(pbx):
     results = pbx.place(ReturnRequest(CALL, "101", "1001", 0.6))
     pbx.web.pass_time(0.55)
@@ -196,8 +359,8 @@ def test_an_attempt_that_has_a_name_keeps_it(pbx):
 @pytest.mark.parametrize(
     ("placing", "reason", "ended"),
     [
-        (AWAY, "ARI is not available: no connection", False),
-        (BROKEN, "ARI is not available: the connection broke", True),
+        (AWAY, "ARI at pbx:8088 is not available: no connection", False),
+        (BROKEN, "ARI at pbx:8088 is not available: the connection broke", True),
         (Answer(401, b'{"message":"Authentication required"}'), "refuses the user or the password", False),
         (Answer(403), "refuses the user or the password", False),
         (Answer(500, b'{"error":"Allocation failed"}'), "HTTP 500.: Allocation failed", False),
@@ -216,6 +379,7 @@ def test_a_call_that_cannot_be_placed_failed(pbx, placing, reason, ended):
     assert re.search(reason, result.reason)
     assert "hunter2" not in result.reason
     assert bool(pbx.methods("DELETE")) == ended
+    assert result.unavailable == result.reason.startswith("ARI at pbx:8088 ")
 
 
 def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx):
@@ -300,22 +464,16 @@ def test_the_state_follows_the_pings(pbx):
     pbx.ari._pings.stop()
 
 
-def test_who_wants_calls_makes_it_look_at_once_but_not_all_the_time(pbx):
+def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx):
     pbx.pinging = AWAY
     pbx.ari.start()
-    for _ in range(100):
-        pbx.ari.wake()
-        pbx.web.pass_time(1 / 16)
-    assert len(pbx.web.asked) == 1 + 6
-    pbx.pinging = None
-    pbx.web.pass_time(1)
-    pbx.ari.wake()
+    assert pbx.ari.state[0] == "down"
+    pbx.life += [(0.5, "Up")]
+    results = pbx.place()
     assert pbx.ari.state == ("up", "")
-    pbx.web.pass_time(2)
-    pbx.ari.wake()
-    assert len(pbx.web.asked) == 8
+    pbx.web.pass_time(1)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED)]
     pbx.ari._pings.stop()
-    pbx.ari.wake()
 
 
 def test_a_refused_password_is_not_tried_more_often(pbx):
@@ -323,9 +481,16 @@ def test_a_refused_password_is_not_tried_more_often(pbx):
     pbx.ari.start()
     for _ in range(14):
         pbx.web.pass_time(1)
-        pbx.ari.wake()
+        (result,) = pbx.place()
+        assert (result.end, result.unavailable) == (AttemptEnd.FAILED, True)
+        assert result.reason == "ARI at pbx:8088 refuses the user or the password (HTTP 401)"
     assert len(pbx.web.asked) == 1
+    pbx.pinging = None
+    pbx.web.pass_time(1)
+    assert pbx.place() == []
+    assert len(pbx.methods("POST")) == 1
     pbx.ari._pings.stop()
+    pbx.placed.cancel()
 
 
 async def test_stopping_ends_what_rings_and_disconnects(pbx):

@@ -19,10 +19,11 @@ ROOT = Path(__file__).parent.parent
 #: Layer to the modules in it, relative to ``audiosocket``; a pattern stands for a family.
 LAYERS: dict[int, str] = {
     0: (
-        "errors wire amiwire amileg audio extensions reconcile settings playout speech timeline wavfile backoff "
-        "quota diagnosis evidence dialplan dialplantext replay compaction deadlines workers workers.affinity"
+        "errors wire amiwire amileg aritold audio extensions reconcile settings playout speech timeline wavfile "
+        "backoff quota diagnosis evidence dialplan dialplantext replay compaction deadlines templates workers "
+        "workers.affinity"
     ),
-    1: "interfaces calls callregistry events originate q850",
+    1: "interfaces calls callregistry events originate q850 clues",
     2: (
         "protocol legs pacing metronome legpoll legtransport database extension_table lookup pg* cache journal "
         "sounds soundfiles lateload resample recording logs "

@@ -12,7 +12,11 @@ from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import MAX_RING_SECONDS, Route, check_landing, checked_number
 
 
-@pytest.mark.parametrize("number", ["1", "101", "*72101", "#9", "+5511987654321", "101-2", "101.b", "2" * 40])
+@pytest.mark.parametrize(
+    "number",
+    ["1", "101", "*72101", "#9", "+5511987654321", "101-2", "101.b", "2" * 40, "resident", "morador101", "apto-12",
+     "Bloco_B.12", "hi", "a1"],
+)  # fmt: skip
 def test_numbers_that_can_be_called(number):
     assert checked_number(number) == number
     assert Route("PJSIP/{number}@trunk").dialled(number) == f"PJSIP/{number}@trunk"
@@ -20,15 +24,24 @@ def test_numbers_that_can_be_called(number):
 
 @pytest.mark.parametrize(
     "number",
-    ["", " 1", "1 ", "1\n", "1\r\nAction: x", "1/n", "1@evil", "1&2", "1,2", "1|2", "${X}", "a1", "-1", "1+1",
-     "１", "1\0", "{number}", "1;2", "2" * 41],
+    ["", " 1", "1 ", "1\n", "1\r\nAction: x", "1/n", "1@evil", "1&2", "1,2", "1|2", "${X}", "-1", "_1", "1+1",
+     ".x", "(1)", "apto 12", "１", "1\0", "{number}", "1;2", "2" * 41],
 )  # fmt: skip
 def test_numbers_that_cannot(number):
     with pytest.raises(LocalProtocolError, match="not a number that can be called"):
         Route().dialled(number)
 
 
-@given(st.text())
+@pytest.mark.parametrize("special", ["h", "i", "s", "t", "o", "e", "T", "a", "x", "Z"])
+def test_a_single_letter_is_an_extension_of_asterisks_own(special):
+    with pytest.raises(LocalProtocolError, match="not a number that can be called"):
+        Route("Local/{number}@from-internal/n").dialled(special)
+
+
+LIKE_NUMBERS = st.text("0aT*#+._-/@&,;|${}()\\\"' \r\n\0é１", max_size=6)
+
+
+@given(st.text() | LIKE_NUMBERS)
 def test_no_number_leaves_its_place_in_the_channel(number):
     try:
         channel = Route("Local/{number}@from-internal/n").dialled(number)
@@ -36,6 +49,9 @@ def test_no_number_leaves_its_place_in_the_channel(number):
         return
     assert channel == f"Local/{number}@from-internal/n"
     assert not set(number) & set("/@&,;|${}()\\\" '\r\n\0")
+    assert number.isascii()
+    assert number[0].isalnum() or number[0] in "*#+"
+    assert len(number) > 1 or not number.isalpha()
 
 
 def test_a_setting_can_narrow_the_numbers():
@@ -47,18 +63,36 @@ def test_a_setting_can_narrow_the_numbers():
 
 @pytest.mark.parametrize(
     "template",
-    ["", "PJSIP", "PJSIP/101", "{number}", "PJSIP/{number}{number}", "PJSIP/{number} x", "PJSIP/{number}\n",
-     "PJSIP/{number}&PJSIP/1", "/{number}"],
+    ["", "PJSIP", "PJSIP/101", "{number}", "PJSIP/{number} x", "PJSIP/{number}\n", "PJSIP/{number}@{trunk}",
+     "PJSIP/{number}&PJSIP/1", "/{number}", "PJSIP/{ramal}", "PJSIP/{number}@${TRUNK}"],
 )  # fmt: skip
 def test_templates_that_cannot_be_used_are_named(template):
-    with pytest.raises(InvalidSetting, match="channel template"):
+    with pytest.raises(InvalidSetting) as refused:
         Route(template)
+    assert str(refused.value).startswith(f"RETURN_CHANNEL: {template!r} ")
 
 
-@pytest.mark.parametrize("context", ["", "a b", "a,b", "a\n"])
+@pytest.mark.parametrize("context", ["", "a b", "a,b", "a\n", "{condominium}", "cond {condominio}", "a{"])
 def test_a_context_is_a_name(context):
-    with pytest.raises(InvalidSetting, match="return context"):
+    with pytest.raises(InvalidSetting) as refused:
         Route(context=context)
+    assert str(refused.value).startswith(f"RETURN_CONTEXT: {context!r} ")
+
+
+ROW = {"ramal": "1000", "retorno": "1001", "condominio": "7"}
+
+
+def test_a_route_may_depend_on_the_extension_of_the_call():
+    route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
+    assert route.dialled("101", ROW) == "Local/101@cond-7/n"
+    assert route.landing("101", ROW) == "return-1000"
+    assert Route("PJSIP/{number}/sip:{number}@10.0.0.1").dialled("101") == "PJSIP/101/sip:101@10.0.0.1"
+
+
+@pytest.mark.parametrize("ramal", ["", "1000@evil", "10,1", "1000/n", "*1000"])
+def test_a_row_whose_values_do_not_make_a_context_is_no_route(ramal):
+    with pytest.raises(LocalProtocolError):
+        Route(context="return-{ramal}").landing("101", {**ROW, "ramal": ramal})
 
 
 def test_an_ordinary_landing_is_accepted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from conftest import LoggedFailures
@@ -13,6 +14,7 @@ from audiosocket.calls import Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable
 from audiosocket.extensions import Role
 from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome
+from audiosocket.originate import AttemptEnd, AttemptResult
 from audiosocket.returncall import RETURNS_MOST
 from audiosocket.wire import digit_frame
 
@@ -162,10 +164,21 @@ def test_an_app_may_catch_what_cannot_be_placed() -> None:
         world.visitor.say(digit_frame("1"))
     assert "under way" in str(refused.pop())
     world.returns.cancel(world.call)
-    world.telephones.state = ("down", "login refused")
+    world.returns.originator = None
     world.visitor.say(digit_frame("1"))
-    assert "login refused" in str(refused.pop())
+    assert "not configured" in str(refused.pop())
     assert not world.visitor.goodbye
+
+
+def test_an_app_is_told_of_a_backend_that_is_down_as_of_any_other_end() -> None:
+    desk = Desk("101")
+    desk.telephones.state = ("down", "login refused")
+    desk.telephones.at_once = AttemptResult(AttemptEnd.FAILED, "login refused", unavailable=True)
+    desk.press("1")
+    desk.turn()
+    (outcome,) = desk.concierge.ends
+    assert (outcome.state, [(one.number, one.end) for one in outcome.attempts]) == ("failed", [("101", "failed")])
+    assert desk.call.outcome is None, "its call goes on"
 
 
 def test_a_server_without_return_calls_says_so() -> None:
@@ -195,6 +208,11 @@ def test_an_app_that_never_gives_up_comes_to_an_end(logged_failures: LoggedFailu
 # the outcome carries the attempts
 
 
+def masked(shown: dict[str, Any]) -> dict[str, Any]:
+    attempts = [{**attempt, "number": f"**{attempt['number'][-2:]}"} for attempt in shown["attempts"]]
+    return {**shown, "attempts": attempts}
+
+
 def test_the_end_of_a_call_carries_every_attempt() -> None:
     world = World()
     world.place("101", "102")
@@ -206,13 +224,13 @@ def test_the_end_of_a_call_carries_every_attempt() -> None:
     (ended,) = [record for record in world.exchange.events if record["event"] == "call.ended"]
     shown = world.call.as_json(world.exchange.now, timeline=True)
     assert (shown["outcome"], ended["outcome"]) == ("admin_hangup", "admin_hangup")
-    assert ended["return"] == shown["return"]
-    assert ended["earlier_returns"] == shown["earlier_returns"]
-    assert shown["timeline"][-1]["return"] == shown["return"]
+    assert shown["timeline"][-1]["return"] == ended["return"]
+    assert ended["earlier_returns"] == [masked(one) for one in shown["earlier_returns"]]
+    assert ended["return"] == masked(shown["return"]), "logs are read by many, the API by few"
     assert (shown["return"]["state"], shown["return"]["attempts"][0]["end"]) == ("connected", "answered")
     (earlier,) = shown["earlier_returns"]
     assert (earlier["state"], earlier["reason"]) == ("failed", "busy")
-    assert [(one["number"], one["end"]) for one in earlier["attempts"]] == [("**01", "busy"), ("**02", "busy")]
+    assert [(one["number"], one["end"]) for one in earlier["attempts"]] == [("101", "busy"), ("102", "busy")]
 
 
 def test_the_attempt_that_the_visitors_leaving_cancels_is_in_the_outcome() -> None:

@@ -90,9 +90,9 @@ async def test_a_visit_by_webhook_from_busy_to_the_residents_leg(tmp_path: Path)
         assert second["number"] == "102"
         assert await report(here, first["attempt_id"], end="answered") == 404  # that one is over
         assert await report(here, second["attempt_id"], end="answered") == 200
-        assert (await here.return_in("answered"))[1] == ("**02", "answered", "")
+        assert (await here.return_in("answered"))[1] == ("102", "answered", "")
         resident = await here.resident()
-        assert await here.return_in("connected") == [("**01", "busy", "in a call"), ("**02", "answered", "")]
+        assert await here.return_in("connected") == [("101", "busy", "in a call"), ("102", "answered", "")]
         assert await here.backend("up") == {"kind": "webhook", "state": "up", "reason": ""}
         await here.leave(resident)
         assert (await here.shown())["outcome"] == "caller_hangup"
@@ -106,7 +106,7 @@ async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp
         assert (await here.ring("101"))[0] == 202
         await dialler.until_asked(1)
         resident = await here.resident()
-        assert await here.return_in("connected") == [("**01", "answered", "")]
+        assert await here.return_in("connected") == [("101", "answered", "")]
         await resident.until_heard(120 * 320)  # longer than the ring time and the time for its report
         assert [asked["action"] for asked in dialler.asked] == ["place"]
         await here.leave(resident)
@@ -116,7 +116,7 @@ async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp
 async def test_nobody_answers_a_webhooks_call_or_the_visitor_leaves(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_RING_SECONDS="1") as (here, dialler):
         assert (await here.ring("101"))[0] == 202
-        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("**01", "no_answer")]
+        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("101", "no_answer")]
         cancel = await dialler.until_asked(2)
         assert (cancel["action"], cancel["attempt_id"]) == ("cancel", dialler.asked[0]["attempt_id"])
         assert (await here.ring("102"))[0] == 202
@@ -214,7 +214,8 @@ async def ari_visit(directory: Path, pbx: Pbx, **settings: str) -> AsyncIterator
 async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path) -> None:
     pbx = Pbx()
     async with ari_visit(tmp_path, pbx, RETURN_CHANNEL="PJSIP/{number}@trunk") as here:
-        assert await here.backend("up") == {"kind": "ari", "state": "up", "reason": ""}
+        shown = await here.backend("up")  # this one has no events
+        assert (shown["kind"], "events are not heard" in shown["reason"]) == ("ari", True)
         assert (await here.ring("101", "102"))[0] == 202
         first = await pbx.until_placed(1)
         placed = pbx.placed[0]
@@ -240,7 +241,7 @@ async def test_by_ari_nobody_answers_and_the_visitor_leaves(tmp_path: Path) -> N
         await here.backend("up")
         assert (await here.ring("101"))[0] == 202
         first = await pbx.until_placed(1)
-        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("**01", "no_answer")]
+        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("101", "no_answer")]
         await until(lambda: pbx.ended == [first])
         assert (await here.ring("102"))[0] == 202
         second = await pbx.until_placed(2)
@@ -258,9 +259,10 @@ async def test_ari_with_a_wrong_password_says_so_and_ami_still_tells_who_calls(t
         async with ari_visit(tmp_path, pbx, RETURN_BACKEND="ari", **{**ami, "ARI_PASSWORD": "mistyped"}) as here:
             shown = await here.backend("down")
             assert (shown["kind"], "password" in shown["reason"]) == ("ari", True)
-            status, answer = await here.ring("101")
-            assert (status, "password" in answer["message"]) == (503, True)
-            assert (await here.shown())["return"] is None
+            status, answer = await here.ring("101", "102")
+            assert (status, answer["call"]["return"]["state"]) == (202, "failed")
+            ((_, end, reason),) = await here.return_in("failed")
+            assert (end, "refuses the user or the password" in reason) == ("failed", True)
             await until(lambda: bool(asterisk.named("CoreShowChannels")))
             assert (await here.backend("down"))["ami"] == {"state": "up", "reason": ""}
             assert asterisk.named("Originate") == []
@@ -275,12 +277,16 @@ async def test_an_asterisk_that_comes_back_is_found_by_the_next_return_call(tmp_
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port), "AMI_USER": USER, "AMI_SECRET": SECRET}
     async with visit(tmp_path, **ami) as here:
         await here.backend("down")
-        status, answer = await here.ring("101")
-        assert (status, "refused" in answer["message"]) == (503, True)
+        assert (await here.ring("101"))[0] == 202
+        ((_, end, reason),) = await here.return_in("failed")
+        assert (end, f"AMI at {LOOPBACK}:{port} is not available: connection refused" in reason) == (
+            "failed",
+            True,
+        )
         asterisk = FakeAsterisk()
         listening = reactor.listenTCP(port, asterisk, interface=LOOPBACK)
-        while (await here.ring("101"))[0] == 503:
-            await deferLater(reactor, 0.05)
+        while (await here.ring("101"))[1]["call"]["return"]["state"] == "failed":
+            await deferLater(reactor, 0.2)
         await until(lambda: len(asterisk.named("Originate")) == 1)
         await here.leave()
         await until(lambda: bool(asterisk.named("Hangup")))
@@ -298,7 +304,7 @@ async def test_an_ami_account_that_hears_nothing_does_not_hang_up_who_has_come(t
             assert (await here.ring("101"))[0] == 202
             await until(lambda: len(asterisk.named("Originate")) == 1)
             resident = await here.resident()
-            assert await here.return_in("connected") == [("**01", "answered", "")]
+            assert await here.return_in("connected") == [("101", "answered", "")]
             await resident.until_heard(350 * 320)  # longer than the ring time and all that is waited after it
             assert asterisk.named("Hangup") == []
             await here.leave(resident)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,8 +72,8 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
         call = await here.shown()
         assert call["return"]["state"] == "connected"
         assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [
-            ("**01", "busy"),
-            ("**02", "answered"),
+            ("101", "busy"),
+            ("102", "answered"),
         ]
         assert {leg["role"]: leg["state"] for leg in call["legs"]} == {"visitor": "live", "resident": "live"}
         assert call["caller"] is None  # the imitation has told of no channel
@@ -99,15 +100,25 @@ async def test_the_ringing_stops_when_the_visitor_leaves(tmp_path: Path) -> None
 
 
 @pytest.mark.deadline(60)
-async def test_a_wrong_secret_is_said_at_once(tmp_path: Path) -> None:
+async def test_a_wrong_secret_is_the_end_of_the_attempt_at_once(tmp_path: Path) -> None:
     async with visit(tmp_path, AMI_SECRET="mistyped") as here:
         while (await here.ask("/api/status"))[1]["return_backend"]["state"] == "connecting":
             await turns()
-        status, answer = await here.ask(f"{here.path}/return", {"number": "101"})
-        assert (status, "login refused" in answer["message"]) == (503, True)
+        assert (await here.ask(f"{here.path}/return", {"number": "1&2"}))[0] == 422
+        status, answer = await here.ask(f"{here.path}/return", {"numbers": ["101", "102"]})
+        assert status == 202
+        placed = answer["call"]["return"]
+        (attempt,) = placed["attempts"]
+        assert (placed["state"], attempt["end"]) == ("failed", "failed")
+        assert re.match(r"AMI at 127\.0\.0\.1:\d+ is not available: login refused", attempt["reason"])
+        assert placed["reason"] == attempt["reason"] + "; 1 number was not tried"
+        assert "mistyped" not in str(answer)
         backend = (await here.ask("/api/status"))[1]["return_backend"]
         assert (backend["kind"], backend["state"]) == ("ami", "down")
-        assert (await here.shown())["return"] is None
+        here.visitor.hang_up()
+        await here.visitor.ended
+        end = (await here.shown())["timeline"][-1]
+        assert (end["event"], end["return"]["attempts"]) == ("call.ended", [{**attempt, "number": "**01"}])
 
 
 VOICE = b"\x21\x43" * 160
@@ -136,9 +147,10 @@ async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> N
         assert (await here.visitor.ended).ended_by == "server"
         call = await here.shown()
         tried = [(attempt["number"], attempt["end"]) for attempt in call["return"]["attempts"]]
-        assert tried == [("**01", "busy"), ("**02", "answered")]
+        assert tried == [("101", "busy"), ("102", "answered")]
         assert call["timeline"][-1]["event"] == "call.ended"
-        assert call["timeline"][-1]["return"] == call["return"]
+        ended = call["timeline"][-1]["return"]["attempts"]
+        assert [(one["number"], one["end"]) for one in ended] == [("**01", "busy"), ("**02", "answered")]
         assert "Traceback" not in here.server.log()
 
 
@@ -157,7 +169,7 @@ async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path:
         await visitor.until_heard(640)
         call = await here.shown()
         assert call["return"]["state"] == "connected"
-        assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [("**01", "answered")]
+        assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [("101", "answered")]
         resident.hang_up()
         await resident.ended
         second = Caller(reactor, here.visitor.call_id)
@@ -183,8 +195,8 @@ async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_vi
         assert (await here.originated(2))["Channel"] == "PJSIP/102"
         call = await here.shown()
         assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [
-            ("**01", "failed"),
-            ("**02", None),
+            ("101", "failed"),
+            ("102", None),
         ]
         visitor.hang_up()
         await visitor.ended

@@ -86,8 +86,12 @@ async def test_a_webhooks_reports_and_signatures() -> None:
         ({**ARI, "ARI_USER": "ga:te"}, "ARI_USER: 'ga:te'"),
         ({**WEBHOOK, "WEBHOOK_URL": "dialler?token=hush"}, "WEBHOOK_URL: 'dialler' does not look like"),
         ({**AMI, "AMI_SECRET": "hush\r\nAction: x"}, "AMI_USER, AMI_SECRET: "),
-        ({"RETURN_CHANNEL": "PJSIP/101"}, "RETURN_CHANNEL, RETURN_CONTEXT: "),
+        ({"RETURN_CHANNEL": "PJSIP/101"}, "RETURN_CHANNEL: 'PJSIP/101' must look like PJSIP/{number}"),
+        ({"RETURN_CHANNEL": "PJSIP/{number}@{trunk}"}, "RETURN_CHANNEL: 'PJSIP/{number}@{trunk}' has braces"),
+        ({"RETURN_CONTEXT": "return {ramal}"}, "RETURN_CONTEXT: 'return {ramal}' is not the name"),
+        ({"RETURN_CONTEXT": "return-{numero}"}, "RETURN_CONTEXT: 'return-{numero}' has braces"),
         ({"RETURN_CALLER_ID": "a\nb"}, "RETURN_CALLER_ID: "),
+        ({"RETURN_CALLER_ID": "Gate {gate}"}, "RETURN_CALLER_ID: 'Gate {gate}' has braces"),
     ],
 )
 def test_what_could_not_be_used_is_refused_by_name(values: dict[str, str], word: str) -> None:
@@ -98,5 +102,10 @@ def test_what_could_not_be_used_is_refused_by_name(values: dict[str, str], word:
 
 
 def test_what_can_be_used_passes() -> None:
-    for values in ({}, AMI, ARI, WEBHOOK):
+    templates = {
+        "RETURN_CHANNEL": "Local/{number}@cond-{condominio}/n",
+        "RETURN_CONTEXT": "return-{condominio}",
+        "RETURN_CALLER_ID": '"Portão {ramal}" <{retorno}>',
+    }
+    for values in ({}, AMI, ARI, WEBHOOK, templates):
         check(Settings.parse(values))

@@ -30,7 +30,7 @@ class Telephones:
         self.ringing: list[Deferred[AttemptResult]] = []
         #: What was stopped although nobody followed it.
         self.stopped_ids: list[str] = []
-        self.stopped = self.woken = 0
+        self.stopped = 0
         self.state = ("up", "")
         self.at_once: AttemptResult | None = None
 
@@ -41,9 +41,6 @@ class Telephones:
         if self.at_once is not None:
             ringing.callback(self.at_once)
         return ringing
-
-    def wake(self) -> None:
-        self.woken += 1
 
     def stop(self, request: ReturnRequest) -> None:
         self.stopped_ids.append(request.attempt_id)
@@ -111,18 +108,19 @@ def test_the_resident_is_rung_and_joins(world: World) -> None:
     world.place("1234")
     (request,) = world.telephones.requests
     extension = world.call.extension
-    assert request == ReturnRequest(CALL, "1234", extension.return_number, 20, "Gate")
+    row = {"ramal": extension.number, "condominio": str(extension.condominium_id)}
+    assert request == ReturnRequest(CALL, "1234", extension.return_number, 20, "Gate", row=row)
     world.exchange.run(3_000, world.visitor)
     assert world.shown == {
         "state": "ringing",
         "reason": "",
-        "attempts": [{"number": "**34", "end": None, "reason": "", "seconds": 3.0}],
+        "attempts": [{"number": "1234", "end": None, "reason": "", "seconds": 3.0}],
     }
     world.ends(ANSWERED)
     assert world.shown["state"] == "answered"
     assert let_in(world.resident())
     assert world.shown["state"] == "connected"
-    assert world.tried == [("**34", "answered")]
+    assert world.tried == [("1234", "answered")]
     assert world.events() == ["return.started", "return.attempt", "return.ended"]
     told = next(record for record in world.exchange.events if record["event"] == "return.attempt")
     assert (told["end"], told["seconds"], "1234" in str(world.exchange.events)) == ("answered", 3.0, False)
@@ -131,9 +129,9 @@ def test_the_resident_is_rung_and_joins(world: World) -> None:
 def test_the_leg_may_be_faster_than_the_news_of_the_answer(world: World) -> None:
     world.place("1234")
     assert let_in(world.resident())
-    assert (world.shown["state"], world.tried) == ("connected", [("**34", "answered")])
+    assert (world.shown["state"], world.tried) == ("connected", [("1234", "answered")])
     world.ends(AttemptResult(AttemptEnd.FAILED, "AMI was lost"))
-    assert (world.shown["state"], world.tried) == ("connected", [("**34", "answered")])
+    assert (world.shown["state"], world.tried) == ("connected", [("1234", "answered")])
     assert world.telephones.stopped == 0, "that would hang the resident up"
 
 
@@ -144,7 +142,7 @@ def test_the_next_number_only_when_the_one_before_has_ended(world: World, end: A
     world.ends(AttemptResult(end, "that is why"))
     assert world.telephones.rung == ["101", "102"]
     world.ends(BUSY)
-    assert world.tried == [("**01", end.value), ("**02", "busy")]
+    assert world.tried == [("101", end.value), ("102", "busy")]
     assert (world.shown["state"], world.shown["reason"]) == ("failed", "busy")
     assert world.shown["attempts"][0]["reason"] == "that is why"
     assert world.events() == ["return.started", "return.attempt", "return.attempt", "return.ended"]
@@ -163,7 +161,7 @@ def test_numbers_that_fail_at_once_are_all_tried(world: World) -> None:
     assert world.telephones.rung == ["101", "102", "103"]
     assert world.shown["state"] == "failed"
     world.place("104")  # and another return call may follow
-    assert world.tried == [("**04", "busy")]
+    assert world.tried == [("104", "busy")]
 
 
 def test_a_leg_that_does_not_come_within_the_window(world: World) -> None:
@@ -184,7 +182,7 @@ def test_the_visitor_leaves_while_it_rings(world: World) -> None:
     assert world.telephones.stopped == 1
     assert world.telephones.rung == ["101"]
     assert (world.shown["state"], world.shown["reason"]) == ("cancelled", "the visitor left")
-    assert world.tried == [("**01", "cancelled")]
+    assert world.tried == [("101", "cancelled")]
     names = world.exchange.names()
     assert names.index("return.ended") < names.index("call.ended")
 
@@ -195,7 +193,7 @@ def test_the_visitor_leaves_between_answer_and_leg(world: World) -> None:
     world.visitor.hang_up()
     assert world.shown["state"] == "cancelled"
     assert world.telephones.stopped_ids == [], "it is about to knock, and then it is turned away"
-    assert world.tried == [("**01", "answered")]
+    assert world.tried == [("101", "answered")]
     assert not let_in(world.resident())
     world.exchange.run(11_000)
     assert world.events().count("return.ended") == 1
@@ -226,7 +224,7 @@ def test_a_backend_with_a_bug_costs_one_attempt(world: World, logged_failures: L
     world.place("101", "102")
     world.telephones.ringing[-1].errback(ZeroDivisionError())
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
-    assert world.tried == [("**01", "failed"), ("**02", None)]
+    assert world.tried == [("101", "failed"), ("102", None)]
 
 
 def test_what_cannot_be_placed(world: World) -> None:
@@ -257,14 +255,39 @@ def test_without_a_visitor_nobody_is_rung(world: World) -> None:
         world.place("101")
 
 
-def test_a_backend_that_is_down_or_missing(world: World) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_backend_that_is_down_is_an_attempt_that_failed(world: World, at_once: bool) -> None:
+    away = AttemptResult(AttemptEnd.FAILED, "login refused", unavailable=True)
     world.telephones.state = ("down", "login refused")
-    with pytest.raises(ReturnUnavailable, match="login refused"):
-        world.place("101")
-    assert world.telephones.woken == 1
+    world.telephones.at_once = away if at_once else None
+    world.place("101", "102", "103")
+    if not at_once:
+        assert world.shown["state"] == "ringing", "it may be back in a moment"
+        world.ends(away)
+    assert world.telephones.rung == ["101"], "the others would end the same"
+    assert [attempt["reason"] for attempt in world.shown["attempts"]] == ["login refused"]
+    assert world.tried == [("101", "failed")]
+    assert (world.shown["state"], world.shown["reason"]) == ("failed", "login refused; 2 numbers were not tried")
+    assert world.events() == ["return.started", "return.attempt", "return.ended"]
+    world.visitor.hang_up()
+    ended = next(record for record in world.exchange.events if record["event"] == "call.ended")
+    assert ended["return"]["attempts"][0]["end"] == "failed"
+
+
+def test_a_backend_that_goes_away_before_the_last_number(world: World) -> None:
+    world.place("101", "102")
+    world.ends(BUSY)
+    world.ends(AttemptResult(AttemptEnd.FAILED, "no connection", unavailable=True))
+    assert world.tried == [("101", "busy"), ("102", "failed")]
+    assert (world.shown["state"], world.shown["reason"]) == ("failed", "no connection")
+
+
+def test_without_a_backend_only_what_could_be_placed_is_said_to_be_unavailable(world: World) -> None:
     world.returns.originator = None
     with pytest.raises(ReturnUnavailable, match="AMI_HOST, ARI_URL or WEBHOOK_URL"):
         world.place("101")
+    with pytest.raises(InvalidNumber):
+        world.place("1&2")
     assert world.shown is None
 
 

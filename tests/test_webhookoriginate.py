@@ -232,15 +232,27 @@ def test_trouble_is_tried_again_twice(dialler, trouble):
     dialler.hook.report("a", "answered")
 
 
-@pytest.mark.parametrize(("trouble", "cancels"), [(Answer(500), 1), (AWAY, 0), (BROKEN, 1)])
-def test_trouble_that_stays_failed(dialler, trouble, cancels):
+@pytest.mark.parametrize(
+    ("trouble", "cancels", "away"), [(Answer(500), 1, False), (AWAY, 0, True), (BROKEN, 1, True)]
+)
+def test_trouble_that_stays_failed(dialler, trouble, cancels, away):
     dialler.says = [trouble]
     results = dialler.place()
     dialler.web.pass_time(2)
     assert [result.end for result in results] == [AttemptEnd.FAILED]
     assert "the webhook is not available" in results[0].reason
+    assert results[0].unavailable == away, "an error may be about this number only"
     assert len(dialler.asked("place")) == 3
     assert len(dialler.asked("cancel")) == cancels
+
+
+def test_a_caller_id_may_name_the_extension(dialler):
+    row = {"ramal": "1000", "condominio": "7"}
+    dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}, {condominio}", row=row))
+    assert dialler.asked("place")[0].json["caller_id"] == "Gate 1000, 7"
+    dialler.placed.cancel()
+    (result,) = dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}", row={"ramal": "1\n"}))
+    assert (result.end, len(dialler.asked("place"))) == (AttemptEnd.FAILED, 1)
 
 
 def test_silence_is_tried_again_within_the_ring_time_only(dialler):
@@ -248,7 +260,7 @@ def test_silence_is_tried_again_within_the_ring_time_only(dialler):
     results = dialler.place(ReturnRequest(CALL, "1", "1001", 7))
     dialler.web.pass_time(8.2)
     assert [asked.seconds for asked in dialler.asked("place")] == [5, 1.5]
-    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    assert [(result.end, result.unavailable) for result in results] == [(AttemptEnd.FAILED, True)]
     assert len(dialler.asked("cancel")) == 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
@@ -23,20 +25,32 @@ ENDS = {
     "ring": "no_answer",
     "nothing": "no_answer",
 }
-# ARI does not say why a channel vanished, only whether it had been ringing
-ENDS_OF = {
-    "ami": ENDS,
-    "ari": {**ENDS, "603 Decline": "busy", "404 Not Found": "busy", "480 Temporarily Unavailable": "busy"},
+# Without a telephone: what a dialplan does with a number, and how the server calls that
+DIALPLAN_ENDS = {
+    "701": ("Busy()", "busy"),
+    "702": ("Congestion()", "failed"),
+    "703": ("Hangup(21)", "refused"),
+    "704": ("Hangup(17)", "busy"),
+    "705": ("Hangup(1)", "failed"),
+    "706": ("Ringing(),Wait(20)", "no_answer"),
+    "707": ("Wait(20)", "no_answer"),
+    "708": ("Ringing(),Wait(0.6),Busy()", "busy"),
+    "709": ("Ringing(),Wait(0.6),Hangup(21)", "refused"),
+    "710": ("Ringing(),Wait(0.6),Hangup()", "refused"),
+    "711": ("NoOp()", "failed"),
+    "712": ("Dial(Local/701@numbers)", "busy"),
+    "713": ("Dial(Local/799@numbers)", "failed"),
+    "799": ("", "failed"),  # there is no such extension
 }
 AWAY = {"ami": {"AMI_PORT": "1"}, "ari": {"ARI_URL": "http://127.0.0.1:1"}}
 MISTYPED = {"ami": {"AMI_SECRET": "mistyped"}, "ari": {"ARI_PASSWORD": "mistyped"}}
 
 
-async def waiting_visitor(asterisk, serve, pick_up, backend="ami", **settings):
+async def waiting_visitor(asterisk, serve, pick_up, backend="ami", more="", **settings):
     """A server with one visitor who waits for a resident; the visitor, and the call's id."""
     given = {**visit.settings(asterisk, backend, RETURN_RING_SECONDS=str(RING)), **settings}
     server = await serve("bridge", **given)
-    await visit.load(asterisk, server)
+    await visit.load(asterisk, server, more)
     visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
     (call_id,) = await server.arrived()
     return server, visitor, call_id
@@ -63,10 +77,11 @@ async def leave(asterisk, server, visitor):
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 async def test_the_visitor_stays_however_the_resident_is_not_reached(asterisk, serve, pick_up, backend):
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
+    await server.until(lambda: tells_all(server))
     alone = await channels(asterisk)
     found = {}
     async with household(reactor, asterisk, {}) as house:
-        for reaction in ENDS_OF[backend]:
+        for reaction in ENDS:
             house.reactions["2001"] = reaction
             await visit.ring(server, call_id, "2001")
             ended = await visit.ended(server, call_id, "failed", RING + 5)
@@ -75,9 +90,37 @@ async def test_the_visitor_stays_however_the_resident_is_not_reached(asterisk, s
             assert ended["reason"]
             await only_the_visitor(asterisk, alone)
             assert await server.calls() == [call_id]
-    assert found == ENDS_OF[backend]
+    assert found == ENDS
     ends = [event["end"] for event in visit.events(await server.call(call_id), "return.attempt")]
-    assert ends == list(ENDS_OF[backend].values())
+    assert ends == list(ENDS.values())
+    await leave(asterisk, server, visitor)
+
+
+def numbers() -> str:
+    """A context in which these numbers do what they do."""
+    lines = ["[numbers]"]
+    for number, (does, _) in DIALPLAN_ENDS.items():
+        steps = re.findall(r"\w+\([^)]*\)", does)
+        lines += [f"exten => {number},{'n' if at else 1},{step}" for at, step in enumerate(steps)]
+    return "\n".join(["", *lines, ""])
+
+
+@pytest.mark.parametrize("backend", visit.BACKENDS)
+async def test_every_end_that_a_dialplan_can_give_a_number(asterisk, serve, pick_up, backend):
+    asterisk.forgive("No such extension/context 799@numbers")
+    channel = {"RETURN_CHANNEL": "Local/{number}@numbers/n"}
+    server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, numbers(), **channel)
+    await server.until(lambda: tells_all(server))
+    alone = await channels(asterisk)
+    found = {}
+    for number in DIALPLAN_ENDS:
+        await visit.ring(server, call_id, number)
+        ended = await visit.ended(server, call_id, "failed", RING + 5)
+        (attempt,) = ended["attempts"]
+        found[number] = attempt["end"]
+        assert ended["reason"] == attempt["reason"] != ""
+        await only_the_visitor(asterisk, alone)
+    assert found == {number: end for number, (_, end) in DIALPLAN_ENDS.items()}
     await leave(asterisk, server, visitor)
 
 
@@ -143,25 +186,26 @@ async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(aster
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_without_asterisks_interface_the_answer_says_so_at_once(asterisk, serve, pick_up, backend):
+async def test_without_asterisks_interface_the_attempt_fails_at_once(asterisk, serve, pick_up, backend):
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **AWAY[backend])
     await server.until(lambda: backend_is(server, "down"))
-    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001"})
-    assert status == 503
-    assert "refused" in answer["message"]
-    assert (await server.call(call_id))["return"] is None
+    await visit.ring(server, call_id, "2001", "2002")
+    (attempt,) = (await visit.ended(server, call_id, "failed", RING))["attempts"]
+    assert attempt["end"] == "failed"
+    assert "refused" in attempt["reason"]
     await leave(asterisk, server, visitor)
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_wrong_secret_is_said_at_once(asterisk, serve, pick_up, backend):
+async def test_a_wrong_secret_is_an_attempt_that_fails_at_once(asterisk, serve, pick_up, backend):
     asterisk.forgive("failed to authenticate")
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **MISTYPED[backend])
     await server.until(lambda: backend_is(server, "down"))
-    status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"number": "2001"})
-    assert status == 503
-    assert "refuse" in answer["message"]
-    assert "mistyped" not in str(answer) + "".join(server.log())
+    await visit.ring(server, call_id, "2001")
+    (attempt,) = (await visit.ended(server, call_id, "failed", RING))["attempts"]
+    assert attempt["end"] == "failed"
+    assert "refuse" in attempt["reason"]
+    assert "mistyped" not in str(await server.call(call_id)) + "".join(server.log())
     await leave(asterisk, server, visitor)
 
 
@@ -170,12 +214,19 @@ async def backend_is(server, state):
     return status["return_backend"]["state"] == state
 
 
+async def tells_all(server):
+    """The backend is up and without reservation: ARI's events are heard."""
+    _, status = await server.ask("GET", "/api/status")
+    return (status["return_backend"]["state"], status["return_backend"]["reason"]) == ("up", "")
+
+
 @pytest.fixture
 def cut_off(asterisk):
     """``cable, settings = cut_off(backend)``: a cable to that interface, for a server that uses it."""
     cables = []
 
     def lay(backend):
+        asterisk.forgive("(?i)web ?socket.*reset by peer")  # ARI's events, cut off in the middle
         port = {"ami": asterisk.ports.ami, "ari": asterisk.ports.http}[backend]
         cables.append(cable := visit.Cable(reactor, port))
         through = {
