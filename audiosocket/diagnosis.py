@@ -6,7 +6,9 @@ bytes of G.711, 160 to 960 of slin. Two things must agree, for taking honest sli
 call: the pace, and what the bytes are when read as each codec (``evidence.py``). Pauses and lost packets make slin
 slow, a lump after a stall makes G.711 fast; then nothing is said and the next window is looked at.
 
-Until the verdict 15 frames in 0.6 s cost 57 us each; where slin is not loud or all is silent, a frame costs 1 us.
+Weighing bytes costs 57 us a frame, counting them half a microsecond. So nothing is weighed of what has the pace of
+slin: that is slin once it has kept it for longer than any lump of G.711 lasts. Only what is slower is weighed, 10
+frames of it before the first verdict.
 """
 
 from __future__ import annotations
@@ -15,21 +17,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from audiosocket.audio import alaw_to_slin, ulaw_to_slin
-from audiosocket.evidence import MOST_BYTES, bits_needed, is_calm
+from audiosocket.evidence import MOST_BYTES, bits_needed
 
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({"ulaw": ulaw_to_slin, "alaw": alaw_to_slin})
 
-#: Audio that is judged together, in milliseconds.
-WINDOW_MS = 600.0
+#: Audio whose pace is taken while nothing is weighed, in milliseconds.
+STRETCH_MS = 200.0
+#: Audio that is weighed and judged together, in milliseconds: with the stretch before it 0.6 s to the verdict.
+WINDOW_MS = 400.0
 #: A gap between frames counts for so many milliseconds at most: longer ones are pauses, or stalls before a lump.
 GAP_MS = 100.0
 #: Bytes a millisecond: G.711 has 8 and slin 16, and between these two nothing is said.
 G711_MOST, SLIN_LEAST = 10.0, 12.0
-#: What looks like calm slin from its first frame on is slin once it kept that pace for so many milliseconds: as
-#: much of G.711 comes only in a lump.
-CALM_MS = 240.0
-#: So many windows in a row with the pace of slin are slin, whatever the bytes look like: no lump lasts that long.
-FAST_WINDOWS = 3
+#: So many stretches in a row with the pace of slin are slin, whatever the bytes look like: 1.6 s.
+FAST_STRETCHES = 8
 #: A reading makes sense when it needs at least so many bits a byte less than the others, ...
 MARGIN_BITS = 0.2
 #: ... a law so many less than slin, as taking slin for a law is the worse mistake, ...
@@ -38,10 +39,10 @@ SLIN_MARGIN_BITS = 0.5
 NOISE_BITS = 7.7
 #: ... over at least so many bytes.
 LEAST_BYTES = 1_000
-#: Bytes of a window that are weighed at most, against a flood of frames: 15 frames of 160 bytes.
-MOST_WEIGHED = 15 * MOST_BYTES
+#: Bytes of a window that are weighed at most, against a flood of frames: 10 frames of 160 bytes.
+MOST_WEIGHED = 10 * MOST_BYTES
 #: Windows that make no sense before ``unknown`` is said, about 5 s; and all further windows are as long as that.
-PATIENCE = 8
+PATIENCE = 12
 
 
 class CodecProbe:
@@ -54,12 +55,12 @@ class CodecProbe:
     __slots__ = (
         "_bits",
         "_bytes",
-        "_calm",
         "_elapsed_ms",
         "_fast",
         "_judged",
         "_last_ms",
         "_senseless",
+        "_slow",
         "_weighed",
         "verdict",
     )
@@ -67,9 +68,9 @@ class CodecProbe:
     def __init__(self) -> None:
         self.verdict: str | None = None
         self._last_ms: float | None = None
-        #: Every frame so far looked like slin that is not loud: the cheap way to a verdict.
-        self._calm = True
-        #: Windows in a row at the pace of slin; windows with enough to judge by; those that made no sense.
+        #: The stretch before was not of the pace of slin: frames are weighed.
+        self._slow = False
+        #: Stretches in a row at the pace of slin; windows with enough to judge by; those that made no sense.
         self._fast = self._judged = self._senseless = 0
         self._begin()
 
@@ -84,17 +85,15 @@ class CodecProbe:
             self._elapsed_ms += min(now_ms - self._last_ms, GAP_MS)
             self._bytes += len(payload)
         self._last_ms = now_ms
-        verdict = None
-        if self._calm and is_calm(payload):
-            if self._bytes > SLIN_LEAST * max(self._elapsed_ms, CALM_MS):
-                verdict = "slin"
-            self._calm = self._elapsed_ms < CALM_MS
-        else:
-            self._calm = False
+        if self._slow:
             self._weigh(payload)
-            if self._elapsed_ms >= (WINDOW_MS if self._judged < PATIENCE else WINDOW_MS * PATIENCE):
-                verdict = self._judge()
-                self._begin()
+            wanted = WINDOW_MS if self._judged < PATIENCE else WINDOW_MS * PATIENCE
+        else:
+            wanted = STRETCH_MS
+        if self._elapsed_ms < wanted:
+            return None
+        verdict = self._judge()
+        self._begin()
         if verdict is not None:
             self.verdict = verdict
         return verdict
@@ -110,14 +109,15 @@ class CodecProbe:
             self._bits = (slin + bits[0] * size, ulaw + bits[1] * size, alaw + bits[2] * size)
 
     def _judge(self) -> str | None:
-        """What the window that is full says; None for nothing new."""
+        """What the stretch or window that is full says; None for nothing new."""
         pace = self._bytes / self._elapsed_ms
         enough = self._weighed >= LEAST_BYTES
         reading = self._reading() if enough else None
         self._judged += enough
-        if pace > SLIN_LEAST:
+        self._slow = pace <= SLIN_LEAST
+        if not self._slow:
             self._fast += 1
-            return "slin" if reading == "slin" or self._fast == FAST_WINDOWS else None
+            return "slin" if reading == "slin" or self._fast == FAST_STRETCHES else None
         self._fast = 0
         if reading in DECODERS:
             return reading if pace <= G711_MOST else None

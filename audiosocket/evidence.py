@@ -31,17 +31,9 @@ _FORETOLD_BEST = 1 / 4000
 #: The binary logarithm of the quantiser's step for each code, in units of a 16 bit sample.
 _ULAW_STEPS = bytes(3 + (~code >> 4 & 7) for code in range(256))
 _ALAW_STEPS = bytes(4 + max(0, ((code ^ 0x55) >> 4 & 7) - 1) for code in range(256))
-#: High bytes of samples beyond half of full scale (-6 dBFS).
-_LOUD = bytes(range(0x40, 0xC0))
 #: Each zero of either law, alone in a frame: what a muted caller sends. Other readings are charged a bit a byte.
 #: The slin it would be is a constant, of a third of full scale or of -1; only the pace tells that one apart.
 _SILENCE = {0xFF: (1.0, 0.0, 1.0), 0x7F: (1.0, 0.0, 1.0), 0xD5: (1.0, 1.0, 0.0), 0x55: (1.0, 1.0, 0.0)}
-
-
-def is_calm(payload: bytes) -> bool:
-    """True when slin of these bytes stays below -6 dBFS, as G.711 does only while its samples have one sign."""
-    high = payload[1::2]
-    return len(high.translate(None, _LOUD)) == len(high) and not _is_silence(payload)
 
 
 def bits_needed(payload: bytes) -> tuple[float, float, float] | None:

@@ -310,6 +310,15 @@ def test_any_frames_at_all_are_looked_at_without_a_fault(frames: Sequence[tuple[
         assert probe.look(now, payload) in {None, "slin", "ulaw", "alaw", "unknown"}
 
 
+def test_nothing_is_weighed_of_a_caller_with_the_pace_of_slin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weighing costs as much as four echoed frames: the bytes of honest callers are not looked at."""
+    monkeypatch.setattr("audiosocket.diagnosis.bits_needed", lambda payload: pytest.fail("weighed"))
+    for ms in PACKETS:
+        [(when, verdict)] = verdicts(jittered(slin(SIGNALS["clipped speech"](), ms), 15))
+        assert verdict == "slin"
+        assert when <= 2_000
+
+
 def test_a_flood_of_frames_is_weighed_in_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is looked at in vain costs a few frames a second, however many come."""
     weighed: list[int] = []
