@@ -56,6 +56,8 @@ class LegPoll:
         #: The epoll that is looked into when the clock beats, and what it watches.
         self._beats: Any = None
         self._gathered: set[int] = set()
+        #: More were ready in a beat than one turn serves.
+        self._goes_on = False
         #: Transports that hold back what they are given while a lump of frames is read; None while none is.
         self.corked: list[Any] | None = None
 
@@ -113,9 +115,15 @@ class LegPoll:
 
     def beat(self) -> bool:
         """Serve the gathered sockets that are ready; false when there are none to look at in the next beat."""
-        if self._beats is not None and self._serve(self._beats) == SOCKETS_PER_TURN:
-            self.reactor.callLater(0, self.beat)
+        if self._beats is not None and self._serve(self._beats) == SOCKETS_PER_TURN and not self._goes_on:
+            self._goes_on = True
+            self.reactor.callLater(0, self._go_on)
         return bool(self._gathered)
+
+    def _go_on(self) -> None:
+        """The reactor had its turn; serve those who had to wait."""
+        self._goes_on = False
+        self.beat()
 
     # as the reactor sees it
 
