@@ -6,84 +6,39 @@ back with the same UUID, only the connection beneath is exchanged.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
-from typing import Any, Protocol
-from uuid import UUID
-
-from twisted.logger import Logger
+from typing import Any
 
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.diagnosis import DECODERS, CodecProbe
-from audiosocket.errors import ReturnTaken, ReturnUnavailable
-from audiosocket.extensions import Extension, Role
-from audiosocket.interfaces import App, CallerInfo, ReturnOutcome, Tap
+from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
+from audiosocket.legface import Connection, LegFace, Residents
 from audiosocket.pacing import Clock
-from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
+from audiosocket.playout import Frame, Playout
 from audiosocket.speech import Converter, Reached
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
 G711_RATE = 8_000
-#: What an app may keep for after a restart, as JSON, in characters.
-STATE_MOST = 16_384
 #: Changes of the sample rate worth an event, per leg; a peer that changes it with every frame is not.
 RATE_NOTES_MOST = 20
 
 
-class Connection(Protocol):
-    """What a leg needs of the wire: `protocol.AudioSocketProtocol`."""
-
-    def send_frames(self, frames: bytes) -> bool:
-        """Write whole frames, headers and all, in one piece; false when the peer takes nothing more."""
-
-    def finish(self) -> None:
-        """Say goodbye as Asterisk wants it."""
-
-    def read_in_beats(self, gathered: bool) -> None:
-        """Whether what comes may be read in the clock's beats."""
-
-
-class Residents(Protocol):
-    """Who rings residents: `returncall.ReturnCalls`."""
-
-    def place(self, call: Call, numbers: Sequence[str]) -> None:
-        """Ring these numbers in their order."""
-
-    def cancel(self, call: Call) -> None:
-        """Stop the ringing; raises `ReturnTaken` when there is none."""
-
-
-class Leg:
-    """One visitor or resident in one call; implements `interfaces.Leg` for apps."""
+class Leg(LegFace):
+    """One visitor or resident in one call."""
 
     __slots__ = (
         "__weakref__",
-        "_apps",
-        "_clears",
-        "_clock",
-        "_connection",
         "_decode",
         "_ears",
         "_failed",
-        "_gathered",
         "_introduced",
-        "_looping",
         "_mislabelled",
         "_over",
-        "_playout",
         "_probe",
         "_rate_changes",
-        "_residents",
-        "_seconds",
-        "_taps",
-        "call",
-        "due_ms",
-        "record",
     )
-    _log = Logger()
 
     def __init__(
         self,
@@ -98,134 +53,17 @@ class Leg:
         mislabelled: Callable[[Leg, str], None],
         residents: Residents | None = None,
     ) -> None:
-        self.call = call
-        self.record = record
-        self._apps = apps
-        self._clock = clock
-        self._seconds = clock.seconds
-        self._playout = Playout(make_converter)
+        super().__init__(call, record, apps, Playout(make_converter), clock, residents)
         self._over = over
         self._failed = failed
         self._mislabelled = mislabelled
-        self._residents = residents
         #: How many of the apps know of this leg: those whose `joined` was called.
         self._introduced = 0
-        self._taps: tuple[Tap, ...] = ()
-        self._clears = 0
         self._rate_changes = 0
         self._probe: CodecProbe | None = CodecProbe()
         self._decode: Callable[[bytes], bytes] | None = None
-        self._connection: Connection | None = None
         #: The apps that listen: names and their `audio` methods.
         self._ears: tuple[tuple[str, Callable[[LegForApps, bytes, int], None]], ...] = ()
-        #: Whether frames go back as they come, without the clock.
-        self._looping = False
-        #: Whether what the caller says is read in the clock's beats: until the first frame passes.
-        self._gathered = False
-        #: `pacing.Ticking`: no turn is wanted before this.
-        self.due_ms = -inf
-
-    def __repr__(self) -> str:
-        return f"<{self.role.value} leg of {self.call_id}>"
-
-    # what apps see
-
-    @property
-    def call_id(self) -> UUID:
-        return self.call.call_id
-
-    @property
-    def role(self) -> Role:
-        return self.record.role
-
-    @property
-    def extension(self) -> Extension:
-        return self.call.extension
-
-    @property
-    def caller(self) -> CallerInfo | None:
-        return self.record.caller
-
-    @property
-    def rate(self) -> int:
-        return self._playout.rate
-
-    @property
-    def now_ms(self) -> float:
-        return self._clock.now_ms()
-
-    @property
-    def queued_ms(self) -> int:
-        return self._playout.queued_ms
-
-    @property
-    def heard_ms(self) -> int:
-        return self._playout.heard_ms
-
-    def play(self, pcm: bytes, rate: int | None = None) -> bool:
-        return self._playout.play(pcm, rate or self._playout.rate)
-
-    def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
-        if not pcm:
-            return
-        header = audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
-        if self._gathered and not self._playout.speaking:
-            self._read_in_beats(False)
-        now = self._seconds() * 1000
-        if self._playout.pass_on(now, pcm, rate, at_most_ms):
-            connection = self._connection
-            if connection is not None and connection.send_frames(header + pcm):
-                self._said(now, pcm, rate)
-        self.due_ms = self._playout.due_ms
-
-    def loop_back(self) -> None:
-        self._looping = True
-        if self._gathered:
-            self._read_in_beats(False)
-        self._clock.discard(self)
-
-    def mark(self, name: str) -> None:
-        self._playout.mark(name)
-        self.due_ms = -inf
-
-    def clear(self) -> int:
-        self._clears += 1
-        return self._playout.clear()
-
-    def hang_up(self) -> None:
-        self.end(Ending.SERVER_HANGUP)
-
-    def note(self, event: str, /, **fields: Any) -> None:
-        self.call.note(event, self._clock.now_ms() / 1000, **{**fields, "role": self.role.value})
-
-    def decide(self, outcome: str) -> bool:
-        return self.call.decide(outcome)
-
-    def remember(self, app: App, state: Any) -> None:
-        name = next((name for name, known in self._apps if known is app), None)
-        if name is None:
-            raise ValueError(f"{app!r} is no app of this leg")
-        text = json.dumps(state)
-        if len(text) > STATE_MOST:
-            raise ValueError(f"a state of {len(text)} characters is more than {STATE_MOST}")
-        self.call.remember(self.role, name, json.loads(text))
-
-    def tap(self, listener: Tap) -> None:
-        self._taps += (listener,)
-
-    def call_resident(self, numbers: str | Sequence[str]) -> None:
-        if self._residents is None:
-            raise ReturnUnavailable("this server places no return calls")
-        self._residents.place(self.call, [numbers] if isinstance(numbers, str) else numbers)
-
-    def cancel_resident(self) -> bool:
-        if self._residents is None:
-            return False
-        try:
-            self._residents.cancel(self.call)
-        except ReturnTaken:
-            return False
-        return True
 
     # what the switchboard does
 
@@ -296,11 +134,6 @@ class Leg:
         self._playout.start(now)
         if not self._looping:
             self._clock.add(self)
-
-    def _read_in_beats(self, gathered: bool) -> None:
-        self._gathered = gathered
-        if self._connection is not None:
-            self._connection.read_in_beats(gathered)
 
     def _first_turn(self) -> None:
         """Send the first frame at once: an Asterisk that hears nothing plays nothing, not even silence."""
@@ -436,23 +269,11 @@ class Leg:
                 self.record.silence_out += 1
             self._said(now, pcm, rate)
 
-    def _said(self, now: float, pcm: bytes, rate: int) -> None:
-        self.record.frames_out += 1
-        if self._taps:
-            for tap in self._taps:
-                self._call(type(tap).__name__, tap.said, now, pcm, rate)
-
     def _tell(self, what: Callable[[App], None], *, even_when_over: bool = False) -> None:
         for name, app in self._apps[: self._introduced]:
             if self._connection is None and not even_when_over:
                 return  # the app before this one hung up
             self._call(name, what, app)
-
-    def _call(self, name: str, method: Callable[..., None], *arguments: object) -> None:
-        try:
-            method(*arguments)
-        except Exception:  # noqa: BLE001 - an app's fault costs its own call
-            self._app_failed(name)
 
     def _app_failed(self, name: str) -> None:
         self._log.failure("{name} raised in {leg}; ending its call", name=name, leg=self)

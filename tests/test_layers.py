@@ -25,8 +25,8 @@ LAYERS: dict[int, str] = {
     ),
     1: "interfaces calls callregistry events originate q850 clues",
     2: (
-        "protocol legs pacing metronome legpoll legtransport database extension_table lookup pg* cache journal "
-        "sounds soundfiles lateload resample recording logs "
+        "protocol legs legface pacing metronome legpoll legtransport database extension_table lookup pg* cache "
+        "journal sounds soundfiles lateload resample recording logs "
         "caller caller_* dial ami* ari* web* numbers ringing "
         "workers.channel workers.relay workers.handover workers.farewell workers.journals"
     ),

@@ -1,0 +1,228 @@
+"""The side of a leg that apps see: what they can ask of it and have it do.
+
+What happens to a leg by itself, on the wire, in the clock's turns and in the books, is in ``legs.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any, Protocol
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.errors import ReturnTaken, ReturnUnavailable
+from audiosocket.extensions import Extension, Role
+from audiosocket.interfaces import App, CallerInfo, Tap
+from audiosocket.pacing import Clock
+from audiosocket.playout import MAX_PASSED_MS, Playout
+from audiosocket.wire import audio_header
+
+#: What an app may keep for after a restart, as JSON, in characters.
+STATE_MOST = 16_384
+
+
+class Connection(Protocol):
+    """What a leg needs of the wire: `protocol.AudioSocketProtocol`."""
+
+    def send_frames(self, frames: bytes) -> bool:
+        """Write whole frames, headers and all, in one piece; false when the peer takes nothing more."""
+
+    def finish(self) -> None:
+        """Say goodbye as Asterisk wants it."""
+
+    def read_in_beats(self, gathered: bool) -> None:
+        """Whether what comes may be read in the clock's beats."""
+
+
+class Residents(Protocol):
+    """Who rings residents: `returncall.ReturnCalls`."""
+
+    def place(self, call: Call, numbers: Sequence[str]) -> None:
+        """Ring these numbers in their order."""
+
+    def cancel(self, call: Call) -> None:
+        """Stop the ringing; raises `ReturnTaken` when there is none."""
+
+
+class LegFace(ABC):
+    """Implements `interfaces.Leg`; `legs.Leg` completes it."""
+
+    __slots__ = (
+        "_apps",
+        "_clears",
+        "_clock",
+        "_connection",
+        "_gathered",
+        "_looping",
+        "_playout",
+        "_residents",
+        "_seconds",
+        "_taps",
+        "call",
+        "due_ms",
+        "record",
+    )
+    _log = Logger()
+
+    def __init__(
+        self,
+        call: Call,
+        record: LegRecord,
+        apps: Sequence[tuple[str, App]],
+        playout: Playout,
+        clock: Clock,
+        residents: Residents | None,
+    ) -> None:
+        self.call = call
+        self.record = record
+        self._apps = apps
+        self._playout = playout
+        self._clock = clock
+        self._seconds = clock.seconds
+        self._residents = residents
+        self._connection: Connection | None = None
+        self._taps: tuple[Tap, ...] = ()
+        #: How often the queue was cleared.
+        self._clears = 0
+        #: Whether frames go back as they come, without the clock.
+        self._looping = False
+        #: Whether what the caller says is read in the clock's beats: until the first frame passes.
+        self._gathered = False
+        #: `pacing.Ticking`: no turn is wanted before this.
+        self.due_ms = -inf
+
+    def __repr__(self) -> str:
+        return f"<{self.role.value} leg of {self.call_id}>"
+
+    @property
+    def call_id(self) -> UUID:
+        return self.call.call_id
+
+    @property
+    def role(self) -> Role:
+        return self.record.role
+
+    @property
+    def extension(self) -> Extension:
+        return self.call.extension
+
+    @property
+    def caller(self) -> CallerInfo | None:
+        return self.record.caller
+
+    @property
+    def rate(self) -> int:
+        return self._playout.rate
+
+    @property
+    def now_ms(self) -> float:
+        return self._clock.now_ms()
+
+    @property
+    def queued_ms(self) -> int:
+        return self._playout.queued_ms
+
+    @property
+    def heard_ms(self) -> int:
+        return self._playout.heard_ms
+
+    def play(self, pcm: bytes, rate: int | None = None) -> bool:
+        return self._playout.play(pcm, rate or self._playout.rate)
+
+    def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
+        if not pcm:
+            return
+        header = audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
+        if self._gathered and not self._playout.speaking:
+            self._read_in_beats(False)
+        now = self._seconds() * 1000
+        if self._playout.pass_on(now, pcm, rate, at_most_ms):
+            connection = self._connection
+            if connection is not None and connection.send_frames(header + pcm):
+                self._said(now, pcm, rate)
+        self.due_ms = self._playout.due_ms
+
+    def loop_back(self) -> None:
+        self._looping = True
+        if self._gathered:
+            self._read_in_beats(False)
+        self._clock.discard(self)
+
+    def mark(self, name: str) -> None:
+        self._playout.mark(name)
+        self.due_ms = -inf
+
+    def clear(self) -> int:
+        self._clears += 1
+        return self._playout.clear()
+
+    def hang_up(self) -> None:
+        self.end(Ending.SERVER_HANGUP)
+
+    def note(self, event: str, /, **fields: Any) -> None:
+        self.call.note(event, self._clock.now_ms() / 1000, **{**fields, "role": self.role.value})
+
+    def decide(self, outcome: str) -> bool:
+        return self.call.decide(outcome)
+
+    def remember(self, app: App, state: Any) -> None:
+        name = next((name for name, known in self._apps if known is app), None)
+        if name is None:
+            raise ValueError(f"{app!r} is no app of this leg")
+        text = json.dumps(state)
+        if len(text) > STATE_MOST:
+            raise ValueError(f"a state of {len(text)} characters is more than {STATE_MOST}")
+        self.call.remember(self.role, name, json.loads(text))
+
+    def tap(self, listener: Tap) -> None:
+        self._taps += (listener,)
+
+    def call_resident(self, numbers: str | Sequence[str]) -> None:
+        if self._residents is None:
+            raise ReturnUnavailable("this server places no return calls")
+        self._residents.place(self.call, [numbers] if isinstance(numbers, str) else numbers)
+
+    def cancel_resident(self) -> bool:
+        if self._residents is None:
+            return False
+        try:
+            self._residents.cancel(self.call)
+        except ReturnTaken:
+            return False
+        return True
+
+    # beneath it
+
+    @abstractmethod
+    def end(self, ending: Ending) -> None:
+        """The leg is over, for this first reason."""
+
+    @abstractmethod
+    def tick(self, now: float) -> None:
+        """Send what is due at ``now`` (milliseconds)."""
+
+    @abstractmethod
+    def _app_failed(self, name: str) -> None:
+        """An app raised: that ends its call."""
+
+    def _read_in_beats(self, gathered: bool) -> None:
+        self._gathered = gathered
+        if self._connection is not None:
+            self._connection.read_in_beats(gathered)
+
+    def _said(self, now: float, pcm: bytes, rate: int) -> None:
+        self.record.frames_out += 1
+        if self._taps:
+            for tap in self._taps:
+                self._call(type(tap).__name__, tap.said, now, pcm, rate)
+
+    def _call(self, name: str, method: Callable[..., None], *arguments: object) -> None:
+        try:
+            method(*arguments)
+        except Exception:  # noqa: BLE001 - an app's fault costs its own call
+            self._app_failed(name)
