@@ -38,6 +38,7 @@ class Leg(LegFace):
         "_over",
         "_probe",
         "_rate_changes",
+        "_sure",
     )
 
     def __init__(
@@ -60,7 +61,9 @@ class Leg(LegFace):
         #: How many of the apps know of this leg: those whose `joined` was called.
         self._introduced = 0
         self._rate_changes = 0
-        self._probe: CodecProbe | None = CodecProbe()
+        #: Looks at frames of kind 0x10, from the first one until it is sure of their codec.
+        self._probe: CodecProbe | None = None
+        self._sure = False
         self._decode: Callable[[bytes], bytes] | None = None
         #: The apps that listen: names and their `audio` methods.
         self._ears: tuple[tuple[str, Callable[[LegForApps, bytes, int], None]], ...] = ()
@@ -210,7 +213,7 @@ class Leg(LegFace):
             self._rate_changes += 1
             if self._rate_changes <= RATE_NOTES_MOST:
                 self.note("leg.rate", rate=rate)
-        if rate == G711_RATE and (self._probe is not None or self._decode is not None):
+        if rate == G711_RATE and (not self._sure or self._decode is not None):
             pcm = self._as_slin(now, pcm)
         for tap in self._taps:
             self._call(type(tap).__name__, tap.heard, now, pcm, rate)
@@ -226,11 +229,13 @@ class Leg(LegFace):
 
     def _as_slin(self, now: float, payload: bytes) -> bytes:
         """The samples of a frame of kind 0x10, which is another codec where ``c(slin)`` was forgotten."""
-        if self._probe is not None:
+        if not self._sure:
+            if self._probe is None:
+                self._probe = CodecProbe()
             codec = self._probe.look(now, payload)
             if codec is not None:
                 if codec != "unknown":  # which may still become something else
-                    self._probe = None
+                    self._probe, self._sure = None, True
                 if codec != "slin":
                     self._decode = DECODERS.get(codec)
                     self.note("leg.codec", codec=codec)
