@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -20,6 +21,10 @@ from audiosocket.replay import TIMELINE_MOST as KEPT_MOST
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
 TIMELINE_MOST = KEPT_MOST
+
+
+#: What apps remember of a call that is told nothing to remember: most are not.
+_NOTHING: Mapping[tuple[Role, str], Any] = MappingProxyType({})
 
 
 class Ending(str, Enum):
@@ -130,10 +135,10 @@ class Call:
     outcome: str | None = None
     ended: float | None = None
     #: What apps want back after a restart, by role and app name.
-    states: dict[tuple[Role, str], Any] = field(default_factory=dict)
+    states: Mapping[tuple[Role, str], Any] = field(default_factory=lambda: _NOTHING)
     journal: Journal | None = None
     #: The return calls to residents, the latest last.
-    return_calls: list[ShownInJson] = field(default_factory=list)
+    return_calls: tuple[ShownInJson, ...] = ()
     #: The UUID as text, for everything that is written down.
     name: str = field(init=False)
 
@@ -162,7 +167,7 @@ class Call:
     def remember(self, role: Role, app: str, state: Any) -> None:
         """Keep what an app wants back when this leg resumes after a restart; ``state`` is as JSON gives it."""
         if self.states.get((role, app)) != state:
-            self.states[role, app] = state
+            self.states = {**self.states, (role, app): state}
             self._keep("state", role=role.value, app=app, state=state)
 
     def keep_return(self, number: int, state: Mapping[str, Any]) -> None:

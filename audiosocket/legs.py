@@ -12,7 +12,6 @@ from typing import Any
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.diagnosis import DECODERS, CodecProbe
 from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
-from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legface import Connection, LegFace, Residents
 from audiosocket.pacing import Clock
 from audiosocket.playout import Frame, Playout
@@ -65,8 +64,8 @@ class Leg(LegFace):
         self._probe: CodecProbe | None = None
         self._sure = False
         self._decode: Callable[[bytes], bytes] | None = None
-        #: The apps that listen: names and their `audio` methods.
-        self._ears: tuple[tuple[str, Callable[[LegForApps, bytes, int], None]], ...] = ()
+        #: The apps that listen, and their names.
+        self._ears: tuple[tuple[str, App], ...] = ()
 
     # what the switchboard does
 
@@ -83,20 +82,22 @@ class Leg(LegFace):
     def start(self, connection: Connection) -> None:
         """The first connection is there: audio flows from now on, silence unless an app has something to say."""
         self._connect(connection)
-        for name, app in self._apps:
+        for one in self._apps:
             if self._connection is None:
                 return  # the app before this one hung up
-            self._introduce(name, app)
+            self._introduce(one)
+            name, app = one
             self._call(name, app.joined, self)
         self._first_turn()
 
     def restart(self, connection: Connection, states: Mapping[str, Any]) -> None:
         """The first connection after a restart of the server; ``states`` is what apps remembered, by name."""
         self._connect(connection)
-        for name, app in self._apps:
+        for one in self._apps:
             if self._connection is None:
                 return
-            self._introduce(name, app)
+            self._introduce(one)
+            name, app = one
             self._call(name, app.restored, self, states.get(name))
             if self._connection is not None:
                 self._call(name, app.resumed, self)
@@ -125,10 +126,10 @@ class Leg(LegFace):
         """The other leg was there before a restart and is over; the apps may not have seen it go."""
         self._tell(lambda app: app.other_gone(self, ending.value))
 
-    def _introduce(self, name: str, app: App) -> None:
+    def _introduce(self, one: tuple[str, App]) -> None:
         self._introduced += 1
-        if getattr(app.audio, "__func__", None) is not App.audio:
-            self._ears += ((name, app.audio),)
+        if getattr(one[1].audio, "__func__", None) is not App.audio:
+            self._ears += (one,)
 
     def _connect(self, connection: Connection) -> None:
         self._connection = connection
@@ -219,11 +220,11 @@ class Leg(LegFace):
             self._call(type(tap).__name__, tap.heard, now, pcm, rate)
         if self._looping:
             self._send(now, Frame(rate, pcm, "passed"))
-        for name, hear in self._ears:
+        for name, app in self._ears:
             if self._connection is None:
                 return
             try:
-                hear(self, pcm, rate)
+                app.audio(self, pcm, rate)
             except Exception:  # noqa: BLE001 - an app's fault costs its own call
                 self._app_failed(name)
 

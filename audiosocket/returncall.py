@@ -85,7 +85,7 @@ class ReturnCalls:
             raise ReturnTaken(f"the call {call.call_id} has had {RETURNS_MOST} return calls; that is enough")
         run = Run(self, call, numbers, len(call.return_calls) + 1)
         self._runs[call.call_id] = run
-        call.return_calls.append(run)
+        call.return_calls += (run,)
         run.start()
 
     def cancel(self, call: Call) -> None:
@@ -149,7 +149,7 @@ class ReturnCalls:
         """
         for number, one in enumerate(kept, 1):
             run = Run.restored(self, call, one, number, offset)
-            call.return_calls.append(run)
+            call.return_calls += (run,)
             if not run.is_over:
                 self._runs[call.call_id] = run
                 run.resume()

@@ -95,7 +95,8 @@ class Switchboard:
         #: Addresses, and whether they may connect: the networks do not change while we run.
         self._known_hosts: dict[str, bool] = {}
         self._legs: dict[tuple[UUID, Role], Leg] = {}
-        self._instances: dict[UUID, dict[str, App]] = {}
+        #: The apps of each call, by name.
+        self._instances: dict[UUID, tuple[tuple[str, App], ...]] = {}
         self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
         #: Every open connection, legs or not.
         self.connections: set[AudioSocketProtocol] = set()
@@ -241,20 +242,25 @@ class Switchboard:
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
         if role is Role.RESIDENT and self.returns is not None:
             self.returns.joined(call)
-        apps = tuple([(name, self._instance(call, name, factory)) for name, factory in self._apps[role]])
+        apps = tuple([self._instance(call, name, factory) for name, factory in self._apps[role]])
         leg = self._make_leg(call, record, apps, residents=self.returns)
         self._legs[call.call_id, role] = leg
         return leg
 
-    def _instance(self, call: Call, name: str, factory: AppFactory) -> App:
-        instances = self._instances.setdefault(call.call_id, {})
-        if name not in instances:
-            try:
-                instances[name] = factory(self._context)
-            except Exception:  # noqa: BLE001 - a plug-in's constructor costs its own call
-                self._log.failure("app {name} cannot be made for {call_id}", name=name, call_id=str(call.call_id))
-                instances[name] = _Unmade(self._context)
-        return instances[name]
+    def _instance(self, call: Call, name: str, factory: AppFactory) -> tuple[str, App]:
+        """The name and the app, the same for both legs of the call. Pairs: a dictionary is larger than an app."""
+        made = self._instances.get(call.call_id, ())
+        for pair in made:
+            if pair[0] == name:
+                return pair
+        try:
+            app = factory(self._context)
+        except Exception:  # noqa: BLE001 - a plug-in's constructor costs its own call
+            self._log.failure("app {name} cannot be made for {call_id}", name=name, call_id=str(call.call_id))
+            app = _Unmade(self._context)
+        pair = (name, app)
+        self._instances[call.call_id] = (*made, pair)
+        return pair
 
     def _leg_over(self, leg: Leg, ending: Ending) -> None:
         del self._legs[leg.call_id, leg.role]
