@@ -184,7 +184,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "workers",
-        "two workers to one, generator on the same two cores",
+        "two workers on two cores to one on one, a generator on each core",
         lambda bench, contestant: two_to_one(bench),
         (
             Figure("flood_rate", "flood, frames/s", targets=(Target("", 1.7, 1.9),)),

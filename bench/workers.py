@@ -1,15 +1,24 @@
-"""Two worker processes against one. The generator shares the two cores with them, in both cases."""
+"""Two worker processes against one: a core with its share of the load for each of them.
+
+One worker runs on one core together with its generator, two workers run on two cores with a generator on each. So
+both sides pay for the load they are put under; from a single generator a second worker would only take its core.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+from bench import machine
 from bench.contest import LOOPBACK, Bench
 from bench.figures import Sample
 from bench.load import run_load
-from bench.servers import ROOT, ours
+from bench.servers import ROOT, Server, ours
+
+#: Calls on each core: in flight at the same time; being set up at the same time.
+FLOOD_CALLS, CHURN_CALLS = 100, 20
 
 
 @cache
@@ -20,26 +29,34 @@ def available() -> bool:
 
 
 def two_to_one(bench: Bench) -> Sample:
-    """Rates of two workers to those of one, and processor time per piece of work; empty without the option.
-
-    The generator takes its share of the two cores, so the rates tell less than the processor time does: what
-    costs two workers no more than one is done twice as fast where there is a core for each.
-    """
+    """Rates of two workers to those of one, and processor time per piece of work; empty without the option."""
     if not available():
         return {}
-    one, two = _rates(bench, 1), _rates(bench, 2)
+    one = _rates(bench, (machine.SERVER_CORE,))
+    two = _rates(bench, (machine.SERVER_CORE, machine.GENERATOR_CORE))
     return {name: two[name] / one[name] for name in one}
 
 
-def _rates(bench: Bench, workers: int) -> dict[str, float]:
-    options = ("--workers", str(workers)) if workers > 1 else ()
-    with ours(LOOPBACK, options=options, core=None) as server:
-        length = bench.seconds(2)
-        flood = run_load(bench.programs.load, "flood", server, {"calls": 200, "seconds": length}, core=None)
-        churn = run_load(bench.programs.load, "churn", server, {"calls": 20, "seconds": length}, core=None)
-    return {
-        "flood_rate": flood["frames_per_s"],
-        "flood_cost": flood["server_us_per_frame"],
-        "churn_rate": churn["calls_per_s"],
-        "churn_cost": churn["server_us_per_call"],
-    }
+def _rates(bench: Bench, cores: tuple[int, ...]) -> dict[str, float]:
+    """As many workers as cores, each core with a generator of its own."""
+    options = ("--workers", str(len(cores))) if len(cores) > 1 else ()
+    with ours(LOOPBACK, options=options, core=cores[0] if len(cores) == 1 else None) as server:
+        flood = _together(bench, "flood", server, cores, FLOOD_CALLS, ("frames_per_s", "server_us_per_frame"))
+        churn = _together(bench, "churn", server, cores, CHURN_CALLS, ("calls_per_s", "server_us_per_call"))
+    return {"flood_rate": flood[0], "flood_cost": flood[1], "churn_rate": churn[0], "churn_cost": churn[1]}
+
+
+def _together(
+    bench: Bench, mode: str, server: Server, cores: tuple[int, ...], calls: int, keys: tuple[str, str]
+) -> tuple[float, float]:
+    """The generators' rates together, and the server's processor time for a piece of work, in microseconds.
+
+    Each generator sees the whole server's processor time, and divides it by its own work only.
+    """
+    wanted = {"calls": calls, "seconds": bench.seconds(3)}
+    with ThreadPoolExecutor(len(cores)) as side_by_side:
+        runs = side_by_side.map(lambda core: run_load(bench.programs.load, mode, server, wanted, core=core), cores)
+        found = [(sample[keys[0]], sample[keys[1]]) for sample in runs]
+    work = sum(rate for rate, _ in found)
+    busy = sum(rate * cost for rate, cost in found) / len(found)
+    return work, busy / work
