@@ -88,7 +88,8 @@ async def test_every_call_is_resumed_and_none_is_restarted(asterisk, serve, pick
     listener.hang_up()
     await visit.nothing_left(asterisk, server)
     ends = [call["outcome"] for call in (await listed(server)).values()]
-    assert sorted(set(ends)) == ["admin_hangup", "caller_hangup"]
+    assert set(ends) - visit.HUNG_UP == {"admin_hangup"}
+    assert set(ends) & visit.HUNG_UP
     assert ends.count("admin_hangup") == CALLERS // 2
 
 

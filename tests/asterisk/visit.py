@@ -59,6 +59,10 @@ def events(call: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [event for event in call["timeline"] if event["event"] == name]
 
 
+#: How a leg ends whose side hung up: Asterisk closes, and where a frame of ours is unread that is a reset.
+HUNG_UP = frozenset({"caller_hangup", "connection_lost"})
+
+
 def leg(call: dict[str, Any], role: str) -> dict[str, Any]:
     """A call's leg of that role."""
     (found,) = [leg for leg in call["legs"] if leg["role"] == role]
