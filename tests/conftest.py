@@ -14,7 +14,7 @@ from twisted.internet import defer, reactor, task
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-pytest_plugins = ["tests.pg_fixtures"]
+pytest_plugins = ["tests.support.postgres_fixtures"]
 
 
 class LoggedFailures(list[LogEvent]):

@@ -13,12 +13,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from exchange import Echo, Exchange, Line, Listener
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket.audio import ulaw_to_slin
 from audiosocket.wire import RATES, Audio, Digit, Event, Identified, Parser
+from tests.support.in_memory import Echo, Exchange, Line, Listener
 
 CAPTURES = Path(__file__).parent / "captures"
 #: Name to the messages behind the UUID: how many, of which kind, of how many bytes (captures/README.md).

@@ -1,0 +1,280 @@
+"""Who is let in: Host, token, Origin and paths that mean two things."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from admin.throttle import MOST_PEERS, TokenCheck
+from tests.support.admin_client import CALL, Answer, Web, each, request
+
+TOKEN = "a-token-of-24-characters"
+ANY_PORT = ["", ":", ":8082", ":1", ":65535"]
+
+
+def refused(answer: Answer, status: int) -> str:
+    said = answer.json()
+    assert (answer.status, said["status"]) == (status, "error"), said
+    return str(said["message"])
+
+
+# --- Host -------------------------------------------------------------------------------------------
+
+
+@each("localhost", "LocalHost", "localhost.", "127.0.0.1", "127.0.0.1.", "[::1]", "[0:0:0:0:0:0:0:1]", "10.0.0.1")
+def test_our_own_names_pass_with_any_port(web: Web, host: str) -> None:
+    """10.0.0.1 is the address the connection came in on."""
+    for port in ANY_PORT:
+        assert web.ask("GET", "/healthz", Host=host + port, local="10.0.0.1").status == 200, port
+
+
+@each(
+    *("evil.example", "localhost.evil.example", "evil.localhost", "10.0.0.2", "[::2]", "::1", "0.0.0.0", "[::]"),
+    *("localhost:x", "localhost:80:80", "localhost/", "user@localhost", "localhost localhost", ":8082", "["),
+    *("[localhost]", "localhost..", "127.1", "2130706433", "loc\xe4lhost", "localhost:123456"),
+)
+def test_a_foreign_host_is_421(web: Web, host: str) -> None:
+    for method, path in (("GET", "/healthz"), ("GET", "/api/status"), ("POST", "/api/refresh"), ("GET", "/nope")):
+        assert "API_ALLOWED_HOSTS" in refused(web.ask(method, path, Host=host, local="10.0.0.1"), 421)
+    assert web.control.asked == []
+
+
+def test_names_that_were_given_pass() -> None:
+    web = Web(hosts=("Gate.Example.", "2001:db8::0:1", "0.0.0.0", "::", ""))
+    for host in ("gate.example", "GATE.example:8082", "[2001:DB8::1]:8082"):
+        assert web.ask("GET", "/healthz", Host=host).status == 200, host
+    for host in ("0.0.0.0:8082", "[::]:8082"):
+        refused(web.ask("GET", "/healthz", Host=host), 421)
+
+
+def test_a_mapped_address_is_the_address() -> None:
+    """A listener on :: sees IPv4 clients arrive on ::ffff:10.0.0.1."""
+    assert Web().ask("GET", "/healthz", Host="10.0.0.1:8082", local="::ffff:10.0.0.1").status == 200
+
+
+def test_only_http_1_0_may_leave_the_host_out() -> None:
+    web = Web()
+    refused(web.ask("GET", "/healthz", Host=""), 400)
+    (old,) = web.wire().send(b"GET /healthz HTTP/1.0\r\n\r\n").answers()
+    assert old.status == 200
+    (foreign,) = web.wire().send(b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n").answers()
+    refused(foreign, 421)
+    two = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
+    refused(web.wire().send(two).answers()[0], 400)
+
+
+# --- token ------------------------------------------------------------------------------------------
+
+
+def test_every_api_path_wants_the_token() -> None:
+    web = Web(token=TOKEN)
+    paths = ["/api", "/api/", "/api/status", "/api/nope", "/%61pi/status", f"/api/calls/{CALL}"]
+    for path in paths:
+        for method in ("GET", "POST", "OPTIONS", "HEAD"):
+            answer = web.ask(method, path)
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
+    for path in ("/healthz", "/readyz"):
+        assert web.ask("GET", path).status == 200
+    for scheme in ("Bearer", "bearer", "BEARER", "Bearer  "):
+        assert web.ask("GET", "/api/status", Authorization=f"{scheme} {TOKEN}").status == 200
+    refused(web.ask("GET", "/api/nope", Authorization=f"Bearer {TOKEN}"), 404)
+
+
+@each(
+    *("Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN} {TOKEN}", TOKEN),
+    *(f"Basic {TOKEN}", f"Bearer{TOKEN}", f"Bearer {TOKEN.upper()}", "Bearer \xff"),
+)
+def test_a_wrong_token_is_401(open_web: Web, header: str) -> None:
+    assert open_web.ask("GET", "/api/status", Authorization=header).status == 200
+    web = Web(token=TOKEN)
+    message = refused(web.ask("GET", "/api/status", Authorization=header), 401)
+    assert TOKEN not in message
+
+
+def test_two_tokens_are_no_token() -> None:
+    web = Web(token=TOKEN)
+    fields = f"Authorization: Bearer {TOKEN}\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+    (answer,) = (
+        web.wire().send(request("GET", "/api/status").replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n")).answers()
+    )
+    refused(answer, 401)
+
+
+pieces = st.sampled_from(["/", "//", "/./", "/../", "%2f", "%2F", "%2e", ".", ";", "%00", "%", "\\", "?", "#"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    path=st.sampled_from(["/api/status", "/api/calls", "/api/refresh"]),
+    encoded=st.sets(st.integers(0, 11)),
+    inserted=st.lists(st.tuples(st.integers(0, 12), pieces), max_size=3),
+)
+@example(path="/api/status", encoded=set(), inserted=[(0, "/")])
+@example(path="/api/status", encoded={4}, inserted=[])
+@example(path="/api/status", encoded=set(), inserted=[(0, "//")])
+def test_no_spelling_of_a_path_gets_round_the_token(
+    path: str, encoded: set[int], inserted: list[tuple[int, str]]
+) -> None:
+    spelt = [f"%{ord(c):02x}" if i in encoded else quote(c) for i, c in enumerate(path)]
+    for place, piece in inserted:
+        spelt.insert(place, piece)
+    web = Web(token=TOKEN)
+    target = "".join(spelt)
+    for method in ("GET", "POST"):
+        assert web.ask(method, target).status in {400, 401, 404}, target
+    assert web.control.asked == []
+
+
+# --- reports on return calls, signed instead ---------------------------------------------------------
+
+REPORT = b'{"end": "busy"}'
+SIGNED = {"X_Audiosocket_Signature": f"signed {REPORT.decode()}"}
+
+
+def test_a_signed_report_needs_no_token() -> None:
+    web = Web(token=TOKEN)
+    for path in ("/api/attempts/1", "/api/%61ttempts/1"):
+        assert web.ask("POST", path, REPORT, **SIGNED).status == 200
+    assert web.ask("POST", "/api/attempts/1", REPORT, Authorization=f"Bearer {TOKEN}").status == 200
+    assert web.control.asked == [("report", "1", "busy", "")] * 3
+
+
+@each(
+    ("POST", "/api/attempts/1", b'{"end": "answered"}', {}),
+    ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": ""}),
+    ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": "signed"}),
+    ("GET", "/api/attempts/1", REPORT, {}),
+    ("PUT", "/api/attempts/1", REPORT, {}),
+    ("POST", "/api/attempts", REPORT, {}),
+    ("POST", "/api/attempts/1/2", REPORT, {}),
+    ("POST", "/api/hangup", REPORT, {}),
+    ("POST", "/api/attempts/../hangup", REPORT, {}),
+)
+def test_the_signature_opens_nothing_else(
+    web: Web, method: str, path: str, body: bytes, more: dict[str, str]
+) -> None:
+    web = Web(token=TOKEN)
+    refused(web.ask(method, path, body, **{**SIGNED, **more}), 401)
+    assert web.control.asked == []
+
+
+def test_a_signed_report_passes_no_other_check() -> None:
+    web = Web(token=TOKEN)
+    refused(web.ask("POST", "/api/attempts/1", REPORT, Host="evil.example", **SIGNED), 421)
+    refused(web.ask("POST", "/api/attempts/1", REPORT, Origin="http://evil.example", **SIGNED), 403)
+    assert web.control.asked == []
+
+
+# --- guessing ---------------------------------------------------------------------------------------
+
+
+def guess(web: Web, token: str, peer: str) -> Answer:
+    return web.ask("GET", "/api/status", Authorization=f"Bearer {token}", peer=peer)
+
+
+def test_ten_wrong_tokens_and_the_peer_waits() -> None:
+    web = Web(token=TOKEN)
+    for _ in range(10):
+        refused(guess(web, "wrong", "10.0.0.7"), 401)
+        web.clock.advance(1)
+    answer = guess(web, TOKEN, "10.0.0.7")  # a guess that happens to be right must not be told apart
+    refused(answer, 429)
+    assert answer.headers["Retry-After"] == "50"
+    assert guess(web, TOKEN, "10.0.0.8").status == 200
+    assert web.ask("GET", "/healthz", peer="10.0.0.7").status == 200
+
+    web.clock.advance(50)  # the first wrong one is a minute ago
+    assert guess(web, TOKEN, "10.0.0.7").status == 200
+    refused(guess(web, "wrong", "10.0.0.7"), 401)
+    refused(guess(web, "wrong", "10.0.0.7"), 429)
+    web.clock.advance(60)
+    refused(guess(web, "wrong", "10.0.0.7"), 401)
+
+
+def test_no_token_is_no_guess() -> None:
+    web = Web(token=TOKEN)
+    for _ in range(20):
+        refused(web.ask("GET", "/api/status"), 401)
+    assert guess(web, TOKEN, "127.0.0.1").status == 200
+
+
+def test_waiting_does_not_prolong_the_wait() -> None:
+    web = Web(token=TOKEN)
+    for _ in range(10):
+        guess(web, "wrong", "10.0.0.7")
+    for _ in range(59):
+        web.clock.advance(1)
+        refused(guess(web, "wrong", "10.0.0.7"), 429)
+    web.clock.advance(1)
+    assert guess(web, TOKEN, "10.0.0.7").status == 200
+
+
+def test_an_ipv6_network_is_one_peer() -> None:
+    web = Web(token=TOKEN)
+    for n in range(10):
+        refused(guess(web, "wrong", f"2001:db8::{n:x}"), 401)
+    refused(guess(web, "wrong", "2001:db8::ffff"), 429)
+    refused(guess(web, "wrong", "2001:db8:0:1::1"), 401)
+
+
+def test_a_crowd_of_guessers_takes_no_memory() -> None:
+    web = Web(token=TOKEN)
+    for n in range(MOST_PEERS + 500):
+        guess(web, "wrong", f"10.1.{n // 250}.{n % 250}")
+    check: TokenCheck = web.site.gate._token  # type: ignore[attr-defined]
+    assert len(check._wrong) == MOST_PEERS
+
+
+# --- Origin -----------------------------------------------------------------------------------------
+
+
+@each(
+    ("http://localhost:8082", "localhost:8082"),
+    ("HTTP://LOCALHOST:8082", "localhost:8082"),
+    ("http://localhost", "localhost"),
+    ("http://localhost:80", "localhost"),
+    ("https://localhost", "localhost"),
+    ("http://[::1]:8082", "[::1]:8082"),
+)
+def test_our_own_page_may_change_things(web: Web, origin: str, host: str) -> None:
+    assert web.ask("POST", "/api/refresh", Origin=origin, Host=host).status == 200
+
+
+@each(
+    *("http://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8082", "https://localhost:443"),
+    *("http://localhost:8082.evil.example", "http://", "localhost:8082", "file://", "http://a b", "x"),
+)
+def test_a_foreign_page_may_not(web: Web, origin: str) -> None:
+    for method, path in (
+        ("POST", "/api/refresh"),
+        ("PUT", "/api/extensions/0"),
+        ("DELETE", "/api/extensions/0"),
+        ("post", "/api/refresh"),
+        ("POST", "/nope"),
+    ):
+        refused(web.ask(method, path, Origin=origin, Host="localhost:8082"), 403)
+    assert web.control.asked == []
+    assert web.ask("GET", "/api/status", Origin=origin, Host="localhost:8082").status == 200
+
+
+def test_a_page_cannot_hide_behind_http_1_0() -> None:
+    web = Web()
+    for origin in (b"http://localhost:8082", b"http://a b", b"null"):
+        raw = b"POST /api/refresh HTTP/1.0\r\nOrigin: " + origin + b"\r\n\r\n"
+        refused(web.wire().send(raw).answers()[0], 403)
+
+
+# --- paths ------------------------------------------------------------------------------------------
+
+
+@each("/u/%ff", "/api/%c3", "/%zz", "/api/status%", "/%2", "*", "http://localhost/api/status", "api/status")
+def test_a_path_that_is_none_is_400(web: Web, path: str) -> None:
+    for method in ("GET", "OPTIONS"):
+        refused(web.ask(method, path), 400)
+
+
+@each("//", "//api/status", "///api/status", "/api//status", "/api%2fstatus", "/%2Fapi/status", "/api/calls/a%2Fb")
+def test_a_path_with_two_readings_is_404(web: Web, path: str) -> None:
+    refused(web.ask("GET", path), 404)

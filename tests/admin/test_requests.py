@@ -1,0 +1,102 @@
+"""How strictly a request body is read."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from admin.bodies import parse_call_id, parse_object
+from admin.replies import Refusal, encode, shown
+from tests.support.admin_client import Web, each
+
+
+@each(
+    (b"", "empty"),
+    (b" \t\r\n", "empty"),
+    (b"{", "line 1 column 2"),
+    (b"{'a': 1}", "JSON"),
+    (b'{"a": 1} x', "JSON"),
+    (b"\xff", "UTF-8"),
+    ('{"a": "\u00fc"}'.encode("latin-1"), "UTF-8"),
+    ('{"a": 1}'.encode("utf-16"), "UTF-8"),
+    (b'{"a": "\\ud800"}', "surrogate"),
+    (b'{"\\udfff": 1}', "surrogate"),
+    (b'{"a": NaN}', "NaN"),
+    (b'{"a": [-Infinity]}', "Infinity"),
+    (b'{"a": 1e999}', "1e999"),
+    (b'{"a": ' + b"9" * 60_000 + b".0}", "range"),
+    (b'{"a": 1, "a": 1}', "twice"),
+    (b'{"a": {"b": 1, "b": 2}}', "b is there twice"),
+    (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "deep"),
+    (b"[" * 60_000, "deep"),
+    (b"[]", "object"),
+    (b"null", "object"),
+    (b"1", "object"),
+    (b'"' + b"x" * 60_000 + b'"', "object"),
+)
+def test_what_is_refused(web: Web, raw: bytes, word: str) -> None:
+    answer = web.ask("POST", "/api/restart", raw)
+    message = answer.json()["message"]
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "application/json; charset=utf-8")
+    assert word in message, message
+    assert len(message) < 250
+    assert web.control.asked == []
+
+
+def test_what_is_read() -> None:
+    assert parse_object(b'\xef\xbb\xbf{"a": "\\u00fc\\ud83d\\ude00"}') == {"a": "ü😀"}
+    assert parse_object(b' {"a": 1.5e3, "b": [true, null]} ') == {"a": 1500.0, "b": [True, None]}
+    assert parse_object(b"", may_be_empty=True) == {}
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(), values))
+def test_every_json_object_is_read_as_it_was_written(value: dict[str, object]) -> None:
+    assert parse_object(json.dumps(value).encode()) == value
+    assert parse_object(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=50))
+def test_bytes_are_an_object_or_a_refusal(raw: bytes) -> None:
+    web = Web()
+    answer = web.ask("PUT", "/api/extensions/0", raw)
+    assert answer.status in {400, 422}, answer.body
+    assert web.control.asked == []
+
+
+def test_spellings_of_a_uuid() -> None:
+    call_id = uuid4()
+    text = str(call_id)
+    for spelling in (text, text.upper(), call_id.hex, f"{{{text}}}", call_id.urn, text.replace("-", "", 1)):
+        assert parse_call_id(spelling) == call_id
+    for rubbish in (
+        *("", text[:-1], text + "0", f" {text}", f"{text}\n", text[:-1] + "g", text[:-1] + "\u0663"),
+        *("_".join(text), "-" * 32, 5, None, [text], text.encode()),
+    ):
+        with pytest.raises(Refusal):
+            parse_call_id(rubbish)
+
+
+def test_answers_are_written_as_the_old_service_wrote_them() -> None:
+    """Its scripts grep: a space after each separator, nothing but ASCII."""
+    said = encode({"status": "success", "message": "Configurações", "n": [1, 2], "id": ""})
+    assert said == b'{"status": "success", "message": "Configura\\u00e7\\u00f5es", "n": [1, 2], "id": ""}'
+
+
+def test_values_are_quoted_short_and_harmless() -> None:
+    assert shown("x" * 60) == "x" * 60
+    assert shown("x" * 61) == "x" * 57 + "..."
+    assert shown("a\r\nb\x1b") == r"'a\r\nb\x1b'"
+    assert shown(["\u202e"]) == r"['\u202e']"

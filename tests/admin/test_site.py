@@ -1,0 +1,321 @@
+"""HTTP itself: limits, deadlines, refusals and hostile bytes, in memory and in simulated time."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from admin.site import CLOSING_SECONDS, LINGER_SECONDS, MOST_BODY, MOST_CONNECTIONS, REQUEST_SECONDS
+from tests.conftest import LoggedFailures
+from tests.support.admin_client import Answer, Web, Wire, each, request
+
+HEALTH = request("GET", "/healthz")
+REFRESH = b"POST /api/refresh HTTP/1.1\r\nHost: localhost\r\n"
+LARGEST = b"{}".ljust(MOST_BODY)
+
+
+def refused(wire: Wire, status: int) -> Answer:
+    """The connection's last answer is this error, and nothing follows it."""
+    answer = wire.answers()[-1]
+    assert answer.status == status, answer
+    assert answer.json()["status"] == "error"
+    assert answer.headers["Connection"] == "close"
+    assert wire.pipe.over
+    return answer
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    parts = (body[i : i + size] for i in range(0, len(body), size))
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+@pytest.fixture
+def web() -> Web:
+    return Web()
+
+
+# --- headers of every answer ------------------------------------------------------------------------
+
+
+def test_every_answer_is_tidy(web: Web) -> None:
+    web.control.state = (False, "late")
+    answers = [
+        web.ask("GET", "/api/status"),
+        web.ask("GET", "/healthz"),
+        web.ask("GET", "/nope"),
+        web.ask("PUT", "/api/status"),
+        web.ask("GET", "/", Host="evil.example"),
+        *web.wire().send(b"rubbish\r\n\r\n").answers(),
+        *web.wire().send(REFRESH + b"Content-Length: 70000\r\n\r\n").answers(),
+    ]
+    assert [answer.status for answer in answers] == [200, 503, 404, 405, 421, 400, 413]
+    for answer in answers:
+        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Server"] == "audiosocket"
+        assert int(answer.headers["Content-Length"]) == len(answer.body)
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+# --- bodies -----------------------------------------------------------------------------------------
+
+
+def test_the_largest_body_passes(web: Web) -> None:
+    web.ask("POST", "/api/refresh", LARGEST)
+    (answer,) = web.wire().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 5000)).answers()
+    assert answer.status == 200
+    assert len(web.control.asked) == 2
+
+
+def test_a_body_is_refused_before_it_arrives(web: Web) -> None:
+    wire = web.wire().send(REFRESH + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + 1))
+    refused(wire, 413)
+    wire.send(LARGEST, b" ", HEALTH)
+    assert len(wire.answers()) == 1
+    assert web.control.asked == []
+
+
+@each(1, 1000, 65_535, 65_537, 200_000)
+def test_a_chunked_body_is_refused_when_it_grows_too_large(web: Web, size: int) -> None:
+    body = chunked(LARGEST + b" ", size)
+    wire = web.wire().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n")
+    wire.send(*(body[i : i + 16_384] for i in range(0, len(body), 16_384)), HEALTH)
+    refused(wire, 413)
+    assert len(wire.answers()) == 1
+    assert web.control.asked == []
+
+
+@each(
+    b"Content-Length: 999999999999999999999", b"content-length:  " + b"9" * 5000, b"Content-Length: " + b"0" * 5000
+)
+def test_a_length_beyond_reason_is_413(web: Web, header: bytes) -> None:
+    refused(web.wire().send(REFRESH + header + b"\r\n\r\n"), 413)
+
+
+def test_nobody_is_told_to_continue_with_too_large_a_body(web: Web) -> None:
+    expect = REFRESH + b"Expect: 100-continue\r\n"
+    wire = web.wire().send(expect + b"Content-Length: 70000\r\n\r\n")
+    assert b" 100 " not in wire.pipe.value()
+    refused(wire, 413)
+    assert b" 100 " in web.wire().send(expect + b"Content-Length: 2\r\n\r\n").pipe.value()
+
+
+def test_bodies_stay_in_memory(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twisted keeps every chunked body, and every one from 100,000 bytes on, in a file."""
+
+    def no_file(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file was opened")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_file)
+    wire = web.wire().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 9999))
+    assert wire.answers()[0].status == 200
+    refused(web.wire().send(REFRESH + b"Content-Length: 300000000\r\n\r\n"), 413)
+
+
+def test_a_form_is_only_a_body(web: Web) -> None:
+    """curl -d says it sends a form; multipart that is none made Twisted hang up without a word."""
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data"):
+        assert web.ask("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=kind).status == 200
+
+
+def test_the_client_may_finish_what_was_refused(web: Web) -> None:
+    """The answer is followed by a half-close; only a client that goes on for seconds is reset."""
+    wire = web.wire().send(REFRESH + b"Content-Length: 70000\r\n\r\n")
+    assert wire.pipe.half_closed
+    assert not wire.pipe.disconnecting
+    wire.send(b"x" * 70_000)
+    web.clock.advance(LINGER_SECONDS)
+    assert wire.pipe.disconnected
+
+
+# --- what Twisted itself would refuse ---------------------------------------------------------------
+
+
+@each(
+    b"rubbish\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: local\x00host\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHo st: localhost\r\n\r\n",
+    REFRESH + b"Content-Length: -1\r\n\r\n",
+    REFRESH + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    REFRESH + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    REFRESH + b"Transfer-Encoding: gzip\r\n\r\n",
+    REFRESH + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    REFRESH + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx",
+    b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 600 + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + b"".join(b"a: %b\r\n" % (b"x" * 9000) for _ in range(3)) + b"\r\n",
+)
+def test_what_is_not_http_is_a_json_400(web: Web, raw: bytes) -> None:
+    wire = web.wire().send(raw)
+    refused(wire, 400)
+    wire.send(HEALTH)
+    assert len(wire.answers()) == 1
+    assert web.control.asked == []
+
+
+def test_a_failure_outside_of_every_handler_is_a_json_500(
+    web: Web, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
+) -> None:
+    def broken(_: object) -> bytes:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(web.site.resource, "render", broken)
+    answer = web.ask("GET", "/api/status")
+    assert (answer.status, answer.json()["status"]) == (500, "error")
+    assert b"hunter2" not in answer.body
+    assert len(logged_failures.flush(RuntimeError)) == 1
+
+
+def test_nothing_behind_a_bad_header_is_served(web: Web) -> None:
+    wire = web.wire().send(REFRESH + b"no colon\r\nX: y\r\n\r\n" + request("POST", "/api/refresh"))
+    refused(wire, 400)
+    assert web.control.asked == []
+
+
+def test_a_line_without_end_is_431(web: Web) -> None:
+    refused(web.wire().send(b"GET /" + b"x" * 20_000), 431)
+    refused(web.wire().send(b"GET / HTTP/1.1\r\nHost: " + b"x" * 20_000 + b"\r\n"), 431)
+
+
+tokens = st.sampled_from(
+    [
+        *(
+            b"GET ",
+            b"POST ",
+            b"/api/refresh",
+            b"/healthz",
+            b" HTTP/1.1\r\n",
+            b" HTTP/1.0\r\n",
+            b"\r\n",
+            b"\r\n\r\n",
+        ),
+        *(b"Host: localhost\r\n", b"Content-Length: ", b"5\r\n", b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+        *(
+            b"Connection: close\r\n",
+            b"Expect: 100-continue\r\n",
+            b"{}",
+            b"2\r\n{}\r\n",
+            b"\x00",
+            b": ",
+            b" ",
+            HEALTH,
+        ),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(raw=st.lists(tokens | st.binary(max_size=8), max_size=25), step=st.integers(1, 60))
+@example(raw=[HEALTH, REFRESH, b"Content-Length: 2\r\n\r\n{}", HEALTH], step=7)
+def test_any_bytes_in_any_pieces(raw: list[bytes], step: int) -> None:
+    """Every answer is ours, in JSON, below 500; split anywhere, the same bytes get the same answers."""
+    stream = b"".join(raw)
+    whole, split = Web().wire(), Web().wire()
+    whole.send(stream)
+    split.send(*(stream[i : i + step] for i in range(0, len(stream), step)))
+    plain = [wire.pipe.value().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"") for wire in (whole, split)]
+    for wire, value in zip((whole, split), plain, strict=True):
+        wire.pipe.clear()
+        wire.pipe.write(value)
+    found = whole.answers()
+    assert [(a.status, a.body) for a in found] == [(a.status, a.body) for a in split.answers()]
+    for answer in found:
+        assert answer.status < 500
+        assert answer.json()["status"] in {"success", "ok", "error"}
+
+
+# --- connections ------------------------------------------------------------------------------------
+
+
+def test_requests_in_a_row_are_answered_in_order(web: Web) -> None:
+    wire = web.wire().send(HEALTH + request("GET", "/nope") + request("GET", "/api/calls"))
+    assert [answer.status for answer in wire.answers()] == [200, 404, 200]
+    assert not wire.pipe.over
+
+
+def test_a_request_has_a_deadline_that_dribbling_does_not_move(web: Web) -> None:
+    wire = web.wire()
+    web.clock.advance(REQUEST_SECONDS - 1)
+    for byte in HEALTH[:REQUEST_SECONDS]:
+        assert not wire.pipe.over
+        wire.send(bytes([byte]))
+        web.clock.advance(1)
+    assert wire.pipe.over
+
+
+def test_a_connection_without_requests_is_closed(web: Web) -> None:
+    wire = web.wire().send(HEALTH)
+    web.clock.advance(REQUEST_SECONDS - 1)
+    wire.send(HEALTH)
+    web.clock.advance(REQUEST_SECONDS - 1)
+    assert not wire.pipe.over
+    web.clock.advance(1)
+    assert wire.pipe.over
+    assert len(wire.answers()) == 2
+
+
+def test_a_slow_answer_is_waited_for(web: Web) -> None:
+    web.control.waiting = Deferred()
+    wire = web.wire().send(request("POST", "/api/refresh"))
+    web.clock.advance(10 * REQUEST_SECONDS)
+    assert not wire.pipe.over
+    web.control.waiting.callback(None)
+    assert wire.answers()[0].status == 200
+
+
+def test_who_does_not_take_the_answer_is_cut_off(web: Web) -> None:
+    wire = web.wire().send(request("GET", "/api/status", Connection="close"))
+    assert wire.pipe.disconnecting
+    web.clock.advance(CLOSING_SECONDS - 1)
+    assert not wire.pipe.disconnected
+    web.clock.advance(1)
+    assert wire.pipe.disconnected
+
+
+def test_a_closed_connection_leaves_no_timer(web: Web) -> None:
+    for raw in (b"", HEALTH, HEALTH[:9], b"rubbish\r\n\r\n", request("GET", "/healthz", Connection="close")):
+        wire = web.wire().send(raw)
+        wire.close()
+        assert web.clock.getDelayedCalls() == [], raw
+
+
+def test_the_longest_idle_connection_makes_room(web: Web) -> None:
+    first, *others = [web.wire() for _ in range(MOST_CONNECTIONS)]
+    first.send(HEALTH)  # now the second one is idle longest
+    new = web.wire().send(HEALTH)
+    assert new.answers()[0].status == 200
+    assert [wire.pipe.disconnected for wire in (first, *others[:2])] == [False, True, False]
+    others[0].close()
+    others[1].close()
+    assert web.wire().accepted
+    assert not others[2].pipe.disconnected
+
+
+def test_connections_that_were_answered_are_idle_again(web: Web) -> None:
+    wires = [web.wire().send(HEALTH) for _ in range(MOST_CONNECTIONS)]
+    assert web.wire().accepted
+    assert [wire.pipe.disconnected for wire in wires[:2]] == [True, False]
+
+
+def test_connections_that_are_gone_are_not_counted(web: Web) -> None:
+    for raw in (b"", HEALTH[:9], HEALTH, b"rubbish\r\n\r\n"):
+        for _ in range(MOST_CONNECTIONS):
+            web.wire().send(raw).close()
+    first, second = web.wire(), web.wire()
+    assert not first.pipe.disconnected
+    assert second.accepted
+
+
+def test_work_in_progress_makes_no_room(web: Web) -> None:
+    web.control.waiting = Deferred()
+    busy = [web.wire().send(request("POST", "/api/refresh")) for _ in range(MOST_CONNECTIONS)]
+    assert not web.wire().accepted
+    web.control.waiting.callback(None)
+    assert [wire.answers()[0].status for wire in busy] == [200] * MOST_CONNECTIONS

@@ -1,0 +1,207 @@
+"""The bridge app: two people hear each other, with little delay, until either leaves."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from audiosocket.apps.bridge import COME_BACK_SECONDS, WAIT_MS, Bridge
+from audiosocket.calls import Ending
+from audiosocket.extensions import Role
+from audiosocket.settings import Settings
+from audiosocket.wire import RATES
+from tests.support.fake_leg import FakeLeg, context
+
+
+class Conversation:
+    """One call: a visitor, and a resident who joins when the test says so."""
+
+    def __init__(self, *, both: bool = True) -> None:
+        self.clock = Clock()
+        self.app = Bridge(context(self.clock))
+        self.visitor, self.resident = self.leg(Role.VISITOR), self.leg(Role.RESIDENT)
+        self.visitor.join()
+        if both:
+            self.resident.join()
+
+    def leg(self, role: Role) -> FakeLeg:
+        return FakeLeg(self.clock, self.app, role=role)
+
+    def turn(self, visitor: bytes = b"", resident: bytes = b"", rate: int = 8000) -> None:
+        """20 ms, in which each side says something."""
+        self.clock.advance(0.02)
+        for leg, pcm in ((self.visitor, visitor), (self.resident, resident)):
+            if pcm and leg.outcome is None:
+                leg.hear(pcm, rate)
+        for leg in (self.visitor, self.resident):
+            leg.stall(0)
+
+
+def frame(number: int) -> bytes:
+    return number.to_bytes(2, "little") * 160
+
+
+def test_each_hears_the_other_and_not_itself() -> None:
+    call = Conversation()
+    for turn in range(100):
+        call.turn(visitor=frame(1000 + turn), resident=frame(2000 + turn))
+    assert call.resident.said("passed") == b"".join(frame(1000 + turn) for turn in range(100))
+    assert call.visitor.said("passed") == b"".join(frame(2000 + turn) for turn in range(100))
+
+
+def test_a_frame_is_passed_on_in_the_turn_in_which_it_came() -> None:
+    call = Conversation()
+    for turn in range(50):
+        call.turn(visitor=frame(turn))
+    assert [round(now) for now, sent in call.resident.sent if sent.source == "passed"] == list(range(20, 1001, 20))
+
+
+@pytest.mark.parametrize("rate", RATES.values())
+def test_a_frame_keeps_its_rate_whatever_the_other_side_speaks(rate: int) -> None:
+    call = Conversation()
+    pcm = b"\1\2" * (rate // 50)
+    call.turn(resident=frame(1))
+    call.turn(visitor=pcm, rate=rate)
+    passed = [(sent.pcm, sent.rate) for _, sent in call.resident.sent if sent.source == "passed"]
+    assert passed == [(pcm, rate)]
+
+
+def test_a_visitor_who_is_alone_hears_silence_and_nothing_is_kept_for_later() -> None:
+    call = Conversation(both=False)
+    for turn in range(100):
+        call.turn(visitor=frame(1 + turn))
+    assert set(call.visitor.sources()) == {"silence"}
+    call.resident.join()
+    call.turn(visitor=frame(777))
+    assert call.resident.said("passed") == frame(777)
+
+
+@pytest.mark.parametrize(("lump", "lost"), [(5, 0), (9, 0), (14, 1), (50, 37), (500, 487)])
+def test_a_lump_does_not_delay_the_conversation_for_good(lump: int, lost: int) -> None:
+    """Frames that come at once (a stall of the network) may wait 200 ms and no longer; the oldest go."""
+    call = Conversation()
+    for _ in range(20):
+        call.turn(visitor=frame(1))
+    for number in range(lump):
+        call.visitor.hear(frame(5000 + number))
+    for turn in range(50):
+        call.turn(visitor=frame(10_000 + turn))
+    last = int.from_bytes(call.resident.said("passed")[-2:], "little") - 10_000
+    assert (49 - last) * 20 <= WAIT_MS
+    # of the lump 4 leave at once and 10 may wait; the leg stays 100 ms ahead, so no more of these make room
+    assert call.resident.dropped == lost
+
+
+@pytest.mark.parametrize("first", Role)
+@pytest.mark.parametrize("how", [Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP])
+def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how: Ending) -> None:
+    call = Conversation()
+    leaving, staying = call.visitor, call.resident
+    if first is Role.RESIDENT:
+        leaving, staying = staying, leaving
+    leaving.leave(how.value)
+    assert staying.outcome == Ending.SERVER_HANGUP.value
+    assert call.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", [Ending.CONNECTION_LOST, Ending.SLOW_READER, Ending.PEER_ERROR])
+def test_a_broken_leg_that_comes_back_goes_on(how: Ending) -> None:
+    call = Conversation()
+    call.turn(visitor=frame(1), resident=frame(1))
+    call.visitor.leave(how.value)
+    call.clock.advance(COME_BACK_SECONDS - 0.1)
+    call.resident.hear(frame(2))
+    assert call.resident.outcome is None
+    call.visitor = call.leg(Role.VISITOR)
+    call.visitor.join()
+    call.clock.advance(COME_BACK_SECONDS)
+    call.turn(visitor=frame(3), resident=frame(4))
+    assert call.visitor.said("passed") == frame(4)
+    assert call.resident.said("passed") == frame(1) + frame(3)
+    assert call.clock.getDelayedCalls() == []
+
+
+def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
+    call = Conversation()
+    call.resident.leave(Ending.CONNECTION_LOST.value)
+    call.clock.advance(COME_BACK_SECONDS - 0.1)
+    assert call.visitor.outcome is None
+    call.clock.advance(0.2)
+    assert call.visitor.outcome == Ending.SERVER_HANGUP.value
+    assert call.clock.getDelayedCalls() == []
+
+
+def test_nothing_is_left_waiting_when_the_other_side_leaves_too() -> None:
+    call = Conversation()
+    call.visitor.leave(Ending.CONNECTION_LOST.value)
+    call.resident.leave()
+    assert call.clock.getDelayedCalls() == []
+
+
+def test_a_leg_resumed_over_a_new_connection_is_still_joined() -> None:
+    call = Conversation()
+    call.turn(visitor=frame(1))
+    call.visitor.resume()
+    call.resident.resume()
+    call.turn(visitor=frame(2), resident=frame(3))
+    assert call.resident.said("passed") == frame(1) + frame(2)
+    assert call.visitor.said("passed") == frame(3)
+
+
+class Restarted(Conversation):
+    """One of two who talked is back after a restart of the server."""
+
+    def __init__(self) -> None:
+        super().__init__(both=False)
+        self.visitor = self.leg(Role.VISITOR)
+        self.visitor.restart()
+
+
+@pytest.mark.parametrize("how", [Ending.LOST, Ending.CALLER_HANGUP, Ending.ADMIN_HANGUP])
+def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: Ending) -> None:
+    call = Restarted()
+    call.visitor.lose_other(how.value)
+    assert call.visitor.outcome == Ending.SERVER_HANGUP.value
+    assert call.clock.getDelayedCalls() == []
+
+
+def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() -> None:
+    for comes_back in (True, False):
+        call = Restarted()
+        call.visitor.lose_other(Ending.CONNECTION_LOST.value)
+        call.clock.advance(COME_BACK_SECONDS - 0.1)
+        assert call.visitor.outcome is None
+        if comes_back:
+            call.resident.join()
+        call.clock.advance(0.2)
+        assert (call.visitor.outcome is None) is comes_back
+        assert call.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", [Ending.SHUTDOWN, Ending.APP_FAILED])
+def test_what_ends_the_whole_call_is_left_to_the_server(how: Ending) -> None:
+    """Else the second leg's books would say "the app was done"."""
+    call = Conversation()
+    call.visitor.leave(how.value)
+    assert call.resident.outcome is None
+    assert call.clock.getDelayedCalls() == []
+
+
+def test_a_visitor_who_leaves_alone_takes_nobody_along() -> None:
+    call = Conversation(both=False)
+    call.visitor.leave(Ending.CONNECTION_LOST.value)
+    assert call.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("visitor", "resident", "wrong"),
+    [
+        ("bridge", "bridge", ""),
+        ("play + bridge", "record+bridge", ""),
+        ("bridge", "echo", "RESIDENT_APP"),
+        ("bridges", "bridge", "VISITOR_APP"),
+    ],
+)
+def test_a_bridge_with_one_end_is_reported_at_the_start(visitor: str, resident: str, wrong: str) -> None:
+    found = Bridge.check(Settings.parse({"VISITOR_APP": visitor, "RESIDENT_APP": resident}))
+    assert [sentence.split()[0] for sentence in found] == [wrong] * bool(wrong)

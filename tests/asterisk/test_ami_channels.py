@@ -1,0 +1,371 @@
+"""Who is calling: the caller of a UUID from events, from a listing, for both ways into AudioSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from audiosocket.amichannels import MAX_LEGS, CallChannels
+from audiosocket.amileg import leg_in
+from audiosocket.amioriginate import CHANNEL_ID_PREFIX
+from audiosocket.extensions import Role
+from audiosocket.interfaces import CallerInfo
+from tests.support.fake_ami import World
+from tests.support.loopback_server import Heard
+
+CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
+VISITOR_PORT, RETURN_PORT = 8080, 8081
+DOOR = {"Channel": "PJSIP/door-00000001", "Uniqueid": "1795376508.1", "Linkedid": "1795376508.1"}
+DOOR_INFO = CallerInfo("PJSIP/door-00000001", "1795376508.1", "5511", "Porta Norte", "1000")
+RESIDENT = {"Channel": "PJSIP/2001-00000002", "Uniqueid": f"{CHANNEL_ID_PREFIX}7"}
+MEDIA = {"Channel": f"AudioSocket/127.0.0.1:8080-{CALL}", "Uniqueid": "1795376508.25"}
+
+
+class Calling(World):
+    """A world with telephones."""
+
+    def __init__(self, **limits: int) -> None:
+        super().__init__()
+        self.channels = CallChannels(self.ami, **limits)
+        self.news: list[UUID | None] = []
+        self.channels.news = self.news.append
+
+    def new(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
+        self.event(
+            "Newchannel", **channel, CallerIDNum="<unknown>", CallerIDName="<unknown>", Exten=exten, Context="gate"
+        )
+
+    def calls(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
+        """A channel appears and is told who it is, as with Asterisk."""
+        self.new(channel, exten)
+        self.event("NewCallerid", **channel, CallerIDNum="5511", CallerIDName="Porta Norte", Exten=exten)
+
+    def runs(self, application: str, data: str, channel: dict[str, str] = DOOR) -> None:
+        self.event(
+            "Newexten",
+            **channel,
+            CallerIDNum="5511",
+            CallerIDName="Porta Norte",
+            Exten="s",
+            Application=application,
+            AppData=data,
+        )
+
+    def listed(self, channel: dict[str, str], application: str, data: str, **more: str) -> None:
+        """A channel that is there without having been announced by an event."""
+        self.asterisk.channels[channel["Uniqueid"]] = {
+            **channel,
+            "CallerIDNum": "5511",
+            "CallerIDName": "Porta Norte",
+            "Exten": "s",
+            "Application": application,
+            "ApplicationData": data,
+            "BridgeId": "",
+            **more,
+        }
+
+    def finish(self) -> None:
+        self.channels.close()
+        super().finish()
+
+
+@pytest.fixture
+def world() -> Iterator[Calling]:
+    world = Calling()
+    world.start()
+    yield world
+    world.finish()
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        (f"AudioSocket({CALL},127.0.0.1:8080)", 8080),
+        (f"AudioSocket({str(CALL).upper()},ai.example:8080)", 8080),
+        (f"TryExec(AudioSocket({CALL}, [::1]:8080))", 8080),
+        (f"ExecIf(1?AudioSocket({CALL},host))", 0),
+        (f"Dial(AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g)", 8080),
+        (f"Dial(AudioSocket/[::1]:8080/{CALL},30,g)", 8080),
+        (f"Dial(PJSIP/2001&AudioSocket/ai-1.example:8080/{CALL})", 8080),
+        (f"AudioSocket/ai-1.example:8080-{CALL}", 8080),
+        (f"AudioSocket/[::1]:8080-{CALL}", 8080),
+    ],
+)
+def test_texts_that_name_a_leg(text, port):
+    assert leg_in(text) == (CALL, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"Gosub(audiosocket-call,s,1({CALL},127.0.0.1:8080,))",
+        f"NoOp({CALL})",
+        "AudioSocket(not-a-uuid,host:8080)",
+        f"AudioSocket({CALL})",
+        f"MyAudioSocket({CALL},host:8080)",
+        f"AudioSocket/127.0.0.1:8080-{str(CALL)[:20]}",
+        "AudioSocket(" * 5000,
+    ],
+)
+def test_texts_that_name_none(text):
+    assert leg_in(text) is None
+
+
+@pytest.mark.parametrize(
+    ("application", "data"),
+    [
+        ("AudioSocket", f"{CALL},127.0.0.1:8080"),
+        ("TryExec", f"AudioSocket({CALL},127.0.0.1:8080)"),
+        ("Dial", f"AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g"),
+    ],
+)
+def test_found_from_what_the_dialplan_executes(world, application, data):
+    world.calls()
+    assert world.channels.find(CALL) is None
+    world.runs("Gosub", f"audiosocket-call,s,1({CALL},127.0.0.1:8080,)")
+    assert world.channels.find(CALL) is None
+    world.runs(application, data)
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.channels.find(uuid4()) is None
+
+
+def test_the_dialplans_look_whether_the_server_is_there_is_no_call(world):
+    nobody = UUID(int=0)
+    world.calls()
+    world.new({**MEDIA, "Channel": f"AudioSocket/127.0.0.1:8080-{nobody}"})
+    world.runs("ChanIsAvail", f"AudioSocket/127.0.0.1:8080/{nobody}/c(slin)")
+    assert world.channels.sizes == (2, 0)
+    assert world.channels.find(nobody) is None
+
+
+def test_found_from_the_dialling_alone(world):
+    """An account without the class dialplan sees no Newexten; the name of a long address has lost its UUID."""
+    long = {"Channel": "AudioSocket/audiosocket.condominio.example:8080-0b1c2d3e-4f50-416", "Uniqueid": "2"}
+    world.calls()
+    world.new(long, exten="s")
+    world.event(
+        "DialBegin",
+        **DOOR,
+        CallerIDNum="5511",
+        DestChannel=long["Channel"],
+        DestUniqueid="2",
+        DialString=f"audiosocket.condominio.example:8080/{CALL}",
+    )
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+
+
+def test_other_diallings_are_none_of_ours(world):
+    world.calls()
+    world.event("DialBegin", **DOOR, DestChannel="PJSIP/2001-1", DestUniqueid="2", DialString="2001")
+    world.event("DialBegin", DestChannel="AudioSocket/h:1-x", DestUniqueid="3", DialString=f"h:1/{CALL}")
+    assert world.channels.find(CALL) is None
+
+
+def test_found_from_the_bridge_of_an_external_media_channel(world):
+    world.calls()
+    world.new(MEDIA, exten="s")
+    assert world.channels.find(CALL) is None  # the AudioSocket channel itself is nobody
+    assert world.news == [None]  # of the login
+    for channel in (MEDIA, DOOR):
+        world.event("BridgeEnter", **channel, BridgeUniqueid="b1", CallerIDNum="5511" if channel is DOOR else "")
+    assert world.channels.find(CALL) == world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.news[-1] == CALL
+    world.event("BridgeLeave", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
+    assert world.channels.find(CALL) is None
+    world.event("BridgeEnter", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
+    assert world.news[-2:] == [CALL, CALL]
+    world.event("Hangup", **MEDIA, Cause="16")
+    told = len(world.news)
+    world.event("BridgeEnter", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
+    assert len(world.news) == told
+
+
+def test_found_from_the_variable(world):
+    media = {**MEDIA, "Channel": "AudioSocket/a.very.long.name.of.a.host.in.some.network.example:8080-0b1c"}
+    world.event("VarSet", **media, Variable="OTHER", Value=str(CALL))
+    assert world.channels.find(CALL) is None
+    world.event("VarSet", **media, Variable="AUDIOSOCKET_UUID", Value=str(CALL))
+    world.calls()
+    for channel in (DOOR, media):
+        world.event("BridgeEnter", **channel, BridgeUniqueid="b1", CallerIDNum="5511" if channel is DOOR else "")
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.news[-1] == CALL
+
+
+def test_visitor_and_resident_share_a_uuid(world):
+    """The resident's leg comes second, or first after a restart; the port tells them apart."""
+    world.calls(RESIDENT, exten="1001")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    resident = world.channels.find(CALL, RETURN_PORT)
+    assert resident is not None
+    assert resident.channel == RESIDENT["Channel"]
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.find(CALL, 9999) == DOOR_INFO  # behind a NAT the ports are others
+    world.event("Hangup", **DOOR, Cause="16")
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO  # not the resident, who talks on
+
+
+def test_the_dialled_number_is_the_first_real_extension(world):
+    world.new(exten="s")
+    world.event("NewCallerid", **DOOR, CallerIDNum="5511", CallerIDName="", Exten="1000")
+    world.event("NewCallerid", **DOOR, CallerIDNum="<unknown>", CallerIDName="", Exten="2000")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    info = world.channels.find(CALL)
+    assert info is not None
+    assert (info.dialled, info.number) == ("1000", "5511")
+
+
+def test_channels_that_were_there_before_are_found():
+    world = Calling()
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
+    other = uuid4()
+    caller = {"Channel": "PJSIP/gate-3", "Uniqueid": "3"}
+    world.listed(caller, "Dial", f"AudioSocket/127.0.0.1:8080/{other},,g", Exten="1002", BridgeId="b")
+    world.listed({"Channel": f"AudioSocket/127.0.0.1:8080-{other}", "Uniqueid": "4"}, "AppDial", "", BridgeId="b")
+    world.start()
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.channels.find(other) == CallerInfo("PJSIP/gate-3", "3", "5511", "Porta Norte", "1002")
+    world.finish()
+
+
+def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
+    world = Calling()
+    world.listed(DOOR, "Wait", "0.1", **{"CALLERID(dnid)": "1000"})  # the shipped loop waits for the server
+    world.start()
+    world.runs("TryExec", f"AudioSocket({CALL},127.0.0.1:8080)")
+    assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
+    world.finish()
+
+
+def test_created_when_ami_is_up_already(world):
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
+    late = CallChannels(world.ami)
+    world.flush()
+    assert late.find(CALL) == DOOR_INFO
+    late.close()
+
+
+def test_a_listing_that_is_refused_is_told_and_survived(world, logged_failures):
+    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.drop()
+    world.run(1)
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert not logged_failures
+
+
+def test_known_callers_keep_their_history_over_a_reconnection(world):
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    ended = uuid4()
+    gone = {"Channel": "PJSIP/x-9", "Uniqueid": "9"}
+    world.calls(gone)
+    world.runs("AudioSocket", f"{ended},127.0.0.1:8080", gone)
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080")
+    world.drop()
+    world.run(1)
+    assert world.channels.find(CALL) == DOOR_INFO  # the number dialled is only in what we knew
+    assert world.channels.sizes == (1, 2)
+
+
+def test_an_ended_call_is_remembered_and_gives_way(world):
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    world.event("Hangup", **DOOR, Cause="16")
+    assert world.channels.find(CALL) == DOOR_INFO
+    assert world.channels.sizes == (0, 1)
+    again = {"Channel": "PJSIP/door-2", "Uniqueid": "2"}
+    world.calls(again)
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080", again)
+    info = world.channels.find(CALL)
+    assert info is not None
+    assert info.channel == "PJSIP/door-2"
+
+
+def test_what_is_certain_and_what_is_a_guess(world):
+    """A channel that went to the port of the other role is not even that."""
+    world.calls()
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
+    assert world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.channels.certain(CALL, RETURN_PORT) is None
+    resident = {"role": Role.RESIDENT, "other_port": VISITOR_PORT}
+    assert world.channels.find(CALL, RETURN_PORT, **resident) is None
+    world.calls(RESIDENT, exten="1001")
+    world.runs("AudioSocket", f"{CALL},gate.example:9999", RESIDENT)  # another port, because of NAT
+    assert world.channels.certain(CALL, RETURN_PORT) is None
+    found = world.channels.find(CALL, RETURN_PORT, **resident)
+    assert found is not None
+    assert found.channel == RESIDENT["Channel"]
+    other = uuid4()
+    world.runs("AudioSocket", f"{other},127.0.0.1:{RETURN_PORT}", RESIDENT)
+    assert world.channels.find(other, VISITOR_PORT, other_port=RETURN_PORT) is None
+
+
+def test_nobody_is_known_until_the_dialled_number_is_told():
+    world = Calling()
+    world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
+    waiting: list[Any] = []
+    world.asterisk.reactions["Getvar"] = lambda connection, action: waiting.append((connection, action))
+    world.start()
+    assert world.channels.certain(CALL, VISITOR_PORT) is world.channels.find(CALL, VISITOR_PORT) is None
+    assert world.news == [None]
+    for connection, action in waiting:
+        connection.on_Getvar(action)
+    world.flush()
+    assert world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
+    assert world.news == [None, CALL]
+    world.finish()
+
+
+def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(world):
+    world.asterisk.reactions["Getvar"] = lambda connection, action: connection.error(action, "No such channel")
+    world.new(exten="s")
+    world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
+    info = world.channels.certain(CALL, VISITOR_PORT)
+    assert info is not None
+    assert (info.number, info.dialled) == ("5511", "")
+
+
+def test_that_channels_cannot_be_listed_is_said_once(world):
+    with_warnings = Heard()
+    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    for _ in range(3):
+        world.channels.listing()
+        world.flush()
+    assert len(with_warnings.saying("AMI does not list the channels: Permission denied")) == 1
+    del world.asterisk.reactions["CoreShowChannels"]
+    world.channels.listing()
+    world.flush()
+    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.channels.listing()
+    world.flush()
+    assert len(with_warnings.saying("Permission denied")) == 2
+    with_warnings.close()
+
+
+def test_memory_is_bounded():
+    world = Calling(max_calls=10, max_channels=20)
+    world.start()
+    for number in range(100):
+        channel = {"Channel": f"PJSIP/x-{number}", "Uniqueid": f"{number}"}
+        world.calls(channel)
+        world.runs("AudioSocket", f"{UUID(int=number)},127.0.0.1:8080", channel)
+    assert world.channels.sizes == (20, 10)
+    assert world.channels.find(UUID(int=99)) is not None
+    assert world.channels.find(UUID(int=0)) is None
+    for number in range(100):  # the same UUID again and again
+        channel = {"Channel": f"PJSIP/y-{number}", "Uniqueid": f"y{number}"}
+        world.runs("AudioSocket", f"{CALL},127.0.0.1:{number}", channel)
+    known = {info.channel_id for port in range(100) if (info := world.channels.find(CALL, port))}
+    assert len(known) <= MAX_LEGS
+    assert "y99" in known
+    world.finish()

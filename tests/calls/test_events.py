@@ -1,0 +1,112 @@
+"""Call events: identity cannot be faked, a broken sink costs its own copy, and the names are one list."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audiosocket.calls import Ending
+from audiosocket.events import EVENTS, EventLog, Record
+from tests.conftest import LoggedFailures
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "events.md"
+IDENTITY = {"call_id": "c", "extension": 4, "number": "1000"}
+#: Where a name is passed on and not written: the function, and the name of its parameter.
+PASSED_ON = {("legface.py", "event"), ("calls.py", "event")}
+#: Emitted by nobody here: for apps of others.
+FOR_APPS = {"app.note"}
+
+
+def emitted() -> Iterator[tuple[str, int, ast.expr]]:
+    """File, line and first argument of every call of ``note`` or ``emit`` in the code."""
+    for top in ("audiosocket", "admin"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in {"note", "emit"}
+                    and node.args
+                ):
+                    yield path.name, node.lineno, node.args[0]
+
+
+def names_in(argument: ast.expr) -> list[str]:
+    """The names that a literal, or a choice between literals, stands for."""
+    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+        return [argument.value]
+    if isinstance(argument, ast.IfExp):
+        return names_in(argument.body) + names_in(argument.orelse)
+    return []
+
+
+def test_every_sink_has_the_event_with_identity_and_fields() -> None:
+    first: list[Record] = []
+    second: list[Record] = []
+    record = EventLog([first.append, second.append]).emit("leg.digit", IDENTITY, {"digit": "5"})
+    assert first == second == [record]
+    assert record == {**IDENTITY, "event": "leg.digit", "digit": "5"}
+
+
+def test_identity_wins_over_fields() -> None:
+    faked = {"call_id": "x", "extension": 9, "number": "9", "event": "call.ended", "digit": "5"}
+    assert EventLog().emit("leg.digit", IDENTITY, faked) == {**IDENTITY, "event": "leg.digit", "digit": "5"}
+
+
+def test_a_sink_that_fails_costs_its_own_copy_only(logged_failures: LoggedFailures) -> None:
+    seen: list[Record] = []
+
+    def fail(_: Record) -> None:
+        raise OSError("disk full")
+
+    EventLog([fail, seen.append]).emit("call.started", IDENTITY, {})
+    assert len(seen) == 1
+    assert len(logged_failures.flush(OSError)) == 1
+
+
+def test_a_sink_that_changes_its_copy_changes_no_other() -> None:
+    seen: list[Record] = []
+
+    def spoil(record: Any) -> None:
+        record.clear()
+
+    record = EventLog([spoil, seen.append]).emit("call.started", IDENTITY, {})
+    assert seen == [record] == [{**IDENTITY, "event": "call.started"}]
+
+
+def test_a_name_that_is_not_in_the_list_is_refused_before_any_sink_has_it() -> None:
+    seen: list[Record] = []
+    with pytest.raises(KeyError, match=re.escape("leg.danced")):
+        EventLog([seen.append]).emit("leg.danced", IDENTITY, {})
+    assert seen == []
+
+
+def test_every_name_in_the_code_is_in_the_list_and_the_other_way_round() -> None:
+    found: set[str] = set()
+    for file, line, argument in emitted():
+        names = names_in(argument)
+        passes_on = isinstance(argument, ast.Name) and (file, argument.id) in PASSED_ON
+        assert names or passes_on, f"{file}:{line}: the event's name cannot be read"
+        assert set(names) <= set(EVENTS), f"{file}:{line}"
+        found.update(names)
+    assert found == set(EVENTS) - FOR_APPS
+
+
+def test_the_document_lists_the_same_events_and_outcomes() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE) == list(EVENTS)
+    outcomes = re.findall(r"`([a-z]+_[a-z]+|shutdown|lost)`", text.rpartition("Outcomes")[2])
+    assert outcomes == [e.value for e in Ending]
+
+
+def test_every_event_says_what_it_means() -> None:
+    for name, meaning in EVENTS.items():
+        assert re.fullmatch(r"[a-z]+\.[a-z]+", name)
+        assert meaning.isprintable()
+        assert len(meaning) > 10

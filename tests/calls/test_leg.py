@@ -1,0 +1,709 @@
+"""A leg: what apps are told and may do, what its connection is asked for, and how it ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock as Time
+
+from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
+from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.diagnosis import DECODERS
+from audiosocket.errors import LocalProtocolError
+from audiosocket.events import EventLog, Record
+from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.interfaces import App
+from audiosocket.interfaces import Leg as LegForApps
+from audiosocket.legs import RATE_NOTES_MOST, Leg
+from audiosocket.metronome import BEAT_MS, TimerMetronome
+from audiosocket.pacing import Clock
+from audiosocket.resample import StreamConverter
+from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
+from tests.conftest import LoggedFailures
+from tests.support.in_memory import CALL, START, Echo, Listener
+
+SILENCE = bytes(320)
+VOICE = b"\x21\x43" * 160
+STEP_MS = 20
+
+
+class Wire:
+    """A connection that takes everything, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, bytes]] = []
+        self.finished = 0
+        self.full = False
+        #: Each choice between the clock's beats and at once.
+        self.gathered: list[bool] = []
+
+    def read_in_beats(self, gathered: bool) -> None:
+        self.gathered.append(gathered)
+
+    def send_frames(self, frames: bytes) -> bool:
+        assert not self.finished, "audio after goodbye"
+        if self.full:
+            return False
+        events = Parser(expect_identity=False).receive(frames)
+        self.sent += [(event.rate, event.pcm) for event in events if isinstance(event, Audio)]
+        return True
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+class Ears:
+    """A tap that notes both directions."""
+
+    def __init__(self) -> None:
+        self.heard_frames: list[tuple[float, bytes, int]] = []
+        self.said_frames: list[tuple[float, bytes, int]] = []
+
+    def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        self.heard_frames.append((now_ms, pcm, rate))
+
+    def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        self.said_frames.append((now_ms, pcm, rate))
+
+
+class Stage:
+    """One leg with its call, clock and connection, and what it reports."""
+
+    def __init__(self, *apps: App) -> None:
+        self.time = Time()
+        self.time.advance(START)
+        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
+        self.events: list[Record] = []
+        self.call = Call(CALL, DEFAULT_EXTENSION, START, "then", EventLog([self.events.append]))
+        self.record = LegRecord(Role.VISITOR, "127.0.0.1:5000", 8080, START, START)
+        self.call.legs[Role.VISITOR] = self.record
+        self.over: list[Ending] = []
+        self.failed = 0
+        self.codecs: list[str] = []
+        self.wire = Wire()
+        self.leg = Leg(
+            self.call,
+            self.record,
+            [(f"app{n}", app) for n, app in enumerate(apps)],
+            clock=self.clock,
+            make_converter=StreamConverter,
+            over=lambda _, ending: self.over.append(ending),
+            failed=self._app_failed,
+            mislabelled=lambda _, codec: self.codecs.append(codec),
+        )
+
+    def _app_failed(self, leg: Leg) -> None:
+        self.failed += 1
+        leg.end(Ending.APP_FAILED)
+
+    def start(self) -> Stage:
+        self.leg.start(self.wire)
+        return self
+
+    def run(self, ms: float) -> None:
+        for _ in range(round(ms / 5)):
+            self.time.advance(0.005)
+
+    def hear(self, *events: Event) -> None:
+        for event in events:
+            self.leg.received(event)
+
+    @property
+    def idle(self) -> bool:
+        """No timer is left, one beat later: the clock stops in its own turn."""
+        self.time.advance(BEAT_MS / 1000)
+        return not self.time.getDelayedCalls()
+
+
+def raising(error: Exception) -> Callable[[LegForApps], None]:
+    def fail(_: LegForApps) -> None:
+        raise error
+
+    return fail
+
+
+# what an app sees
+
+
+def test_an_app_sees_the_call_it_serves() -> None:
+    stage = Stage()
+    leg: LegForApps = stage.leg
+    assert (leg.call_id, leg.role, leg.extension) == (CALL, Role.VISITOR, DEFAULT_EXTENSION)
+    assert (leg.rate, leg.queued_ms, leg.heard_ms) == (8000, 0, 0)
+    assert leg.now_ms == pytest.approx(START * 1000)
+    assert repr(leg) == f"<visitor leg of {CALL}>"
+
+
+def test_an_app_is_told_of_everything_in_order() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    stage.hear(Audio(8000, VOICE), Digit("5"), Audio(8000, b"x"))
+    stage.leg.mark("here")
+    stage.run(20)
+    stage.hear(HungUp())
+    assert [(told.what, told.value) for told in app.told] == [
+        ("joined", None),
+        ("audio", (VOICE, 8000)),
+        ("digit", "5"),
+        ("audio", (b"x", 8000)),
+        ("marked", ("here", 0)),
+        ("left", "caller_hangup"),
+    ]
+    assert {told.leg for told in app.told} == {stage.leg}
+
+
+def test_all_apps_of_a_leg_are_told_in_turn() -> None:
+    order: list[str] = []
+    first = Listener(audio=lambda _: order.append("first"))
+    second = Listener(audio=lambda _: order.append("second"))
+    stage = Stage(first, second).start()
+    stage.hear(Audio(8000, VOICE))
+    assert order == ["first", "second"]
+    assert first.story == second.story == ["joined", "audio"]
+
+
+def test_the_first_frame_is_sent_at_once_silence_unless_an_app_has_something_to_say() -> None:
+    assert Stage(Listener()).start().wire.sent == [(8000, SILENCE)]
+    stage = Stage(Listener(joined=lambda leg: leg.play(VOICE))).start()
+    assert stage.wire.sent == [(8000, VOICE)]
+    stage.run(40)
+    assert stage.wire.sent == [(8000, VOICE), (8000, SILENCE), (8000, SILENCE)]
+
+
+def test_what_is_played_is_heard_then_its_mark_is_reached() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    assert stage.leg.play(VOICE * 5)
+    stage.leg.mark("end")
+    assert stage.leg.queued_ms == 100
+    stage.run(100)
+    assert stage.wire.sent == [(8000, SILENCE)] + [(8000, VOICE)] * 5
+    assert app.values("marked") == [("end", 100)]
+    assert (stage.leg.queued_ms, stage.leg.heard_ms) == (0, 100)
+
+
+def test_a_passed_frame_leaves_at_once() -> None:
+    stage = Stage().start()
+    stage.leg.pass_on(b"\1\2" * 7, 16_000)
+    assert stage.wire.sent == [(8000, SILENCE), (16_000, b"\1\2" * 7)]
+
+
+def test_an_app_may_let_less_wait_than_an_echo_does() -> None:
+    stage = Stage().start()
+    for n in range(100):
+        stage.leg.pass_on(bytes((n, 1)) * 160, 8000, at_most_ms=200)
+    stage.run(400)
+    passed = [pcm[0] for _, pcm in stage.wire.sent if pcm != SILENCE]
+    assert passed[-10:] == list(range(90, 100))
+    assert len(passed) == 100 - stage.leg.playout.dropped < 20
+
+
+@pytest.mark.parametrize(
+    ("pcm", "rate"),
+    [(bytes(65_536), 192_000), (VOICE, 11_025), (VOICE, 0), (VOICE, -8000)],
+)
+def test_a_frame_asterisk_would_not_take_is_refused_to_the_app_that_passes_it(pcm: bytes, rate: int) -> None:
+    """At once and not when its turn comes: then nobody knows any more whose it was."""
+    stage = Stage().start()
+    for _ in range(10):  # so that the next one has to wait
+        stage.leg.pass_on(VOICE, 8000)
+    with pytest.raises(LocalProtocolError):
+        stage.leg.pass_on(pcm, rate)
+    stage.run(500)
+    assert stage.over == []
+    assert stage.leg.connection is stage.wire
+
+
+def test_of_an_empty_frame_nothing_is_sent() -> None:
+    stage = Stage().start()
+    stage.leg.pass_on(b"", 8000)
+    assert stage.leg.play(b"")
+    stage.run(100)
+    assert {pcm for _, pcm in stage.wire.sent} == {SILENCE}
+
+
+def test_an_apps_note_is_an_event_of_its_leg() -> None:
+    stage = Stage().start()
+    stage.run(1_500)
+    stage.leg.note("app.note", text="gate opened", role="faked", event="faked", self="fine")
+    assert stage.call.timeline[-1] == {
+        "at_seconds": 1.5,
+        "event": "app.note",
+        "role": "visitor",
+        "text": "gate opened",
+        "self": "fine",
+    }
+
+
+def test_an_app_names_the_calls_outcome_once() -> None:
+    stage = Stage().start()
+    assert stage.leg.decide("opened")
+    assert not stage.leg.decide("closed")
+    assert stage.call.outcome == "opened"
+
+
+# what comes from the wire
+
+
+def test_the_leg_follows_the_rate_of_the_callers_frames() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    stage.hear(Audio(16_000, VOICE))
+    assert (stage.leg.rate, stage.record.rate) == (16_000, 16_000)
+    assert app.values("audio") == [(VOICE, 16_000)]
+    assert stage.events[-1]["event"] == "leg.rate"
+    assert stage.events[-1]["rate"] == 16_000
+    stage.run(20)
+    assert stage.wire.sent[-1] == (16_000, bytes(640))
+    stage.hear(Audio(16_000, VOICE))
+    assert [record["event"] for record in stage.events] == ["leg.rate"]
+
+
+def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log() -> None:
+    stage = Stage(Listener()).start()
+    for n in range(1_000):
+        stage.hear(Audio(8000 if n % 2 else 16_000, VOICE))
+    assert len(stage.events) == RATE_NOTES_MOST
+    assert stage.record.frames_in == 1_000
+    assert stage.leg.rate == 8000
+
+
+@pytest.mark.parametrize("codec", ["ulaw", "alaw"])
+@pytest.mark.parametrize("ms", [10, 20, 30, 40, 60])
+def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str, ms: int) -> None:
+    """As a dialplan without ``c(slin)`` sends it, in frames of the caller's packets; 320 bytes of it are 40 ms."""
+    app, ears = Listener(), Ears()
+    stage = Stage(app).start()
+    stage.leg.tap(ears)
+    payload = (slin_to_ulaw if codec == "ulaw" else slin_to_alaw)(tone(8000, 440, ms))
+    decoded = DECODERS[codec](payload)
+    frame = audio_frame(8000, payload)
+    for _ in range(1_200 // ms):
+        if frame[:3] in ORDINARY:
+            stage.leg.heard(frame, ORDINARY[frame[:3]])
+        else:
+            stage.hear(Audio(8000, payload))
+        stage.run(ms)
+    heard = [pcm for pcm, _ in app.values("audio")]
+    sure = heard.index(decoded)
+    assert sure * ms <= 1_000
+    assert heard == [payload] * sure + [decoded] * (len(heard) - sure)
+    assert [pcm for _, pcm, _ in ears.heard_frames] == heard
+    assert len(decoded) * 1000 / 2 / 8000 == ms, "what an app gets is as long as what the caller said"
+    assert stage.codecs == [codec]
+    assert [(r["event"], r["codec"]) for r in stage.events] == [("leg.codec", codec)]
+    stage.hear(Audio(16_000, payload))
+    assert app.values("audio")[-1] == (payload, 16_000), "other kinds are what they say"
+
+
+@pytest.mark.parametrize("ms", [10, 20, 30, 40, 60])
+def test_an_echo_of_decoded_g711_is_slin_at_its_own_pace(ms: int) -> None:
+    """Asterisk plays what we send as slin: each frame goes back once, as long as it was, and nothing fills in."""
+    stage = Stage(Echo()).start()
+    voice = slin_to_ulaw(tone(8000, 440, 3_000))
+    frames = [voice[at : at + 8 * ms] for at in range(0, len(voice) - 8 * ms + 1, 8 * ms)]
+    for payload in frames:
+        stage.hear(Audio(8000, payload))
+        stage.run(ms)
+    second = 1_000 // ms
+    assert stage.codecs == ["ulaw"]
+    sent = [(8000, DECODERS["ulaw"](payload)) for payload in frames]
+    assert stage.wire.sent[-second:] == sent[-second:]
+
+
+def test_what_no_codec_makes_sense_of_is_reported_after_seconds_and_left_alone() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    noise = random.Random(722)
+    frames = [noise.randbytes(160) for _ in range(300)]
+    for n, payload in enumerate(frames):
+        stage.hear(Audio(8000, payload))
+        stage.run(20)
+        assert n > 150 or stage.codecs == []
+    assert [pcm for pcm, _ in app.values("audio")] == frames
+    assert stage.codecs == ["unknown"]
+
+
+def test_what_made_no_sense_at_first_is_decoded_when_it_does() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    noise = random.Random(722)
+    payload = slin_to_alaw(tone(8000, 440, 20))
+    for n in range(900):
+        stage.hear(Audio(8000, noise.randbytes(160) if n < 300 else payload))
+        stage.run(20)
+    assert stage.codecs == ["unknown", "alaw"]
+    assert app.values("audio")[-1] == (DECODERS["alaw"](payload), 8000)
+
+
+def test_honest_slin_is_never_touched() -> None:
+    """In packets of any length, loud and silent."""
+    for slin in (tone(8000, 440, 120), bytes(1_920), tone(8000, 1_500, 120, -3.01)):
+        for ms in (10, 20, 30, 40, 60):
+            app = Listener()
+            stage = Stage(app).start()
+            frames = [slin[at : at + 16 * ms] for at in range(0, len(slin), 16 * ms)] * 20
+            for payload in frames:
+                stage.hear(Audio(8000, payload))
+                stage.run(ms)
+            assert app.values("audio") == [(payload, 8000) for payload in frames]
+            assert stage.codecs == []
+            assert stage.events == []
+
+
+def test_counters() -> None:
+    stage = Stage(Listener()).start()
+    stage.hear(Audio(8000, VOICE), Audio(8000, VOICE), Digit("1"), Digit("#"), Ignored(0x42, 3, "unknown kind"))
+    stage.leg.play(VOICE * 3)
+    stage.run(200)
+    record = stage.record
+    assert (record.frames_in, record.digits, record.ignored) == (2, 2, 1)
+    assert record.frames_out == len(stage.wire.sent) == 11
+    assert record.silence_out == 8
+    assert record.last_heard == START
+
+
+def test_any_message_shows_that_the_leg_is_alive() -> None:
+    for event in (Audio(8000, VOICE), Digit("1"), Ignored(0x42, 3, "unknown kind")):
+        stage = Stage(Listener()).start()
+        stage.run(5_000)
+        assert not stage.record.alive(stage.time.seconds())
+        stage.hear(event)
+        assert stage.record.alive(stage.time.seconds())
+
+
+@pytest.mark.parametrize(
+    ("event", "ending"),
+    [(HungUp(), Ending.CALLER_HANGUP), (PeerError(4), Ending.PEER_ERROR), (PeerError(None), Ending.PEER_ERROR)],
+)
+def test_what_ends_a_leg_from_the_other_side(event: Event, ending: Ending) -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    stage.hear(event)
+    assert stage.over == [ending]
+    assert app.values("left") == [ending.value]
+
+
+def test_a_frame_the_peer_does_not_take_is_not_counted_as_sent() -> None:
+    stage = Stage(Listener()).start()
+    ears = Ears()
+    stage.leg.tap(ears)
+    stage.wire.full = True
+    stage.run(200)
+    assert stage.record.frames_out == 1
+    assert ears.said_frames == []
+
+
+# taps
+
+
+def test_a_tap_hears_both_directions_with_their_times() -> None:
+    ears = Ears()
+    stage = Stage(Listener(joined=lambda leg: leg.tap(ears))).start()
+    stage.hear(Audio(16_000, VOICE))
+    stage.run(20)
+    assert ears.heard_frames == [(pytest.approx(START * 1000), VOICE, 16_000)]
+    assert ears.said_frames == [
+        (pytest.approx(START * 1000), SILENCE, 8_000),
+        (pytest.approx(START * 1000 + 20, abs=5), bytes(640), 16_000),
+    ]
+    stage.leg.end(Ending.SERVER_HANGUP)
+    stage.hear(Audio(16_000, VOICE))
+    assert len(ears.heard_frames) == 1
+
+
+@pytest.mark.parametrize("method", ["heard", "said"])
+def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
+    method: str, logged_failures: LoggedFailures
+) -> None:
+    class Broken(Ears):
+        pass
+
+    def fail(*_: Any) -> None:
+        raise ValueError("broken tap")
+
+    setattr(Broken, method, fail)
+    app = Listener(joined=lambda leg: leg.tap(Broken()))
+    stage = Stage(app).start()
+    stage.hear(Audio(8000, VOICE))
+    stage.run(100)
+    assert stage.over == [Ending.APP_FAILED]
+    assert app.story[-1] == "left"
+    assert stage.idle
+    assert len(logged_failures.flush(ValueError)) == 1
+
+
+# the end
+
+
+def test_the_end_tells_everybody_once_in_order() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    stage.leg.play(VOICE * 100)
+    stage.leg.end(Ending.ADMIN_HANGUP)
+    stage.leg.end(Ending.SHUTDOWN)
+    stage.leg.hang_up()
+    stage.leg.disconnected(stage.wire, Ending.CONNECTION_LOST)
+    assert stage.over == [Ending.ADMIN_HANGUP]
+    assert app.values("left") == ["admin_hangup"]
+    assert stage.wire.finished == 1
+    assert stage.leg.connection is None
+    assert stage.leg.queued_ms == 0
+    assert stage.idle
+
+
+def test_nothing_reaches_a_leg_that_is_over() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    stage.leg.hang_up()
+    sent = len(stage.wire.sent)
+    stage.hear(Audio(16_000, VOICE), Digit("1"), HungUp(), PeerError(1), Ignored(0x42, 0, "unknown kind"))
+    stage.leg.pass_on(VOICE, 8000)
+    stage.leg.play(VOICE)
+    stage.leg.mark("never")
+    stage.leg.clear()
+    stage.leg.tick(stage.leg.now_ms + 100)
+    stage.run(200)
+    assert app.story == ["joined", "left"]
+    assert len(stage.wire.sent) == sent
+    assert stage.record.frames_in == 0
+
+
+def test_a_connection_that_is_gone_ends_the_leg() -> None:
+    stage = Stage(Listener()).start()
+    stage.leg.disconnected(stage.wire, Ending.CONNECTION_LOST)
+    assert stage.over == [Ending.CONNECTION_LOST]
+
+
+@pytest.mark.parametrize("where", ["joined", "audio", "digit", "marked"])
+def test_an_app_may_hang_up_wherever_it_is_told_something(where: str) -> None:
+    first, second = Listener(**{where: lambda leg: leg.hang_up()}), Listener()
+    stage = Stage(first, second).start()
+    stage.leg.mark("now")
+    stage.hear(Audio(8000, VOICE), Digit("1"))
+    stage.run(100)
+    stage.hear(Audio(8000, VOICE), Digit("1"))
+    assert stage.over == [Ending.SERVER_HANGUP]
+    assert stage.wire.finished == 1
+    assert first.story[-1] == "left"
+    assert where not in second.story, "the app before it hung up"
+    assert "left" not in first.story[:-1]
+    assert stage.idle
+
+
+def test_an_app_that_hangs_up_when_it_is_told_of_the_end_changes_nothing() -> None:
+    app = Listener(left=lambda leg: leg.hang_up())
+    stage = Stage(app).start()
+    stage.hear(HungUp())
+    assert stage.over == [Ending.CALLER_HANGUP]
+    assert app.values("left") == ["caller_hangup"]
+
+
+def test_an_app_that_never_joined_is_not_told_that_the_leg_left() -> None:
+    first, second = Listener(joined=lambda leg: leg.hang_up()), Listener()
+    Stage(first, second).start()
+    assert first.story == ["joined", "left"]
+    assert second.story == []
+
+
+@pytest.mark.parametrize("where", ["joined", "resumed", "audio", "digit", "marked"])
+def test_an_app_that_raises_is_reported_and_ends_its_call(where: str, logged_failures: LoggedFailures) -> None:
+    bad, good = Listener(**{where: raising(ValueError(where))}), Listener()
+    stage = Stage(bad, good).start()
+    if where != "joined":
+        stage.leg.mark("now")
+        stage.leg.resume(Wire())
+        stage.hear(Audio(8000, VOICE), Digit("1"))
+        stage.run(100)
+    assert stage.failed == 1
+    assert stage.over == [Ending.APP_FAILED]
+    assert [(r["event"], r["app"]) for r in stage.events if r["event"] == "app.failed"] == [("app.failed", "app0")]
+    assert bad.values("left") == ["app_failed"]
+    assert where not in good.story
+    assert stage.idle
+    [logged] = logged_failures.flush(ValueError)
+    assert logged["name"] == "app0"
+
+
+def test_an_app_that_raises_when_it_is_told_of_the_end_costs_nobody_the_news(
+    logged_failures: LoggedFailures,
+) -> None:
+    bad, good = Listener(left=raising(ValueError("left"))), Listener()
+    stage = Stage(bad, good).start()
+    stage.hear(HungUp())
+    assert stage.over == [Ending.CALLER_HANGUP]
+    assert good.values("left") == ["caller_hangup"]
+    assert len(logged_failures.flush(ValueError)) == 1
+
+
+def test_a_leg_whose_audio_cannot_be_converted_ends_instead_of_falling_silent(
+    logged_failures: LoggedFailures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this it would leave the clock and stay in the books, mute, until the caller gives up."""
+
+    def fail(self: StreamConverter, pcm: bytes) -> bytes:
+        raise ValueError("broken converter")
+
+    app = Listener()
+    stage = Stage(app).start()
+    stage.leg.play(VOICE * 10, 16_000)
+    monkeypatch.setattr(StreamConverter, "feed", fail)
+    stage.run(100)
+    assert stage.over == [Ending.APP_FAILED]
+    assert app.story[-1] == "left"
+    assert stage.wire.finished == 1
+    assert stage.idle
+    assert len(logged_failures.flush(ValueError)) == 1
+
+
+# marks and clear in the same turn
+
+
+def test_a_clear_at_a_mark_silences_what_was_to_follow_it_in_the_same_turn() -> None:
+    """A late turn repays several frames at once; those behind the mark are not said any more."""
+    app = Listener(marked=lambda leg: leg.clear())
+    stage = Stage(app).start()
+    stage.run(20)
+    stage.leg.play(VOICE * 2)
+    stage.leg.mark("first")
+    stage.leg.play(b"\x7f\x7f" * 800)
+    stage.leg.mark("second")
+    stage.time.advance(0.110)
+    stage.run(500)
+    said = b"".join(pcm for _, pcm in stage.wire.sent)
+    assert said.count(b"\x7f") == 0
+    assert app.values("marked") == [("first", 40)]
+
+
+def test_hanging_up_at_a_mark_says_nothing_more() -> None:
+    app = Listener(marked=lambda leg: leg.hang_up())
+    stage = Stage(app).start()
+    stage.run(20)
+    stage.leg.play(VOICE * 2)
+    stage.leg.mark("end")
+    stage.leg.play(VOICE * 20)
+    stage.time.advance(0.110)
+    assert stage.wire.sent[-2:] == [(8000, VOICE)] * 2
+    assert len(stage.wire.sent) == 2 + 2
+    assert stage.over == [Ending.SERVER_HANGUP]
+
+
+# a new connection
+
+
+def test_a_new_connection_takes_over_and_the_queue_goes_on() -> None:
+    app = Listener()
+    stage = Stage(app).start()
+    stage.leg.play(VOICE * 10)
+    stage.leg.mark("end")
+    stage.run(100)
+    old, new = stage.wire, Wire()
+    stage.leg.resume(new)
+    stage.run(300)
+    assert old.finished == 1
+    assert new.finished == 0
+    assert old.sent.count((8000, VOICE)) + new.sent.count((8000, VOICE)) == 10
+    assert app.story == ["joined", "resumed", "marked"]
+    assert app.values("marked") == [("end", 200)]
+    assert len(stage.clock) == 1
+
+
+def test_late_news_of_the_old_connection_are_ignored() -> None:
+    stage = Stage(Listener()).start()
+    new = Wire()
+    stage.leg.resume(new)
+    stage.leg.disconnected(stage.wire, Ending.CONNECTION_LOST)
+    assert stage.over == []
+    stage.leg.disconnected(new, Ending.CALLER_HANGUP)
+    assert stage.over == [Ending.CALLER_HANGUP]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_leg_that_ends_at_a_mark_while_it_is_resumed_leaves_no_timer(
+    failing: bool, logged_failures: LoggedFailures
+) -> None:
+    def end(leg: LegForApps) -> None:
+        if failing:
+            raise ValueError("at the mark")
+        leg.hang_up()
+
+    app = Listener(marked=end)
+    stage = Stage(app).start()
+    stage.leg.mark("now")
+    new = Wire()
+    stage.leg.resume(new)
+    assert (new.finished, stage.wire.finished) == (1, 1)
+    assert app.story == ["joined", "marked", "left"]
+    assert len(stage.over) == 1
+    assert stage.idle
+    assert len(logged_failures.flush(ValueError)) == failing
+
+
+# loopback
+
+
+def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() -> None:
+    stage = Stage(Listener(joined=lambda leg: leg.loop_back())).start()
+    sent = len(stage.wire.sent)
+    stage.run(1_000)
+    assert len(stage.wire.sent) == sent
+    lump = b"".join(audio_frame(8000, bytes((n, 1)) * 160) for n in range(50))
+    stage.leg.heard(lump, ORDINARY[lump[:3]])
+    assert stage.wire.sent[sent:] == [(8000, bytes((n, 1)) * 160) for n in range(50)]
+    assert (stage.record.frames_in, stage.record.frames_out) == (50, sent + 50)
+
+
+def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
+    stage, ears = Stage(Listener(joined=lambda leg: leg.loop_back())).start(), Ears()
+    stage.leg.tap(ears)
+    wide = audio_frame(16_000, b"\3\4" * 320)
+    stage.leg.heard(wide + wide, ORDINARY[wide[:3]])
+    assert stage.wire.sent[-2:] == [(16_000, b"\3\4" * 320)] * 2
+    assert len(ears.heard_frames) == len(ears.said_frames) == 2
+    assert stage.record.rate == 16_000
+
+
+def test_what_only_listens_is_read_in_beats_until_a_frame_passes() -> None:
+    stage = Stage(Echo()).start()
+    assert stage.wire.gathered == [True]
+    stage.leg.play(VOICE)
+    stage.hear(Audio(8000, VOICE))
+    assert stage.wire.gathered == [True], "while it speaks nothing passes"
+    stage.run(200)
+    stage.hear(Audio(8000, VOICE), Audio(8000, VOICE))
+    assert stage.wire.gathered == [True, False]
+
+
+def test_a_new_connection_begins_as_the_first_one_did() -> None:
+    stage = Stage(Echo()).start()
+    stage.hear(Audio(8000, VOICE))
+    new = Wire()
+    stage.leg.resume(new)
+    assert new.gathered == [True]
+    stage.hear(Audio(8000, VOICE))
+    assert new.gathered == [True, False]
+
+
+def test_a_leg_whose_frames_go_to_another_is_read_at_once_from_the_start() -> None:
+    class PassesOn(App):
+        passes_on = True
+
+    assert Stage(App(), PassesOn()).start().wire.gathered == [False]
+
+
+def test_a_looped_leg_is_read_at_once() -> None:
+    assert Stage(Listener(joined=lambda leg: leg.loop_back())).start().wire.gathered == []
+    later = Stage(Listener(digit=lambda leg: leg.loop_back())).start()
+    later.hear(Digit("1"))
+    assert later.wire.gathered == [True, False]
+
+
+def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
+    app = Listener(audio=lambda leg: leg.hang_up())
+    stage = Stage(app).start()
+    lump = audio_frame(8000, VOICE) * 3
+    stage.leg.heard(lump, ORDINARY[lump[:3]])
+    assert app.story.count("audio") == 1

@@ -1,0 +1,300 @@
+"""What a UUID that comes back finds, with the real journal file between one process and the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from audiosocket.calls import Call, Ending
+from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.interfaces import Leg
+from audiosocket.journal import FILE_NAME, CallJournal
+from audiosocket.wire import HANGUP_FRAME, digit_frame
+from tests.server.test_switchboard import Menu, refused
+from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line
+
+#: The time of day at which the first process begins, in seconds since the epoch.
+EPOCH = 1_790_000_000.0
+
+
+class Machine:
+    """One data directory and a time of day; processes live and die here."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        self.app = Menu()
+        self._began = EPOCH
+        self._exchange: Exchange | None = None
+        self._journal: CallJournal | None = None
+
+    @property
+    def wall(self) -> float:
+        return self._began + (self._exchange.now - START if self._exchange is not None else 0)
+
+    def start(self, after: float = 0.0) -> Exchange:
+        """The process dies, if there is one; ``after`` so many seconds there is the next."""
+        self.kill()
+        self._began += after
+        self.app = Menu()
+        self._journal = journal = CallJournal(self.path, _at_once, wall=lambda: self.wall)
+        self._exchange = exchange = Exchange(self.app, journal=journal)
+        exchange.switchboard.restore(journal.open())
+        return exchange
+
+    def kill(self) -> None:
+        self._began, self._exchange = self.wall, None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+
+def _at_once(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+    return maybeDeferred(work, *args, **kwargs)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    made.kill()
+
+
+def the_call(exchange: Exchange) -> Call:
+    call = exchange.registry.get(CALL)
+    assert call is not None
+    return call
+
+
+def resident(exchange: Exchange, extension: Extension = DEFAULT_EXTENSION) -> Line:
+    return exchange.join(role=Role.RESIDENT, extension=extension)
+
+
+@pytest.mark.parametrize("restarts", [1, 2, 5])
+def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machine, restarts: int) -> None:
+    first = machine.start()
+    line = first.join(extension=ELSEWHERE)
+    resident(first, ELSEWHERE)
+    first.run(1_000, line)
+    line.say(digit_frame("3"))
+    machine.app.told[0].leg.decide("gate_opened")
+    for _ in range(restarts):
+        exchange = machine.start(after=2.0)
+        assert (len(exchange.registry), the_call(exchange).dormant) == (1, True)
+    exchange.join(extension=ELSEWHERE)
+    resident(exchange, ELSEWHERE)
+    call = the_call(exchange)
+    assert (call.extension, call.outcome) == (ELSEWHERE, "gate_opened")
+    assert machine.app.values("restored") == [{"page": "3"}, None]
+    assert {role: (leg.ending, leg.resumes) for role, leg in call.legs.items()} == {
+        Role.VISITOR: (None, 1),
+        Role.RESIDENT: (None, 1),
+    }
+    assert [entry["event"] for entry in call.timeline] == [
+        *first.names(),
+        "call.resumed",
+        "leg.resumed",
+        "leg.resumed",
+    ]
+    assert call.as_json(exchange.now)["duration_seconds"] == pytest.approx(1 + 2 * restarts, abs=0.01)
+
+
+def test_a_leg_that_came_back_between_two_restarts_and_one_that_did_not(machine: Machine) -> None:
+    first = machine.start()
+    first.join()
+    resident(first)
+    second = machine.start(after=1)
+    second.join()
+    third = machine.start(after=1)
+    assert [leg.dormant for leg in the_call(third).legs.values()] == [True, True]
+    resident(third)
+    third.join()
+    assert {role: leg.resumes for role, leg in the_call(third).legs.items()} == {Role.VISITOR: 2, Role.RESIDENT: 1}
+    assert third.names().count("call.resumed") == 1
+
+
+def test_a_uuid_that_was_over_just_before_the_kill_stays_over_for_its_60_s(machine: Machine) -> None:
+    machine.start().join().hang_up()
+    for after in (0.3, 5.0, 50.0):
+        exchange = machine.start(after=after)
+        for role in Role:
+            assert refused(exchange.join(role=role))
+    assert not refused(machine.start(after=5.0).join())
+
+
+def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machine: Machine) -> None:
+    """Killed between the two, it would resume a call that is over for its caller."""
+    exchange = machine.start()
+    kept_at_goodbye: list[str] = []
+
+    class Watching(Line):
+        def write(self, data: bytes) -> None:
+            if data == HANGUP_FRAME:
+                kept_at_goodbye.append(machine.path.read_text())
+            super().write(data)
+
+    line = exchange.connect()
+    line.__class__ = Watching
+    line.say(b"\x01\x00\x10" + CALL.bytes)
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    assert line.goodbye
+    (text,) = kept_at_goodbye
+    assert '"kind":"ended"' in text
+
+
+def test_a_row_that_changed_meanwhile_changes_no_call_that_comes_back(machine: Machine) -> None:
+    first = machine.start()
+    first.join()
+    resident(first)
+    changed = replace(DEFAULT_EXTENSION, number="1999", return_number="2999", port=9100, return_port=9101)
+    exchange = machine.start(after=1)
+    assert not refused(exchange.join(extension=changed))
+    assert not refused(resident(exchange, changed))
+    assert the_call(exchange).extension == DEFAULT_EXTENSION
+    assert {told.leg.extension for told in machine.app.told} == {DEFAULT_EXTENSION}
+
+
+def test_a_visitor_comes_back_on_its_port_whichever_row_that_belongs_to_now(machine: Machine) -> None:
+    """Written anew, a row has another id; Asterisk dials the port it always dialled."""
+    machine.start().join()
+    exchange = machine.start(after=1)
+    assert not refused(exchange.join(extension=replace(DEFAULT_EXTENSION, id=99)))
+    assert the_call(exchange).extension == DEFAULT_EXTENSION
+
+
+def test_a_visitor_of_another_extension_never_gets_the_call(machine: Machine) -> None:
+    machine.start().join()
+    exchange = machine.start(after=1)
+    stranger = exchange.join(extension=ELSEWHERE)
+    assert refused(stranger)
+    assert not refused(exchange.join())
+    exchange.run(1_100)
+    assert refused(exchange.join(extension=ELSEWHERE)), "nor when the leg has gone quiet"
+    assert the_call(exchange).timeline[-1]["reason"] == "the call belongs to extension 0, not 7"
+
+
+def test_the_residents_leg_back_first_waits_for_the_visitor(machine: Machine) -> None:
+    first = machine.start()
+    first.join()
+    resident(first)
+    exchange = machine.start(after=1)
+    line = resident(exchange)
+    assert not refused(line)
+    assert refused(resident(exchange)), "once"
+    assert refused(resident(machine.start(after=1), ELSEWHERE))
+    exchange = machine.start(after=1)
+    assert not refused(resident(exchange))
+    exchange.join()
+    assert exchange.names() == ["call.resumed", "leg.resumed", "leg.resumed"]
+
+
+def test_killed_within_any_write_the_uuid_resumes_or_begins_or_is_over(machine: Machine) -> None:
+    """SIGKILL can cut a write short; what was said before counts, and nobody is refused whose call goes on."""
+    first = machine.start()
+    line = first.join()
+    opened = len(machine.path.read_bytes())
+    resident(first)
+    line.say(digit_frame("3"))
+    resident_in = len(machine.path.read_bytes())
+    line.hang_up()
+    machine.kill()
+    whole = machine.path.read_bytes()
+    ended_at = whole.index(b'"leg.left"')
+    seen = set()
+    for at in range(0, len(whole) + 1):
+        machine.path.write_bytes(whole[:at])
+        exchange = machine.start(after=1)
+        line = exchange.join()
+        begun = exchange.names()[:1] == ["call.started"]
+        resumed = exchange.names()[:1] == ["call.resumed"]
+        assert begun + resumed + refused(line) == 1
+        if begun:
+            assert at < opened
+        elif at >= opened and at < ended_at:
+            assert resumed
+        if resident_in <= at < ended_at:
+            assert not refused(resident(exchange))
+        seen.add((begun, resumed))
+        machine.kill()
+        assert all(json.loads(line) for line in machine.path.read_bytes().splitlines()), "cleaned up"
+    assert seen >= {(True, False), (False, True)}
+
+
+def test_a_leg_that_left_and_came_back_is_as_old_after_a_restart_as_before(machine: Machine) -> None:
+    first = machine.start()
+    first.join()
+    line = resident(first)
+    first.run(60_000, step=1_000)
+    line.reset()
+    resident(first)
+    before = the_call(first).legs[Role.RESIDENT].as_json(first.now)
+    exchange = machine.start()
+    resident(exchange)
+    after = the_call(exchange).legs[Role.RESIDENT].as_json(exchange.now)
+    assert (before["duration_seconds"], before["resumes"]) == (0.0, 1)
+    assert (after["duration_seconds"], after["resumes"]) == (pytest.approx(0.0, abs=0.002), 2)
+
+
+OLDER = {
+    "wall": EPOCH,
+    "kind": "snapshot",
+    "call": str(CALL),
+    "extension": DEFAULT_EXTENSION.as_json(),
+    "started": EPOCH - 5,
+    "started_at": "2026-09-21T14:13:15.000Z",
+    "outcome": None,
+    "legs": {
+        "visitor": {
+            "peer": "127.0.0.1:1",
+            "port": 8080,
+            "joined": 0.0,
+            "resumes": 0,
+            "ending": None,
+            "ended": None,
+        }
+    },
+    "timeline": [{"at_seconds": 0.0, "event": "call.started"}],
+    "states": [["visitor", "app0", {"page": "7"}]],
+}
+
+
+def test_a_journal_of_a_version_without_return_calls_resumes(machine: Machine) -> None:
+    machine.path.write_text(json.dumps(OLDER) + "\n")
+    exchange = machine.start(after=1)
+    exchange.join()
+    assert machine.app.values("restored") == [{"page": "7"}]
+    assert the_call(exchange).as_json(exchange.now)["return"] is None
+
+
+def test_lines_that_only_a_newer_version_understands_cost_nothing_else(machine: Machine) -> None:
+    newer = [
+        {**OLDER, "weather": "rain"},
+        {"wall": EPOCH, "kind": "mood", "call": str(CALL), "mood": "good"},
+        {"wall": EPOCH, "kind": "event", "call": str(CALL), "entry": {"at_seconds": 1.0, "event": "leg.sang"}},
+        {**OLDER, "call": str(OTHER), "legs": {"porter": {}}},
+        {"wall": 10**400, "kind": "ended", "call": str(OTHER)},
+        {"wall": EPOCH, "kind": "return", "call": str(CALL), "number": float("inf"), "attempts": []},
+    ]
+    machine.path.write_text("".join(json.dumps(line) + "\n" for line in newer))
+    exchange = machine.start(after=1)
+    exchange.join()
+    assert the_call(exchange).timeline[1]["event"] == "leg.sang"
+    assert exchange.registry.get(OTHER) is None
+
+
+def test_an_app_that_hangs_up_when_it_is_restored_ends_the_call_for_good(machine: Machine) -> None:
+    machine.start().join()
+    exchange = machine.start(after=1)
+
+    def hang_up(leg: Leg) -> None:
+        leg.hang_up()
+
+    machine.app._then["restored"] = hang_up
+    assert exchange.join().goodbye
+    assert refused(exchange.join())
+    assert refused(machine.start(after=1).join())

@@ -1,0 +1,184 @@
+"""The plan, carried out on a model: any state becomes any other, and what stays keeps its very socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiosocket.extensions import Extension, Judge, Role
+from audiosocket.reconcile import Plan, Slot, Want, alternatives, plan, shrinks
+from tests.support.loopback_server import calm
+
+VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
+
+
+def extension(extension_id: int, port: int, return_port: int | None = None, number: str = "") -> Extension:
+    return Extension(extension_id, number or f"n{extension_id}", "r", "0.0.0.0", port, return_port, 0)
+
+
+class Machine:
+    """What the listeners do, without sockets: a socket is a number that is never used twice."""
+
+    def __init__(self) -> None:
+        self.running: dict[int, Extension] = {}
+        self.placed: dict[Slot, Want] = {}
+        self.sockets: dict[Slot, int] = {}
+        self.unsettled: set[Slot] = set()
+        self._numbers = count()
+
+    def wanted(self, desired: Mapping[int, Extension], bind: str = "0.0.0.0") -> dict[Slot, Want]:
+        return {(e.id, role): Want(bind, port) for e in desired.values() for role, port in e.ports().items()}
+
+    def plan(self, desired: Mapping[int, Extension], bind: str = "0.0.0.0") -> Plan:
+        return plan(desired, self.running, self.wanted(desired, bind), self.placed, frozenset(self.unsettled))
+
+    def apply(self, desired: Mapping[int, Extension], bind: str = "0.0.0.0") -> Plan:
+        wanted, steps = self.wanted(desired, bind), self.plan(desired, bind)
+        for slot in steps.close:
+            del self.placed[slot], self.sockets[slot]
+            self.unsettled.discard(slot)
+        for key in steps.removed:
+            assert not [slot for slot in self.placed if slot[0] == key], "a removed row still has a socket"
+            del self.running[key]
+        for key in steps.relabel:
+            assert key in self.running
+            self.running[key] = desired[key]
+        for key in steps.added:
+            assert key not in self.running
+            self.running[key] = desired[key]
+        for slot in steps.open:
+            assert slot[0] in self.running
+            assert wanted[slot].port not in {want.port for want in self.placed.values()}, "the port is still held"
+            self.placed[slot], self.sockets[slot] = wanted[slot], next(self._numbers)
+        assert set(steps.retry) <= self.unsettled
+        return steps
+
+
+def machine(*extensions: Extension) -> Machine:
+    fresh = Machine()
+    fresh.apply({e.id: e for e in extensions})
+    return fresh
+
+
+def by_id(*extensions: Extension) -> dict[int, Extension]:
+    return {e.id: e for e in extensions}
+
+
+ROWS = st.lists(
+    st.builds(
+        extension,
+        st.integers(0, 7),
+        st.integers(8080, 8090),
+        st.none() | st.integers(8080, 8090),
+        st.sampled_from("abcdefghij"),
+    ).filter(lambda e: e.port != e.return_port),
+    max_size=10,
+)
+
+
+def judged(rows: list[Extension], running: Mapping[int, Extension]) -> dict[int, Extension]:
+    judge = Judge(running.values())
+    judge.offer_json([row.as_json() for row in rows])
+    return by_id(*judge.verdict().extensions)
+
+
+@calm
+@given(st.lists(st.tuples(ROWS, st.sampled_from(["0.0.0.0", "127.0.0.1"])), min_size=1, max_size=5))
+def test_carrying_out_any_plan_from_any_state_ends_in_the_desired_one(
+    tables: list[tuple[list[Extension], str]],
+) -> None:
+    model = Machine()
+    for rows, bind in tables:
+        desired = judged(rows, model.running)
+        before, placed, sockets = dict(model.running), dict(model.placed), dict(model.sockets)
+        steps = model.apply(desired, bind)
+        assert model.running == desired
+        assert model.placed == model.wanted(desired, bind)
+        for slot, want in placed.items():
+            if model.placed.get(slot) == want:
+                assert model.sockets[slot] == sockets[slot], "an unchanged socket was closed"
+        assert set(steps.added) == desired.keys() - before.keys()
+        assert set(steps.removed) == before.keys() - desired.keys()
+        assert {*steps.added, *steps.updated, *steps.kept} == desired.keys()
+        assert steps.stats() == {
+            "removed": len(steps.removed),
+            "updated": len(steps.updated),
+            "added": len(steps.added),
+            "total_active": len(desired),
+        }
+        again = model.plan(desired, bind)
+        assert again.empty
+        assert (again.close, again.open, again.relabel, again.retry) == ((), (), (), ())
+
+
+def test_two_rows_swap_their_ports() -> None:
+    model = machine(extension(1, 8080, 8081), extension(2, 8090, 8091))
+    steps = model.apply(by_id(extension(1, 8090, 8081), extension(2, 8080, 8091)))
+    assert steps.close == steps.open == ((1, VISITOR), (2, VISITOR))
+    assert (steps.updated, steps.added, steps.removed) == ((1, 2), (), ())
+
+
+def test_ports_shift_in_a_ring() -> None:
+    ports = [8080, 8081, 8082, 8083]
+    model = machine(*(extension(n, port) for n, port in enumerate(ports)))
+    steps = model.apply(by_id(*(extension(n, port) for n, port in enumerate([*ports[1:], ports[0]]))))
+    assert steps.updated == (0, 1, 2, 3)
+
+
+def test_the_two_roles_of_a_row_change_places() -> None:
+    model = machine(extension(1, 8080, 8081))
+    steps = model.apply(by_id(extension(1, 8081, 8080)))
+    assert steps.close == steps.open == ((1, RESIDENT), (1, VISITOR))
+    assert steps.updated == (1,)
+
+
+def test_a_new_row_takes_over_the_old_port_of_another() -> None:
+    model = machine(extension(1, 8080, 8081))
+    steps = model.apply(by_id(extension(1, 8090, 8081), extension(2, 8080)))
+    assert steps.close == ((1, VISITOR),)
+    assert steps.open == ((1, VISITOR), (2, VISITOR))
+    model = machine(extension(1, 8080, 8081))
+    steps = model.apply(by_id(extension(2, 8081, 8080)))
+    assert (steps.removed, steps.added) == ((1,), (2,))
+
+
+def test_a_return_port_comes_and_goes_without_the_visitors_noticing() -> None:
+    model = machine(extension(1, 8080))
+    steps = model.apply(by_id(extension(1, 8080, 8081)))
+    assert (steps.close, steps.open, steps.updated) == ((), ((1, RESIDENT),), (1,))
+    steps = model.apply(by_id(extension(1, 8080)))
+    assert (steps.close, steps.open, steps.updated) == (((1, RESIDENT),), (), (1,))
+
+
+def test_a_row_that_only_changed_its_numbers_or_condominium_closes_nothing() -> None:
+    model = machine(extension(1, 8080, 8081), extension(2, 8090))
+    changed = Extension(1, "other", "numbers", "192.0.2.1", 8080, 8081, 99)
+    steps = model.apply(by_id(changed, extension(2, 8090)))
+    assert (steps.close, steps.open, steps.relabel, steps.updated, steps.kept) == ((), (), (1,), (1,), (2,))
+
+
+def test_listeners_that_are_not_where_they_should_be_are_tried_again_unless_they_move_anyway() -> None:
+    model = machine(extension(1, 8080, 8081), extension(2, 8090))
+    model.unsettled = {(1, VISITOR), (2, VISITOR)}
+    assert model.plan(model.running).retry == ((1, VISITOR), (2, VISITOR))
+    assert model.plan(model.running).empty
+    moved = model.plan(by_id(extension(1, 8082, 8081), extension(2, 8090)))
+    assert moved.retry == ((2, VISITOR),)
+
+
+def test_alternatives_go_upward_at_most_fifty_and_skip_what_rows_claim() -> None:
+    assert alternatives(8080, frozenset({8081, 8083}))[:3] == [8082, 8084, 8085]
+    assert alternatives(8080, frozenset()) == list(range(8081, 8131))
+    assert alternatives(65_533, frozenset({65_534})) == [65_535]
+    assert alternatives(65_535, frozenset()) == []
+    assert alternatives(8080, frozenset(range(8000, 9000))) == []
+
+
+def test_a_result_is_suspicious_when_it_is_empty_or_less_than_half_of_what_runs() -> None:
+    for desired, running in ((0, 1), (0, 2000), (1, 3), (49, 100), (999, 2000)):
+        assert shrinks(desired, running), (desired, running)
+    for desired, running in ((0, 0), (1, 0), (1, 1), (1, 2), (2, 3), (50, 100), (3000, 10)):
+        assert not shrinks(desired, running), (desired, running)

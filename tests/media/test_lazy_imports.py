@@ -1,0 +1,37 @@
+"""What is loaded late: not by the start, and what comes then is the real thing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from audiosocket.lateload import load, stream_converter
+from audiosocket.resample import StreamConverter
+from tests.support.server_process import ROOT
+
+PROGRAM = """
+import sys
+import {modules}
+late = {{"numpy", "soxr"}}
+assert not late & set(sys.modules), late & set(sys.modules)
+from audiosocket import lateload
+lateload.load()
+assert late <= set(sys.modules)
+"""
+
+
+def test_the_start_does_not_load_them_and_load_does() -> None:
+    program = PROGRAM.format(modules="twisted.scripts.twistd, audiosocket.tap")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_converter_is_the_one_of_resample() -> None:
+    load()
+    made = stream_converter(8_000, 16_000)
+    assert type(made) is StreamConverter
+    assert (made.source, made.target) == (8_000, 16_000)
+    with pytest.raises(ValueError, match="7919"):
+        stream_converter(7919, 192_000)

@@ -1,0 +1,124 @@
+"""One extension's sockets: opened, refused, renamed, left; and which addresses are this machine's."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet.error import CannotListenError
+
+from audiosocket.extensions import Extension, Role
+from audiosocket.listening import ExtensionService, Place, is_local, is_taken, why
+from audiosocket.metronome import TimerMetronome
+from audiosocket.pacing import Clock
+from audiosocket.protocol import AudioSocketFactory
+from tests.support.loopback_server import LOOPBACK, extension, free_ports, inode, occupied, reactor, refused
+
+VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
+
+
+class Closed:
+    """A doorkeeper who lets nobody in."""
+
+    def may_connect(self, address: object) -> bool:
+        return False
+
+
+def make(of: Extension, role: Role) -> AudioSocketFactory:
+    doorkeeper: Any = Closed()
+    clock = Clock(TimerMetronome(reactor, reactor.seconds), reactor.seconds)
+    return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, clock)
+
+
+def place(port: int, configured: int | None = None) -> Place:
+    return Place(LOOPBACK, configured or port, port)
+
+
+def cannot(number: int, port: int = 80) -> CannotListenError:
+    return CannotListenError(LOOPBACK, port, OSError(number, "said by the system"))
+
+
+async def test_the_tree_is_the_inventory_of_what_is_open() -> None:
+    first, second = free_ports(2)
+    service = ExtensionService(extension(1, first, second))
+    service.startService()
+    visitors = service.open(make, VISITOR, place(first), reactor)
+    residents = service.open(make, RESIDENT, place(second), reactor)
+    assert service.listeners == {VISITOR: visitors, RESIDENT: residents}
+    assert visitors.settled
+    assert not await refused(first)
+    await visitors.close()
+    assert service.listeners == {RESIDENT: residents}
+    assert await refused(first)
+    assert not await refused(second)
+    await service.stopService()
+    assert await refused(second)
+
+
+async def test_a_port_that_cannot_be_had_leaves_no_trace_and_costs_no_sibling() -> None:
+    first, second = free_ports(2)
+    service = ExtensionService(extension(1, first, second))
+    service.startService()
+    residents = service.open(make, RESIDENT, place(second), reactor)
+    before = inode(residents)
+    with occupied(first):
+        for _ in range(2):
+            with pytest.raises(CannotListenError) as caught:
+                service.open(make, VISITOR, place(first), reactor)
+            assert is_taken(caught.value)
+            assert service.listeners == {RESIDENT: residents}
+            assert list(service) == [residents]
+    assert service.open(make, VISITOR, place(first), reactor).settled
+    assert inode(residents) == before
+    await service.stopService()
+
+
+async def test_a_listener_lingers_under_another_name_and_new_calls_get_the_new_values() -> None:
+    first, second = free_ports(2)
+    service = ExtensionService(extension(1, first))
+    service.startService()
+    alternative = service.open(make, VISITOR, place(second, configured=first), reactor)
+    assert not alternative.settled
+    service.linger(alternative)
+    assert service.listeners == {}
+    assert service.lingering == [alternative]
+    regained = service.open(make, VISITOR, place(first), reactor)
+    assert service.listeners == {VISITOR: regained}
+    relabelled = extension(1, first, number="other")
+    service.relabel(relabelled)
+    assert {listener.factory.extension for listener in service.children()} == {relabelled}
+    await alternative.close()
+    assert service.children() == [regained]
+    await service.stopService()
+
+
+def test_trouble_is_said_with_what_to_do_about_it() -> None:
+    assert is_taken(cannot(errno.EADDRINUSE))
+    assert not is_taken(cannot(errno.EACCES))
+    assert not is_taken(CannotListenError(LOOPBACK, 80, "no such interface"))
+    assert why(cannot(errno.EADDRINUSE)) == "port 80 is in use by another program"
+    assert "CAP_NET_BIND_SERVICE" in why(cannot(errno.EACCES))
+    assert "said by the system" in why(cannot(errno.EADDRNOTAVAIL))
+
+
+def test_addresses_of_this_machine() -> None:
+    for address in ("127.0.0.1", "127.1.2.3", "0.0.0.0"):
+        assert is_local(address), address
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            has_ipv6 = False
+        else:
+            has_ipv6 = True
+    assert is_local("::1") == has_ipv6
+
+
+def test_what_is_no_address_of_this_machine_or_no_address_at_all() -> None:
+    names = ("localhost", "", " ", "127.0.0.1:80", "127.1", "0x7f000001", "300.1.1.1", "pbx.example", "\0", "1\n")
+    elsewhere = ("192.0.2.1", "203.0.113.7", "2001:db8::1", "fe80::1%nosuchcard")
+    nobody_can_call_there = ("255.255.255.255", "224.0.0.1", "127.255.255.255", "ff02::1")
+    for address in (*names, *elsewhere, *nobody_can_call_there):
+        assert not is_local(address), address

@@ -1,0 +1,569 @@
+"""Return calls through ARI: how each ends, and that nothing keeps ringing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from uuid import UUID
+
+import pytest
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
+
+from audiosocket import arioriginate
+from audiosocket.arioriginate import CHANNEL_ID_PREFIX, ARIOriginator
+from audiosocket.aritold import KINDS
+from audiosocket.errors import InvalidSetting
+from audiosocket.numbers import Route
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.webclient import Answer, RequestFailed, WebClient
+from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
+
+CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
+CHANNEL = f"{CHANNEL_ID_PREFIX}1"
+REQUEST = ReturnRequest(CALL, "101", "1001", 10, "Gate <1000>", {"GATE": "1"})
+AWAY = RequestFailed("no connection: refused", unsent=True)
+BROKEN = RequestFailed("the connection broke")
+
+
+class Pbx:
+    """An Asterisk in memory: ``life`` is the state of the channel at times since it was made."""
+
+    def __init__(self) -> None:
+        self.clock = task.Clock()
+        self.web = MemoryWeb(self.clock, self.answer)
+        self.ari = ARIOriginator(
+            self.web, self.clock, "http://pbx:8088", "door", "hunter2", Route(), new_id=lambda: "1"
+        )
+        self.life = [(0.0, "Down")]
+        self.made_at = None
+        self.deleted = False
+        self.placing = Answer(200, b"{}")
+        self.looking = self.deleting = self.pinging = None
+
+    def answer(self, asked):
+        path = asked.url.removeprefix("http://pbx:8088/ari/")
+        if path == "asterisk/ping":
+            return self.pinging or Answer(200, b"{}")
+        if asked.method == "POST":
+            assert path == "channels"
+            if self.placing != AWAY:
+                self.made_at = self.clock.seconds()
+            return self.placing
+        if asked.method == "PUT":
+            return Answer(200)
+        assert path.startswith(f"channels/{CHANNEL}")
+        if asked.method == "DELETE":
+            if self.deleting is None:
+                there, self.deleted = not self.deleted and self.state() != "gone", True
+                return Answer(204 if there else 404)
+            return self.deleting
+        if self.looking is not None:
+            return self.looking() if callable(self.looking) else self.looking
+        state = "gone" if self.deleted else self.state()
+        return Answer(404, b'{"message":"Channel not found"}') if state == "gone" else channel(state)
+
+    def state(self):
+        age = self.clock.seconds() - self.made_at
+        return [state for since, state in self.life if since <= age + 1e-6][-1]
+
+    def place(self, request=REQUEST):
+        results = []
+        self.placed = self.ari.place(request)
+        self.placed.addCallback(results.append)
+        return results
+
+    def methods(self, method):
+        return [asked for asked in self.web.asked if asked.method == method]
+
+
+def channel(state):
+    return Answer(200, json.dumps({"id": CHANNEL, "state": state}).encode())
+
+
+@pytest.fixture
+def pbx():
+    pbx = Pbx()
+    yield pbx
+    assert pbx.ari.ringing == 0
+    pbx.web.pass_time(10)
+    assert not pbx.clock.getDelayedCalls()
+
+
+def test_what_asterisk_is_asked(pbx):
+    pbx.life += [(0.2, "Up")]
+    pbx.place()
+    assert pbx.ari.ringing == 1
+    (asked,) = pbx.methods("POST")
+    assert asked.headers["Authorization"] == "Basic " + base64.b64encode(b"door:hunter2").decode()
+    assert asked.headers["Content-Type"] == "application/json"
+    assert asked.seconds == 5
+    assert asked.json == {
+        "endpoint": "PJSIP/101",
+        "context": "audiosocket-return",
+        "extension": "1001",
+        "priority": 1,
+        "timeout": 11,
+        "callerId": "Gate <1000>",
+        "channelId": CHANNEL,
+        "variables": {"AUDIOSOCKET_CALL_ID": str(CALL), "GATE": "1"},
+    }
+    pbx.web.pass_time(0.3)
+
+
+@pytest.mark.parametrize(
+    ("life", "seconds", "end"),
+    [
+        ([(0.5, "Ringing"), (3, "Up")], 3.0, AttemptEnd.ANSWERED),
+        ([(0.01, "Up")], 0.25, AttemptEnd.ANSWERED),
+        ([(0.5, "Ringing"), (3, "gone")], 3.0, AttemptEnd.REFUSED),
+        ([(0.02, "gone")], 0.25, AttemptEnd.BUSY),
+        ([(0.5, "Ringing")], 10.0, AttemptEnd.NO_ANSWER),
+        ([], 10.0, AttemptEnd.NO_ANSWER),
+        ([(0.5, "Ringing"), (9.9, "Up")], 10.0, AttemptEnd.ANSWERED),
+    ],
+)
+def test_how_a_call_ends(pbx, life, seconds, end):
+    pbx.life += life
+    results = pbx.place()
+    pbx.web.pass_time(seconds - 0.1)
+    assert results == []
+    pbx.web.pass_time(0.15)
+    assert [result.end for result in results] == [end]
+    assert len(pbx.methods("DELETE")) == (end is AttemptEnd.NO_ANSWER)
+    looks = len(pbx.methods("GET"))
+    pbx.web.pass_time(2)
+    assert len(pbx.methods("GET")) == looks
+
+
+def test_templates_may_have_more_than_the_number(pbx):
+    pbx.ari._route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
+    row = {"ramal": "1000", "condominio": "7"}
+    pbx.place(ReturnRequest(CALL, "101", "1001", 10, "Gate <{retorno}>", row=row))
+    asked = pbx.methods("POST")[0].json
+    assert (asked["endpoint"], asked["context"], asked["callerId"]) == (
+        "Local/101@cond-7/n",
+        "return-1000",
+        "Gate <1001>",
+    )
+    pbx.placed.cancel()
+    (result,) = pbx.place(ReturnRequest(CALL, "101", "1001", 10, row={**row, "ramal": "10 00"}))
+    assert (result.end, "{ramal} is '10 00'" in result.reason) == (AttemptEnd.FAILED, True)
+
+
+class Events:
+    """Stands in for `AriEvents`; a test says itself what is heard."""
+
+    def __init__(self):
+        self.up, self.connects, self.problem = True, 0, None
+
+    async def connect(self):
+        self.connects += 1
+        if self.problem is not None:
+            raise self.problem
+        self.up = True
+
+    async def close(self):
+        self.up = False
+
+
+OTHER_HALF, TELEPHONE = f"{CHANNEL};2", "1795376502.10"
+RINGS = {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": "Ringing"}}
+
+
+def gone(cause, channel_id=CHANNEL):
+    return {"type": "ChannelDestroyed", "cause": cause, "channel": {"id": channel_id, "state": "Down"}}
+
+
+def dial(status, peer=CHANNEL, **more):
+    return {"type": "Dial", "dialstatus": status, "peer": {"id": peer, "state": "Down"}, **more}
+
+
+# What Asterisk 22 told for each, of Local/…@context/n but for the first four; the end; seconds until it is certain
+TOLD = {
+    "busy (486)": ([dial(""), dial("BUSY"), gone(17)], AttemptEnd.BUSY, 0),
+    "declined (603)": ([dial(""), dial("NOANSWER"), gone(21)], AttemptEnd.REFUSED, 0),
+    "not found (404)": ([dial(""), dial("NOANSWER"), gone(1)], AttemptEnd.FAILED, 0),
+    "unavailable (480)": ([dial(""), dial("NOANSWER"), gone(19)], AttemptEnd.NO_ANSWER, 0),
+    "no such extension": ([gone(0, OTHER_HALF), gone(0)], AttemptEnd.FAILED, 1),
+    "Busy()": ([dial("BUSY"), gone(0), gone(17, OTHER_HALF)], AttemptEnd.BUSY, 0),
+    "Congestion()": ([dial("CONGESTION"), gone(0), gone(34, OTHER_HALF)], AttemptEnd.FAILED, 1),
+    "Hangup(21)": ([gone(21, OTHER_HALF), dial("NOANSWER"), gone(21)], AttemptEnd.REFUSED, 0),
+    "Hangup() after ringing": ([RINGS, gone(16, OTHER_HALF), gone(16)], AttemptEnd.REFUSED, 1),
+    "cause 0 after ringing": ([RINGS, gone(0, OTHER_HALF), gone(0)], AttemptEnd.REFUSED, 1),
+    "a telephone that declines behind a dialplan": (
+        [
+            dial("", TELEPHONE, caller={"id": OTHER_HALF}),
+            RINGS,
+            gone(0),
+            gone(34, OTHER_HALF),
+            gone(21, TELEPHONE),
+        ],
+        AttemptEnd.REFUSED,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("polled", [False, True])
+def test_events_tell_how_a_call_ended(pbx, case, polled):
+    events, end, seconds = TOLD[case]
+    pbx.ari._events = Events()
+    results = pbx.place()
+    if polled:  # the look at the channel is faster than the events
+        pbx.life += [(0.01, "gone")]
+        pbx.web.pass_time(0.5)
+        assert results == []
+    for event in events:
+        pbx.ari._heard(gone(17, "another"))
+        pbx.ari._heard(event)
+    if seconds:
+        assert results == [], "a better cause may follow"
+    pbx.web.pass_time(seconds)
+    assert [result.end for result in results] == [end]
+    assert results[0].reason
+    pbx.web.pass_time(2)
+    assert not pbx.methods("DELETE")
+
+
+def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx):
+    pbx.ari._events = Events()
+    results = pbx.place()
+    for state in ("Ringing", "Up"):
+        pbx.ari._heard({"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": state}})
+    assert results == [AttemptResult(AttemptEnd.ANSWERED)]
+    pbx.ari._heard(gone(16))
+    assert len(results) == 1
+
+
+def test_an_end_of_which_no_event_comes_is_guessed_from_its_life(pbx):
+    pbx.ari._events = Events()
+    pbx.life += [(0.5, "Ringing"), (3, "gone")]
+    results = pbx.place()
+    pbx.web.pass_time(3.9)
+    assert results == []
+    pbx.web.pass_time(0.3)
+    assert [result.end for result in results] == [AttemptEnd.REFUSED]
+
+
+def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pbx):
+    pbx.ari._events = Events()
+    pbx.life += [(9.8, "gone")]
+    results = pbx.place()
+    pbx.web.pass_time(10.1)
+    assert [result.end for result in results] == [AttemptEnd.BUSY]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [{}, {"type": "Dial"}, {"type": "Dial", "peer": "x"}, {"type": "ChannelDestroyed", "channel": {"id": 7}},
+     {"type": ["Dial"], "peer": {"id": CHANNEL}}, {"type": "StasisStart", "channel": {"id": CHANNEL}},
+     {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": 7}},
+     {"type": "Dial", "peer": {"id": CHANNEL}, "dialstatus": {}, "caller": []}],
+)  # fmt: skip
+def test_events_that_say_nothing_change_nothing(pbx, nonsense):
+    pbx.ari._events = Events()
+    results = pbx.place()
+    pbx.ari._heard(nonsense)
+    pbx.web.pass_time(1)
+    assert results == []
+    pbx.ari._heard({"type": "ChannelDestroyed", "channel": {"id": CHANNEL}, "cause": "x"})
+    pbx.web.pass_time(1.1)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+
+
+def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx):
+    events = pbx.ari._events = Events()
+    events.up, events.problem = False, RequestFailed("no connection for events")
+    pbx.ari.start()
+    assert (events.connects, pbx.methods("PUT")) == (1, [])
+    assert pbx.ari.state == ("up", "its events are not heard, so that not all ends of attempts can be told apart")
+    events.problem = None
+    pbx.web.pass_time(15)
+    (asked,) = pbx.methods("PUT")
+    assert re.fullmatch(r"http://pbx:8088/ari/applications/audiosocket-\w+/eventFilter", asked.url)
+    assert asked.json == {"allowed": [{"type": kind} for kind in KINDS]}
+    assert pbx.ari.state == ("up", "")
+    pbx.web.pass_time(15)
+    assert events.connects == 2, "they are there"
+    events.up, pbx.pinging = False, Answer(401)
+    pbx.web.pass_time(30)
+    assert events.connects == 2, "a refused password is not tried more often"
+    pbx.pinging = None
+    pbx.web.pass_time(15)
+    assert events.connects == 3
+    pbx.ari._pings.stop()
+
+
+def test_the_ring_time_may_be_a_fraction(pbx):
+    results = pbx.place(ReturnRequest(CALL, "101", "1001", 0.6))
+    pbx.web.pass_time(0.55)
+    assert results == []
+    pbx.web.pass_time(0.1)
+    assert results == [AttemptResult(AttemptEnd.NO_ANSWER, "rang for 0.6 s, nobody answered")]
+    assert pbx.methods("POST")[0].json["timeout"] == 2
+    assert "callerId" not in pbx.methods("POST")[0].json
+
+
+def test_cancelling_ends_the_channel_and_the_attempt_at_once(pbx):
+    pbx.life += [(0.5, "Ringing")]
+    results = pbx.place()
+    pbx.web.pass_time(1)
+    pbx.placed.cancel()
+    assert results == [AttemptResult(AttemptEnd.CANCELLED, "cancelled")]
+    assert pbx.deleted
+    pbx.web.pass_time(5)
+    assert len(pbx.methods("DELETE")) == 1
+
+
+def test_a_call_cancelled_while_it_is_placed_is_ended_when_it_appears(pbx):
+    pbx.placing = None
+    results = pbx.place()
+    pbx.deleting = Answer(404)
+    pbx.placed.cancel()
+    assert [result.end for result in results] == [AttemptEnd.CANCELLED]
+    pbx.web.pass_time(1.5)
+    assert len(pbx.methods("DELETE")) == 2
+    pbx.deleting = Answer(204)
+    pbx.web.pass_time(5)
+    assert len(pbx.methods("DELETE")) == 3
+
+
+def test_the_residents_leg_is_an_answer(pbx):
+    results = pbx.place()
+    assert not pbx.ari.answered(UUID(int=1))
+    assert pbx.ari.answered(CALL)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED, "")]
+    assert not pbx.ari.answered(CALL)
+    pbx.web.pass_time(5)
+    assert not pbx.methods("DELETE")
+
+
+def test_what_another_process_placed_is_stopped_by_its_name(pbx):
+    pbx.made_at = 0.0
+    pbx.ari.stop(ReturnRequest(CALL, "101", "1001", 10, attempt_id="1"))
+    assert pbx.deleted
+    pbx.web.pass_time(10)
+    assert len(pbx.methods("DELETE")) == 1
+
+
+def test_an_attempt_that_has_a_name_keeps_it(pbx):
+    pbx.place(ReturnRequest(CALL, "101", "1001", 10, attempt_id="seven"))
+    assert pbx.methods("POST")[0].json["channelId"] == f"{CHANNEL_ID_PREFIX}seven"
+    pbx.ari.answered(CALL)
+
+
+@pytest.mark.parametrize(
+    ("placing", "reason", "ended"),
+    [
+        (AWAY, "ARI at pbx:8088 is not available: no connection", False),
+        (BROKEN, "ARI at pbx:8088 is not available: the connection broke", True),
+        (Answer(401, b'{"message":"Authentication required"}'), "refuses the user or the password", False),
+        (Answer(403), "refuses the user or the password", False),
+        (Answer(500, b'{"error":"Allocation failed"}'), "HTTP 500.: Allocation failed", False),
+        (Answer(400, b'{"message":"Invalid\\r\\nendpoint"}'), "HTTP 400.: Invalidendpoint", False),
+        (Answer(404, b"<html>"), "HTTP 404.: no reason given", False),
+        (Answer(409, b"[1]"), "HTTP 409.: no reason given", False),
+        (Answer(500, b"[" * 60_000), "HTTP 500.: no reason given", False),
+        (Answer(302), "HTTP 302", False),
+        (Answer(504), "HTTP 504", True),
+    ],
+)
+def test_a_call_that_cannot_be_placed_failed(pbx, placing, reason, ended):
+    pbx.placing = placing
+    (result,) = pbx.place()
+    assert result.end is AttemptEnd.FAILED
+    assert re.search(reason, result.reason)
+    assert "hunter2" not in result.reason
+    assert bool(pbx.methods("DELETE")) == ended
+    assert result.unavailable == result.reason.startswith("ARI at pbx:8088 ")
+
+
+def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx):
+    pbx.placing = None
+    pbx.deleting = BROKEN
+    results = pbx.place()
+    pbx.web.pass_time(4.9)
+    assert results == []
+    pbx.web.pass_time(0.2)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    pbx.web.pass_time(10)
+    assert len(pbx.methods("DELETE")) == 5
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [AWAY, BROKEN, Answer(500), Answer(401), Answer(200, b"garbage"), Answer(200, b"[]"),
+     Answer(200, b'{"state":7}'), Answer(200, b"\xff\xfe")],
+)  # fmt: skip
+def test_looks_that_say_nothing_are_survived_for_five_seconds(pbx, nonsense):
+    pbx.life += [(0.5, "Ringing"), (6, "Up")]
+    results = pbx.place()
+    pbx.web.pass_time(1)
+    pbx.looking = nonsense
+    pbx.web.pass_time(4.9)
+    assert results == []
+    pbx.looking = None
+    pbx.web.pass_time(0.5)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED, "")]
+
+
+def test_an_ari_lost_for_longer_fails_the_attempt_and_the_channel_is_ended(pbx):
+    results = pbx.place()
+    pbx.looking = BROKEN
+    pbx.web.pass_time(5.5)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    assert "ARI was lost during the call: the connection broke" in results[0].reason
+    assert pbx.deleted
+
+
+def test_a_result_comes_within_five_seconds_of_the_ring_time_whatever_ari_does(pbx):
+    results = pbx.place(ReturnRequest(CALL, "101", "1001", 3))
+    pbx.web.pass_time(1)
+    pbx.looking = lambda: None  # each look takes its five seconds
+    pbx.web.pass_time(6.6)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    assert pbx.deleted
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReturnRequest(CALL, "101/n", "1001", 10),
+        ReturnRequest(CALL, "101", "10,1", 10),
+        ReturnRequest(CALL, "101", "1001", 0),
+        ReturnRequest(CALL, "101", "1001", 10, "a\r\nb"),
+        ReturnRequest(CALL, "101", "1001", 10, "", {"SHELL(id)": "1"}),
+    ],
+)
+def test_what_must_not_reach_asterisk_does_not(pbx, request_):
+    (result,) = pbx.place(request_)
+    assert result.end is AttemptEnd.FAILED
+    assert pbx.web.asked == []
+
+
+def test_the_state_follows_the_pings(pbx):
+    assert pbx.ari.state[0] == "connecting"
+    pbx.pinging = AWAY
+    pbx.ari.start()
+    assert pbx.ari.state == ("down", "no connection: refused")
+    for pinging, state in (
+        (None, "up"),
+        (Answer(401), "down"),
+        (Answer(200), "up"),
+        (Answer(503), "down"),
+        (Answer(200), "up"),
+        (Answer(404), "down"),
+    ):
+        pbx.pinging = pinging
+        pbx.web.pass_time(15)
+        assert pbx.ari.state[0] == state
+    pbx.ari._pings.stop()
+
+
+def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx):
+    pbx.pinging = AWAY
+    pbx.ari.start()
+    assert pbx.ari.state[0] == "down"
+    pbx.life += [(0.5, "Up")]
+    results = pbx.place()
+    assert pbx.ari.state == ("up", "")
+    pbx.web.pass_time(1)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED)]
+    pbx.ari._pings.stop()
+
+
+def test_a_refused_password_is_not_tried_more_often(pbx):
+    pbx.pinging = Answer(401)
+    pbx.ari.start()
+    for _ in range(14):
+        pbx.web.pass_time(1)
+        (result,) = pbx.place()
+        assert (result.end, result.unavailable) == (AttemptEnd.FAILED, True)
+        assert result.reason == "ARI at pbx:8088 refuses the user or the password (HTTP 401)"
+    assert len(pbx.web.asked) == 1
+    pbx.pinging = None
+    pbx.web.pass_time(1)
+    assert pbx.place() == []
+    assert len(pbx.methods("POST")) == 1
+    pbx.ari._pings.stop()
+    pbx.placed.cancel()
+
+
+async def test_stopping_ends_what_rings_and_disconnects(pbx):
+    pbx.ari.start()
+    results = pbx.place()
+    await pbx.ari.close()
+    assert [result.end for result in results] == [AttemptEnd.CANCELLED]
+    assert pbx.deleted
+    assert pbx.web.closed
+
+
+def test_stopping_does_not_wait_for_an_ari_that_is_silent(pbx):
+    pbx.place()
+    pbx.deleting = BROKEN
+    stopped = Deferred.fromCoroutine(pbx.ari.close())
+    pbx.web.pass_time(1.9)
+    assert not stopped.called
+    pbx.web.pass_time(0.2)
+    assert stopped.called
+
+
+@pytest.mark.parametrize(("user", "password"), [("", "x"), ("a:b", "x"), ("a", "")])
+def test_an_account_is_needed(user, password):
+    with pytest.raises(InvalidSetting):
+        ARIOriginator(None, task.Clock(), "http://pbx", user, password)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://pbx:8088", "http://pbx:8088/", "http://pbx:8088/ari", "http://pbx:8088/ari/"]
+)
+def test_the_path_of_ari_may_be_given_or_not(url):
+    web = MemoryWeb(task.Clock(), lambda asked: Answer(200))
+    ari = ARIOriginator(web, web.clock, url, "a", "b")
+    ari.start()
+    ari._pings.stop()
+    assert web.asked[0].url == "http://pbx:8088/ari/asterisk/ping"
+
+
+# Over real connections
+
+
+async def test_a_call_over_http_from_ringing_to_its_answer():
+    seen, states = [], ["Down", "Ringing", "Ringing", "Up"]
+
+    def answer(request, body):
+        seen.append((request.method, request.path))
+        assert (request.getUser(), request.getPassword()) == (b"door", b"hunter2")
+        return 200, b"{}" if request.method == b"POST" else channel(states.pop(0)).body
+
+    async with website(answer) as url:
+        ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2", new_id=lambda: "1")
+        assert await ari.place(REQUEST) == AttemptResult(AttemptEnd.ANSWERED, "")
+        assert ari.state == ("up", "")
+        await ari.close()
+    assert seen == [(b"POST", b"/ari/channels")] + [(b"GET", f"/ari/channels/{CHANNEL}".encode())] * 4
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
+)
+async def test_a_server_that_is_no_ari_fails_the_attempt(said, then, monkeypatch):
+    monkeypatch.setattr(arioriginate, "HANGUP_PAUSE_SECONDS", 0.01)
+    logged = []
+    globalLogPublisher.addObserver(logged.append)
+    async with listening(raw(said, then)) as url:
+        ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2")
+        ari.start()
+        result = await ari.place(REQUEST)
+        assert result.end is AttemptEnd.FAILED
+        assert ari.state[0] == "down"
+        await ari.close()
+    globalLogPublisher.removeObserver(logged.append)
+    text = " ".join(map(str, [formatEvent(event) for event in logged] + [result, ari.state]))
+    assert "hunter2" not in text
+    assert base64.b64encode(b"door:hunter2").decode() not in text

@@ -1,0 +1,367 @@
+"""Return calls through a webhook: signatures, retries, reports, and how each attempt ends."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from uuid import UUID
+
+import pytest
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
+
+from audiosocket.backoff import Backoff
+from audiosocket.errors import InvalidReport, InvalidSetting
+from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.webclient import Answer, RequestFailed, WebClient
+from audiosocket.webhookoriginate import WebhookOriginator
+from audiosocket.websignature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
+from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
+
+CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
+REQUEST = ReturnRequest(CALL, "+5511", "1001", 10, "Portão", {"GATE": "1"})
+SECRET = "hunter2"
+NOW = 1_790_000_000
+AWAY = RequestFailed("no connection: refused", unsent=True)
+BROKEN = RequestFailed("the connection broke")
+
+
+class Dialler:
+    """Somebody's dialler in memory; ``says`` are its answers to the next requests, the last one for ever."""
+
+    def __init__(self) -> None:
+        self.clock = task.Clock()
+        self.says = [Answer(202)]
+        self.says_to_cancel = Answer(200)
+        self.web = MemoryWeb(self.clock, self.answer)
+        ids = iter("abcdef")
+        self.hook = WebhookOriginator(
+            self.web,
+            self.clock,
+            lambda: NOW + self.clock.seconds(),
+            "https://dialler.example/ring?x=1",
+            SECRET,
+            new_id=lambda: next(ids),
+            backoff=lambda: Backoff(0.5, 2.0, lambda low, high: 1.0),
+        )
+
+    def answer(self, asked):
+        if asked.json["action"] == "cancel":
+            return self.says_to_cancel
+        return self.says.pop(0) if len(self.says) > 1 else self.says[0]
+
+    def place(self, request=REQUEST):
+        results = []
+        self.placed = self.hook.place(request)
+        self.placed.addCallback(results.append)
+        return results
+
+    def asked(self, action):
+        return [asked for asked in self.web.asked if asked.json["action"] == action]
+
+
+@pytest.fixture
+def dialler():
+    dialler = Dialler()
+    yield dialler
+    dialler.web.pass_time(20)
+    assert dialler.hook.ringing == 0
+    assert not dialler.clock.getDelayedCalls()
+
+
+def test_what_the_dialler_is_asked_and_how_it_is_signed(dialler):
+    dialler.place()
+    (asked,) = dialler.web.asked
+    assert (asked.method, asked.url, asked.seconds) == ("POST", "https://dialler.example/ring?x=1", 5)
+    assert asked.headers["Content-Type"] == "application/json"
+    assert asked.json == {
+        "action": "place",
+        "attempt_id": "a",
+        "call_id": str(CALL),
+        "number": "+5511",
+        "exten": "1001",
+        "ring_seconds": 10,
+        "caller_id": "Portão",
+        "variables": {"AUDIOSOCKET_CALL_ID": str(CALL), "GATE": "1"},
+        "timestamp": NOW,
+    }
+    expected = hmac.new(b"hunter2", str(NOW).encode() + b"." + asked.body, hashlib.sha256).hexdigest()
+    assert asked.headers[SIGNATURE_HEADER] == f"t={NOW},v1={expected}"
+    assert dialler.hook.ringing == 1
+    dialler.placed.cancel()
+
+
+def test_a_signature_is_what_other_programs_compute():
+    # printf 1.body | openssl dgst -sha256 -hmac key
+    theirs = "91b5374b153842ad05b2c4eab9349b8321b14703165bd3fb8b034dfb8be98ae5"
+    assert signature("key", 1, b"body") == f"t=1,v1={theirs}"
+
+
+def test_a_report_is_signed_as_a_request_is(dialler):
+    body = b'{"end": "busy"}'
+    good = signature(SECRET, NOW, body)
+    assert dialler.hook.vouches(good, body)
+    for late in (SIGNED_SECONDS, -SIGNED_SECONDS):
+        assert dialler.hook.vouches(signature(SECRET, NOW + late, body), body)
+    for said in (
+        "", "t=,v1=", good.upper(), good[:-1], good + "0", good.replace("v1", "v0"), f"t={NOW}", good[:-2] + "é",
+        f"t={NOW},v1={'0' * 64}", signature("another", NOW, body), signature(SECRET, NOW, body + b" "),
+        signature(SECRET, NOW - SIGNED_SECONDS - 1, body), signature(SECRET, NOW + SIGNED_SECONDS + 1, body),
+        good.replace(f"t={NOW}", f"t={NOW + 1}"), "t=" + "9" * 5000 + good[good.index(","):],
+    ):  # fmt: skip
+        assert not dialler.hook.vouches(said, body), said
+
+
+@pytest.mark.parametrize("end", ["answered", "busy", "no_answer", "refused", "failed"])
+def test_a_reported_end_ends_the_attempt(dialler, end):
+    results = dialler.place()
+    dialler.web.pass_time(3)
+    assert dialler.hook.report("a", end, "said\r\nso" + "x" * 999)
+    assert results == [AttemptResult(AttemptEnd(end), ("said\r\nso" + "x" * 192).replace("\r\n", ""))]
+    assert not dialler.hook.report("a", end)
+    dialler.web.pass_time(10)
+    assert len(dialler.web.asked) == 1
+
+
+def test_a_report_may_come_before_the_answer_to_the_request(dialler):
+    dialler.says = [None]
+    results = dialler.place()
+    assert dialler.hook.report("a", "busy")
+    assert [result.end for result in results] == [AttemptEnd.BUSY]
+
+
+@pytest.mark.parametrize("end", ["", "cancelled", "ANSWERED", "won"])
+def test_a_report_must_be_one_of_the_words(dialler, end):
+    results = dialler.place()
+    with pytest.raises(InvalidReport, match="answered, busy, failed, no_answer, refused"):
+        dialler.hook.report("a", end)
+    assert results == []
+    dialler.placed.cancel()
+
+
+def test_a_report_about_nothing_is_told_so(dialler):
+    assert not dialler.hook.report("z", "answered")
+
+
+def test_the_residents_leg_is_an_answer(dialler):
+    results = dialler.place()
+    assert not dialler.hook.answered(UUID(int=1))
+    assert dialler.hook.answered(CALL)
+    assert results == [AttemptResult(AttemptEnd.ANSWERED, "")]
+    assert not dialler.hook.answered(CALL)
+    assert not dialler.asked("cancel")
+
+
+def test_nothing_until_the_ring_time_is_over_is_no_answer_and_stops_the_ringing(dialler):
+    results = dialler.place()
+    dialler.web.pass_time(10.5)
+    assert results == []
+    dialler.web.pass_time(0.6)
+    assert [result.end for result in results] == [AttemptEnd.NO_ANSWER]
+    (asked,) = dialler.asked("cancel")
+    assert asked.json == {
+        "action": "cancel",
+        "attempt_id": "a",
+        "call_id": str(CALL),
+        "timestamp": NOW + 11,
+    }
+    assert asked.headers[SIGNATURE_HEADER] == signature(SECRET, NOW + 11, asked.body)
+
+
+@pytest.mark.parametrize("said_to_cancel", [Answer(200), Answer(500), BROKEN, None])
+def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler, said_to_cancel):
+    dialler.says_to_cancel = said_to_cancel
+    results = dialler.place()
+    dialler.web.pass_time(1)
+    dialler.placed.cancel()
+    assert results == [AttemptResult(AttemptEnd.CANCELLED, "cancelled")]
+    dialler.web.pass_time(10)
+    assert len(dialler.asked("cancel")) == 1
+
+
+def test_what_another_process_placed_is_stopped_by_its_name(dialler):
+    request = ReturnRequest(CALL, "1", "1001", 10, attempt_id="seven")
+    dialler.place(request)
+    assert dialler.asked("place")[0].json["attempt_id"] == "seven"
+    dialler.hook.answered(CALL)
+    dialler.hook.stop(request)
+    assert [asked.json["attempt_id"] for asked in dialler.asked("cancel")] == ["seven"]
+
+
+@pytest.mark.parametrize("says", [None, AWAY])
+def test_a_request_under_way_is_cancelled_too(dialler, says):
+    dialler.says = [says]
+    results = dialler.place()
+    dialler.placed.cancel()
+    assert [result.end for result in results] == [AttemptEnd.CANCELLED]
+    dialler.web.pass_time(10)
+    assert len(dialler.asked("place")) == 1
+    assert len(dialler.asked("cancel")) == (says is None)  # it cannot ring what it has never heard of
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [(400, AttemptEnd.REFUSED), (404, AttemptEnd.REFUSED), (499, AttemptEnd.REFUSED), (302, AttemptEnd.FAILED)],
+)
+def test_an_answer_that_is_final_is_not_asked_for_twice(dialler, status, end):
+    dialler.says = [Answer(status)]
+    (result,) = dialler.place()
+    assert result.end is end
+    assert str(status) in result.reason
+    dialler.web.pass_time(10)
+    assert len(dialler.web.asked) == 1
+
+
+@pytest.mark.parametrize("trouble", [Answer(500), Answer(503), AWAY, BROKEN])
+def test_trouble_is_tried_again_twice(dialler, trouble):
+    dialler.says = [trouble, trouble, Answer(200)]
+    results = dialler.place()
+    dialler.web.pass_time(0.4)
+    assert len(dialler.web.asked) == 1
+    dialler.web.pass_time(0.2)
+    assert len(dialler.web.asked) == 2
+    dialler.web.pass_time(1)
+    first, _, last = dialler.asked("place")
+    assert {**last.json, "timestamp": 0} == {**first.json, "timestamp": 0}
+    assert last.headers[SIGNATURE_HEADER] == signature(SECRET, NOW + 1, last.body)
+    assert dialler.hook.state == ("up", "")
+    assert results == []
+    dialler.hook.report("a", "answered")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cancels", "away"), [(Answer(500), 1, False), (AWAY, 0, True), (BROKEN, 1, True)]
+)
+def test_trouble_that_stays_failed(dialler, trouble, cancels, away):
+    dialler.says = [trouble]
+    results = dialler.place()
+    dialler.web.pass_time(2)
+    assert [result.end for result in results] == [AttemptEnd.FAILED]
+    assert "the webhook is not available" in results[0].reason
+    assert results[0].unavailable == away, "an error may be about this number only"
+    assert len(dialler.asked("place")) == 3
+    assert len(dialler.asked("cancel")) == cancels
+
+
+def test_a_caller_id_may_name_the_extension(dialler):
+    row = {"ramal": "1000", "condominio": "7"}
+    dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}, {condominio}", row=row))
+    assert dialler.asked("place")[0].json["caller_id"] == "Gate 1000, 7"
+    dialler.placed.cancel()
+    (result,) = dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}", row={"ramal": "1\n"}))
+    assert (result.end, len(dialler.asked("place"))) == (AttemptEnd.FAILED, 1)
+
+
+def test_silence_is_tried_again_within_the_ring_time_only(dialler):
+    dialler.says = [None]
+    results = dialler.place(ReturnRequest(CALL, "1", "1001", 7))
+    dialler.web.pass_time(8.2)
+    assert [asked.seconds for asked in dialler.asked("place")] == [5, 1.5]
+    assert [(result.end, result.unavailable) for result in results] == [(AttemptEnd.FAILED, True)]
+    assert len(dialler.asked("cancel")) == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReturnRequest(CALL, "1@x", "1001", 10),
+        ReturnRequest(CALL, "1", "1001 x", 10),
+        ReturnRequest(CALL, "1", "1001", 601),
+        ReturnRequest(CALL, "1", "1001", 10, "", {"A(b)": ""}),
+    ],
+)
+def test_what_must_not_reach_asterisk_is_not_sent(dialler, request_):
+    (result,) = dialler.place(request_)
+    assert result.end is AttemptEnd.FAILED
+    assert dialler.web.asked == []
+
+
+def test_the_state_is_what_the_last_request_met(dialler):
+    assert dialler.hook.state[0] == "connecting"
+    for says, state in (
+        (Answer(202), ("up", "")),
+        (Answer(302), ("failing", "the webhook answers HTTP 302")),
+        (Answer(403), ("up", "")),
+        (AWAY, ("failing", "no connection: refused")),
+    ):
+        dialler.says = [says]
+        dialler.place()
+        assert dialler.hook.state == state
+        dialler.placed.cancel()
+
+
+def test_stopping_tells_the_dialler_and_waits_for_it(dialler):
+    dialler.says_to_cancel = None
+    results = dialler.place()
+    stopped = Deferred.fromCoroutine(dialler.hook.close())
+    assert [result.end for result in results] == [AttemptEnd.CANCELLED]
+    dialler.web.pass_time(1.9)
+    assert not stopped.called
+    dialler.web.pass_time(0.2)
+    assert stopped.called
+    assert dialler.web.closed
+
+
+def test_a_webhook_without_a_secret_is_refused():
+    with pytest.raises(InvalidSetting, match="secret"):
+        WebhookOriginator(None, task.Clock(), lambda: 0, "https://dialler.example/", "")
+    with pytest.raises(InvalidSetting, match="webhook address"):
+        WebhookOriginator(None, task.Clock(), lambda: 0, "dialler.example", "x")
+
+
+@pytest.mark.parametrize("failing", [AWAY, BROKEN])
+def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(dialler, failing):
+    asking = Deferred(lambda asking: asking.errback(failing))
+    dialler.web.ask = lambda *given, **more: asking
+    results = dialler.place()
+    assert dialler.hook.report("a", "busy")
+    del dialler.web.ask
+    dialler.web.pass_time(5)
+    assert [result.end for result in results] == [AttemptEnd.BUSY]
+    assert dialler.web.asked == []
+
+
+# Over real connections
+
+
+def over_http(url):
+    return WebhookOriginator(
+        WebClient(reactor), reactor, lambda: NOW, url, SECRET, backoff=lambda: Backoff(0.01, 0.02)
+    )
+
+
+async def test_a_dialler_that_fails_once_and_then_reports():
+    bodies = []
+
+    def answer(request, body):
+        given = request.getHeader(SIGNATURE_HEADER)
+        assert given == signature(SECRET, int(re.match(r"t=(\d+),", given)[1]), body)
+        bodies.append(json.loads(body))
+        if len(bodies) == 2:
+            reactor.callLater(0.02, hook.report, bodies[0]["attempt_id"], "busy", "in a call")
+        return 500 if len(bodies) == 1 else 202, b""
+
+    async with website(answer) as url:
+        hook = over_http(url)
+        assert await hook.place(REQUEST) == AttemptResult(AttemptEnd.BUSY, "in a call")
+        await hook.close()
+    assert [body["action"] for body in bodies] == ["place", "place"]
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
+)
+async def test_a_dialler_that_speaks_nonsense_failed_and_no_secret_is_logged(said, then):
+    logged = []
+    globalLogPublisher.addObserver(logged.append)
+    async with listening(raw(said, then)) as url:
+        hook = over_http(url)
+        result = await hook.place(REQUEST)
+        assert result.end is AttemptEnd.FAILED
+        await hook.close()
+    globalLogPublisher.removeObserver(logged.append)
+    assert SECRET not in " ".join(map(str, [formatEvent(event) for event in logged] + [result, hook.state]))

@@ -1,0 +1,475 @@
+"""What the API can see and do, over the real parts in this process: sockets, calls, file; a table in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+
+from audiosocket import cache
+from audiosocket.control import ServerControl
+from audiosocket.database import DatabaseState
+from audiosocket.errors import (
+    ExtensionTaken,
+    InvalidExtension,
+    SourceUnavailable,
+    UnknownCall,
+    UnknownExtension,
+)
+from audiosocket.extensions import Extension, Role
+from audiosocket.filethread import FileThread
+from audiosocket.originate import NOT_CONFIGURED
+from audiosocket.poller import Poller
+from audiosocket.server import AudioSocketServer
+from audiosocket.tablecontrol import ROWS_SHOWN, TableControl
+from audiosocket.watchdog import Watchdog
+from tests.support.loopback_server import (
+    House,
+    data_file,
+    extension,
+    free_ports,
+    occupied,
+    reactor,
+    refused,
+    until,
+)
+
+Row = dict[str, object]
+
+
+class TableInMemory:
+    """What `ServerControl` and the poller use of a database; ``failing`` makes it unreachable."""
+
+    def __init__(self, *extensions: Extension) -> None:
+        self.rows: list[Row] = [{"extension_ia_id": e.id, **e.as_row()} for e in extensions]
+        self.failing = ""
+        self.state = DatabaseState("up", 0.0, "", 0, None, True, 2)
+
+    def _reach(self) -> None:
+        if self.failing:
+            raise SourceUnavailable(self.failing)
+
+    async def read(self, take: Callable[[Sequence[Mapping[str, object]]], None]) -> int:
+        self._reach()
+        take(self.rows)
+        return len(self.rows)
+
+    async def insert(self, values: Row, check: Callable[[Sequence[Row]], None]) -> int:
+        self._reach()
+        check(self.rows)
+        new_id = max([0, *(int(str(row["extension_ia_id"])) for row in self.rows)]) + 1
+        self.rows.append({"extension_ia_id": new_id, **values})
+        return new_id
+
+    async def update(self, extension_id: int, values: Row, check: Callable[[Sequence[Row]], None]) -> bool:
+        self._reach()
+        found = [row for row in self.rows if row["extension_ia_id"] == extension_id]
+        if found:
+            check(self.rows)
+        for row in found:
+            row.update(values)
+        return bool(found)
+
+    async def delete(self, extension_id: int) -> bool:
+        self._reach()
+        left = [row for row in self.rows if row["extension_ia_id"] != extension_id]
+        found, self.rows = len(left) < len(self.rows), left
+        return found
+
+
+class Office:
+    """A server without a process: control, the house it controls and its table."""
+
+    def __init__(self, directory: Path, table: TableInMemory | None, api_port: int) -> None:
+        self.path = data_file(directory)
+        self.house = House(reserved_ports=frozenset({api_port}))
+        files = FileThread(reactor)
+        database: Any = table
+        self.poller = Poller(
+            reactor,
+            self.house.listeners,
+            database,
+            self.path,
+            files.run,
+            interval=3600,
+            automatic=True,
+            limit=2000,
+        )
+        self.server = AudioSocketServer(self.house.listeners, self.house.switchboard, self.poller, files, reactor)
+        self.poller.setServiceParent(self.server)
+        self.control = ServerControl(self.server, database, reactor.seconds, api_port)
+
+    def shown(self, extension_id: int) -> dict[str, Any]:
+        """An extension as in ``/api/status``."""
+        (found,) = (shown for shown in self.control.status()["extensions"] if shown["id"] == extension_id)
+        return dict(found)
+
+    def saved(self) -> list[Extension]:
+        return list(cache.load(self.path, 2000).extensions or ())
+
+
+@asynccontextmanager
+async def office(
+    directory: Path, *extensions: Extension, table: TableInMemory | None = None, api_port: int = 1
+) -> AsyncIterator[Office]:
+    """An `Office` whose file has these extensions, started and in the end stopped."""
+    cache.save(data_file(directory), extensions, "test")
+    opened = Office(directory, table, api_port)
+    opened.server.startService()
+    await until(lambda: opened.house.listeners.applied and (table is None or opened.poller.last is not None))
+    try:
+        yield opened
+    finally:
+        for caller in opened.house.callers:
+            caller.hang_up()
+        if opened.server.running:
+            await opened.server.stopService()
+
+
+async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
+    a, b, c, d = free_ports(4)
+    async with office(tmp_path, extension(1, a, b, number="1000"), extension(2, c)) as here:
+        caller = await here.house.call(a)
+        status = here.control.status()
+        json.dumps(status)
+        assert status.keys() >= {
+            "status", "total_extensions", "extensions", "draining", "live_calls", "calls_total",
+            "refused_total", "late_turns_total", "turned_away_total", "configuration", "last_refresh",
+            "last_success_age_seconds", "database", "reactor", "uptime_seconds", "version",
+        }  # fmt: skip
+        assert (status["status"], status["total_extensions"], status["live_calls"]) == ("success", 2, 1)
+        assert status["extensions"] == [
+            {
+                "id": 1, "ramal_ia": "1000", "ramal_retorno": "r", "ip": "127.0.0.1", "porta_ia": a,
+                "porta_retorno": b, "condominio_id": 0, "status": "ativo", "state": "listening", "reason": "",
+                "bind": "127.0.0.1", "actual_porta_ia": a, "actual_porta_retorno": b, "live_calls": 1,
+            },
+            {
+                "id": 2, "ramal_ia": "n2", "ramal_retorno": "r", "ip": "127.0.0.1", "porta_ia": c,
+                "porta_retorno": None, "condominio_id": 0, "status": "ativo", "state": "listening", "reason": "",
+                "bind": "127.0.0.1", "actual_porta_ia": c, "actual_porta_retorno": None, "live_calls": 0,
+            },
+        ]  # fmt: skip
+        assert status["configuration"].keys() == {"source", "age_seconds", "file_trouble"}
+        assert status["configuration"]["source"] == "file"
+        assert status["last_refresh"] is None
+        assert status["database"] == {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
+        assert status["return_backend"] == {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
+        assert status["turned_away_total"].keys() == {"peer", "handshake", "crowded"}
+        # A removed extension is gone from the list, its call is not.
+        await here.control.remove(1)
+        status = here.control.status()
+        assert status["draining"] == [{"extension_id": 1, "role": "visitor", "port": a, "connections": 1}]
+        assert (status["total_extensions"], status["live_calls"]) == (1, 1)
+        await caller.until_heard(len(caller.heard) + 640)
+    assert d not in here.house.listeners.draining.values()
+
+
+async def test_status_shows_ports_that_are_not_as_configured(tmp_path: Path) -> None:
+    a, b = free_ports(2)
+    with occupied(a):
+        async with office(tmp_path, extension(1, a)) as here:
+            shown = here.shown(1)
+            assert (shown["porta_ia"], shown["actual_porta_ia"], shown["state"]) == (a, b, "degraded")
+            assert str(a) in shown["reason"]
+            assert shown["status"] == "ativo"
+            ready, why = here.control.ready()
+            assert not ready
+            assert str(a) in why
+
+
+async def test_the_dialplan_has_the_configured_ports_of_a_running_extension(tmp_path: Path) -> None:
+    a, b = free_ports(2)
+    with occupied(a):
+        async with office(tmp_path, extension(1, a, b, number="1000")) as here:
+            text = here.control.dialplan(1, "freepbx", wideband=True)
+            assert f"127.0.0.1:{a},slin16)" in text
+            assert f"127.0.0.1:{b},slin16)" in text
+            with pytest.raises(UnknownExtension):
+                here.control.dialplan(2, "plain", wideband=False)
+            assert "voices.example:" in here.control.dialplan(1, "plain", wideband=False, host="voices.example")
+
+
+async def test_the_dialplan_of_all_that_run(tmp_path: Path) -> None:
+    a, b, c = free_ports(3)
+    bad = extension(3, c, number="1;2")
+    async with office(
+        tmp_path, extension(2, b, number="1002", ip=""), extension(1, a, number="1000"), bad
+    ) as here:
+        text = here.control.dialplan(None, "plain", wideband=False, asked_at="gate.example")
+        assert text.count("[audiosocket-call]") == text.count("[globals]") == 1
+        assert text.index(f"127.0.0.1:{a},") < text.index(f"gate.example:{b},")
+        assert "; ATTENTION: extension 3 is left out: ramal_ia is '1;2'" in text
+        here.house.listeners.bind_address = "192.0.2.9"
+        assert f"192.0.2.9:{b}," in here.control.dialplan(2, "plain", wideband=False, asked_at="gate.example")
+
+
+async def test_healthy_means_that_the_reactor_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with office(tmp_path) as here:
+        monkeypatch.setattr(Watchdog, "recent_worst", 0.9)
+        assert here.control.healthy() == (True, "")
+        monkeypatch.setattr(Watchdog, "recent_worst", 1.26)
+        assert here.control.healthy() == (False, "the reactor was 1.3 s late within the last 10 s")
+
+
+async def test_status_with_a_database_says_how_it_is_and_what_was_read(tmp_path: Path) -> None:
+    (a,) = free_ports(1)
+    table = TableInMemory(extension(5, a))
+    table.rows.append({"extension_ia_id": 6, "extension_ia_number": "x", "extension_ia_number_port": "no"})
+    async with office(tmp_path, table=table) as here:
+        status = here.control.status()
+        json.dumps(status)
+        assert status["database"].keys() == {
+            "configured", "state", "since_seconds", "reason", "failed_attempts", "next_try_seconds", "listening",
+            "backends",
+        }  # fmt: skip
+        assert status["configuration"]["source"] == "database"
+        refresh = status["last_refresh"]
+        assert refresh.keys() == {
+            "trigger", "result", "reason", "age_seconds", "duration_seconds", "stats", "diff", "rejected",
+            "rejected_rows",
+        }  # fmt: skip
+        assert refresh["diff"] == {"added": [5], "updated": [], "removed": []}
+        assert refresh["stats"] == {"removed": 0, "updated": 0, "added": 1, "total_active": 1}
+        assert [rejected["id"] for rejected in refresh["rejected_rows"]] == [6]
+        assert status["last_success_age_seconds"] >= 0
+
+
+async def test_without_a_database_the_file_is_the_table(tmp_path: Path) -> None:
+    a, b, c, d = free_ports(4)
+    async with office(tmp_path, extension(3, a)) as here:
+        control = here.control
+        added = await control.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
+        assert (added.id, added.port, added.return_port) == (4, b, None)
+        assert not await refused(b)
+        changed = await control.change(4, {"porta_retorno": str(c), "condominio_id": 9})
+        assert (changed.port, changed.return_port, changed.condominium_id) == (b, c, 9)
+        assert not await refused(c)
+        changed = await control.change(4, {"porta_ia": d})
+        assert (changed.number, changed.port) == ("2000", d)
+        assert await refused(b)
+        assert here.saved() == [extension(3, a), changed]
+        await control.remove(3)
+        assert await refused(a)
+        assert here.saved() == [changed]
+        assert control.ready() == (True, "")
+        await control.remove(4)
+        assert here.saved() == []
+        assert (await control.add({"ramal_ia": "1", "porta_ia": a, "ip_servidor": "127.0.0.1"})).id == 1
+        with pytest.raises(SourceUnavailable, match="DB_HOST"):
+            await control.rows()
+        with pytest.raises(SourceUnavailable, match="DB_HOST"):
+            await control.refresh(force=True, dry_run=False)
+
+
+async def test_adding_many_at_once_loses_none_and_two_never_get_the_same(tmp_path: Path) -> None:
+    ports = free_ports(10)
+    async with office(tmp_path) as here:
+        wishes = [{"ramal_ia": f"x{port}", "porta_ia": port, "ip_servidor": "127.0.0.1"} for port in ports]
+        added = await gatherResults([Deferred.fromCoroutine(here.control.add(wish)) for wish in wishes])
+        assert sorted(one.id for one in added) == list(range(1, 11))
+        assert {one.port for one in here.saved()} == set(ports)
+        doubles = [Deferred.fromCoroutine(here.control.change(n, {"ramal_ia": "same"})) for n in (1, 2)]
+        await doubles[0]
+        with pytest.raises(ExtensionTaken, match="belongs to extension 1"):
+            await doubles[1]
+
+
+TABLES = pytest.mark.parametrize("with_database", [False, True], ids=["file", "database"])
+
+
+@TABLES
+async def test_what_is_taken_or_wrong_or_unknown_changes_nothing(tmp_path: Path, with_database: bool) -> None:
+    a, b, c, d, e = free_ports(5)
+    rows = extension(1, a, b, number="1000"), extension(2, c, number="2000")
+    table = TableInMemory(*rows) if with_database else None
+    async with office(tmp_path, *rows, table=table, api_port=e) as here:
+        before, control = here.house.sockets(), here.control
+        new = {"ramal_ia": "3000", "porta_ia": d}
+        taken: list[dict[str, Any]] = [
+            {"porta_ia": a}, {"porta_ia": b}, {"porta_retorno": a}, {"porta_retorno": str(c)},
+            {"ramal_ia": "1000"}, {"ramal_ia": " 2000 "}, {"porta_ia": e}, {"porta_retorno": e},
+        ]  # fmt: skip
+        for fields in taken:
+            with pytest.raises(ExtensionTaken):
+                await control.add({**new, **fields})
+        for fields in ({"porta_ia": a}, {"porta_retorno": b}, {"ramal_ia": "1000"}, {"porta_retorno": e}):
+            with pytest.raises(ExtensionTaken):
+                await control.change(2, fields)
+        wrong: list[dict[str, Any]] = [
+            {"porta_ia": 0}, {"porta_ia": None}, {"porta_ia": "x"}, {"porta_ia": 65536}, {"porta_retorno": -1},
+            {"ramal_ia": ""}, {"ramal_ia": None}, {"ramal_ia": "x" * 51}, {"condominio_id": "x"}, {"ramal_ia": []},
+            {"porta_retorno": d, "porta_ia": d}, {"ip_servidor": "a\nb"},
+        ]  # fmt: skip
+        for fields in wrong:
+            with pytest.raises(InvalidExtension):
+                await control.add({**new, **fields})
+            with pytest.raises(InvalidExtension):
+                await control.change(2, fields)
+        for missing in ("ramal_ia", "porta_ia"):
+            with pytest.raises(InvalidExtension):
+                await control.add({key: value for key, value in new.items() if key != missing})
+        for work in (control.change(99, {"ramal_ia": "9"}), control.remove(99)):
+            with pytest.raises(UnknownExtension, match="99"):
+                await work
+        assert here.house.sockets() == before
+        assert here.saved() == list(rows)
+        # What is one's own is not taken.
+        assert (await control.change(1, {"porta_ia": b, "porta_retorno": a})).ports()[Role.VISITOR] == b
+
+
+async def test_with_a_database_changes_go_through_the_table(tmp_path: Path) -> None:
+    a, b, c = free_ports(3)
+    table = TableInMemory(extension(5, a, number="1000"))
+    async with office(tmp_path, table=table) as here:
+        added = await here.control.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
+        assert added.id == 6
+        assert table.rows[1]["extension_ia_number_port"] == str(b)
+        assert not await refused(b)
+        table.rows[0]["extension_ia_return"] = "changed behind our back"
+        await here.control.change(5, {"porta_ia": c})
+        assert table.rows[0]["extension_ia_return"] == "changed behind our back"
+        assert here.shown(5)["actual_porta_ia"] == c
+        await here.control.remove(5)
+        assert await refused(c)
+        assert [one.id for one in here.saved()] == [6]
+        await here.control.remove(6)
+        assert here.control.status()["total_extensions"] == 0
+
+
+async def test_an_unreachable_database_changes_nothing_and_calls_go_on(tmp_path: Path) -> None:
+    a, b = free_ports(2)
+    table = TableInMemory(extension(5, a))
+    async with office(tmp_path, table=table) as here:
+        caller = await here.house.call(a)
+        before = here.house.sockets()
+        table.failing = "no route to the server"
+        control = here.control
+        for work in (
+            control.add({"ramal_ia": "1", "porta_ia": b}),
+            control.change(5, {"porta_ia": b}),
+            control.remove(5),
+            control.rows(),
+            control.refresh(force=True, dry_run=False),
+            control.refresh(force=False, dry_run=True),
+        ):
+            with pytest.raises(SourceUnavailable, match="no route"):
+                await work
+        assert here.house.sockets() == before
+        assert [one.id for one in here.saved()] == [5]
+        assert control.status()["last_refresh"]["result"] == "failed"
+        assert control.ready() == (True, ""), "never tied to the database"
+        await caller.until_heard(len(caller.heard) + 640)
+
+
+async def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = free_ports(2)
+    async with office(tmp_path, extension(1, a)) as here:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(cache, "save", full)
+        with pytest.raises(SourceUnavailable, match="No space left on device"):
+            await here.control.add({"ramal_ia": "2", "porta_ia": b})
+        assert await refused(b)
+
+
+async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None:
+    (a,) = free_ports(1)
+    table = TableInMemory(extension(5, a))
+    table.rows[0] = {k: v.ljust(50) if isinstance(v, str) else v for k, v in table.rows[0].items()}
+    table.rows += [
+        {
+            "extension_ia_id": 6,
+            "extension_ia_number": "12".ljust(50),
+            "extension_ia_number_port": "80a".ljust(50),
+            "extension_ia_return_port": " ".ljust(50),
+        },
+        {"extension_ia_id": 7, "extension_ia_number_port": "9" * 50, "extension_ia_return_port": "0"},
+    ]
+    async with office(tmp_path, table=table) as here:
+        first, second, third = (await here.control.rows())["extensions"]
+        assert first == {
+            "id": 5, "ramal_ia": "n5", "ramal_retorno": "r", "ip_servidor": "127.0.0.1", "porta_ia": a,
+            "porta_retorno": None, "condominio_id": 0,
+        }  # fmt: skip
+        assert (second["ramal_ia"], second["porta_ia"], second["porta_retorno"]) == ("12", "80a", None)
+        assert (third["porta_ia"], third["porta_retorno"], third["ramal_ia"]) == ("9" * 50, None, None)
+
+
+async def test_restart_by_id_or_number_keeps_the_calls(tmp_path: Path) -> None:
+    a, b = free_ports(2)
+    async with office(tmp_path, extension(1, a, number="1000"), extension(2, b)) as here:
+        caller = await here.house.call(a)
+        before = here.house.sockets()
+        assert (await here.control.restart(extension_id=None, number=" 1000 ")).id == 1
+        assert (await here.control.restart(extension_id=1, number="n2")).id == 1
+        after = here.house.sockets()
+        assert after[1, Role.VISITOR] != before[1, Role.VISITOR]
+        assert after[2, Role.VISITOR] == before[2, Role.VISITOR]
+        await caller.until_heard(len(caller.heard) + 640)
+        for wish in ({"extension_id": 9, "number": None}, {"extension_id": None, "number": "9"}):
+            with pytest.raises(UnknownExtension):
+                await here.control.restart(**wish)  # type: ignore[arg-type]
+
+
+async def test_calls_are_listed_shown_and_hung_up(tmp_path: Path) -> None:
+    (a,) = free_ports(1)
+    async with office(tmp_path, extension(1, a)) as here:
+        caller = await here.house.call(a)
+        (listed,) = here.control.calls()
+        json.dumps(listed)
+        assert (listed["call_id"], listed["state"]) == (str(caller.call_id), "live")
+        shown = here.control.call(caller.call_id)
+        json.dumps(shown)
+        assert shown["legs"][0]["port"] == a
+        assert [event["event"] for event in shown["timeline"]][:2] == ["call.started", "leg.joined"]
+        with pytest.raises(UnknownCall):
+            here.control.hang_up(caller.call_id, Role.RESIDENT)
+        with pytest.raises(UnknownCall):
+            here.control.call(uuid4())
+        here.control.hang_up(caller.call_id, Role.VISITOR)
+        report = await caller.ended
+        assert (report.ended_by, report.broken) == ("server", ())
+        (listed,) = here.control.calls()
+        assert (listed["state"], listed["outcome"]) == ("ended", "admin_hangup")
+
+
+async def test_a_server_that_stops_is_not_ready_and_says_goodbye(tmp_path: Path) -> None:
+    (a,) = free_ports(1)
+    async with office(tmp_path, extension(1, a)) as here:
+        assert here.control.ready() == (True, "")
+        caller = await here.house.call(a)
+        stopping = here.server.stopService()
+        assert here.control.ready() == (False, "stopping")
+        report = await caller.ended
+        assert (report.ended_by, report.broken) == ("server", ())
+        await stopping
+        assert await refused(a)
+        assert here.control.calls()[0]["outcome"] == "shutdown"
+
+
+class LongTable:
+    """A table of more rows than one answer shows."""
+
+    async def read(self, take: Any) -> int:
+        for start in range(0, 5000, 500):
+            ids = range(start, start + 500)
+            take([{"extension_ia_id": number, "extension_ia_number": str(number)} for number in ids])
+        return 5000
+
+
+async def test_a_long_table_is_shown_in_part_and_says_so() -> None:
+    control = TableControl(cast(Any, None), cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082)
+    shown = await control.rows()
+    assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, ROWS_SHOWN, True)
+    assert shown["extensions"][-1]["id"] == ROWS_SHOWN - 1

@@ -1,0 +1,805 @@
+"""Connections become legs of calls: contract section 8 as Asterisk sees it, and who is turned away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from twisted.internet.address import UNIXAddress
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
+from audiosocket import switchboard
+from audiosocket.apps.bridge import Bridge
+from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
+from audiosocket.calls import Ending
+from audiosocket.errors import UnknownCall
+from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.interfaces import App, AppContext, AppFactory, Leg
+from audiosocket.replay import replay
+from audiosocket.switchboard import LINES_PER_SECOND
+from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
+from tests.conftest import LoggedFailures
+from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Echo, Exchange, Line, Listener, address
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """Every line that is logged."""
+    seen: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        seen.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield seen
+    globalLogPublisher.removeObserver(observe)
+
+
+def outcome(exchange: Exchange, call_id: UUID = CALL) -> str | None:
+    call = exchange.registry.get(call_id)
+    assert call is not None
+    return call.outcome
+
+
+def refused(line: Line) -> bool:
+    """Answered with the hangup frame and nothing else."""
+    return [data for _, data in line.writes] == [HANGUP_FRAME] and line.goodbye
+
+
+# rules 1 to 5
+
+
+def test_the_port_says_which_extension_and_role(log: list[str]) -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    exchange.join(extension=ELSEWHERE)
+    line = exchange.join(role=Role.RESIDENT, extension=ELSEWHERE)
+    first, second = (told.leg for told in app.told)
+    assert (first.extension, first.role) == (ELSEWHERE, Role.VISITOR)
+    assert (second.extension, second.role) == (ELSEWHERE, Role.RESIDENT)
+    assert line.port == 9071
+    assert f"visitor leg of {CALL} from 127.0.0.1:50123 on port 9070 belongs to extension 7 (7000)" in log, (
+        "the association of call and extension is in the log"
+    )
+
+
+def test_visitor_and_resident_share_a_call_and_its_app() -> None:
+    made: list[Listener] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(Listener())
+        return made[-1]
+
+    exchange = Exchange(factory)
+    exchange.join()
+    exchange.join(role=Role.RESIDENT)
+    exchange.join(call_id=OTHER)
+    assert [app.story for app in made] == [["joined", "joined"], ["joined"]]
+    assert [told.leg.role for told in made[0].told] == [Role.VISITOR, Role.RESIDENT]
+    assert len(exchange.registry) == 2
+
+
+def test_a_resident_without_a_call_is_refused_with_a_hangup_frame(log: list[str]) -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    line = exchange.join(role=Role.RESIDENT)
+    assert refused(line)
+    assert app.told == []
+    assert exchange.registry.refused_total == 1
+    [said] = [text for text in log if text.startswith("refused")]
+    assert said == (
+        f"refused the resident leg of {CALL} from 127.0.0.1:50123 on extension 0: "
+        "no call with this UUID is waiting for a resident"
+    )
+    line.hang_up()
+    assert exchange.asleep
+
+
+def test_a_resident_on_another_extension_is_refused() -> None:
+    exchange = Exchange(Listener())
+    exchange.join()
+    assert refused(exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
+    assert not refused(exchange.join(role=Role.RESIDENT))
+
+
+def test_an_unexpected_resident_is_let_in_when_that_is_allowed() -> None:
+    app = Listener()
+    exchange = Exchange(app, accept_unexpected_resident=True)
+    line = exchange.join(role=Role.RESIDENT)
+    exchange.run(100)
+    assert app.story == ["joined"]
+    assert len(line.audio()) == 6
+
+
+def test_a_second_leg_is_refused_while_the_first_delivers() -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    first = exchange.join()
+    exchange.run(3_000, first)
+    second = exchange.join()
+    assert refused(second)
+    before = len(first.audio())
+    exchange.run(1_000, first)
+    assert len(first.audio()) == before + 50
+    assert set(app.story) == {"joined", "audio"}
+    assert exchange.names() == ["call.started", "leg.joined", "leg.refused"]
+
+
+def test_a_leg_that_went_quiet_is_taken_over_and_nothing_else_changes(log: list[str]) -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    first = exchange.join()
+    first.say(FRAME)
+    app.told[0].leg.play(b"\x21\x43" * 8000 * 3)
+    exchange.run(1_050)
+    second = exchange.join()
+    assert first.goodbye
+    before = app.told[0].leg.heard_ms
+    exchange.run(500, second)
+    assert app.story[:3] == ["joined", "audio", "resumed"]
+    assert {told.leg for told in app.told} == {app.told[0].leg}
+    assert app.told[0].leg.heard_ms == before + 500
+    assert any(second.audio()[-1][2])
+    first.say(FRAME)
+    first.hang_up()
+    assert outcome(exchange) is None
+    [shown] = exchange.registry.get(CALL).as_json(exchange.now)["legs"]  # type: ignore[union-attr]
+    assert shown["resumes"] == 1
+    assert shown["frames_in"] == 26
+    second.hang_up()
+    assert outcome(exchange) == "caller_hangup"
+    assert exchange.names() == ["call.started", "leg.joined", "leg.resumed", "leg.left", "call.ended"]
+    assert exchange.asleep
+
+
+def test_a_leg_that_left_comes_back_while_the_other_keeps_the_call() -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    first = exchange.join()
+    exchange.join(role=Role.RESIDENT)
+    first.reset()
+    again = exchange.join()
+    exchange.run(100)
+    assert len(again.audio()) == 6
+    assert app.story == ["joined", "joined", "left", "joined"]
+    assert exchange.names()[-1] == "leg.resumed"
+    shown = exchange.registry.get(CALL).as_json(exchange.now)  # type: ignore[union-attr]
+    assert {leg["role"]: leg["resumes"] for leg in shown["legs"]} == {"visitor": 1, "resident": 0}
+
+
+def test_an_ended_uuid_is_answered_with_a_hangup_for_60_s_then_free_again() -> None:
+    exchange = Exchange(Listener())
+    exchange.join().hang_up()
+    for role in Role:
+        assert refused(exchange.join(role=role))
+    exchange.run(60_000, step=1_000)
+    assert refused(exchange.join())
+    exchange.run(2_500, step=100)
+    assert not refused(exchange.join())
+    assert exchange.registry.started_total == 2
+
+
+def test_the_first_cause_wins_on_leg_and_call() -> None:
+    """The app decides, the administrator hangs up, the peer is reset: one outcome each."""
+    app = Listener(joined=lambda leg: leg.decide("gate_opened"))
+    exchange = Exchange(app)
+    line = exchange.join()
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    line.reset()
+    exchange.switchboard.close()
+    assert app.values("left") == ["admin_hangup"]
+    shown = exchange.registry.get(CALL).as_json(exchange.now, timeline=True)  # type: ignore[union-attr]
+    assert (shown["outcome"], shown["legs"][0]["outcome"]) == ("gate_opened", "admin_hangup")
+    assert [entry["event"] for entry in shown["timeline"]] == [
+        "call.started",
+        "leg.joined",
+        "leg.left",
+        "call.ended",
+    ]
+    assert [(r["event"], r["outcome"]) for r in exchange.events[-2:]] == [
+        ("leg.left", "admin_hangup"),
+        ("call.ended", "gate_opened"),
+    ]
+
+
+def test_a_change_of_the_table_changes_no_call_in_progress() -> None:
+    app = Listener()
+    exchange = Exchange(app)
+    exchange.join()
+    exchange.factory().extension = replace(DEFAULT_EXTENSION, number="1999")
+    exchange.join(call_id=OTHER)
+    assert [told.leg.extension.number for told in app.told] == ["1000", "1999"]
+
+
+# what somebody may ask
+
+
+def test_hanging_up_one_leg_leaves_the_other() -> None:
+    exchange = Exchange(Echo())
+    visitor, resident = exchange.join(), exchange.join(role=Role.RESIDENT)
+    exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    assert resident.goodbye
+    assert not visitor.goodbye
+    with pytest.raises(UnknownCall, match=f"no live resident leg with call_id {CALL}"):
+        exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    with pytest.raises(UnknownCall):
+        exchange.switchboard.hang_up(OTHER, Role.VISITOR, Ending.ADMIN_HANGUP)
+    exchange.switchboard.end_call(CALL, Ending.ADMIN_HANGUP)
+    assert visitor.goodbye
+    assert outcome(exchange) == "admin_hangup"
+
+
+def test_closing_ends_every_leg_and_refuses_newcomers() -> None:
+    exchange = Exchange(Echo())
+    legs = [exchange.join(), exchange.join(role=Role.RESIDENT), exchange.join(call_id=OTHER)]
+    waiting = exchange.connect()
+    exchange.switchboard.close()
+    assert all(line.goodbye for line in legs)
+    assert outcome(exchange) == outcome(exchange, OTHER) == "shutdown"
+    assert waiting.aborted
+    assert refused(exchange.join(call_id=UUID(int=1)))
+    exchange.run(2_100)
+    assert exchange.asleep
+    assert exchange.switchboard.connections == set()
+
+
+# who is turned away
+
+
+def test_only_allowed_peers_may_connect() -> None:
+    exchange = Exchange(Echo())
+    inside = ["127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.0.9"]
+    inside += ["::1", "fd00::7", "fe80::1", "::ffff:10.1.2.3", "::ffff:127.0.0.1", "fe80::1%eth0"]
+    outside = ["8.8.8.8", "172.32.0.1", "11.0.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "::ffff:0:1"]
+    for host in inside:
+        assert exchange.switchboard.may_connect(address(host)), host
+        assert exchange.factory().buildProtocol(address(host)) is not None
+    assert exchange.switchboard.turned_away_total["peer"] == 0
+    for host in outside:
+        assert not exchange.switchboard.may_connect(address(host)), host
+        assert exchange.factory().buildProtocol(address(host)) is None
+    assert exchange.switchboard.turned_away_total["peer"] == 2 * len(outside)
+    assert not exchange.switchboard.may_connect(UNIXAddress("/run/somebody"))
+    assert exchange.factory().buildProtocol(None) is None
+
+
+def test_allowed_peers_are_those_of_the_setting() -> None:
+    exchange = Exchange(Echo(), allowed="203.0.113.0/24,2001:db8::/32")
+    for host in ("203.0.113.9", "::ffff:203.0.113.9", "2001:db8::5"):
+        assert exchange.switchboard.may_connect(address(host))
+    for host in ("127.0.0.1", "203.0.114.1", "2001:db9::5"):
+        assert not exchange.switchboard.may_connect(address(host))
+
+
+def test_the_connection_that_waits_longest_is_cut_when_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert switchboard.WAITING_MOST == 2_048
+    monkeypatch.setattr(switchboard, "WAITING_MOST", 100)
+    exchange = Exchange(Echo())
+    lines = [exchange.connect() for _ in range(100)]
+    lines[0].say(uuid_frame(CALL))  # has said its UUID and waits no more
+    extra = exchange.connect()
+    assert not any(line.aborted for line in [*lines, extra])
+    more = [exchange.connect() for _ in range(3)]
+    assert [line.aborted for line in lines[:6]] == [False, True, True, True, False, False]
+    assert not any(line.aborted for line in [*lines[4:], extra, *more])
+    assert exchange.switchboard.turned_away_total == {"peer": 0, "handshake": 0, "crowded": 3}
+    exchange.run(5_100, lines[0], step=20)
+    assert [line.gone for line in lines[:3]] == [False, True, True]
+    assert exchange.switchboard.turned_away_total["handshake"] == 100
+    lines[0].hang_up()
+    assert exchange.asleep
+    assert exchange.switchboard.connections == set()
+
+
+def test_strangers_cost_five_lines_a_second_whatever_they_do(log: list[str]) -> None:
+    exchange = Exchange(Echo())
+
+    def said() -> list[str]:
+        return [text for text in log if "turned a connection away" in text or "refused the" in text]
+
+    for n in range(50):
+        exchange.switchboard.may_connect(address("8.8.8.8"))
+        exchange.connect().say(b"GET / HTTP/1.1\r\n")
+        refused(exchange.join(call_id=UUID(int=n), role=Role.RESIDENT))
+    assert len(said()) == LINES_PER_SECOND == 5
+    assert said()[0] == (
+        "turned a connection away (1 so far): 8.8.8.8 is in none of the networks of ALLOWED_PEERS"
+    )
+    exchange.run(1_010)
+    exchange.connect().say(b"GET / HTTP/1.1\r\n")
+    assert said()[5:] == [
+        "turned a connection away (101 so far): 127.0.0.1:50123 on port 8080: the first message has kind 0x47, "
+        "not a UUID (0x01) (and 145 more lines like this since the last)"
+    ]
+    exchange.run(2_100)
+    assert exchange.asleep
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (b"\x42\x00\x02hi" * 50, "sent a message of kind 0x42, ignored: unknown kind"),
+        (b"\x42\x00\x02hi" * 101, "dropped: more than 100 messages without meaning"),
+        (b"\xff\x00\x01\x02", "reports an error: frame could not be forwarded"),
+        (uuid_frame(OTHER), "dropped: a second UUID on one connection"),
+    ],
+)
+def test_a_peer_that_does_what_asterisk_does_not_is_named_once(said: bytes, line: str, log: list[str]) -> None:
+    exchange = Exchange(Listener())
+    exchange.join().say(said)
+    exchange.run(5)
+    assert log.count(f"127.0.0.1:50123 on port 8080: {line}") == 1
+    assert len([text for text in log if "unknown kind" in text]) <= 1
+    assert len([text for text in log if "error" in text]) <= 1
+
+
+def test_a_thousand_hostile_connections_leave_nothing_and_cost_a_neighbour_nothing() -> None:
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    start = len(line.audio())
+    said = [b"", b"\x10\xff\xff", b"\x01\x00\x10half", b"\x00\x00\x00", bytes(range(256)), uuid_frame(CALL)]
+    frames: list[bytes] = []
+    for turn in range(100):
+        for n in range(10):
+            other = exchange.connect()
+            other.say(said[n % len(said)])
+            (other.reset, other.hang_up, lambda: None)[n % 3]()
+        frame = FRAME[:3] + bytes([turn + 1]) * 320
+        frames.append(frame[3:])
+        exchange.run(20, line, frame=frame)
+    assert [pcm for _, _, pcm in line.audio()[start:] if any(pcm)] == frames
+    line.hang_up()
+    exchange.run(8_000, step=20)
+    assert exchange.asleep
+    assert exchange.switchboard.connections == exchange.factory().connections == set()
+    assert len(exchange.registry) == 0
+
+
+def test_a_dialplan_without_a_codec_is_named_once_per_extension(log: list[str]) -> None:
+    exchange = Exchange(Listener())
+    payload = slin_to_ulaw(tone(8000, 440, 20))
+    for n in range(3):
+        line = exchange.join(call_id=UUID(int=n + 1), extension=ELSEWHERE)
+        exchange.run(1_000, line, frame=audio_frame(8000, payload))
+        line.hang_up()
+    assert exchange.switchboard.codecs == {7: "ulaw"}
+    assert exchange.names().count("leg.codec") == 3
+    [said] = [text for text in log if "under the name of slin" in text]
+    assert said.startswith("extension 7 (7000): Asterisk sends ulaw under the name of slin; it is decoded")
+    assert "c(slin)" in said
+
+
+def test_callers_of_one_extension_with_codecs_in_turn_are_named_once_for_each_codec(log: list[str]) -> None:
+    """Two gateways, one of u-law and one of A-law: the log must not say so with every call."""
+    exchange = Exchange(Listener())
+    voice = tone(8000, 440, 20)
+    laws = {"ulaw": slin_to_ulaw(voice), "alaw": slin_to_alaw(voice)}
+    for n, law in enumerate(["ulaw", "alaw"] * 3):
+        line = exchange.join(call_id=UUID(int=n + 1), extension=ELSEWHERE)
+        exchange.run(1_000, line, frame=audio_frame(8000, laws[law]))
+        line.hang_up()
+        assert exchange.switchboard.codecs == {7: law}, "what it was last"
+    assert exchange.names().count("leg.codec") == 6
+    said = [text.partition(" under ")[0] for text in log if "under the name of slin" in text]
+    assert said == [f"extension 7 (7000): Asterisk sends {law}" for law in laws]
+
+
+# an app that fails
+
+
+class Fails(App):
+    """Raises where it is told to, in the call it is told to."""
+
+    def __init__(self, where: str, call_id: UUID) -> None:
+        super().__init__()
+        self._where, self._call_id = where, call_id
+
+    def _raise(self, where: str, leg: Leg) -> None:
+        if where == self._where and leg.call_id == self._call_id:
+            raise ValueError(where)
+
+    def joined(self, leg: Leg) -> None:
+        leg.mark("start")
+        self._raise("joined", leg)
+
+    def resumed(self, leg: Leg) -> None:
+        self._raise("resumed", leg)
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        self._raise("audio", leg)
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        self._raise("digit", leg)
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        self._raise("marked", leg)
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        self._raise("left", leg)
+
+
+@pytest.mark.parametrize("where", ["constructor", "joined", "resumed", "audio", "digit", "marked", "left"])
+def test_an_app_that_raises_costs_its_own_call_only(where: str, logged_failures: LoggedFailures) -> None:
+    made: list[int] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(1)
+        if where == "constructor" and len(made) == 2:
+            raise ValueError(where)
+        return Fails(where, CALL)
+
+    exchange = Exchange(factory, Echo())
+    neighbour = exchange.join(call_id=OTHER)
+    line = exchange.join()
+    resident = None if where in {"constructor", "joined"} else exchange.join(role=Role.RESIDENT)
+    exchange.run(40, neighbour)
+    if not line.said_goodbye:
+        line.say(FRAME + digit_frame("1"))
+    if where == "resumed":
+        exchange.run(1_100, neighbour)
+        exchange.join()
+    if where == "left":
+        line.hang_up()
+    exchange.run(1_000, neighbour)
+    assert outcome(exchange) == ("caller_hangup" if where == "left" else "app_failed")
+    assert line.said_goodbye or where == "left"
+    if resident is not None:
+        assert resident.goodbye, "the whole call is over"
+    assert "app.failed" in exchange.names()
+    assert outcome(exchange, OTHER) is None
+    assert neighbour.pcm().count(FRAME[3:]) >= 50
+    expected = 2 if where == "constructor" else 1 if where != "left" else 2
+    assert len(logged_failures.flush()) == expected
+    neighbour.hang_up()
+    exchange.run(2_100)
+    assert exchange.asleep
+
+
+@pytest.mark.parametrize("where", ["joined", "audio", "marked", "digit"])
+def test_an_app_that_hangs_up_in_the_middle_ends_its_leg_as_asterisk_wants(where: str) -> None:
+    then: dict[str, Callable[[Leg], object]] = {where: lambda leg: leg.hang_up()}
+    app = Listener(**then)
+    exchange = Exchange(app)
+    neighbour = exchange.join(call_id=OTHER, role=Role.VISITOR) if where != "joined" else None
+    line = exchange.connect()
+    line.say(uuid_frame(CALL) + (FRAME + digit_frame("1") if where != "joined" else b""))
+    if where == "marked":
+        app.told[-1].leg.mark("end")
+        exchange.run(40)
+    assert line.goodbye
+    assert outcome(exchange) == "server_hangup"
+    assert [told.what for told in app.told if told.leg.call_id == CALL].count("left") == 1
+    line.say(FRAME)
+    line.hang_up()
+    if neighbour is not None:
+        before = len(neighbour.audio())
+        exchange.run(100)
+        assert len(neighbour.audio()) == before + 5
+        neighbour.hang_up()
+    assert exchange.asleep
+
+
+def test_two_apps_on_a_leg_fail_together() -> None:
+    """The first hangs up when it is told of the leg: the second is told nothing of it."""
+    first, second = Listener(joined=lambda leg: leg.hang_up()), Listener()
+    exchange = Exchange(first, second)
+    line = exchange.join()
+    assert line.goodbye
+    assert (first.story, second.story) == (["joined", "left"], [])
+
+
+def test_what_a_call_needed_is_given_up_with_it() -> None:
+    made: list[App] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(Listener())
+        return made[-1]
+
+    exchange = Exchange(factory)
+    for n in range(50):
+        line = exchange.join(call_id=UUID(int=n + 1))
+        exchange.run(20, line)
+        line.hang_up()
+    assert len(made) == 50
+    assert exchange.switchboard._instances == {}
+    assert exchange.switchboard._legs == {}
+    assert exchange.switchboard._waiting == {}
+    assert exchange.asleep
+
+
+# restarts
+
+
+class Pages:
+    """A journal in memory; what it says is read as by the next process, a second later."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Every line is kept at once."""
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        self.lines.append(json.dumps({"wall": 1_000.0, **line}).encode())
+
+    def restarted(self, *apps: App | AppFactory, now: float = 1_001.0) -> Exchange:
+        """The next process, which has read this."""
+        exchange = Exchange(*apps, journal=self)
+        exchange.switchboard.restore(replay(self.lines, now))
+        return exchange
+
+
+class Menu(Listener):
+    """Remembers the page it is on."""
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        super().digit(leg, digit)
+        leg.remember(self, {"page": digit})
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        self._note("restored", leg, state)
+
+
+def test_a_leg_that_comes_back_after_a_restart_goes_on_with_what_its_app_remembered() -> None:
+    pages = Pages()
+    before = Exchange(Menu(), journal=pages)
+    line = before.join(extension=ELSEWHERE)
+    line.say(digit_frame("3"))
+    line.say(digit_frame("4"))
+    app = Menu()
+    exchange = pages.restarted(app)
+    assert (len(exchange.registry), exchange.switchboard.live_legs, exchange.asleep) == (1, 0, True)
+    line = exchange.join(extension=replace(ELSEWHERE, number="9999"))
+    exchange.run(100, line)
+    assert app.story[:3] == ["restored", "resumed", "audio"]
+    assert app.values("restored") == [{"page": "4"}]
+    assert app.told[0].leg.extension == ELSEWHERE
+    assert len(line.audio()) == 6
+    assert exchange.names() == ["call.resumed", "leg.resumed"]
+    call = exchange.registry.get(CALL)
+    assert call is not None
+    assert [entry["event"] for entry in call.timeline] == [*before.names(), "call.resumed", "leg.resumed"]
+    shown = call.as_json(exchange.now)
+    assert (shown["state"], shown["legs"][0]["resumes"], shown["legs"][0]["state"]) == ("live", 1, "live")
+    assert shown["legs"][0]["duration_seconds"] == pytest.approx(1.1, abs=0.01)
+    line.hang_up()
+    assert (exchange.asleep, outcome(exchange)) == (True, "caller_hangup")
+    assert refused(pages.restarted(Menu()).join()), "over for the third process, too"
+
+
+def test_an_app_that_knows_nothing_of_restarts_is_joined_again() -> None:
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    app = Listener()
+    pages.restarted(app).join()
+    assert app.story == ["joined", "resumed"]
+
+
+def test_an_app_that_hangs_up_when_restored_is_not_told_that_it_resumed() -> None:
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    app = Listener(joined=lambda leg: leg.hang_up())
+    line = pages.restarted(app).join()
+    assert app.story == ["joined", "left"]
+    assert line.goodbye
+
+
+def test_until_the_visitor_is_back_only_a_resident_that_was_cut_off_comes_in() -> None:
+    for had_resident in (False, True):
+        pages = Pages()
+        before = Exchange(Listener(), journal=pages)
+        before.join()
+        if had_resident:
+            before.join(role=Role.RESIDENT)
+        exchange = pages.restarted(Listener())
+        assert refused(exchange.join(role=Role.RESIDENT)) is not had_resident
+        exchange.join()
+        assert exchange.names().count("call.resumed") == 1
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    exchange = pages.restarted(Listener())
+    exchange.join()
+    assert not refused(exchange.join(role=Role.RESIDENT)), "the visitor is back: the rules are as ever"
+
+
+def test_what_does_not_come_back_is_closed_as_lost() -> None:
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(call_id=OTHER)
+    before.join(call_id=OTHER, role=Role.RESIDENT)
+    exchange = pages.restarted(Listener())
+    exchange.join(call_id=OTHER)
+    assert exchange.switchboard.expire() == 2
+    assert outcome(exchange) == "lost"
+    assert outcome(exchange, OTHER) is None
+    assert exchange.switchboard.live_legs == 1
+    assert refused(exchange.join())
+    assert exchange.switchboard.expire() == 0
+
+
+def test_a_visitor_that_leaves_takes_a_resident_along_that_has_not_come_back() -> None:
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(role=Role.RESIDENT)
+    exchange = pages.restarted(Listener())
+    exchange.join().hang_up()
+    assert outcome(exchange) == "caller_hangup"
+    assert refused(exchange.join(role=Role.RESIDENT))
+    assert exchange.names().count("call.ended") == 1
+
+
+def both_cut_off() -> Pages:
+    """The journal of a process that was killed while a visitor and a resident were in a call."""
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(role=Role.RESIDENT)
+    return pages
+
+
+@pytest.mark.parametrize("back", Role)
+def test_who_is_back_is_told_when_the_other_is_lost(back: Role) -> None:
+    app = Listener()
+    exchange = both_cut_off().restarted(app)
+    line = exchange.join(role=back)
+    assert app.story == ["joined", "resumed"]
+    assert exchange.switchboard.expire() == 1
+    assert (app.told[2].what, app.told[2].value, app.told[2].leg.role) == ("other_gone", "lost", back)
+    assert line.goodbye is (back is Role.RESIDENT), "the server itself sends a resident home"
+
+
+def test_two_who_talked_over_a_bridge_wait_for_each_other_and_not_for_ever() -> None:
+    exchange = both_cut_off().restarted(Bridge)
+    visitor = exchange.join()
+    exchange.run(30_000, visitor, step=20)
+    assert not visitor.said_goodbye
+    exchange.switchboard.expire()
+    assert visitor.goodbye
+    call = exchange.registry.get(CALL)
+    assert call is not None
+    assert {role: leg.ending for role, leg in call.legs.items()} == {
+        Role.VISITOR: Ending.SERVER_HANGUP,
+        Role.RESIDENT: Ending.LOST,
+    }
+    assert call.outcome == "server_hangup"
+
+
+@pytest.mark.parametrize("back", Role)
+def test_who_is_back_is_told_when_somebody_hangs_the_other_up(back: Role) -> None:
+    app = Listener()
+    exchange = both_cut_off().restarted(app)
+    line = exchange.join(role=back)
+    other = Role.RESIDENT if back is Role.VISITOR else Role.VISITOR
+    exchange.switchboard.hang_up(CALL, other, Ending.ADMIN_HANGUP)
+    assert app.values("other_gone") == ["admin_hangup"]
+    assert not line.said_goodbye, "as ever, that is for the apps to decide"
+
+
+@pytest.mark.parametrize("first", Role)
+def test_who_comes_back_later_is_told_that_the_other_has_left_meanwhile(first: Role) -> None:
+    second = Role.RESIDENT if first is Role.VISITOR else Role.VISITOR
+    app = Listener()
+    exchange = both_cut_off().restarted(app)
+    exchange.join(role=first).reset()
+    exchange.join(role=second)
+    assert app.story == ["joined", "resumed", "left", "joined", "resumed", "other_gone"]
+    assert (app.told[-1].value, app.told[-1].leg.role) == ("connection_lost", second)
+
+
+def test_who_comes_back_is_told_that_the_other_had_left_just_before_the_kill() -> None:
+    pages = Pages()
+    before = Exchange(Listener(), journal=pages)
+    before.join()
+    before.join(role=Role.RESIDENT).reset()
+    app = Listener()
+    exchange = pages.restarted(app)
+    visitor = exchange.join()
+    assert app.story == ["joined", "resumed", "other_gone"]
+    exchange.join(role=Role.RESIDENT).hang_up()
+    visitor.hang_up()
+    assert app.values("other_gone") == ["connection_lost"], "what happens from here on, apps are told as ever"
+
+
+def test_an_app_that_fails_ends_the_leg_that_has_not_come_back_too(logged_failures: LoggedFailures) -> None:
+    for back in Role:
+        exchange = both_cut_off().restarted(Fails("audio", CALL))
+        line = exchange.join(role=back)
+        line.say(FRAME)
+        assert line.goodbye
+        assert outcome(exchange) == "app_failed"
+        for role in Role:
+            assert refused(exchange.join(role=role))
+        assert len(logged_failures.flush(ValueError)) == 1
+
+
+@pytest.mark.parametrize("said", [uuid_frame(OTHER), b"\xff\x00\x01\x02"])
+def test_a_visitor_who_is_sent_away_takes_a_resident_along_that_has_not_come_back(said: bytes) -> None:
+    exchange = both_cut_off().restarted(Listener())
+    exchange.join().say(said)
+    assert outcome(exchange) in {"protocol_error", "peer_error"}
+    assert refused(exchange.join(role=Role.RESIDENT))
+
+
+@pytest.mark.parametrize("how", ["expire", "hang_up"])
+def test_what_a_call_needed_is_given_up_with_it_after_a_restart_too(how: str) -> None:
+    made: list[App] = []
+
+    def factory(_: AppContext) -> App:
+        made.append(Listener())
+        return made[-1]
+
+    exchange = both_cut_off().restarted(factory)
+    exchange.join(role=Role.RESIDENT).hang_up()
+    if how == "expire":
+        exchange.switchboard.expire()
+    else:
+        exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    assert len(exchange.registry) == 0
+    exchange.run(61_000, step=1_000)
+    exchange.join()
+    assert len(made) == 2, "the UUID is that of another call now"
+
+
+def test_a_call_that_sleeps_can_be_hung_up() -> None:
+    pages = Pages()
+    Exchange(Listener(), journal=pages).join()
+    exchange = pages.restarted(Listener())
+    with pytest.raises(UnknownCall):
+        exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    assert outcome(exchange) == "admin_hangup"
+    assert refused(exchange.join())
+
+
+def test_a_stop_interrupts_calls_and_whatever_apps_do_then_does_not_end_them() -> None:
+    pages = Pages()
+
+    def everybody_out(leg: Leg) -> None:
+        leg.decide("left_alone")
+        for told in list(app.told):
+            told.leg.hang_up()
+
+    app = Listener(left=everybody_out)
+    exchange = Exchange(app, journal=pages)
+    lines = [exchange.join(), exchange.join(role=Role.RESIDENT)]
+    exchange.switchboard.close()
+    assert all(line.goodbye for line in lines)
+    assert "call.ended" not in exchange.names()
+    assert exchange.names().count("call.interrupted") == 1
+    after = pages.restarted(Listener())
+    call = after.registry.get(CALL)
+    assert call is not None
+    assert (call.outcome, [leg.dormant for leg in call.legs.values()]) == (None, [True, True])
+
+
+def test_while_it_drains_only_calls_that_are_there_have_new_legs() -> None:
+    exchange = Exchange(Listener())
+    exchange.join()
+    exchange.switchboard.draining = True
+    assert refused(exchange.join(call_id=OTHER))
+    assert not refused(exchange.join(role=Role.RESIDENT))
+
+
+@pytest.mark.parametrize("state", [{1, 2}, "x" * 16_384, b"bytes"])
+def test_a_state_that_cannot_be_kept_costs_its_own_call(logged_failures: LoggedFailures, state: object) -> None:
+    app = Listener(joined=lambda leg: leg.remember(app, state))
+    exchange = Exchange(app)
+    exchange.join()
+    assert outcome(exchange) == "app_failed"
+    assert len(logged_failures.flush(TypeError, ValueError)) == 1
+
+
+def test_an_app_cannot_remember_for_another(logged_failures: LoggedFailures) -> None:
+    exchange = Exchange(Listener(joined=lambda leg: leg.remember(App(), 1)))
+    exchange.join()
+    assert outcome(exchange) == "app_failed"
+    assert len(logged_failures.flush(ValueError)) == 1

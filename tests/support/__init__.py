@@ -1,0 +1,1 @@
+"""Doubles and fixtures that the tests share; imports no test module."""

@@ -1,0 +1,350 @@
+"""Everything between an Asterisk and an app, in memory: transports, factories, switchboard, clock.
+
+`Line` is Asterisk's end of a connection and a strict one: it checks that every write towards it is one
+whole frame it would accept, and that nothing follows a goodbye. Time moves only by `Exchange.run`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.task import Clock as Time
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from audiosocket.amicallers import Callers
+from audiosocket.callregistry import CallRegistry
+from audiosocket.calls import Journal
+from audiosocket.events import EventLog, Record
+from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
+from audiosocket.metronome import BEAT_MS, TimerMetronome
+from audiosocket.pacing import Clock
+from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
+from audiosocket.resample import StreamConverter
+from audiosocket.settings import PRIVATE_NETWORKS
+from audiosocket.switchboard import Switchboard
+from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame
+from tests.support.fake_leg import context
+
+CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
+OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+ELSEWHERE = Extension(7, "7000", "7001", "0.0.0.0", 9070, 9071, 3)
+FRAME = audio_frame(8000, b"\x11\x22" * 160)
+#: What Twisted holds for a peer that does not read before it asks the producer to stop, in bytes.
+BUFFER_BYTES = 65_536
+#: Where time begins, in seconds: not at zero, and not on the 5 ms grid.
+START = 1_000.0013
+
+
+@implementer(ITCPTransport, IConsumer)
+class Line:
+    """Asterisk's end and Twisted's transport in one; what the server writes is in ``writes``."""
+
+    def __init__(self, time: Time, host: str, port: int) -> None:
+        self.time = time
+        self.host = host
+        self.port = port
+        self.protocol: AudioSocketProtocol | None = None
+        #: Every write with its time in seconds.
+        self.writes: list[tuple[float, bytes]] = []
+        self.producer: Any = None
+        self.no_delay = self.keep_alive = False
+        self.said_goodbye = False
+        #: The server sent its FIN.
+        self.half_closed = False
+        self.aborted = False
+        #: `connectionLost` was called.
+        self.gone = False
+        #: Asterisk takes nothing: what is written waits.
+        self.stuck = False
+        self.waiting = 0
+        self.paused = False
+
+    # what Asterisk does
+
+    def say(self, data: bytes) -> None:
+        """Asterisk sent ``data`` and it came in one read; lost after an abort, as on a real socket."""
+        if not self.gone and not self.aborted:
+            assert self.protocol is not None
+            self.protocol.dataReceived(data)
+
+    def hang_up(self) -> None:
+        """Asterisk closed the connection with a plain FIN."""
+        self._lose(ConnectionDone())
+
+    def reset(self) -> None:
+        """A RST came."""
+        self._lose(ConnectionLost())
+
+    def take(self) -> None:
+        """Asterisk reads again, everything at once."""
+        self.stuck, self.waiting = False, 0
+        if self.paused and self.producer is not None:
+            self.paused = False
+            self.producer.resumeProducing()
+
+    # what it heard
+
+    @property
+    def heard(self) -> bytes:
+        return b"".join(data for _, data in self.writes)
+
+    @property
+    def goodbye(self) -> bool:
+        """The last thing written was the hangup frame, and the server's FIN follows it."""
+        return self.said_goodbye and self.half_closed
+
+    def audio(self, since: float = 0.0) -> list[tuple[float, int, bytes]]:
+        """Time in seconds, kind and payload of each audio frame written after ``since``."""
+        return [(when, data[0], data[3:]) for when, data in self.writes if data[0] and when >= since]
+
+    def pcm(self, since: float = 0.0) -> bytes:
+        return b"".join(payload for _, _, payload in self.audio(since))
+
+    # the transport
+
+    def write(self, data: bytes) -> None:
+        kind, length = struct.unpack_from(">BH", data)
+        assert len(data) == 3 + length, "not exactly one frame in a write"
+        assert kind == 0 or (0x10 <= kind <= 0x18 and length), f"Asterisk ends the leg on kind 0x{kind:02x}"
+        assert not self.half_closed, "written after the FIN"
+        assert not self.said_goodbye, "written after goodbye"
+        if self.gone or self.aborted:
+            return
+        self.writes.append((self.time.seconds(), data))
+        self.said_goodbye = data == HANGUP_FRAME
+        if self.stuck:
+            self.waiting += len(data)
+            if self.waiting > BUFFER_BYTES and self.producer is not None and not self.paused:
+                self.paused = True
+                self.producer.pauseProducing()
+
+    def writeSequence(self, iovec: Any) -> None:
+        raise AssertionError("pieces of a frame: Asterisk wants one write")
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert streaming
+        assert IPushProducer.providedBy(producer)
+        assert self.producer is None, "two producers"
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def loseConnection(self) -> None:
+        raise AssertionError("close() with unread input makes the kernel send RST")
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def abortConnection(self) -> None:
+        if not self.gone and not self.aborted:
+            self.aborted = True
+            self.time.callLater(0, self._lose, ConnectionAborted())
+
+    def getTcpNoDelay(self) -> bool:
+        return self.no_delay
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def getTcpKeepAlive(self) -> bool:
+        return self.keep_alive
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.keep_alive = enabled
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", self.port)
+
+    def getPeer(self) -> IAddress:
+        return address(self.host)
+
+    def _lose(self, why: Exception) -> None:
+        if self.gone:
+            return
+        self.gone = True
+        if self.producer is not None:
+            self.producer.stopProducing()
+            self.producer = None
+        assert self.protocol is not None
+        self.protocol.connectionLost(Failure(why))
+
+
+def address(host: str) -> IPv4Address | IPv6Address:
+    kind: Any = IPv6Address if ":" in host else IPv4Address
+    return kind("TCP", host, 50_123)
+
+
+@dataclass
+class Told:
+    """One call of an app's method."""
+
+    what: str
+    leg: Leg
+    value: Any
+
+
+class Listener(App):
+    """Writes down what it is told, then does what the test wants done at that point."""
+
+    def __init__(self, **then: Callable[[Leg], object]) -> None:
+        self.told: list[Told] = []
+        self._then = then
+
+    def joined(self, leg: Leg) -> None:
+        self._note("joined", leg, None)
+
+    def resumed(self, leg: Leg) -> None:
+        self._note("resumed", leg, None)
+
+    def other_gone(self, leg: Leg, outcome: str) -> None:
+        self._note("other_gone", leg, outcome)
+
+    def identified(self, leg: Leg, caller: CallerInfo) -> None:
+        self._note("identified", leg, caller)
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        self._note("audio", leg, (pcm, rate))
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        self._note("digit", leg, digit)
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        self._note("marked", leg, (name, heard_ms))
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        self._note("left", leg, outcome)
+
+    def _note(self, what: str, leg: Leg, value: Any) -> None:
+        self.told.append(Told(what, leg, value))
+        if what in self._then:
+            self._then[what](leg)
+
+    @property
+    def story(self) -> list[str]:
+        """The names of what it was told, in order."""
+        return [told.what for told in self.told]
+
+    def values(self, what: str) -> list[Any]:
+        return [told.value for told in self.told if told.what == what]
+
+
+class Echo(App):
+    """Sends every frame back."""
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        leg.pass_on(pcm, rate)
+
+
+class Exchange:
+    """A switchboard with factories for two extensions; ``apps`` serve both roles, one instance for all calls.
+
+    An app given as a function (a factory) is made once per call.
+    """
+
+    def __init__(
+        self,
+        *apps: App | AppFactory,
+        accept_unexpected_resident: bool = False,
+        allowed: str = PRIVATE_NETWORKS,
+        journal: Journal | None = None,
+        time: Time | None = None,
+        callers: Callers | None = None,
+    ) -> None:
+        self.time = time or Time()
+        self.time.advance(START)
+        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
+        self.events: list[Record] = []
+        self.registry = CallRegistry(
+            EventLog([self.events.append]),
+            accept_unexpected_resident=accept_unexpected_resident,
+            journal=journal,
+        )
+        served: Sequence[tuple[str, AppFactory]] = [
+            (f"app{number}", _factory(app)) for number, app in enumerate(apps)
+        ]
+        self.switchboard = Switchboard(
+            self.registry,
+            {Role.VISITOR: served, Role.RESIDENT: served},
+            context(self.time),
+            clock=self.clock,
+            make_converter=StreamConverter,
+            allowed_peers=[ip_network(part) for part in allowed.split(",")],
+            callers=callers,
+        )
+        self._factories: dict[tuple[int, Role], AudioSocketFactory] = {}
+
+    def factory(self, role: Role = Role.VISITOR, extension: Extension = DEFAULT_EXTENSION) -> AudioSocketFactory:
+        """The factory of that port."""
+        key = (extension.id, role)
+        if key not in self._factories:
+            self._factories[key] = AudioSocketFactory(
+                extension, role, self.switchboard.join, self.switchboard, self.clock
+            )
+        return self._factories[key]
+
+    def connect(
+        self,
+        role: Role = Role.VISITOR,
+        extension: Extension = DEFAULT_EXTENSION,
+        host: str = "127.0.0.1",
+    ) -> Line:
+        """A connection that has said nothing yet."""
+        line = Line(self.time, host, extension.ports()[role])
+        line.protocol = self.factory(role, extension).buildProtocol(address(host))
+        assert line.protocol is not None, f"{host} was not let in"
+        line.protocol.makeConnection(line)  # type: ignore[arg-type]
+        return line
+
+    def join(
+        self,
+        call_id: UUID = CALL,
+        role: Role = Role.VISITOR,
+        extension: Extension = DEFAULT_EXTENSION,
+    ) -> Line:
+        """A connection that has said its UUID."""
+        line = self.connect(role, extension)
+        line.say(uuid_frame(call_id))
+        return line
+
+    @property
+    def now(self) -> float:
+        """Steady time in seconds."""
+        return float(self.time.seconds())
+
+    def run(self, ms: float, *hearing: Line, step: float = 5.0, frame: bytes = FRAME) -> None:
+        """Let time pass in steps of milliseconds, with ``frame`` arriving on each of ``hearing`` every 20 ms."""
+        start = self.now
+        for n in range(1, round(ms / step) + 1):
+            self.time.advance(start + n * step / 1000 - self.now)
+            if n * step % 20 == 0:
+                for line in hearing:
+                    line.say(frame)
+
+    def stall(self, ms: float) -> None:
+        """The reactor is blocked for this long, then everything that is due comes at once."""
+        self.time.advance(ms / 1000)
+
+    def names(self) -> list[str]:
+        """The names of all call events so far."""
+        return [record["event"] for record in self.events]
+
+    @property
+    def asleep(self) -> bool:
+        """No timer is left anywhere, one beat later: the clock stops in its own turn."""
+        self.time.advance(BEAT_MS / 1000)
+        return not self.time.getDelayedCalls()
+
+
+def _factory(app: App | AppFactory) -> AppFactory:
+    return (lambda _: app) if isinstance(app, App) else app

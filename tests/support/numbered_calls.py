@@ -1,0 +1,154 @@
+"""Many calls with numbered frames, in a process of their own: what is lost or altered is counted, not inferred.
+
+    python -m tests.support.numbered_calls CALLS PORT [PORT …] [--of INDEX/WORKERS]
+
+Connects CALLS calls spread over the ports, prints ``up``, sends each a numbered frame every 20 ms until
+standard input closes, waits for the echoes and prints one JSON object. Frames the server adds (silence)
+are skipped; of ours, each must come back once, whole, in order. With ``--of`` all calls are those of one worker.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from audiosocket.wire import Audio, Parser, audio_frame, uuid_frame
+from audiosocket.workers.affinity import owner
+
+FRAME_SECONDS = 0.02
+MARK = b"NUMB"
+BODY = struct.Struct("<4sII")
+#: Echoes still under way when the sending stops have this long, in seconds.
+DRAIN_SECONDS = 3.0
+
+
+@dataclass
+class NumberedCall:
+    """One call and what came back on it."""
+
+    number: int
+    sock: socket.socket
+    parser: Parser = field(default_factory=lambda: Parser(expect_identity=False))
+    sent: int = 0
+    echoed: int = 0
+    lost: int = 0
+    wrong: int = 0
+    ended: bool = False
+
+    def payload(self, sequence: int) -> bytes:
+        """320 bytes that no other frame of any call has."""
+        head = BODY.pack(MARK, self.number, sequence)
+        return head + bytes((self.number + sequence + i) & 0xFF for i in range(320 - len(head)))
+
+    def say(self) -> None:
+        """Send the next frame as Asterisk does: whole, or the call is over."""
+        frame = audio_frame(8000, self.payload(self.sent))
+        try:
+            whole = self.sock.send(frame) == len(frame)
+        except OSError:
+            whole = False
+        if whole:
+            self.sent += 1
+        else:
+            self.ended = True
+
+    def hear(self) -> None:
+        """Check what came."""
+        try:
+            data = self.sock.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+        for event in self.parser.receive(data):
+            if isinstance(event, Audio) and event.pcm.startswith(MARK):
+                self._check(event.pcm)
+
+    def _check(self, pcm: bytes) -> None:
+        number, sequence = BODY.unpack_from(pcm)[1:]
+        if number != self.number or sequence < self.echoed or pcm != self.payload(sequence):
+            self.wrong += 1
+            return
+        self.lost += sequence - self.echoed
+        self.echoed = sequence + 1
+
+
+def call_ids(of: str = "") -> Iterator[UUID]:
+    """Random UUIDs; with ``of`` those that worker INDEX of WORKERS has."""
+    index, workers = (int(part) for part in (of or "0/1").split("/"))
+    while True:
+        call_id = uuid4()
+        if owner(call_id, workers) == index:
+            yield call_id
+
+
+def connect(number: int, port: int, call_id: UUID) -> NumberedCall:
+    """A connected call that has said its UUID."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.sendall(uuid_frame(call_id))
+    sock.setblocking(False)
+    return NumberedCall(number, sock)
+
+
+def main(arguments: list[str]) -> None:
+    """Run until standard input closes."""
+    arguments, of = (arguments[:-2], arguments[-1]) if "--of" in arguments else (arguments, "")
+    count, ports = int(arguments[0]), [int(port) for port in arguments[1:]]
+    ids = call_ids(of)
+    calls = [connect(number, ports[number % len(ports)], next(ids)) for number in range(count)]
+    by_fd = {call.sock.fileno(): call for call in calls}
+    with select.epoll() as poller:
+        for fd in by_fd:
+            poller.register(fd, select.EPOLLIN)
+        poller.register(sys.stdin.fileno(), select.EPOLLIN | select.EPOLLHUP)
+        print("up", flush=True)
+
+        def listen(seconds: float) -> bool:
+            told_to_stop = False
+            for fd, _ in poller.poll(max(0.0, seconds)):
+                if fd == sys.stdin.fileno():
+                    told_to_stop = True
+                    continue
+                by_fd[fd].hear()
+                if by_fd[fd].ended:
+                    poller.unregister(fd)
+            return told_to_stop
+
+        start, turn, step, stop = time.monotonic(), 0, FRAME_SECONDS / count, False
+        while not stop:
+            due = start + turn * step
+            if time.monotonic() < due:
+                stop = listen(due - time.monotonic())
+                continue
+            call = calls[turn % count]
+            if not call.ended:
+                call.say()
+            turn += 1
+            if turn % 16 == 0:
+                stop = listen(0)
+        poller.unregister(sys.stdin.fileno())
+        give_up = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < give_up and any(call.echoed < call.sent for call in calls if not call.ended):
+            listen(0.02)
+    report = {
+        "calls": count,
+        "dropped_calls": sum(call.ended for call in calls),
+        "sent": sum(call.sent for call in calls),
+        "lost": sum(call.lost + call.sent - call.echoed for call in calls),
+        "wrong": sum(call.wrong for call in calls),
+    }
+    print(json.dumps(report), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,187 @@
+"""The real server in a process of its own, for tests from outside."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 20
+STOP_SECONDS = 15
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 that nobody uses, below those the kernel gives to outgoing connections."""
+    found: list[int] = []
+    for port in random.sample(range(15_000, 32_000), 16_000):
+        if _can_bind(port):
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
+
+
+def install(directory: Path, name: str) -> None:
+    """One of ``examples/apps`` as pip would install it, in the directory in which the server runs."""
+    package = ROOT / "examples" / "apps" / name
+    declared = configparser.ConfigParser()
+    declared.read(package / "setup.cfg")
+    module = f"audiosocket_{name}"
+    (entry,) = declared["options.entry_points"]["audiosocket.apps"].strip().splitlines()
+    assert entry.startswith(f"{name} = {module}:")
+    offer(directory, entry, (package / f"{module}.py").read_text())
+
+
+def offer(directory: Path, entry: str, source: str) -> None:
+    """An app, its entry point being ``name = module:Class``, in the directory in which the server runs."""
+    module = entry.partition(" = ")[2].partition(":")[0]
+    info = directory / f"{module}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[audiosocket.apps]\n{entry}\n")
+    (directory / f"{module}.py").write_text(source)
+
+
+class Running:
+    """``python -m audiosocket`` in a directory, with settings from the environment.
+
+    Without ``rows`` the local file has one extension, id 1, number 1000, on `visitor` and `resident`; with a
+    database in ``settings`` the file is left out. As a context manager it waits until ``/readyz`` says yes and
+    stops the process, by its own pid, in every case.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+        options: Sequence[str] = (),
+        command: Sequence[str] = (sys.executable, "-m", "audiosocket"),
+        wait: bool = True,
+    ) -> None:
+        self.directory = directory
+        self.visitor, self.resident, self.api_port = free_ports(3)
+        self.settings = {"API_PORT": str(self.api_port), "DRAIN_SECONDS": "0", **(settings or {})}
+        self.api_port = int(self.settings["API_PORT"])
+        self._rows = rows
+        self._options = options
+        self._command = command
+        self._wait = wait
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Running:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self._rows is None and "DB_HOST" not in self.settings:
+            self._rows = [{"id": 1, "ramal_ia": "1000", "porta_ia": self.visitor, "porta_retorno": self.resident}]
+        if self._rows is not None:
+            data = self.directory / "data"
+            data.mkdir(exist_ok=True)
+            (data / "ramais_config.json").write_text(json.dumps({"ramais": list(self._rows)}))
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start it (again)."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DB_", "API_"))}
+        environment.update(self.settings, PYTHONPATH=str(ROOT), PYTHONFAULTHANDLER="1")
+        with (self.directory / "stdout.txt").open("ab") as out:
+            self.process = subprocess.Popen(
+                [*self._command, *self._options],
+                cwd=self.directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        if self._wait and not self.until_ready():
+            self.stop()
+            raise AssertionError("the server did not become ready:\n" + self.stdout())
+
+    def until_ready(self, seconds: float = START_SECONDS) -> bool:
+        """True as soon as ``/readyz`` answers 200."""
+        pause = threading.Event()
+        for _ in range(int(seconds / 0.05)):
+            if self.process is None or self.process.poll() is not None:
+                return False
+            try:
+                if self.request("/readyz")[0] == 200:
+                    return True
+            except URLError:
+                pause.wait(0.05)
+            else:
+                pause.wait(0.05)
+        return False
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the process and return its exit status; when it does not end, fail with what it was doing."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # ends it; faulthandler writes all threads' stacks before
+            self.process.wait(STOP_SECONDS)
+            raise AssertionError(f"it did not stop:\n{self.stdout()[-10_000:]}") from None
+
+    def request(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
+        """Status and JSON of one HTTP request; ``body`` is sent as JSON, which makes it a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        if "API_TOKEN" in self.settings:
+            headers["Authorization"] = f"Bearer {self.settings['API_TOKEN']}"
+        request = Request(f"http://127.0.0.1:{self.api_port}{path}", data, headers, method=method)
+        try:
+            with urlopen(request, timeout=15) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def api(self, path: str, body: object = None, method: str | None = None) -> Any:
+        """The JSON of a request that must succeed."""
+        status, answer = self.request(path, body, method)
+        assert status < 300, (status, answer)
+        return answer
+
+    def log(self) -> str:
+        """The log file so far."""
+        return (self.directory / "logs" / "audiosocket.log").read_text(encoding="utf-8")
+
+    def stdout(self) -> str:
+        """What the process wrote to standard output and error."""
+        return (self.directory / "stdout.txt").read_text(encoding="utf-8", errors="replace")

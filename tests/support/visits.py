@@ -1,0 +1,84 @@
+"""A visitor in a call of the real server, for tests of what calls the resident."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from audiosocket.caller import Caller
+from tests.support.loopback_server import LOOPBACK, free_ports, reactor
+from tests.support.server_process import Running
+
+
+class Visit:
+    """A running server, and a visitor who is in a call of extension 1000, whose return number is 1001."""
+
+    def __init__(self, server: Running, visitor: Caller) -> None:
+        self.server = server
+        self.visitor = visitor
+        self.path = f"/api/calls/{visitor.call_id}"
+
+    async def ask(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
+        """Status and JSON of one HTTP request."""
+        return await deferToThread(self.server.request, path, body, method)
+
+    async def ring(self, *numbers: str) -> tuple[int, Any]:
+        """Ask for the return call."""
+        return await self.ask(f"{self.path}/return", {"numbers": list(numbers)})
+
+    async def shown(self) -> Any:
+        """The call as the API shows it."""
+        return (await self.ask(self.path))[1]["call"]
+
+    async def return_in(self, state: str) -> list[tuple[str, str | None, str]]:
+        """Waits until the return call is in this state; number, end and reason of its attempts."""
+        while (shown := (await self.shown())["return"])["state"] != state:
+            assert shown["state"] in {"ringing", "answered"}, shown
+            await deferLater(reactor, 0.05)
+        return [(attempt["number"], attempt["end"], attempt["reason"]) for attempt in shown["attempts"]]
+
+    async def backend(self, state: str) -> dict[str, Any]:
+        """Waits until the backend is in this state; all that status says of it."""
+        while (shown := (await self.ask("/api/status"))[1]["return_backend"])["state"] != state:
+            await deferLater(reactor, 0.05)
+        return dict(shown)
+
+    async def resident(self) -> Caller:
+        """The resident's leg arrives, and is let in."""
+        resident = Caller(reactor, self.visitor.call_id)
+        await resident.dial(LOOPBACK, self.server.resident)
+        await resident.until_heard(640)
+        return resident
+
+    async def leave(self, *others: Caller) -> None:
+        """Everybody hangs up."""
+        for caller in (self.visitor, *others):
+            caller.hang_up()
+            await caller.ended
+
+
+@asynccontextmanager
+async def visit(directory: Path, **settings: str) -> AsyncIterator[Visit]:
+    """A visit on a server with these settings; ends with everybody gone and the server stopped."""
+    given = {"VISITOR_APP": "echo", "RESIDENT_APP": "echo", "RETURN_RING_SECONDS": "5", **settings}
+    visitor_port, resident_port = free_ports(2)
+    row = {"id": 1, "ramal_ia": "1000", "ramal_retorno": "1001"}
+    server = Running(directory, given, rows=[{**row, "porta_ia": visitor_port, "porta_retorno": resident_port}])
+    server.visitor, server.resident = visitor_port, resident_port
+    await deferToThread(server.__enter__)
+    visitor = Caller(reactor)
+    try:
+        await visitor.dial(LOOPBACK, server.visitor)
+        await visitor.until_heard(640)
+        yield Visit(server, visitor)
+    finally:
+        visitor.hang_up()
+        await visitor.ended
+        await deferToThread(server.__exit__, None, None, None)
+    secrets = [value for name, value in given.items() if name in {"WEBHOOK_SECRET", "ARI_PASSWORD", "AMI_SECRET"}]
+    assert not [secret for secret in secrets if secret in server.log() + server.stdout()]

@@ -1,0 +1,1 @@
+"""Tests of the whole server as a process of its own."""

@@ -1,0 +1,187 @@
+"""Calls outlive the process: the real server is killed and stopped under callers, and they come back."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from audiosocket.caller import Caller
+from audiosocket.journal import FILE_NAME
+from tests.support.loopback_server import LOOPBACK, reactor, refused, until
+from tests.support.server_process import Running
+
+TONE = b"\x21\x43" * 160
+
+
+async def call(port: int, call_id: UUID | None = None) -> Caller:
+    """A call that is up: it hears something."""
+    caller = Caller(reactor, call_id)
+    await caller.dial(LOOPBACK, port)
+    await caller.until_heard(640)
+    return caller
+
+
+async def all_up(port: int, ids: Iterable[UUID]) -> list[Caller]:
+    """Calls that come at the same time."""
+    calls: list[Deferred[Caller]] = [Deferred.fromCoroutine(call(port, call_id)) for call_id in ids]
+    return list(await gatherResults(calls))
+
+
+async def hang_up(callers: Iterable[Caller]) -> None:
+    for caller in callers:
+        caller.hang_up()
+    await gatherResults([caller.ended for caller in callers])
+
+
+async def shown(server: Running, caller: Caller) -> dict[str, object]:
+    answer = await deferToThread(server.api, f"/api/calls/{caller.call_id}")
+    return dict(answer["call"])
+
+
+def names(call: dict[str, object]) -> list[str]:
+    timeline = call["timeline"]
+    assert isinstance(timeline, list)
+    return [entry["event"] for entry in timeline]
+
+
+@pytest.mark.deadline(60)
+async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_path: Path) -> None:
+    server = Running(tmp_path, {"VISITOR_APP": "echo", "RESIDENT_APP": "echo"})
+    with server:
+        callers = await all_up(server.visitor, [uuid4() for _ in range(20)])
+        resident = await call(server.resident, callers[0].call_id)
+        over = await call(server.visitor)
+        await hang_up([over])
+        callers[0].press("7")
+        await callers[0].until_said()
+        await until(lambda: '"leg.digit"' in (tmp_path / "data" / FILE_NAME).read_text())
+        before = [await shown(server, caller) for caller in callers]
+
+        await deferToThread(server.stop, signal.SIGKILL)
+        await gatherResults([caller.ended for caller in [*callers, resident]])
+        # The table changes meanwhile: a call keeps the extension it began with.
+        row = {"id": 1, "ramal_ia": "1999", "porta_ia": server.visitor, "porta_retorno": server.resident}
+        (tmp_path / "data" / "ramais_config.json").write_text(json.dumps({"ramais": [row]}))
+        await deferToThread(server.start)
+
+        again = Caller(reactor, over.call_id)
+        await again.dial(LOOPBACK, server.visitor)
+        report = await again.ended
+        assert (report.ended_by, report.broken, len(again.heard)) == ("server", (), 0), "over stays over"
+        early = Caller(reactor, callers[1].call_id)  # no resident's leg of this call was cut off
+        await early.dial(LOOPBACK, server.resident)
+        assert ((await early.ended).ended_by, len(early.heard)) == ("server", 0)
+
+        back = await all_up(server.visitor, [caller.call_id for caller in callers])
+        resident = await call(server.resident, callers[0].call_id)
+        for caller, old in zip(back, before, strict=True):
+            new = await shown(server, caller)
+            assert new["state"] == "live"
+            assert new["extension"] == old["extension"]
+            assert new["started_at"] == old["started_at"]
+            assert names(new).count("call.started") == names(new).count("call.resumed") == 1
+            assert names(new)[: len(names(old))] == names(old)
+        first = await shown(server, back[0])
+        assert [leg["resumes"] for leg in first["legs"]] == [1, 1]  # type: ignore[attr-defined]
+        status = await deferToThread(server.api, "/api/status")
+        assert (status["live_calls"], status["dormant_calls"], status["calls_total"]) == (20, 0, 0)
+        back[3].say(TONE * 5)
+        await back[3].until(lambda: TONE in back[3].heard)
+        await hang_up([*back, resident])
+        await until(lambda: server.log().count("call.ended") >= 21)
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.deadline(40)
+async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
+    with Running(tmp_path, {"RESUME_SECONDS": "1"}) as server:
+        caller = await call(server.visitor)
+        await deferToThread(server.stop, signal.SIGKILL)
+        await caller.ended
+        await deferToThread(server.start)
+        waiting = await shown(server, caller)
+        assert (waiting["state"], waiting["outcome"]) in {("dormant", None), ("ended", "lost")}
+        await until(lambda: "have not come back" in server.log())
+        lost = await shown(server, caller)
+        assert (lost["state"], lost["outcome"]) == ("ended", "lost")
+        late = Caller(reactor, caller.call_id)
+        await late.dial(LOOPBACK, server.visitor)
+        assert ((await late.ended).ended_by, len(late.heard)) == ("server", 0)
+
+
+@pytest.mark.deadline(40)
+async def test_who_is_back_alone_on_a_bridge_is_hung_up_when_the_other_is_lost(tmp_path: Path) -> None:
+    with Running(tmp_path, {"RESUME_SECONDS": "3", "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}) as server:
+        visitor = await call(server.visitor)
+        resident = await call(server.resident, visitor.call_id)
+        await deferToThread(server.stop, signal.SIGKILL)
+        await gatherResults([visitor.ended, resident.ended])
+        await deferToThread(server.start)
+        visitor = await call(server.visitor, visitor.call_id)
+        report = await visitor.ended
+        assert (report.ended_by, report.broken) == ("server", ())
+        over = await shown(server, visitor)
+        assert over["outcome"] == "server_hangup"
+        assert {leg["role"]: leg["outcome"] for leg in over["legs"]} == {  # type: ignore[attr-defined]
+            "visitor": "server_hangup",
+            "resident": "lost",
+        }
+
+
+@pytest.mark.deadline(40)
+async def test_a_stop_lets_calls_end_by_themselves_and_keeps_new_ones_out(tmp_path: Path) -> None:
+    with Running(tmp_path, {"DRAIN_SECONDS": "20", "VISITOR_APP": "echo", "RESIDENT_APP": "echo"}) as server:
+        caller = await call(server.visitor)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        await until(lambda: "stopped listening" in server.log())
+        assert await refused(server.visitor)
+        assert await deferToThread(server.request, "/readyz") == (503, {"status": "error", "message": "draining"})
+        resident = await call(server.resident, caller.call_id)
+        stranger = Caller(reactor, uuid4())
+        await stranger.dial(LOOPBACK, server.resident)
+        assert (await stranger.ended).ended_by == "server"
+        heard = len(caller.heard)
+        await caller.until_heard(heard + 16_000)
+        await hang_up([caller, resident])
+        assert await deferToThread(server.process.wait, 10) == 0
+        assert "outcome=caller_hangup" in server.log()
+        assert "call.interrupted" not in server.log()
+
+
+@pytest.mark.deadline(40)
+async def test_calls_that_a_stop_interrupts_go_on_after_the_start(tmp_path: Path) -> None:
+    with Running(tmp_path, {"DRAIN_SECONDS": "1"}) as server:
+        caller = await call(server.visitor)
+        assert await deferToThread(server.stop) == 0
+        report = await caller.ended
+        assert (report.ended_by, report.broken) == ("server", ())
+        assert "call.interrupted" in server.log()
+        assert "call.ended" not in server.log()
+        await deferToThread(server.start)
+        back = await call(server.visitor, caller.call_id)
+        assert names(await shown(server, back))[-3:] == ["call.interrupted", "call.resumed", "leg.resumed"]
+        await hang_up([back])
+
+
+@pytest.mark.deadline(40)
+async def test_the_second_signal_ends_now_and_still_says_goodbye(tmp_path: Path) -> None:
+    with Running(tmp_path, {"DRAIN_SECONDS": "3600"}) as server:
+        caller = await call(server.visitor)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGINT)
+        await until(lambda: "draining: 1 legs" in server.log())
+        heard = len(caller.heard)
+        await caller.until_heard(heard + 3_200)
+        server.process.send_signal(signal.SIGTERM)
+        report = await caller.ended
+        assert (report.ended_by, report.broken) == ("server", ())
+        assert await deferToThread(server.process.wait, 10) == 0
+        assert "Traceback" not in server.log()

@@ -1,0 +1,308 @@
+"""Options, environment, ``.env`` and defaults, as ``twistd`` parses them in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from twisted.application.service import Service
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.python import usage
+from twisted.scripts.twistd import ServerOptions
+
+from audiosocket import logs, tap
+from audiosocket.apiport import ApiPort
+from audiosocket.extensions import Role
+from audiosocket.listeners import Listeners
+from audiosocket.poller import Poller
+from audiosocket.settings import catalogue
+from audiosocket.tap import Options, build, read_env_file
+from tests.support.loopback_server import Heard
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory, an environment without settings, no log chosen."""
+    monkeypatch.chdir(tmp_path)
+    for info in catalogue():
+        monkeypatch.delenv(info.name, raising=False)
+    monkeypatch.setattr(logs, "plan", None)
+    return tmp_path
+
+
+def parse(*arguments: str) -> Options:
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def twistd(*arguments: str) -> ServerOptions:
+    """The options of ``twistd`` around ours."""
+    top = ServerOptions()
+    top.parseOptions([*arguments[:-1], *([arguments[-1]] if arguments else [])])
+    return top
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line a start is refused with."""
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("audiosocket: ")
+    assert shown.err.count("\n") == 1
+    assert shown.err[:-1].isprintable()
+    return shown.err
+
+
+#: One setting of each kind: default, then what .env, environment and option say, in that order.
+KINDS: dict[str, tuple[Any, Sequence[tuple[str, Any]]]] = {
+    "db_name": ("postgres", [("one", "one"), ("two words", "two words"), ("três", "três")]),
+    "api_port": (8082, [("9001", 9001), (" 9002 ", 9002), ("9003", 9003)]),
+    "auto_refresh": (True, [("false", False), ("TRUE", True), ("0", False)]),
+    "log_format": ("text", [("json", "json"), ("TEXT", "text"), ("json", "json")]),
+    "api_host": ("127.0.0.1", [("::1", "::1"), ("127.0.0.2", "127.0.0.2"), ("localhost", "127.0.0.1")]),
+    "api_allowed_hosts": ((), [("a", ("a",)), ("b, c", ("b", "c")), ("D", ("d",))]),
+    "refresh_interval_seconds": (30, [("1", 1), ("2", 2), ("3", 3)]),
+}
+
+
+def test_option_before_environment_before_env_file_before_default(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settings(*arguments: str) -> dict[str, Any]:
+        parsed = parse(*arguments).settings
+        return {name: getattr(parsed, name) for name in KINDS}
+
+    assert settings() == {name: default for name, (default, _) in KINDS.items()}
+    lines = [f"{name.upper()}={said[0][0]}" for name, (_, said) in KINDS.items()]
+    (alone / ".env").write_text("\n".join(lines), encoding="utf-8")
+    assert settings() == {name: said[0][1] for name, (_, said) in KINDS.items()}
+    for name, (_, said) in KINDS.items():
+        monkeypatch.setenv(name.upper(), said[1][0])
+    assert settings() == {name: said[1][1] for name, (_, said) in KINDS.items()}
+    arguments = [f"--{name.replace('_', '-')}={said[2][0]}" for name, (_, said) in KINDS.items()]
+    assert settings(*arguments) == {name: said[2][1] for name, (_, said) in KINDS.items()}
+    # An empty variable is a word, too: it turns off what the file says.
+    monkeypatch.setenv("DB_NAME", "")
+    assert parse().settings.db_name == "postgres"
+
+
+def test_another_env_file_and_what_it_may_contain(alone: Path) -> None:
+    (alone / ".env").write_text("API_PORT=9001\n")
+    (alone / "other.env").write_bytes(
+        b"\xef\xbb\xbfexport API_PORT='9002' # a comment\r\n"
+        b'DB_PASSWORD="placeholder $b #c ${HOME}"\nEMPTY\nAPI_TOKEN=\n'
+    )
+    options = parse("--env-file", "other.env")
+    assert options.settings.api_port == 9002
+    assert options.password == "placeholder $b #c ${HOME}"
+    assert read_env_file(str(alone / "none.env")) == {}
+    assert parse("--env-file=none.env").settings.api_port == 8082
+
+
+def test_an_env_file_that_was_asked_for_and_does_not_exist_is_warned_about() -> None:
+    heard = Heard()
+    build(parse("--env-file=none.env"), Clock())
+    assert len(heard.saying("none.env")) == 1
+    build(parse(), Clock())
+    assert len(heard.saying("env")) == 1
+    heard.close()
+
+
+def test_names_one_typo_away_are_warned_about_wherever_they_stand(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (alone / ".env").write_text("DB_PASWORD=secret-1\nSOMETHING_ELSE=1\ndb_user=x\n")
+    monkeypatch.setenv("API_PROT", "9000")
+    options = parse()
+    assert set(options.misspelt) >= {
+        ("DB_PASWORD", "DB_PASSWORD"), ("db_user", "DB_USER"), ("API_PROT", "API_PORT"),
+    }  # fmt: skip
+    heard = Heard()
+    build(options, Clock())
+    assert heard.saying("DB_PASWORD")[0] == "the setting DB_PASWORD is unknown; did you mean DB_PASSWORD?"
+    assert not [line for _, line in heard if "secret-1" in line or "SOMETHING_ELSE" in line]
+    heard.close()
+
+
+def test_the_password_may_stand_in_a_file(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = alone / "password"
+    for content, password in ((b"geheim\n", "geheim"), (b" s p \r\nmore\n", " s p "), ("ção".encode(), "ção")):
+        file.write_bytes(content)
+        assert parse("--db-password-file=password").password == password
+    assert "DB_PASSWORD_FILE" in refusal(capsys, "--db-password-file=nothing")
+    file.write_bytes(b"\xff\xfe")
+    assert "DB_PASSWORD_FILE" in refusal(capsys, "--db-password-file=password")
+    assert "DB_PASSWORD_FILE" in refusal(capsys, "--db-password-file=.")
+
+
+def test_secrets_are_no_options(alone: Path) -> None:
+    """Everybody on the machine can read a command line."""
+    for option in ("--db-password=secret-2", "--api-token=secret-2", "--ami-secret=secret-2"):
+        with pytest.raises(usage.UsageError) as caught:
+            parse(option)
+        assert "secret-2" not in str(caught.value)
+    assert parse("--db-password-file=/dev/null").password == ""
+
+
+def test_a_wrong_value_is_refused_in_one_line_with_name_and_value(
+    alone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (alone / "file").write_text("")
+    for arguments, words in (
+        (["--api-port=none"], ["API_PORT", "'none'"]),
+        (["--api-port=70000"], ["API_PORT", "'70000'"]),
+        (["--auto-refresh=perhaps"], ["AUTO_REFRESH", "'perhaps'"]),
+        (["--api-host=pbx"], ["API_HOST", "'pbx'"]),
+        (["--api-host=0.0.0.0"], ["API_HOST", "'0.0.0.0'", "API_TOKEN"]),
+        (["--bind-address=192.0.2.1"], ["BIND_ADDRESS", "'192.0.2.1'"]),
+        (["--visitor-app=nonsense"], ["VISITOR_APP", "'nonsense'"]),
+        (["--resident-app=echo+"], ["RESIDENT_APP", "'echo+'"]),
+        (["--data-dir=file/data"], ["DATA_DIR", "'file/data'"]),
+        (["--log-dir=file"], ["LOG_DIR", "'file'"]),
+        (["--env-file=file/x"], ["--env-file", "'file/x'"]),
+        (["--env-file=."], ["--env-file", "'.'"]),
+        (["--allowed-peers=10.0.0.0/99"], ["ALLOWED_PEERS", "'10.0.0.0/99'"]),
+        (["--log-level=loud\n\x1b[31m"], ["LOG_LEVEL", "loud"]),
+    ):
+        shown = refusal(capsys, *arguments)
+        for word in words:
+            assert word in shown, (arguments, shown)
+    for name, value in (("API_PORT", "x"), ("DATA_DIR", "file/data"), ("VISITOR_APP", "a\nb")):
+        monkeypatch.setenv(name, value)
+        assert name in refusal(capsys)
+        monkeypatch.delenv(name)
+    for name, value in (("DATA_DIR", '"a\\0b"'), ("LOG_LEVEL", '"a\\nb"'), ("DB_PASSWORD_FILE", '"\\x00"')):
+        (alone / ".env").write_bytes(f"{name}={value}\n".encode().replace(b"\\0", b"\0").replace(b"\\x00", b"\0"))
+        assert name in refusal(capsys)
+    (alone / ".env").write_bytes("DB_NAME=São\n".encode("latin-1"))
+    assert "--env-file" in refusal(capsys)
+
+
+def test_a_refused_start_leaves_no_directories(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argument in ("--api-port=x", "--bind-address=192.0.2.1", "--visitor-app=nonsense"):
+        refusal(capsys, argument)
+    assert list(alone.iterdir()) == []
+
+
+def test_directories_are_made(alone: Path) -> None:
+    parse("--data-dir=a/b", "--log-dir=c/d")
+    assert (alone / "a" / "b").is_dir()
+    assert (alone / "c" / "d").is_dir()
+
+
+def test_a_log_file_that_cannot_be_written_is_refused_like_any_wrong_value(
+    alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (alone / "logs" / "audiosocket.log").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        twistd("-n", "audiosocket")
+    shown = capsys.readouterr().err
+    assert shown.startswith("audiosocket: LOG_DIR: ")
+    assert shown.count("\n") == 1
+
+
+def test_under_twistd_our_log_is_chosen_unless_the_operator_chose_one(alone: Path) -> None:
+    top = twistd("-n", "audiosocket", "--log-dir=l", "--log-format=json", "--log-level=warn", "--log-files=3")
+    assert top["logger"] is logs.twistd_observer or top["logger"] == "audiosocket.logs.twistd_observer"
+    assert logs.plan == logs.LogPlan(alone / "l", "json", "warn", 10_000_000, 3, echo=True)
+    twistd("audiosocket", "--log-max-mb=2")
+    assert logs.plan == logs.LogPlan(alone / "logs", "text", "info", 2_000_000, 10, echo=False)
+    logs.plan = None
+    top = twistd("-n", "--logfile=mine.log", "audiosocket")
+    assert (logs.plan, top["logger"]) == (None, None)
+
+
+def test_instances_side_by_side_share_no_pid_file(alone: Path) -> None:
+    assert twistd("-n", "audiosocket")["pidfile"] == ""
+    assert Path(twistd("audiosocket")["pidfile"]).absolute() == alone / "twistd.pid"
+    assert twistd("audiosocket", "--data-dir=two")["pidfile"] == str(alone / "two" / "twistd.pid")
+    assert Path(twistd("--pidfile=my.pid", "audiosocket")["pidfile"]).name == "my.pid"
+    assert Path(twistd("-n", "--pidfile=my.pid", "audiosocket")["pidfile"]).name == "my.pid"
+
+
+def test_help_documents_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        twistd("-n", "audiosocket", "--help")
+    assert not caught.value.code
+    shown = capsys.readouterr().out
+    assert "--env-file=" in shown
+    for info in catalogue():
+        option = f"--{info.name.lower().replace('_', '-')}="
+        if not info.secret:
+            assert option in shown
+            assert info.help.split()[0] in shown
+    for name in ("--api-port", "8082", "./data", "./logs", "DB_PASSWORD", "API_TOKEN"):
+        assert name in shown
+
+
+def test_what_is_no_option_is_refused() -> None:
+    for arguments in (["--api-prot=1"], ["start"], ["--api-port"]):
+        with pytest.raises(usage.UsageError):
+            parse(*arguments)
+
+
+def test_the_parts_are_put_together_and_nothing_happens_before_the_start(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setenv("DB_HOST", "127.0.0.1")
+    server = build(parse(), clock)
+    kinds = {type(child).__name__ for child in server}
+    assert kinds >= {"Listeners", "Watchdog", "ApiPort", "Database", "Poller"}
+    assert isinstance(list(server)[-1], Poller), "what it finds opens the ports: it comes last"
+    assert all(isinstance(child, Service) for child in server)
+    assert [type(child) for child in server if isinstance(child, ApiPort | Listeners)] == [Listeners, ApiPort]
+    assert clock.getDelayedCalls() == []
+    assert sorted(os.listdir(alone)) == ["data", "logs"]
+    monkeypatch.delenv("DB_HOST")
+    assert "Database" not in {type(child).__name__ for child in build(parse(), Clock())}
+    assert parse("--visitor-app=play+record").apps[Role.VISITOR][1][0] == "record"
+
+
+def test_the_plugin_is_what_twistd_finds() -> None:
+    top = ServerOptions()
+    (ours,) = (line for line in top.subCommands if line[0] == "audiosocket")
+    assert ours[2]().__class__ is tap.Options
+
+
+class SignalledReactor:
+    """Remembers what a signal handler asked for, and does it when told to."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.later: list[tuple[Any, ...]] = []
+        self.stopped = 0
+
+    def addSystemEventTrigger(self, phase: str, event: str, call: object, number: int, handler: Any) -> None:
+        self.handlers[number] = handler
+
+    def callFromThread(self, what: Any, *arguments: Any) -> None:
+        self.later.append((what, *arguments))
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def test_a_signal_that_interrupts_the_log_cannot_stop_the_server_from_stopping() -> None:
+    """Found as a server deaf to SIGTERM: the handler logged while the main thread held the log's lock."""
+    reactor = SignalledReactor()
+    written: list[Any] = []
+    globalLogPublisher.addObserver(written.append)
+    try:
+        tap._stop_cleanly(reactor, cast(Any, None))
+        reactor.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        assert (written, reactor.stopped) == ([], 0)
+        for what, *arguments in reactor.later:
+            what(*arguments)
+        assert reactor.stopped == 1
+        assert [event["name"] for event in written] == ["SIGTERM"]
+    finally:
+        globalLogPublisher.removeObserver(written.append)

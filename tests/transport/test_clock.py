@@ -1,0 +1,422 @@
+"""One clock for all legs: 50 turns a second for hours, nothing lost or doubled, no timer without a leg."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from math import inf
+
+import pytest
+from twisted.internet.task import Clock as Time
+
+from audiosocket.metronome import TimerMetronome
+from audiosocket.pacing import PHASE_MS, PHASES, Clock
+from audiosocket.playout import AHEAD_MS, DEBT_MS
+from audiosocket.wire import RATES, audio_frame, frame_bytes
+from tests.conftest import LoggedFailures
+from tests.support.in_memory import FRAME, START, Echo, Exchange, Line, Listener
+
+VOICE = b"\x21\x43"
+
+
+class Member:
+    """Notes its turns and does what the test wants in them."""
+
+    due_ms = -inf
+
+    def __init__(self, then: Callable[[], object] | None = None) -> None:
+        self.turns: list[float] = []
+        self._then = then
+
+    def tick(self, now_ms: float) -> None:
+        self.turns.append(now_ms)
+        if self._then is not None:
+            self._then()
+
+
+class Beat:
+    """A clock and the time it runs on."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.time.advance(START)
+        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
+
+    def run(self, ms: float, step: float = 1.0) -> None:
+        start = self.time.seconds()
+        for n in range(1, round(ms / step) + 1):
+            self.time.advance(start + n * step / 1000 - self.time.seconds())
+
+
+def written_ms(line: Line) -> float:
+    """Milliseconds of audio written so far."""
+    return sum(len(pcm) * 1000 / (2 * RATES[kind]) for _, kind, pcm in line.audio())
+
+
+# turns
+
+
+def test_a_member_has_its_first_turn_within_20_ms_and_then_one_every_20_ms() -> None:
+    for offset in range(0, 25, 3):
+        beat, member = Beat(), Member()
+        beat.time.advance(offset / 1000)
+        joined = beat.clock.now_ms()
+        beat.clock.add(member)
+        beat.run(2_000)
+        assert 15 <= member.turns[0] - joined <= 21
+        gaps = [after - before for before, after in itertools.pairwise(member.turns)]
+        assert gaps == pytest.approx([20] * len(gaps), abs=1.001)
+        assert len(member.turns) in {99, 100}
+
+
+def test_a_follower_is_called_after_the_turns_of_each_beat_and_keeps_the_clock_going() -> None:
+    beat, told = Beat(), list[str]()
+    wants = [True]
+
+    def follow() -> bool:
+        told.append("follower")
+        return wants[0]
+
+    beat.clock.follower = follow
+    member = Member(lambda: told.append("turn"))
+    beat.clock.add(member)
+    beat.run(100)
+    assert told.count("follower") == 20
+    assert told[told.index("turn") + 1] == "follower"
+    beat.clock.discard(member)
+    beat.run(50)
+    assert told[-10:] == ["follower"] * 10, "gathered sockets may have news when no leg is left"
+    wants[0] = False
+    beat.run(PHASE_MS)
+    assert not beat.time.getDelayedCalls()
+
+
+def test_members_that_come_at_different_times_share_four_phases() -> None:
+    beat, members = Beat(), [Member() for _ in range(8)]
+    for member in members:
+        beat.clock.add(member)
+        beat.run(PHASE_MS)
+    beat.run(1_000)
+    phases = [round(member.turns[-1] % 20 / PHASE_MS) % PHASES for member in members]
+    assert sorted(phases[:4]) == [0, 1, 2, 3]
+    assert phases[:4] == phases[4:]
+
+
+def test_the_grid_does_not_move_with_late_turns() -> None:
+    """Every turn of ten minutes is 0 to 4 ms late; the last one is as late as the first."""
+    beat, member = Beat(), Member()
+    beat.clock.add(member)
+    beat.run(600_000, step=4.7)
+    assert len(member.turns) == pytest.approx(30_000, abs=1)
+    phase = [(turn + 1e-6) % 20 for turn in member.turns]  # a hair early is on the grid
+    assert max(phase) - min(phase) <= 4.8
+    assert beat.clock.late_turns == 0
+
+
+def test_without_members_there_is_no_timer() -> None:
+    beat, one, two = Beat(), Member(), Member()
+    assert beat.time.getDelayedCalls() == []
+    beat.clock.add(one)
+    beat.run(7)
+    beat.clock.add(two)
+    assert len(beat.clock) == 2
+    assert len(beat.time.getDelayedCalls()) == 1
+    beat.clock.discard(one)
+    beat.clock.discard(one)
+    beat.clock.discard(Member())
+    assert len(beat.time.getDelayedCalls()) == 1
+    beat.clock.discard(two)
+    assert len(beat.clock) == 0
+    beat.run(PHASE_MS)
+    assert beat.time.getDelayedCalls() == []
+    beat.run(100)
+    assert one.turns == []
+
+
+def test_it_sleeps_and_wakes_again() -> None:
+    beat, member = Beat(), Member()
+    beat.clock.add(member)
+    beat.run(100)
+    beat.clock.discard(member)
+    beat.run(10_000)
+    seen = len(member.turns)
+    beat.clock.add(member)
+    beat.run(100)
+    assert len(member.turns) == seen + 5
+    assert beat.clock.late_turns == 0
+
+
+def test_a_member_may_leave_in_its_own_turn() -> None:
+    beat = Beat()
+    member = Member(lambda: beat.clock.discard(member))
+    beat.clock.add(member)
+    beat.run(100)
+    assert len(member.turns) == 1
+    assert beat.time.getDelayedCalls() == []
+
+
+def test_a_member_that_a_neighbours_turn_sent_away_has_no_turn_any_more() -> None:
+    beat = Beat()
+    gone = Member()
+    first = Member(lambda: beat.clock.discard(gone))
+    beat.clock.add(first)
+    beat.clock.add(gone)
+    beat.run(100)
+    assert len(first.turns) == 5
+    assert gone.turns == []
+
+
+def test_a_member_that_comes_in_anothers_turn_does_not_start_a_second_timer() -> None:
+    beat = Beat()
+    late = Member()
+
+    def let_it_in() -> None:
+        if len(beat.clock) == 1:
+            beat.clock.add(late)
+
+    first = Member(let_it_in)
+    beat.clock.add(first)
+    beat.run(100)
+    assert len(beat.time.getDelayedCalls()) == 1
+    assert len(late.turns) == 4
+    beat.clock.discard(first)
+    beat.clock.discard(late)
+    beat.run(PHASE_MS)
+    assert beat.time.getDelayedCalls() == []
+
+
+def test_a_member_that_raises_is_dropped_and_costs_the_others_nothing(logged_failures: LoggedFailures) -> None:
+    beat = Beat()
+
+    def fail() -> None:
+        raise ValueError("its own trouble")
+
+    before, bad, after = Member(), Member(fail), Member()
+    for member in (before, bad, after):
+        beat.clock.add(member)
+    beat.run(200)
+    assert [len(member.turns) for member in (before, bad, after)] == [10, 1, 10]
+    assert len(beat.clock) == 2
+    assert len(logged_failures.flush(ValueError)) == 1
+
+
+def test_a_turn_more_than_one_frame_late_is_counted_once() -> None:
+    beat, member = Beat(), Member()
+    beat.clock.add(member)
+    beat.run(1_000)
+    assert beat.clock.late_turns == 0
+    beat.time.advance(0.015)
+    beat.run(100)
+    assert beat.clock.late_turns == 0
+    beat.time.advance(0.070)
+    beat.run(100)
+    assert beat.clock.late_turns == 1
+    beat.time.advance(3.0)
+    beat.run(100)
+    assert beat.clock.late_turns == 2
+
+
+def test_after_a_stall_every_member_has_one_turn_not_many() -> None:
+    beat, members = Beat(), [Member() for _ in range(4)]
+    for member in members:
+        beat.clock.add(member)
+        beat.run(PHASE_MS)
+    beat.run(200)
+    for stall in (0.025, 0.070, 1.0, 60.0):
+        before = [len(member.turns) for member in members]
+        beat.time.advance(stall)
+        for member, count in zip(members, before, strict=True):
+            assert 1 <= len(member.turns) - count <= 2
+            assert member.turns[-1] == pytest.approx(beat.clock.now_ms())
+
+
+# what a caller gets
+
+
+def test_silence_comes_from_the_uuid_on_without_a_gap() -> None:
+    exchange = Exchange(Listener())
+    line = exchange.connect()
+    exchange.run(300)
+    assert line.writes == []
+    line.say(b"\x01\x00\x10" + bytes(16))
+    start = exchange.now
+    assert [(kind, pcm) for _, kind, pcm in line.audio()] == [(0x10, bytes(320))]
+    exchange.run(3_000, step=1)
+    assert {(kind, pcm) for _, kind, pcm in line.audio()} == {(0x10, bytes(320))}
+    times = [start, *(when for when, _, _ in line.audio())]
+    assert max(after - before for before, after in itertools.pairwise(times)) <= 0.0211
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_50_frames_a_second_for_minutes_each_in_one_write(rate: int) -> None:
+    """Speech, silence and a caller's frames at another rate: the line checks every write, here is the count."""
+    exchange = Exchange(Listener())
+    line = exchange.join()
+    line.say(audio_frame(rate, bytes(frame_bytes(rate))))
+    [leg] = exchange.switchboard._legs.values()
+    start = exchange.now
+    for minute in range(1, 4):
+        leg.play(VOICE * rate * 30)
+        exchange.run(60_000)
+        frames = [pcm for _, kind, pcm in line.audio() if RATES[kind] == rate]
+        assert len(frames) == pytest.approx(minute * 3_000, abs=2)
+        assert {len(pcm) for pcm in frames} == {frame_bytes(rate)}
+        assert leg.heard_ms == minute * 30_000
+    assert written_ms(line) == pytest.approx((exchange.now - start) * 1000, abs=25)
+
+
+def test_a_stall_of_70_ms_is_repaid() -> None:
+    for speak in (True, False):
+        exchange = Exchange(Listener())
+        line = exchange.join()
+        [leg] = exchange.switchboard._legs.values()
+        start = exchange.now
+        if speak:
+            leg.play(VOICE * 8_000 * 10)
+        for _ in range(10):
+            exchange.run(200)
+            exchange.stall(70)
+        exchange.run(200)
+        assert written_ms(line) == pytest.approx((exchange.now - start) * 1000, abs=26)
+        assert leg.playout.skipped_ms == 0
+
+
+def test_a_stall_of_1_s_does_not_burst() -> None:
+    for speak in (True, False):
+        exchange = Exchange(Listener())
+        line = exchange.join()
+        [leg] = exchange.switchboard._legs.values()
+        if speak:
+            leg.play(VOICE * 8_000 * 10)
+        exchange.run(500)
+        before = exchange.now
+        exchange.stall(1_000)
+        at_once = len(line.audio(since=before + 0.001))
+        exchange.run(500)
+        assert at_once <= (DEBT_MS / 20 + 1 if speak else 2)
+        assert leg.playout.skipped_ms == pytest.approx(1_000 - DEBT_MS, abs=25)
+        assert leg.record.late_turns == 1
+        assert 2_000 - written_ms(line) == pytest.approx(leg.playout.skipped_ms, abs=25)
+
+
+@pytest.mark.parametrize("burst", [1, 5, 50])
+def test_never_more_than_100_ms_ahead(burst: int) -> None:
+    """A caller whose frames come in lumps hears itself, but never early by more than that."""
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    start = line.writes[0][0]
+    ahead = []
+    for n in range(400):
+        exchange.run(5)
+        if n % (4 * burst) == 0:
+            for _ in range(burst):
+                line.say(FRAME)
+        ahead.append(written_ms(line) - (exchange.now - start) * 1000)
+    assert max(ahead) <= AHEAD_MS + 0.001
+    assert min(ahead) > -5.1
+
+
+@pytest.mark.parametrize("when", [0, 3, 11, 17])
+def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(when: int) -> None:
+    exchange = Exchange(Listener())
+    line = exchange.join()
+    [leg] = exchange.switchboard._legs.values()
+    leg.play(VOICE * 8_000 * 5)
+    leg.mark("never")
+    exchange.run(1_000 + when, step=1)
+    cleared = exchange.now
+    thrown = leg.clear()
+    assert thrown == pytest.approx(4_000 - when, abs=25)
+    exchange.run(40, step=1)
+    assert len(line.audio(since=cleared + 1e-6)) == 2
+    exchange.run(1_000, step=1)
+    assert not any(line.pcm(since=cleared + 1e-6))
+    assert leg.queued_ms == 0
+
+
+def test_speech_after_a_clear_is_heard_at_once_and_whole() -> None:
+    exchange = Exchange(Listener())
+    line = exchange.join()
+    [leg] = exchange.switchboard._legs.values()
+    leg.play(VOICE * 8_000)
+    exchange.run(500)
+    leg.clear()
+    cleared = exchange.now
+    leg.play(b"\x55\x66" * 800)
+    exchange.run(200)
+    assert line.pcm(since=cleared + 1e-6)[:1_600] == b"\x55\x66" * 800
+
+
+def test_no_leg_no_timer() -> None:
+    """Neither between calls nor after the last one."""
+    exchange = Exchange(Echo())
+    assert exchange.asleep
+    line = exchange.join()
+    exchange.run(500, line)
+    assert not exchange.asleep
+    line.hang_up()
+    assert exchange.asleep
+    assert len(exchange.clock) == 0
+
+
+def test_time_forgotten_while_nothing_waited_is_not_made_up_for_minutes_later() -> None:
+    """An echo may use it right after the stall, when the caller's frames of that time come in a lump."""
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    exchange.run(1_000, line)
+    exchange.stall(2_000)
+    exchange.run(60_000, line)
+    exchange.run(200)  # what the passing frames left owed is repaid
+    before = written_ms(line)
+    exchange.run(1_000)
+    for _ in range(50):
+        line.say(FRAME)
+    for n in range(1, 50):
+        exchange.run(20)
+        assert written_ms(line) - before <= 1_000 + n * 20 + AHEAD_MS + 25
+
+
+def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
+    exchange = Exchange(Echo())
+    line = exchange.join()
+    exchange.run(1_000, line)
+    exchange.stall(1_000)
+    for _ in range(50):
+        line.say(FRAME)
+    exchange.run(1_500, line)
+    [leg] = exchange.switchboard._legs.values()
+    assert leg.playout.dropped == 0
+    before = exchange.now
+    line.say(audio_frame(8000, VOICE * 160))
+    exchange.run(200)
+    [when] = [when for when, _, pcm in line.audio(since=before) if pcm == VOICE * 160]
+    assert when - before <= 0.15
+
+
+def test_a_time_that_rounds_to_just_before_the_grid_makes_progress() -> None:
+    """Found as an endless loop: the delay was too small to move the clock, so the turn came for ever."""
+
+    class Almost(Time):
+        """A clock whose seconds, in milliseconds, stay a hair short of every grid point."""
+
+        def seconds(self) -> float:
+            return super().seconds() - 1e-12
+
+    time = Almost()
+    time.advance(1000.0)
+    clock = Clock(TimerMetronome(time, time.seconds), time.seconds)
+    turns: list[float] = []
+
+    class Member:
+        due_ms = -inf
+
+        def tick(self, now_ms: float) -> None:
+            turns.append(now_ms)
+            assert len(turns) < 1000
+
+    member = Member()
+    clock.add(member)
+    for _ in range(100):
+        time.advance(0.005)
+    clock.discard(member)
+    assert len(turns) == pytest.approx(25, abs=2)

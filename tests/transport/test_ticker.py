@@ -1,0 +1,123 @@
+"""What drives the clock: the kernel's timer and the reactor's walk the same grid."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.task import Clock as Time
+from twisted.python.failure import Failure
+
+from audiosocket import metronome
+from audiosocket.metronome import BEAT_MS, KernelMetronome, Metronome, TimerMetronome, make_metronome
+from tests.support.loopback_server import reactor, until
+
+needs_timerfd = pytest.mark.skipif(
+    not isinstance(make_metronome(reactor, time.monotonic), KernelMetronome), reason="this system has no timerfd"
+)
+
+
+def slot_now() -> int:
+    return int(time.monotonic() * 1000 // BEAT_MS)
+
+
+def make(kind: str) -> Metronome:
+    return KernelMetronome(reactor) if kind == "kernel" else TimerMetronome(reactor, time.monotonic)
+
+
+both = pytest.mark.parametrize("kind", [pytest.param("kernel", marks=needs_timerfd), "timer"])
+
+
+@both
+async def test_beats_come_in_their_slot_or_later_and_none_twice(kind: str) -> None:
+    seen: list[int] = []
+    early: list[int] = []
+    subject = make(kind)
+
+    def beat(slot: int) -> None:
+        seen.append(slot)
+        if slot > (time.monotonic() * 1000 + 0.01) / BEAT_MS:
+            early.append(slot)
+
+    before = slot_now()
+    subject.start(beat)
+    await until(lambda: len(seen) >= 20)
+    subject.stop()
+    count = len(seen)
+    assert before < seen[0]
+    assert seen == sorted(set(seen))
+    assert early == []
+    end = slot_now() + 3
+    await until(lambda: slot_now() > end)
+    assert len(seen) == count
+
+
+@both
+async def test_after_a_stall_the_grid_is_where_it_was(kind: str) -> None:
+    seen: list[tuple[int, int]] = []
+    subject = make(kind)
+
+    def beat(slot: int) -> None:
+        seen.append((slot, slot_now()))
+        if len(seen) == 3:
+            end = slot_now() + 12
+            while slot_now() < end:
+                "the reactor is busy with something else"
+
+    subject.start(beat)
+    await until(lambda: len(seen) >= 8)
+    subject.stop()
+    slots = [slot for slot, _ in seen]
+    # One beat may stand for several slots, and never runs ahead of the time.
+    assert slots == sorted(set(slots))
+    assert all(slot <= now for slot, now in seen)
+    assert slots[4] - slots[2] >= 11
+
+
+@both
+async def test_a_beat_may_stop_it_and_it_may_start_again(kind: str) -> None:
+    seen: list[int] = []
+    subject = make(kind)
+
+    def once(slot: int) -> None:
+        seen.append(slot)
+        subject.stop()
+
+    for count in (1, 2):
+        subject.start(once)
+        await until(lambda count=count: len(seen) >= count)  # type: ignore[misc]
+        subject.stop()
+    assert len(seen) == 2
+
+
+@needs_timerfd
+async def test_the_kernels_timer_leaves_when_the_reactor_does() -> None:
+    subject = KernelMetronome(reactor)
+    subject.start(lambda slot: None)
+    assert subject.fileno() >= 0
+    assert subject in reactor.getReaders()
+    subject.connectionLost(Failure(CONNECTION_LOST))
+    assert subject.fileno() == -1
+    assert subject not in reactor.getReaders()
+
+
+def test_a_clock_in_memory_and_a_system_without_timerfd_get_the_reactors_timers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = Time()
+    assert isinstance(make_metronome(at, at.seconds), TimerMetronome)
+    assert isinstance(make_metronome(reactor, time.time), TimerMetronome)
+    monkeypatch.setattr(metronome, "_has_timerfd", lambda: False)
+    assert isinstance(make_metronome(reactor, time.monotonic), TimerMetronome)
+
+
+def test_a_timer_the_kernel_refuses_is_an_error_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def timerfd_create(self, *arguments: Any) -> int:
+            return -1
+
+    monkeypatch.setattr(metronome.ctypes, "CDLL", lambda *a, **k: Refusing())
+    with pytest.raises(OSError, match="timerfd_create"):
+        KernelMetronome(reactor).start(lambda slot: None)
