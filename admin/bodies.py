@@ -1,6 +1,6 @@
 """What comes in: request bodies, queries and ids, checked as far as HTTP goes.
 
-Whether a port is a port is not decided here: that is `audiosocket.extensions.parse_json`, behind Control.
+Whether a port is a port is not decided here: that is `audiosocket.extensions.model.parse_json`, behind Control.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 from admin.replies import Refusal, shown
 from audiosocket.dialplan import STYLES, Style, named
 from audiosocket.errors import UnknownExtension
-from audiosocket.extensions import COLUMNS, MAX_INTEGER, Role
+from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
 
 #: Keys of a request body that describes an extension.
 FIELDS = tuple(key for key in COLUMNS.values() if key != "id")

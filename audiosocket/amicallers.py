@@ -8,7 +8,7 @@ from uuid import UUID
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from audiosocket.amichannels import CallChannels
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.legs import Leg
 
 #: Seconds that an event may be behind the connection it announces.

@@ -17,7 +17,7 @@ from audiosocket.amileg import leg_in
 from audiosocket.amioriginate import CHANNEL_ID_PREFIX
 from audiosocket.amisession import AmiDown, AmiRefused
 from audiosocket.amiwire import Message
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 
 MAX_CALLS = 2_000

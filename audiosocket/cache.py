@@ -16,7 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from audiosocket.extensions import Extension, Judge, Problem
+from audiosocket.extensions.model import Extension, Judge, Problem
 
 FILE_NAME = "ramais_config.json"
 #: A configuration file beyond this is no configuration, in bytes.

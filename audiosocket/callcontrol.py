@@ -10,7 +10,7 @@ from uuid import UUID
 from audiosocket.calls import Call, Ending
 from audiosocket.callserver import CallServer
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.watchdog import UNHEALTHY

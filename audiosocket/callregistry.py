@@ -14,7 +14,7 @@ from uuid import UUID
 
 from audiosocket.calls import Call, Ending, Journal, LegRecord
 from audiosocket.events import EventLog
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.replay import KeptCall, KeptLeg, Replayed
 
 #: How long an ended call's UUID is answered with a hangup frame, in seconds.

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from audiosocket.events import EventLog
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
 from audiosocket.replay import TIMELINE_MOST as KEPT_MOST
 

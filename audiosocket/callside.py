@@ -19,7 +19,7 @@ from audiosocket import legpoll
 from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.events import EventLog, Record
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.journal import CallJournal

@@ -15,7 +15,7 @@ from typing import Literal
 
 from audiosocket import dialplantext as text
 from audiosocket.errors import InvalidExtension
-from audiosocket.extensions import Extension
+from audiosocket.extensions.model import Extension
 
 Style = Literal["plain", "freepbx"]
 STYLES: tuple[Style, ...] = ("plain", "freepbx")

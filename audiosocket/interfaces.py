@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from audiosocket.dialplan import Style
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.settings import Settings
 
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, Tap
 from audiosocket.pacing import Clock
 from audiosocket.playout import MAX_PASSED_MS, Playout

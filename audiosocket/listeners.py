@@ -18,9 +18,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from audiosocket import reconcile
 from audiosocket.errors import UnknownExtension
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions import reconcile
+from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.reconcile import Plan, Slot, Want
 from audiosocket.listening import (
     ExtensionService,
     Failed,
@@ -32,7 +33,6 @@ from audiosocket.listening import (
     is_taken,
     why,
 )
-from audiosocket.reconcile import Plan, Slot, Want
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
 #: Ports opened or closed between two turns of the reactor.

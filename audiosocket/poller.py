@@ -23,9 +23,9 @@ from twisted.python.failure import Failure
 from audiosocket import cache
 from audiosocket.database import Row
 from audiosocket.errors import SourceUnavailable
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Judge, Verdict
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge, Verdict
+from audiosocket.extensions.reconcile import Plan
 from audiosocket.readings import Complaints, Doubt, Report, Wish
-from audiosocket.reconcile import Plan
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
 FIRST_WAIT_SECONDS = 0.08

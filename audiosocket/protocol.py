@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.calls import Ending
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.pacing import Clock
 from audiosocket.wire import (
     HANGUP_FRAME,

@@ -9,8 +9,8 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from audiosocket.extensions import Problem, Verdict
-from audiosocket.reconcile import Plan, shrinks
+from audiosocket.extensions.model import Problem, Verdict
+from audiosocket.extensions.reconcile import Plan, shrinks
 
 #: A suspiciously small result is believed when it is still there after this many seconds.
 DOUBT_SECONDS = 1.0

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from audiosocket.calls import Call
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
 from audiosocket.numbers import checked_number
 from audiosocket.originate import NOT_CONFIGURED, Originator

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.calls import Call
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
 from audiosocket.originate import AttemptEnd, AttemptResult, Originator, ReturnRequest
 from audiosocket.replay import KeptReturn

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from audiosocket import __version__
 from audiosocket.callserver import CallServer
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
 from audiosocket.journal import CallJournal
 from audiosocket.listeners import Listeners

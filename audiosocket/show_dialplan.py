@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from audiosocket import dialplan
 from audiosocket.cache import FILE_NAME
 from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Judge
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge
 
 
 def running(path: Path) -> dict[int, Extension]:

@@ -20,7 +20,7 @@ from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.errors import UnknownCall
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import Leg

@@ -14,7 +14,7 @@ from audiosocket import __version__, dialplan
 from audiosocket.database import Database, Row
 from audiosocket.dialplan import Style
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
-from audiosocket.extensions import COLUMNS, Extension, Role, parse_json, parse_row
+from audiosocket.extensions.model import COLUMNS, Extension, Role, parse_json, parse_row
 from audiosocket.listeners import Listeners
 from audiosocket.listening import ExtensionService
 from audiosocket.poller import Poller

@@ -29,7 +29,7 @@ from audiosocket.callside import Apps, call_side, make_steady
 from audiosocket.control import ServerControl
 from audiosocket.database import Database, DatabaseState
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
 from audiosocket.garbage import GarbagePolicy
 from audiosocket.interfaces import Control

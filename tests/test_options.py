@@ -17,7 +17,7 @@ from twisted.scripts.twistd import ServerOptions
 
 from audiosocket import logs, tap
 from audiosocket.apiport import ApiPort
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.listeners import Listeners
 from audiosocket.poller import Poller
 from audiosocket.settings import catalogue

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from audiosocket.errors import InvalidSound
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.settings import Settings
 from audiosocket.wavfile import read_layout

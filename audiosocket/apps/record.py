@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from audiosocket.audio import tone
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.lateload import stream_converter
 from audiosocket.recording import StereoWav, open_recording

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.listening import adopt
 from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.workers import handover

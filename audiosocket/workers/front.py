@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 
 from audiosocket import __version__
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.reconcile import Plan
 from audiosocket.filethread import FileThread
 from audiosocket.listeners import Listeners
 from audiosocket.poller import Poller
-from audiosocket.reconcile import Plan
 from audiosocket.stacks import StackWatch, waiting_in
 from audiosocket.watchdog import Watchdog
 from audiosocket.workers.fleet import Fleet

@@ -11,7 +11,7 @@ from twisted.internet.defer import ensureDeferred
 
 from audiosocket.database import Database
 from audiosocket.errors import UnknownAttempt
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.tablecontrol import TableControl
 from audiosocket.watchdog import UNHEALTHY

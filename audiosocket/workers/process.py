@@ -21,7 +21,7 @@ from audiosocket.callcontrol import CallControl
 from audiosocket.callserver import CallServer
 from audiosocket.callside import CallSide, call_side
 from audiosocket.errors import WorkerGone
-from audiosocket.extensions import Role, parse_json
+from audiosocket.extensions.model import Role, parse_json
 from audiosocket.settings import Settings
 from audiosocket.settling import settle
 from audiosocket.workers.channel import Channel, Message

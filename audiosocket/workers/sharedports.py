@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.errors import AudioSocketError
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 
 MOST_PORTS = 65_535
 

@@ -25,7 +25,7 @@ from audiosocket.errors import (
     UnknownCall,
     UnknownExtension,
 )
-from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import Control
 from tests.conftest import LoggedFailures
 from tests.support.admin_client import CALL, DATABASE_GONE, Answer, FakeControl, Web, each

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, WAIT_MS, Bridge
 from audiosocket.calls import Ending
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.settings import Settings
 from audiosocket.wire import RATES
 from tests.support.fake_leg import FakeLeg, context

@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from audiosocket.errors import ReturnUnavailable
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo, ReturnAttempt, ReturnOutcome
 from audiosocket.settings import Settings
 from tests.support.fake_leg import FakeLeg, context

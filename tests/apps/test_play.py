@@ -14,7 +14,7 @@ from audiosocket.apps.echo import Echo
 from audiosocket.apps.play import PIECE_SECONDS, WELCOME, Pieces, Play
 from audiosocket.audio import tone
 from audiosocket.errors import InvalidSound
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg, SoundSource
 from audiosocket.settings import Settings
 from audiosocket.soundfiles import read_wav

@@ -18,7 +18,7 @@ from twisted.logger import capturedLogs, formatEvent
 from audiosocket.apps import record
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.record import MAX_WAITING_BYTES, Record
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.recording import StereoWav, open_recording
 from audiosocket.settings import Settings
 from tests.conftest import LoggedFailures

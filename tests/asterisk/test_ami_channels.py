@@ -11,7 +11,7 @@ import pytest
 from audiosocket.amichannels import MAX_LEGS, CallChannels
 from audiosocket.amileg import leg_in
 from audiosocket.amioriginate import CHANNEL_ID_PREFIX
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 from tests.support.fake_ami import World
 from tests.support.loopback_server import Heard

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from audiosocket import show_dialplan
 from audiosocket.dialplan import LOOPBACK, STYLES, Place, Style, lines, place, sort_out
 from audiosocket.errors import InvalidExtension
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "asterisk"
 SHIPPED: dict[Style, str] = {"plain": "extensions.conf", "freepbx": "extensions_custom.conf"}

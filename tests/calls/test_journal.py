@@ -23,7 +23,7 @@ from audiosocket.callregistry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.calls import Ending, LegRecord
 from audiosocket.compaction import sifted
 from audiosocket.events import EventLog
-from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.journal import FILE_NAME, CallJournal
 from audiosocket.replay import Replayed, replay
 from tests.support.loopback_server import Heard, calm

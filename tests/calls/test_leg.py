@@ -14,7 +14,7 @@ from audiosocket.calls import Call, Ending, LegRecord
 from audiosocket.diagnosis import DECODERS
 from audiosocket.errors import LocalProtocolError
 from audiosocket.events import EventLog, Record
-from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import RATE_NOTES_MOST, Leg

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IConsumer, ITCPTransport
 from zope.interface.verify import verifyClass
 
 from audiosocket.calls import Ending
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,

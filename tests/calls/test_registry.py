@@ -18,7 +18,7 @@ from audiosocket.callregistry import (
 )
 from audiosocket.calls import ALIVE_SECONDS, TIMELINE_MOST, Call, Ending, LegRecord
 from audiosocket.events import EventLog, Record
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 HERE = DEFAULT_EXTENSION

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from audiosocket.calls import Call, Ending
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import Leg
 from audiosocket.journal import FILE_NAME, CallJournal
 from audiosocket.wire import HANGUP_FRAME, digit_frame

@@ -1,1 +1,1 @@
-"""Tests of `audiosocket.extensions`."""
+"""Tests of `audiosocket.extensions.model`."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidExtension
-from audiosocket.extensions import (
+from audiosocket.extensions.model import (
     COLUMNS,
     DEFAULT_EXTENSION,
     MAX_PROBLEMS,

@@ -8,8 +8,8 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket.extensions import Extension, Judge, Role
-from audiosocket.reconcile import Plan, Slot, Want, alternatives, plan, shrinks
+from audiosocket.extensions.model import Extension, Judge, Role
+from audiosocket.extensions.reconcile import Plan, Slot, Want, alternatives, plan, shrinks
 from tests.support.loopback_server import calm
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.error import CannotListenError
 
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.listening import ExtensionService, Place, is_local, is_taken, why
 from audiosocket.metronome import TimerMetronome
 from audiosocket.pacing import Clock

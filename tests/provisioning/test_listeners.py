@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError
 
 from audiosocket.errors import UnknownExtension
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from tests.support.loopback_server import (
     LOOPBACK,
     Heard,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from audiosocket import cache
 from audiosocket.cache import Loaded, load, save
-from audiosocket.extensions import Extension
+from audiosocket.extensions.model import Extension
 from tests.support.loopback_server import calm, extension
 
 THREE = (
@@ -261,7 +261,7 @@ KILLER = """
 import os, random, signal, sys, threading
 from pathlib import Path
 from audiosocket.cache import load, save
-from audiosocket.extensions import Extension
+from audiosocket.extensions.model import Extension
 
 path, rounds = Path(sys.argv[1]), int(sys.argv[2])
 few = tuple(Extension(n, f"n{n}", "", "0.0.0.0", 9000 + n, None, 0) for n in range(3))

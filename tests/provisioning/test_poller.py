@@ -15,10 +15,10 @@ from twisted.logger import LogLevel
 
 from audiosocket import cache
 from audiosocket.errors import ExtensionTaken, SourceUnavailable
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
+from audiosocket.extensions.reconcile import Plan, Slot, Want, plan
 from audiosocket.poller import FIRST_WAIT_SECONDS, HURRY_MOST, HURRY_SECONDS, SAVE_SECONDS, Poller
 from audiosocket.readings import DOUBT_SECONDS
-from audiosocket.reconcile import Plan, Slot, Want, plan
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import FileThread, Heard, data_file, extension
 

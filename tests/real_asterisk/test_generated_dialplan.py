@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from audiosocket.dialplan import STYLES, lines
-from audiosocket.extensions import Extension
+from audiosocket.extensions.model import Extension
 
 pytestmark = pytest.mark.asterisk
 

@@ -9,7 +9,7 @@ import pytest
 
 from audiosocket.calls import Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome
 from audiosocket.originate import AttemptEnd, AttemptResult
 from audiosocket.returncall import RETURNS_MOST

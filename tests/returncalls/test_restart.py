@@ -10,7 +10,7 @@ import pytest
 
 from audiosocket.callregistry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.calls import Call, Ending
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.replay import replay
 from audiosocket.returncall import ReturnCalls
 from tests.returncalls.test_apps import Concierge

@@ -11,7 +11,7 @@ from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
 from audiosocket.callregistry import BACK_SECONDS
 from audiosocket.calls import Call, Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppFactory
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncall import NUMBERS_MOST, ReturnCalls

@@ -22,7 +22,7 @@ from audiosocket.errors import (
     UnknownCall,
     UnknownExtension,
 )
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
 from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.poller import Poller

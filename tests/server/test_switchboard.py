@@ -17,7 +17,7 @@ from audiosocket.apps.bridge import Bridge
 from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.calls import Ending
 from audiosocket.errors import UnknownCall
-from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.replay import replay
 from audiosocket.switchboard import LINES_PER_SECOND

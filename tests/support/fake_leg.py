@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppContext, CallerInfo, Leg, ReturnOutcome, SoundSource, Tap
 from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
 from audiosocket.resample import StreamConverter

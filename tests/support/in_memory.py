@@ -24,7 +24,7 @@ from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.calls import Journal
 from audiosocket.events import EventLog, Record
-from audiosocket.extensions import DEFAULT_EXTENSION, Extension, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
 from audiosocket.metronome import BEAT_MS, TimerMetronome
 from audiosocket.pacing import Clock

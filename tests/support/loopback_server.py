@@ -25,7 +25,7 @@ from audiosocket.caller_report import CallReport
 from audiosocket.callregistry import CallRegistry
 from audiosocket.callside import media
 from audiosocket.events import EventLog
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local

@@ -20,7 +20,7 @@ from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from audiosocket.errors import AudioSocketError, UnknownCall, WorkerGone
-from audiosocket.extensions import DEFAULT_EXTENSION, Role
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.workers import handover, journals, relay
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.channel import Channel, Message, attach

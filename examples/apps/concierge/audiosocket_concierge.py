@@ -14,7 +14,7 @@ from typing import Any
 
 from audiosocket.apps.bridge import Bridge
 from audiosocket.errors import AudioSocketError
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import AppContext, CallerInfo, Leg, ReturnOutcome
 from audiosocket.settings import Settings
 

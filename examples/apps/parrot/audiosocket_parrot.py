@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from audiosocket.extensions import Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 
 LISTEN_SECONDS = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from audiosocket.extensions import Extension, Role
+from audiosocket.extensions.model import Extension, Role
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""An extension as a value: parsing, validation across rows, reconciliation plan."""
