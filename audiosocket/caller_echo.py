@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from audiosocket.caller_report import SILENCE_PEAK
 from audiosocket.caller_rules import HeardFrame
-from audiosocket.resample import convert
+from audiosocket.media.resample import convert
 from audiosocket.wire import SAMPLE_BYTES
 
 Samples = NDArray[np.float64]

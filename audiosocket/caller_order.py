@@ -143,7 +143,7 @@ def _sound(path: Path | None, rate: int) -> bytes:
         from audiosocket.caller_echo import tone_pattern  # noqa: PLC0415
 
         return tone_pattern(rate)
-    from audiosocket.soundfiles import read_wav  # noqa: PLC0415
+    from audiosocket.media.soundfile import read_wav  # noqa: PLC0415
 
     return read_wav(path, rate)
 

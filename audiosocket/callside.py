@@ -23,16 +23,16 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.journal import CallJournal
-from audiosocket.lateload import stream_converter
 from audiosocket.legpoll import LegPoll
 from audiosocket.legtransport import LegTransport
+from audiosocket.media.lazy_imports import stream_converter
+from audiosocket.media.sound_cache import Sounds
 from audiosocket.metronome import TimerMetronome, make_metronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.returncall import ReturnCalls
 from audiosocket.settings import Settings
-from audiosocket.sounds import Sounds
 from audiosocket.switchboard import Switchboard
 
 log = Logger()

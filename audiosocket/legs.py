@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from audiosocket.calls import Call, Ending, LegRecord
-from audiosocket.diagnosis import DECODERS, CodecProbe
 from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
 from audiosocket.legface import Connection, LegFace, Residents
+from audiosocket.media.codec_probe import DECODERS, CodecProbe
+from audiosocket.media.playout import Frame, Playout
+from audiosocket.media.playout_queue import Converter, Reached
 from audiosocket.pacing import Clock
-from audiosocket.playout import Frame, Playout
-from audiosocket.speech import Converter, Reached
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.

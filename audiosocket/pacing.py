@@ -13,8 +13,8 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from audiosocket.deadlines import Deadlines
+from audiosocket.media.playout import SLACK_MS
 from audiosocket.metronome import BEAT_MS, Metronome
-from audiosocket.playout import SLACK_MS
 from audiosocket.wire import FRAME_MS
 
 PHASES = FRAME_MS // BEAT_MS

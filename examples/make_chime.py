@@ -12,7 +12,7 @@ import sys
 from array import array
 from pathlib import Path
 
-from audiosocket.wavfile import wav_header
+from audiosocket.media.wav import wav_header
 
 RATE = 16_000
 SECONDS = 2.4

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.audio import ulaw_to_slin
+from audiosocket.media.pcm import ulaw_to_slin
 from audiosocket.wire import RATES, Audio, Digit, Event, Identified, Parser
 from tests.support.in_memory import Echo, Exchange, Line, Listener
 

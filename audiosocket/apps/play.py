@@ -25,8 +25,8 @@ from twisted.logger import Logger
 from audiosocket.errors import InvalidSound
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.media.wav import read_layout
 from audiosocket.settings import Settings
-from audiosocket.wavfile import read_layout
 from audiosocket.wire import SAMPLE_BYTES
 
 #: A caller that has sent nothing after this long, in seconds, has no rate of its own.

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from audiosocket.audio import tone
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
-from audiosocket.lateload import stream_converter
-from audiosocket.recording import StereoWav, open_recording
+from audiosocket.media.lazy_imports import stream_converter
+from audiosocket.media.pcm import tone
+from audiosocket.media.stereo_alignment import Timeline
+from audiosocket.media.wav_writer import StereoWav, open_recording
 from audiosocket.settings import Settings
-from audiosocket.timeline import Timeline
 
 #: The file is opened this long after the leg began, in milliseconds: by then its rate is known.
 FIRST_WRITE_MS = 100

@@ -12,13 +12,13 @@ from twisted.logger import capturedLogs, formatEvent
 
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.play import PIECE_SECONDS, WELCOME, Pieces, Play
-from audiosocket.audio import tone
 from audiosocket.errors import InvalidSound
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg, SoundSource
+from audiosocket.media.pcm import tone
+from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.soundfile import read_wav
 from audiosocket.settings import Settings
-from audiosocket.soundfiles import read_wav
-from audiosocket.sounds import Sounds
 from tests.support.fake_leg import FakeLeg, Thread, context
 
 NUMBERS = b"".join(n.to_bytes(2, "little") for n in range(1, 32_001))

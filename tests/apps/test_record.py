@@ -19,7 +19,7 @@ from audiosocket.apps import record
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.record import MAX_WAITING_BYTES, Record
 from audiosocket.extensions.model import Role
-from audiosocket.recording import StereoWav, open_recording
+from audiosocket.media.wav_writer import StereoWav, open_recording
 from audiosocket.settings import Settings
 from tests.conftest import LoggedFailures
 from tests.support.fake_leg import CALL, FakeLeg, Thread, context

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock as Time
 
-from audiosocket.audio import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.calls import Call, Ending, LegRecord
-from audiosocket.diagnosis import DECODERS
 from audiosocket.errors import LocalProtocolError
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import RATE_NOTES_MOST, Leg
+from audiosocket.media.codec_probe import DECODERS
+from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
+from audiosocket.media.resample import StreamConverter
 from audiosocket.metronome import BEAT_MS, TimerMetronome
 from audiosocket.pacing import Clock
-from audiosocket.resample import StreamConverter
 from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, START, Echo, Listener

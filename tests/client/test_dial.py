@@ -26,8 +26,8 @@ from audiosocket.caller_report import CallReport, Hearing, summary
 from audiosocket.caller_rules import BrokenRule, HeardFrame, Rule
 from audiosocket.caller_speech import Speech
 from audiosocket.caller_text import Told, describe
-from audiosocket.resample import convert
-from audiosocket.soundfiles import read_wav
+from audiosocket.media.resample import convert
+from audiosocket.media.soundfile import read_wav
 from audiosocket.wire import KINDS, Audio, Identified, frame_bytes
 from tests.support import bad_servers as servers
 from tests.support.bad_servers import serve

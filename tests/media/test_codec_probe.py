@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.audio import from_samples, slin_to_alaw, slin_to_ulaw, to_samples, tone
-from audiosocket.diagnosis import MOST_WEIGHED, PATIENCE, WINDOW_MS, CodecProbe
+from audiosocket.media.codec_probe import MOST_WEIGHED, PATIENCE, WINDOW_MS, CodecProbe
+from audiosocket.media.pcm import from_samples, slin_to_alaw, slin_to_ulaw, to_samples, tone
 from audiosocket.wire import Audio, Parser
 
 CAPTURES = Path(__file__).parents[1] / "captures"
@@ -312,7 +312,7 @@ def test_any_frames_at_all_are_looked_at_without_a_fault(frames: Sequence[tuple[
 
 def test_nothing_is_weighed_of_a_caller_with_the_pace_of_slin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weighing costs as much as four echoed frames: the bytes of honest callers are not looked at."""
-    monkeypatch.setattr("audiosocket.diagnosis.bits_needed", lambda payload: pytest.fail("weighed"))
+    monkeypatch.setattr("audiosocket.media.codec_probe.bits_needed", lambda payload: pytest.fail("weighed"))
     for ms in PACKETS:
         [(when, verdict)] = verdicts(jittered(slin(SIGNALS["clipped speech"](), ms), 15))
         assert verdict == "slin"
@@ -327,7 +327,7 @@ def test_a_flood_of_frames_is_weighed_in_part_only(monkeypatch: pytest.MonkeyPat
         weighed.append(len(payload))
         return (8.0, 8.0, 8.0)
 
-    monkeypatch.setattr("audiosocket.diagnosis.bits_needed", count)
+    monkeypatch.setattr("audiosocket.media.codec_probe.bits_needed", count)
     probe = CodecProbe()
     payload = random.Random(3).randbytes(160)
     for n in range(10_000):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from audiosocket.lateload import load, stream_converter
-from audiosocket.resample import StreamConverter
+from audiosocket.media.lazy_imports import load, stream_converter
+from audiosocket.media.resample import StreamConverter
 from tests.support.server_process import ROOT
 
 PROGRAM = """
@@ -16,7 +16,7 @@ import sys
 import {modules}
 late = {{"numpy", "soxr"}}
 assert not late & set(sys.modules), late & set(sys.modules)
-from audiosocket import lateload
+from audiosocket.media import lazy_imports as lateload
 lateload.load()
 assert late <= set(sys.modules)
 """

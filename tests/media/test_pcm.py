@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket import audio
+from audiosocket.media import pcm as audio
 
 EVERY_SAMPLE = struct.pack("<65536h", *range(-32768, 32768))
 EVERY_CODE = bytes(range(256))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.playout import AHEAD_MS, DEBT_MS, GAP_MS, MAX_PASSED_MS, Frame, Playout
-from audiosocket.resample import StreamConverter
-from audiosocket.speech import MAX_SPOKEN_MS, Converter, Reached
+from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, MAX_PASSED_MS, Frame, Playout
+from audiosocket.media.playout_queue import MAX_SPOKEN_MS, Converter, Reached
+from audiosocket.media.resample import StreamConverter
 from audiosocket.wire import RATES, frame_bytes
 
 MS = 16  # bytes of one millisecond at 8 kHz

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audiosocket.audio import converted_samples, tone
-from audiosocket.resample import StreamConverter, convert
+from audiosocket.media.pcm import converted_samples, tone
+from audiosocket.media.resample import StreamConverter, convert
 from audiosocket.wire import RATES
 
 ALL_RATES = sorted(RATES.values())

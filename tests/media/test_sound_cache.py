@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
-from audiosocket import soundfiles
-from audiosocket.audio import alaw_to_slin, level, slin_to_alaw, slin_to_ulaw, tone, ulaw_to_slin
 from audiosocket.errors import InvalidSound
-from audiosocket.soundfiles import read_wav
-from audiosocket.sounds import Sounds
-from audiosocket.wavfile import wav_header
+from audiosocket.media import soundfile as soundfiles
+from audiosocket.media.pcm import alaw_to_slin, level, slin_to_alaw, slin_to_ulaw, tone, ulaw_to_slin
+from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.soundfile import read_wav
+from audiosocket.media.wav import wav_header
 
 TONE = tone(8000, 1000, 500)
 FLOATS = np.frombuffer(TONE, "<i2") / 32768

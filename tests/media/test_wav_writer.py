@@ -20,13 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket import timeline
-from audiosocket.audio import silence, tone
-from audiosocket.recording import MAX_DATA_BYTES, StereoWav, open_recording
-from audiosocket.resample import StreamConverter
-from audiosocket.soundfiles import read_wav
-from audiosocket.timeline import Timeline
-from audiosocket.wavfile import wav_header
+from audiosocket.media import stereo_alignment as timeline
+from audiosocket.media.pcm import silence, tone
+from audiosocket.media.resample import StreamConverter
+from audiosocket.media.soundfile import read_wav
+from audiosocket.media.stereo_alignment import Timeline
+from audiosocket.media.wav import wav_header
+from audiosocket.media.wav_writer import MAX_DATA_BYTES, StereoWav, open_recording
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,7 +157,7 @@ def test_cut_anywhere_it_is_still_a_wav(recording: StereoWav, tmp_path: Path) ->
 CHILD = """
 import struct, sys
 from pathlib import Path
-from audiosocket.recording import StereoWav
+from audiosocket.media.wav_writer import StereoWav
 wav, n = StereoWav(Path(sys.argv[1]), 8000), 0
 while True:
     wav.append(b"".join(struct.pack("<hh", k % 32768, -(k % 32768)) for k in range(n, n + 999)))

@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppContext, CallerInfo, Leg, ReturnOutcome, SoundSource, Tap
-from audiosocket.playout import MAX_PASSED_MS, Frame, Playout
-from audiosocket.resample import StreamConverter
+from audiosocket.media.playout import MAX_PASSED_MS, Frame, Playout
+from audiosocket.media.resample import StreamConverter
+from audiosocket.media.sound_cache import Sounds
 from audiosocket.settings import Settings
-from audiosocket.sounds import Sounds
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
 

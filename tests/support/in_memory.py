@@ -26,10 +26,10 @@ from audiosocket.calls import Journal
 from audiosocket.events import EventLog, Record
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
+from audiosocket.media.resample import StreamConverter
 from audiosocket.metronome import BEAT_MS, TimerMetronome
 from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
-from audiosocket.resample import StreamConverter
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.switchboard import Switchboard
 from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame

@@ -29,10 +29,10 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
+from audiosocket.media.resample import StreamConverter
+from audiosocket.media.sound_cache import Sounds
 from audiosocket.protocol import AudioSocketFactory
-from audiosocket.resample import StreamConverter
 from audiosocket.settings import Settings
-from audiosocket.sounds import Sounds
 from audiosocket.switchboard import Switchboard
 
 reactor: Any = global_reactor

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
-    from audiosocket.soundfiles import Sound
+    from audiosocket.media.soundfile import Sound
 
 DEFAULT_CACHE_BYTES = 256_000_000
 
@@ -67,6 +67,6 @@ class Sounds:
 
 def _read(path: Path, rate: int, kept: Sound | None) -> Sound:
     """Runs in a thread, where the first one may wait until numpy and soxr are loaded."""
-    from audiosocket.soundfiles import read_if_changed  # noqa: PLC0415 - no port need wait for it at the start
+    from audiosocket.media.soundfile import read_if_changed  # noqa: PLC0415 - no port need wait for it at the start
 
     return read_if_changed(path, rate, kept)

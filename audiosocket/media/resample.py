@@ -29,7 +29,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from audiosocket.audio import converted_samples
+from audiosocket.media.pcm import converted_samples
 
 Floats = NDArray[np.float32]
 FULL_SCALE = 32_768.0

@@ -7,7 +7,7 @@ for the port.
 
 from __future__ import annotations
 
-from audiosocket.speech import Converter
+from audiosocket.media.playout_queue import Converter
 
 
 def load() -> None:
@@ -17,6 +17,6 @@ def load() -> None:
 
 def stream_converter(source: int, target: int) -> Converter:
     """A new `resample.StreamConverter`; raises what that raises."""
-    from audiosocket.resample import StreamConverter  # noqa: PLC0415 - loaded by now, but not at the start
+    from audiosocket.media.resample import StreamConverter  # noqa: PLC0415 - loaded by now, but not at the start
 
     return StreamConverter(source, target)

@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosocket.audio import SAMPLE_BYTES, alaw_to_slin, converted_samples, ulaw_to_slin
 from audiosocket.errors import InvalidSound
-from audiosocket.resample import FULL_SCALE, Floats, convert_blocks
-from audiosocket.wavfile import Encoding, WavLayout, read_layout
+from audiosocket.media.pcm import SAMPLE_BYTES, alaw_to_slin, converted_samples, ulaw_to_slin
+from audiosocket.media.resample import FULL_SCALE, Floats, convert_blocks
+from audiosocket.media.wav import Encoding, WavLayout, read_layout
 
 #: Neither a file nor what it becomes may be larger: 3.4 hours at 8 kHz.
 MAX_SOUND_BYTES = 200_000_000

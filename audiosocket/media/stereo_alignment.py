@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from audiosocket.audio import SAMPLE_BYTES, converted_samples
+from audiosocket.media.pcm import SAMPLE_BYTES, converted_samples
 
 SETTLE_MS = 200
 LATE_MS = 60
@@ -31,7 +31,7 @@ _JITTER_FRAMES = 50
 
 
 class Converter(Protocol):
-    """`audiosocket.resample.StreamConverter`, which this layer may not import."""
+    """`audiosocket.media.resample.StreamConverter`, which this layer may not import."""
 
     def feed(self, pcm: bytes) -> bytes:
         """What can be given out after ``pcm``."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from audiosocket.wavfile import HEADER_BYTES, wav_header
+from audiosocket.media.wav import HEADER_BYTES, wav_header
 
 CHANNELS = 2
 FRAME_BYTES = 2 * CHANNELS

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from math import log2
 from operator import mul, sub
 
-from audiosocket.audio import alaw_to_slin, to_samples, ulaw_to_slin
+from audiosocket.media.pcm import alaw_to_slin, to_samples, ulaw_to_slin
 
 #: No more of a frame is looked at, and nothing of a shorter one than that.
 MOST_BYTES = 160

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple
 
-from audiosocket.speech import Converter, Reached, Speech
+from audiosocket.media.playout_queue import Converter, Reached, Speech
 from audiosocket.wire import FRAME_MS, frame_bytes
 
 #: Never written further ahead of real time than this, in milliseconds.

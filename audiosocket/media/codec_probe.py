@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from audiosocket.audio import alaw_to_slin, ulaw_to_slin
-from audiosocket.evidence import MOST_BYTES, bits_needed
+from audiosocket.media.codec_likelihood import MOST_BYTES, bits_needed
+from audiosocket.media.pcm import alaw_to_slin, ulaw_to_slin
 
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({"ulaw": ulaw_to_slin, "alaw": alaw_to_slin})
 
