@@ -15,7 +15,6 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from audiosocket import legpoll
 from audiosocket.amicallers import Callers
 from audiosocket.callregistry import CallRegistry
 from audiosocket.events import EventLog, Record
@@ -23,17 +22,18 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.journal import CallJournal
-from audiosocket.legpoll import LegPoll
-from audiosocket.legtransport import LegTransport
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import Sounds
-from audiosocket.metronome import TimerMetronome, make_metronome
-from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.returncall import ReturnCalls
 from audiosocket.settings import Settings
 from audiosocket.switchboard import Switchboard
+from audiosocket.transport import epoll as legpoll
+from audiosocket.transport.clock import Clock
+from audiosocket.transport.epoll import LegPoll
+from audiosocket.transport.tcp import LegTransport
+from audiosocket.transport.ticker import TimerMetronome, make_metronome
 
 log = Logger()
 #: Events of which the switchboard's own line, with peer and port, says more. Of the last leg that leaves,

@@ -15,7 +15,7 @@ from audiosocket.legface import Connection, LegFace, Residents
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout
 from audiosocket.media.playout_queue import Converter, Reached
-from audiosocket.pacing import Clock
+from audiosocket.transport.clock import Clock
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from audiosocket.calls import Ending
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.pacing import Clock
+from audiosocket.transport.clock import Clock
 from audiosocket.wire import (
     HANGUP_FRAME,
     HEADER_BYTES,

@@ -25,12 +25,12 @@ from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.legs import Leg
 from audiosocket.media.playout_queue import Converter
-from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketProtocol
 from audiosocket.quota import Quota
 from audiosocket.replay import Replayed
 from audiosocket.returncall import ReturnCalls
 from audiosocket.settings import Network
+from audiosocket.transport.clock import Clock
 
 #: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
 WAITING_MOST = 2_048

@@ -19,8 +19,8 @@ from audiosocket.legs import RATE_NOTES_MOST, Leg
 from audiosocket.media.codec_probe import DECODERS
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.media.resample import StreamConverter
-from audiosocket.metronome import BEAT_MS, TimerMetronome
-from audiosocket.pacing import Clock
+from audiosocket.transport.clock import Clock
+from audiosocket.transport.ticker import BEAT_MS, TimerMetronome
 from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, START, Echo, Listener

@@ -27,11 +27,11 @@ from audiosocket.events import EventLog, Record
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
 from audiosocket.media.resample import StreamConverter
-from audiosocket.metronome import BEAT_MS, TimerMetronome
-from audiosocket.pacing import Clock
 from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.switchboard import Switchboard
+from audiosocket.transport.clock import Clock
+from audiosocket.transport.ticker import BEAT_MS, TimerMetronome
 from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame
 from tests.support.fake_leg import context
 

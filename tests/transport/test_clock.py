@@ -10,8 +10,8 @@ import pytest
 from twisted.internet.task import Clock as Time
 
 from audiosocket.media.playout import AHEAD_MS, DEBT_MS
-from audiosocket.metronome import TimerMetronome
-from audiosocket.pacing import PHASE_MS, PHASES, Clock
+from audiosocket.transport.clock import PHASE_MS, PHASES, Clock
+from audiosocket.transport.ticker import TimerMetronome
 from audiosocket.wire import RATES, audio_frame, frame_bytes
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import FRAME, START, Echo, Exchange, Line, Listener

@@ -19,10 +19,10 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyClass
 
-from audiosocket import legpoll
-from audiosocket.legpoll import LegPoll
-from audiosocket.legtransport import LUMP_BYTES, LegTransport
 from audiosocket.listening import PatientPort
+from audiosocket.transport import epoll as legpoll
+from audiosocket.transport.epoll import LegPoll
+from audiosocket.transport.tcp import LUMP_BYTES, LegTransport
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, turns, until
 

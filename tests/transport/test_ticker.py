@@ -10,8 +10,8 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 
-from audiosocket import metronome
-from audiosocket.metronome import BEAT_MS, KernelMetronome, Metronome, TimerMetronome, make_metronome
+from audiosocket.transport import ticker as metronome
+from audiosocket.transport.ticker import BEAT_MS, KernelMetronome, Metronome, TimerMetronome, make_metronome
 from tests.support.loopback_server import reactor, until
 
 needs_timerfd = pytest.mark.skipif(

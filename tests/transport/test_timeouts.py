@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket.deadlines import Deadlines
+from audiosocket.transport.timeouts import Deadlines
 from tests.support.loopback_server import calm
 
 SPANS = (2.0, 5.0)

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from audiosocket.deadlines import Deadlines
 from audiosocket.media.playout import SLACK_MS
-from audiosocket.metronome import BEAT_MS, Metronome
+from audiosocket.transport.ticker import BEAT_MS, Metronome
+from audiosocket.transport.timeouts import Deadlines
 from audiosocket.wire import FRAME_MS
 
 PHASES = FRAME_MS // BEAT_MS

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.legpoll import READ, WRITE, LegPoll
+from audiosocket.transport.epoll import READ, WRITE, LegPoll
 
 READ_BYTES = 65_536
 #: A read longer than this may be several frames, whose answers should leave together: two of 20 ms at 8 kHz.
