@@ -13,8 +13,8 @@ from twisted.logger import Logger
 
 from audiosocket.amisession import ANSWER_SECONDS, LIST_SECONDS, AmiDown, Fields, LoginRefused, Session
 from audiosocket.amiwire import Message, action
-from audiosocket.backoff import Backoff
 from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.outbound.backoff import Backoff
 
 
 @dataclass(frozen=True)

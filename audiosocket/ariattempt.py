@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from audiosocket.aritold import Told
 from audiosocket.clues import Clues
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.webclient import Answer, RequestFailed
+from audiosocket.outbound.http_client import Answer, RequestFailed
 
 #: Seconds between two looks at a channel.
 POLL_SECONDS = 0.25

@@ -23,7 +23,7 @@ from wsproto import events as ws
 from wsproto.connection import ConnectionState
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from audiosocket.webclient import RequestFailed
+from audiosocket.outbound.http_client import RequestFailed
 
 #: Seconds for a connection with its upgrade, between two of our pings, and for the answer to one.
 CONNECT_SECONDS = 5.0

@@ -23,9 +23,9 @@ from audiosocket.aritold import KINDS, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.outbound.http_client import Answer, Asks, RequestFailed, checked_url
 from audiosocket.ringing import Ringing, settled
 from audiosocket.templates import filled
-from audiosocket.webclient import Answer, Asks, RequestFailed, checked_url
 
 if TYPE_CHECKING:
     from audiosocket.arievents import AriEvents

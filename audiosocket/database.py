@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from audiosocket import extension_table
 from audiosocket.errors import SourceUnavailable
 from audiosocket.extension_table import CHANNEL, COLUMNS, Row
-from audiosocket.lookup import HostLookup
+from audiosocket.outbound.resolver import HostLookup
 from audiosocket.pglifeline import Lifeline
 from audiosocket.pgsafe import Reactor, shielded
 from audiosocket.pgsession import Identity, Pace, Session, Target

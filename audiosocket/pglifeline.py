@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from twisted.internet import defer, task
 from twisted.logger import Logger
 
-from audiosocket.backoff import Backoff
 from audiosocket.errors import SourceUnavailable
+from audiosocket.outbound.backoff import Backoff
 from audiosocket.pgsafe import Reactor
 from audiosocket.pgsession import Pace, Session
 

@@ -11,7 +11,7 @@ from psycopg2 import extensions
 from twisted.internet import defer, error
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.lookup import HostLookup
+from audiosocket.outbound.resolver import HostLookup
 from audiosocket.pgsafe import Reactor, SafeConnection, one_line
 
 

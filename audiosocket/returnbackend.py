@@ -18,9 +18,9 @@ from audiosocket.arioriginate import ARIOriginator
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import NOT_CONFIGURED
+from audiosocket.outbound.http_client import WebClient, checked_url
 from audiosocket.settings import Settings
 from audiosocket.templates import check_template
-from audiosocket.webclient import WebClient, checked_url
 from audiosocket.webhookoriginate import WebhookOriginator
 
 

@@ -24,13 +24,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.backoff import Backoff
 from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.numbers import NUMBER, check_landing, checked_number
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.outbound.backoff import Backoff
+from audiosocket.outbound.http_client import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 from audiosocket.ringing import Ringing, settled
 from audiosocket.templates import filled
-from audiosocket.webclient import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
 from audiosocket.websignature import SIGNATURE_HEADER, is_signed, signature
 
 #: How often one attempt is sent; the pauses between are about half a second and a second.

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from audiosocket.backoff import Backoff
 from audiosocket.errors import WorkerGone
+from audiosocket.outbound.backoff import Backoff
 from audiosocket.workers import handover
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.farewell import Farewells

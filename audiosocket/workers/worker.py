@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from audiosocket.backoff import Backoff
 from audiosocket.errors import WorkerGone
+from audiosocket.outbound.backoff import Backoff
 from audiosocket.workers import relay
 from audiosocket.workers.channel import Message
 from audiosocket.workers.life import Life

@@ -1,8 +1,8 @@
-"""`audiosocket.backoff`."""
+"""`audiosocket.outbound.backoff`."""
 
 from __future__ import annotations
 
-from audiosocket.backoff import Backoff
+from audiosocket.outbound.backoff import Backoff
 
 
 def middle(low: float, high: float) -> float:

@@ -9,7 +9,7 @@ from twisted.internet import defer, reactor, task
 from twisted.web.server import NOT_DONE_YET
 
 from audiosocket.errors import InvalidSetting
-from audiosocket.webclient import MAX_BODY_BYTES, Answer, RequestFailed, WebClient, checked_url
+from audiosocket.outbound.http_client import MAX_BODY_BYTES, Answer, RequestFailed, WebClient, checked_url
 from tests.support.fake_web_servers import listening, raw, web_client, website
 
 HUGE = b"x" * (MAX_BODY_BYTES + 1)

@@ -1,4 +1,4 @@
-"""`audiosocket.lookup` with resolvers that answer late, never, or with too much."""
+"""`audiosocket.outbound.resolver` with resolvers that answer late, never, or with too much."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHostnameResolver, IResolutionReceiver
 from zope.interface import implementer
 
-from audiosocket.lookup import HostLookup
+from audiosocket.outbound.resolver import HostLookup
 
 
 @implementer(IHostnameResolver)

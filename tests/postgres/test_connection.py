@@ -14,7 +14,7 @@ from twisted.internet import defer, error, reactor, task
 from twisted.internet.threads import deferToThread
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.lookup import HostLookup
+from audiosocket.outbound.resolver import HostLookup
 from audiosocket.pgsafe import SafeConnection, one_line, shielded
 from audiosocket.pgsession import Pace, Session, Target
 from tests.outbound.test_resolver import Slow, resolver

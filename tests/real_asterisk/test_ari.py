@@ -12,7 +12,7 @@ from twisted.internet.defer import ensureDeferred
 from audiosocket.arioriginate import ARIOriginator
 from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, ReturnRequest
-from audiosocket.webclient import WebClient
+from audiosocket.outbound.http_client import WebClient
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 

@@ -18,7 +18,7 @@ from audiosocket.aritold import KINDS
 from audiosocket.errors import InvalidSetting
 from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.webclient import Answer, RequestFailed, WebClient
+from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
 from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")

@@ -13,10 +13,10 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
-from audiosocket.backoff import Backoff
 from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.webclient import Answer, RequestFailed, WebClient
+from audiosocket.outbound.backoff import Backoff
+from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
 from audiosocket.webhookoriginate import WebhookOriginator
 from audiosocket.websignature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from tests.support.fake_web_servers import MemoryWeb, listening, raw, website

@@ -15,7 +15,7 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from audiosocket.webclient import Answer, RequestFailed, WebClient
+from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
 
 
 @dataclass

@@ -33,7 +33,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from audiosocket.errors import AudioSocketError, InvalidSetting
-from audiosocket.lookup import HostLookup
+from audiosocket.outbound.resolver import HostLookup
 
 #: Seconds for one whole request, name lookup and body included.
 REQUEST_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""Connections this server makes: DNS, HTTP, WebSocket, backoff."""
