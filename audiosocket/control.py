@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from audiosocket.callcontrol import CallControl
-from audiosocket.database import Database
+from audiosocket.postgres.database import Database
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.server import AudioSocketServer
 from audiosocket.tablecontrol import TableControl

@@ -21,10 +21,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket import cache
-from audiosocket.database import Row
 from audiosocket.errors import SourceUnavailable
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge, Verdict
 from audiosocket.extensions.reconcile import Plan
+from audiosocket.postgres.database import Row
 from audiosocket.readings import Complaints, Doubt, Report, Wish
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.

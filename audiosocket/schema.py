@@ -16,7 +16,7 @@ import psycopg2
 from dotenv import dotenv_values
 
 from audiosocket.errors import AudioSocketError, InvalidSetting
-from audiosocket.pgsafe import one_line
+from audiosocket.postgres.connection import one_line
 from audiosocket.settings import Settings
 
 #: How long to wait for somebody who has locked the table, in seconds.

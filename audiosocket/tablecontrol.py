@@ -11,13 +11,13 @@ from typing import Any
 from twisted.logger import Logger
 
 from audiosocket import __version__, dialplan
-from audiosocket.database import Database, Row
 from audiosocket.dialplan import Style
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import COLUMNS, Extension, Role, parse_json, parse_row
 from audiosocket.listeners import Listeners
 from audiosocket.listening import ExtensionService
 from audiosocket.poller import Poller
+from audiosocket.postgres.database import Database, Row
 from audiosocket.readings import Report
 
 #: Rows of the table that one answer shows: writing out more would cost the callers a frame.

@@ -27,7 +27,6 @@ from audiosocket.apps import registry as app_registry
 from audiosocket.cache import FILE_NAME
 from audiosocket.callside import Apps, call_side, make_steady
 from audiosocket.control import ServerControl
-from audiosocket.database import Database, DatabaseState
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
@@ -38,6 +37,7 @@ from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan
 from audiosocket.poller import Poller
+from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.returnbackend import ReturnBackend, check
 from audiosocket.server import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from twisted.internet.defer import ensureDeferred
 
-from audiosocket.database import Database
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
+from audiosocket.postgres.database import Database
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.tablecontrol import TableControl
 from audiosocket.watchdog import UNHEALTHY

@@ -1,4 +1,4 @@
-"""`audiosocket.pgsafe` and the session on top of it, against a real PostgreSQL."""
+"""`audiosocket.postgres.connection` and the session on top of it, against a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import HostLookup
-from audiosocket.pgsafe import SafeConnection, one_line, shielded
-from audiosocket.pgsession import Pace, Session, Target
+from audiosocket.postgres.connection import SafeConnection, one_line, shielded
+from audiosocket.postgres.session import Pace, Session, Target
 from tests.outbound.test_resolver import Slow, resolver
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
 

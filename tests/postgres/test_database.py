@@ -1,4 +1,4 @@
-"""`audiosocket.database` against a real PostgreSQL that is stopped, killed, frozen and locked."""
+"""`audiosocket.postgres.database` against a real PostgreSQL that is stopped, killed, frozen and locked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from twisted.internet import defer, endpoints, protocol, reactor, task
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from audiosocket.database import COLUMNS, Database, DatabaseState, Pace, Row
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable
+from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Pace, Row
 from audiosocket.settings import Settings
 from tests.conftest import LoggedFailures
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer

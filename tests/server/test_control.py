@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from audiosocket import cache
 from audiosocket.control import ServerControl
-from audiosocket.database import DatabaseState
 from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
@@ -26,6 +25,7 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
 from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.poller import Poller
+from audiosocket.postgres.database import DatabaseState
 from audiosocket.server import AudioSocketServer
 from audiosocket.tablecontrol import ROWS_SHOWN, TableControl
 from audiosocket.watchdog import Watchdog

@@ -12,7 +12,7 @@ from twisted.internet import defer, error
 
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import HostLookup
-from audiosocket.pgsafe import Reactor, SafeConnection, one_line
+from audiosocket.postgres.connection import Reactor, SafeConnection, one_line
 
 
 @dataclass(frozen=True)

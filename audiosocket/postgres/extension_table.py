@@ -9,7 +9,7 @@ import psycopg2
 from psycopg2 import errors as pg
 
 from audiosocket.errors import AudioSocketError, ExtensionTaken, InvalidExtension, SourceUnavailable
-from audiosocket.pgsession import Session
+from audiosocket.postgres.session import Session
 
 #: Keys are the column names of ``extension_ia``, values as psycopg2 gives them.
 Row = Mapping[str, object]

@@ -9,8 +9,8 @@ from twisted.logger import Logger
 
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.pgsafe import Reactor
-from audiosocket.pgsession import Pace, Session
+from audiosocket.postgres.connection import Reactor
+from audiosocket.postgres.session import Pace, Session
 
 _log = Logger()
 

@@ -13,13 +13,13 @@ from twisted.application.service import Service
 from twisted.internet import defer, task
 from twisted.logger import Logger
 
-from audiosocket import extension_table
 from audiosocket.errors import SourceUnavailable
-from audiosocket.extension_table import CHANNEL, COLUMNS, Row
 from audiosocket.outbound.resolver import HostLookup
-from audiosocket.pglifeline import Lifeline
-from audiosocket.pgsafe import Reactor, shielded
-from audiosocket.pgsession import Identity, Pace, Session, Target
+from audiosocket.postgres import extension_table
+from audiosocket.postgres.connection import Reactor, shielded
+from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
+from audiosocket.postgres.session import Identity, Pace, Session, Target
+from audiosocket.postgres.supervisor import Lifeline
 from audiosocket.settings import Settings
 
 __all__ = ["COLUMNS", "Database", "DatabaseState", "Pace", "Row"]
