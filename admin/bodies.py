@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from admin.replies import Refusal, shown
-from audiosocket.dialplan import STYLES, Style, named
+from audiosocket.asterisk.dialplan import STYLES, Style, named
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
 

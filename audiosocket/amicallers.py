@@ -7,7 +7,7 @@ from uuid import UUID
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from audiosocket.amichannels import CallChannels
+from audiosocket.asterisk.ami.channels import CallChannels
 from audiosocket.extensions.model import Role
 from audiosocket.legs import Leg
 

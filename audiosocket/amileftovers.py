@@ -6,9 +6,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ami import Ami
-from audiosocket.amisession import AmiDown, AmiRefused
-from audiosocket.amiwire import Message
+from audiosocket.asterisk.ami.client import Ami
+from audiosocket.asterisk.ami.session import AmiDown, AmiRefused
+from audiosocket.asterisk.ami.wire import Message
 
 #: Q.850 "normal clearing".
 _CAUSE = "16"

@@ -10,10 +10,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ami import Ami
 from audiosocket.amileftovers import Leftovers
-from audiosocket.amisession import AmiDown, AmiRefused, Fields
-from audiosocket.amiwire import Message, action, variable
+from audiosocket.asterisk.ami.client import Ami
+from audiosocket.asterisk.ami.session import AmiDown, AmiRefused, Fields
+from audiosocket.asterisk.ami.wire import Message, action, variable
 from audiosocket.clues import Clues
 from audiosocket.errors import LocalProtocolError
 from audiosocket.numbers import Route, check_landing

@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.aritold import Told
+from audiosocket.asterisk.ari.events import Told
 from audiosocket.clues import Clues
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.outbound.http_client import Answer, RequestFailed

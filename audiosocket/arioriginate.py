@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.ariattempt import REFUSED, Attempt, refusal
-from audiosocket.aritold import KINDS, told
+from audiosocket.asterisk.ari.events import KINDS, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
@@ -28,7 +28,7 @@ from audiosocket.ringing import Ringing, settled
 from audiosocket.templates import filled
 
 if TYPE_CHECKING:
-    from audiosocket.arievents import AriEvents
+    from audiosocket.asterisk.ari.event_stream import AriEvents
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -81,7 +81,7 @@ class ARIOriginator:
         self._app = f"audiosocket-{token_hex(4)}"
         self._events: AriEvents | None = None
         if endpoint is not None:
-            from audiosocket.arievents import AriEvents  # noqa: PLC0415 - 13 ms of the start for ARI alone
+            from audiosocket.asterisk.ari.event_stream import AriEvents  # noqa: PLC0415 - 13 ms of the start for ARI alone
 
             events = f"{self._url}/events?app={self._app}&subscribeAll=true"
             self._events = AriEvents(endpoint, events, self._authorization, clock, self._heard)

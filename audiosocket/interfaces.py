@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
-from audiosocket.dialplan import Style
+from audiosocket.asterisk.dialplan import Style
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.settings import Settings
 

@@ -10,11 +10,11 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 
-from audiosocket.ami import Ami
-from audiosocket.amichannels import CallChannels
 from audiosocket.amioriginate import AMIOriginator
-from audiosocket.amiwire import action
 from audiosocket.arioriginate import ARIOriginator
+from audiosocket.asterisk.ami.channels import CallChannels
+from audiosocket.asterisk.ami.client import Ami
+from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.numbers import Route, check_landing
 from audiosocket.originate import NOT_CONFIGURED

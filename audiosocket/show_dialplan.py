@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from audiosocket import dialplan
+from audiosocket.asterisk import dialplan
 from audiosocket.cache import FILE_NAME
 from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge

@@ -10,8 +10,9 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from audiosocket import __version__, dialplan
-from audiosocket.dialplan import Style
+from audiosocket import __version__
+from audiosocket.asterisk import dialplan
+from audiosocket.asterisk.dialplan import Style
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import COLUMNS, Extension, Role, parse_json, parse_row
 from audiosocket.listeners import Listeners

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin.api import AdminAPI
-from audiosocket.dialplan import Style, lines
+from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.errors import (
     AudioSocketError,
     ExtensionTaken,

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from audiosocket.amichannels import MAX_LEGS, CallChannels
-from audiosocket.amileg import leg_in
 from audiosocket.amioriginate import CHANNEL_ID_PREFIX
+from audiosocket.asterisk.ami.channels import MAX_LEGS, CallChannels
+from audiosocket.asterisk.channel_names import leg_in
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 from tests.support.fake_ami import World

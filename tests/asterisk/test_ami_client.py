@@ -12,8 +12,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent, globalLogPublisher
 
-from audiosocket.ami import Ami
-from audiosocket.amisession import AmiDown, AmiRefused, Session
+from audiosocket.asterisk.ami.client import Ami
+from audiosocket.asterisk.ami.session import AmiDown, AmiRefused, Session
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from tests.support.fake_ami import SECRET, USER, Action, FakeAsterisk, FakeConnection, World, refused
 

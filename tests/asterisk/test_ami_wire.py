@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.amiwire import (
+from audiosocket.asterisk.ami.wire import (
     GREETING,
     MAX_GREETING_BYTES,
     MAX_LINE_BYTES,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket import show_dialplan
-from audiosocket.dialplan import LOOPBACK, STYLES, Place, Style, lines, place, sort_out
+from audiosocket.asterisk.dialplan import LOOPBACK, STYLES, Place, Style, lines, place, sort_out
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
-from audiosocket.arievents import CONNECT_SECONDS, MAX_EVENT_CHARACTERS, PING_SECONDS, AriEvents
+from audiosocket.asterisk.ari.event_stream import CONNECT_SECONDS, MAX_EVENT_CHARACTERS, PING_SECONDS, AriEvents
 from audiosocket.outbound.http_client import RequestFailed
 
 URL = "http://pbx:8088/ari/events?app=audiosocket-1&subscribeAll=true"

@@ -11,9 +11,9 @@ import pytest
 from twisted.internet import reactor, task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from audiosocket.ami import Ami, Pace
-from audiosocket.amichannels import CallChannels
 from audiosocket.amioriginate import AMIOriginator
+from audiosocket.asterisk.ami.channels import CallChannels
+from audiosocket.asterisk.ami.client import Ami, Pace
 from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from tests.support.bad_servers import PacedServer, serve

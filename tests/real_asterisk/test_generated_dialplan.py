@@ -1,10 +1,10 @@
-"""The dialplan the server prints for a row (`audiosocket.dialplan`), pasted as it is into a real Asterisk."""
+"""The dialplan the server prints for a row (`audiosocket.asterisk.dialplan`), pasted as it is into a real Asterisk."""
 
 from __future__ import annotations
 
 import pytest
 
-from audiosocket.dialplan import STYLES, lines
+from audiosocket.asterisk.dialplan import STYLES, lines
 from audiosocket.extensions.model import Extension
 
 pytestmark = pytest.mark.asterisk

@@ -14,7 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket import arioriginate
 from audiosocket.arioriginate import CHANNEL_ID_PREFIX, ARIOriginator
-from audiosocket.aritold import KINDS
+from audiosocket.asterisk.ari.events import KINDS
 from audiosocket.errors import InvalidSetting
 from audiosocket.numbers import Route
 from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from admin.resource import make_site
 from admin.site import AdminChannel
-from audiosocket.dialplan import Style, lines
+from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role, parse_json
 from audiosocket.interfaces import Control, Soon

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.test import iosim
 from zope.interface import implementer
 
-from audiosocket.ami import Ami, Pace
+from audiosocket.asterisk.ami.client import Ami, Pace
 
 USER, SECRET = "audiosocket", "a secret of the tests"
 GREETING = "Asterisk Call Manager/9.0.0"

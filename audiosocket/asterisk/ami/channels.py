@@ -12,11 +12,11 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ami import Ami
-from audiosocket.amileg import leg_in
 from audiosocket.amioriginate import CHANNEL_ID_PREFIX
-from audiosocket.amisession import AmiDown, AmiRefused
-from audiosocket.amiwire import Message
+from audiosocket.asterisk.ami.client import Ami
+from audiosocket.asterisk.ami.session import AmiDown, AmiRefused
+from audiosocket.asterisk.ami.wire import Message
+from audiosocket.asterisk.channel_names import leg_in
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from audiosocket import dialplantext as text
+from audiosocket.asterisk import dialplan_templates as text
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import Extension
 

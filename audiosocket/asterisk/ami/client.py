@@ -11,8 +11,8 @@ from twisted.internet import defer, endpoints, error
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
-from audiosocket.amisession import ANSWER_SECONDS, LIST_SECONDS, AmiDown, Fields, LoginRefused, Session
-from audiosocket.amiwire import Message, action
+from audiosocket.asterisk.ami.session import ANSWER_SECONDS, LIST_SECONDS, AmiDown, Fields, LoginRefused, Session
+from audiosocket.asterisk.ami.wire import Message, action
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.backoff import Backoff
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.amiwire import Greeted, Message, Parser, Violation, action
+from audiosocket.asterisk.ami.wire import Greeted, Message, Parser, Violation, action
 from audiosocket.errors import AudioSocketError
 
 #: Seconds for an answer to an action, the greeting included; Asterisk answers within milliseconds.

@@ -1,0 +1,1 @@
+"""Asterisk REST Interface: the stream of events."""
