@@ -8,8 +8,8 @@ from uuid import UUID
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from audiosocket.asterisk.ami.channels import CallChannels
+from audiosocket.calls.leg import Leg
 from audiosocket.extensions.model import Role
-from audiosocket.legs import Leg
 
 #: Seconds that an event may be behind the connection it announces.
 EVENT_SECONDS = 0.3

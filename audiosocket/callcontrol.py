@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from audiosocket.calls import Call, Ending
+from audiosocket.calls.call import Call, Ending
 from audiosocket.callserver import CallServer
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from audiosocket.calls.journal import CallJournal
 from audiosocket.filethread import FileThread
-from audiosocket.journal import CallJournal
 from audiosocket.stacks import StackWatch, waiting_in
 from audiosocket.switchboard import Switchboard
 from audiosocket.watchdog import Watchdog

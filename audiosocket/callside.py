@@ -16,15 +16,15 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from audiosocket.amicallers import Callers
-from audiosocket.callregistry import CallRegistry
-from audiosocket.events import EventLog, Record
+from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.journal import CallJournal
+from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
+from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
-from audiosocket.journal import CallJournal
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import Sounds
-from audiosocket.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.returnbackend import ReturnBackend
 from audiosocket.returncall import ReturnCalls
 from audiosocket.settings import Settings

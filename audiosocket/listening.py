@@ -16,8 +16,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorFDSet, IReactorTCP
 from twisted.internet.tcp import Port
 
+from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.protocol import AudioSocketFactory, MakeTransport
 
 #: A burst of calls must not overflow the queue: an unanswered SYN costs the caller a second.
 BACKLOG = 1_024

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from audiosocket.calls.journal_replay import KeptAttempt
 from audiosocket.originate import AttemptEnd
-from audiosocket.replay import KeptAttempt
 
 
 @dataclass

@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 
 from twisted.internet.interfaces import IReactorTime
 
-from audiosocket.calls import Call
+from audiosocket.calls.call import Call
+from audiosocket.calls.journal_replay import KeptReturn
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
 from audiosocket.numbers import checked_number
 from audiosocket.originate import NOT_CONFIGURED, Originator
-from audiosocket.replay import KeptReturn
 from audiosocket.returnrun import Run
 
 #: Numbers that one return call may try.

@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.calls import Call
+from audiosocket.calls.call import Call
+from audiosocket.calls.journal_replay import KeptReturn
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
 from audiosocket.originate import AttemptEnd, AttemptResult, Originator, ReturnRequest
-from audiosocket.replay import KeptReturn
 from audiosocket.returnattempt import Attempt, restored
 
 #: States of a run that is over.

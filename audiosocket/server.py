@@ -9,10 +9,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket import __version__
+from audiosocket.calls.journal import CallJournal
 from audiosocket.callserver import CallServer
 from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
-from audiosocket.journal import CallJournal
 from audiosocket.listeners import Listeners
 from audiosocket.poller import Poller
 from audiosocket.switchboard import Switchboard

@@ -17,17 +17,17 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from audiosocket.amicallers import Callers
-from audiosocket.callregistry import CallRegistry
-from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, Ending, LegRecord
+from audiosocket.calls.journal_replay import Replayed
+from audiosocket.calls.leg import Leg
+from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
-from audiosocket.legs import Leg
 from audiosocket.media.playout_queue import Converter
-from audiosocket.protocol import AudioSocketProtocol
 from audiosocket.quota import Quota
-from audiosocket.replay import Replayed
 from audiosocket.returncall import ReturnCalls
 from audiosocket.settings import Network
 from audiosocket.transport.clock import Clock

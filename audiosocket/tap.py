@@ -25,6 +25,7 @@ from audiosocket import logs
 from audiosocket.apiport import ApiPort
 from audiosocket.apps import registry as app_registry
 from audiosocket.cache import FILE_NAME
+from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.callside import Apps, call_side, make_steady
 from audiosocket.control import ServerControl
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
@@ -32,7 +33,6 @@ from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
 from audiosocket.garbage import GarbagePolicy
 from audiosocket.interfaces import Control
-from audiosocket.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan

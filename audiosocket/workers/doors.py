@@ -17,9 +17,9 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 
+from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.listening import adopt
-from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.workers import handover
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.handover import Handed, Inbox

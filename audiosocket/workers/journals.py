@@ -11,7 +11,7 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from audiosocket import journal
+from audiosocket.calls import journal
 from audiosocket.workers.affinity import owner
 
 _NAME = re.compile(r"calls(\.\d+of\d+)?\.journal")

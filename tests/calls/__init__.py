@@ -1,1 +1,1 @@
-"""Tests of `audiosocket.calls`."""
+"""Tests of `audiosocket.calls.call`."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls import Ending
-from audiosocket.events import EVENTS, EventLog, Record
+from audiosocket.calls.call import Ending
+from audiosocket.calls.events import EVENTS, EventLog, Record
 from tests.conftest import LoggedFailures
 
 ROOT = Path(__file__).parents[2]

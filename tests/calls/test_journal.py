@@ -18,14 +18,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from audiosocket import journal as journal_module
-from audiosocket.callregistry import REMEMBER_SECONDS, CallRegistry
-from audiosocket.calls import Ending, LegRecord
-from audiosocket.compaction import sifted
-from audiosocket.events import EventLog
+from audiosocket.calls import journal as journal_module
+from audiosocket.calls.call import Ending, LegRecord
+from audiosocket.calls.events import EventLog
+from audiosocket.calls.journal import FILE_NAME, CallJournal
+from audiosocket.calls.journal_compaction import sifted
+from audiosocket.calls.journal_replay import Replayed, replay
+from audiosocket.calls.registry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from audiosocket.journal import FILE_NAME, CallJournal
-from audiosocket.replay import Replayed, replay
 from tests.support.loopback_server import Heard, calm
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock as Time
 
-from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, Ending, LegRecord
+from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.leg import RATE_NOTES_MOST, Leg
 from audiosocket.errors import LocalProtocolError
-from audiosocket.events import EventLog, Record
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App
 from audiosocket.interfaces import Leg as LegForApps
-from audiosocket.legs import RATE_NOTES_MOST, Leg
 from audiosocket.media.codec_probe import DECODERS
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.media.resample import StreamConverter

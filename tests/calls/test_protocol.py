@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from twisted.internet.interfaces import IConsumer, ITCPTransport
 from zope.interface.verify import verifyClass
 
-from audiosocket.calls import Ending
-from audiosocket.extensions.model import Role
-from audiosocket.protocol import (
+from audiosocket.calls.call import Ending
+from audiosocket.calls.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,
     IGNORED_MOST,
@@ -23,6 +22,7 @@ from audiosocket.protocol import (
     STUCK_SECONDS,
     USER_TIMEOUT_MS,
 )
+from audiosocket.extensions.model import Role
 from audiosocket.wire import (
     HANGUP_FRAME,
     RATES,

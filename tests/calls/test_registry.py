@@ -7,8 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from audiosocket import callregistry
-from audiosocket.callregistry import (
+from audiosocket.calls import registry as callregistry
+from audiosocket.calls.call import ALIVE_SECONDS, TIMELINE_MOST, Call, Ending, LegRecord
+from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.registry import (
     BACK_SECONDS,
     RECENT_MOST,
     REMEMBER_MOST,
@@ -16,8 +18,6 @@ from audiosocket.callregistry import (
     Admission,
     CallRegistry,
 )
-from audiosocket.calls import ALIVE_SECONDS, TIMELINE_MOST, Call, Ending, LegRecord
-from audiosocket.events import EventLog, Record
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")

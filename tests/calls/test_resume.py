@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from audiosocket.calls import Call, Ending
+from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.journal import FILE_NAME, CallJournal
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import Leg
-from audiosocket.journal import FILE_NAME, CallJournal
 from audiosocket.wire import HANGUP_FRAME, digit_frame
 from tests.server.test_switchboard import Menu, refused
 from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line

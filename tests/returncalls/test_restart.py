@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from audiosocket.callregistry import BACK_SECONDS, REMEMBER_SECONDS
-from audiosocket.calls import Call, Ending
+from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.journal_replay import replay
+from audiosocket.calls.registry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.extensions.model import Role
-from audiosocket.replay import replay
 from audiosocket.returncall import ReturnCalls
 from tests.returncalls.test_apps import Concierge
 from tests.returncalls.test_service import ANSWERED, BUSY, Telephones, let_in

@@ -8,8 +8,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
-from audiosocket.callregistry import BACK_SECONDS
-from audiosocket.calls import Call, Ending
+from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.registry import BACK_SECONDS
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppFactory

@@ -14,12 +14,12 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket import switchboard
 from audiosocket.apps.bridge import Bridge
-from audiosocket.calls import Ending
+from audiosocket.calls.call import Ending
+from audiosocket.calls.journal_replay import replay
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
-from audiosocket.replay import replay
 from audiosocket.switchboard import LINES_PER_SECOND
 from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
 from tests.conftest import LoggedFailures

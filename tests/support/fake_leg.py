@@ -1,6 +1,6 @@
 """A leg without a network: the real playout, a clock moved by hand, and a note of all that happens.
 
-It does what ``audiosocket.legs.Leg`` does for its apps, in the same order: taps first, apps in turn, marks
+It does what ``audiosocket.calls.leg.Leg`` does for its apps, in the same order: taps first, apps in turn, marks
 with the frame that reaches them, nothing after the end.
 """
 

@@ -21,13 +21,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.amicallers import Callers
-from audiosocket.callregistry import CallRegistry
-from audiosocket.calls import Journal
-from audiosocket.events import EventLog, Record
+from audiosocket.calls.call import Journal
+from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
+from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
 from audiosocket.media.resample import StreamConverter
-from audiosocket.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.switchboard import Switchboard
 from audiosocket.transport.clock import Clock

@@ -22,16 +22,16 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from audiosocket.apps import registry as app_registry
 from audiosocket.caller import Caller
 from audiosocket.caller_report import CallReport
-from audiosocket.callregistry import CallRegistry
+from audiosocket.calls.events import EventLog
+from audiosocket.calls.protocol import AudioSocketFactory
+from audiosocket.calls.registry import CallRegistry
 from audiosocket.callside import media
-from audiosocket.events import EventLog
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
 from audiosocket.listeners import Listeners
 from audiosocket.listening import is_local
 from audiosocket.media.resample import StreamConverter
 from audiosocket.media.sound_cache import Sounds
-from audiosocket.protocol import AudioSocketFactory
 from audiosocket.settings import Settings
 from audiosocket.switchboard import Switchboard
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from audiosocket.caller import Caller
-from audiosocket.journal import FILE_NAME
+from audiosocket.calls.journal import FILE_NAME
 from tests.support.loopback_server import LOOPBACK, reactor, refused, until
 from tests.support.server_process import Running
 

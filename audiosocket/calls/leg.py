@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, Ending, LegRecord
+from audiosocket.calls.leg_api import Connection, LegFace, Residents
 from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
-from audiosocket.legface import Connection, LegFace, Residents
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout
 from audiosocket.media.playout_queue import Converter, Reached

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls import Ending
+from audiosocket.calls.call import Ending
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.transport.clock import Clock
 from audiosocket.wire import (

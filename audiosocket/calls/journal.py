@@ -25,9 +25,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from audiosocket.callregistry import REMEMBER_MOST, REMEMBER_SECONDS
-from audiosocket.compaction import condensed, sifted
-from audiosocket.replay import Replayed, replay
+from audiosocket.calls.journal_compaction import condensed, sifted
+from audiosocket.calls.journal_replay import Replayed, replay
+from audiosocket.calls.registry import REMEMBER_MOST, REMEMBER_SECONDS
 
 FILE_NAME = "calls.journal"
 #: A journal of this size is rewritten, in bytes: some 16,000 lines, or 8,000 plain calls.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import inf
 from uuid import UUID
 
-from audiosocket.calls import Call, Ending, Journal, LegRecord
-from audiosocket.events import EventLog
+from audiosocket.calls.call import Call, Ending, Journal, LegRecord
+from audiosocket.calls.events import EventLog
+from audiosocket.calls.journal_replay import KeptCall, KeptLeg, Replayed
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.replay import KeptCall, KeptLeg, Replayed
 
 #: How long an ended call's UUID is answered with a hangup frame, in seconds.
 REMEMBER_SECONDS = 60.0

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
-from audiosocket.events import EventLog
+from audiosocket.calls.events import EventLog
+from audiosocket.calls.journal_replay import TIMELINE_MOST as KEPT_MOST
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
-from audiosocket.replay import TIMELINE_MOST as KEPT_MOST
 
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0

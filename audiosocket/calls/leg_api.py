@@ -14,7 +14,7 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from audiosocket.calls import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, Ending, LegRecord
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, Tap
