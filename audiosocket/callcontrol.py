@@ -11,8 +11,8 @@ from audiosocket.calls.call import Call, Ending
 from audiosocket.callserver import CallServer
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
-from audiosocket.originate import NOT_CONFIGURED
-from audiosocket.returnbackend import ReturnBackend
+from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.watchdog import UNHEALTHY
 
 _NO_BACKEND = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}

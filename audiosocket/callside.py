@@ -25,8 +25,8 @@ from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import Sounds
-from audiosocket.returnbackend import ReturnBackend
-from audiosocket.returncall import ReturnCalls
+from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.settings import Settings
 from audiosocket.switchboard import Switchboard
 from audiosocket.transport import epoll as legpoll

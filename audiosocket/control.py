@@ -7,7 +7,7 @@ from typing import Any
 
 from audiosocket.callcontrol import CallControl
 from audiosocket.postgres.database import Database
-from audiosocket.returnbackend import ReturnBackend
+from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.server import AudioSocketServer
 from audiosocket.tablecontrol import TableControl
 

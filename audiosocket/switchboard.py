@@ -28,7 +28,7 @@ from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
 from audiosocket.quota import Quota
-from audiosocket.returncall import ReturnCalls
+from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.settings import Network
 from audiosocket.transport.clock import Clock
 

@@ -38,7 +38,7 @@ from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan
 from audiosocket.poller import Poller
 from audiosocket.postgres.database import Database, DatabaseState
-from audiosocket.returnbackend import ReturnBackend, check
+from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.server import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settling import settle

@@ -12,7 +12,7 @@ from twisted.internet.defer import ensureDeferred
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
 from audiosocket.postgres.database import Database
-from audiosocket.returnbackend import ReturnBackend
+from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.tablecontrol import TableControl
 from audiosocket.watchdog import UNHEALTHY
 from audiosocket.workers.front import FrontServer

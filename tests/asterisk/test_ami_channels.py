@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from audiosocket.amioriginate import CHANNEL_ID_PREFIX
 from audiosocket.asterisk.ami.channels import MAX_LEGS, CallChannels
 from audiosocket.asterisk.channel_names import leg_in
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
+from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX
 from tests.support.fake_ami import World
 from tests.support.loopback_server import Heard
 

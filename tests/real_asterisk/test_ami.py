@@ -11,11 +11,11 @@ import pytest
 from twisted.internet import reactor, task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from audiosocket.amioriginate import AMIOriginator
 from audiosocket.asterisk.ami.channels import CallChannels
 from audiosocket.asterisk.ami.client import Ami, Pace
-from audiosocket.numbers import Route
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.returncalls.backends.ami import AMIOriginator
+from audiosocket.returncalls.dial_string import Route
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from tests.support.bad_servers import PacedServer, serve
 
 from .household import Household, household

@@ -9,10 +9,10 @@ import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import ensureDeferred
 
-from audiosocket.arioriginate import ARIOriginator
-from audiosocket.numbers import Route
-from audiosocket.originate import AttemptEnd, ReturnRequest
 from audiosocket.outbound.http_client import WebClient
+from audiosocket.returncalls.backends.ari import ARIOriginator
+from audiosocket.returncalls.dial_string import Route
+from audiosocket.returncalls.originator import AttemptEnd, ReturnRequest
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 

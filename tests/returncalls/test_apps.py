@@ -11,8 +11,8 @@ from audiosocket.calls.call import Ending
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome
-from audiosocket.originate import AttemptEnd, AttemptResult
-from audiosocket.returncall import RETURNS_MOST
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult
+from audiosocket.returncalls.service import RETURNS_MOST
 from audiosocket.wire import digit_frame
 from tests.conftest import LoggedFailures
 from tests.returncalls.test_service import ANSWERED, BUSY, World, let_in

@@ -15,9 +15,9 @@ from uuid import UUID
 import pytest
 from twisted.internet.defer import Deferred
 
-from audiosocket.amioriginate import CHANNEL_ID_PREFIX, AMIOriginator
-from audiosocket.numbers import Route
-from audiosocket.originate import AttemptEnd, AttemptResult, Originator, ReturnRequest
+from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX, AMIOriginator
+from audiosocket.returncalls.dial_string import Route
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Originator, ReturnRequest
 from tests.support.fake_ami import Action, FakeConnection, World, refused
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")

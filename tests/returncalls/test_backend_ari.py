@@ -12,13 +12,13 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
-from audiosocket import arioriginate
-from audiosocket.arioriginate import CHANNEL_ID_PREFIX, ARIOriginator
 from audiosocket.asterisk.ari.events import KINDS
 from audiosocket.errors import InvalidSetting
-from audiosocket.numbers import Route
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
+from audiosocket.returncalls.backends import ari as arioriginate
+from audiosocket.returncalls.backends.ari import CHANNEL_ID_PREFIX, ARIOriginator
+from audiosocket.returncalls.dial_string import Route
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")

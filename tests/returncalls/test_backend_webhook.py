@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket.errors import InvalidReport, InvalidSetting
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
-from audiosocket.webhookoriginate import WebhookOriginator
-from audiosocket.websignature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
+from audiosocket.returncalls.backends.webhook import WebhookOriginator
+from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidSetting, LocalProtocolError
-from audiosocket.numbers import MAX_RING_SECONDS, Route, check_landing, checked_number
+from audiosocket.returncalls.dial_string import MAX_RING_SECONDS, Route, check_landing, checked_number
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from audiosocket.calls.call import Call, Ending
 from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.registry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.extensions.model import Role
-from audiosocket.returncall import ReturnCalls
+from audiosocket.returncalls.service import ReturnCalls
 from tests.returncalls.test_apps import Concierge
 from tests.returncalls.test_service import ANSWERED, BUSY, Telephones, let_in
 from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line

@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 from twisted.internet import reactor
 
-from audiosocket.amioriginate import AMIOriginator
-from audiosocket.arioriginate import ARIOriginator
 from audiosocket.errors import InvalidReport, InvalidSetting, UnknownAttempt
-from audiosocket.originate import NOT_CONFIGURED, AttemptEnd, ReturnRequest
-from audiosocket.returnbackend import ReturnBackend, check
+from audiosocket.returncalls.backends.ami import AMIOriginator
+from audiosocket.returncalls.backends.ari import ARIOriginator
+from audiosocket.returncalls.backends.selection import ReturnBackend, check
+from audiosocket.returncalls.backends.webhook import WebhookOriginator
+from audiosocket.returncalls.backends.webhook_signature import signature
+from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, ReturnRequest
 from audiosocket.settings import Settings
-from audiosocket.webhookoriginate import WebhookOriginator
-from audiosocket.websignature import signature
 from tests.support.loopback_server import free_ports
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")

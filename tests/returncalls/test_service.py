@@ -13,8 +13,8 @@ from audiosocket.calls.registry import BACK_SECONDS
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppFactory
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.returncall import NUMBERS_MOST, ReturnCalls
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.returncalls.service import NUMBERS_MOST, ReturnCalls
 from audiosocket.wire import HANGUP_FRAME
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Exchange, Line, Listener

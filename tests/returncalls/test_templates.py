@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidSetting, LocalProtocolError
-from audiosocket.templates import check_template, filled
+from audiosocket.returncalls.templates import check_template, filled
 
 ROW = {"number": "101", "ramal": "1000", "retorno": "1001", "condominio": "7"}
 

@@ -23,9 +23,9 @@ from audiosocket.errors import (
 )
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
-from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.poller import Poller
 from audiosocket.postgres.database import DatabaseState
+from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.server import AudioSocketServer
 from audiosocket.tablecontrol import ROWS_SHOWN, TableControl
 from audiosocket.watchdog import Watchdog

@@ -12,13 +12,13 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.amioriginate import CHANNEL_ID_PREFIX
 from audiosocket.asterisk.ami.client import Ami
 from audiosocket.asterisk.ami.session import AmiDown, AmiRefused
 from audiosocket.asterisk.ami.wire import Message
 from audiosocket.asterisk.channel_names import leg_in
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
+from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX
 
 MAX_CALLS = 2_000
 MAX_CHANNELS = 10_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from audiosocket.errors import InvalidSetting, LocalProtocolError
-from audiosocket.templates import PLACES, check_template, filled
+from audiosocket.returncalls.templates import PLACES, check_template, filled
 
 #: A number, or the name of a telephone: neither ``/``, ``@`` nor ``&`` can reach a channel name. Extensions of
 #: a single letter are Asterisk's own: ``h`` would run what a dialplan does after a hangup.

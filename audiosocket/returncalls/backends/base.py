@@ -9,7 +9,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from audiosocket.originate import AttemptEnd, AttemptResult
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult
 
 #: Seconds that a server which stops waits for what it asked others to end.
 CLOSE_SECONDS = 2.0

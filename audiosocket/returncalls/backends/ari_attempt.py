@@ -26,9 +26,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.asterisk.ari.events import Told
-from audiosocket.clues import Clues
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.outbound.http_client import Answer, RequestFailed
+from audiosocket.returncalls.attempt_result import Clues
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 
 #: Seconds between two looks at a channel.
 POLL_SECONDS = 0.25

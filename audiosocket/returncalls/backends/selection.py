@@ -10,18 +10,18 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 
-from audiosocket.amioriginate import AMIOriginator
-from audiosocket.arioriginate import ARIOriginator
 from audiosocket.asterisk.ami.channels import CallChannels
 from audiosocket.asterisk.ami.client import Ami
 from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
-from audiosocket.numbers import Route, check_landing
-from audiosocket.originate import NOT_CONFIGURED
 from audiosocket.outbound.http_client import WebClient, checked_url
+from audiosocket.returncalls.backends.ami import AMIOriginator
+from audiosocket.returncalls.backends.ari import ARIOriginator
+from audiosocket.returncalls.backends.webhook import WebhookOriginator
+from audiosocket.returncalls.dial_string import Route, check_landing
+from audiosocket.returncalls.originator import NOT_CONFIGURED
+from audiosocket.returncalls.templates import check_template
 from audiosocket.settings import Settings
-from audiosocket.templates import check_template
-from audiosocket.webhookoriginate import WebhookOriginator
 
 
 class ReturnBackend(MultiService):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from audiosocket.originate import AttemptEnd
-from audiosocket.q850 import UNTOLD, end_of
+from audiosocket.returncalls.hangup_causes import UNTOLD, end_of
+from audiosocket.returncalls.originator import AttemptEnd
 
 #: Causes after which one waits for a better one: a dialplan's ``Congestion()`` gives 34 whatever went before.
 _VAGUE = UNTOLD | {34}

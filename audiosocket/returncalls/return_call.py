@@ -20,8 +20,8 @@ from audiosocket.calls.call import Call
 from audiosocket.calls.journal_replay import KeptReturn
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
-from audiosocket.originate import AttemptEnd, AttemptResult, Originator, ReturnRequest
-from audiosocket.returnattempt import Attempt, restored
+from audiosocket.returncalls.attempt import Attempt, restored
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Originator, ReturnRequest
 
 #: States of a run that is over.
 OVER = frozenset({"connected", "failed", "cancelled"})

@@ -10,16 +10,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.amileftovers import Leftovers
 from audiosocket.asterisk.ami.client import Ami
 from audiosocket.asterisk.ami.session import AmiDown, AmiRefused, Fields
 from audiosocket.asterisk.ami.wire import Message, action, variable
-from audiosocket.clues import Clues
 from audiosocket.errors import LocalProtocolError
-from audiosocket.numbers import Route, check_landing
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
-from audiosocket.ringing import Ringing
-from audiosocket.templates import filled
+from audiosocket.returncalls.attempt_result import Clues
+from audiosocket.returncalls.backends.ami_cleanup import Leftovers
+from audiosocket.returncalls.backends.base import Ringing
+from audiosocket.returncalls.dial_string import Route, check_landing
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.returncalls.templates import filled
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from audiosocket.originate import AttemptEnd
+from audiosocket.returncalls.originator import AttemptEnd
 
 #: Causes that say nothing: the channel ended, and why is known elsewhere or not at all.
 UNTOLD = frozenset({0, 16, 31, 127})

@@ -12,9 +12,9 @@ from audiosocket.calls.journal_replay import KeptReturn
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
-from audiosocket.numbers import checked_number
-from audiosocket.originate import NOT_CONFIGURED, Originator
-from audiosocket.returnrun import Run
+from audiosocket.returncalls.dial_string import checked_number
+from audiosocket.returncalls.originator import NOT_CONFIGURED, Originator
+from audiosocket.returncalls.return_call import Run
 
 #: Numbers that one return call may try.
 NUMBERS_MOST = 20

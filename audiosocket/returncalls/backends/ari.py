@@ -18,14 +18,14 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.ariattempt import REFUSED, Attempt, refusal
 from audiosocket.asterisk.ari.events import KINDS, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
-from audiosocket.numbers import Route, check_landing
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.outbound.http_client import Answer, Asks, RequestFailed, checked_url
-from audiosocket.ringing import Ringing, settled
-from audiosocket.templates import filled
+from audiosocket.returncalls.backends.ari_attempt import REFUSED, Attempt, refusal
+from audiosocket.returncalls.backends.base import Ringing, settled
+from audiosocket.returncalls.dial_string import Route, check_landing
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.returncalls.templates import filled
 
 if TYPE_CHECKING:
     from audiosocket.asterisk.ari.event_stream import AriEvents

@@ -25,13 +25,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
-from audiosocket.numbers import NUMBER, check_landing, checked_number
-from audiosocket.originate import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
-from audiosocket.ringing import Ringing, settled
-from audiosocket.templates import filled
-from audiosocket.websignature import SIGNATURE_HEADER, is_signed, signature
+from audiosocket.returncalls.backends.base import Ringing, settled
+from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, is_signed, signature
+from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_number
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
+from audiosocket.returncalls.templates import filled
 
 #: How often one attempt is sent; the pauses between are about half a second and a second.
 TRIES = 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audiosocket.calls.journal_replay import KeptAttempt
-from audiosocket.originate import AttemptEnd
+from audiosocket.returncalls.originator import AttemptEnd
 
 
 @dataclass

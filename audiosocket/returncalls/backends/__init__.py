@@ -1,0 +1,1 @@
+"""The ways to place a return call: AMI, ARI, webhook."""
