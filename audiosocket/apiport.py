@@ -10,7 +10,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
-from audiosocket.listening import why
+from audiosocket.provisioning.extension_service import why
 
 RETRY_SECONDS = 5.0
 

@@ -13,8 +13,8 @@ from audiosocket.calls.journal import CallJournal
 from audiosocket.callserver import CallServer
 from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
-from audiosocket.listeners import Listeners
-from audiosocket.poller import Poller
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.poller import Poller
 from audiosocket.switchboard import Switchboard
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from audiosocket.asterisk import dialplan
-from audiosocket.cache import FILE_NAME
 from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge
+from audiosocket.provisioning.local_file import FILE_NAME
 
 
 def running(path: Path) -> dict[int, Extension]:

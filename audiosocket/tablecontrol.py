@@ -15,11 +15,11 @@ from audiosocket.asterisk import dialplan
 from audiosocket.asterisk.dialplan import Style
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import COLUMNS, Extension, Role, parse_json, parse_row
-from audiosocket.listeners import Listeners
-from audiosocket.listening import ExtensionService
-from audiosocket.poller import Poller
 from audiosocket.postgres.database import Database, Row
-from audiosocket.readings import Report
+from audiosocket.provisioning.extension_service import ExtensionService
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.poller import Poller
+from audiosocket.provisioning.refresh_report import Report
 
 #: Rows of the table that one answer shows: writing out more would cost the callers a frame.
 ROWS_SHOWN = 2_000

@@ -24,7 +24,6 @@ from admin.resource import make_site
 from audiosocket import logs
 from audiosocket.apiport import ApiPort
 from audiosocket.apps import registry as app_registry
-from audiosocket.cache import FILE_NAME
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.callside import Apps, call_side, make_steady
 from audiosocket.control import ServerControl
@@ -33,11 +32,12 @@ from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
 from audiosocket.garbage import GarbagePolicy
 from audiosocket.interfaces import Control
-from audiosocket.listeners import Listeners
-from audiosocket.listening import is_local
 from audiosocket.logs import LogPlan
-from audiosocket.poller import Poller
 from audiosocket.postgres.database import Database, DatabaseState
+from audiosocket.provisioning.extension_service import is_local
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.local_file import FILE_NAME
+from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.server import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt

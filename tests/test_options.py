@@ -18,8 +18,8 @@ from twisted.scripts.twistd import ServerOptions
 from audiosocket import logs, tap
 from audiosocket.apiport import ApiPort
 from audiosocket.extensions.model import Role
-from audiosocket.listeners import Listeners
-from audiosocket.poller import Poller
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.poller import Poller
 from audiosocket.settings import catalogue
 from audiosocket.tap import Options, build, read_env_file
 from tests.support.loopback_server import Heard

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.listening import adopt
+from audiosocket.provisioning.extension_service import adopt
 from audiosocket.workers import handover
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.handover import Handed, Inbox

@@ -13,8 +13,8 @@ from audiosocket import __version__
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Plan
 from audiosocket.filethread import FileThread
-from audiosocket.listeners import Listeners
-from audiosocket.poller import Poller
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.poller import Poller
 from audiosocket.stacks import StackWatch, waiting_in
 from audiosocket.watchdog import Watchdog
 from audiosocket.workers.fleet import Fleet

@@ -11,7 +11,7 @@ from twisted.internet.error import CannotListenError
 
 from audiosocket.calls.protocol import AudioSocketFactory
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.listening import ExtensionService, Place, is_local, is_taken, why
+from audiosocket.provisioning.extension_service import ExtensionService, Place, is_local, is_taken, why
 from audiosocket.transport.clock import Clock
 from audiosocket.transport.ticker import TimerMetronome
 from tests.support.loopback_server import LOOPBACK, extension, free_ports, inode, occupied, reactor, refused

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket import cache
-from audiosocket.cache import Loaded, load, save
 from audiosocket.extensions.model import Extension
+from audiosocket.provisioning import local_file as cache
+from audiosocket.provisioning.local_file import Loaded, load, save
 from tests.support.loopback_server import calm, extension
 
 THREE = (
@@ -260,7 +260,7 @@ def test_a_directory_that_cannot_be_flushed_costs_nothing(path: Path, monkeypatc
 KILLER = """
 import os, random, signal, sys, threading
 from pathlib import Path
-from audiosocket.cache import load, save
+from audiosocket.provisioning.local_file import load, save
 from audiosocket.extensions.model import Extension
 
 path, rounds = Path(sys.argv[1]), int(sys.argv[2])

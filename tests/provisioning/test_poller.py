@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 
-from audiosocket import cache
 from audiosocket.errors import ExtensionTaken, SourceUnavailable
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 from audiosocket.extensions.reconcile import Plan, Slot, Want, plan
-from audiosocket.poller import FIRST_WAIT_SECONDS, HURRY_MOST, HURRY_SECONDS, SAVE_SECONDS, Poller
-from audiosocket.readings import DOUBT_SECONDS
+from audiosocket.provisioning import local_file as cache
+from audiosocket.provisioning.poller import FIRST_WAIT_SECONDS, HURRY_MOST, HURRY_SECONDS, SAVE_SECONDS, Poller
+from audiosocket.provisioning.refresh_report import DOUBT_SECONDS
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import FileThread, Heard, data_file, extension
 

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from audiosocket import cache
 from audiosocket.control import ServerControl
 from audiosocket.errors import (
     ExtensionTaken,
@@ -23,8 +22,9 @@ from audiosocket.errors import (
 )
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.filethread import FileThread
-from audiosocket.poller import Poller
 from audiosocket.postgres.database import DatabaseState
+from audiosocket.provisioning import local_file as cache
+from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.server import AudioSocketServer
 from audiosocket.tablecontrol import ROWS_SHOWN, TableControl

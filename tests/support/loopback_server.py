@@ -28,10 +28,10 @@ from audiosocket.calls.registry import CallRegistry
 from audiosocket.callside import media
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
-from audiosocket.listeners import Listeners
-from audiosocket.listening import is_local
 from audiosocket.media.resample import StreamConverter
 from audiosocket.media.sound_cache import Sounds
+from audiosocket.provisioning.extension_service import is_local
+from audiosocket.provisioning.listeners import Listeners
 from audiosocket.settings import Settings
 from audiosocket.switchboard import Switchboard
 

@@ -19,7 +19,7 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyClass
 
-from audiosocket.listening import PatientPort
+from audiosocket.provisioning.extension_service import PatientPort
 from audiosocket.transport import epoll as legpoll
 from audiosocket.transport.epoll import LegPoll
 from audiosocket.transport.tcp import LUMP_BYTES, LegTransport

@@ -20,12 +20,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket import cache
 from audiosocket.errors import SourceUnavailable
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge, Verdict
 from audiosocket.extensions.reconcile import Plan
 from audiosocket.postgres.database import Row
-from audiosocket.readings import Complaints, Doubt, Report, Wish
+from audiosocket.provisioning import local_file as cache
+from audiosocket.provisioning.refresh_report import Complaints, Doubt, Report, Wish
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
 FIRST_WAIT_SECONDS = 0.08

@@ -22,7 +22,7 @@ from audiosocket.errors import UnknownExtension
 from audiosocket.extensions import reconcile
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Plan, Slot, Want
-from audiosocket.listening import (
+from audiosocket.provisioning.extension_service import (
     ExtensionService,
     Failed,
     Listener,

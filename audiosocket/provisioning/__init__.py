@@ -1,0 +1,1 @@
+"""From table, local file or default to listening sockets."""
