@@ -22,11 +22,8 @@ from twisted.python import usage
 
 from admin.resource import make_site
 from audiosocket import logs
-from audiosocket.apiport import ApiPort
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
-from audiosocket.callside import Apps, call_side, make_steady
-from audiosocket.control import ServerControl
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
@@ -39,7 +36,10 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
-from audiosocket.server import AudioSocketServer
+from audiosocket.server.api_port import ApiPort
+from audiosocket.server.assembly import Apps, call_side, make_steady
+from audiosocket.server.control import ServerControl
+from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settling import settle
 from audiosocket.workers import journals

@@ -16,10 +16,10 @@ from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions
 
 from audiosocket import logs, tap
-from audiosocket.apiport import ApiPort
 from audiosocket.extensions.model import Role
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
+from audiosocket.server.api_port import ApiPort
 from audiosocket.settings import catalogue
 from audiosocket.tap import Options, build, read_env_file
 from tests.support.loopback_server import Heard

@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 
-from audiosocket.callside import make_steady
+from audiosocket.server.assembly import make_steady
 from audiosocket.workers.channel import attach
 from audiosocket.workers.life import FIRST_DESCRIPTOR
 from audiosocket.workers.process import WorkerProcess

@@ -13,7 +13,7 @@ from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.tablecontrol import TableControl
+from audiosocket.server.extension_control import TableControl
 from audiosocket.watchdog import UNHEALTHY
 from audiosocket.workers.front import FrontServer
 

@@ -17,11 +17,11 @@ from twisted.logger import FilteringLogObserver, Logger, globalLogBeginner
 
 from audiosocket import logs
 from audiosocket.apps import registry
-from audiosocket.callcontrol import CallControl
-from audiosocket.callserver import CallServer
-from audiosocket.callside import CallSide, call_side
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role, parse_json
+from audiosocket.server.assembly import CallSide, call_side
+from audiosocket.server.call_control import CallControl
+from audiosocket.server.call_server import CallServer
 from audiosocket.settings import Settings
 from audiosocket.settling import settle
 from audiosocket.workers.channel import Channel, Message

@@ -1,1 +1,1 @@
-"""Tests of `audiosocket.server`."""
+"""Tests of `audiosocket.server.single_process`."""

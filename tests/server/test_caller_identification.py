@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from audiosocket.amicallers import LIST_PAUSE_SECONDS, Callers
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg
+from audiosocket.server.caller_identification import LIST_PAUSE_SECONDS, Callers
 from tests.conftest import LoggedFailures
 from tests.real_asterisk.test_ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, Calling
 from tests.support.in_memory import CALL, OTHER, Exchange, Line, Listener

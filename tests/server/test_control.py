@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from audiosocket.control import ServerControl
 from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
@@ -26,8 +25,9 @@ from audiosocket.postgres.database import DatabaseState
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.originator import NOT_CONFIGURED
-from audiosocket.server import AudioSocketServer
-from audiosocket.tablecontrol import ROWS_SHOWN, TableControl
+from audiosocket.server.control import ServerControl
+from audiosocket.server.extension_control import ROWS_SHOWN, TableControl
+from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.watchdog import Watchdog
 from tests.support.loopback_server import (
     House,

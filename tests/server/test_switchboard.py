@@ -12,7 +12,6 @@ import pytest
 from twisted.internet.address import UNIXAddress
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from audiosocket import switchboard
 from audiosocket.apps.bridge import Bridge
 from audiosocket.calls.call import Ending
 from audiosocket.calls.journal_replay import replay
@@ -20,7 +19,8 @@ from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
-from audiosocket.switchboard import LINES_PER_SECOND
+from audiosocket.server import switchboard
+from audiosocket.server.switchboard import LINES_PER_SECOND
 from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Echo, Exchange, Line, Listener, address

@@ -20,7 +20,6 @@ from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.amicallers import Callers
 from audiosocket.calls.call import Journal
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
@@ -28,8 +27,9 @@ from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
 from audiosocket.media.resample import StreamConverter
+from audiosocket.server.caller_identification import Callers
+from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import PRIVATE_NETWORKS
-from audiosocket.switchboard import Switchboard
 from audiosocket.transport.clock import Clock
 from audiosocket.transport.ticker import BEAT_MS, TimerMetronome
 from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame

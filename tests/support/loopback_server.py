@@ -25,15 +25,15 @@ from audiosocket.caller_report import CallReport
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.protocol import AudioSocketFactory
 from audiosocket.calls.registry import CallRegistry
-from audiosocket.callside import media
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
 from audiosocket.media.resample import StreamConverter
 from audiosocket.media.sound_cache import Sounds
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners
+from audiosocket.server.assembly import media
+from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
-from audiosocket.switchboard import Switchboard
 
 reactor: Any = global_reactor
 LOOPBACK = "127.0.0.1"

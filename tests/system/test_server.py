@@ -20,8 +20,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from audiosocket import apiport
 from audiosocket.caller import Caller
+from audiosocket.server import api_port as apiport
 from tests.runtime.test_logs import LINE
 from tests.support.loopback_server import LOOPBACK, Heard, occupied, reactor, refused, until
 from tests.support.server_process import ROOT, Running, free_ports

@@ -10,12 +10,12 @@ from twisted.logger import Logger
 
 from audiosocket import __version__
 from audiosocket.calls.journal import CallJournal
-from audiosocket.callserver import CallServer
 from audiosocket.extensions.model import Role
 from audiosocket.filethread import FileThread
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
-from audiosocket.switchboard import Switchboard
+from audiosocket.server.call_server import CallServer
+from audiosocket.server.switchboard import Switchboard
 
 
 class AudioSocketServer(CallServer):

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
 from audiosocket.filethread import FileThread
+from audiosocket.server.switchboard import Switchboard
 from audiosocket.stacks import StackWatch, waiting_in
-from audiosocket.switchboard import Switchboard
 from audiosocket.watchdog import Watchdog
 
 #: How long a stop waits for the other side to close, in seconds; connections abort themselves before.

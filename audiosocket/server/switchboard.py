@@ -16,7 +16,6 @@ from uuid import UUID
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from audiosocket.amicallers import Callers
 from audiosocket.calls.call import Call, Ending, LegRecord
 from audiosocket.calls.journal_replay import Replayed
 from audiosocket.calls.leg import Leg
@@ -29,6 +28,7 @@ from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
 from audiosocket.quota import Quota
 from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.server.caller_identification import Callers
 from audiosocket.settings import Network
 from audiosocket.transport.clock import Clock
 

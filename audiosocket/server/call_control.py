@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from audiosocket.calls.call import Call, Ending
-from audiosocket.callserver import CallServer
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
+from audiosocket.server.call_server import CallServer
 from audiosocket.watchdog import UNHEALTHY
 
 _NO_BACKEND = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}

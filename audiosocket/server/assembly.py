@@ -15,7 +15,6 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from audiosocket.amicallers import Callers
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
@@ -27,8 +26,9 @@ from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import Sounds
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.server.caller_identification import Callers
+from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
-from audiosocket.switchboard import Switchboard
 from audiosocket.transport import epoll as legpoll
 from audiosocket.transport.clock import Clock
 from audiosocket.transport.epoll import LegPoll

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from audiosocket.callcontrol import CallControl
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.server import AudioSocketServer
-from audiosocket.tablecontrol import TableControl
+from audiosocket.server.call_control import CallControl
+from audiosocket.server.extension_control import TableControl
+from audiosocket.server.single_process import AudioSocketServer
 
 
 class ServerControl(TableControl, CallControl):

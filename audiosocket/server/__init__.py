@@ -1,0 +1,1 @@
+"""Puts the parts of one process together, and implements `Control` over them."""
