@@ -42,11 +42,11 @@ from audiosocket.server.control import ServerControl
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settling import settle
-from audiosocket.workers import journals
-from audiosocket.workers.fleet import Fleet
-from audiosocket.workers.front import FrontListeners, FrontServer
-from audiosocket.workers.frontcontrol import FrontControl
-from audiosocket.workers.life import Launch
+from audiosocket.workers import journal_sharding as journals
+from audiosocket.workers.child_process import Launch
+from audiosocket.workers.pool import Fleet
+from audiosocket.workers.supervisor import FrontListeners, FrontServer
+from audiosocket.workers.supervisor_control import FrontControl
 
 log = Logger()
 

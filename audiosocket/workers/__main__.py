@@ -18,8 +18,8 @@ from twisted.internet.defer import ensureDeferred
 
 from audiosocket.server.assembly import make_steady
 from audiosocket.workers.channel import attach
-from audiosocket.workers.life import FIRST_DESCRIPTOR
-from audiosocket.workers.process import WorkerProcess
+from audiosocket.workers.child_process import FIRST_DESCRIPTOR
+from audiosocket.workers.worker_process import WorkerProcess
 
 _PR_SET_PDEATHSIG = 1
 

@@ -21,13 +21,15 @@ from twisted.python.failure import Failure
 
 from audiosocket.errors import AudioSocketError, UnknownCall, WorkerGone
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from audiosocket.workers import handover, journals, relay
+from audiosocket.workers import journal_sharding as journals
+from audiosocket.workers import log_relay as relay
+from audiosocket.workers import socket_passing as handover
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.channel import Channel, Message, attach
-from audiosocket.workers.fleet import Fleet
-from audiosocket.workers.handover import Handed, Inbox
-from audiosocket.workers.life import Launch
-from audiosocket.workers.sharedports import PortSide, SharedPorts
+from audiosocket.workers.child_process import Launch
+from audiosocket.workers.pool import Fleet
+from audiosocket.workers.shared_ports import PortSide, SharedPorts
+from audiosocket.workers.socket_passing import Handed, Inbox
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, until
 from tests.support.server_process import free_ports

@@ -17,8 +17,8 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.stacks import StackWatch, waiting_in
 from audiosocket.watchdog import Watchdog
-from audiosocket.workers.fleet import Fleet
-from audiosocket.workers.sharedports import PortSide
+from audiosocket.workers.pool import Fleet
+from audiosocket.workers.shared_ports import PortSide
 
 
 class FrontListeners(Listeners):

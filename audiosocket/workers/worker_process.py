@@ -25,8 +25,8 @@ from audiosocket.server.call_server import CallServer
 from audiosocket.settings import Settings
 from audiosocket.settling import settle
 from audiosocket.workers.channel import Channel, Message
-from audiosocket.workers.doors import Doors
-from audiosocket.workers.relay import LogToFront
+from audiosocket.workers.log_relay import LogToFront
+from audiosocket.workers.worker_ports import Doors
 
 #: Between two looks whether there is news for the front, in seconds.
 PULSE_SECONDS = 0.1

@@ -15,7 +15,7 @@ from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.server.extension_control import TableControl
 from audiosocket.watchdog import UNHEALTHY
-from audiosocket.workers.front import FrontServer
+from audiosocket.workers.supervisor import FrontServer
 
 #: The states of a worker's connection to who places return calls, the one to worry about first.
 _WORST_FIRST = ("down", "failing", "connecting", "up", "off")

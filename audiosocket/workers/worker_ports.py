@@ -20,9 +20,9 @@ from twisted.logger import Logger
 from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import adopt
-from audiosocket.workers import handover
+from audiosocket.workers import socket_passing as handover
 from audiosocket.workers.affinity import owner
-from audiosocket.workers.handover import Handed, Inbox
+from audiosocket.workers.socket_passing import Handed, Inbox
 
 #: Ports opened between two turns of the reactor.
 PER_TURN = 8

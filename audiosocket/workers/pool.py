@@ -16,13 +16,13 @@ from twisted.logger import Logger
 
 from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.workers import handover
+from audiosocket.workers import socket_passing as handover
 from audiosocket.workers.affinity import owner
-from audiosocket.workers.farewell import Farewells
-from audiosocket.workers.handover import Inbox
-from audiosocket.workers.life import Launch, Life
-from audiosocket.workers.sharedports import SharedPorts
-from audiosocket.workers.worker import Worker
+from audiosocket.workers.child_process import Launch, Life
+from audiosocket.workers.half_close import Farewells
+from audiosocket.workers.shared_ports import SharedPorts
+from audiosocket.workers.socket_passing import Inbox
+from audiosocket.workers.worker_handle import Worker
 
 #: Between two looks whether a worker is blocked, in seconds.
 LOOK_SECONDS = 1.0

@@ -11,10 +11,10 @@ from twisted.logger import Logger
 
 from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.workers import relay
+from audiosocket.workers import log_relay as relay
 from audiosocket.workers.channel import Message
-from audiosocket.workers.life import Life
-from audiosocket.workers.sharedports import SharedPort
+from audiosocket.workers.child_process import Life
+from audiosocket.workers.shared_ports import SharedPort
 
 #: Pauses before a worker is replaced grow, until one has lived this long, in seconds.
 WELL_SECONDS = 10.0
