@@ -21,27 +21,27 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from admin.resource import make_site
-from audiosocket import logs
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions.model import Role
-from audiosocket.filethread import FileThread
-from audiosocket.garbage import GarbagePolicy
 from audiosocket.interfaces import Control
-from audiosocket.logs import LogPlan
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
+from audiosocket.runtime import logs
+from audiosocket.runtime.file_thread import FileThread
+from audiosocket.runtime.gc_policy import GarbagePolicy
+from audiosocket.runtime.logs import LogPlan
+from audiosocket.runtime.warmup import settle
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import Apps, call_side, make_steady
 from audiosocket.server.control import ServerControl
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
-from audiosocket.settling import settle
 from audiosocket.workers import journal_sharding as journals
 from audiosocket.workers.child_process import Launch
 from audiosocket.workers.pool import Fleet
@@ -141,7 +141,7 @@ class Options(usage.Options):
             raise InvalidSetting(
                 f"LOG_DIR: {settings.log_dir!r} has a {logs.FILE_NAME} that cannot be written: {_cause(error)}"
             ) from None
-        top["logger"] = "audiosocket.logs.twistd_observer"
+        top["logger"] = "audiosocket.runtime.logs.twistd_observer"
 
     def _choose_pidfile(self) -> None:
         """Instances side by side must not share twistd's default file, and a foreground one needs none.

@@ -15,10 +15,11 @@ from twisted.logger import globalLogPublisher
 from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions
 
-from audiosocket import logs, tap
+from audiosocket import tap
 from audiosocket.extensions.model import Role
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
+from audiosocket.runtime import logs
 from audiosocket.server.api_port import ApiPort
 from audiosocket.settings import catalogue
 from audiosocket.tap import Options, build, read_env_file
@@ -211,7 +212,7 @@ def test_a_log_file_that_cannot_be_written_is_refused_like_any_wrong_value(
 
 def test_under_twistd_our_log_is_chosen_unless_the_operator_chose_one(alone: Path) -> None:
     top = twistd("-n", "audiosocket", "--log-dir=l", "--log-format=json", "--log-level=warn", "--log-files=3")
-    assert top["logger"] is logs.twistd_observer or top["logger"] == "audiosocket.logs.twistd_observer"
+    assert top["logger"] is logs.twistd_observer or top["logger"] == "audiosocket.runtime.logs.twistd_observer"
     assert logs.plan == logs.LogPlan(alone / "l", "json", "warn", 10_000_000, 3, echo=True)
     twistd("audiosocket", "--log-max-mb=2")
     assert logs.plan == logs.LogPlan(alone / "logs", "text", "info", 2_000_000, 10, echo=False)

@@ -20,12 +20,12 @@ from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.filethread import FileThread
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import Sounds
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.caller_identification import Callers
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings

@@ -12,8 +12,8 @@ from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, U
 from audiosocket.extensions.model import Role
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
+from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.call_server import CallServer
-from audiosocket.watchdog import UNHEALTHY
 
 _NO_BACKEND = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 

@@ -11,10 +11,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
-from audiosocket.filethread import FileThread
+from audiosocket.runtime.file_thread import FileThread
+from audiosocket.runtime.reactor_lag import Watchdog
+from audiosocket.runtime.stack_sampler import StackWatch, waiting_in
 from audiosocket.server.switchboard import Switchboard
-from audiosocket.stacks import StackWatch, waiting_in
-from audiosocket.watchdog import Watchdog
 
 #: How long a stop waits for the other side to close, in seconds; connections abort themselves before.
 GOODBYE_SECONDS = 3.0

@@ -11,9 +11,9 @@ from twisted.logger import Logger
 from audiosocket import __version__
 from audiosocket.calls.journal import CallJournal
 from audiosocket.extensions.model import Role
-from audiosocket.filethread import FileThread
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
+from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.call_server import CallServer
 from audiosocket.server.switchboard import Switchboard
 

@@ -26,8 +26,8 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
-from audiosocket.quota import Quota
 from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.runtime.rate_limit import Quota
 from audiosocket.server.caller_identification import Callers
 from audiosocket.settings import Network
 from audiosocket.transport.clock import Clock

@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from audiosocket import logs
+from audiosocket.runtime import logs
 from audiosocket.workers.channel import Channel, Message
 
 #: Lines that may wait for the front; beyond it the oldest are lost and counted.

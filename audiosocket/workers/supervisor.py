@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from audiosocket import __version__
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Plan
-from audiosocket.filethread import FileThread
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
-from audiosocket.stacks import StackWatch, waiting_in
-from audiosocket.watchdog import Watchdog
+from audiosocket.runtime.file_thread import FileThread
+from audiosocket.runtime.reactor_lag import Watchdog
+from audiosocket.runtime.stack_sampler import StackWatch, waiting_in
 from audiosocket.workers.pool import Fleet
 from audiosocket.workers.shared_ports import PortSide
 

@@ -13,8 +13,8 @@ from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.extension_control import TableControl
-from audiosocket.watchdog import UNHEALTHY
 from audiosocket.workers.supervisor import FrontServer
 
 #: The states of a worker's connection to who places return calls, the one to worry about first.

@@ -15,15 +15,15 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import FilteringLogObserver, Logger, globalLogBeginner
 
-from audiosocket import logs
 from audiosocket.apps import registry
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role, parse_json
+from audiosocket.runtime import logs
+from audiosocket.runtime.warmup import settle
 from audiosocket.server.assembly import CallSide, call_side
 from audiosocket.server.call_control import CallControl
 from audiosocket.server.call_server import CallServer
 from audiosocket.settings import Settings
-from audiosocket.settling import settle
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.log_relay import LogToFront
 from audiosocket.workers.worker_ports import Doors

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from audiosocket import garbage
-from audiosocket.garbage import LOOK_SECONDS, QUIET_SECONDS, TOO_MUCH, YOUNG, GarbagePolicy
+from audiosocket.runtime import gc_policy as garbage
+from audiosocket.runtime.gc_policy import LOOK_SECONDS, QUIET_SECONDS, TOO_MUCH, YOUNG, GarbagePolicy
 
 
 class Leg:

@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from audiosocket import pauses
-from audiosocket.pauses import Pauses
+from audiosocket.runtime import gc_stats as pauses
+from audiosocket.runtime.gc_stats import Pauses
 
 
 def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

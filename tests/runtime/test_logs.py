@@ -18,8 +18,8 @@ from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
-from audiosocket import logs
-from audiosocket.logs import LogPlan, as_json_line, as_line, escape, observer, twistd_observer
+from audiosocket.runtime import logs
+from audiosocket.runtime.logs import LogPlan, as_json_line, as_line, escape, observer, twistd_observer
 from tests.support.loopback_server import calm
 
 #: Contract, section 9.

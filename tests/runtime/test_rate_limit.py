@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiosocket.quota import Quota
+from audiosocket.runtime.rate_limit import Quota
 
 
 class Hands:

@@ -13,9 +13,9 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from audiosocket.pauses import Pauses
-from audiosocket.stacks import Place, Sighting, Stack, StackWatch, waiting_in
-from audiosocket.watchdog import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, Watchdog
+from audiosocket.runtime.gc_stats import Pauses
+from audiosocket.runtime.reactor_lag import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, Watchdog
+from audiosocket.runtime.stack_sampler import Place, Sighting, Stack, StackWatch, waiting_in
 from tests.support.server_process import Running
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.internet import reactor
 
-from audiosocket.causes import MOST, Causes
-from audiosocket.stacks import DEPTH, Place, Sighting, Stack, StackWatch, waiting_in
+from audiosocket.runtime.blocking_report import MOST, Causes
+from audiosocket.runtime.stack_sampler import DEPTH, Place, Sighting, Stack, StackWatch, waiting_in
 
 
 class Steered(StackWatch):

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from audiosocket.settling import LOOK_SECONDS, Settling
+from audiosocket.runtime.warmup import LOOK_SECONDS, Settling
 from tests.conftest import LoggedFailures
 
 

@@ -20,15 +20,15 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.filethread import FileThread
 from audiosocket.postgres.database import DatabaseState
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.originator import NOT_CONFIGURED
+from audiosocket.runtime.file_thread import FileThread
+from audiosocket.runtime.reactor_lag import Watchdog
 from audiosocket.server.control import ServerControl
 from audiosocket.server.extension_control import ROWS_SHOWN, TableControl
 from audiosocket.server.single_process import AudioSocketServer
-from audiosocket.watchdog import Watchdog
 from tests.support.loopback_server import (
     House,
     data_file,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from audiosocket.stacks import Stack
+from audiosocket.runtime.stack_sampler import Stack
 
 #: Innermost functions (``file:function``) that tell one cause from another.
 TELLING = 3

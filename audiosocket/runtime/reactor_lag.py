@@ -11,9 +11,9 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from audiosocket.causes import Causes
-from audiosocket.pauses import Pauses
-from audiosocket.stacks import Sighting, StackWatch
+from audiosocket.runtime.blocking_report import Causes
+from audiosocket.runtime.gc_stats import Pauses
+from audiosocket.runtime.stack_sampler import Sighting, StackWatch
 
 EVERY_SECONDS = 0.02
 #: Lateness that is put down to a cause, in seconds. A block begins anywhere between two beats: one of 60 ms is

@@ -13,8 +13,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.garbage import GarbagePolicy
 from audiosocket.media import lazy_imports as lateload
+from audiosocket.runtime.gc_policy import GarbagePolicy
 
 #: How long a thread that writes files may hold up the one with the audio each time both want to run, in seconds.
 #: The reactor gives its turn away with every send and recv; Python's own 5 ms would cost it that each time.

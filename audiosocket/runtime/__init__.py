@@ -1,0 +1,1 @@
+"""The process: log, reactor lag, garbage collection, file thread, rate limit, metrics."""
