@@ -15,12 +15,12 @@ from typing import Any, TextIO
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import deferLater, react
 
-from audiosocket.caller import Caller, CallFailed
-from audiosocket.caller_echo import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
-from audiosocket.caller_order import TAIL_SECONDS, Order, parse
-from audiosocket.caller_report import CallReport
-from audiosocket.caller_rules import HeardFrame
-from audiosocket.caller_text import Told, describe
+from audiosocket.client.caller import Caller, CallFailed
+from audiosocket.client.echo_detection import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
+from audiosocket.client.options import TAIL_SECONDS, Order, parse
+from audiosocket.client.report import CallReport
+from audiosocket.client.rules import HeardFrame
+from audiosocket.client.summary import Told, describe
 from audiosocket.wire import SAMPLE_BYTES
 
 #: Seconds of audio kept of each call without ``--save``: enough to find an echo in.

@@ -14,10 +14,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
-from audiosocket.caller import Caller, CallFailed
-from audiosocket.caller_report import CallReport, Hearing, peak
-from audiosocket.caller_rules import AsteriskReader, HeardFrame, Rule
-from audiosocket.caller_speech import Speech
+from audiosocket.client.caller import Caller, CallFailed
+from audiosocket.client.report import CallReport, Hearing, peak
+from audiosocket.client.rules import AsteriskReader, HeardFrame, Rule
+from audiosocket.client.sender import Speech
 from audiosocket.errors import LocalProtocolError
 from audiosocket.wire import (
     HANGUP_FRAME,

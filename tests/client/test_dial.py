@@ -20,12 +20,12 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from audiosocket import dial
-from audiosocket.caller_echo import Echo, as_one_sound, choose_pieces, find_echo, tone_pattern
-from audiosocket.caller_order import Order, parse
-from audiosocket.caller_report import CallReport, Hearing, summary
-from audiosocket.caller_rules import BrokenRule, HeardFrame, Rule
-from audiosocket.caller_speech import Speech
-from audiosocket.caller_text import Told, describe
+from audiosocket.client.echo_detection import Echo, as_one_sound, choose_pieces, find_echo, tone_pattern
+from audiosocket.client.options import Order, parse
+from audiosocket.client.report import CallReport, Hearing, summary
+from audiosocket.client.rules import BrokenRule, HeardFrame, Rule
+from audiosocket.client.sender import Speech
+from audiosocket.client.summary import Told, describe
 from audiosocket.media.resample import convert
 from audiosocket.media.soundfile import read_wav
 from audiosocket.wire import KINDS, Audio, Identified, frame_bytes

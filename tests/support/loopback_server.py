@@ -20,11 +20,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from audiosocket.apps import registry as app_registry
-from audiosocket.caller import Caller
-from audiosocket.caller_report import CallReport
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.protocol import AudioSocketFactory
 from audiosocket.calls.registry import CallRegistry
+from audiosocket.client.caller import Caller
+from audiosocket.client.report import CallReport
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
 from audiosocket.media.resample import StreamConverter

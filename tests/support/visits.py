@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from audiosocket.caller import Caller
+from audiosocket.client.caller import Caller
 from tests.support.loopback_server import LOOPBACK, free_ports, reactor
 from tests.support.server_process import Running
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from twisted.internet.threads import deferToThread
 
-from audiosocket.caller import Caller
+from audiosocket.client.caller import Caller
 from tests.support import visits
 from tests.support.fake_ami import SECRET, USER, FakeAsterisk
 from tests.support.loopback_server import LOOPBACK, reactor, turns, until

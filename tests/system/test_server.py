@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from audiosocket.caller import Caller
+from audiosocket.client.caller import Caller
 from audiosocket.server import api_port as apiport
 from tests.runtime.test_logs import LINE
 from tests.support.loopback_server import LOOPBACK, Heard, occupied, reactor, refused, until

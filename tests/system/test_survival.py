@@ -12,8 +12,8 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from audiosocket.caller import Caller
 from audiosocket.calls.journal import FILE_NAME
+from audiosocket.client.caller import Caller
 from tests.support.loopback_server import LOOPBACK, reactor, refused, until
 from tests.support.server_process import Running
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 from twisted.internet.threads import deferToThread
 
-from audiosocket.caller import Caller
+from audiosocket.client.caller import Caller
 from tests.support.loopback_server import LOOPBACK, reactor, refused, until
 from tests.support.numbered_calls import call_ids
 from tests.support.server_process import ROOT, Running

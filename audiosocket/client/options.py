@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 def _sound(path: Path | None, rate: int) -> bytes:
     # Late, because numpy and soxr take longer to load than a wrong argument takes to tell.
     if path is None:
-        from audiosocket.caller_echo import tone_pattern  # noqa: PLC0415
+        from audiosocket.client.echo_detection import tone_pattern  # noqa: PLC0415
 
         return tone_pattern(rate)
     from audiosocket.media.soundfile import read_wav  # noqa: PLC0415

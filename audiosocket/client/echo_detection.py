@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosocket.caller_report import SILENCE_PEAK
-from audiosocket.caller_rules import HeardFrame
+from audiosocket.client.report import SILENCE_PEAK
+from audiosocket.client.rules import HeardFrame
 from audiosocket.media.resample import convert
 from audiosocket.wire import SAMPLE_BYTES
 

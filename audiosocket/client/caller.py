@@ -24,11 +24,11 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from audiosocket.caller_line import Line, LineReactor, connect
-from audiosocket.caller_report import CallReport, EndedBy, Hearing, summary
-from audiosocket.caller_rules import AsteriskReader, BrokenRule, HeardFrame, Rule
-from audiosocket.caller_speech import Speech
-from audiosocket.caller_waiting import Waiting
+from audiosocket.client.conditions import Waiting
+from audiosocket.client.connection import Line, LineReactor, connect
+from audiosocket.client.report import CallReport, EndedBy, Hearing, summary
+from audiosocket.client.rules import AsteriskReader, BrokenRule, HeardFrame, Rule
+from audiosocket.client.sender import Speech
 from audiosocket.errors import AudioSocketError
 from audiosocket.wire import uuid_frame
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 from textwrap import wrap
 
-from audiosocket.caller_echo import Echo
-from audiosocket.caller_report import CallReport
+from audiosocket.client.echo_detection import Echo
+from audiosocket.client.report import CallReport
 
 #: Up to this many calls are told one by one.
 FEW = 4

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from audiosocket.caller_rules import BrokenRule, HeardFrame
-from audiosocket.caller_speech import Speech
+from audiosocket.client.rules import BrokenRule, HeardFrame
+from audiosocket.client.sender import Speech
 from audiosocket.wire import FRAME_MS, SAMPLE_BYTES
 
 #: A frame whose largest sample is below this is silence: -60 dBFS, above what G.711 makes of zeros.

@@ -1,0 +1,1 @@
+"""A strict AudioSocket client that behaves as Asterisk does; used by `dial` and by tests."""
