@@ -9,11 +9,11 @@ from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from admin import bodies
-from admin.gate import asked_at
-from admin.replies import Refusal, as_refusal, refuse, reply, reply_text
-from admin.shield import settled, shielded
+from admin import requests as bodies
+from admin.access import asked_at
+from admin.responses import Refusal, as_refusal, refuse, reply, reply_text
 from admin.site import AdminRequest
+from admin.uncancelled import settled, shielded
 from audiosocket.interfaces import Control
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Site
 
+from admin.access import Gate
 from admin.api import AdminAPI
-from admin.gate import Gate
 from admin.site import AdminSite
 from audiosocket.interfaces import Control
 

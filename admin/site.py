@@ -15,8 +15,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from admin.gate import SAFE_METHODS, Gate
-from admin.replies import JSON_TYPE, Refusal, refuse
+from admin.access import SAFE_METHODS, Gate
+from admin.responses import JSON_TYPE, Refusal, refuse
 
 #: Largest request body, in bytes.
 MOST_BODY = 64 * 1024

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admin.throttle import MOST_PEERS, TokenCheck
+from admin.token_auth import MOST_PEERS, TokenCheck
 from tests.support.admin_client import CALL, Answer, Web, each, request
 
 TOKEN = "a-token-of-24-characters"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admin.bodies import parse_call_id, parse_object
-from admin.replies import Refusal, encode, shown
+from admin.requests import parse_call_id, parse_object
+from admin.responses import Refusal, encode, shown
 from tests.support.admin_client import Web, each
 
 

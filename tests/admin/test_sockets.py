@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import HTTPConnectionPool
 
-from admin.shield import shielded
+from admin.uncancelled import shielded
 from tests.conftest import LoggedFailures
 from tests.support.admin_client import CALL, DATABASE_GONE, FakeControl, dial, listening, request
 

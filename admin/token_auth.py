@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from twisted.logger import Logger
 
-from admin.replies import Refusal
+from admin.responses import Refusal
 
 #: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that it waits.
 MOST_WRONG = 10

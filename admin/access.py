@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
 
-from admin.replies import Refusal, shown
-from admin.throttle import TokenCheck
+from admin.responses import Refusal, shown
+from admin.token_auth import TokenCheck
 
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from admin.replies import Refusal, shown
+from admin.responses import Refusal, shown
 from audiosocket.asterisk.dialplan import STYLES, Style, named
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
