@@ -25,7 +25,7 @@ LOCK_SECONDS = 5.0
 
 def sql() -> str:
     """The statements, safe to run again and again."""
-    return resources.files("audiosocket").joinpath("sql/extension_ia.sql").read_text("utf-8")
+    return resources.files("audiosocket").joinpath("postgres/extension_ia.sql").read_text("utf-8")
 
 
 def load_settings(env_file: Path, environment: Mapping[str, str]) -> Settings:

@@ -1,6 +1,6 @@
-"""Makes the chime that is shipped as ``audiosocket/media/welcome.wav``: a door bell, two notes falling.
+"""Makes the chime that is shipped as ``audiosocket/apps/sounds/welcome.wav``: a door bell, two notes falling.
 
-    python examples/make_chime.py audiosocket/media/welcome.wav
+    python examples/make_chime.py audiosocket/apps/sounds/welcome.wav
 
 Copy it to make a greeting of your own; the app ``play`` takes any WAV.
 """

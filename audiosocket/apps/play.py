@@ -37,7 +37,7 @@ PIECE_SECONDS = 2
 #: Pieces that wait on the leg; with two, the end of one is never the end of what there is to say.
 PIECES_AHEAD = 2
 
-WELCOME = Path(__file__).parent.parent / "media" / "welcome.wav"
+WELCOME = Path(__file__).parent / "sounds" / "welcome.wav"
 
 
 class Pieces:

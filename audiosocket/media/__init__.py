@@ -1,1 +1,4 @@
-"""Audio as bytes: PCM and G.711, resampling, playout, WAV, codec detection; no Twisted but Deferreds in `sound_cache`."""
+"""Audio as bytes: PCM and G.711, resampling, playout, WAV, codec detection.
+
+No Twisted but the Deferreds of `sound_cache`.
+"""

@@ -12,7 +12,7 @@ from audiosocket.media.playout_queue import Converter
 
 def load() -> None:
     """Load it all; blocks."""
-    from audiosocket import soundfiles  # noqa: F401, PLC0415 - that is the purpose
+    from audiosocket.media import soundfile  # noqa: F401, PLC0415 - that is the purpose
 
 
 def stream_converter(source: int, target: int) -> Converter:

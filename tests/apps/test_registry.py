@@ -221,7 +221,7 @@ class TestExample:
 class TestOrder:
     def test_every_app_has_a_test_module(self) -> None:
         for name in registry.BUILT_IN:
-            assert (Path(__file__).parent / f"test_apps_{name}.py").is_file(), name
+            assert (Path(__file__).parent / f"test_{name}.py").is_file(), name
 
     def test_every_app_is_in_its_own_module(self) -> None:
         modules = {path.stem for path in (ROOT / "audiosocket" / "apps").glob("*.py")} - {"__init__", "registry"}

@@ -259,7 +259,7 @@ def test_what_wave_writes_is_read(tmp_path: Path) -> None:
 def test_the_shipped_chime_is_what_its_script_makes() -> None:
     root = Path(__file__).parents[2]
     made = np.frombuffer(runpy.run_path(str(root / "examples/make_chime.py"))["chime"](), "<i2").astype(int)
-    shipped = read_wav(root / "audiosocket/media/welcome.wav", 16000)
+    shipped = read_wav(root / "audiosocket/apps/sounds/welcome.wav", 16000)
     # The last bit of math.sin may differ between C libraries.
     assert np.abs(np.frombuffer(shipped, "<i2") - made).max() <= 1
     assert -35 < level(shipped) < -15

@@ -1,6 +1,6 @@
 """A hundred calls of a real Asterisk for two minutes, and when each frame of the server's left it.
 
-    make asterisk-load          or:  python -m tests.real_asterisk.load [--calls 100] [--seconds 120] [--codec slin16]
+    make asterisk-load   or:  python -m tests.real_asterisk.load [--calls 100] [--seconds 120] [--codec slin16]
 
 The callers say a tone, the server plays one without end (``--app echo`` sends theirs back instead). Root, Linux;
 the machine should have nothing else to do. Exit status 1 if a call was lost, if more than 0.1 % of the frames were

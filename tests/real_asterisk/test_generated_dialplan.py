@@ -1,4 +1,4 @@
-"""The dialplan the server prints for a row (`audiosocket.asterisk.dialplan`), pasted as it is into a real Asterisk."""
+"""The dialplan printed for a row (`audiosocket.asterisk.dialplan`), pasted as it is into a real Asterisk."""
 
 from __future__ import annotations
 
