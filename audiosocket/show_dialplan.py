@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 
 from audiosocket.asterisk import dialplan
 from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
-from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Validator
 from audiosocket.provisioning.local_file import FILE_NAME
 
 
@@ -37,7 +37,7 @@ def running(path: Path) -> dict[int, Extension]:
     entries = document.get("ramais") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise SourceUnavailable(f'{path} has no list under "ramais"')
-    judge = Judge()
+    judge = Validator()
     judge.offer_json(entries)
     return {extension.id: extension for extension in judge.verdict().extensions}
 

@@ -1,6 +1,6 @@
 """An extension: one row of ``extension_ia``, checked, and its three forms: row, JSON, value.
 
-Every row is judged alone. `parse_row` and `parse_json` say what is wrong with one entry; `Judge` finds
+Every row is judged alone. `parse_row` and `parse_json` say what is wrong with one entry; `Validator` finds
 what is wrong between entries (the same id, port or number twice). A bad entry becomes a `Problem` and
 never hides a good one.
 """
@@ -199,7 +199,7 @@ def _integer(entry: Mapping[str, Any], key: str, default: int | None) -> int:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ValidationResult:
     """What is left of one reading: the good extensions by id, and what was left out.
 
     ``rejected`` counts all entries left out; ``problems`` describes at most 100 of them.
@@ -210,7 +210,7 @@ class Verdict:
     rejected: int
 
 
-class Judge:
+class Validator:
     """Judges entries as they arrive, in pieces small enough to leave time for the callers.
 
     No row can push out a running one by claiming its port or number: entries that claim nothing but what
@@ -249,11 +249,11 @@ class Judge:
             self._judge(waiting.popleft())
         return not (self._changed or self._others)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ValidationResult:
         """The result; judges whatever still waits."""
         self.settle()
         accepted = tuple(self._accepted[key] for key in sorted(self._accepted))
-        return Verdict(accepted, tuple(self._problems), self._rejected)
+        return ValidationResult(accepted, tuple(self._problems), self._rejected)
 
     def _offer(self, entry: Any, shown_id: object, parse: Any) -> None:
         try:

@@ -13,7 +13,7 @@ from audiosocket.extensions.model import Extension, Role
 
 
 @dataclass(frozen=True)
-class Want:
+class SocketAddress:
     """Where one listener should be: bind address and configured port."""
 
     bind: str
@@ -60,8 +60,8 @@ class Plan:
 def plan(
     desired: Mapping[int, Extension],
     running: Mapping[int, Extension],
-    wanted: Mapping[Slot, Want],
-    placed: Mapping[Slot, Want],
+    wanted: Mapping[Slot, SocketAddress],
+    placed: Mapping[Slot, SocketAddress],
     unsettled: frozenset[Slot] = frozenset(),
 ) -> Plan:
     """The steps from what runs to what is desired.

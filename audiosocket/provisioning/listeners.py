@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions import reconcile
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.extensions.reconcile import Plan, Slot, Want
+from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
     Failed,
@@ -170,29 +170,31 @@ class Listeners(MultiService):
             else:
                 self._uneasy.discard(key)
 
-    def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, Want]:
+    def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, SocketAddress]:
         is_ours = cache(self._local)  # asked once for each address: rows share few
         return {
-            (extension.id, role): Want(bind, port)
+            (extension.id, role): SocketAddress(bind, port)
             for extension in desired.values()
             for bind in [self._bind(extension, is_ours, warn=warn)]
             for role, port in extension.ports().items()
         }
 
-    def _plan(self, desired: Mapping[int, Extension], touched: set[int], wanted: Mapping[Slot, Want]) -> Plan:
+    def _plan(
+        self, desired: Mapping[int, Extension], touched: set[int], wanted: Mapping[Slot, SocketAddress]
+    ) -> Plan:
         claimed = self._claimed(desired) if touched else frozenset()
-        placed: dict[Slot, Want] = {}
+        placed: dict[Slot, SocketAddress] = {}
         unsettled: set[Slot] = set()
         running = self.extensions
         for key in touched & running.keys():
             service = self._service(key)
             for role, listener in service.listeners.items():
                 squats = not listener.settled and listener.port in claimed
-                placed[key, role] = Want(listener.bind, 0 if squats else listener.configured)
+                placed[key, role] = SocketAddress(listener.bind, 0 if squats else listener.configured)
                 if not listener.settled:
                     unsettled.add((key, role))
             for role, failed in service.failed.items():
-                placed[key, role] = Want(failed.bind, failed.configured)
+                placed[key, role] = SocketAddress(failed.bind, failed.configured)
                 unsettled.add((key, role))
         parts = _only(desired, touched), _only(running, touched)
         plan = reconcile.plan(*parts, wanted, placed, frozenset(unsettled))
@@ -277,7 +279,7 @@ class Listeners(MultiService):
     def _drained(self, factory: PortFactory) -> None:
         self.draining.pop(factory, None)
 
-    def _open(self, slot: Slot, want: Want, claimed: frozenset[int]) -> None:
+    def _open(self, slot: Slot, want: SocketAddress, claimed: frozenset[int]) -> None:
         key, role = slot
         service = self._service(key)
         error = self._try(service, role, Place(want.bind, want.port, want.port))
@@ -309,7 +311,7 @@ class Listeners(MultiService):
             )
         return None
 
-    def _fail(self, service: ExtensionService, role: Role, want: Want, error: CannotListenError) -> None:
+    def _fail(self, service: ExtensionService, role: Role, want: SocketAddress, error: CannotListenError) -> None:
         before = service.failed.get(role)
         service.failed[role] = Failed(want.bind, want.port, why(error))
         if before is None or before.reason != why(error):
@@ -327,7 +329,7 @@ class Listeners(MultiService):
         listener = service.listeners.get(role)
         if listener is None:
             failed = service.failed[role]
-            self._open(slot, Want(failed.bind, failed.configured), claimed)
+            self._open(slot, SocketAddress(failed.bind, failed.configured), claimed)
             return
         service.linger(listener)
         error = self._try(service, role, Place(listener.bind, listener.configured, listener.configured))

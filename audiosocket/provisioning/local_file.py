@@ -16,7 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from audiosocket.extensions.model import Extension, Judge, Problem
+from audiosocket.extensions.model import Extension, Problem, Validator
 
 FILE_NAME = "ramais_config.json"
 #: A configuration file beyond this is no configuration, in bytes.
@@ -58,7 +58,7 @@ def load(path: Path, limit: int) -> Loaded:
     entries = document.get("ramais") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         return Loaded(None, trouble=f'{path} has no list under "ramais"; {_set_aside(path)}')
-    judge = Judge(limit=limit)
+    judge = Validator(limit=limit)
     judge.offer_json(entries)
     verdict = judge.verdict()
     if entries and not verdict.extensions:

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Judge, Verdict
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, ValidationResult, Validator
 from audiosocket.extensions.reconcile import Plan
 from audiosocket.postgres.database import Row
 from audiosocket.provisioning import local_file as cache
@@ -266,16 +266,16 @@ class Poller(Service):
             return {extension.id: extension for extension in self._loaded.extensions}
         return self._listeners.extensions
 
-    async def _read(self) -> Verdict:
+    async def _read(self) -> ValidationResult:
         if self._table is None:
             raise SourceUnavailable("no database is configured; set DB_HOST to use one")
-        judge = Judge(self._in_force().values(), self._limit)
+        judge = Validator(self._in_force().values(), self._limit)
         await self._table.read(judge.offer_rows)
         while not judge.settle(PER_TURN):
             await deferLater(self._reactor, 0)
         return judge.verdict()
 
-    async def _decide(self, report: Report, verdict: Verdict, wish: Wish) -> None:
+    async def _decide(self, report: Report, verdict: ValidationResult, wish: Wish) -> None:
         if not self.running:
             raise SourceUnavailable("the server is stopping")
         report.rejected, report.problems = verdict.rejected, verdict.problems

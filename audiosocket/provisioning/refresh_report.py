@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from audiosocket.extensions.model import Problem, Verdict
+from audiosocket.extensions.model import Problem, ValidationResult
 from audiosocket.extensions.reconcile import Plan, shrinks
 
 #: A suspiciously small result is believed when it is still there after this many seconds.
@@ -80,7 +80,7 @@ class Doubt:
         self._suspect: frozenset[int] | None = None
         self._since = 0.0
 
-    def holds(self, verdict: Verdict, running: int, trigger: str, now: float) -> bool:
+    def holds(self, verdict: ValidationResult, running: int, trigger: str, now: float) -> bool:
         """True when this result, read at ``now`` (seconds), should not be applied yet."""
         if not shrinks(len(verdict.extensions), running):
             return False

@@ -16,9 +16,9 @@ from audiosocket.extensions.model import (
     DEFAULT_EXTENSION,
     MAX_PROBLEMS,
     Extension,
-    Judge,
     Role,
-    Verdict,
+    ValidationResult,
+    Validator,
     parse_json,
     parse_row,
 )
@@ -59,10 +59,10 @@ def judge(
     limit: int = 1000,
     page: int = 500,
     step: int = 500,
-) -> Verdict:
+) -> ValidationResult:
     """The verdict on ``rows``, read in pages of ``page`` and settled in steps of ``step``."""
     as_rows = [{"extension_ia_id": r.id, **r.as_row()} if isinstance(r, Extension) else r for r in rows]
-    court = Judge(running, limit)
+    court = Validator(running, limit)
     for start in range(0, len(as_rows), page):
         court.offer_rows(as_rows[start : start + page])
     while not court.settle(step):
@@ -70,7 +70,7 @@ def judge(
     return court.verdict()
 
 
-def ids(verdict: Verdict) -> list[int]:
+def ids(verdict: ValidationResult) -> list[int]:
     return [accepted.id for accepted in verdict.extensions]
 
 

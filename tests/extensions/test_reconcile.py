@@ -8,8 +8,8 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket.extensions.model import Extension, Judge, Role
-from audiosocket.extensions.reconcile import Plan, Slot, Want, alternatives, plan, shrinks
+from audiosocket.extensions.model import Extension, Role, Validator
+from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, alternatives, plan, shrinks
 from tests.support.loopback_server import calm
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
@@ -24,13 +24,15 @@ class Machine:
 
     def __init__(self) -> None:
         self.running: dict[int, Extension] = {}
-        self.placed: dict[Slot, Want] = {}
+        self.placed: dict[Slot, SocketAddress] = {}
         self.sockets: dict[Slot, int] = {}
         self.unsettled: set[Slot] = set()
         self._numbers = count()
 
-    def wanted(self, desired: Mapping[int, Extension], bind: str = "0.0.0.0") -> dict[Slot, Want]:
-        return {(e.id, role): Want(bind, port) for e in desired.values() for role, port in e.ports().items()}
+    def wanted(self, desired: Mapping[int, Extension], bind: str = "0.0.0.0") -> dict[Slot, SocketAddress]:
+        return {
+            (e.id, role): SocketAddress(bind, port) for e in desired.values() for role, port in e.ports().items()
+        }
 
     def plan(self, desired: Mapping[int, Extension], bind: str = "0.0.0.0") -> Plan:
         return plan(desired, self.running, self.wanted(desired, bind), self.placed, frozenset(self.unsettled))
@@ -80,7 +82,7 @@ ROWS = st.lists(
 
 
 def judged(rows: list[Extension], running: Mapping[int, Extension]) -> dict[int, Extension]:
-    judge = Judge(running.values())
+    judge = Validator(running.values())
     judge.offer_json([row.as_json() for row in rows])
     return by_id(*judge.verdict().extensions)
 

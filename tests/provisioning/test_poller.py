@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 
 from audiosocket.errors import ExtensionTaken, SourceUnavailable
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
-from audiosocket.extensions.reconcile import Plan, Slot, Want, plan
+from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, plan
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.poller import FIRST_WAIT_SECONDS, HURRY_MOST, HURRY_SECONDS, SAVE_SECONDS, Poller
 from audiosocket.provisioning.refresh_report import DOUBT_SECONDS
@@ -51,9 +51,11 @@ class Rooms:
         return plan(wish, self.extensions, _places(wish), _places(self.extensions))
 
 
-def _places(extensions: Mapping[int, Extension]) -> dict[Slot, Want]:
+def _places(extensions: Mapping[int, Extension]) -> dict[Slot, SocketAddress]:
     return {
-        (key, role): Want("0.0.0.0", port) for key, e in extensions.items() for role, port in e.ports().items()
+        (key, role): SocketAddress("0.0.0.0", port)
+        for key, e in extensions.items()
+        for role, port in e.ports().items()
     }
 
 
