@@ -27,8 +27,8 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.pcm import tone
-from audiosocket.media.stereo_alignment import Timeline
-from audiosocket.media.wav_writer import StereoWav, open_recording
+from audiosocket.media.stereo_alignment import StereoAligner
+from audiosocket.media.wav_writer import StereoWavWriter, open_recording
 from audiosocket.settings import Settings
 
 #: The file is opened this long after the leg began, in milliseconds: by then its rate is known.
@@ -63,8 +63,8 @@ class _File:
         self._directory = directory
         self._stem = stem
         self._rate = rate
-        self._timeline = Timeline(rate, stream_converter, start_ms)
-        self._wav: StereoWav | None = None
+        self._timeline = StereoAligner(rate, stream_converter, start_ms)
+        self._wav: StereoWavWriter | None = None
         self._broken = False
 
     def write(self, frames: list[_Frame], now_ms: float, final: bool) -> _Written | None:

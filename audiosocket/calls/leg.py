@@ -14,7 +14,7 @@ from audiosocket.calls.leg_api import Connection, LegFace, Residents
 from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout
-from audiosocket.media.playout_queue import Converter, Reached
+from audiosocket.media.playout_queue import Converter, MarkReached
 from audiosocket.transport.clock import Clock
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
@@ -264,7 +264,7 @@ class Leg(LegFace):
             elif not unwanted:
                 self._marked(item)
 
-    def _marked(self, mark: Reached) -> None:
+    def _marked(self, mark: MarkReached) -> None:
         self._tell(lambda app: app.marked(self, mark.name, mark.heard_ms))
 
     def _send(self, now: float, frame: Frame) -> None:

@@ -36,7 +36,7 @@ _ALAW_STEPS = bytes(4 + max(0, ((code ^ 0x55) >> 4 & 7) - 1) for code in range(2
 _SILENCE = {0xFF: (1.0, 0.0, 1.0), 0x7F: (1.0, 0.0, 1.0), 0xD5: (1.0, 1.0, 0.0), 0x55: (1.0, 1.0, 0.0)}
 
 
-def bits_needed(payload: bytes) -> tuple[float, float, float] | None:
+def bits_per_byte(payload: bytes) -> tuple[float, float, float] | None:
     """Bits a byte of ``payload`` needs read as slin, u-law and A-law, in this order; None when it says nothing.
 
     Frames that repeat one slin sample say nothing, but for the silence of either law.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from audiosocket.media.codec_likelihood import MOST_BYTES, bits_needed
+from audiosocket.media.codec_likelihood import MOST_BYTES, bits_per_byte
 from audiosocket.media.pcm import alaw_to_slin, ulaw_to_slin
 
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({"ulaw": ulaw_to_slin, "alaw": alaw_to_slin})
@@ -101,7 +101,7 @@ class CodecProbe:
     def _weigh(self, payload: bytes) -> None:
         if self._weighed >= MOST_WEIGHED:
             return
-        bits = bits_needed(payload)
+        bits = bits_per_byte(payload)
         if bits is not None:
             size = min(len(payload), MOST_BYTES)
             self._weighed += size

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple
 
-from audiosocket.media.playout_queue import Converter, Reached, Speech
+from audiosocket.media.playout_queue import Converter, MarkReached, PlayoutQueue
 from audiosocket.wire import FRAME_MS, frame_bytes
 
 #: Never written further ahead of real time than this, in milliseconds.
@@ -93,7 +93,7 @@ class Playout:
         self.due_ms = -math.inf
         self._make_converter = make_converter
         #: What apps say; None for a leg that has never been told anything.
-        self._speech: Speech | None = None
+        self._speech: PlayoutQueue | None = None
         self._passed = _NONE_PASSED
         self._passed_ms = 0.0
         #: When the last frame came that passes.
@@ -143,9 +143,9 @@ class Playout:
         self._said().mark(name)
         self.due_ms = -math.inf
 
-    def _said(self) -> Speech:
+    def _said(self) -> PlayoutQueue:
         if self._speech is None:
-            self._speech = Speech(self._make_converter, self.rate)
+            self._speech = PlayoutQueue(self._make_converter, self.rate)
         return self._speech
 
     def clear(self) -> int:
@@ -195,9 +195,9 @@ class Playout:
 
     # what the clock does
 
-    def tick(self, now: float) -> list[Frame | Reached]:
+    def tick(self, now: float) -> list[Frame | MarkReached]:
         """The frames due at ``now``, none when the leg is ahead, and the marks that are reached."""
-        out: list[Frame | Reached] = []
+        out: list[Frame | MarkReached] = []
         patience: float = GAP_MS
         if now - self.due_ms > FRAME_MS and self.due_ms > -math.inf:
             self.late += 1

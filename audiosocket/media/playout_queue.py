@@ -30,7 +30,7 @@ class Converter(Protocol):
         """What the converter still held back."""
 
 
-class Reached(NamedTuple):
+class MarkReached(NamedTuple):
     """A mark whose audio has all been sent. ``heard_ms`` counts spoken audio since the leg began."""
 
     name: str
@@ -54,7 +54,7 @@ class _Piece:
 _NOTHING: Final[deque[_Piece | str]] = deque()
 
 
-class Speech:
+class PlayoutQueue:
     """The queue of one leg at ``rate`` Hz. ``make_converter`` is given the source's rate and the leg's."""
 
     __slots__ = (
@@ -187,9 +187,9 @@ class Speech:
             self._speaking = bool(self._staged) or self.marks[0][0] > 0
         return pcm if length == want else pcm.ljust(want, b"\0")
 
-    def reached(self) -> list[Reached]:
+    def reached(self) -> list[MarkReached]:
         """Takes out the marks with nothing left to send before them."""
-        reached = [Reached(name, self.heard_ms) for due, name in self.marks if due <= 0]
+        reached = [MarkReached(name, self.heard_ms) for due, name in self.marks if due <= 0]
         self.marks = self.marks[len(reached) :]
         return reached
 

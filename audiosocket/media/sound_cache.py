@@ -18,7 +18,7 @@ DEFAULT_CACHE_BYTES = 256_000_000
 _Key = tuple[Path, int]
 
 
-class Sounds:
+class SoundCache:
     """Sound files as calls want them: each read and converted once, in a thread, and kept while used.
 
     ``in_thread`` is `twisted.internet.threads.deferToThread` or the like. A file that changed (time of

@@ -5,7 +5,7 @@ track follow each other without a seam as long as they keep up with the clock, a
 where a frame *and all that follow it within the settle time* are more than 60 ms late: then there was a
 pause, and it gets the length that the earliest of them says. A track that runs ahead is left alone.
 
-What `Timeline.take` gives out is final, therefore it stays the settle time behind.
+What `StereoAligner.take` gives out is final, therefore it stays the settle time behind.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _Track:
             self._in_silence = True
 
 
-class Timeline:
+class StereoAligner:
     """Aligns what one leg hears and says; times are milliseconds of any clock, ``start_ms`` its zero.
 
     ``converter`` makes a `Converter` from a source to a target rate (the class `StreamConverter` will

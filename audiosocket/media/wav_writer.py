@@ -21,7 +21,7 @@ MAX_DATA_BYTES = 0xFFFFFFFF - HEADER_BYTES
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class StereoWav:
+class StereoWavWriter:
     """A WAV of 16 bit stereo at ``rate`` Hz, created for its owner alone (mode 0600).
 
     Raises `FileExistsError` when there is a ``path`` already, a symbolic link included, and `OSError`
@@ -83,7 +83,7 @@ class StereoWav:
             data, offset = data[written:], offset + written
 
 
-def open_recording(directory: Path, stem: str, rate: int) -> StereoWav:
+def open_recording(directory: Path, stem: str, rate: int) -> StereoWavWriter:
     """A new ``stem.wav`` in ``directory`` (made if missing), or ``stem-2.wav``, ``stem-3.wav`` … if taken.
 
     Raises `OSError` when that is impossible and `ValueError` for a stem that is not a plain file name.
@@ -94,7 +94,7 @@ def open_recording(directory: Path, stem: str, rate: int) -> StereoWav:
     path, number = directory / f"{stem}.wav", 1
     while True:
         try:
-            return StereoWav(path, rate)
+            return StereoWavWriter(path, rate)
         except FileExistsError:
             number += 1
             path = directory / f"{stem}-{number}.wav"

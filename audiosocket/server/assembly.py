@@ -22,7 +22,7 @@ from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
-from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.sound_cache import SoundCache
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.file_thread import FileThread
@@ -65,7 +65,7 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
     """Everything connected and nothing started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
-    context = AppContext(settings, Sounds(deferToThread), files.run, reactor.callLater)
+    context = AppContext(settings, SoundCache(deferToThread), files.run, reactor.callLater)
     kept = CallJournal(journal, files.run)
     calls = CallRegistry(
         EventLog([_log_event]),

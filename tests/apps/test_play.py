@@ -16,7 +16,7 @@ from audiosocket.errors import InvalidSound
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg, SoundSource
 from audiosocket.media.pcm import tone
-from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.sound_cache import SoundCache
 from audiosocket.media.soundfile import read_wav
 from audiosocket.settings import Settings
 from tests.support.fake_leg import FakeLeg, Thread, context
@@ -138,7 +138,7 @@ class TestSound:
     def test_goes_on_where_it_was_when_the_disk_was_slow(self, tmp_path: Path) -> None:
         """Asked for again at another rate, the sound came after all that waited had been said."""
         thread = Thread()
-        leg = Rig(write_wav(tmp_path / "a.wav", numbered(56_000)), "hangup", sounds=Sounds(thread)).start()
+        leg = Rig(write_wav(tmp_path / "a.wav", numbered(56_000)), "hangup", sounds=SoundCache(thread)).start()
         leg.run(500)
         thread.held = True
         leg.run(5000, wide, rate=16_000)
@@ -240,7 +240,7 @@ class TestLegs:
     def test_that_is_gone_before_the_sound_is_there_is_left_alone(self, tmp_path: Path) -> None:
         thread = Thread(held=True)
         path = write_wav(tmp_path / "a.wav", numbered(4000))
-        leg = Rig(path, "hangup", sounds=Sounds(thread)).start()
+        leg = Rig(path, "hangup", sounds=SoundCache(thread)).start()
         leg.run(100, talk)
         leg.leave("caller_hangup")
         thread.run()

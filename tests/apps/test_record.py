@@ -19,7 +19,7 @@ from audiosocket.apps import record
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.record import MAX_WAITING_BYTES, Record
 from audiosocket.extensions.model import Role
-from audiosocket.media.wav_writer import StereoWav, open_recording
+from audiosocket.media.wav_writer import StereoWavWriter, open_recording
 from audiosocket.settings import Settings
 from tests.conftest import LoggedFailures
 from tests.support.fake_leg import CALL, FakeLeg, Thread, context
@@ -178,9 +178,9 @@ class TestFile:
     def test_at_its_largest_size_ends_the_recording_and_not_the_call(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def small(directory: Path, stem: str, rate: int) -> StereoWav:
+        def small(directory: Path, stem: str, rate: int) -> StereoWavWriter:
             directory.mkdir(exist_ok=True)
-            return StereoWav(directory / f"{stem}.wav", rate, limit_bytes=50_000)
+            return StereoWavWriter(directory / f"{stem}.wav", rate, limit_bytes=50_000)
 
         monkeypatch.setattr(record, "open_recording", small)
         rig = Rig(tmp_path)
@@ -319,9 +319,9 @@ class TestFailing:
     def test_of_a_disk_that_stands_still_bounds_the_memory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        opened: list[StereoWav] = []
+        opened: list[StereoWavWriter] = []
 
-        def opening(directory: Path, stem: str, rate: int) -> StereoWav:
+        def opening(directory: Path, stem: str, rate: int) -> StereoWavWriter:
             opened.append(open_recording(directory, stem, rate))
             return opened[-1]
 
@@ -361,7 +361,7 @@ class TestFailing:
     def test_in_our_own_code_is_a_failure_in_the_log_and_not_the_calls(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
     ) -> None:
-        def wrong(*job: Any) -> StereoWav:
+        def wrong(*job: Any) -> StereoWavWriter:
             raise ZeroDivisionError("a bug")
 
         monkeypatch.setattr(record, "open_recording", wrong)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, MAX_PASSED_MS, Frame, Playout
-from audiosocket.media.playout_queue import MAX_SPOKEN_MS, Converter, Reached
+from audiosocket.media.playout_queue import MAX_SPOKEN_MS, Converter, MarkReached
 from audiosocket.media.resample import StreamConverter
 from audiosocket.wire import RATES, frame_bytes
 
@@ -51,25 +51,25 @@ def numbered(samples: int, first: int = 1) -> bytes:
     return b"".join((1 + (first + n - 1) % 32_000).to_bytes(2, "little") for n in range(samples))
 
 
-def run(playout: Playout, until: float, since: float = 0, step: float = 20) -> list[Frame | Reached]:
+def run(playout: Playout, until: float, since: float = 0, step: float = 20) -> list[Frame | MarkReached]:
     """What comes out of regular ticks, the last one just before ``until``."""
-    out: list[Frame | Reached] = []
+    out: list[Frame | MarkReached] = []
     ticks = int((until - since) / step)
     for n in range(ticks):
         out += playout.tick(since + n * step)
     return out
 
 
-def spoken(out: list[Frame | Reached]) -> bytes:
+def spoken(out: list[Frame | MarkReached]) -> bytes:
     return b"".join(item.pcm for item in out if isinstance(item, Frame) and item.source == "spoken")
 
 
-def frames(out: list[Frame | Reached]) -> list[Frame]:
+def frames(out: list[Frame | MarkReached]) -> list[Frame]:
     return [item for item in out if isinstance(item, Frame)]
 
 
-def names(out: list[Frame | Reached]) -> list[str]:
-    return [item.name for item in out if isinstance(item, Reached)]
+def names(out: list[Frame | MarkReached]) -> list[str]:
+    return [item.name for item in out if isinstance(item, MarkReached)]
 
 
 class TestSilence:
@@ -196,24 +196,24 @@ class TestMarks:
         playout.mark("b")
         playout.mark("c")
         out = run(playout, 120)
-        assert [item if isinstance(item, Reached) else item.source for item in out] == [
+        assert [item if isinstance(item, MarkReached) else item.source for item in out] == [
             *("spoken", "spoken", "spoken"),
-            Reached("a", 60),
+            MarkReached("a", 60),
             "spoken",
-            Reached("b", 61),
-            Reached("c", 61),
+            MarkReached("b", 61),
+            MarkReached("c", 61),
             *("silence", "silence"),
         ]
 
     def test_with_nothing_before_them_are_reached_at_the_next_tick(self) -> None:
         playout = started()
         playout.mark("nothing")
-        assert playout.tick(0) == [Reached("nothing", 0), Frame(8000, bytes(320), "silence")]
+        assert playout.tick(0) == [MarkReached("nothing", 0), Frame(8000, bytes(320), "silence")]
 
     def test_with_nothing_before_them_do_not_disturb_an_echo(self) -> None:
         """A leg whose caller talks is always a little ahead: its clock has no frame of its own to send."""
         playout = started()
-        out: list[Frame | Reached] = playout.tick(0)
+        out: list[Frame | MarkReached] = playout.tick(0)
         passed = 0
         for n in range(20):
             passed += playout.pass_on(20 * n + 1, numbered(160), 8000)
@@ -230,7 +230,7 @@ class TestMarks:
             playout.play(numbered(samples), 16_000)
             playout.mark("end")
             out = run(playout, 200)
-            (at,) = [n for n, item in enumerate(out) if isinstance(item, Reached)]
+            (at,) = [n for n, item in enumerate(out) if isinstance(item, MarkReached)]
             sound = numbered(samples)
             wanted = b"".join(sound[n : n + 2] for n in range(0, len(sound), 4))
             assert spoken(out[:at]).rstrip(b"\0") == wanted.rstrip(b"\0")
@@ -252,7 +252,7 @@ class TestMarks:
         out = run(playout, 1200)
         assert len([converter for converter in made if converter.taken]) == 1
         assert names(out) == [str(n) for n in range(10)]
-        assert [item.heard_ms for item in out if isinstance(item, Reached)] == [100 * n for n in range(1, 11)]
+        assert [item.heard_ms for item in out if isinstance(item, MarkReached)] == [100 * n for n in range(1, 11)]
 
     def test_come_in_their_own_time_when_the_rate_changes_before_them(self) -> None:
         playout = started()
@@ -263,9 +263,9 @@ class TestMarks:
         out = run(playout, 30)
         playout.set_rate(16_000)
         out += run(playout, 2100, since=30)
-        assert [item for item in out if isinstance(item, Reached)] == [
-            Reached("middle", 1000),
-            Reached("end", 2000),
+        assert [item for item in out if isinstance(item, MarkReached)] == [
+            MarkReached("middle", 1000),
+            MarkReached("end", 2000),
         ]
 
 
@@ -280,7 +280,7 @@ class TestRates:
                 playout.play(numbered(source // 10), source)
                 playout.mark(str(n))
             out = run(playout, 400)
-            marks = [(item.name, item.heard_ms) for item in out if isinstance(item, Reached)]
+            marks = [(item.name, item.heard_ms) for item in out if isinstance(item, MarkReached)]
             assert marks == [("0", 100), ("1", 200), ("2", 300)], (source, target)
             assert {len(frame.pcm) for frame in frames(out)} == {frame_bytes(target)}
 
@@ -288,7 +288,7 @@ class TestRates:
         """Neither what is staged nor what the converters held back."""
         playout = started()
         playout.play(numbered(24_000), 24_000)
-        out: list[Frame | Reached] = []
+        out: list[Frame | MarkReached] = []
         for n, rate in enumerate((8000, 16_000, 8000, 48_000, 12_000)):
             playout.set_rate(rate)
             out += run(playout, 100 * n + 100, since=100 * n)
@@ -320,7 +320,7 @@ class TestRates:
         for rate in (16_000, 8000, 24_000, 16_000):
             playout.play(numbered(rate // 10), rate)
         playout.mark("end")
-        assert [item for item in run(playout, 600) if isinstance(item, Reached)] == [Reached("end", 400)]
+        assert [item for item in run(playout, 600) if isinstance(item, MarkReached)] == [MarkReached("end", 400)]
 
 
 class TestClear:
@@ -516,7 +516,7 @@ STEPS = st.lists(
 def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tuple[str, int]]) -> None:
     playout = started()
     now, said, expected = 0.0, b"", []
-    out: list[Frame | Reached] = []
+    out: list[Frame | MarkReached] = []
     for n, (what, size) in enumerate(steps):
         if what == "play":
             playout.play(numbered(size, 1 + len(said) // 2), 8000)
@@ -534,7 +534,7 @@ def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tupl
         out += playout.tick(now)
     heard, marks = b"", []
     for item in out:
-        if isinstance(item, Reached):
+        if isinstance(item, MarkReached):
             marks.append((item.name, len(heard)))
         elif item.source == "spoken":
             heard += item.pcm.rstrip(b"\0") + b"\0" * (len(item.pcm.rstrip(b"\0")) % 2)
@@ -565,7 +565,7 @@ def test_whatever_happens_the_leg_keeps_time(steps: list[tuple[str, int]], sourc
     playout = started()
     now = sent = 0.0
 
-    def send(items: list[Frame | Reached]) -> None:
+    def send(items: list[Frame | MarkReached]) -> None:
         nonlocal sent
         for frame in frames(items):
             assert frame.source == "passed" or len(frame.pcm) == frame_bytes(playout.rate)

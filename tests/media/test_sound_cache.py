@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from audiosocket.errors import InvalidSound
 from audiosocket.media import soundfile as soundfiles
 from audiosocket.media.pcm import alaw_to_slin, level, slin_to_alaw, slin_to_ulaw, tone, ulaw_to_slin
-from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.sound_cache import SoundCache
 from audiosocket.media.soundfile import read_wav
 from audiosocket.media.wav import wav_header
 
@@ -308,7 +308,7 @@ def failures(deferred: Deferred[Any]) -> list[BaseException]:
 
 def test_calls_share_one_reading_of_a_sound(save: Callable[..., Path]) -> None:
     path, threads = save(plain(TONE)), Threads()
-    cache = Sounds(threads)
+    cache = SoundCache(threads)
     got = results(cache.get(path, 8000), cache.get(path, 8000), cache.get(path, 8000))
     assert not got
     assert len(threads.jobs) == 1
@@ -322,7 +322,7 @@ def test_calls_share_one_reading_of_a_sound(save: Callable[..., Path]) -> None:
 
 def test_each_rate_is_another_sound(save: Callable[..., Path]) -> None:
     path, threads = save(plain(TONE)), Threads()
-    cache = Sounds(threads)
+    cache = SoundCache(threads)
     got = results(cache.get(path, 8000), cache.get(path, 16000))
     threads.run()
     assert [len(pcm) for pcm in got] == [8000, 16000]
@@ -330,7 +330,7 @@ def test_each_rate_is_another_sound(save: Callable[..., Path]) -> None:
 
 def test_a_changed_file_is_read_again(save: Callable[..., Path]) -> None:
     path, threads = save(plain(TONE)), Threads()
-    cache = Sounds(threads)
+    cache = SoundCache(threads)
     results(cache.get(path, 8000))
     threads.run()
     save(plain(TONE[:800]))
@@ -342,7 +342,7 @@ def test_a_changed_file_is_read_again(save: Callable[..., Path]) -> None:
 
 def test_a_failed_reading_is_tried_again(save: Callable[..., Path], tmp_path: Path) -> None:
     path, threads = tmp_path / "sound.wav", Threads()
-    cache = Sounds(threads)
+    cache = SoundCache(threads)
     first, second = failures(cache.get(path, 8000)), failures(cache.get(path, 8000))
     threads.run()
     assert isinstance(first[0], InvalidSound)
@@ -367,7 +367,7 @@ def test_a_thread_that_cannot_start_fails_the_request_and_not_the_next(save: Cal
             raise broken.pop()
         return threads(*work)
 
-    cache = Sounds(in_thread)
+    cache = SoundCache(in_thread)
     assert isinstance(failures(cache.get(path, 8000))[0], RuntimeError)
     got = results(cache.get(path, 8000))
     threads.run()
@@ -376,7 +376,7 @@ def test_a_thread_that_cannot_start_fails_the_request_and_not_the_next(save: Cal
 
 def test_giving_up_leaves_the_others(save: Callable[..., Path]) -> None:
     path, threads = save(plain(TONE)), Threads()
-    cache = Sounds(threads)
+    cache = SoundCache(threads)
     impatient, patient = cache.get(path, 8000), cache.get(path, 8000)
     gone = failures(impatient)
     impatient.cancel()
@@ -388,7 +388,7 @@ def test_giving_up_leaves_the_others(save: Callable[..., Path]) -> None:
 
 def test_the_least_used_sounds_go_first(save: Callable[..., Path]) -> None:
     threads = Threads()
-    cache = Sounds(threads, limit_bytes=2 * len(TONE))
+    cache = SoundCache(threads, limit_bytes=2 * len(TONE))
     one, two, three = (save(plain(TONE), f"{name}.wav") for name in ("one", "two", "three"))
 
     def get(path: Path) -> bytes:
@@ -406,7 +406,7 @@ def test_the_least_used_sounds_go_first(save: Callable[..., Path]) -> None:
 
 def test_a_sound_above_the_limit_is_given_but_not_kept(save: Callable[..., Path]) -> None:
     path, threads = save(plain(TONE)), Threads()
-    cache = Sounds(threads, limit_bytes=100)
+    cache = SoundCache(threads, limit_bytes=100)
     got = results(cache.get(path, 8000))
     threads.run()
     assert got == [TONE]
@@ -415,7 +415,7 @@ def test_a_sound_above_the_limit_is_given_but_not_kept(save: Callable[..., Path]
 
 def test_a_sound_dropped_while_it_is_looked_at_is_still_given(save: Callable[..., Path]) -> None:
     threads = Threads()
-    cache = Sounds(threads, limit_bytes=len(TONE))
+    cache = SoundCache(threads, limit_bytes=len(TONE))
     one, two = save(plain(TONE), "one.wav"), save(plain(TONE), "two.wav")
     results(cache.get(one, 8000))
     threads.run()
@@ -425,7 +425,7 @@ def test_a_sound_dropped_while_it_is_looked_at_is_still_given(save: Callable[...
 
 
 async def test_reading_in_a_real_thread(save: Callable[..., Path]) -> None:
-    cache = Sounds(deferToThread)
+    cache = SoundCache(deferToThread)
     assert await cache.get(save(plain(TONE)), 8000) == TONE
     with pytest.raises(InvalidSound, match="No such file"):
         await cache.get(Path("missing.wav"), 8000)

@@ -24,9 +24,9 @@ from audiosocket.media import stereo_alignment as timeline
 from audiosocket.media.pcm import silence, tone
 from audiosocket.media.resample import StreamConverter
 from audiosocket.media.soundfile import read_wav
-from audiosocket.media.stereo_alignment import Timeline
+from audiosocket.media.stereo_alignment import StereoAligner
 from audiosocket.media.wav import wav_header
-from audiosocket.media.wav_writer import MAX_DATA_BYTES, StereoWav, open_recording
+from audiosocket.media.wav_writer import MAX_DATA_BYTES, StereoWavWriter, open_recording
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,13 +44,13 @@ def numbered(first: int, count: int) -> bytes:
 
 
 @pytest.fixture
-def recording(tmp_path: Path) -> Iterator[StereoWav]:
-    wav = StereoWav(tmp_path / "call.wav", 8000)
+def recording(tmp_path: Path) -> Iterator[StereoWavWriter]:
+    wav = StereoWavWriter(tmp_path / "call.wav", 8000)
     yield wav
     wav.close()
 
 
-def test_the_file_is_valid_after_each_step(recording: StereoWav) -> None:
+def test_the_file_is_valid_after_each_step(recording: StereoWavWriter) -> None:
     assert read(recording.path) == b""
     for n in range(5):
         recording.append(numbered(n * 160, 160))
@@ -65,7 +65,7 @@ def test_the_file_is_valid_after_each_step(recording: StereoWav) -> None:
         recording.append(numbered(0, 1))
 
 
-def test_only_the_owner_may_read(recording: StereoWav) -> None:
+def test_only_the_owner_may_read(recording: StereoWavWriter) -> None:
     assert stat.S_IMODE(recording.path.stat().st_mode) == 0o600
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_overwritten_and_no_link_followed(tmp_path: Path) -> None:
     assert (tmp_path / "a.wav").read_bytes() == b"mine"
     assert not (tmp_path / "elsewhere").exists()
     with pytest.raises(FileExistsError):
-        StereoWav(tmp_path / "a-2.wav", 16000)
+        StereoWavWriter(tmp_path / "a-2.wav", 16000)
 
 
 def test_the_directory_is_made(tmp_path: Path) -> None:
@@ -100,14 +100,14 @@ def test_a_missing_place_is_an_os_error(tmp_path: Path) -> None:
         open_recording(tmp_path / "file", "call", 8000)
 
 
-def test_half_a_frame_is_our_own_mistake(recording: StereoWav) -> None:
+def test_half_a_frame_is_our_own_mistake(recording: StereoWavWriter) -> None:
     with pytest.raises(ValueError, match="5 bytes"):
         recording.append(b"12345")
     assert read(recording.path) == b""
 
 
 def test_it_stops_at_the_limit(tmp_path: Path) -> None:
-    wav = StereoWav(tmp_path / "call.wav", 8000, limit_bytes=1002)
+    wav = StereoWavWriter(tmp_path / "call.wav", 8000, limit_bytes=1002)
     wav.append(numbered(0, 200))
     assert not wav.full
     wav.append(numbered(200, 200))
@@ -125,7 +125,7 @@ def test_the_limit_fits_the_header() -> None:
         wav_header(8000, 2, 0x1_0000_0000)
 
 
-def test_a_full_disk_leaves_what_there_was(recording: StereoWav, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_what_there_was(recording: StereoWavWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     recording.append(numbered(0, 100))
     pwrite, room = os.pwrite, [250]
 
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_what_there_was(recording: StereoWav, monkeypatch: py
     assert read(recording.path) == numbered(0, 200)
 
 
-def test_cut_anywhere_it_is_still_a_wav(recording: StereoWav, tmp_path: Path) -> None:
+def test_cut_anywhere_it_is_still_a_wav(recording: StereoWavWriter, tmp_path: Path) -> None:
     recording.append(numbered(0, 160))
     whole = recording.path.read_bytes()
     cut = tmp_path / "cut.wav"
@@ -157,8 +157,8 @@ def test_cut_anywhere_it_is_still_a_wav(recording: StereoWav, tmp_path: Path) ->
 CHILD = """
 import struct, sys
 from pathlib import Path
-from audiosocket.media.wav_writer import StereoWav
-wav, n = StereoWav(Path(sys.argv[1]), 8000), 0
+from audiosocket.media.wav_writer import StereoWavWriter
+wav, n = StereoWavWriter(Path(sys.argv[1]), 8000), 0
 while True:
     wav.append(b"".join(struct.pack("<hh", k % 32768, -(k % 32768)) for k in range(n, n + 999)))
     n += 999
@@ -184,7 +184,7 @@ def test_killed_in_the_middle_it_is_a_wav(tmp_path: Path) -> None:
         assert frames == numbered(0, len(frames) // 4)
 
 
-# Timeline
+# StereoAligner
 
 FRAME = 160
 
@@ -212,7 +212,7 @@ def spans(track: array[int]) -> list[tuple[int, int]]:
 
 def played(arrivals: list[tuple[float, bytes]], end: float, every: int) -> tuple[array[int], array[int]]:
     """The whole recording when the caller is heard like that and it is taken every so many ms."""
-    line, stereo, taken = Timeline(8000, StreamConverter), b"", 0
+    line, stereo, taken = StereoAligner(8000, StreamConverter), b"", 0
     for now, pcm in arrivals:
         while taken + every < now:
             taken += every
@@ -291,7 +291,7 @@ def test_a_stall_longer_than_the_settle_time_loses_nothing() -> None:
 def test_what_looked_like_a_pause_and_was_a_stall_costs_only_what_was_given_out() -> None:
     """One frame comes 150 ms late and alone; the rest, which shows that the caller never paused, later."""
     frames = [pcm for _, pcm in regular(100)]
-    line = Timeline(8000, StreamConverter)
+    line = StereoAligner(8000, StreamConverter)
     for n in range(50):
         line.hear(n * 20 + 20, frames[n], 8000)
     line.hear(1170, frames[50], 8000)
@@ -321,7 +321,7 @@ def test_a_burst_is_appended() -> None:
 
 
 def test_both_channels_are_independent_and_equally_long() -> None:
-    line, stereo = Timeline(8000, StreamConverter), b""
+    line, stereo = StereoAligner(8000, StreamConverter), b""
     for n in range(1, 101):
         if n <= 50:
             line.hear(n * 20, ramp(0), 8000)
@@ -336,16 +336,16 @@ def test_both_channels_are_independent_and_equally_long() -> None:
 
 
 def test_an_empty_call_is_silence() -> None:
-    line = Timeline(8000, StreamConverter, start_ms=5000)
+    line = StereoAligner(8000, StreamConverter, start_ms=5000)
     assert line.take(5100) == b""
     assert line.take(5300) == bytes(100 * 8 * 4)
     assert line.take(5250) == b""
     assert line.take(5300, final=True) == bytes(200 * 8 * 4)
-    assert Timeline(8000, StreamConverter).take(0, final=True) == b""
+    assert StereoAligner(8000, StreamConverter).take(0, final=True) == b""
 
 
 def test_the_clock_may_start_anywhere() -> None:
-    line = Timeline(8000, StreamConverter, start_ms=123_456.5)
+    line = StereoAligner(8000, StreamConverter, start_ms=123_456.5)
     line.hear(123_556.5, ramp(0), 8000)
     left, _ = channels(line.take(123_600, final=True))
     assert spans(left) == [(640, 800)]
@@ -353,7 +353,7 @@ def test_the_clock_may_start_anywhere() -> None:
 
 @pytest.mark.parametrize("rate", [12_000, 16_000, 44_100, 192_000])
 def test_other_rates_are_converted_without_a_seam(rate: int) -> None:
-    line, size = Timeline(8000, StreamConverter), rate // 50 * 2
+    line, size = StereoAligner(8000, StreamConverter), rate // 50 * 2
     pcm = tone(rate, 1000, 1000)
     stereo = b""
     for n in range(50):
@@ -369,7 +369,7 @@ def test_other_rates_are_converted_without_a_seam(rate: int) -> None:
 
 
 def test_a_leg_that_changes_its_rate_and_pauses_stays_at_true_time() -> None:
-    line, rates = Timeline(8000, StreamConverter), (8000, 16_000, 8000, 44_100, 16_000)
+    line, rates = StereoAligner(8000, StreamConverter), (8000, 16_000, 8000, 44_100, 16_000)
     for second, rate in enumerate(rates):
         block = array("h", [9000]) * (rate // 50)
         for n in range(25):
@@ -382,7 +382,7 @@ def test_a_leg_that_changes_its_rate_and_pauses_stays_at_true_time() -> None:
 
 
 def test_a_flood_is_bounded() -> None:
-    line = Timeline(8000, StreamConverter)
+    line = StereoAligner(8000, StreamConverter)
     for _ in range(3000):
         line.hear(10, silence(8000, 20), 8000)
     assert line.dropped_ms == pytest.approx(60_000 - timeline.MAX_AHEAD_MS, abs=20)
@@ -399,7 +399,7 @@ def test_a_flood_is_bounded() -> None:
 def test_whatever_comes_the_channels_stay_equal_and_final(
     steps: list[tuple[float, int, int, bool]],
 ) -> None:
-    line, now, taken, spoken = Timeline(8000, StreamConverter), 0.0, 0, {True: 0.0, False: 0.0}
+    line, now, taken, spoken = StereoAligner(8000, StreamConverter), 0.0, 0, {True: 0.0, False: 0.0}
     for wait, samples, rate, heard in steps:
         now += wait
         (line.hear if heard else line.say)(now, bytes(samples * 2), rate)
@@ -414,7 +414,7 @@ def test_whatever_comes_the_channels_stay_equal_and_final(
 
 
 def test_a_recorded_call_is_a_sound_again(tmp_path: Path) -> None:
-    wav, line = open_recording(tmp_path, "call", 8000), Timeline(8000, StreamConverter)
+    wav, line = open_recording(tmp_path, "call", 8000), StereoAligner(8000, StreamConverter)
     for n in range(100):
         line.hear(n * 20 + 20, tone(8000, 400, 20), 8000)
         line.say(n * 20 + 20, tone(8000, 400, 20), 8000)

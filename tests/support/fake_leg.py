@@ -19,7 +19,7 @@ from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppContext, CallerInfo, Leg, ReturnOutcome, SoundSource, Tap
 from audiosocket.media.playout import MAX_PASSED_MS, Frame, Playout
 from audiosocket.media.resample import StreamConverter
-from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.sound_cache import SoundCache
 from audiosocket.settings import Settings
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
@@ -267,7 +267,7 @@ def context(
     """What an app may use, with settings as in a ``.env``."""
     return AppContext(
         settings=Settings.parse(values or {}),
-        sounds=sounds or Sounds(Thread()),
+        sounds=sounds or SoundCache(Thread()),
         in_file_thread=thread or Thread(),
         call_later=clock.callLater,
     )

@@ -28,7 +28,7 @@ from audiosocket.client.report import CallReport
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext
 from audiosocket.media.resample import StreamConverter
-from audiosocket.media.sound_cache import Sounds
+from audiosocket.media.sound_cache import SoundCache
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.server.assembly import media
@@ -123,7 +123,7 @@ class House:
         **options: Any,
     ) -> None:
         settings = Settings.parse({})
-        context = AppContext(settings, Sounds(deferToThread), deferToThread, reactor.callLater)
+        context = AppContext(settings, SoundCache(deferToThread), deferToThread, reactor.callLater)
         both = app_registry.load(apps)
         self.clock, self._transport = media(os.environ.get("LEG_TRANSPORT", "auto"), reactor, time.monotonic)
         self.switchboard = Switchboard(
