@@ -15,7 +15,7 @@ from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout
 from audiosocket.media.playout_queue import Converter, MarkReached
-from audiosocket.transport.clock import Clock
+from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
@@ -46,7 +46,7 @@ class Leg(LegFace):
         record: LegRecord,
         apps: Sequence[tuple[str, App]],
         *,
-        clock: Clock,
+        clock: MediaClock,
         make_converter: Callable[[int, int], Converter],
         over: Callable[[Leg, Ending], None],
         failed: Callable[[Leg], None],

@@ -19,7 +19,7 @@ from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, Tap
 from audiosocket.media.playout import MAX_PASSED_MS, Playout
-from audiosocket.transport.clock import Clock
+from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import audio_header
 
 #: What an app may keep for after a restart, as JSON, in characters.
@@ -75,7 +75,7 @@ class LegFace(ABC):
         record: LegRecord,
         apps: Sequence[tuple[str, App]],
         playout: Playout,
-        clock: Clock,
+        clock: MediaClock,
         residents: Residents | None,
     ) -> None:
         self.call = call

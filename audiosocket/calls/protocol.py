@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from audiosocket.calls.call import Ending
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.transport.clock import Clock
+from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
     HANGUP_FRAME,
     HEADER_BYTES,
@@ -76,7 +76,7 @@ class AudioSocketProtocol(Protocol):
     transport: Transport
     factory: AudioSocketFactory
 
-    def __init__(self, factory: AudioSocketFactory, clock: Clock) -> None:
+    def __init__(self, factory: AudioSocketFactory, clock: MediaClock) -> None:
         self.factory = factory
         self._clock = clock
         self._parser = Parser()
@@ -291,7 +291,7 @@ class AudioSocketFactory(Factory):
         role: Role,
         join: Callable[[AudioSocketProtocol, Role, Extension, UUID], LegEnd | str],
         doorkeeper: Doorkeeper,
-        clock: Clock,
+        clock: MediaClock,
         transport: MakeTransport | None = None,
     ) -> None:
         self.extension = extension

@@ -30,10 +30,10 @@ from audiosocket.server.caller_identification import Callers
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
 from audiosocket.transport import epoll as legpoll
-from audiosocket.transport.clock import Clock
-from audiosocket.transport.epoll import LegPoll
-from audiosocket.transport.tcp import LegTransport
-from audiosocket.transport.ticker import TimerMetronome, make_metronome
+from audiosocket.transport.clock import MediaClock
+from audiosocket.transport.epoll import SocketPoller
+from audiosocket.transport.tcp import DirectTransport
+from audiosocket.transport.ticker import TimerTicker, make_metronome
 
 log = Logger()
 #: Events of which the switchboard's own line, with peer and port, says more. Of the last leg that leaves,
@@ -51,7 +51,7 @@ class CallSide:
     journal: CallJournal
     files: FileThread
     backend: ReturnBackend
-    clock: Clock
+    clock: MediaClock
     transport: MakeTransport | None
 
     def make_factory(self, extension: Extension, role: Role) -> AudioSocketFactory:
@@ -94,20 +94,20 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
     return CallSide(switchboard, kept, files, backend, clock, transport)
 
 
-def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Clock, MakeTransport | None]:
+def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[MediaClock, MakeTransport | None]:
     """The clock of all legs and what makes their transports, None for Twisted's own; see ``docs/transport.md``.
 
     ``choice`` is the setting LEG_TRANSPORT: "stock" does without epoll and timerfd also where they are.
     ``seconds`` is a steady clock.
     """
     if choice == "stock":
-        return Clock(TimerMetronome(reactor, seconds), seconds), None
-    clock = Clock(make_metronome(reactor, seconds), seconds)
+        return MediaClock(TimerTicker(reactor, seconds), seconds), None
+    clock = MediaClock(make_metronome(reactor, seconds), seconds)
     if not legpoll.available():
         return clock, None
-    poll = LegPoll(reactor)
+    poll = SocketPoller(reactor)
     clock.follower = poll.beat
-    return clock, functools.partial(LegTransport, poll)
+    return clock, functools.partial(DirectTransport, poll)
 
 
 def make_steady(reactor: Any) -> None:

@@ -30,7 +30,7 @@ from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.rate_limit import Quota
 from audiosocket.server.caller_identification import Callers
 from audiosocket.settings import Network
-from audiosocket.transport.clock import Clock
+from audiosocket.transport.clock import MediaClock
 
 #: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
 WAITING_MOST = 2_048
@@ -68,7 +68,7 @@ class Switchboard:
         apps: Mapping[Role, Sequence[tuple[str, AppFactory]]],
         context: AppContext,
         *,
-        clock: Clock,
+        clock: MediaClock,
         make_converter: Callable[[int, int], Converter],
         allowed_peers: Sequence[Network],
         returns: ReturnCalls | None = None,

@@ -13,8 +13,8 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from audiosocket.media.playout import SLACK_MS
-from audiosocket.transport.ticker import BEAT_MS, Metronome
-from audiosocket.transport.timeouts import Deadlines
+from audiosocket.transport.ticker import BEAT_MS, Ticker
+from audiosocket.transport.timeouts import TimeoutQueue
 from audiosocket.wire import FRAME_MS
 
 PHASES = FRAME_MS // BEAT_MS
@@ -36,7 +36,7 @@ def _nobody() -> bool:
     return False
 
 
-class Clock:
+class MediaClock:
     """Gives each member a turn every 20 ms. ``seconds`` is a steady clock, in seconds.
 
     A member that raises is logged and dropped: its fault must not cost the others their frame.
@@ -44,12 +44,12 @@ class Clock:
 
     _log = Logger()
 
-    def __init__(self, metronome: Metronome, seconds: Callable[[], float]) -> None:
+    def __init__(self, metronome: Ticker, seconds: Callable[[], float]) -> None:
         self._metronome = metronome
         #: The steady clock itself.
         self.seconds = seconds
         self._phases: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(PHASES))
-        self._deadlines = Deadlines()
+        self._deadlines = TimeoutQueue()
         #: Called at the end of each beat; true when it wants the next one, too.
         self.follower: Callable[[], bool] = _nobody
         self._next = 0

@@ -43,7 +43,7 @@ def available() -> bool:
 
 
 @implementer(IReadDescriptor)
-class LegPoll:
+class SocketPoller:
     """Watches legs' sockets for the reactor, which sees one reader, and for the clock.
 
     The descriptors are made with the first socket and closed with the last: an idle server holds none.

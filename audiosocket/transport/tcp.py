@@ -2,7 +2,7 @@
 
 To its protocol it is one of Twisted's TCP transports. Three things differ beneath: a write goes to the
 socket directly and only its rest waits; while a lump of frames is read, the answers are held back and leave
-in one piece; it is watched by a `LegPoll`. See ``docs/transport.md``.
+in one piece; it is watched by a `SocketPoller`. See ``docs/transport.md``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.transport.epoll import READ, WRITE, LegPoll
+from audiosocket.transport.epoll import READ, WRITE, SocketPoller
 
 READ_BYTES = 65_536
 #: A read longer than this may be several frames, whose answers should leave together: two of 20 ms at 8 kHz.
@@ -36,7 +36,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
-class LegTransport:
+class DirectTransport:
     """An accepted socket of one connection. ``port`` is the listening `Port` it came in by.
 
     The first five arguments after ``poll`` are those with which a `Port` makes its transports.
@@ -62,7 +62,14 @@ class LegTransport:
     _log = Logger()
 
     def __init__(
-        self, poll: LegPoll, skt: socket.socket, protocol: Any, peer: Any, port: Any, session: int, reactor: Any
+        self,
+        poll: SocketPoller,
+        skt: socket.socket,
+        protocol: Any,
+        peer: Any,
+        port: Any,
+        session: int,
+        reactor: Any,
     ) -> None:
         skt.setblocking(False)
         self._poll = poll
@@ -182,7 +189,7 @@ class LegTransport:
             self.lose(Failure())
 
     def _corked(self, data: bytes) -> None:
-        holding: list[LegTransport] = []
+        holding: list[DirectTransport] = []
         self._poll.corked = holding
         try:
             self._deliver(data)

@@ -25,7 +25,7 @@ _TFD_TIMER_ABSTIME = 1
 _TFD_FLAGS = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 
 
-class Metronome(Protocol):
+class Ticker(Protocol):
     """Calls ``beat`` with the number of the grid's slot, from the next one on, until it is stopped."""
 
     def start(self, beat: Callable[[int], None]) -> None:
@@ -35,7 +35,7 @@ class Metronome(Protocol):
         """No beat comes after this. Harmless when it does not run."""
 
 
-class TimerMetronome:
+class TimerTicker:
     """Beats of the reactor's own timers. ``seconds`` is a steady clock, in seconds."""
 
     def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
@@ -73,7 +73,7 @@ class TimerMetronome:
 
 
 @implementer(IReadDescriptor)
-class KernelMetronome:
+class TimerfdTicker:
     """Beats of a ``timerfd``, a descriptor that becomes readable at each slot; see timerfd_create(2)."""
 
     def __init__(self, reactor: Any) -> None:
@@ -120,11 +120,11 @@ class KernelMetronome:
         self.stop()
 
 
-def make_metronome(reactor: Any, seconds: Callable[[], float]) -> Metronome:
+def make_metronome(reactor: Any, seconds: Callable[[], float]) -> Ticker:
     """The kernel's beat if this system and reactor can have it and ``seconds`` is the kernel's steady clock."""
     if seconds is time.monotonic and IReactorFDSet.providedBy(reactor) and _has_timerfd():
-        return KernelMetronome(reactor)
-    return TimerMetronome(reactor, seconds)
+        return TimerfdTicker(reactor)
+    return TimerTicker(reactor, seconds)
 
 
 class _Interval(ctypes.Structure):

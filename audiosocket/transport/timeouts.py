@@ -13,7 +13,7 @@ from collections.abc import Callable
 _HAIR = 1e-6
 
 
-class Deadlines:
+class TimeoutQueue:
     """Time-outs by key, one for each. Times are seconds of any steady clock."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.task import Clock as Time
+from twisted.internet.task import MediaClock as Time
 
 from audiosocket.calls.call import Call, Ending, LegRecord
 from audiosocket.calls.events import EventLog, Record
@@ -19,8 +19,8 @@ from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.codec_probe import DECODERS
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.media.resample import StreamConverter
-from audiosocket.transport.clock import Clock
-from audiosocket.transport.ticker import BEAT_MS, TimerMetronome
+from audiosocket.transport.clock import MediaClock
+from audiosocket.transport.ticker import BEAT_MS, TimerTicker
 from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, START, Echo, Listener
@@ -75,7 +75,7 @@ class Stage:
     def __init__(self, *apps: App) -> None:
         self.time = Time()
         self.time.advance(START)
-        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
+        self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
         self.call = Call(CALL, DEFAULT_EXTENSION, START, "then", EventLog([self.events.append]))
         self.record = LegRecord(Role.VISITOR, "127.0.0.1:5000", 8080, START, START)

@@ -12,8 +12,8 @@ from twisted.internet.error import CannotListenError
 from audiosocket.calls.protocol import AudioSocketFactory
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import ExtensionService, Place, is_local, is_taken, why
-from audiosocket.transport.clock import Clock
-from audiosocket.transport.ticker import TimerMetronome
+from audiosocket.transport.clock import MediaClock
+from audiosocket.transport.ticker import TimerTicker
 from tests.support.loopback_server import LOOPBACK, extension, free_ports, inode, occupied, reactor, refused
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
@@ -28,7 +28,7 @@ class Closed:
 
 def make(of: Extension, role: Role) -> AudioSocketFactory:
     doorkeeper: Any = Closed()
-    clock = Clock(TimerMetronome(reactor, reactor.seconds), reactor.seconds)
+    clock = MediaClock(TimerTicker(reactor, reactor.seconds), reactor.seconds)
     return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, clock)
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
-from twisted.internet.task import Clock as Time
+from twisted.internet.task import MediaClock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,8 +30,8 @@ from audiosocket.media.resample import StreamConverter
 from audiosocket.server.caller_identification import Callers
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import PRIVATE_NETWORKS
-from audiosocket.transport.clock import Clock
-from audiosocket.transport.ticker import BEAT_MS, TimerMetronome
+from audiosocket.transport.clock import MediaClock
+from audiosocket.transport.ticker import BEAT_MS, TimerTicker
 from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame
 from tests.support.fake_leg import context
 
@@ -263,7 +263,7 @@ class Exchange:
     ) -> None:
         self.time = time or Time()
         self.time.advance(START)
-        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
+        self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
         self.registry = CallRegistry(
             EventLog([self.events.append]),

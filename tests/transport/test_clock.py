@@ -7,11 +7,11 @@ from collections.abc import Callable
 from math import inf
 
 import pytest
-from twisted.internet.task import Clock as Time
+from twisted.internet.task import MediaClock as Time
 
 from audiosocket.media.playout import AHEAD_MS, DEBT_MS
-from audiosocket.transport.clock import PHASE_MS, PHASES, Clock
-from audiosocket.transport.ticker import TimerMetronome
+from audiosocket.transport.clock import PHASE_MS, PHASES, MediaClock
+from audiosocket.transport.ticker import TimerTicker
 from audiosocket.wire import RATES, audio_frame, frame_bytes
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import FRAME, START, Echo, Exchange, Line, Listener
@@ -40,7 +40,7 @@ class Beat:
     def __init__(self) -> None:
         self.time = Time()
         self.time.advance(START)
-        self.clock = Clock(TimerMetronome(self.time, self.time.seconds), self.time.seconds)
+        self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
 
     def run(self, ms: float, step: float = 1.0) -> None:
         start = self.time.seconds()
@@ -404,7 +404,7 @@ def test_a_time_that_rounds_to_just_before_the_grid_makes_progress() -> None:
 
     time = Almost()
     time.advance(1000.0)
-    clock = Clock(TimerMetronome(time, time.seconds), time.seconds)
+    clock = MediaClock(TimerTicker(time, time.seconds), time.seconds)
     turns: list[float] = []
 
     class Member:

@@ -21,8 +21,8 @@ from zope.interface.verify import verifyClass
 
 from audiosocket.provisioning.extension_service import PatientPort
 from audiosocket.transport import epoll as legpoll
-from audiosocket.transport.epoll import LegPoll
-from audiosocket.transport.tcp import LUMP_BYTES, LegTransport
+from audiosocket.transport.epoll import SocketPoller
+from audiosocket.transport.tcp import LUMP_BYTES, DirectTransport
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, turns, until
 
@@ -65,13 +65,13 @@ class Place:
 
     def __init__(self, kind: str) -> None:
         self.peers: list[Peer] = []
-        self.poll = LegPoll(reactor)
+        self.poll = SocketPoller(reactor)
         self.clients: list[socket.socket] = []
         factory = Factory()
         factory.noisy = False
         factory.buildProtocol = self._build  # type: ignore[method-assign, assignment]
         self.port = PatientPort(0, factory, 50, LOOPBACK, reactor)
-        self.port.transport = functools.partial(LegTransport, self.poll) if kind == "ours" else Server
+        self.port.transport = functools.partial(DirectTransport, self.poll) if kind == "ours" else Server
         self.port.startListening()
 
     def _build(self, address: Any) -> Peer:
@@ -123,7 +123,7 @@ async def read(client: socket.socket, count: int) -> bytes:
 
 def test_it_has_all_that_a_tcp_transport_has() -> None:
     for interface in (ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
-        assert verifyClass(interface, LegTransport)
+        assert verifyClass(interface, DirectTransport)
 
 
 @both
@@ -342,7 +342,7 @@ async def test_the_reactor_sees_one_reader_and_none_when_nobody_is_there() -> No
         pairs = [await here.connect() for _ in range(5)]
         assert [reader for reader in reactor.getReaders() if reader is here.poll] == [here.poll]
         assert len(here.poll) == 5
-        assert not any(isinstance(reader, LegTransport) for reader in reactor.getReaders())
+        assert not any(isinstance(reader, DirectTransport) for reader in reactor.getReaders())
         for client, _ in pairs:
             client.close()
         await until(lambda: all(peer.lost for _, peer in pairs))

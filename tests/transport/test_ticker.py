@@ -11,11 +11,11 @@ from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 
 from audiosocket.transport import ticker as metronome
-from audiosocket.transport.ticker import BEAT_MS, KernelMetronome, Metronome, TimerMetronome, make_metronome
+from audiosocket.transport.ticker import BEAT_MS, Ticker, TimerfdTicker, TimerTicker, make_metronome
 from tests.support.loopback_server import reactor, until
 
 needs_timerfd = pytest.mark.skipif(
-    not isinstance(make_metronome(reactor, time.monotonic), KernelMetronome), reason="this system has no timerfd"
+    not isinstance(make_metronome(reactor, time.monotonic), TimerfdTicker), reason="this system has no timerfd"
 )
 
 
@@ -23,8 +23,8 @@ def slot_now() -> int:
     return int(time.monotonic() * 1000 // BEAT_MS)
 
 
-def make(kind: str) -> Metronome:
-    return KernelMetronome(reactor) if kind == "kernel" else TimerMetronome(reactor, time.monotonic)
+def make(kind: str) -> Ticker:
+    return TimerfdTicker(reactor) if kind == "kernel" else TimerTicker(reactor, time.monotonic)
 
 
 both = pytest.mark.parametrize("kind", [pytest.param("kernel", marks=needs_timerfd), "timer"])
@@ -94,7 +94,7 @@ async def test_a_beat_may_stop_it_and_it_may_start_again(kind: str) -> None:
 
 @needs_timerfd
 async def test_the_kernels_timer_leaves_when_the_reactor_does() -> None:
-    subject = KernelMetronome(reactor)
+    subject = TimerfdTicker(reactor)
     subject.start(lambda slot: None)
     assert subject.fileno() >= 0
     assert subject in reactor.getReaders()
@@ -107,10 +107,10 @@ def test_a_clock_in_memory_and_a_system_without_timerfd_get_the_reactors_timers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at = Time()
-    assert isinstance(make_metronome(at, at.seconds), TimerMetronome)
-    assert isinstance(make_metronome(reactor, time.time), TimerMetronome)
+    assert isinstance(make_metronome(at, at.seconds), TimerTicker)
+    assert isinstance(make_metronome(reactor, time.time), TimerTicker)
     monkeypatch.setattr(metronome, "_has_timerfd", lambda: False)
-    assert isinstance(make_metronome(reactor, time.monotonic), TimerMetronome)
+    assert isinstance(make_metronome(reactor, time.monotonic), TimerTicker)
 
 
 def test_a_timer_the_kernel_refuses_is_an_error_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,4 +120,4 @@ def test_a_timer_the_kernel_refuses_is_an_error_with_its_number(monkeypatch: pyt
 
     monkeypatch.setattr(metronome.ctypes, "CDLL", lambda *a, **k: Refusing())
     with pytest.raises(OSError, match="timerfd_create"):
-        KernelMetronome(reactor).start(lambda slot: None)
+        TimerfdTicker(reactor).start(lambda slot: None)

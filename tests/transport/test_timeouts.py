@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket.transport.timeouts import Deadlines
+from audiosocket.transport.timeouts import TimeoutQueue
 from tests.support.loopback_server import calm
 
 SPANS = (2.0, 5.0)
@@ -19,7 +19,7 @@ steps = st.one_of(
 
 
 def test_each_is_due_once_in_its_time() -> None:
-    deadlines, fired = Deadlines(), list[str]()
+    deadlines, fired = TimeoutQueue(), list[str]()
     deadlines.set("a", 5.0, 5.0, lambda: fired.append("a"))
     deadlines.set("b", 2.0, 2.0, lambda: fired.append("b"))
     assert deadlines.pop(1.9) is None
@@ -33,7 +33,7 @@ def test_each_is_due_once_in_its_time() -> None:
 
 
 def test_a_sum_of_floats_that_is_a_hair_short_is_reached() -> None:
-    deadlines = Deadlines()
+    deadlines = TimeoutQueue()
     deadlines.set("a", 0.1 + 0.2, 0.3, lambda: None)
     assert deadlines.pop(0.3) is not None
 
@@ -41,7 +41,7 @@ def test_a_sum_of_floats_that_is_a_hair_short_is_reached() -> None:
 @calm
 @given(st.lists(steps, max_size=60))
 def test_it_does_what_a_plain_list_does(done: list[tuple[str, int, float | None]]) -> None:
-    deadlines, model, now, fired = Deadlines(), dict[int, float](), 0.0, list[int]()
+    deadlines, model, now, fired = TimeoutQueue(), dict[int, float](), 0.0, list[int]()
 
     def fire(key: int) -> Callable[[], None]:
         return lambda: fired.append(key)
