@@ -33,7 +33,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from audiosocket.errors import AudioSocketError, InvalidSetting
-from audiosocket.outbound.resolver import HostLookup
+from audiosocket.outbound.resolver import Resolver
 
 #: Seconds for one whole request, name lookup and body included.
 REQUEST_SECONDS = 5.0
@@ -64,8 +64,8 @@ class Answer:
     body: bytes = b""
 
 
-class Asks(Protocol):
-    """What makes HTTP requests: `WebClient`, or a test's imitation."""
+class HTTPClientProtocol(Protocol):
+    """What makes HTTP requests: `HTTPClient`, or a test's imitation."""
 
     def ask(
         self,
@@ -77,10 +77,10 @@ class Asks(Protocol):
         seconds: float = REQUEST_SECONDS,
         keep: bool = False,
     ) -> defer.Deferred[Answer]:
-        """See `WebClient.ask`."""
+        """See `HTTPClient.ask`."""
 
     def close(self) -> defer.Deferred[None]:
-        """See `WebClient.close`."""
+        """See `HTTPClient.close`."""
 
 
 def checked_url(url: str, what: str) -> str:
@@ -104,7 +104,7 @@ def checked_url(url: str, what: str) -> str:
     return url.rstrip("/")
 
 
-class WebClient:
+class HTTPClient:
     """Makes HTTP requests over connections of its own; `close` leaves none of them behind."""
 
     def __init__(self, reactor: Any, clock: IReactorTime | None = None) -> None:
@@ -252,7 +252,7 @@ class _Endpoints:
     def __init__(self, reactor: Any, connections: WeakSet[Any]) -> None:
         self._reactor = reactor
         self._connections = connections
-        self._lookup = HostLookup(reactor, reactor)
+        self._lookup = Resolver(reactor, reactor)
         self._trust: BrowserLikePolicyForHTTPS | None = None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
@@ -267,9 +267,7 @@ class _Endpoints:
 
 @implementer(IStreamClientEndpoint)
 class _Endpoint:
-    def __init__(
-        self, reactor: Any, lookup: HostLookup, host: str, port: int, made: Callable[[Any], None]
-    ) -> None:
+    def __init__(self, reactor: Any, lookup: Resolver, host: str, port: int, made: Callable[[Any], None]) -> None:
         self._reactor = reactor
         self._lookup = lookup
         self._host = host

@@ -19,7 +19,7 @@ from zope.interface import implementer
 MAX_ADDRESSES = 4
 
 
-class HostLookup:
+class Resolver:
     """Looks names up in the reactor's threads, one lookup per name at a time.
 
     A lookup that hangs keeps its thread, so a second caller with the same name waits for the first.

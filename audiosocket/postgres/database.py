@@ -14,7 +14,7 @@ from twisted.internet import defer, task
 from twisted.logger import Logger
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.outbound.resolver import HostLookup
+from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres import extension_table
 from audiosocket.postgres.connection import Reactor, shielded
 from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
@@ -84,7 +84,7 @@ class Database(Service):
         self._pace = pace = pace or Pace()
         self._changed = changed
         self._state_changed = state_changed
-        self._lookup = HostLookup(reactor, reactor)
+        self._lookup = Resolver(reactor, reactor)
         self._query = Lifeline(self._open_query, self._query_moved, reactor, pace)
         self._listen = Lifeline(self._open_listen, self._listen_moved, reactor, pace, self._query_is_up)
         self._lifelines = (self._query, self._listen) if listen else (self._query,)

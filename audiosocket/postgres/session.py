@@ -11,7 +11,7 @@ from psycopg2 import extensions
 from twisted.internet import defer, error
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.outbound.resolver import HostLookup
+from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres.connection import Reactor, SafeConnection, one_line
 
 
@@ -119,7 +119,7 @@ class Session:
         extensions.register_type(extensions.BYTES, connection.pollable())
 
     @classmethod
-    async def open(cls, target: Target, reactor: Reactor, lookup: HostLookup, pace: Pace) -> Session:
+    async def open(cls, target: Target, reactor: Reactor, lookup: Resolver, pace: Pace) -> Session:
         """A new session with the first address that answers; raises `SourceUnavailable`."""
         if target.host.startswith(("/", "@")):
             addresses: Sequence[str] = ("",)

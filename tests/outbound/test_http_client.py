@@ -9,7 +9,7 @@ from twisted.internet import defer, reactor, task
 from twisted.web.server import NOT_DONE_YET
 
 from audiosocket.errors import InvalidSetting
-from audiosocket.outbound.http_client import MAX_BODY_BYTES, Answer, RequestFailed, WebClient, checked_url
+from audiosocket.outbound.http_client import MAX_BODY_BYTES, Answer, HTTPClient, RequestFailed, checked_url
 from tests.support.fake_web_servers import listening, raw, web_client, website
 
 HUGE = b"x" * (MAX_BODY_BYTES + 1)
@@ -105,7 +105,7 @@ async def test_a_name_that_does_not_exist_is_no_connection():
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
 async def test_closing_cancels_what_is_under_way(said):
     async with listening(raw(said)) as url:
-        client = WebClient(reactor)
+        client = HTTPClient(reactor)
         asked = client.ask("GET", url, {})
         await task.deferLater(reactor, 0.05)
         assert not asked.called

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHostnameResolver, IResolutionReceiver
 from zope.interface import implementer
 
-from audiosocket.outbound.resolver import HostLookup
+from audiosocket.outbound.resolver import Resolver
 
 
 @implementer(IHostnameResolver)
@@ -41,19 +41,19 @@ def resolver() -> Iterator[Slow]:
     reactor.installNameResolver(before)
 
 
-def ask(lookup: HostLookup, host: str, timeout: float = 5.0) -> defer.Deferred[tuple[str, ...]]:
+def ask(lookup: Resolver, host: str, timeout: float = 5.0) -> defer.Deferred[tuple[str, ...]]:
     return defer.ensureDeferred(lookup.addresses(host, timeout))
 
 
 async def test_an_address_is_its_own_answer(resolver: Slow) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     assert await ask(lookup, "127.0.0.1") == ("127.0.0.1",)
     assert await ask(lookup, "0:0::1") == ("::1",)
     assert resolver.asked == []
 
 
 async def test_those_who_ask_for_the_same_name_share_one_lookup(resolver: Slow) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     asking = [ask(lookup, "db.example") for _ in range(3)]
     asking[1].cancel()
     with pytest.raises(defer.CancelledError):
@@ -68,7 +68,7 @@ async def test_those_who_ask_for_the_same_name_share_one_lookup(resolver: Slow) 
 
 
 async def test_a_lookup_that_hangs_is_asked_once_and_waited_for_no_longer_than_wanted(resolver: Slow) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     for _ in range(3):
         with pytest.raises(defer.TimeoutError):
             await ask(lookup, "db.example", 0.01)
@@ -79,7 +79,7 @@ async def test_a_lookup_that_hangs_is_asked_once_and_waited_for_no_longer_than_w
 
 
 async def test_a_name_without_addresses_and_a_name_that_is_none(resolver: Slow) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     asking = ask(lookup, "db.example")
     resolver.answer()
     with pytest.raises(error.DNSLookupError, match=r"'db\.example' cannot be resolved"):

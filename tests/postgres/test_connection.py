@@ -14,7 +14,7 @@ from twisted.internet import defer, error, reactor, task
 from twisted.internet.threads import deferToThread
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.outbound.resolver import HostLookup
+from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres.connection import SafeConnection, one_line, shielded
 from audiosocket.postgres.session import Pace, Session, Target
 from tests.outbound.test_resolver import Slow, resolver
@@ -191,7 +191,7 @@ async def test_a_cancelled_result_that_is_already_on_its_way_is_not_delivered_tw
 async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
     postgres: PostgresServer, database_name: str, resolver: Slow
 ) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     opening = defer.ensureDeferred(
         Session.open(target(postgres, database_name, "db.example"), reactor, lookup, PACE)
     )
@@ -211,13 +211,13 @@ async def test_libpq_itself_may_go_on_to_its_next_address(parameters: dict[str, 
 async def test_a_name_server_that_does_not_answer(
     postgres: PostgresServer, database_name: str, resolver: Slow
 ) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     with pytest.raises(SourceUnavailable, match=r"no answer from the name server within 0\.05 s"):
         await Session.open(target(postgres, database_name, "db.example"), reactor, lookup, Pace(lookup=0.05))
 
 
 async def test_what_the_server_knows_of_a_session(postgres: PostgresServer, database_name: str) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Pace())
     settings = "application_name", "statement_timeout", "lock_timeout", "tcp_keepalives_idle"
     shown = [(await session.run(f"show {name}")).rows[0][0] for name in settings]
@@ -229,7 +229,7 @@ async def test_what_the_server_knows_of_a_session(postgres: PostgresServer, data
 
 
 async def test_errors_of_a_statement_keep_their_cause(postgres: PostgresServer, database_name: str) -> None:
-    lookup = HostLookup(reactor, reactor)
+    lookup = Resolver(reactor, reactor)
     session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Pace())
     with pytest.raises(SourceUnavailable) as caught:
         await session.run("select 1/0")

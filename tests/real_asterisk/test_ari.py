@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import ensureDeferred
 
-from audiosocket.outbound.http_client import WebClient
+from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, ReturnRequest
@@ -43,7 +43,7 @@ def ari(asterisk):
     def make(password=asterisk.secret, channel="Local/{number}@telephones/n"):
         url = f"http://127.0.0.1:{asterisk.ports.http}"
         route = Route(channel, context="landing")
-        made.append(ARIOriginator(WebClient(reactor), reactor, url, "audiosocket", password, route))
+        made.append(ARIOriginator(HTTPClient(reactor), reactor, url, "audiosocket", password, route))
         return made[-1]
 
     made = []

@@ -14,7 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket.asterisk.ari.events import KINDS
 from audiosocket.errors import InvalidSetting
-from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
+from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 from audiosocket.returncalls.backends import ari as arioriginate
 from audiosocket.returncalls.backends.ari import CHANNEL_ID_PREFIX, ARIOriginator
 from audiosocket.returncalls.dial_string import Route
@@ -541,7 +541,7 @@ async def test_a_call_over_http_from_ringing_to_its_answer():
         return 200, b"{}" if request.method == b"POST" else channel(states.pop(0)).body
 
     async with website(answer) as url:
-        ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2", new_id=lambda: "1")
+        ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2", new_id=lambda: "1")
         assert await ari.place(REQUEST) == AttemptResult(AttemptEnd.ANSWERED, "")
         assert ari.state == ("up", "")
         await ari.close()
@@ -557,7 +557,7 @@ async def test_a_server_that_is_no_ari_fails_the_attempt(said, then, monkeypatch
     logged = []
     globalLogPublisher.addObserver(logged.append)
     async with listening(raw(said, then)) as url:
-        ari = ARIOriginator(WebClient(reactor), reactor, url, "door", "hunter2")
+        ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2")
         ari.start()
         result = await ari.place(REQUEST)
         assert result.end is AttemptEnd.FAILED

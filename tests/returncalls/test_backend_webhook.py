@@ -15,7 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
+from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
@@ -329,7 +329,7 @@ def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(dialler, f
 
 def over_http(url):
     return WebhookOriginator(
-        WebClient(reactor), reactor, lambda: NOW, url, SECRET, backoff=lambda: Backoff(0.01, 0.02)
+        HTTPClient(reactor), reactor, lambda: NOW, url, SECRET, backoff=lambda: Backoff(0.01, 0.02)
     )
 
 

@@ -15,7 +15,7 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from audiosocket.outbound.http_client import Answer, RequestFailed, WebClient
+from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Asked:
 
 
 class MemoryWeb:
-    """Stands in for `WebClient`: ``answer(asked)`` gives an `Answer`, an exception, or None for silence."""
+    """Stands in for `HTTPClient`: ``answer(asked)`` gives an `Answer`, an exception, or None for silence."""
 
     def __init__(self, clock: task.Clock, answer: Callable[[Asked], Answer | Exception | None]) -> None:
         self.clock = clock
@@ -117,8 +117,8 @@ def raw(said: bytes, then: str = "keep") -> protocol.Factory:
 
 
 @asynccontextmanager
-async def web_client() -> AsyncIterator[WebClient]:
-    client = WebClient(reactor)
+async def web_client() -> AsyncIterator[HTTPClient]:
+    client = HTTPClient(reactor)
     try:
         yield client
     finally:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from audiosocket.asterisk.ari.events import KINDS, told
 from audiosocket.errors import InvalidSetting, LocalProtocolError
-from audiosocket.outbound.http_client import Answer, Asks, RequestFailed, checked_url
+from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
 from audiosocket.returncalls.backends.ari_attempt import REFUSED, Attempt, refusal
 from audiosocket.returncalls.backends.base import Ringing, settled
 from audiosocket.returncalls.dial_string import Route, check_landing
@@ -51,7 +51,7 @@ class ARIOriginator:
 
     def __init__(
         self,
-        client: Asks,
+        client: HTTPClientProtocol,
         clock: IReactorTime,
         url: str,
         user: str,

@@ -14,7 +14,7 @@ from audiosocket.asterisk.ami.channels import CallChannels
 from audiosocket.asterisk.ami.client import Ami
 from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
-from audiosocket.outbound.http_client import WebClient, checked_url
+from audiosocket.outbound.http_client import HTTPClient, checked_url
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
@@ -46,7 +46,7 @@ class ReturnBackend(MultiService):
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":
-            web = WebClient(reactor)
+            web = HTTPClient(reactor)
             self.originator = ARIOriginator(
                 web,
                 reactor,
@@ -58,7 +58,7 @@ class ReturnBackend(MultiService):
             )
         elif self.kind == "webhook":
             self.originator = WebhookOriginator(
-                WebClient(reactor), reactor, wall, settings.webhook_url, settings.webhook_secret
+                HTTPClient(reactor), reactor, wall, settings.webhook_url, settings.webhook_secret
             )
 
     def startService(self) -> None:

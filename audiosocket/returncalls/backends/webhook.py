@@ -26,7 +26,13 @@ from twisted.python.failure import Failure
 
 from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.outbound.http_client import REQUEST_SECONDS, Answer, Asks, RequestFailed, checked_url
+from audiosocket.outbound.http_client import (
+    REQUEST_SECONDS,
+    Answer,
+    HTTPClientProtocol,
+    RequestFailed,
+    checked_url,
+)
 from audiosocket.returncalls.backends.base import Ringing, settled
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, is_signed, signature
 from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_number
@@ -52,7 +58,7 @@ class WebhookOriginator:
 
     def __init__(
         self,
-        client: Asks,
+        client: HTTPClientProtocol,
         clock: IReactorTime,
         wall: Callable[[], float],
         url: str,
