@@ -18,11 +18,11 @@ from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres import extension_table
 from audiosocket.postgres.connection import Reactor, shielded
 from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
-from audiosocket.postgres.session import Identity, Pace, Session, Target
-from audiosocket.postgres.supervisor import Lifeline
+from audiosocket.postgres.session import ConnectionParameters, Identity, Session, Timeouts
+from audiosocket.postgres.supervisor import SessionSupervisor
 from audiosocket.settings import Settings
 
-__all__ = ["COLUMNS", "Database", "DatabaseState", "Pace", "Row"]
+__all__ = ["COLUMNS", "Database", "DatabaseState", "Row", "Timeouts"]
 
 T = TypeVar("T")
 _log = Logger()
@@ -70,9 +70,9 @@ class Database(Service):
         listen: bool,
         changed: Callable[[], None],
         state_changed: Callable[[DatabaseState], None],
-        pace: Pace | None = None,
+        pace: Timeouts | None = None,
     ) -> None:
-        self._target = Target(
+        self._target = ConnectionParameters(
             settings.db_host,
             settings.db_port,
             settings.db_name,
@@ -81,12 +81,12 @@ class Database(Service):
             settings.db_sslmode,
         )
         self._reactor = reactor
-        self._pace = pace = pace or Pace()
+        self._pace = pace = pace or Timeouts()
         self._changed = changed
         self._state_changed = state_changed
         self._lookup = Resolver(reactor, reactor)
-        self._query = Lifeline(self._open_query, self._query_moved, reactor, pace)
-        self._listen = Lifeline(self._open_listen, self._listen_moved, reactor, pace, self._query_is_up)
+        self._query = SessionSupervisor(self._open_query, self._query_moved, reactor, pace)
+        self._listen = SessionSupervisor(self._open_listen, self._listen_moved, reactor, pace, self._query_is_up)
         self._lifelines = (self._query, self._listen) if listen else (self._query,)
         self._state = "connecting"
         self._since = reactor.seconds()

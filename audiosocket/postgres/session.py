@@ -16,7 +16,7 @@ from audiosocket.postgres.connection import Reactor, SafeConnection, one_line
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timeouts:
     """All deadlines and periods towards PostgreSQL, in seconds.
 
     A freeze is seen within ``heartbeat + statement``; a server that is back is found within
@@ -38,7 +38,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Target:
+class ConnectionParameters:
     """Where the database is and who asks. ``host`` is a name, an address or a socket directory."""
 
     host: str
@@ -48,7 +48,7 @@ class Target:
     password: str
     sslmode: str
 
-    def parameters(self, hostaddr: str, pace: Pace) -> dict[str, Any]:
+    def parameters(self, hostaddr: str, pace: Timeouts) -> dict[str, Any]:
         """What libpq is told; ``hostaddr`` is empty for a Unix socket."""
         limits = {
             "statement_timeout": int(pace.server_statement * 1000),
@@ -107,7 +107,7 @@ class Session:
     Statements run one after another: whoever sends any holds ``lock``.
     """
 
-    def __init__(self, connection: SafeConnection, reactor: Reactor, pace: Pace) -> None:
+    def __init__(self, connection: SafeConnection, reactor: Reactor, pace: Timeouts) -> None:
         self.lost = ""
         self.identity: Identity = (0, None)
         self.on_lost: Callable[[], None] | None = None
@@ -119,7 +119,9 @@ class Session:
         extensions.register_type(extensions.BYTES, connection.pollable())
 
     @classmethod
-    async def open(cls, target: Target, reactor: Reactor, lookup: Resolver, pace: Pace) -> Session:
+    async def open(
+        cls, target: ConnectionParameters, reactor: Reactor, lookup: Resolver, pace: Timeouts
+    ) -> Session:
         """A new session with the first address that answers; raises `SourceUnavailable`."""
         if target.host.startswith(("/", "@")):
             addresses: Sequence[str] = ("",)

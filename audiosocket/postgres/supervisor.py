@@ -10,12 +10,12 @@ from twisted.logger import Logger
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.postgres.connection import Reactor
-from audiosocket.postgres.session import Pace, Session
+from audiosocket.postgres.session import Session, Timeouts
 
 _log = Logger()
 
 
-class Lifeline:
+class SessionSupervisor:
     """Keeps one session open while it runs; tells ``moved`` when it came, went or could not be opened.
 
     ``allowed`` may hold attempts back; `nudge` when it has changed its mind.
@@ -26,7 +26,7 @@ class Lifeline:
         open_session: Callable[[], Awaitable[Session]],
         moved: Callable[[], None],
         reactor: Reactor,
-        pace: Pace,
+        pace: Timeouts,
         allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.session: Session | None = None

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres.connection import SafeConnection, one_line, shielded
-from audiosocket.postgres.session import Pace, Session, Target
+from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
 from tests.outbound.test_resolver import Slow, resolver
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_traceback")
 
 __all__ = ["resolver"]
 
-PACE = Pace(connect=2.0, statement=2.0)
+PACE = Timeouts(connect=2.0, statement=2.0)
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ async def connection(parameters: dict[str, Any]) -> AsyncIterator[SafeConnection
     connection.close()
 
 
-def target(postgres: PostgresServer, database: str, host: str, port: int | None = None) -> Target:
-    return Target(host, port or postgres.port, database, ROLE, ROLE_PASSWORD, "prefer")
+def target(postgres: PostgresServer, database: str, host: str, port: int | None = None) -> ConnectionParameters:
+    return ConnectionParameters(host, port or postgres.port, database, ROLE, ROLE_PASSWORD, "prefer")
 
 
 def descriptors() -> int:
@@ -213,12 +213,12 @@ async def test_a_name_server_that_does_not_answer(
 ) -> None:
     lookup = Resolver(reactor, reactor)
     with pytest.raises(SourceUnavailable, match=r"no answer from the name server within 0\.05 s"):
-        await Session.open(target(postgres, database_name, "db.example"), reactor, lookup, Pace(lookup=0.05))
+        await Session.open(target(postgres, database_name, "db.example"), reactor, lookup, Timeouts(lookup=0.05))
 
 
 async def test_what_the_server_knows_of_a_session(postgres: PostgresServer, database_name: str) -> None:
     lookup = Resolver(reactor, reactor)
-    session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Pace())
+    session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Timeouts())
     settings = "application_name", "statement_timeout", "lock_timeout", "tcp_keepalives_idle"
     shown = [(await session.run(f"show {name}")).rows[0][0] for name in settings]
     assert shown == [b"audiosocket", b"4s", b"3s", b"10"]
@@ -230,7 +230,7 @@ async def test_what_the_server_knows_of_a_session(postgres: PostgresServer, data
 
 async def test_errors_of_a_statement_keep_their_cause(postgres: PostgresServer, database_name: str) -> None:
     lookup = Resolver(reactor, reactor)
-    session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Pace())
+    session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Timeouts())
     with pytest.raises(SourceUnavailable) as caught:
         await session.run("select 1/0")
     assert str(caught.value) == "division by zero"
