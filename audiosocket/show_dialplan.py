@@ -85,7 +85,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         if options.id:
             extensions = chosen(options.id, known, path)
         else:
-            extensions, wrong = dialplan.sort_out([known[key] for key in sorted(known)], options.host)
+            extensions, wrong = dialplan.select_printable([known[key] for key in sorted(known)], options.host)
         text = dialplan.lines(
             *extensions,
             style=options.style,

@@ -13,7 +13,7 @@ _FORMS = (
 )
 
 
-def leg_in(text: str) -> tuple[UUID, int] | None:
+def parse_leg(text: str) -> tuple[UUID, int] | None:
     """UUID and port (0: not told) of the leg that a text is about; None when it is about none.
 
     It may be ``AudioSocket(uuid,host:port)``, also inside of ``TryExec()``, ``Dial(AudioSocket/host:port/uuid)``

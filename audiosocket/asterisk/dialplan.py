@@ -33,17 +33,17 @@ _NAMED_MOST = 10
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerAddress:
     """Where Asterisk reaches the server when a row does not say it, and in words how that is known."""
 
     host: str
     source: str
 
 
-LOOPBACK = Place("127.0.0.1", "the server's own machine")
+LOOPBACK = ServerAddress("127.0.0.1", "the server's own machine")
 
 
-def place(bind_address: str, asked_at: str = "") -> Place:
+def place(bind_address: str, asked_at: str = "") -> ServerAddress:
     """The best there is for rows without an address: BIND_ADDRESS, else where the API was asked, else loopback.
 
     Either may be blank, or one that no other machine can connect to.
@@ -57,7 +57,7 @@ def place(bind_address: str, asked_at: str = "") -> Place:
         if host in {"localhost", "[::1]"}:
             host = LOOPBACK.host  # the extensions without an address listen on 0.0.0.0
         if host:
-            return Place(host, source)
+            return ServerAddress(host, source)
     return LOOPBACK
 
 
@@ -97,7 +97,7 @@ def named(host: str) -> str:
     return known
 
 
-def sort_out(extensions: Iterable[Extension], host: str = "") -> tuple[list[Extension], list[str]]:
+def select_printable(extensions: Iterable[Extension], host: str = "") -> tuple[list[Extension], list[str]]:
     """Those that can stand in one dialplan together, and a sentence about each that cannot or not with residents.
 
     ``host`` is as for `lines`: where it is given no row's own address matters.
@@ -128,7 +128,7 @@ def lines(
     *extensions: Extension,
     style: Style,
     host: str = "",
-    otherwise: Place = LOOPBACK,
+    otherwise: ServerAddress = LOOPBACK,
     wideband: bool = False,
     survive: bool = True,
     wrong: Sequence[str] = (),
@@ -137,8 +137,8 @@ def lines(
 
     ``host`` is where Asterisk reaches the server, by default the rows' own address, and ``otherwise`` for rows
     that have none. ``wideband`` asks for 16 kHz. Without ``survive`` a call ends with its connection. ``wrong`` is
-    what `sort_out` said. Raises `InvalidExtension` for a value that would mean something else to Asterisk, and for
-    a number that two of the extensions have.
+    what `select_printable` said. Raises `InvalidExtension` for a value that would mean something else to
+    Asterisk, and for a number that two of the extensions have.
     """
     given = named(host) if host else ""
     hosts = [given or _own(extension) or otherwise.host for extension in extensions]
@@ -182,7 +182,7 @@ def lines(
     return "".join(parts)
 
 
-def _where(extensions: Sequence[Extension], given: str, otherwise: Place) -> str:
+def _where(extensions: Sequence[Extension], given: str, otherwise: ServerAddress) -> str:
     """A comment about addresses that are not the rows' own."""
     if given:
         return text.ASKED_FOR % {"host": given}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from audiosocket.asterisk.ami.channels import CallChannels
+from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.calls.leg import Leg
 from audiosocket.extensions.model import Role
 
@@ -28,7 +28,7 @@ class Callers:
     no guess either, one listing answers for all legs that want one, and after it only AMI's own news do.
     """
 
-    def __init__(self, channels: CallChannels, clock: IReactorTime) -> None:
+    def __init__(self, channels: ChannelTracker, clock: IReactorTime) -> None:
         self._channels = channels
         self._clock = clock
         self._waiting: dict[_Key, Leg] = {}

@@ -111,7 +111,7 @@ class TableControl:
     ) -> str:
         running, wrong = self.listeners.extensions, list[str]()
         if extension_id is None:
-            chosen, wrong = dialplan.sort_out([running[key] for key in sorted(running)], host)
+            chosen, wrong = dialplan.select_printable([running[key] for key in sorted(running)], host)
         else:
             chosen = [_known(running, extension_id)]
         otherwise = dialplan.place(self.listeners.bind_address, asked_at)

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from audiosocket.asterisk.ami.channels import MAX_LEGS, CallChannels
-from audiosocket.asterisk.channel_names import leg_in
+from audiosocket.asterisk.ami.channels import MAX_LEGS, ChannelTracker
+from audiosocket.asterisk.channel_names import parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX
@@ -29,7 +29,7 @@ class Calling(World):
 
     def __init__(self, **limits: int) -> None:
         super().__init__()
-        self.channels = CallChannels(self.ami, **limits)
+        self.channels = ChannelTracker(self.ami, **limits)
         self.news: list[UUID | None] = []
         self.channels.news = self.news.append
 
@@ -95,7 +95,7 @@ def world() -> Iterator[Calling]:
     ],
 )
 def test_texts_that_name_a_leg(text, port):
-    assert leg_in(text) == (CALL, port)
+    assert parse_leg(text) == (CALL, port)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_texts_that_name_a_leg(text, port):
     ],
 )
 def test_texts_that_name_none(text):
-    assert leg_in(text) is None
+    assert parse_leg(text) is None
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
 
 def test_created_when_ami_is_up_already(world):
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
-    late = CallChannels(world.ami)
+    late = ChannelTracker(world.ami)
     world.flush()
     assert late.find(CALL) == DOOR_INFO
     late.close()

@@ -12,8 +12,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent, globalLogPublisher
 
-from audiosocket.asterisk.ami.client import Ami
-from audiosocket.asterisk.ami.session import AmiDown, AmiRefused, Session
+from audiosocket.asterisk.ami.client import AMIClient
+from audiosocket.asterisk.ami.session import AMIDown, AMIRefused, Session
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from tests.support.fake_ami import SECRET, USER, Action, FakeAsterisk, FakeConnection, World, refused
 
@@ -67,7 +67,7 @@ def test_wrong_secret_is_told_and_not_tried_often(log):
     assert "login refused" in reason
     assert "Authentication failed" in reason
     assert world.endpoint.attempts == 1
-    assert isinstance(outcome(world.ami.ready(3))[0], AmiDown)  # asking does not hurry it either
+    assert isinstance(outcome(world.ami.ready(3))[0], AMIDown)  # asking does not hurry it either
     world.run(9.9)
     assert world.endpoint.attempts == 1
     world.run(120)
@@ -175,10 +175,10 @@ def test_a_lost_connection_is_told_and_comes_back(world):
     waiting = outcome(world.ami.collect("CoreShowChannels"))
     world.asterisk.frozen = True
     world.drop()
-    assert isinstance(answer[0], AmiDown)
-    assert isinstance(waiting[0], AmiDown)
+    assert isinstance(answer[0], AMIDown)
+    assert isinstance(waiting[0], AMIDown)
     assert world.ami.state[0] == "down"
-    assert isinstance(outcome(world.ami.ask("Ping"))[0], AmiDown)
+    assert isinstance(outcome(world.ami.ask("Ping"))[0], AMIDown)
     world.asterisk.frozen = False
     world.run(0.6)
     assert world.ami.state == ("up", "")
@@ -217,7 +217,7 @@ def test_an_error_is_asterisks_own_words(world):
     world.start()
     answer = outcome(world.ami.ask("Hangup", [("Channel", "nobody")]))
     world.flush()
-    assert isinstance(answer[0], AmiRefused)
+    assert isinstance(answer[0], AMIRefused)
     assert str(answer[0]) == "No such channel"
 
 
@@ -226,7 +226,7 @@ def test_no_answer_in_time_costs_only_that_action(world):
     world.start()
     answer = outcome(world.ami.ask("Getvar", [("Variable", "x")], seconds=2))
     world.run(2.1)
-    assert isinstance(answer[0], AmiDown)
+    assert isinstance(answer[0], AMIDown)
     assert str(answer[0]) == "no answer to Getvar within 2 s"
     assert world.ami.state == ("up", "")
 
@@ -249,7 +249,7 @@ def test_what_cannot_be_sent_is_our_own_mistake(world):
     with pytest.raises(LocalProtocolError):
         world.ami.ask("Originate", [("Channel", "x\r\nAction: Command")])
     with pytest.raises(InvalidSetting, match="Secret") as problem:
-        Ami(world.endpoint, USER, "hunter2\n", world.clock)
+        AMIClient(world.endpoint, USER, "hunter2\n", world.clock)
     assert "hunter2" not in str(problem.value)
 
 
@@ -267,7 +267,7 @@ def test_a_list_is_collected_while_events_go_on(world):
     world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     denied = outcome(world.ami.collect("CoreShowChannels"))
     world.flush()
-    assert isinstance(denied[0], AmiRefused)
+    assert isinstance(denied[0], AMIRefused)
 
 
 def test_events_go_to_who_listens_and_one_listener_cannot_hurt_another(world, logged_failures):
@@ -319,10 +319,10 @@ def test_ready_tries_at_once_but_does_not_hammer(world):
     world.run(6)
     world.drop()
     first = outcome(world.ami.ready(3))
-    assert isinstance(first[0], AmiDown)
+    assert isinstance(first[0], AMIDown)
     attempts = world.endpoint.attempts
     for _ in range(50):
-        assert isinstance(outcome(world.ami.ready(3))[0], AmiDown)
+        assert isinstance(outcome(world.ami.ready(3))[0], AMIDown)
     assert world.endpoint.attempts <= attempts + 1
 
 
@@ -350,7 +350,7 @@ def test_a_refused_login_is_tried_again_after_its_first_pause_only():
     assert world.endpoint.attempts == 3
     world.asterisk.secret = "something else"
     for _ in range(40):
-        assert isinstance(outcome(world.ami.ready(3))[0], AmiDown)
+        assert isinstance(outcome(world.ami.ready(3))[0], AMIDown)
         world.run(0.1)
     assert world.endpoint.attempts == 3
     world.run(1.5)
@@ -362,7 +362,7 @@ def test_a_refused_login_is_tried_again_after_its_first_pause_only():
 
 def test_what_was_never_started_is_not_ready(world):
     other = World()
-    assert isinstance(outcome(other.ami.ready(3))[0], AmiDown)
+    assert isinstance(outcome(other.ami.ready(3))[0], AMIDown)
     assert other.endpoint.attempts == 0
 
 
@@ -371,7 +371,7 @@ def test_ready_gives_up_in_time(world):
     world.start()
     ready = outcome(world.ami.ready(3))
     world.run(3.1)
-    assert isinstance(ready[0], AmiDown)
+    assert isinstance(ready[0], AMIDown)
     assert world.ami.state == ("connecting", "")
 
 
@@ -432,13 +432,13 @@ def test_a_logoff_that_is_ignored_ends_all_the_same():
     clock.advance(1.1)
     assert transport.disconnected
     assert session.lost == "stopped"
-    assert isinstance(outcome(session.ask("Ping"))[0], AmiDown)
+    assert isinstance(outcome(session.ask("Ping"))[0], AMIDown)
 
 
 async def test_over_a_real_socket():
     asterisk = FakeAsterisk()
     port = reactor.listenTCP(0, asterisk, interface="127.0.0.1")
-    ami = Ami(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), USER, SECRET, reactor)
+    ami = AMIClient(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), USER, SECRET, reactor)
     try:
         ami.startService()
         await ami.ready(5)
@@ -450,7 +450,7 @@ async def test_over_a_real_socket():
         await ami.stopService()
         await port.stopListening()
         ami.startService()
-        with pytest.raises(AmiDown, match="refused"):
+        with pytest.raises(AMIDown, match="refused"):
             await ami.ready(5)
     finally:
         await ami.stopService()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket import show_dialplan
-from audiosocket.asterisk.dialplan import LOOPBACK, STYLES, Place, Style, lines, place, sort_out
+from audiosocket.asterisk.dialplan import LOOPBACK, STYLES, ServerAddress, Style, lines, place, select_printable
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 
@@ -117,7 +117,7 @@ def test_a_row_without_a_return_extension_says_so(number: str, port: int | None)
     ],
 )
 def test_the_address_is_the_rows_or_says_where_it_is_from(row: str, given: str, host: str) -> None:
-    otherwise = Place("198.51.100.1", "what the test knows")
+    otherwise = ServerAddress("198.51.100.1", "what the test knows")
     text = lines(replace(ROW, server_ip=row), style="plain", host=given, otherwise=otherwise)
     assert [f",{host}:" in line for line in calls(text)] == [True, True]
     comments = [line for line in text.splitlines() if line.startswith(";")]
@@ -252,7 +252,7 @@ def test_of_all_rows_those_that_cannot_be_written_are_left_out_and_named() -> No
     odd = replace(ROW, id=3, number="1\n2")
     nowhere = replace(ROW, id=4, number="1004", return_number="1005", server_ip="a b")
     same = replace(ROW, id=5, number="1006", return_number="1001", port=9100, return_port=9101)
-    rows, wrong = sort_out([good, again, odd, nowhere, same])
+    rows, wrong = select_printable([good, again, odd, nowhere, same])
     assert rows == [good, replace(same, return_port=None)]
     assert [sentence.partition(":")[0] for sentence in wrong] == [
         "extension 2 is left out", "extension 3 is left out", "extension 4 is left out",
@@ -261,7 +261,7 @@ def test_of_all_rows_those_that_cannot_be_written_are_left_out_and_named() -> No
     text = lines(*rows, style="plain", wrong=wrong)
     assert text.count("\n; ATTENTION: ") == 4
     assert sections(text) == sections(lines(*rows, style="plain"))
-    rows, wrong = sort_out([nowhere], "192.0.2.1")
+    rows, wrong = select_printable([nowhere], "192.0.2.1")
     assert (rows, wrong) == ([nowhere], []), "another address is asked for"
 
 
@@ -316,7 +316,7 @@ def test_the_command_leaves_out_of_all_what_cannot_be_written(
 
 def test_the_command_knows_bind_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path))
-    bound = lines(DEFAULT_EXTENSION, style="plain", otherwise=Place("192.0.2.9", "BIND_ADDRESS"))
+    bound = lines(DEFAULT_EXTENSION, style="plain", otherwise=ServerAddress("192.0.2.9", "BIND_ADDRESS"))
     assert run(capsys, *where, BIND_ADDRESS="192.0.2.9") == (0, bound, "")
     env_file = tmp_path / "some.env"
     env_file.write_text("BIND_ADDRESS=192.0.2.9\n")

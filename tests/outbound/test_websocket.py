@@ -13,7 +13,12 @@ from twisted.python.failure import Failure
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
-from audiosocket.asterisk.ari.event_stream import CONNECT_SECONDS, MAX_EVENT_CHARACTERS, PING_SECONDS, AriEvents
+from audiosocket.asterisk.ari.event_stream import (
+    CONNECT_SECONDS,
+    MAX_EVENT_CHARACTERS,
+    PING_SECONDS,
+    ARIEventStream,
+)
 from audiosocket.outbound.http_client import RequestFailed
 
 URL = "http://pbx:8088/ari/events?app=audiosocket-1&subscribeAll=true"
@@ -46,7 +51,7 @@ class Pbx:
     def __init__(self) -> None:
         self.clock = task.Clock()
         self.heard: list[dict[str, Any]] = []
-        self.events = AriEvents(self.endpoint, URL, "Basic eA==", self.clock, self.heard.append)
+        self.events = ARIEventStream(self.endpoint, URL, "Basic eA==", self.clock, self.heard.append)
         self.transport = Transport()
         self.wire = WSConnection(ConnectionType.SERVER)
         self.got: list[ws.Event] = []

@@ -11,8 +11,8 @@ import pytest
 from twisted.internet import reactor, task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from audiosocket.asterisk.ami.channels import CallChannels
-from audiosocket.asterisk.ami.client import Ami, Pace
+from audiosocket.asterisk.ami.channels import ChannelTracker
+from audiosocket.asterisk.ami.client import AMIClient, Timeouts
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
@@ -38,9 +38,9 @@ def telephone(asterisk: Asterisk, reaction: str) -> AbstractAsyncContextManager[
 
 
 @asynccontextmanager
-async def client(asterisk: Asterisk, secret: str | None = None, **settings: Any) -> AsyncIterator[Ami]:
+async def client(asterisk: Asterisk, secret: str | None = None, **settings: Any) -> AsyncIterator[AMIClient]:
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", asterisk.ports.ami)
-    ami = Ami(endpoint, "audiosocket", secret or asterisk.secret, reactor, **settings)
+    ami = AMIClient(endpoint, "audiosocket", secret or asterisk.secret, reactor, **settings)
     ami.startService()
     try:
         yield ami
@@ -64,7 +64,7 @@ def request(number: str = "2001", ring: float = 5, exten: str = "1001", **more: 
 
 @pytest.mark.parametrize("challenge", [True, False])
 async def test_login_ping_and_events(asterisk, challenge):
-    async with client(asterisk, challenge=challenge, pace=Pace(ping=0.1)) as ami:
+    async with client(asterisk, challenge=challenge, pace=Timeouts(ping=0.1)) as ami:
         await ami.ready(5)
         assert ami.state == ("up", "")
         await task.deferLater(reactor, 0.5)  # some pings later
@@ -177,7 +177,7 @@ exten => s,1,Answer()
 exten => s,1,Wait(20)
 """)
         async with client(asterisk) as ami:
-            channels = CallChannels(ami)
+            channels = ChannelTracker(ami)
             await ami.ready(5)
             for number in ("1000", "1002"):
                 caller = f"Porta <55{number}>"
@@ -193,7 +193,7 @@ exten => s,1,Wait(20)
                 assert info.channel.startswith(f"Local/{number}@gate")
             channels.close()
         async with client(asterisk) as ami:
-            channels = CallChannels(ami)
+            channels = ChannelTracker(ami)
             await ami.ready(5)
             await channels.listing()
             for call_id, number in ((by_app, "1000"), (by_dial, "1002")):

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.test import iosim
 from zope.interface import implementer
 
-from audiosocket.asterisk.ami.client import Ami, Pace
+from audiosocket.asterisk.ami.client import AMIClient, Timeouts
 
 USER, SECRET = "audiosocket", "a secret of the tests"
 GREETING = "Asterisk Call Manager/9.0.0"
@@ -208,9 +208,9 @@ class World:
         self.clock = task.Clock()
         self.asterisk = FakeAsterisk()
         self.endpoint = MemoryEndpoint(self.asterisk)
-        settings: dict[str, Any] = {"pace": Pace(), "uniform": lambda low, high: 1.0, **client}
+        settings: dict[str, Any] = {"pace": Timeouts(), "uniform": lambda low, high: 1.0, **client}
         secret = settings.pop("secret", SECRET)
-        self.ami = Ami(self.endpoint, USER, secret, self.clock, **settings)
+        self.ami = AMIClient(self.endpoint, USER, secret, self.clock, **settings)
 
     def start(self) -> None:
         self.ami.startService()

@@ -12,10 +12,10 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.asterisk.ami.client import Ami
-from audiosocket.asterisk.ami.session import AmiDown, AmiRefused
+from audiosocket.asterisk.ami.client import AMIClient
+from audiosocket.asterisk.ami.session import AMIDown, AMIRefused
 from audiosocket.asterisk.ami.wire import Message
-from audiosocket.asterisk.channel_names import leg_in
+from audiosocket.asterisk.channel_names import parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX
@@ -60,7 +60,7 @@ class _Channel:
         return CallerInfo(self.name, self.channel_id, self.number, self.caller, self.dialled)
 
 
-class CallChannels:
+class ChannelTracker:
     """Knows the channels that live, and the callers of the latest calls.
 
     At a login the channels that are there already are listed, so a restart of ours loses nobody. Events of the
@@ -70,7 +70,7 @@ class CallChannels:
 
     _log = Logger()
 
-    def __init__(self, ami: Ami, max_calls: int = MAX_CALLS, max_channels: int = MAX_CHANNELS) -> None:
+    def __init__(self, ami: AMIClient, max_calls: int = MAX_CALLS, max_channels: int = MAX_CHANNELS) -> None:
         #: Told the UUID of a call of which more is known than before, None when all channels were listed.
         self.news: Callable[[UUID | None], object] = lambda call_id: None
         self._ami = ami
@@ -191,7 +191,7 @@ class CallChannels:
             if len(self._channels) > self._max_channels:
                 self._gone(next(iter(self._channels)))
             if channel.is_audiosocket:
-                self._belongs(channel, leg_in(name))
+                self._belongs(channel, parse_leg(name))
         number, caller, exten = (message.get(key) for key in ("CallerIDNum", "CallerIDName", "Exten"))
         channel.number = channel.number if number in _NOTHING else number
         channel.caller = channel.caller if caller in _NOTHING else caller
@@ -201,20 +201,20 @@ class CallChannels:
 
     def _executed(self, message: Message) -> None:
         if b"audiosocket" in message.raw.lower():
-            leg = leg_in(f"{message.get('Application')}({message.get('AppData')})")
+            leg = parse_leg(f"{message.get('Application')}({message.get('AppData')})")
             if leg is not None:
                 self._belongs(self._note(message), leg)
 
     def _variable_set(self, message: Message) -> None:
         if b"AUDIOSOCKET_UUID" in message.raw and message.get("Variable") == "AUDIOSOCKET_UUID":
-            named = leg_in(message.get("Channel"))
-            told = leg_in(f"AudioSocket/:{named[1] if named else 0}/{message.get('Value')}")
+            named = parse_leg(message.get("Channel"))
+            told = parse_leg(f"AudioSocket/:{named[1] if named else 0}/{message.get('Value')}")
             self._belongs(self._note(message), told)
 
     def _dialling(self, message: Message) -> None:
         if message.get("DestChannel").startswith("AudioSocket/") and message.get("Uniqueid"):
             # a channel's name is cut after 80 characters, the dial string is whole
-            leg = leg_in(f"AudioSocket/{message.get('DialString')}") or leg_in(message.get("DestChannel"))
+            leg = parse_leg(f"AudioSocket/{message.get('DialString')}") or parse_leg(message.get("DestChannel"))
             self._belongs(self._note(message), leg)
 
     def _bridged(self, message: Message) -> None:
@@ -278,7 +278,7 @@ class CallChannels:
             channel = self._note(message)
             if message.get("BridgeId"):
                 self._put(channel, message.get("BridgeId"))
-            leg = leg_in(f"{message.get('Application')}({message.get('ApplicationData')})")
+            leg = parse_leg(f"{message.get('Application')}({message.get('ApplicationData')})")
             if leg is not None:
                 self._belongs(channel, leg)
         for channel_id in suspects:
@@ -302,12 +302,12 @@ class CallChannels:
         asked.addCallback(done)
 
     def _not_listed(self, failure: Failure) -> None:
-        failure.trap(AmiDown, AmiRefused)
+        failure.trap(AMIDown, AMIRefused)
         reason = failure.getErrorMessage()
         if reason != self._not_listing:  # an account that may not list is asked as often as callers come
             self._log.warn("AMI does not list the channels: {reason}", reason=reason)
         self._not_listing = reason
 
     def _not_told(self, failure: Failure) -> None:
-        failure.trap(AmiDown, AmiRefused)
+        failure.trap(AMIDown, AMIRefused)
         self._log.debug("AMI does not tell the dialled number: {reason}", reason=failure.getErrorMessage())

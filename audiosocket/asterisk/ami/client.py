@@ -11,14 +11,14 @@ from twisted.internet import defer, endpoints, error
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
-from audiosocket.asterisk.ami.session import ANSWER_SECONDS, LIST_SECONDS, AmiDown, Fields, LoginRefused, Session
+from audiosocket.asterisk.ami.session import ANSWER_SECONDS, LIST_SECONDS, AMIDown, Fields, LoginRefused, Session
 from audiosocket.asterisk.ami.wire import Message, action
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.backoff import Backoff
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timeouts:
     """How patient the client is; everything in seconds."""
 
     connect: float = 5.0
@@ -34,7 +34,7 @@ class Pace:
     steady: float = 5.0
 
 
-class Ami(Service):
+class AMIClient(Service):
     """Connects while it runs, again and again; ``state`` is for people and never contains the secret.
 
     ``challenge`` logs in by MD5 challenge, otherwise with the secret in clear. ``events`` are the event classes
@@ -54,7 +54,7 @@ class Ami(Service):
         name: str = "AMI",
         challenge: bool = True,
         events: str = "call,dialplan",
-        pace: Pace | None = None,
+        pace: Timeouts | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         try:
@@ -68,7 +68,7 @@ class Ami(Service):
         self._clock = clock
         self._challenge = challenge
         self._events = events
-        self._pace = pace = pace or Pace()
+        self._pace = pace = pace or Timeouts()
         self._backoff = Backoff(pace.first_pause, pace.longest_pause, uniform)
         self._refused_backoff = Backoff(pace.first_refused_pause, pace.longest_refused_pause, uniform)
         self._state, self._reason = "down", "not started"
@@ -98,12 +98,12 @@ class Ami(Service):
         return defer.ensureDeferred(self._stop())
 
     def ask(self, name: str, fields: Fields = (), seconds: float = ANSWER_SECONDS) -> defer.Deferred[Message]:
-        """Asterisk's response to an action; fails with `AmiRefused` or `AmiDown`.
+        """Asterisk's response to an action; fails with `AmiRefused` or `AMIDown`.
 
         Raises `LocalProtocolError` at once for fields that cannot be sent.
         """
         if self._session is None:
-            return defer.fail(AmiDown(self._reason))
+            return defer.fail(AMIDown(self._reason))
         return self._session.ask(name, fields, seconds)
 
     def collect(
@@ -111,26 +111,26 @@ class Ami(Service):
     ) -> defer.Deferred[list[Message]]:
         """The events of an action that is answered by a list, such as CoreShowChannels; fails as `ask` does."""
         if self._session is None:
-            return defer.fail(AmiDown(self._reason))
+            return defer.fail(AMIDown(self._reason))
         return self._session.collect(name, fields, seconds)
 
     def ready(self, seconds: float) -> defer.Deferred[None]:
         """Fires when logged in; tries to connect now, not after the pause, unless that has just failed.
 
-        Fails with `AmiDown` and the reason, after ``seconds`` at the latest.
+        Fails with `AMIDown` and the reason, after ``seconds`` at the latest.
         """
         if self._session is not None:
             return defer.succeed(None)
         least = self._pace.first_refused_pause if self._login_refused else self._pace.woken
         just_failed = self._nap is not None and self._clock.seconds() - self._attempted_at < least
         if not self.running or just_failed:
-            return defer.fail(AmiDown(self._reason))
+            return defer.fail(AMIDown(self._reason))
         waiting: defer.Deferred[None] = defer.Deferred(lambda _: self._waiting.remove(waiting))
         self._waiting.append(waiting)
         self._wake()
 
         def late(_: object, seconds: float) -> None:
-            raise AmiDown(self._reason or f"not connected within {seconds:g} s")
+            raise AMIDown(self._reason or f"not connected within {seconds:g} s")
 
         return waiting.addTimeout(seconds, self._clock, late)
 
@@ -157,7 +157,7 @@ class Ami(Service):
             self._login_refused = False
             try:
                 session = await self._open()
-            except AmiDown as problem:
+            except AMIDown as problem:
                 self._failed(str(problem))
                 pause = self._backoff.pause()
             except LoginRefused as refusal:
@@ -183,7 +183,7 @@ class Ami(Service):
         except Exception as problem:  # noqa: BLE001 - endpoints fail in ways of their own
             if not self.running:
                 raise defer.CancelledError from None
-            raise AmiDown(_why(problem, self._pace.connect)) from None
+            raise AMIDown(_why(problem, self._pace.connect)) from None
         self._open_session = session
         session.gone.addCallback(self._closed)
         try:
@@ -205,7 +205,7 @@ class Ami(Service):
                 await self._rest(self._pace.ping)
                 try:
                     await session.ask("Ping")
-                except AmiDown as problem:
+                except AMIDown as problem:
                     session.abort(str(problem))
         finally:
             self._session, session.on_lost = None, None
@@ -274,7 +274,7 @@ class Ami(Service):
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if reason:
-                one.errback(AmiDown(reason))
+                one.errback(AMIDown(reason))
             else:
                 one.callback(None)
 

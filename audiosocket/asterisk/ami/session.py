@@ -27,15 +27,15 @@ LOGOFF_SECONDS = 1.0
 Fields = Iterable[tuple[str, str]]
 
 
-class AmiDown(AudioSocketError):
+class AMIDown(AudioSocketError):
     """There is no AMI connection, or it broke, or an answer did not come in time."""
 
 
-class AmiRefused(AudioSocketError):
+class AMIRefused(AudioSocketError):
     """Asterisk answered an action with an error; the text is Asterisk's own."""
 
 
-class LoginRefused(AmiRefused):
+class LoginRefused(AMIRefused):
     """Asterisk did not accept user and secret, or not from this address."""
 
 
@@ -93,7 +93,7 @@ class Session(protocol.Protocol):
     async def login(self, user: str, secret: str, *, challenge: bool, events: str) -> None:
         """Logs in, by MD5 ``challenge`` or with the plain secret; ``events`` are the classes wanted.
 
-        Raises `LoginRefused`, `AmiDown`.
+        Raises `LoginRefused`, `AMIDown`.
         """
         await self._in_time(self._greeted, "greeting", ANSWER_SECONDS)
         try:
@@ -104,11 +104,11 @@ class Session(protocol.Protocol):
             else:
                 fields = [("Username", user), ("Secret", secret)]
             await self.ask("Login", [*fields, ("Events", events)])
-        except AmiRefused as refusal:
+        except AMIRefused as refusal:
             raise LoginRefused(str(refusal)) from None
 
     def ask(self, name: str, fields: Fields = (), seconds: float = ANSWER_SECONDS) -> Deferred[Message]:
-        """Asterisk's response to an action; fails with `AmiRefused` or `AmiDown`.
+        """Asterisk's response to an action; fails with `AMIRefused` or `AMIDown`.
 
         Raises `LocalProtocolError` at once for fields that cannot be sent.
         """
@@ -144,7 +144,7 @@ class Session(protocol.Protocol):
         number = f"{self._prefix}-{next(self._numbers)}"
         data = action(name, [("ActionID", number), *fields])
         if self.lost:
-            return fail(AmiDown(self.lost))
+            return fail(AMIDown(self.lost))
 
         def forget(_: Deferred[Any]) -> None:
             del self._asked[number]
@@ -156,7 +156,7 @@ class Session(protocol.Protocol):
 
     def _in_time(self, deferred: Deferred[Any], what: str, seconds: float) -> Deferred[Any]:
         def late(_: object, seconds: float) -> NoReturn:
-            raise AmiDown(f"no {what} within {seconds:g} s")
+            raise AMIDown(f"no {what} within {seconds:g} s")
 
         return deferred.addTimeout(seconds, self._clock, late)
 
@@ -172,7 +172,7 @@ class Session(protocol.Protocol):
             return
         if message.response == "Error":
             del self._asked[number]
-            asked.answer.errback(AmiRefused(message.get("Message") or "no reason given"))
+            asked.answer.errback(AMIRefused(message.get("Message") or "no reason given"))
         elif asked.items is None:
             del self._asked[number]
             asked.answer.callback(message)
@@ -194,9 +194,9 @@ class Session(protocol.Protocol):
         self.lost = why
         asked, self._asked = self._asked, {}
         for one in asked.values():
-            one.answer.errback(AmiDown(why))
+            one.answer.errback(AMIDown(why))
         if not self._greeted.called:
             self._greeted.addErrback(lambda _: None)  # nobody may be waiting for it any more
-            self._greeted.errback(AmiDown(why))
+            self._greeted.errback(AMIDown(why))
         if self.on_lost is not None:
             self.on_lost()

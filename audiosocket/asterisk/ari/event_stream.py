@@ -143,7 +143,7 @@ class EventStream(protocol.Protocol):
         self.transport.abortConnection()
 
 
-class AriEvents:
+class ARIEventStream:
     """The connection for events, made by `connect` whenever there is none; ``heard`` is given each event.
 
     ``endpoint`` finds where ``url`` is; ``url`` names the application, as ARI calls who listens.

@@ -11,7 +11,7 @@ KINDS = ("ChannelDestroyed", "ChannelStateChange", "Dial")
 
 
 @dataclass(frozen=True)
-class Told:
+class ChannelEvent:
     """One event: ``channel`` is in the state ``word``, ended with ``cause``, or is dialled by ``caller``.
 
     Of the end of dialling ``word`` is the DIALSTATUS.
@@ -24,14 +24,14 @@ class Told:
     cause: int = 0
 
 
-def told(event: Mapping[str, Any]) -> Told | None:
+def parse_event(event: Mapping[str, Any]) -> ChannelEvent | None:
     """What an event of ARI's says, if it is one of `KINDS` and as ARI makes them."""
     kind, peer = event.get("type"), event.get("peer" if event.get("type") == "Dial" else "channel")
     if kind not in KINDS or not isinstance(peer, Mapping) or not isinstance(peer.get("id"), str):
         return None
     caller = event.get("caller")
     word, cause = event.get("dialstatus", peer.get("state")), event.get("cause")
-    return Told(
+    return ChannelEvent(
         kind,
         peer["id"],
         str(caller.get("id", "")) if isinstance(caller, Mapping) else "",

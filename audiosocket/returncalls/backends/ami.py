@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.asterisk.ami.client import Ami
-from audiosocket.asterisk.ami.session import AmiDown, AmiRefused, Fields
+from audiosocket.asterisk.ami.client import AMIClient
+from audiosocket.asterisk.ami.session import AMIDown, AMIRefused, Fields
 from audiosocket.asterisk.ami.wire import Message, action, variable
 from audiosocket.errors import LocalProtocolError
 from audiosocket.returncalls.attempt_result import Clues
@@ -42,7 +42,7 @@ class AMIOriginator:
 
     def __init__(
         self,
-        ami: Ami,
+        ami: AMIClient,
         clock: IReactorTime,
         route: Route | None = None,
         new_id: Callable[[], str] = lambda: str(uuid4()),
@@ -143,7 +143,7 @@ class _Attempt:
     _log = Logger()
 
     def __init__(
-        self, ami: Ami, clock: IReactorTime, leftovers: Leftovers, request: ReturnRequest, channel_id: str
+        self, ami: AMIClient, clock: IReactorTime, leftovers: Leftovers, request: ReturnRequest, channel_id: str
     ) -> None:
         self.result: Deferred[AttemptResult] = Deferred(self._cancelled)
         self.call_id = request.call_id
@@ -215,8 +215,8 @@ class _Attempt:
     def _not_placed(self, failure: Failure) -> None:
         if self._over:
             return
-        failure.trap(AmiDown, AmiRefused)
-        if failure.check(AmiRefused):
+        failure.trap(AMIDown, AMIRefused)
+        if failure.check(AMIRefused):
             self.finish(AttemptEnd.FAILED, f"Asterisk refused to place the call: {failure.getErrorMessage()}")
         elif self._sent:
             self._give_up(f"AMI failed while the call was being placed: {failure.getErrorMessage()}")

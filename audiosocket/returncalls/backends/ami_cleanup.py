@@ -6,8 +6,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.asterisk.ami.client import Ami
-from audiosocket.asterisk.ami.session import AmiDown, AmiRefused
+from audiosocket.asterisk.ami.client import AMIClient
+from audiosocket.asterisk.ami.session import AMIDown, AMIRefused
 from audiosocket.asterisk.ami.wire import Message
 
 #: Q.850 "normal clearing".
@@ -24,7 +24,7 @@ class Leftovers:
 
     _log = Logger()
 
-    def __init__(self, ami: Ami, clock: IReactorTime) -> None:
+    def __init__(self, ami: AMIClient, clock: IReactorTime) -> None:
         self._ami = ami
         self._clock = clock
         self._until: dict[str, float] = {}
@@ -79,7 +79,7 @@ class Leftovers:
         asked.addErrback(self._not_now, channel_id)
 
     def _not_now(self, failure: Failure, channel_id: str) -> None:
-        failure.trap(AmiDown, AmiRefused)
+        failure.trap(AMIDown, AMIRefused)
         reason = failure.getErrorMessage()
         self._log.debug("{channel} was not hung up: {reason}", channel=channel_id, reason=reason)
 

@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.asterisk.ari.events import KINDS, told
+from audiosocket.asterisk.ari.events import KINDS, parse_event
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
 from audiosocket.returncalls.backends.ari_attempt import REFUSED, Attempt, refusal
@@ -28,7 +28,7 @@ from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Return
 from audiosocket.returncalls.templates import filled
 
 if TYPE_CHECKING:
-    from audiosocket.asterisk.ari.event_stream import AriEvents
+    from audiosocket.asterisk.ari.event_stream import ARIEventStream
 
 #: Every channel we originate has an id with this beginning.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
@@ -79,18 +79,18 @@ class ARIOriginator:
         self._endings: set[Deferred[None]] = set()
         #: ARI's name for who listens.
         self._app = f"audiosocket-{token_hex(4)}"
-        self._events: AriEvents | None = None
+        self._events: ARIEventStream | None = None
         if endpoint is not None:
-            from audiosocket.asterisk.ari.event_stream import AriEvents  # noqa: PLC0415 - 13 ms of the start for ARI alone
+            from audiosocket.asterisk.ari.event_stream import ARIEventStream  # noqa: PLC0415 - 13 ms of the start for ARI alone
 
             events = f"{self._url}/events?app={self._app}&subscribeAll=true"
-            self._events = AriEvents(endpoint, events, self._authorization, clock, self._heard)
+            self._events = ARIEventStream(endpoint, events, self._authorization, clock, self._heard)
 
     @property
     def state(self) -> tuple[str, str]:
         """("up"|"connecting"|"down", reason): what the last request met, at most `PING_SECONDS` ago."""
         if self._state[0] == "up" and self._events is not None and not self._events.up:
-            return "up", "its events are not heard, so that not all ends of attempts can be told apart"
+            return "up", "its events are not heard, so that not all ends of attempts can be parse_event apart"
         return self._state
 
     @property
@@ -205,7 +205,7 @@ class ARIOriginator:
         return self._events is not None and self._events.up
 
     def _heard(self, event: dict[str, Any]) -> None:
-        found = told(event) if len(self._attempts) else None
+        found = parse_event(event) if len(self._attempts) else None
         if found is not None:
             for attempt in self._attempts:
                 attempt.heard(found)
@@ -219,7 +219,7 @@ class ARIOriginator:
         self._state = (state, reason)
 
     def _originate(self, request: ReturnRequest, channel_id: str) -> dict[str, Any]:
-        """What ARI is told; raises `LocalProtocolError` for what must not reach Asterisk."""
+        """What ARI is parse_event; raises `LocalProtocolError` for what must not reach Asterisk."""
         caller_id = filled(request.caller_id, request.places)
         check_landing(request.exten, request.ring_seconds, caller_id, request.variables)
         variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}

@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.asterisk.ari.events import Told
+from audiosocket.asterisk.ari.events import ChannelEvent
 from audiosocket.outbound.http_client import Answer, RequestFailed
 from audiosocket.returncalls.attempt_result import Clues
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
@@ -114,7 +114,7 @@ class Attempt:
         if self._work is not None:
             self._work.cancel()
 
-    def heard(self, told: Told) -> None:
+    def heard(self, told: ChannelEvent) -> None:
         """Takes note of an event, whose channel may be any of Asterisk's."""
         if told.channel == self.channel_id:
             if told.kind == "ChannelDestroyed":

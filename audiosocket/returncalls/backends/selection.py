@@ -10,8 +10,8 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 
-from audiosocket.asterisk.ami.channels import CallChannels
-from audiosocket.asterisk.ami.client import Ami
+from audiosocket.asterisk.ami.channels import ChannelTracker
+from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.outbound.http_client import HTTPClient, checked_url
@@ -35,14 +35,14 @@ class ReturnBackend(MultiService):
         super().__init__()
         self.kind = settings.return_kind
         self.originator: AMIOriginator | ARIOriginator | WebhookOriginator | None = None
-        self.channels: CallChannels | None = None
-        self._ami: Ami | None = None
+        self.channels: ChannelTracker | None = None
+        self._ami: AMIClient | None = None
         if settings.ami_host:
             endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
             name = f"AMI at {settings.ami_host}:{settings.ami_port}"
-            self._ami = Ami(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
+            self._ami = AMIClient(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
             self._ami.setServiceParent(self)
-            self.channels = CallChannels(self._ami)
+            self.channels = ChannelTracker(self._ami)
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":
