@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.settings import Settings
@@ -15,9 +15,9 @@ WAIT_MS = 200
 COME_BACK_SECONDS = 2.0
 
 #: Endings after which nobody comes back.
-_GONE = frozenset({Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.LOST})
+_GONE = frozenset({LegOutcome.CALLER_HANGUP, LegOutcome.SERVER_HANGUP, LegOutcome.ADMIN_HANGUP, LegOutcome.LOST})
 #: Endings with which the server ends the other leg itself, under the same name.
-_WHOLE_CALL = frozenset({Ending.APP_FAILED, Ending.SHUTDOWN})
+_WHOLE_CALL = frozenset({LegOutcome.APP_FAILED, LegOutcome.SHUTDOWN})
 
 
 class Bridge(App):

@@ -27,7 +27,7 @@ TIMELINE_MOST = KEPT_MOST
 _NOTHING: Mapping[tuple[Role, str], Any] = MappingProxyType({})
 
 
-class Ending(str, Enum):
+class LegOutcome(str, Enum):
     """Why a leg is over."""
 
     CALLER_HANGUP = "caller_hangup"  #: Asterisk closed the connection, or sent a hangup
@@ -52,7 +52,7 @@ class ShownInJson(Protocol):
         """The same for timeline and log, with masked numbers."""
 
 
-class Journal(Protocol):
+class JournalWriter(Protocol):
     """Where changes are kept, so that calls outlive the process: `journal.CallJournal`.
 
     Within ``with journal:`` lines may be kept together, and are kept when it ends.
@@ -69,7 +69,7 @@ class Journal(Protocol):
 
 
 @dataclass(slots=True)
-class LegRecord:
+class LegState:
     """One leg as the books know it; the counters are moved by the leg itself."""
 
     role: Role
@@ -88,7 +88,7 @@ class LegRecord:
     digits: int = 0
     ignored: int = 0
     resumes: int = 0
-    ending: Ending | None = None
+    ending: LegOutcome | None = None
     ended: float | None = None
     #: It was up when the server before this one died, and has not come back yet.
     dormant: bool = False
@@ -129,14 +129,14 @@ class Call:
     started: float
     started_at: str
     events: EventLog
-    legs: dict[Role, LegRecord] = field(default_factory=dict)
+    legs: dict[Role, LegState] = field(default_factory=dict)
     #: Events with their time, the oldest first, `TIMELINE_MOST` at most. Most calls have a few.
     timeline: list[dict[str, Any]] = field(default_factory=list)
     outcome: str | None = None
     ended: float | None = None
     #: What apps want back after a restart, by role and app name.
     states: Mapping[tuple[Role, str], Any] = field(default_factory=lambda: _NOTHING)
-    journal: Journal | None = None
+    journal: JournalWriter | None = None
     #: The return calls to residents, the latest last.
     return_calls: tuple[ShownInJson, ...] = ()
     #: The UUID as text, for everything that is written down.
@@ -178,7 +178,7 @@ class Call:
         if self.journal is not None:
             self.journal.write({"kind": kind, "call": self.name, **fields})
 
-    def open_journal(self, journal: Journal | None) -> None:
+    def open_journal(self, journal: JournalWriter | None) -> None:
         """Keep every change from now on; the first line says what the call is."""
         self.journal = journal
         self._keep("opened", extension=self.extension.as_json(), started_at=self.started_at)
@@ -190,7 +190,7 @@ class Call:
         return bool(live) and all(leg.dormant for leg in live)
 
     @property
-    def live_legs(self) -> list[LegRecord]:
+    def live_legs(self) -> list[LegState]:
         """The legs that are not over, dormant ones among them."""
         return [leg for leg in self.legs.values() if leg.ending is None]
 

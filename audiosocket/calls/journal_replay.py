@@ -26,7 +26,7 @@ Line = dict[str, Any]
 
 
 @dataclass
-class KeptLeg:
+class SavedLeg:
     """A leg as it stood; ``ending`` is None for one that was up, ``joined`` seconds since the call began."""
 
     peer: str
@@ -38,7 +38,7 @@ class KeptLeg:
 
 
 @dataclass(frozen=True)
-class KeptAttempt:
+class SavedAttempt:
     """One number of a return call; times in seconds since the epoch, ``end`` is None while it rings."""
 
     number: str
@@ -50,7 +50,7 @@ class KeptAttempt:
 
 
 @dataclass(frozen=True)
-class KeptReturn:
+class SavedReturn:
     """A return call as it stood: ``numbers`` were left to be rung.
 
     ``until`` is when the ringing stops or the leg may no longer come, in seconds since the epoch.
@@ -60,11 +60,11 @@ class KeptReturn:
     reason: str
     numbers: tuple[str, ...]
     until: float
-    attempts: tuple[KeptAttempt, ...]
+    attempts: tuple[SavedAttempt, ...]
 
 
 @dataclass
-class KeptCall:
+class SavedCall:
     """A call as it stood; ``started`` and ``changed`` are seconds since the epoch."""
 
     call_id: UUID
@@ -73,11 +73,11 @@ class KeptCall:
     started_at: str
     changed: float
     outcome: str | None = None
-    legs: dict[Role, KeptLeg] = field(default_factory=dict)
+    legs: dict[Role, SavedLeg] = field(default_factory=dict)
     timeline: list[dict[str, Any]] = field(default_factory=list)
     states: dict[tuple[Role, str], Any] = field(default_factory=dict)
     #: Return calls, the oldest first.
-    returns: list[KeptReturn] = field(default_factory=list)
+    returns: list[SavedReturn] = field(default_factory=list)
 
     def snapshot(self) -> Line:
         """The one line that stands for all lines of this call."""
@@ -103,7 +103,7 @@ class Replayed:
     ``damaged`` counts lines that say nothing; the first of them is number ``first_damaged``.
     """
 
-    calls: tuple[KeptCall, ...] = ()
+    calls: tuple[SavedCall, ...] = ()
     ended: Mapping[UUID, float] = field(default_factory=dict)
     damaged: int = 0
     first_damaged: int = 0
@@ -124,7 +124,7 @@ def replay(lines: Iterable[bytes], now: float, *, remember: float = 60.0, goes_o
     A clock that was set back gives no negative age. ``goes_on`` tells that more lines follow, so that a
     call may be between two of them.
     """
-    books = _Books()
+    books = _State()
     damaged, first = 0, 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -141,11 +141,11 @@ def replay(lines: Iterable[bytes], now: float, *, remember: float = 60.0, goes_o
     return Replayed(tuple(books.calls.values()), dict(ended), damaged, first, now)
 
 
-class _Books:
+class _State:
     """The state that the lines move, one after the other; a line that raises has moved nothing."""
 
     def __init__(self) -> None:
-        self.calls: OrderedDict[UUID, KeptCall] = OrderedDict()
+        self.calls: OrderedDict[UUID, SavedCall] = OrderedDict()
         self.ended: dict[UUID, float] = {}
 
     def take(self, line: Line) -> None:
@@ -175,7 +175,7 @@ class _Books:
         self.calls.pop(call_id, None)
         self.ended[call_id] = wall
 
-    def _change(self, call: KeptCall, wall: float, kind: str, line: Line) -> None:
+    def _change(self, call: SavedCall, wall: float, kind: str, line: Line) -> None:
         if kind == "outcome":
             call.outcome = str(line["outcome"])
         elif kind == "state":
@@ -187,14 +187,14 @@ class _Books:
             self._event(call, wall, line["entry"])
         call.changed = wall
 
-    def _event(self, call: KeptCall, wall: float, entry: Line) -> None:
+    def _event(self, call: SavedCall, wall: float, entry: Line) -> None:
         event, at = str(entry["event"]), float(entry["at_seconds"])
         if event in {"leg.joined", "leg.resumed"}:
             role = Role(entry["role"])
             before = call.legs.get(role)
             resumes = 0 if before is None else before.resumes + 1
             joined = at if before is None or before.ending is not None else before.joined
-            call.legs[role] = KeptLeg(str(entry["peer"]), int(entry["port"]), joined, resumes)
+            call.legs[role] = SavedLeg(str(entry["peer"]), int(entry["port"]), joined, resumes)
         elif event == "leg.left":
             leg = call.legs[Role(entry["role"])]
             leg.ending, leg.ended = str(entry["outcome"]), at
@@ -204,9 +204,9 @@ class _Books:
         del call.timeline[:-TIMELINE_MOST]
 
 
-def _snapshot(call_id: UUID, wall: float, line: Line) -> KeptCall:
+def _snapshot(call_id: UUID, wall: float, line: Line) -> SavedCall:
     outcome = line.get("outcome")
-    return KeptCall(
+    return SavedCall(
         call_id,
         parse_json(line["extension"]),
         float(line.get("started", wall)),
@@ -220,10 +220,10 @@ def _snapshot(call_id: UUID, wall: float, line: Line) -> KeptCall:
     )
 
 
-def _return(line: Line, wall: float) -> KeptReturn:
+def _return(line: Line, wall: float) -> SavedReturn:
     """Times of a line are counted from the moment ``wall`` at which it was written."""
     attempts = [
-        KeptAttempt(
+        SavedAttempt(
             str(one["number"]),
             str(one["id"]),
             wall - float(one["began"]),
@@ -234,12 +234,12 @@ def _return(line: Line, wall: float) -> KeptReturn:
         for one in line["attempts"]
     ]
     numbers = tuple(str(number) for number in line["numbers"])
-    return KeptReturn(
+    return SavedReturn(
         str(line["state"]), str(line["reason"]), numbers, wall + float(line["left"]), tuple(attempts)
     )
 
 
-def _return_line(kept: KeptReturn, wall: float) -> Line:
+def _return_line(kept: SavedReturn, wall: float) -> Line:
     return {
         "state": kept.state,
         "reason": kept.reason,
@@ -259,9 +259,9 @@ def _return_line(kept: KeptReturn, wall: float) -> Line:
     }
 
 
-def _leg(leg: Line) -> KeptLeg:
+def _leg(leg: Line) -> SavedLeg:
     ending, ended = leg["ending"], leg["ended"]
-    return KeptLeg(
+    return SavedLeg(
         str(leg["peer"]),
         int(leg["port"]),
         float(leg["joined"]),

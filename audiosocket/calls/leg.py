@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from audiosocket.calls.call import Call, Ending, LegRecord
-from audiosocket.calls.leg_api import Connection, LegFace, Residents
+from audiosocket.calls.call import Call, LegOutcome, LegState
+from audiosocket.calls.leg_api import Connection, LegBase, Residents
 from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout
@@ -24,7 +24,7 @@ G711_RATE = 8_000
 RATE_NOTES_MOST = 20
 
 
-class Leg(LegFace):
+class Leg(LegBase):
     """One visitor or resident in one call."""
 
     __slots__ = (
@@ -43,12 +43,12 @@ class Leg(LegFace):
     def __init__(
         self,
         call: Call,
-        record: LegRecord,
+        record: LegState,
         apps: Sequence[tuple[str, App]],
         *,
         clock: MediaClock,
         make_converter: Callable[[int, int], Converter],
-        over: Callable[[Leg, Ending], None],
+        over: Callable[[Leg, LegOutcome], None],
         failed: Callable[[Leg], None],
         mislabelled: Callable[[Leg, str], None],
         residents: Residents | None = None,
@@ -122,7 +122,7 @@ class Leg(LegFace):
         """The return call for this visitor is over."""
         self._tell(lambda app: app.return_ended(self, outcome))
 
-    def other_gone(self, ending: Ending) -> None:
+    def other_gone(self, ending: LegOutcome) -> None:
         """The other leg was there before a restart and is over; the apps may not have seen it go."""
         self._tell(lambda app: app.other_gone(self, ending.value))
 
@@ -145,7 +145,7 @@ class Leg(LegFace):
             self._read_in_beats(not any(app.passes_on for _, app in self._apps))
             self.tick(self._clock.now_ms())
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: LegOutcome) -> None:
         """The leg is over, for this first reason; the books are closed, the peer is told, the apps are told."""
         connection, self._connection = self._connection, None
         if connection is None:
@@ -193,13 +193,13 @@ class Leg(LegFace):
             self.note("leg.digit", digit=event.digit)
             self._tell(lambda app: app.digit(self, event.digit))
         elif isinstance(event, HungUp):
-            self.end(Ending.CALLER_HANGUP)
+            self.end(LegOutcome.CALLER_HANGUP)
         elif isinstance(event, PeerError):
-            self.end(Ending.PEER_ERROR)
+            self.end(LegOutcome.PEER_ERROR)
         elif isinstance(event, Ignored):
             self.record.ignored += 1
 
-    def disconnected(self, connection: Connection, ending: Ending) -> None:
+    def disconnected(self, connection: Connection, ending: LegOutcome) -> None:
         """A connection is gone; only news of the one in use matter."""
         if connection is self._connection:
             self.end(ending)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from audiosocket.calls.call import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, LegOutcome, LegState
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, Tap
@@ -49,7 +49,7 @@ class Residents(Protocol):
         """Stop the ringing; raises `ReturnTaken` when there is none."""
 
 
-class LegFace(ABC):
+class LegBase(ABC):
     """Implements `interfaces.Leg`; `legs.Leg` completes it."""
 
     __slots__ = (
@@ -72,7 +72,7 @@ class LegFace(ABC):
     def __init__(
         self,
         call: Call,
-        record: LegRecord,
+        record: LegState,
         apps: Sequence[tuple[str, App]],
         playout: Playout,
         clock: MediaClock,
@@ -162,7 +162,7 @@ class LegFace(ABC):
         return self._playout.clear()
 
     def hang_up(self) -> None:
-        self.end(Ending.SERVER_HANGUP)
+        self.end(LegOutcome.SERVER_HANGUP)
 
     def note(self, event: str, /, **fields: Any) -> None:
         self.call.note(event, self._clock.now_ms() / 1000, **{**fields, "role": self.role.value})
@@ -199,7 +199,7 @@ class LegFace(ABC):
     # beneath it
 
     @abstractmethod
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: LegOutcome) -> None:
         """The leg is over, for this first reason."""
 
     @abstractmethod

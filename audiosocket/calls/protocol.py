@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
@@ -58,7 +58,7 @@ class LegEnd(Interface):
     def heard(self, data: bytes, shape: tuple[int, int]) -> None:
         """Ordinary frames arrived, one or more; ``shape`` is their rate and their length with the header."""
 
-    def disconnected(self, connection: AudioSocketProtocol, ending: Ending) -> None:
+    def disconnected(self, connection: AudioSocketProtocol, ending: LegOutcome) -> None:
         """The connection is gone or useless; late news of a connection the leg gave up is ignored."""
 
 
@@ -127,7 +127,7 @@ class AudioSocketProtocol(Protocol):
         self.finished, self._heard = True, None
         if self._leg is not None:
             clean = reason.check(ConnectionDone) is not None
-            self._leg.disconnected(self, Ending.CALLER_HANGUP if clean else Ending.CONNECTION_LOST)
+            self._leg.disconnected(self, LegOutcome.CALLER_HANGUP if clean else LegOutcome.CONNECTION_LOST)
 
     # towards the peer
 
@@ -228,7 +228,7 @@ class AudioSocketProtocol(Protocol):
             return
         self.factory.misbehaved(self, f"dropped: {why}")
         self.abort()
-        leg.disconnected(self, Ending.PROTOCOL_ERROR)
+        leg.disconnected(self, LegOutcome.PROTOCOL_ERROR)
 
     def _no_handshake(self) -> None:
         self._drop(f"no UUID within {HANDSHAKE_SECONDS:g} s")
@@ -238,7 +238,7 @@ class AudioSocketProtocol(Protocol):
         leg = self._leg
         self.abort()
         if leg is not None:
-            leg.disconnected(self, Ending.SLOW_READER)
+            leg.disconnected(self, LegOutcome.SLOW_READER)
 
 
 def _bound_the_kernel(transport: Transport) -> None:
@@ -251,7 +251,7 @@ def _bound_the_kernel(transport: Transport) -> None:
         handle().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
-class Doorkeeper(Interface):
+class ConnectionObserver(Interface):
     """What a port's factory asks before and after a connection; one object for the whole process."""
 
     def may_connect(self, address: IAddress) -> bool:
@@ -290,7 +290,7 @@ class AudioSocketFactory(Factory):
         extension: Extension,
         role: Role,
         join: Callable[[AudioSocketProtocol, Role, Extension, UUID], LegEnd | str],
-        doorkeeper: Doorkeeper,
+        doorkeeper: ConnectionObserver,
         clock: MediaClock,
         transport: MakeTransport | None = None,
     ) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import inf
 from uuid import UUID
 
-from audiosocket.calls.call import Call, Ending, Journal, LegRecord
+from audiosocket.calls.call import Call, JournalWriter, LegOutcome, LegState
 from audiosocket.calls.events import EventLog
-from audiosocket.calls.journal_replay import KeptCall, KeptLeg, Replayed
+from audiosocket.calls.journal_replay import Replayed, SavedCall, SavedLeg
 from audiosocket.extensions.model import Extension, Role
 
 #: How long an ended call's UUID is answered with a hangup frame, in seconds.
@@ -24,17 +24,23 @@ REMEMBER_MOST = 20_000
 #: Ended calls the API can still show in full.
 RECENT_MOST = 500
 #: Endings of a leg that did not want to leave: its connection broke, and the dialplan presents its UUID again.
-BROKEN = frozenset({Ending.CONNECTION_LOST, Ending.SLOW_READER})
+BROKEN = frozenset({LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER})
 #: How long a resident whose connection broke may take to be back, in seconds: the shipped dialplan waits 0.1 to
 #: 0.5 s, then 3 s at most for the lock that has one caller look at a time; a server that is there is met at once.
 BACK_SECONDS = 5.0
 #: Endings with which a leg was sent away: it has heard a goodbye, or is no Asterisk, and does not resume.
 SENT_AWAY = frozenset(
-    {Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP, Ending.APP_FAILED, Ending.PROTOCOL_ERROR, Ending.PEER_ERROR}
+    {
+        LegOutcome.SERVER_HANGUP,
+        LegOutcome.ADMIN_HANGUP,
+        LegOutcome.APP_FAILED,
+        LegOutcome.PROTOCOL_ERROR,
+        LegOutcome.PEER_ERROR,
+    }
 )
 
 #: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
-GONE_FOR_GOOD = SENT_AWAY | {Ending.CALLER_HANGUP, Ending.LOST}
+GONE_FOR_GOOD = SENT_AWAY | {LegOutcome.CALLER_HANGUP, LegOutcome.LOST}
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class CallRegistry:
     """All live calls, the recently ended ones, and the UUIDs that are over."""
 
     def __init__(
-        self, events: EventLog, *, accept_unexpected_resident: bool = False, journal: Journal | None = None
+        self, events: EventLog, *, accept_unexpected_resident: bool = False, journal: JournalWriter | None = None
     ) -> None:
         self._events = events
         self._journal = journal
@@ -116,7 +122,7 @@ class CallRegistry:
             return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
 
-    def _begins_anew(self, call: Call, gone: LegRecord, now: float) -> bool:
+    def _begins_anew(self, call: Call, gone: LegState, now: float) -> bool:
         """Is this somebody else than the one who was sent away? The dialplan presents a UUID again at once.
 
         Only residents change, and where nobody announces them only time tells.
@@ -129,12 +135,12 @@ class CallRegistry:
         """Within it changes are written to the journal in one piece."""
         return nullcontext() if self._journal is None else self._journal
 
-    def leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
+    def leg_over(self, call: Call, role: Role, ending: LegOutcome, now: float) -> None:
         """A leg is over; the call is, too, when it was the last one. Only the first cause counts."""
         with self.together():
             self._leg_over(call, role, ending, now)
 
-    def _leg_over(self, call: Call, role: Role, ending: Ending, now: float) -> None:
+    def _leg_over(self, call: Call, role: Role, ending: LegOutcome, now: float) -> None:
         leg = call.legs[role]
         if leg.ending is not None:
             return
@@ -142,7 +148,7 @@ class CallRegistry:
         call.note("leg.left", now, role=role.value, outcome=ending.value, remaining=len(call.live_legs))
         resident = call.legs.get(Role.RESIDENT)
         if resident is not None and resident.dormant and ending in GONE_FOR_GOOD:
-            self.leg_over(call, Role.RESIDENT, Ending.LOST, now)  # nobody is left to come back to
+            self.leg_over(call, Role.RESIDENT, LegOutcome.LOST, now)  # nobody is left to come back to
         elif not call.live_legs and call.ended is None:
             self._end(call, now)
 
@@ -156,7 +162,7 @@ class CallRegistry:
             self._live[old.call_id] = self._restored(old, kept, now)
             self.restored_total += 1
 
-    def _restored(self, old: KeptCall, kept: Replayed, now: float) -> Call:
+    def _restored(self, old: SavedCall, kept: Replayed, now: float) -> Call:
         started = now - max(0.0, kept.at - old.started)
         legs = {role: _restored_leg(role, leg, started, now) for role, leg in old.legs.items()}
         call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs)
@@ -178,7 +184,7 @@ class CallRegistry:
 
     def _end(self, call: Call, now: float) -> None:
         main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()))
-        call.decide(main.ending.value if main.ending else Ending.CONNECTION_LOST.value)
+        call.decide(main.ending.value if main.ending else LegOutcome.CONNECTION_LOST.value)
         call.ended = now
         if not self._interrupted:
             call.note_end(now)
@@ -217,7 +223,7 @@ def _belongs(own: Extension, role: Role, extension: Extension) -> bool:
     return own.id == extension.id or (role is Role.VISITOR and own.port == extension.port)
 
 
-def _comes_back(gone: LegRecord, now: float) -> bool:
+def _comes_back(gone: LegState, now: float) -> bool:
     """Is a leg with this UUID and role the same one again, which a restart or its connection cut off?
 
     While its call is live the other leg is up, or will be back itself.
@@ -227,12 +233,12 @@ def _comes_back(gone: LegRecord, now: float) -> bool:
     return gone.ending in BROKEN and gone.ended is not None and now - gone.ended <= BACK_SECONDS
 
 
-def _restored_leg(role: Role, kept: KeptLeg, started: float, now: float) -> LegRecord:
+def _restored_leg(role: Role, kept: SavedLeg, started: float, now: float) -> LegState:
     # A clock that was set back must not let it have ended in the future, when its time would not have begun yet.
     ended = None if kept.ended is None else min(now, started + kept.ended)
     # What only a newer version knows is an ending after which no resident comes back by himself.
-    ending = next((ending for ending in Ending if ending.value == kept.ending), Ending.LOST)
-    return LegRecord(
+    ending = next((ending for ending in LegOutcome if ending.value == kept.ending), LegOutcome.LOST)
+    return LegState(
         role,
         kept.peer,
         kept.port,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from audiosocket.calls.journal_replay import KeptAttempt
+from audiosocket.calls.journal_replay import SavedAttempt
 from audiosocket.returncalls.originator import AttemptEnd
 
 
@@ -53,7 +53,7 @@ def masked(number: str) -> str:
     return "*" * max(2, len(number) - 2) + number[-2:]
 
 
-def restored(kept: KeptAttempt, offset: float) -> Attempt:
+def restored(kept: SavedAttempt, offset: float) -> Attempt:
     """The attempt as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
     end = (
         None if kept.end is None else next((one for one in AttemptEnd if one.value == kept.end), AttemptEnd.FAILED)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.calls.call import Call
-from audiosocket.calls.journal_replay import KeptReturn
+from audiosocket.calls.journal_replay import SavedReturn
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
 from audiosocket.returncalls.attempt import Attempt, restored
@@ -61,7 +61,7 @@ class Run:
         self._until = 0.0
 
     @classmethod
-    def restored(cls, desk: Desk, call: Call, kept: KeptReturn, number: int, offset: float) -> Run:
+    def restored(cls, desk: Desk, call: Call, kept: SavedReturn, number: int, offset: float) -> Run:
         """The run as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
         run = cls(desk, call, kept.numbers, number)
         run.state, run.reason, run._until = kept.state, kept.reason, kept.until + offset

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from twisted.internet.interfaces import IReactorTime
 
 from audiosocket.calls.call import Call
-from audiosocket.calls.journal_replay import KeptReturn
+from audiosocket.calls.journal_replay import SavedReturn
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
@@ -142,7 +142,7 @@ class ReturnCalls:
                 run.interrupt()
         self._runs.clear()
 
-    def restore(self, call: Call, kept: Sequence[KeptReturn], offset: float) -> None:
+    def restore(self, call: Call, kept: Sequence[SavedReturn], offset: float) -> None:
         """Take over the return calls of a call that the process before this one left.
 
         ``offset`` is steady time less the time of day, in seconds.

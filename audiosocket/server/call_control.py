@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.call import Call, LegOutcome
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.returncalls.backends.selection import ReturnBackend
@@ -96,4 +96,4 @@ class CallControl:
         return call
 
     def hang_up(self, call_id: UUID, role: Role) -> None:
-        self._server.switchboard.hang_up(call_id, role, Ending.ADMIN_HANGUP)
+        self._server.switchboard.hang_up(call_id, role, LegOutcome.ADMIN_HANGUP)

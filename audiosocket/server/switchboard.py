@@ -16,7 +16,7 @@ from uuid import UUID
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from audiosocket.calls.call import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, LegOutcome, LegState
 from audiosocket.calls.journal_replay import Replayed
 from audiosocket.calls.leg import Leg
 from audiosocket.calls.protocol import AudioSocketProtocol
@@ -58,7 +58,7 @@ def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
 
 
 class Switchboard:
-    """Answers every port's factory; implements `protocol.Doorkeeper`."""
+    """Answers every port's factory; implements `protocol.ConnectionObserver`."""
 
     _log = Logger()
 
@@ -231,7 +231,7 @@ class Switchboard:
 
     def _new_leg(self, call: Call, role: Role, peer: str, port: int, now: float) -> Leg:
         before = call.legs.get(role)
-        record = LegRecord(role, peer, port, joined=now, last_heard=now)
+        record = LegState(role, peer, port, joined=now, last_heard=now)
         if before is not None:  # it left while the other leg kept the call alive, or the server was restarted
             record.resumes = before.resumes + 1
         if before is not None and before.dormant:
@@ -262,7 +262,7 @@ class Switchboard:
         self._instances[call.call_id] = (*made, pair)
         return pair
 
-    def _leg_over(self, leg: Leg, ending: Ending) -> None:
+    def _leg_over(self, leg: Leg, ending: LegOutcome) -> None:
         del self._legs[leg.call_id, leg.role]
         if self._callers is not None:
             self._callers.left(leg)
@@ -295,9 +295,9 @@ class Switchboard:
         )
 
     def _app_failed(self, leg: Leg) -> None:
-        self.end_call(leg.call_id, Ending.APP_FAILED)
+        self.end_call(leg.call_id, LegOutcome.APP_FAILED)
 
-    def end_call(self, call_id: UUID, ending: Ending) -> None:
+    def end_call(self, call_id: UUID, ending: LegOutcome) -> None:
         """End all legs of a call, also those that have not come back after a restart."""
         for role in Role:
             leg = self._legs.get((call_id, role))
@@ -308,7 +308,7 @@ class Switchboard:
             for role in Role:
                 self._give_up(call, role, ending)
 
-    def hang_up(self, call_id: UUID, role: Role, ending: Ending) -> None:
+    def hang_up(self, call_id: UUID, role: Role, ending: LegOutcome) -> None:
         """End one leg; raises `UnknownCall` when there is no such live leg."""
         leg = self._legs.get((call_id, role))
         if leg is not None:
@@ -319,7 +319,7 @@ class Switchboard:
             raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
         self._give_up(call, role, ending)
 
-    def _give_up(self, call: Call, role: Role, ending: Ending) -> None:
+    def _give_up(self, call: Call, role: Role, ending: LegOutcome) -> None:
         """Wait no longer for a leg that a restart cut off; the apps of the other one, if it is back, are told."""
         if not _sleeps(call, role):
             return
@@ -362,9 +362,9 @@ class Switchboard:
         """
         lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.dormant]
         for call, role in lost:
-            self._give_up(call, role, Ending.LOST)
+            self._give_up(call, role, LegOutcome.LOST)
             if role is Role.VISITOR:
-                self.end_call(call.call_id, Ending.SERVER_HANGUP)
+                self.end_call(call.call_id, LegOutcome.SERVER_HANGUP)
         return len(lost)
 
     def close(self) -> None:
@@ -374,7 +374,7 @@ class Switchboard:
             self.returns.interrupt()
         self.registry.interrupt(self._clock.now_ms() / 1000)
         for leg in list(self._legs.values()):
-            leg.end(Ending.SHUTDOWN)
+            leg.end(LegOutcome.SHUTDOWN)
         for connection in list(self._waiting):
             connection.abort()
 

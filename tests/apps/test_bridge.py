@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, WAIT_MS, Bridge
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.settings import Settings
 from audiosocket.wire import RATES
@@ -93,19 +93,19 @@ def test_a_lump_does_not_delay_the_conversation_for_good(lump: int, lost: int) -
 
 
 @pytest.mark.parametrize("first", Role)
-@pytest.mark.parametrize("how", [Ending.CALLER_HANGUP, Ending.SERVER_HANGUP, Ending.ADMIN_HANGUP])
-def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how: Ending) -> None:
+@pytest.mark.parametrize("how", [LegOutcome.CALLER_HANGUP, LegOutcome.SERVER_HANGUP, LegOutcome.ADMIN_HANGUP])
+def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how: LegOutcome) -> None:
     call = Conversation()
     leaving, staying = call.visitor, call.resident
     if first is Role.RESIDENT:
         leaving, staying = staying, leaving
     leaving.leave(how.value)
-    assert staying.outcome == Ending.SERVER_HANGUP.value
+    assert staying.outcome == LegOutcome.SERVER_HANGUP.value
     assert call.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("how", [Ending.CONNECTION_LOST, Ending.SLOW_READER, Ending.PEER_ERROR])
-def test_a_broken_leg_that_comes_back_goes_on(how: Ending) -> None:
+@pytest.mark.parametrize("how", [LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER, LegOutcome.PEER_ERROR])
+def test_a_broken_leg_that_comes_back_goes_on(how: LegOutcome) -> None:
     call = Conversation()
     call.turn(visitor=frame(1), resident=frame(1))
     call.visitor.leave(how.value)
@@ -123,17 +123,17 @@ def test_a_broken_leg_that_comes_back_goes_on(how: Ending) -> None:
 
 def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
     call = Conversation()
-    call.resident.leave(Ending.CONNECTION_LOST.value)
+    call.resident.leave(LegOutcome.CONNECTION_LOST.value)
     call.clock.advance(COME_BACK_SECONDS - 0.1)
     assert call.visitor.outcome is None
     call.clock.advance(0.2)
-    assert call.visitor.outcome == Ending.SERVER_HANGUP.value
+    assert call.visitor.outcome == LegOutcome.SERVER_HANGUP.value
     assert call.clock.getDelayedCalls() == []
 
 
 def test_nothing_is_left_waiting_when_the_other_side_leaves_too() -> None:
     call = Conversation()
-    call.visitor.leave(Ending.CONNECTION_LOST.value)
+    call.visitor.leave(LegOutcome.CONNECTION_LOST.value)
     call.resident.leave()
     assert call.clock.getDelayedCalls() == []
 
@@ -157,18 +157,18 @@ class Restarted(Conversation):
         self.visitor.restart()
 
 
-@pytest.mark.parametrize("how", [Ending.LOST, Ending.CALLER_HANGUP, Ending.ADMIN_HANGUP])
-def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: Ending) -> None:
+@pytest.mark.parametrize("how", [LegOutcome.LOST, LegOutcome.CALLER_HANGUP, LegOutcome.ADMIN_HANGUP])
+def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: LegOutcome) -> None:
     call = Restarted()
     call.visitor.lose_other(how.value)
-    assert call.visitor.outcome == Ending.SERVER_HANGUP.value
+    assert call.visitor.outcome == LegOutcome.SERVER_HANGUP.value
     assert call.clock.getDelayedCalls() == []
 
 
 def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() -> None:
     for comes_back in (True, False):
         call = Restarted()
-        call.visitor.lose_other(Ending.CONNECTION_LOST.value)
+        call.visitor.lose_other(LegOutcome.CONNECTION_LOST.value)
         call.clock.advance(COME_BACK_SECONDS - 0.1)
         assert call.visitor.outcome is None
         if comes_back:
@@ -178,8 +178,8 @@ def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() 
         assert call.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("how", [Ending.SHUTDOWN, Ending.APP_FAILED])
-def test_what_ends_the_whole_call_is_left_to_the_server(how: Ending) -> None:
+@pytest.mark.parametrize("how", [LegOutcome.SHUTDOWN, LegOutcome.APP_FAILED])
+def test_what_ends_the_whole_call_is_left_to_the_server(how: LegOutcome) -> None:
     """Else the second leg's books would say "the app was done"."""
     call = Conversation()
     call.visitor.leave(how.value)
@@ -189,7 +189,7 @@ def test_what_ends_the_whole_call_is_left_to_the_server(how: Ending) -> None:
 
 def test_a_visitor_who_leaves_alone_takes_nobody_along() -> None:
     call = Conversation(both=False)
-    call.visitor.leave(Ending.CONNECTION_LOST.value)
+    call.visitor.leave(LegOutcome.CONNECTION_LOST.value)
     assert call.clock.getDelayedCalls() == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.calls.events import EVENTS, EventLog, Record
 from tests.conftest import LoggedFailures
 
@@ -102,7 +102,7 @@ def test_the_document_lists_the_same_events_and_outcomes() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE) == list(EVENTS)
     outcomes = re.findall(r"`([a-z]+_[a-z]+|shutdown|lost)`", text.rpartition("Outcomes")[2])
-    assert outcomes == [e.value for e in Ending]
+    assert outcomes == [e.value for e in LegOutcome]
 
 
 def test_every_event_says_what_it_means() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from audiosocket.calls import journal as journal_module
-from audiosocket.calls.call import Ending, LegRecord
+from audiosocket.calls.call import LegOutcome, LegState
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal import FILE_NAME, CallJournal
 from audiosocket.calls.journal_compaction import sifted
@@ -105,7 +105,7 @@ def books(journal: CallJournal) -> CallRegistry:
 def join(registry: CallRegistry, now: float, call_id: UUID = CALL, role: Role = Role.VISITOR) -> Any:
     call = registry.admit(call_id, role, DEFAULT_EXTENSION, now, WALL).call
     assert call is not None
-    call.legs[role] = LegRecord(role, "127.0.0.1:5000", 8080, now, now)
+    call.legs[role] = LegState(role, "127.0.0.1:5000", 8080, now, now)
     call.note("leg.joined", now, role=role.value, peer="127.0.0.1:5000", port=8080)
     return call
 
@@ -152,8 +152,8 @@ def test_every_change_is_one_whole_line_and_those_of_one_moment_are_one_write(
     with registry.together():
         call = join(registry, 0.0)
     join(registry, 0.0, role=Role.RESIDENT)
-    registry.leg_over(call, Role.RESIDENT, Ending.CALLER_HANGUP, 1.0)
-    registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
+    registry.leg_over(call, Role.RESIDENT, LegOutcome.CALLER_HANGUP, 1.0)
+    registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     kinds = [[json.loads(line)["kind"] for line in data.splitlines()] for data in writes]
     assert kinds == [["opened"], ["event"], ["event"], ["ended"]]
     assert [entry["event"] for entry in json.loads(writes[0])["entries"]] == ["call.started", "leg.joined"]
@@ -175,7 +175,7 @@ def test_what_happened_in_one_moment_is_as_if_it_had_been_written_one_by_one(dis
         with registry.together() if together else nullcontext():
             call.note("leg.digit", 51.0, role="visitor", digit="6")
             call.decide("gate_opened")
-            registry.leg_over(other, Role.VISITOR, Ending.CALLER_HANGUP, 51.0)
+            registry.leg_over(other, Role.VISITOR, LegOutcome.CALLER_HANGUP, 51.0)
         disk.die()
         told.append(disk.journal().open())
         disk.die()
@@ -257,9 +257,9 @@ def test_an_ended_call_is_only_its_uuid_and_only_for_its_time(disk: Disk) -> Non
     journal = disk.journal()
     journal.open()
     registry = books(journal)
-    registry.leg_over(join(registry, 0.0), Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
+    registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     disk.now += 20
-    registry.leg_over(join(registry, 20.0, OTHER), Role.VISITOR, Ending.CALLER_HANGUP, 21.0)
+    registry.leg_over(join(registry, 20.0, OTHER), Role.VISITOR, LegOutcome.CALLER_HANGUP, 21.0)
     disk.die()
     disk.now += 30
     kept = disk.journal().open()
@@ -281,7 +281,7 @@ def test_a_uuid_that_is_used_again_is_a_new_call(disk: Disk) -> None:
     journal = disk.journal()
     journal.open()
     registry = books(journal)
-    registry.leg_over(join(registry, 0.0), Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
+    registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     disk.now += 100
     join(registry, 100.0)
     disk.die()
@@ -498,5 +498,5 @@ def test_without_a_usable_file_calls_go_on(
     assert journal.open() == Replayed()
     assert len(heard.saying("calls will not survive a restart")) == 1
     registry = books(journal)
-    registry.leg_over(join(registry, 0.0), Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
+    registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     assert len(heard) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import MediaClock as Time
 
-from audiosocket.calls.call import Call, Ending, LegRecord
+from audiosocket.calls.call import Call, LegOutcome, LegState
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.leg import RATE_NOTES_MOST, Leg
 from audiosocket.errors import LocalProtocolError
@@ -78,9 +78,9 @@ class Stage:
         self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
         self.call = Call(CALL, DEFAULT_EXTENSION, START, "then", EventLog([self.events.append]))
-        self.record = LegRecord(Role.VISITOR, "127.0.0.1:5000", 8080, START, START)
+        self.record = LegState(Role.VISITOR, "127.0.0.1:5000", 8080, START, START)
         self.call.legs[Role.VISITOR] = self.record
-        self.over: list[Ending] = []
+        self.over: list[LegOutcome] = []
         self.failed = 0
         self.codecs: list[str] = []
         self.wire = Wire()
@@ -97,7 +97,7 @@ class Stage:
 
     def _app_failed(self, leg: Leg) -> None:
         self.failed += 1
-        leg.end(Ending.APP_FAILED)
+        leg.end(LegOutcome.APP_FAILED)
 
     def start(self) -> Stage:
         self.leg.start(self.wire)
@@ -377,9 +377,13 @@ def test_any_message_shows_that_the_leg_is_alive() -> None:
 
 @pytest.mark.parametrize(
     ("event", "ending"),
-    [(HungUp(), Ending.CALLER_HANGUP), (PeerError(4), Ending.PEER_ERROR), (PeerError(None), Ending.PEER_ERROR)],
+    [
+        (HungUp(), LegOutcome.CALLER_HANGUP),
+        (PeerError(4), LegOutcome.PEER_ERROR),
+        (PeerError(None), LegOutcome.PEER_ERROR),
+    ],
 )
-def test_what_ends_a_leg_from_the_other_side(event: Event, ending: Ending) -> None:
+def test_what_ends_a_leg_from_the_other_side(event: Event, ending: LegOutcome) -> None:
     app = Listener()
     stage = Stage(app).start()
     stage.hear(event)
@@ -410,7 +414,7 @@ def test_a_tap_hears_both_directions_with_their_times() -> None:
         (pytest.approx(START * 1000), SILENCE, 8_000),
         (pytest.approx(START * 1000 + 20, abs=5), bytes(640), 16_000),
     ]
-    stage.leg.end(Ending.SERVER_HANGUP)
+    stage.leg.end(LegOutcome.SERVER_HANGUP)
     stage.hear(Audio(16_000, VOICE))
     assert len(ears.heard_frames) == 1
 
@@ -430,7 +434,7 @@ def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
     stage = Stage(app).start()
     stage.hear(Audio(8000, VOICE))
     stage.run(100)
-    assert stage.over == [Ending.APP_FAILED]
+    assert stage.over == [LegOutcome.APP_FAILED]
     assert app.story[-1] == "left"
     assert stage.idle
     assert len(logged_failures.flush(ValueError)) == 1
@@ -443,11 +447,11 @@ def test_the_end_tells_everybody_once_in_order() -> None:
     app = Listener()
     stage = Stage(app).start()
     stage.leg.play(VOICE * 100)
-    stage.leg.end(Ending.ADMIN_HANGUP)
-    stage.leg.end(Ending.SHUTDOWN)
+    stage.leg.end(LegOutcome.ADMIN_HANGUP)
+    stage.leg.end(LegOutcome.SHUTDOWN)
     stage.leg.hang_up()
-    stage.leg.disconnected(stage.wire, Ending.CONNECTION_LOST)
-    assert stage.over == [Ending.ADMIN_HANGUP]
+    stage.leg.disconnected(stage.wire, LegOutcome.CONNECTION_LOST)
+    assert stage.over == [LegOutcome.ADMIN_HANGUP]
     assert app.values("left") == ["admin_hangup"]
     assert stage.wire.finished == 1
     assert stage.leg.connection is None
@@ -474,8 +478,8 @@ def test_nothing_reaches_a_leg_that_is_over() -> None:
 
 def test_a_connection_that_is_gone_ends_the_leg() -> None:
     stage = Stage(Listener()).start()
-    stage.leg.disconnected(stage.wire, Ending.CONNECTION_LOST)
-    assert stage.over == [Ending.CONNECTION_LOST]
+    stage.leg.disconnected(stage.wire, LegOutcome.CONNECTION_LOST)
+    assert stage.over == [LegOutcome.CONNECTION_LOST]
 
 
 @pytest.mark.parametrize("where", ["joined", "audio", "digit", "marked"])
@@ -486,7 +490,7 @@ def test_an_app_may_hang_up_wherever_it_is_told_something(where: str) -> None:
     stage.hear(Audio(8000, VOICE), Digit("1"))
     stage.run(100)
     stage.hear(Audio(8000, VOICE), Digit("1"))
-    assert stage.over == [Ending.SERVER_HANGUP]
+    assert stage.over == [LegOutcome.SERVER_HANGUP]
     assert stage.wire.finished == 1
     assert first.story[-1] == "left"
     assert where not in second.story, "the app before it hung up"
@@ -498,7 +502,7 @@ def test_an_app_that_hangs_up_when_it_is_told_of_the_end_changes_nothing() -> No
     app = Listener(left=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     stage.hear(HungUp())
-    assert stage.over == [Ending.CALLER_HANGUP]
+    assert stage.over == [LegOutcome.CALLER_HANGUP]
     assert app.values("left") == ["caller_hangup"]
 
 
@@ -519,7 +523,7 @@ def test_an_app_that_raises_is_reported_and_ends_its_call(where: str, logged_fai
         stage.hear(Audio(8000, VOICE), Digit("1"))
         stage.run(100)
     assert stage.failed == 1
-    assert stage.over == [Ending.APP_FAILED]
+    assert stage.over == [LegOutcome.APP_FAILED]
     assert [(r["event"], r["app"]) for r in stage.events if r["event"] == "app.failed"] == [("app.failed", "app0")]
     assert bad.values("left") == ["app_failed"]
     assert where not in good.story
@@ -534,7 +538,7 @@ def test_an_app_that_raises_when_it_is_told_of_the_end_costs_nobody_the_news(
     bad, good = Listener(left=raising(ValueError("left"))), Listener()
     stage = Stage(bad, good).start()
     stage.hear(HungUp())
-    assert stage.over == [Ending.CALLER_HANGUP]
+    assert stage.over == [LegOutcome.CALLER_HANGUP]
     assert good.values("left") == ["caller_hangup"]
     assert len(logged_failures.flush(ValueError)) == 1
 
@@ -552,7 +556,7 @@ def test_a_leg_whose_audio_cannot_be_converted_ends_instead_of_falling_silent(
     stage.leg.play(VOICE * 10, 16_000)
     monkeypatch.setattr(StreamConverter, "feed", fail)
     stage.run(100)
-    assert stage.over == [Ending.APP_FAILED]
+    assert stage.over == [LegOutcome.APP_FAILED]
     assert app.story[-1] == "left"
     assert stage.wire.finished == 1
     assert stage.idle
@@ -588,7 +592,7 @@ def test_hanging_up_at_a_mark_says_nothing_more() -> None:
     stage.time.advance(0.110)
     assert stage.wire.sent[-2:] == [(8000, VOICE)] * 2
     assert len(stage.wire.sent) == 2 + 2
-    assert stage.over == [Ending.SERVER_HANGUP]
+    assert stage.over == [LegOutcome.SERVER_HANGUP]
 
 
 # a new connection
@@ -615,10 +619,10 @@ def test_late_news_of_the_old_connection_are_ignored() -> None:
     stage = Stage(Listener()).start()
     new = Wire()
     stage.leg.resume(new)
-    stage.leg.disconnected(stage.wire, Ending.CONNECTION_LOST)
+    stage.leg.disconnected(stage.wire, LegOutcome.CONNECTION_LOST)
     assert stage.over == []
-    stage.leg.disconnected(new, Ending.CALLER_HANGUP)
-    assert stage.over == [Ending.CALLER_HANGUP]
+    stage.leg.disconnected(new, LegOutcome.CALLER_HANGUP)
+    assert stage.over == [LegOutcome.CALLER_HANGUP]
 
 
 @pytest.mark.parametrize("failing", [False, True])

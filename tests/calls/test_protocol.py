@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.interfaces import IConsumer, ITCPTransport
 from zope.interface.verify import verifyClass
 
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.calls.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,
@@ -179,7 +179,7 @@ def test_our_goodbye_is_a_hangup_frame_a_fin_and_patience() -> None:
     exchange = Exchange(Listener())
     line = exchange.join()
     exchange.run(100, line)
-    exchange.switchboard.hang_up(CALL, exchange.factory().role, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, exchange.factory().role, LegOutcome.ADMIN_HANGUP)
     assert line.goodbye
     assert line.writes[-1][1] == b"\x00\x00\x00"
     written = len(line.writes)
@@ -352,7 +352,7 @@ def test_a_peer_that_takes_not_even_our_goodbye_is_cut_off_after_2_s() -> None:
     line.stuck = True
     while not line.paused:
         exchange.run(20, line)
-    exchange.switchboard.hang_up(CALL, exchange.factory().role, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, exchange.factory().role, LegOutcome.ADMIN_HANGUP)
     assert not line.aborted
     exchange.run(CLOSE_SECONDS * 1000 + 10)
     assert line.gone

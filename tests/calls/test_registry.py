@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from audiosocket.calls import registry as callregistry
-from audiosocket.calls.call import ALIVE_SECONDS, TIMELINE_MOST, Call, Ending, LegRecord
+from audiosocket.calls.call import ALIVE_SECONDS, TIMELINE_MOST, Call, LegOutcome, LegState
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.registry import (
     BACK_SECONDS,
@@ -43,7 +43,7 @@ class Books:
         admission = self.ask(role, now, call_id, extension)
         assert admission.call is not None, admission.reason
         if not admission.resumes:
-            admission.call.legs[role] = LegRecord(role, "127.0.0.1:5000", 8080, now, now)
+            admission.call.legs[role] = LegState(role, "127.0.0.1:5000", 8080, now, now)
         return admission.call
 
     def names(self) -> list[str]:
@@ -124,22 +124,22 @@ def test_a_leg_that_left_may_come_back_while_the_other_keeps_the_call() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
-    books.registry.leg_over(call, Role.VISITOR, Ending.CONNECTION_LOST, 11.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.CONNECTION_LOST, 11.0)
     assert books.ask(Role.VISITOR, 11.0) == Admission(call, resumes=True)
 
 
 #: Endings with which we sent a leg away, or which say that its peer is no Asterisk.
 SENT_AWAY = [
-    Ending.SERVER_HANGUP,
-    Ending.ADMIN_HANGUP,
-    Ending.APP_FAILED,
-    Ending.PROTOCOL_ERROR,
-    Ending.PEER_ERROR,
+    LegOutcome.SERVER_HANGUP,
+    LegOutcome.ADMIN_HANGUP,
+    LegOutcome.APP_FAILED,
+    LegOutcome.PROTOCOL_ERROR,
+    LegOutcome.PEER_ERROR,
 ]
 
 
 @pytest.mark.parametrize("ending", SENT_AWAY)
-def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call(ending: Ending) -> None:
+def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call(ending: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
@@ -150,7 +150,7 @@ def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call
 
 
 @pytest.mark.parametrize("ending", SENT_AWAY)
-def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(ending: Ending) -> None:
+def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(ending: LegOutcome) -> None:
     books = Books()
     pending = [True]
     books.registry.awaits_resident = books.registry.return_pending = lambda call: pending[0]
@@ -168,7 +168,7 @@ def test_where_nobody_announces_residents_one_who_was_sent_away_stays_out_for_60
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
-    books.registry.leg_over(call, Role.RESIDENT, Ending.ADMIN_HANGUP, 11.0)
+    books.registry.leg_over(call, Role.RESIDENT, LegOutcome.ADMIN_HANGUP, 11.0)
     assert books.ask(Role.RESIDENT, 11.1).call is None
     assert books.ask(Role.RESIDENT, 71.0).call is None
     assert books.ask(Role.RESIDENT, 71.1).call is call
@@ -185,20 +185,20 @@ class Residents(Books):
         self.join(Role.RESIDENT, 10.5)
         self.pending = False
 
-    def over(self, ending: Ending, now: float) -> None:
+    def over(self, ending: LegOutcome, now: float) -> None:
         self.registry.leg_over(self.call, Role.RESIDENT, ending, now)
 
     def back(self, now: float) -> None:
         """The resident's leg has a connection again."""
         assert self.ask(Role.RESIDENT, now) == Admission(self.call, resumes=True)
-        self.call.legs[Role.RESIDENT] = LegRecord(Role.RESIDENT, "127.0.0.1:5001", 8081, now, now)
+        self.call.legs[Role.RESIDENT] = LegState(Role.RESIDENT, "127.0.0.1:5001", 8081, now, now)
 
 
-BROKEN = [Ending.CONNECTION_LOST, Ending.SLOW_READER]
+BROKEN = [LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER]
 
 
 @pytest.mark.parametrize("ending", BROKEN)
-def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(ending: Ending) -> None:
+def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
     books.back(11.0 + BACK_SECONDS)
@@ -207,7 +207,7 @@ def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(endi
 
 
 @pytest.mark.parametrize("ending", BROKEN)
-def test_a_resident_whose_connection_broke_stays_out_after_its_time(ending: Ending) -> None:
+def test_a_resident_whose_connection_broke_stays_out_after_its_time(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
     late = books.ask(Role.RESIDENT, 11.001 + BACK_SECONDS)
@@ -216,17 +216,17 @@ def test_a_resident_whose_connection_broke_stays_out_after_its_time(ending: Endi
 
 def test_a_broken_connection_lets_one_resident_back_and_only_on_the_calls_extension() -> None:
     books = Residents()
-    books.over(Ending.CONNECTION_LOST, 11.0)
+    books.over(LegOutcome.CONNECTION_LOST, 11.0)
     elsewhere = books.ask(Role.RESIDENT, 11.1, extension=ELSEWHERE)
     assert elsewhere == Admission(None, "the call belongs to extension 0, not 7")
     books.back(11.2)
     assert books.ask(Role.RESIDENT, 11.3) == Admission(None, "its resident leg is alive")
-    books.over(Ending.CALLER_HANGUP, 11.4)
+    books.over(LegOutcome.CALLER_HANGUP, 11.4)
     assert books.ask(Role.RESIDENT, 11.5) == Admission(None, "no return call is waiting for a resident")
 
 
-@pytest.mark.parametrize("ending", [ending for ending in Ending if ending not in BROKEN])
-def test_a_resident_who_left_in_any_other_way_stays_out(ending: Ending) -> None:
+@pytest.mark.parametrize("ending", [ending for ending in LegOutcome if ending not in BROKEN])
+def test_a_resident_who_left_in_any_other_way_stays_out(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
     assert books.ask(Role.RESIDENT, 11.1).call is None
@@ -234,13 +234,13 @@ def test_a_resident_who_left_in_any_other_way_stays_out(ending: Ending) -> None:
 
 def test_a_resident_whose_connection_broke_finds_no_call_when_the_visitor_has_left() -> None:
     books = Residents()
-    books.over(Ending.CONNECTION_LOST, 11.0)
-    books.registry.leg_over(books.call, Role.VISITOR, Ending.CALLER_HANGUP, 11.1)
+    books.over(LegOutcome.CONNECTION_LOST, 11.0)
+    books.registry.leg_over(books.call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 11.1)
     assert books.ask(Role.RESIDENT, 11.2) == Admission(None, "this call has ended")
 
 
 @pytest.mark.parametrize("ending", BROKEN)
-def test_where_nobody_announces_residents_one_whose_connection_broke_comes_back_too(ending: Ending) -> None:
+def test_where_nobody_announces_residents_one_whose_connection_broke_comes_back_too(ending: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
@@ -251,7 +251,7 @@ def test_where_nobody_announces_residents_one_whose_connection_broke_comes_back_
 def test_an_ended_uuid_is_refused_for_60_s_and_then_free_again() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
-    books.registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, 20.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 20.0)
     assert REMEMBER_SECONDS == 60.0
     for role in Role:
         assert books.ask(role, 20.0) == Admission(None, "this call has ended")
@@ -264,7 +264,7 @@ def test_an_ended_uuid_is_refused_for_60_s_and_then_free_again() -> None:
 
 def test_asking_again_does_not_make_an_ended_uuid_be_remembered_longer() -> None:
     books = Books()
-    books.registry.leg_over(books.join(Role.VISITOR, 0.0), Role.VISITOR, Ending.CALLER_HANGUP, 1.0)
+    books.registry.leg_over(books.join(Role.VISITOR, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     books.ask(Role.VISITOR, 60.9)
     assert books.ask(Role.VISITOR, 61.1).call is not None
 
@@ -284,10 +284,10 @@ def test_a_call_ends_with_its_last_leg() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 11.0)
-    books.registry.leg_over(call, Role.RESIDENT, Ending.CALLER_HANGUP, 15.0)
+    books.registry.leg_over(call, Role.RESIDENT, LegOutcome.CALLER_HANGUP, 15.0)
     assert call.ended is None
     assert [leg.role for leg in call.live_legs] == [Role.VISITOR]
-    books.registry.leg_over(call, Role.VISITOR, Ending.SERVER_HANGUP, 16.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.SERVER_HANGUP, 16.0)
     assert call.ended == 16.0
     assert call.live_legs == []
     assert len(books.registry) == 0
@@ -299,10 +299,10 @@ def test_a_call_ends_with_its_last_leg() -> None:
 def test_only_the_first_cause_of_a_legs_end_counts() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
-    books.registry.leg_over(call, Role.VISITOR, Ending.SLOW_READER, 15.0)
-    books.registry.leg_over(call, Role.VISITOR, Ending.CONNECTION_LOST, 16.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.SLOW_READER, 15.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.CONNECTION_LOST, 16.0)
     leg = call.legs[Role.VISITOR]
-    assert (leg.ending, leg.ended) == (Ending.SLOW_READER, 15.0)
+    assert (leg.ending, leg.ended) == (LegOutcome.SLOW_READER, 15.0)
     assert call.outcome == "slow_reader"
     assert books.names().count("leg.left") == 1
     assert books.names().count("call.ended") == 1
@@ -313,9 +313,9 @@ def test_the_first_outcome_that_is_named_stays() -> None:
     call = books.join(Role.VISITOR, 10.0)
     assert call.decide("gate_opened")
     assert not call.decide("gate_refused")
-    books.registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, 15.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 15.0)
     assert call.outcome == "gate_opened"
-    assert call.legs[Role.VISITOR].ending is Ending.CALLER_HANGUP
+    assert call.legs[Role.VISITOR].ending is LegOutcome.CALLER_HANGUP
     assert books.events[-1]["outcome"] == "gate_opened"
 
 
@@ -326,7 +326,7 @@ def test_without_a_named_outcome_the_visitors_ending_is_the_calls() -> None:
         call = books.join(Role.VISITOR, 10.0)
         books.join(Role.RESIDENT, 11.0)
         first = Role.RESIDENT if last is Role.VISITOR else Role.VISITOR
-        endings = {Role.VISITOR: Ending.SERVER_HANGUP, Role.RESIDENT: Ending.CALLER_HANGUP}
+        endings = {Role.VISITOR: LegOutcome.SERVER_HANGUP, Role.RESIDENT: LegOutcome.CALLER_HANGUP}
         books.registry.leg_over(call, first, endings[first], 15.0)
         books.registry.leg_over(call, last, endings[last], 16.0)
         assert call.outcome == "server_hangup"
@@ -335,7 +335,7 @@ def test_without_a_named_outcome_the_visitors_ending_is_the_calls() -> None:
 def test_without_a_visitor_the_residents_ending_is_the_calls() -> None:
     books = Books(accept_unexpected_resident=True)
     call = books.join(Role.RESIDENT, 10.0)
-    books.registry.leg_over(call, Role.RESIDENT, Ending.PEER_ERROR, 15.0)
+    books.registry.leg_over(call, Role.RESIDENT, LegOutcome.PEER_ERROR, 15.0)
     assert call.outcome == "peer_error"
 
 
@@ -344,9 +344,9 @@ def test_a_resident_that_ends_while_the_visitor_is_back_leaves_the_call() -> Non
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
-    books.registry.leg_over(call, Role.VISITOR, Ending.CONNECTION_LOST, 11.0)
-    call.legs[Role.VISITOR] = LegRecord(Role.VISITOR, "127.0.0.1:5001", 8080, 12.0, 12.0)
-    books.registry.leg_over(call, Role.RESIDENT, Ending.CALLER_HANGUP, 13.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.CONNECTION_LOST, 11.0)
+    call.legs[Role.VISITOR] = LegState(Role.VISITOR, "127.0.0.1:5001", 8080, 12.0, 12.0)
+    books.registry.leg_over(call, Role.RESIDENT, LegOutcome.CALLER_HANGUP, 13.0)
     assert call.ended is None
 
 
@@ -359,7 +359,7 @@ def test_the_books_are_bounded_whatever_the_number_of_calls(monkeypatch: pytest.
     books, total = Books(), 720
     for n in range(total):
         call = books.join(Role.VISITOR, 0.0, number(n))
-        books.registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, 0.0)
+        books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 0.0)
         books.events.clear()
     recent = list(books.registry.recent())
     assert [call.call_id.int for call in recent] == list(range(total - 1, total - 1 - RECENT_MOST, -1))
@@ -373,7 +373,7 @@ def test_what_is_over_is_forgotten_after_its_time() -> None:
     books = Books()
     for n in range(30):
         call = books.join(Role.VISITOR, float(n), number(n))
-        books.registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, float(n))
+        books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, float(n))
     assert books.ask(Role.RESIDENT, 61.5, number(500)).call is None
     free = [n for n in range(30) if books.ask(Role.VISITOR, 61.5, number(n)).call is not None]
     assert free == [0, 1]
@@ -391,7 +391,7 @@ def test_a_call_that_ends_again_under_its_uuid_is_the_latest() -> None:
     books = Books()
     for call_id, when in ((CALL, 0.0), (number(1), 1.0), (CALL, 100.0)):
         call = books.join(Role.VISITOR, when, call_id)
-        books.registry.leg_over(call, Role.VISITOR, Ending.CALLER_HANGUP, when)
+        books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, when)
     assert [call.started for call in books.registry.recent()] == [100.0, 1.0]
 
 
@@ -433,7 +433,7 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
         "return": None,
         "earlier_returns": [],
     }
-    books.registry.leg_over(call, Role.VISITOR, Ending.ADMIN_HANGUP, 13.0)
+    books.registry.leg_over(call, Role.VISITOR, LegOutcome.ADMIN_HANGUP, 13.0)
     shown = call.as_json(99.0, timeline=True)
     assert (shown["state"], shown["outcome"], shown["duration_seconds"]) == ("ended", "admin_hangup", 3.0)
     [leg_shown] = shown["legs"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.call import Call, LegOutcome
 from audiosocket.calls.journal import FILE_NAME, CallJournal
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import Leg
@@ -141,7 +141,7 @@ def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machi
     line = exchange.connect()
     line.__class__ = Watching
     line.say(b"\x01\x00\x10" + CALL.bytes)
-    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
     assert line.goodbye
     (text,) = kept_at_goodbye
     assert '"kind":"ended"' in text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome
@@ -220,7 +220,7 @@ def test_the_end_of_a_call_carries_every_attempt() -> None:
     world.ends(BUSY)
     world.place("103")
     assert let_in(world.resident())
-    world.exchange.switchboard.end_call(CALL, Ending.ADMIN_HANGUP)
+    world.exchange.switchboard.end_call(CALL, LegOutcome.ADMIN_HANGUP)
     (ended,) = [record for record in world.exchange.events if record["event"] == "call.ended"]
     shown = world.call.as_json(world.exchange.now, timeline=True)
     assert (shown["outcome"], ended["outcome"]) == ("admin_hangup", "admin_hangup")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.call import Call, LegOutcome
 from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.registry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.extensions.model import Role
@@ -231,7 +231,7 @@ def test_a_visitor_who_leaves_after_the_restart_stops_the_ringing(journal: Journ
 def test_a_dormant_visitor_who_is_hung_up_ends_it_too(journal: Journal) -> None:
     ringing(journal, "101")
     after = journal.process_after(1)
-    after.exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    after.exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
     assert (after.shown["state"], after.call.outcome) == ("cancelled", "admin_hangup")
     assert not let_in(after.resident())
 

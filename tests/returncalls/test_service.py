@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
-from audiosocket.calls.call import Call, Ending
+from audiosocket.calls.call import Call, LegOutcome
 from audiosocket.calls.registry import BACK_SECONDS
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
@@ -320,7 +320,7 @@ def test_a_return_call_is_for_its_own_call(world: World) -> None:
 def test_a_resident_who_was_hung_up_stays_out_until_the_next_return_call(world: World) -> None:
     world.place("101")
     world.resident()
-    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
     assert not let_in(world.resident())
     world.exchange.run(70_000, world.visitor)
     assert not let_in(world.resident())
@@ -332,7 +332,7 @@ def test_without_a_backend_a_resident_who_was_hung_up_stays_out_for_a_while() ->
     world = World()
     world.returns.originator = None
     world.resident()
-    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
     for _ in range(3):
         world.exchange.run(200, world.visitor)
         assert not let_in(world.resident())

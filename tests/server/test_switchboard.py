@@ -13,7 +13,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket.apps.bridge import Bridge
-from audiosocket.calls.call import Ending
+from audiosocket.calls.call import LegOutcome
 from audiosocket.calls.journal_replay import replay
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
@@ -188,7 +188,7 @@ def test_the_first_cause_wins_on_leg_and_call() -> None:
     app = Listener(joined=lambda leg: leg.decide("gate_opened"))
     exchange = Exchange(app)
     line = exchange.join()
-    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
     line.reset()
     exchange.switchboard.close()
     assert app.values("left") == ["admin_hangup"]
@@ -221,14 +221,14 @@ def test_a_change_of_the_table_changes_no_call_in_progress() -> None:
 def test_hanging_up_one_leg_leaves_the_other() -> None:
     exchange = Exchange(Echo())
     visitor, resident = exchange.join(), exchange.join(role=Role.RESIDENT)
-    exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
     assert resident.goodbye
     assert not visitor.goodbye
     with pytest.raises(UnknownCall, match=f"no live resident leg with call_id {CALL}"):
-        exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
+        exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
     with pytest.raises(UnknownCall):
-        exchange.switchboard.hang_up(OTHER, Role.VISITOR, Ending.ADMIN_HANGUP)
-    exchange.switchboard.end_call(CALL, Ending.ADMIN_HANGUP)
+        exchange.switchboard.hang_up(OTHER, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
+    exchange.switchboard.end_call(CALL, LegOutcome.ADMIN_HANGUP)
     assert visitor.goodbye
     assert outcome(exchange) == "admin_hangup"
 
@@ -667,8 +667,8 @@ def test_two_who_talked_over_a_bridge_wait_for_each_other_and_not_for_ever() -> 
     call = exchange.registry.get(CALL)
     assert call is not None
     assert {role: leg.ending for role, leg in call.legs.items()} == {
-        Role.VISITOR: Ending.SERVER_HANGUP,
-        Role.RESIDENT: Ending.LOST,
+        Role.VISITOR: LegOutcome.SERVER_HANGUP,
+        Role.RESIDENT: LegOutcome.LOST,
     }
     assert call.outcome == "server_hangup"
 
@@ -679,7 +679,7 @@ def test_who_is_back_is_told_when_somebody_hangs_the_other_up(back: Role) -> Non
     exchange = both_cut_off().restarted(app)
     line = exchange.join(role=back)
     other = Role.RESIDENT if back is Role.VISITOR else Role.VISITOR
-    exchange.switchboard.hang_up(CALL, other, Ending.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, other, LegOutcome.ADMIN_HANGUP)
     assert app.values("other_gone") == ["admin_hangup"]
     assert not line.said_goodbye, "as ever, that is for the apps to decide"
 
@@ -742,7 +742,7 @@ def test_what_a_call_needed_is_given_up_with_it_after_a_restart_too(how: str) ->
     if how == "expire":
         exchange.switchboard.expire()
     else:
-        exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+        exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
     assert len(exchange.registry) == 0
     exchange.run(61_000, step=1_000)
     exchange.join()
@@ -754,8 +754,8 @@ def test_a_call_that_sleeps_can_be_hung_up() -> None:
     Exchange(Listener(), journal=pages).join()
     exchange = pages.restarted(Listener())
     with pytest.raises(UnknownCall):
-        exchange.switchboard.hang_up(CALL, Role.RESIDENT, Ending.ADMIN_HANGUP)
-    exchange.switchboard.hang_up(CALL, Role.VISITOR, Ending.ADMIN_HANGUP)
+        exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
+    exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
     assert outcome(exchange) == "admin_hangup"
     assert refused(exchange.join())
 

@@ -20,7 +20,7 @@ from twisted.internet.task import MediaClock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls.call import Journal
+from audiosocket.calls.call import JournalWriter
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
@@ -257,7 +257,7 @@ class Exchange:
         *apps: App | AppFactory,
         accept_unexpected_resident: bool = False,
         allowed: str = PRIVATE_NETWORKS,
-        journal: Journal | None = None,
+        journal: JournalWriter | None = None,
         time: Time | None = None,
         callers: Callers | None = None,
     ) -> None:
