@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from audiosocket.returncalls.hangup_causes import UNTOLD, end_of
+from audiosocket.returncalls.hangup_causes import UNINFORMATIVE, result_for_cause
 from audiosocket.returncalls.originator import AttemptEnd
 
 #: Causes after which one waits for a better one: a dialplan's ``Congestion()`` gives 34 whatever went before.
-_VAGUE = UNTOLD | {34}
+_VAGUE = UNINFORMATIVE | {34}
 #: ``Reason`` of AMI's failed OriginateResponse, an ``ast_control_frame_type``, where it says something.
 _REASONS: Mapping[str, tuple[AttemptEnd, str]] = {
     "3": (AttemptEnd.NO_ANSWER, "nobody answered"),
@@ -24,7 +24,7 @@ _DIAL_STATUSES: Mapping[str, tuple[AttemptEnd, str]] = {
 
 
 @dataclass
-class Clues:
+class AttemptResultBuilder:
     """What is known so far; the events of Asterisk have no certain order.
 
     ``cause`` is the hangup cause of the attempt's own channel, None before its end. ``dial_status`` and ``reason``
@@ -55,7 +55,7 @@ class Clues:
     def end(self, ring_seconds: float) -> tuple[AttemptEnd, str]:
         """The end, and why for people; ``ring_seconds`` is how long it might ring."""
         cause = self._linked_cause if self.cause in _VAGUE and self._linked_cause else self.cause
-        told = None if cause is None else end_of(cause)
+        told = None if cause is None else result_for_cause(cause)
         told = told or _DIAL_STATUSES.get(self.dial_status) or _REASONS.get(self.reason)
         if told is None and self.cause is None:
             told = AttemptEnd.FAILED, "Asterisk knows no such telephone, or cannot reach it"

@@ -59,7 +59,7 @@ class Route:
         """
         return filled(self.channel, {**row, "number": checked_number(number, self.number)})
 
-    def landing(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
+    def return_context(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
         """The context where who answers lands; raises `LocalProtocolError` for what is no context."""
         context = filled(self.context, {**row, "number": number})
         if not _CONTEXT.fullmatch(context):

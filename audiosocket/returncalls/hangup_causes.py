@@ -8,7 +8,7 @@ from types import MappingProxyType
 from audiosocket.returncalls.originator import AttemptEnd
 
 #: Causes that say nothing: the channel ended, and why is known elsewhere or not at all.
-UNTOLD = frozenset({0, 16, 31, 127})
+UNINFORMATIVE = frozenset({0, 16, 31, 127})
 
 #: Cause to how the attempt ended, and why in English. SIP: 486 is 17, 480 and a ring time-out 19, 603 21, 404 1.
 ENDS: Mapping[int, tuple[AttemptEnd, str]] = MappingProxyType(
@@ -42,8 +42,8 @@ ENDS: Mapping[int, tuple[AttemptEnd, str]] = MappingProxyType(
 )
 
 
-def end_of(cause: int) -> tuple[AttemptEnd, str] | None:
+def result_for_cause(cause: int) -> tuple[AttemptEnd, str] | None:
     """How an unanswered call with this hangup cause ended; None when the cause does not tell."""
-    if cause in UNTOLD:
+    if cause in UNINFORMATIVE:
         return None
     return ENDS.get(cause, (AttemptEnd.FAILED, f"hangup cause {cause}"))

@@ -37,11 +37,11 @@ class Desk(Protocol):
     caller_id: str
     new_id: Callable[[], str]
 
-    def over(self, run: Run) -> None:
+    def over(self, run: ReturnCall) -> None:
         """A run has ended."""
 
 
-class Run:
+class ReturnCall:
     """One return call, the ``number``-th of its call; ``numbers`` have not been tried yet."""
 
     _log = Logger()
@@ -61,7 +61,7 @@ class Run:
         self._until = 0.0
 
     @classmethod
-    def restored(cls, desk: Desk, call: Call, kept: SavedReturn, number: int, offset: float) -> Run:
+    def restored(cls, desk: Desk, call: Call, kept: SavedReturn, number: int, offset: float) -> ReturnCall:
         """The run as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
         run = cls(desk, call, kept.numbers, number)
         run.state, run.reason, run._until = kept.state, kept.reason, kept.until + offset

@@ -14,7 +14,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
 from audiosocket.returncalls.dial_string import checked_number
 from audiosocket.returncalls.originator import NOT_CONFIGURED, Originator
-from audiosocket.returncalls.return_call import Run
+from audiosocket.returncalls.return_call import ReturnCall
 
 #: Numbers that one return call may try.
 NUMBERS_MOST = 20
@@ -50,9 +50,9 @@ class ReturnCalls:
         #: Told of the end of each return call, in a turn of its own; false when its hearers will come later.
         self.tell: Callable[[Call, ReturnOutcome], bool] = lambda call, outcome: True
         self._arrived = arrived
-        self._runs: dict[UUID, Run] = {}
+        self._runs: dict[UUID, ReturnCall] = {}
         #: Ended since a restart, while the visitor's leg had not come back.
-        self._untold: dict[UUID, Run] = {}
+        self._untold: dict[UUID, ReturnCall] = {}
 
     @property
     def configured(self) -> bool:
@@ -83,7 +83,7 @@ class ReturnCalls:
             )
         if len(call.return_calls) >= RETURNS_MOST:
             raise ReturnTaken(f"the call {call.call_id} has had {RETURNS_MOST} return calls; that is enough")
-        run = Run(self, call, numbers, len(call.return_calls) + 1)
+        run = ReturnCall(self, call, numbers, len(call.return_calls) + 1)
         self._runs[call.call_id] = run
         call.return_calls += (run,)
         run.start()
@@ -148,18 +148,18 @@ class ReturnCalls:
         ``offset`` is steady time less the time of day, in seconds.
         """
         for number, one in enumerate(kept, 1):
-            run = Run.restored(self, call, one, number, offset)
+            run = ReturnCall.restored(self, call, one, number, offset)
             call.return_calls += (run,)
             if not run.is_over:
                 self._runs[call.call_id] = run
                 run.resume()
 
-    def over(self, run: Run) -> None:
+    def over(self, run: ReturnCall) -> None:
         """A run has ended; its call may be given another one, also by an app that is told of this one."""
         self._runs.pop(run.call.call_id, None)
         self.clock.callLater(0, self._tell, run)
 
-    def _tell(self, run: Run) -> None:
+    def _tell(self, run: ReturnCall) -> None:
         if not self.tell(run.call, run.outcome):
             self._untold[run.call.call_id] = run
 

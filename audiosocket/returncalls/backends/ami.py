@@ -14,9 +14,9 @@ from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.session import AMIDown, AMIRefused, Fields
 from audiosocket.asterisk.ami.wire import Message, action, variable
 from audiosocket.errors import LocalProtocolError
-from audiosocket.returncalls.attempt_result import Clues
-from audiosocket.returncalls.backends.ami_cleanup import Leftovers
-from audiosocket.returncalls.backends.base import Ringing
+from audiosocket.returncalls.attempt_result import AttemptResultBuilder
+from audiosocket.returncalls.backends.ami_cleanup import ChannelCleanup
+from audiosocket.returncalls.backends.base import PendingAttempts
 from audiosocket.returncalls.dial_string import Route, check_landing
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
@@ -51,8 +51,8 @@ class AMIOriginator:
         self._clock = clock
         self._route = route or Route()
         self._new_id = new_id
-        self._leftovers = Leftovers(ami, clock)
-        self._attempts: Ringing[_Attempt] = Ringing()
+        self._leftovers = ChannelCleanup(ami, clock)
+        self._attempts: PendingAttempts[_Attempt] = PendingAttempts()
         self._stops = [
             ami.listen(["OriginateResponse", "Hangup", "Newstate", "DialEnd"], self._heard),
             ami.watch(self._moved),
@@ -143,7 +143,12 @@ class _Attempt:
     _log = Logger()
 
     def __init__(
-        self, ami: AMIClient, clock: IReactorTime, leftovers: Leftovers, request: ReturnRequest, channel_id: str
+        self,
+        ami: AMIClient,
+        clock: IReactorTime,
+        leftovers: ChannelCleanup,
+        request: ReturnRequest,
+        channel_id: str,
     ) -> None:
         self.result: Deferred[AttemptResult] = Deferred(self._cancelled)
         self.call_id = request.call_id
@@ -155,7 +160,7 @@ class _Attempt:
         self._waiting: Deferred[None] | None = None
         self._sent = False
         self._over = False
-        self._clues = Clues()
+        self._clues = AttemptResultBuilder()
         self._refused = False  # by a failed OriginateResponse
         self._deadline: IDelayedCall | None = None
         self._last_word: IDelayedCall | None = None

@@ -14,7 +14,7 @@ from audiosocket.asterisk.ami.wire import Message
 _CAUSE = "16"
 
 
-class Leftovers:
+class ChannelCleanup:
     """Hangs channels up by the ids they were originated with.
 
     An ``Originate`` that was accepted has no channel yet for some milliseconds, in which a hangup finds nothing:

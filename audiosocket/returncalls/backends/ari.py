@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 from audiosocket.asterisk.ari.events import KINDS, parse_event
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
-from audiosocket.returncalls.backends.ari_attempt import REFUSED, Attempt, refusal
-from audiosocket.returncalls.backends.base import Ringing, settled
+from audiosocket.returncalls.backends.ari_attempt import REFUSED, ARIAttempt, refusal
+from audiosocket.returncalls.backends.base import PendingAttempts, wait_for_all
 from audiosocket.returncalls.dial_string import Route, check_landing
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
@@ -75,7 +75,7 @@ class ARIOriginator:
         self._refused = False
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
-        self._attempts: Ringing[Attempt] = Ringing()
+        self._attempts: PendingAttempts[ARIAttempt] = PendingAttempts()
         self._endings: set[Deferred[None]] = set()
         #: ARI's name for who listens.
         self._app = f"audiosocket-{token_hex(4)}"
@@ -108,7 +108,7 @@ class ARIOriginator:
         if self._pings.running:
             self._pings.stop()
         self._attempts.cancel()
-        await settled(self._endings, self._clock)
+        await wait_for_all(self._endings, self._clock)
         if self._events is not None:
             await self._events.close()
         await self._client.close()
@@ -116,7 +116,7 @@ class ARIOriginator:
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`; a refused password is not tried more often than pings do."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
-        attempt = Attempt(self.ask, self.end, self._clock, request, channel_id, self.name, self._hears)
+        attempt = ARIAttempt(self.ask, self.end, self._clock, request, channel_id, self.name, self._hears)
         try:
             body = self._originate(request, attempt.channel_id)
         except LocalProtocolError as problem:
@@ -226,7 +226,7 @@ class ARIOriginator:
         body: dict[str, Any] = {
             "endpoint": self._route.dialled(request.number, request.places),
             "extension": request.exten,
-            "context": self._route.landing(request.number, request.places),
+            "context": self._route.return_context(request.number, request.places),
             "priority": 1,
             # Asterisk's own limit is only there for the case that we are not: a second later, ours tells a
             # channel that rang in vain from one that was ended

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from audiosocket.asterisk.ari.events import ChannelEvent
 from audiosocket.outbound.http_client import Answer, RequestFailed
-from audiosocket.returncalls.attempt_result import Clues
+from audiosocket.returncalls.attempt_result import AttemptResultBuilder
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 
 #: Seconds between two looks at a channel.
@@ -57,7 +57,7 @@ class End(Protocol):
     def __call__(self, channel_id: str, *, sure: bool) -> None: ...
 
 
-class Attempt:
+class ARIAttempt:
     """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure.
 
     ``name`` is what people call this ARI; ``hears`` whether its events come in.
@@ -88,7 +88,7 @@ class Attempt:
         self._deadline: IDelayedCall | None = None
         self._asked = False
         self._made = False
-        self._clues = Clues()
+        self._clues = AttemptResultBuilder()
         #: Channels whose ends may tell why ours ended: the other half of a Local one, and whom that dials.
         self._linked = {f"{channel_id};2"}
         self._last_word: IDelayedCall | None = None

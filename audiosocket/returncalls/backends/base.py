@@ -31,7 +31,7 @@ class Attempt(Protocol):
 A = TypeVar("A", bound=Attempt)
 
 
-class Ringing(Generic[A]):
+class PendingAttempts(Generic[A]):
     """Attempts by their ids, from `add` until their results fire."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Ringing(Generic[A]):
             attempt.result.cancel()
 
 
-async def settled(endings: Iterable[Deferred[None]], clock: IReactorTime) -> None:
+async def wait_for_all(endings: Iterable[Deferred[None]], clock: IReactorTime) -> None:
     """Waits for what was asked to end, `CLOSE_SECONDS` at most; what takes longer is cancelled."""
     waiting = DeferredList(list(endings))
     late = clock.callLater(CLOSE_SECONDS, waiting.cancel)

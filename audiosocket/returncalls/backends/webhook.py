@@ -33,7 +33,7 @@ from audiosocket.outbound.http_client import (
     RequestFailed,
     checked_url,
 )
-from audiosocket.returncalls.backends.base import Ringing, settled
+from audiosocket.returncalls.backends.base import PendingAttempts, wait_for_all
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, is_signed, signature
 from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_number
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
@@ -79,7 +79,7 @@ class WebhookOriginator:
         self._new_id = new_id
         self._backoff = backoff
         self._state = ("connecting", "the webhook has not been asked yet")
-        self._attempts: Ringing[_Attempt] = Ringing()
+        self._attempts: PendingAttempts[_Attempt] = PendingAttempts()
         self._cancels: set[Deferred[None]] = set()
 
     @property
@@ -134,7 +134,7 @@ class WebhookOriginator:
     async def close(self) -> None:
         """Cancels what still rings, waits until the other side was told (`CLOSE_SECONDS` at most), disconnects."""
         self._attempts.cancel()
-        await settled(self._cancels, self.clock)
+        await wait_for_all(self._cancels, self.clock)
         await self._client.close()
 
     async def post(self, document: dict[str, Any], seconds: float = REQUEST_SECONDS) -> Answer:
