@@ -44,7 +44,7 @@ class PortFactory(Protocol):
 MakeFactory = Callable[[Extension, Role], PortFactory]
 
 
-class PatientPort(Port):
+class ThrottledPort(Port):
     """A port that takes few connections at a time: a flood of strangers must not delay the calls there are.
 
     Twisted's own takes a hundred and more per turn of the reactor, and lets the number grow.
@@ -62,9 +62,9 @@ class PatientPort(Port):
         """Twisted adapts the number to what came; ours stays."""
 
 
-def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: Any) -> PatientPort:
+def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: Any) -> ThrottledPort:
     """Accept connections from a listening socket that somebody else has opened, and keeps."""
-    port: PatientPort = PatientPort._fromListeningDescriptor(reactor, descriptor, family, factory)
+    port: ThrottledPort = ThrottledPort._fromListeningDescriptor(reactor, descriptor, family, factory)
     if factory.transport is not None:
         port.transport = factory.transport
     port.startListening()
@@ -84,7 +84,7 @@ class Listener(TCPServer):
     def _getPort(self) -> Any:
         if not IReactorFDSet.providedBy(self.reactor):  # an in-memory reactor has no descriptors to watch
             return super()._getPort()
-        port = PatientPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
+        port = ThrottledPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
         if self.factory.transport is not None:
             port.transport = self.factory.transport
         port.startListening()
@@ -114,7 +114,7 @@ class ExtensionService(MultiService):
     def __init__(self, extension: Extension) -> None:
         super().__init__()
         self.extension = extension
-        self.failed: dict[Role, Failed] = {}
+        self.failed: dict[Role, ListenFailure] = {}
 
     @property
     def listeners(self) -> dict[Role, Listener]:
@@ -153,7 +153,7 @@ class ExtensionService(MultiService):
         for listener in self.children():
             listener.factory.extension = extension
 
-    def open(self, make: MakeFactory, role: Role, where: Place, reactor: IReactorTCP) -> Listener:
+    def open(self, make: MakeFactory, role: Role, where: ListenAddress, reactor: IReactorTCP) -> Listener:
         """Open one port; raises `CannotListenError` and leaves no trace when it cannot be had."""
         factory = make(self.extension, role)
         listener = Listener(factory, where.bind, where.configured, where.port, reactor)
@@ -182,7 +182,7 @@ class ExtensionService(MultiService):
 
 
 @dataclass(frozen=True)
-class Place:
+class ListenAddress:
     """Where to open a listener: bind address, the row's port, and the port to try."""
 
     bind: str
@@ -191,7 +191,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Failed:
+class ListenFailure:
     """A port that should be open and is not."""
 
     bind: str

@@ -24,10 +24,10 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
-    Failed,
+    ListenAddress,
     Listener,
+    ListenFailure,
     MakeFactory,
-    Place,
     PortFactory,
     is_local,
     is_taken,
@@ -282,15 +282,15 @@ class Listeners(MultiService):
     def _open(self, slot: Slot, want: SocketAddress, claimed: frozenset[int]) -> None:
         key, role = slot
         service = self._service(key)
-        error = self._try(service, role, Place(want.bind, want.port, want.port))
+        error = self._try(service, role, ListenAddress(want.bind, want.port, want.port))
         if error is not None and is_taken(error):
             for port in reconcile.alternatives(want.port, claimed):
-                if self._try(service, role, Place(want.bind, want.port, port)) is None:
+                if self._try(service, role, ListenAddress(want.bind, want.port, port)) is None:
                     return
         if error is not None:
             self._fail(service, role, want, error)
 
-    def _try(self, service: ExtensionService, role: Role, place: Place) -> CannotListenError | None:
+    def _try(self, service: ExtensionService, role: Role, place: ListenAddress) -> CannotListenError | None:
         self.generation += 1
         if place.port in self._reserved:
             # It may be free for a moment, and then we would keep ourselves from opening it.
@@ -313,7 +313,7 @@ class Listeners(MultiService):
 
     def _fail(self, service: ExtensionService, role: Role, want: SocketAddress, error: CannotListenError) -> None:
         before = service.failed.get(role)
-        service.failed[role] = Failed(want.bind, want.port, why(error))
+        service.failed[role] = ListenFailure(want.bind, want.port, why(error))
         if before is None or before.reason != why(error):
             self._log.error(
                 "extension {id} ({number}): not listening for {role}s: {why}; trying again at each refresh",
@@ -332,7 +332,7 @@ class Listeners(MultiService):
             self._open(slot, SocketAddress(failed.bind, failed.configured), claimed)
             return
         service.linger(listener)
-        error = self._try(service, role, Place(listener.bind, listener.configured, listener.configured))
+        error = self._try(service, role, ListenAddress(listener.bind, listener.configured, listener.configured))
         if error is not None:
             service.stay(listener)
         elif not listener.factory.connections:

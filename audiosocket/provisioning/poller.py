@@ -25,7 +25,7 @@ from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Validatio
 from audiosocket.extensions.reconcile import Plan
 from audiosocket.postgres.database import Row
 from audiosocket.provisioning import local_file as cache
-from audiosocket.provisioning.refresh_report import Complaints, Doubt, Report, Wish
+from audiosocket.provisioning.refresh_report import ProblemLog, RefreshOptions, RefreshReport, ShrinkGuard
 
 #: How long the start waits for the database before it listens on what the file says, in seconds.
 FIRST_WAIT_SECONDS = 0.08
@@ -91,21 +91,21 @@ class Poller(Service):
         # Reading may take seconds (a frozen server); applying what we have must not wait for it.
         self._reading = DeferredLock()
         self._applying = DeferredLock()
-        self._waiting: dict[Wish, list[Deferred[Report]]] = {}
+        self._waiting: dict[RefreshOptions, list[Deferred[RefreshReport]]] = {}
         self._timer: IDelayedCall | None = None
         self._hurry: IDelayedCall | None = None
         self._last_read = 0.0
         self._read_took = 0.0
-        self._doubt = Doubt()
+        self._doubt = ShrinkGuard()
         self._loaded = cache.Loaded(None)
         self._working: set[Deferred[Any]] = set()
-        self._complain = Complaints()
+        self._complain = ProblemLog()
         #: "database", "file" or "default", and since when (seconds since the epoch).
         self.source = "none"
         self.source_since = time.time()
         #: What is wrong with the local file, if anything.
         self.file_trouble = ""
-        self.last: Report | None = None
+        self.last: RefreshReport | None = None
         self.last_success: float | None = None
 
     # life
@@ -199,7 +199,7 @@ class Poller(Service):
             async with self._applying:
                 await self._listeners.apply(list(self._listeners.extensions.values()))
 
-    async def _attempt(self, trigger: str) -> Report | None:
+    async def _attempt(self, trigger: str) -> RefreshReport | None:
         """A reading nobody waits for: its trouble is remembered, and logged when it is new."""
         try:
             return await self.refresh(trigger)
@@ -210,21 +210,21 @@ class Poller(Service):
 
     async def refresh(
         self, trigger: str, *, force: bool = False, dry_run: bool = False, but: Collection[int] = ()
-    ) -> Report:
+    ) -> RefreshReport:
         """Read the table and apply it. Raises `SourceUnavailable`; the running configuration stays then.
 
         ``force`` applies a suspiciously small result at once; ``but`` names extensions whose absence is
         expected, because somebody has just removed them.
         """
-        wish = Wish(force, dry_run, frozenset(but))
-        shared: Deferred[Report] = Deferred()
+        wish = RefreshOptions(force, dry_run, frozenset(but))
+        shared: Deferred[RefreshReport] = Deferred()
         sharers = self._waiting.setdefault(wish, [])
         sharers.append(shared)
         if len(sharers) == 1:  # fifty clicks at once are one reading
             self._run(self._share(trigger, wish, sharers))
         return await shared
 
-    async def _share(self, trigger: str, wish: Wish, sharers: list[Deferred[Report]]) -> None:
+    async def _share(self, trigger: str, wish: RefreshOptions, sharers: list[Deferred[RefreshReport]]) -> None:
         """Do for all of ``sharers`` what they wish; whoever comes after it began waits for the next one."""
         try:
             async with self._reading:
@@ -239,10 +239,10 @@ class Poller(Service):
             for sharer in sharers:
                 sharer.callback(report)
 
-    async def _refresh(self, trigger: str, wish: Wish) -> Report:
+    async def _refresh(self, trigger: str, wish: RefreshOptions) -> RefreshReport:
         started = self._reactor.seconds()
         self._last_read = started
-        report = Report(trigger, result="failed", reason="the server is stopping")
+        report = RefreshReport(trigger, result="failed", reason="the server is stopping")
         try:
             verdict = await self._read()
             self._last_read = self._reactor.seconds()
@@ -275,7 +275,7 @@ class Poller(Service):
             await deferLater(self._reactor, 0)
         return judge.verdict()
 
-    async def _decide(self, report: Report, verdict: ValidationResult, wish: Wish) -> None:
+    async def _decide(self, report: RefreshReport, verdict: ValidationResult, wish: RefreshOptions) -> None:
         if not self.running:
             raise SourceUnavailable("the server is stopping")
         report.rejected, report.problems = verdict.rejected, verdict.problems
@@ -323,7 +323,7 @@ class Poller(Service):
         if not only_if_missing:
             self.file_trouble = ""
 
-    def _remember(self, report: Report) -> None:
+    def _remember(self, report: RefreshReport) -> None:
         before = self.last
         self.last = report
         if report.result in {"applied", "unchanged"}:
@@ -351,6 +351,6 @@ def _expect_cancel(why: Failure) -> None:
     why.trap(CancelledError)
 
 
-def _fail(sharers: Sequence[Deferred[Report]], error: Exception) -> None:
+def _fail(sharers: Sequence[Deferred[RefreshReport]], error: Exception) -> None:
     for sharer in sharers:
         sharer.errback(error)

@@ -19,7 +19,7 @@ HURRIED = frozenset({"start", "reconnect", "notify"})
 
 
 @dataclass(frozen=True)
-class Wish:
+class RefreshOptions:
     """What is asked of a reading; ``but`` are extensions whose absence is expected."""
 
     force: bool = False
@@ -28,7 +28,7 @@ class Wish:
 
 
 @dataclass
-class Report:
+class RefreshReport:
     """What one reading brought; shown by the API."""
 
     trigger: str
@@ -70,7 +70,7 @@ class Report:
         self.stats = {"removed": 0, "updated": 0, "added": 0, "total_active": running}
 
 
-class Doubt:
+class ShrinkGuard:
     """Holds back a result that is much smaller than what runs, until it is seen a second time.
 
     Two hurried looks at a table that is just being rewritten are one sight; two requests are two.
@@ -95,7 +95,7 @@ class Doubt:
         self._suspect = None
 
 
-class Complaints:
+class ProblemLog:
     """Logs each bad entry once, not at every reading."""
 
     _log = Logger()

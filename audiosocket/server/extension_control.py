@@ -19,7 +19,7 @@ from audiosocket.postgres.database import Database, Row
 from audiosocket.provisioning.extension_service import ExtensionService
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
-from audiosocket.provisioning.refresh_report import Report
+from audiosocket.provisioning.refresh_report import RefreshReport
 
 #: Rows of the table that one answer shows: writing out more would cost the callers a frame.
 ROWS_SHOWN = 2_000
@@ -186,7 +186,7 @@ class TableControl:
         if self._api_port in extension.ports().values():
             raise ExtensionTaken(f"port {self._api_port} is the API's own")
 
-    async def _apply(self, trigger: str, gone: Sequence[int] = ()) -> Report | None:
+    async def _apply(self, trigger: str, gone: Sequence[int] = ()) -> RefreshReport | None:
         """The table has been written; when it cannot be read back now, the next reading applies it."""
         try:
             return await self.poller.refresh(trigger, but=gone)

@@ -11,7 +11,7 @@ from twisted.internet.error import CannotListenError
 
 from audiosocket.calls.protocol import AudioSocketFactory
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.provisioning.extension_service import ExtensionService, Place, is_local, is_taken, why
+from audiosocket.provisioning.extension_service import ExtensionService, ListenAddress, is_local, is_taken, why
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TimerTicker
 from tests.support.loopback_server import LOOPBACK, extension, free_ports, inode, occupied, reactor, refused
@@ -32,8 +32,8 @@ def make(of: Extension, role: Role) -> AudioSocketFactory:
     return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, clock)
 
 
-def place(port: int, configured: int | None = None) -> Place:
-    return Place(LOOPBACK, configured or port, port)
+def place(port: int, configured: int | None = None) -> ListenAddress:
+    return ListenAddress(LOOPBACK, configured or port, port)
 
 
 def cannot(number: int, port: int = 80) -> CannotListenError:

@@ -19,7 +19,7 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyClass
 
-from audiosocket.provisioning.extension_service import PatientPort
+from audiosocket.provisioning.extension_service import ThrottledPort
 from audiosocket.transport import epoll as legpoll
 from audiosocket.transport.epoll import SocketPoller
 from audiosocket.transport.tcp import LUMP_BYTES, DirectTransport
@@ -70,7 +70,7 @@ class Place:
         factory = Factory()
         factory.noisy = False
         factory.buildProtocol = self._build  # type: ignore[method-assign, assignment]
-        self.port = PatientPort(0, factory, 50, LOOPBACK, reactor)
+        self.port = ThrottledPort(0, factory, 50, LOOPBACK, reactor)
         self.port.transport = functools.partial(DirectTransport, self.poll) if kind == "ours" else Server
         self.port.startListening()
 
