@@ -38,7 +38,7 @@ from audiosocket.runtime.gc_policy import GarbagePolicy
 from audiosocket.runtime.logs import LogPlan
 from audiosocket.runtime.warmup import settle
 from audiosocket.server.api_port import ApiPort
-from audiosocket.server.assembly import Apps, call_side, make_steady
+from audiosocket.server.assembly import Apps, build_call_components, make_steady
 from audiosocket.server.control import ServerControl
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
@@ -265,7 +265,9 @@ def build(options: Options, reactor: Any) -> AudioSocketServer | FrontServer:
 def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
     """One process that does everything."""
     settings = options.settings
-    side = call_side(settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor)
+    side = build_call_components(
+        settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
+    )
     listeners = Listeners(side.make_factory, reactor, **_where_to_listen(settings))
     poller, database = _make_table(options, listeners, side.files, reactor)
     server = AudioSocketServer(

@@ -26,7 +26,7 @@ from audiosocket.media.sound_cache import SoundCache
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.file_thread import FileThread
-from audiosocket.server.caller_identification import Callers
+from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
 from audiosocket.transport import epoll as legpoll
@@ -44,7 +44,7 @@ Apps = tuple[tuple[str, AppFactory], ...]
 
 
 @dataclass(frozen=True)
-class CallSide:
+class CallComponents:
     """What has calls: the switchboard, and what it needs to be stopped and asked."""
 
     switchboard: Switchboard
@@ -61,7 +61,9 @@ class CallSide:
         )
 
 
-def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reactor: Any) -> CallSide:
+def build_call_components(
+    settings: Settings, apps: Mapping[Role, Apps], journal: Path, reactor: Any
+) -> CallComponents:
     """Everything connected and nothing started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
@@ -89,9 +91,9 @@ def call_side(settings: Settings, apps: Mapping[Role, Apps], journal: Path, reac
         make_converter=stream_converter,
         allowed_peers=settings.allowed_peers,
         returns=returns,
-        callers=None if backend.channels is None else Callers(backend.channels, reactor),
+        callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
     )
-    return CallSide(switchboard, kept, files, backend, clock, transport)
+    return CallComponents(switchboard, kept, files, backend, clock, transport)
 
 
 def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[MediaClock, MakeTransport | None]:

@@ -21,7 +21,7 @@ LISTED_PER_SECOND = 500
 _Key = tuple[UUID, Role]
 
 
-class Callers:
+class CallerIdentification:
     """Tells each leg once who is calling, as soon as that is known; nobody waits for it.
 
     Usually the event is there before the leg. Where none comes within 0.3 s, the best guess counts; where there is

@@ -28,7 +28,7 @@ from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.rate_limit import Quota
-from audiosocket.server.caller_identification import Callers
+from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.settings import Network
 from audiosocket.transport.clock import MediaClock
 
@@ -72,7 +72,7 @@ class Switchboard:
         make_converter: Callable[[int, int], Converter],
         allowed_peers: Sequence[Network],
         returns: ReturnCalls | None = None,
-        callers: Callers | None = None,
+        callers: CallerIdentification | None = None,
     ) -> None:
         self.registry = registry
         self._callers = callers

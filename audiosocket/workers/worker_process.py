@@ -20,7 +20,7 @@ from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role, parse_json
 from audiosocket.runtime import logs
 from audiosocket.runtime.warmup import settle
-from audiosocket.server.assembly import CallSide, call_side
+from audiosocket.server.assembly import CallComponents, build_call_components
 from audiosocket.server.call_control import CallControl
 from audiosocket.server.call_server import CallServer
 from audiosocket.settings import Settings
@@ -40,7 +40,7 @@ class Running:
 
     server: CallServer
     doors: Doors
-    side: CallSide
+    side: CallComponents
     control: CallControl
 
 
@@ -111,7 +111,7 @@ class WorkerProcess:
             Role.RESIDENT: registry.load(settings.resident_app),
         }
         journal = Path(settings.data_dir) / message["journals"][message["index"]]
-        side = call_side(settings, apps, journal, self._reactor)
+        side = build_call_components(settings, apps, journal, self._reactor)
         doors = Doors(
             message["index"],
             side.make_factory,

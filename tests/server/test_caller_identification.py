@@ -10,7 +10,7 @@ import pytest
 
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg
-from audiosocket.server.caller_identification import LIST_PAUSE_SECONDS, Callers
+from audiosocket.server.caller_identification import LIST_PAUSE_SECONDS, CallerIdentification
 from tests.conftest import LoggedFailures
 from tests.real_asterisk.test_ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, Calling
 from tests.support.in_memory import CALL, OTHER, Exchange, Line, Listener
@@ -25,7 +25,7 @@ class Gate(Calling):
         super().__init__()
         self.app = Listener()
         self.lines: list[Line] = []
-        callers = Callers(self.channels, self.clock)
+        callers = CallerIdentification(self.channels, self.clock)
         self.exchange = Exchange(self.app, accept_unexpected_resident=True, time=self.clock, callers=callers)
 
     def join(self, call_id: UUID = CALL, role: Role = Role.VISITOR) -> Line:

@@ -27,7 +27,7 @@ from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
 from audiosocket.media.resample import StreamConverter
-from audiosocket.server.caller_identification import Callers
+from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.transport.clock import MediaClock
@@ -259,7 +259,7 @@ class Exchange:
         allowed: str = PRIVATE_NETWORKS,
         journal: JournalWriter | None = None,
         time: Time | None = None,
-        callers: Callers | None = None,
+        callers: CallerIdentification | None = None,
     ) -> None:
         self.time = time or Time()
         self.time.advance(START)
