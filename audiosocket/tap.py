@@ -44,9 +44,9 @@ from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.workers import journal_sharding as journals
 from audiosocket.workers.child_process import Launch
-from audiosocket.workers.pool import Fleet
-from audiosocket.workers.supervisor import FrontListeners, FrontServer
-from audiosocket.workers.supervisor_control import FrontControl
+from audiosocket.workers.pool import WorkerPool
+from audiosocket.workers.supervisor import SupervisorListeners, SupervisorServer
+from audiosocket.workers.supervisor_control import SupervisorControl
 
 log = Logger()
 
@@ -221,7 +221,7 @@ def makeService(options: Options) -> Service:
     return server
 
 
-def _stop_cleanly(reactor: Any, server: AudioSocketServer | FrontServer) -> None:
+def _stop_cleanly(reactor: Any, server: AudioSocketServer | SupervisorServer) -> None:
     """Calls may end first, and exit status 0; twistd would die of the signal. A second one ends now.
 
     The third does not even say goodbye.
@@ -247,7 +247,7 @@ def _stop_cleanly(reactor: Any, server: AudioSocketServer | FrontServer) -> None
         reactor.addSystemEventTrigger("after", "startup", signal.signal, number, asked)
 
 
-def build(options: Options, reactor: Any) -> AudioSocketServer | FrontServer:
+def build(options: Options, reactor: Any) -> AudioSocketServer | SupervisorServer:
     """Every part, connected; ``reactor`` is the only global thing and it is an argument."""
     settings = options.settings
     for name, close in options.misspelt:
@@ -296,16 +296,16 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
     return server
 
 
-def _build_front(options: Options, reactor: Any) -> FrontServer:
+def _build_front(options: Options, reactor: Any) -> SupervisorServer:
     """The process before the workers; it has no calls."""
     settings = options.settings
-    fleet = Fleet(settings.workers, _launch(options), reactor)
-    listeners = FrontListeners(fleet, **_where_to_listen(settings))
+    fleet = WorkerPool(settings.workers, _launch(options), reactor)
+    listeners = SupervisorListeners(fleet, **_where_to_listen(settings))
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
-    server = FrontServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
+    server = SupervisorServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
     backend = ReturnBackend(settings, reactor, time.time)
-    control = FrontControl(server, database, reactor.seconds, settings.api_port, backend)
+    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, backend)
     GarbagePolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(settings, control, reactor).setServiceParent(server)
     if database is not None:

@@ -26,7 +26,7 @@ from audiosocket.errors import AudioSocketError, WorkerGone
 
 Message = dict[str, Any]
 #: Does what a message asks for; what it returns, or the `AudioSocketError` it raises, is the answer.
-Obey = Callable[[Message, list[int]], "Awaitable[Any] | Any"]
+MessageHandler = Callable[[Message, list[int]], "Awaitable[Any] | Any"]
 
 #: A list of some 100,000 calls.
 MESSAGE_BYTES = 128_000_000
@@ -53,7 +53,7 @@ class Channel(Int32StringReceiver):
     transport: Any  # a Unix socket's: with descriptors
     _log = Logger()
 
-    def __init__(self, name: str, obey: Obey, lost: Callable[[], object], reactor: Any) -> None:
+    def __init__(self, name: str, obey: MessageHandler, lost: Callable[[], object], reactor: Any) -> None:
         #: The other side's, for people.
         self.name = name
         self._obey = obey

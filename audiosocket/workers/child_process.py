@@ -29,7 +29,7 @@ class Launch:
     first_words: Message
 
 
-class Life(ProcessProtocol):
+class ChildProcess(ProcessProtocol):
     """A process. It imports what it needs and waits for ``begin``, which makes it a certain worker."""
 
     def __init__(self, launch: Launch, descriptors: Sequence[int], reactor: Any) -> None:

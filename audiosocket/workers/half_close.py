@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 CLOSE_SECONDS = 2.0
 
 
-class Farewell(Protocol):
+class HalfCloseProtocol(Protocol):
     """Half-closes, reads until the other side closes, aborts after 2 s.
 
     No hangup frame: that would tell the dialplan that the call is over. No closing with audio unread either:
@@ -38,7 +38,7 @@ class Farewell(Protocol):
             self._timer.cancel()
 
 
-class Farewells(Factory):
+class HalfCloseFactory(Factory):
     """Says it to sockets."""
 
     noisy = False
@@ -46,8 +46,8 @@ class Farewells(Factory):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
-    def buildProtocol(self, addr: IAddress | None) -> Farewell:
-        return Farewell(self._reactor)
+    def buildProtocol(self, addr: IAddress | None) -> HalfCloseProtocol:
+        return HalfCloseProtocol(self._reactor)
 
     def say(self, connection: socket.socket) -> None:
         """Part from a connected socket, which is closed here."""

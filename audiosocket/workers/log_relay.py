@@ -23,7 +23,7 @@ LINES_WAITING = 20_000
 
 
 @implementer(ILogObserver)
-class LogToFront:
+class LogToSupervisor:
     """The only observer of a worker. ``line`` makes lines of events; None sends the events."""
 
     def __init__(self, channel: Channel, line: Callable[[LogEvent], str] | None, reactor: Any) -> None:

@@ -18,11 +18,11 @@ from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.workers import socket_passing as handover
 from audiosocket.workers.affinity import owner
-from audiosocket.workers.child_process import Launch, Life
-from audiosocket.workers.half_close import Farewells
+from audiosocket.workers.child_process import ChildProcess, Launch
+from audiosocket.workers.half_close import HalfCloseFactory
 from audiosocket.workers.shared_ports import SharedPorts
 from audiosocket.workers.socket_passing import Inbox
-from audiosocket.workers.worker_handle import Worker
+from audiosocket.workers.worker_handle import WorkerHandle
 
 #: Between two looks whether a worker is blocked, in seconds.
 LOOK_SECONDS = 1.0
@@ -32,7 +32,7 @@ SPARE_SECONDS = 2.0
 STOP_SECONDS = 8.0
 
 
-class Fleet(Service):
+class WorkerPool(Service):
     """``count`` workers and a process in reserve. ``ports`` is where their listening sockets are opened."""
 
     _log = Logger()
@@ -41,14 +41,14 @@ class Fleet(Service):
         self._launch = launch
         self._reactor = reactor
         self._boxes = [handover.inbox() for _ in range(count)]
-        self._spare: Life | None = None
+        self._spare: ChildProcess | None = None
         self._spares_died = Backoff(0.1, 60.0)
         self.workers = [
-            Worker(index, self._next_life, reactor, counted=self._counted, moved=self._moved)
+            WorkerHandle(index, self._next_life, reactor, counted=self._counted, moved=self._moved)
             for index in range(count)
         ]
         self.ports = SharedPorts(self.workers, reactor)
-        farewells = Farewells(reactor)
+        farewells = HalfCloseFactory(reactor)
         self._unanswered = [
             Inbox(out, lambda _, descriptor: farewells.say(socket.socket(fileno=descriptor)), reactor)
             for _, out in self._boxes
@@ -98,15 +98,15 @@ class Fleet(Service):
 
     # a process in reserve
 
-    def _next_life(self) -> Life:
+    def _next_life(self) -> ChildProcess:
         """The spare if there is one: a worker that has to import everything first is away for half a second."""
         life, self._spare = self._spare or self._new_life(), None
         self._want_spare(0.0)
         return life
 
-    def _new_life(self) -> Life:
+    def _new_life(self) -> ChildProcess:
         ends = [*(out for _, out in self._boxes), *(into for into, _ in self._boxes)]
-        return Life(self._launch, [end.fileno() for end in ends], self._reactor)
+        return ChildProcess(self._launch, [end.fileno() for end in ends], self._reactor)
 
     @property
     def spare(self) -> int | None:
@@ -133,7 +133,7 @@ class Fleet(Service):
         self._spare = None
         self._want_spare(self._spares_died.pause())
 
-    def _moved(self, worker: Worker) -> None:
+    def _moved(self, worker: WorkerHandle) -> None:
         index = worker.index
         if worker.state == "starting":
             for port in self.ports.ports.values():
@@ -147,14 +147,14 @@ class Fleet(Service):
         elif worker.state == "up" and index in self._standing_in:
             self._take_back(worker)
 
-    def _stand_in_for(self, worker: Worker) -> None:
+    def _stand_in_for(self, worker: WorkerHandle) -> None:
         """Nobody waits in vain: new connections go to the other workers, its own are closed."""
         self._standing_in.add(worker.index)
         for port in self.ports.ports.values():
             port.give_up(worker.index)
         self._unanswered[worker.index].start()
 
-    def _take_back(self, worker: Worker) -> None:
+    def _take_back(self, worker: WorkerHandle) -> None:
         self._standing_in.remove(worker.index)
         self._unanswered[worker.index].stop()
         for port in self.ports.ports.values():
@@ -165,7 +165,7 @@ class Fleet(Service):
             else:
                 worker.open_port(port)
 
-    def _counted(self, worker: Worker) -> None:
+    def _counted(self, worker: WorkerHandle) -> None:
         self.ports.count(worker.index, worker.pulse["connections"])
 
     # asking
@@ -175,7 +175,7 @@ class Fleet(Service):
         """Legs of all workers, as they said last: at most a quarter of a second ago."""
         return sum(worker.pulse.get("live", 0) for worker in self.workers)
 
-    def owner(self, call_id: UUID) -> Worker:
+    def owner(self, call_id: UUID) -> WorkerHandle:
         """The worker that has this call, if there is such a call."""
         return self.workers[owner(call_id, len(self.workers))]
 

@@ -39,7 +39,7 @@ class Listening(Protocol):
         """The values of the port's row have changed."""
 
 
-class PortSide:
+class SharedPortFactory:
     """Stands for the factories of one port in all workers; `listeners.Listeners` keeps its books on it."""
 
     noisy = False
@@ -90,7 +90,7 @@ class SharedPort:
     def __init__(
         self,
         token: int,
-        side: PortSide,
+        side: SharedPortFactory,
         where: tuple[str, int],
         sockets: Sequence[socket.socket],
         owner: SharedPorts,
@@ -162,7 +162,7 @@ class SharedPorts:
         #: What is open, by token.
         self.ports: dict[int, SharedPort] = {}
         #: Where connections are counted, closed ports included as long as they have some.
-        self.sides: dict[int, PortSide] = {}
+        self.sides: dict[int, SharedPortFactory] = {}
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Open a port for all workers; raises `CannotListenError` when anybody else has it."""

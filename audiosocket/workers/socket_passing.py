@@ -39,7 +39,7 @@ _HEAD = struct.Struct(">H")
 
 
 @dataclass(frozen=True)
-class Handed:
+class PassedSocket:
     """A connection on its way: the port it came in by (``token``), whose and for whom that is, what it said."""
 
     token: int
@@ -57,7 +57,7 @@ def inbox() -> tuple[socket.socket, socket.socket]:
     return into, out
 
 
-def send(into: socket.socket, handed: Handed, descriptor: int) -> bool:
+def send(into: socket.socket, handed: PassedSocket, descriptor: int) -> bool:
     """Put a connection into an inbox; false when that is full. The caller closes its own descriptor."""
     try:
         socket.send_fds(into, [_head(handed.token, handed.extension, handed.role), handed.unread], [descriptor])
@@ -85,7 +85,7 @@ class Inbox:
 
     _log = Logger()
 
-    def __init__(self, out: socket.socket, take: Callable[[Handed, int], object], reactor: Any) -> None:
+    def __init__(self, out: socket.socket, take: Callable[[PassedSocket, int], object], reactor: Any) -> None:
         self._out = out
         self._take = take
         self._reactor = reactor
@@ -134,10 +134,10 @@ class Inbox:
         self._take(handed, descriptor)
 
 
-def _read(letter: bytes) -> Handed:
+def _read(letter: bytes) -> PassedSocket:
     (length,) = _HEAD.unpack_from(letter)
     start = _HEAD.size
-    return Handed(*_about(letter[start : start + length]), letter[start + length :])
+    return PassedSocket(*_about(letter[start : start + length]), letter[start + length :])
 
 
 def take_out(transport: Any) -> socket.socket:

@@ -17,15 +17,15 @@ from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import Watchdog
 from audiosocket.runtime.stack_sampler import StackWatch, waiting_in
-from audiosocket.workers.pool import Fleet
-from audiosocket.workers.shared_ports import PortSide
+from audiosocket.workers.pool import WorkerPool
+from audiosocket.workers.shared_ports import SharedPortFactory
 
 
-class FrontListeners(Listeners):
+class SupervisorListeners(Listeners):
     """Knows how many connections each port has before it closes one: workers say it up to 0.1 s late."""
 
-    def __init__(self, fleet: Fleet, *, bind_address: str, reserved_ports: frozenset[int]) -> None:
-        super().__init__(PortSide, fleet.ports, bind_address=bind_address, reserved_ports=reserved_ports)
+    def __init__(self, fleet: WorkerPool, *, bind_address: str, reserved_ports: frozenset[int]) -> None:
+        super().__init__(SharedPortFactory, fleet.ports, bind_address=bind_address, reserved_ports=reserved_ports)
         self._fleet = fleet
 
     async def apply(self, desired: Sequence[Extension]) -> Plan:
@@ -37,7 +37,7 @@ class FrontListeners(Listeners):
         return await super().restart(extension_id)
 
 
-class FrontServer(MultiService):
+class SupervisorServer(MultiService):
     """The tree of services of the front. Children: workers, listeners, watchdog, API, database, poller.
 
     A stop lets calls run to their own end for ``drain_seconds``, as in a single process.
@@ -47,7 +47,7 @@ class FrontServer(MultiService):
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: WorkerPool,
         listeners: Listeners,
         poller: Poller,
         files: FileThread,

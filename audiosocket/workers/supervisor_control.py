@@ -15,7 +15,7 @@ from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.extension_control import TableControl
-from audiosocket.workers.supervisor import FrontServer
+from audiosocket.workers.supervisor import SupervisorServer
 
 #: The states of a worker's connection to who places return calls, the one to worry about first.
 _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
@@ -23,12 +23,12 @@ _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
 _SUMS = ("live_calls", "dormant_calls", "calls_total", "refused_total", "late_turns_total")
 
 
-class FrontControl(TableControl):
+class SupervisorControl(TableControl):
     """One API over all workers. ``backend`` is never started: it only knows the webhook's secret."""
 
     def __init__(
         self,
-        server: FrontServer,
+        server: SupervisorServer,
         database: Database | None,
         seconds: Callable[[], float],
         api_port: int,

@@ -13,7 +13,7 @@ from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.workers import log_relay as relay
 from audiosocket.workers.channel import Message
-from audiosocket.workers.child_process import Life
+from audiosocket.workers.child_process import ChildProcess
 from audiosocket.workers.shared_ports import SharedPort
 
 #: Pauses before a worker is replaced grow, until one has lived this long, in seconds.
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 2.0
 PULSE_SECONDS = 1.5
 
 
-class Worker:
+class WorkerHandle:
     """Worker number ``index``. ``next_life`` gives it a process.
 
     ``counted`` is called when it has said how many connections it has, ``moved`` when it comes up, is gone,
@@ -39,11 +39,11 @@ class Worker:
     def __init__(
         self,
         index: int,
-        next_life: Callable[[], Life],
+        next_life: Callable[[], ChildProcess],
         reactor: Any,
         *,
-        counted: Callable[[Worker], object],
-        moved: Callable[[Worker], object],
+        counted: Callable[[WorkerHandle], object],
+        moved: Callable[[WorkerHandle], object],
     ) -> None:
         self.index = index
         self.name = f"worker {index}"
@@ -52,7 +52,7 @@ class Worker:
         self._counted = counted
         self._moved = moved
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        self._life: Life | None = None
+        self._life: ChildProcess | None = None
         self._replacing: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None
         self._stopping = False
@@ -175,7 +175,7 @@ class Worker:
             return fail(WorkerGone(f"{self.name} is being replaced; ask again in a moment"))
         return self._life.ask(kind, **fields)
 
-    def _hear(self, message: Message, life: Life) -> None:
+    def _hear(self, message: Message, life: ChildProcess) -> None:
         if message["kind"] == "log":
             relay.publish(message, self.index)
             if message["lost"]:

@@ -22,13 +22,13 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import adopt
 from audiosocket.workers import socket_passing as handover
 from audiosocket.workers.affinity import owner
-from audiosocket.workers.socket_passing import Handed, Inbox
+from audiosocket.workers.socket_passing import Inbox, PassedSocket
 
 #: Ports opened between two turns of the reactor.
 PER_TURN = 8
 
 
-class Doors(Service):
+class WorkerPorts(Service):
     """Worker number ``index``; ``boxes`` are the ends of all workers' inboxes that letters are put into."""
 
     _log = Logger()
@@ -143,12 +143,12 @@ class Doors(Service):
         peer = connection.peer
         with handover.take_out(connection.transport) as skt:
             connection.given_away()
-            handed = Handed(token, factory.extension, factory.role, said)
+            handed = PassedSocket(token, factory.extension, factory.role, said)
             if not handover.send(self._boxes[where], handed, skt.fileno()):
                 self._turned_away(f"{peer}: the inbox of worker {where}, which has {call_id}, is full")
         return True
 
-    def take(self, handed: Handed, descriptor: int) -> None:
+    def take(self, handed: PassedSocket, descriptor: int) -> None:
         """Go on with a connection that another worker accepted."""
         skt = socket.socket(fileno=descriptor)
         try:

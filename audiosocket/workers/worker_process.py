@@ -25,8 +25,8 @@ from audiosocket.server.call_control import CallControl
 from audiosocket.server.call_server import CallServer
 from audiosocket.settings import Settings
 from audiosocket.workers.channel import Channel, Message
-from audiosocket.workers.log_relay import LogToFront
-from audiosocket.workers.worker_ports import Doors
+from audiosocket.workers.log_relay import LogToSupervisor
+from audiosocket.workers.worker_ports import WorkerPorts
 
 #: Between two looks whether there is news for the front, in seconds.
 PULSE_SECONDS = 0.1
@@ -39,7 +39,7 @@ class Running:
     """What there is once the front's first words have come."""
 
     server: CallServer
-    doors: Doors
+    doors: WorkerPorts
     side: CallComponents
     control: CallControl
 
@@ -61,7 +61,7 @@ class WorkerProcess:
         self._reactor = reactor
         self._end = end
         self._running: Running | None = None
-        self._log_to: LogToFront | None = None
+        self._log_to: LogToSupervisor | None = None
         self._timer: IDelayedCall | None = None
         self._said: Message = {}
         self._quiet = 0
@@ -104,7 +104,7 @@ class WorkerProcess:
     def _begin(self, message: Message) -> None:
         settings = Settings.parse(message["settings"])
         line = logs.formatter(settings.log_format) if message["lines"] else None
-        self._log_to = LogToFront(self.channel, line, self._reactor)
+        self._log_to = LogToSupervisor(self.channel, line, self._reactor)
         globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_to, logs.wanted(settings.log_level))])
         apps = {
             Role.VISITOR: registry.load(settings.visitor_app),
@@ -112,7 +112,7 @@ class WorkerProcess:
         }
         journal = Path(settings.data_dir) / message["journals"][message["index"]]
         side = build_call_components(settings, apps, journal, self._reactor)
-        doors = Doors(
+        doors = WorkerPorts(
             message["index"],
             side.make_factory,
             self._inboxes[message["index"]],

@@ -27,9 +27,9 @@ from audiosocket.workers import socket_passing as handover
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.channel import Channel, Message, attach
 from audiosocket.workers.child_process import Launch
-from audiosocket.workers.pool import Fleet
-from audiosocket.workers.shared_ports import PortSide, SharedPorts
-from audiosocket.workers.socket_passing import Handed, Inbox
+from audiosocket.workers.pool import WorkerPool
+from audiosocket.workers.shared_ports import SharedPortFactory, SharedPorts
+from audiosocket.workers.socket_passing import Inbox, PassedSocket
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, until
 from tests.support.server_process import free_ports
@@ -153,13 +153,13 @@ async def test_questions_fail_when_the_other_side_goes_away() -> None:
 # the hand-over
 
 
-HANDED = Handed(7, DEFAULT_EXTENSION, Role.RESIDENT, b"\x01\x00\x10" + bytes(16) + b"more")
+HANDED = PassedSocket(7, DEFAULT_EXTENSION, Role.RESIDENT, b"\x01\x00\x10" + bytes(16) + b"more")
 
 
 async def test_a_letter_brings_the_socket_and_what_was_read_of_it() -> None:
     into, out = handover.inbox()
     ours, theirs = socket.socketpair()
-    got: list[tuple[Handed, int]] = []
+    got: list[tuple[PassedSocket, int]] = []
     inbox = Inbox(out, lambda handed, descriptor: got.append((handed, descriptor)), reactor)
     assert handover.send(into, HANDED, theirs.fileno())
     theirs.close()
@@ -191,7 +191,7 @@ async def test_a_letter_nobody_can_read_closes_its_socket(logged_failures: Logge
 def test_a_full_inbox_says_so() -> None:
     into, out = handover.inbox()
     with socket.socket() as connection, into, out:
-        large = Handed(7, DEFAULT_EXTENSION, Role.VISITOR, bytes(60_000))
+        large = PassedSocket(7, DEFAULT_EXTENSION, Role.VISITOR, bytes(60_000))
         assert not all(handover.send(into, large, connection.fileno()) for _ in range(1_000))
 
 
@@ -243,10 +243,10 @@ async def test_a_port_is_opened_once_for_all_and_kept_from_others() -> None:
     (number,) = free_ports(1)
     workers = [Elsewhere(), Elsewhere()]
     ports = SharedPorts(workers, reactor)
-    side = PortSide(DEFAULT_EXTENSION, Role.VISITOR)
+    side = SharedPortFactory(DEFAULT_EXTENSION, Role.VISITOR)
     port = ports.listenTCP(number, side, interface=LOOPBACK)
     with pytest.raises(CannotListenError):  # also for us
-        ports.listenTCP(number, PortSide(DEFAULT_EXTENSION, Role.VISITOR), interface=LOOPBACK)
+        ports.listenTCP(number, SharedPortFactory(DEFAULT_EXTENSION, Role.VISITOR), interface=LOOPBACK)
     side.extension = DEFAULT_EXTENSION
     assert [worker.seen for worker in workers] == [[("open", 1), ("relabel", 1)]] * 2
     ports.count(0, {"1": 3})
@@ -270,9 +270,9 @@ async def test_a_port_is_opened_once_for_all_and_kept_from_others() -> None:
 @pytest.mark.deadline(30)
 async def test_nobody_waits_for_a_worker_that_dies_again_and_again() -> None:
     (number,) = free_ports(1)
-    fleet = Fleet(1, Launch([sys.executable, "-c", "raise SystemExit(3)"], os.environ, {}), reactor)
+    fleet = WorkerPool(1, Launch([sys.executable, "-c", "raise SystemExit(3)"], os.environ, {}), reactor)
     fleet.startService()
-    fleet.ports.listenTCP(number, PortSide(DEFAULT_EXTENSION, Role.VISITOR), interface=LOOPBACK)
+    fleet.ports.listenTCP(number, SharedPortFactory(DEFAULT_EXTENSION, Role.VISITOR), interface=LOOPBACK)
     (worker,) = fleet.workers
     assert fleet.away() == ["worker 0 is starting"]
     await until(lambda: worker.out)
@@ -299,7 +299,7 @@ async def test_nobody_waits_for_a_worker_that_dies_again_and_again() -> None:
 async def test_events_of_a_worker_are_said_again_by_the_front(logged_failures: LoggedFailures) -> None:
     sent: list[Message] = []
     log = Logger("worker.test")
-    to_front = relay.LogToFront(_Sink(sent), None, reactor)
+    to_front = relay.LogToSupervisor(_Sink(sent), None, reactor)
 
     def observer(event: dict[str, Any]) -> None:
         if event.get("log_namespace") == "worker.test":  # the reactor and the thread pool may have their say, too
@@ -333,7 +333,7 @@ async def test_lines_wait_for_a_busy_front_and_those_that_are_lost_are_counted(
     sent: list[Message] = []
     sink = _Sink(sent)
     sink.full = True
-    observer = relay.LogToFront(sink, lambda event: f"{event['n']}\n", reactor)
+    observer = relay.LogToSupervisor(sink, lambda event: f"{event['n']}\n", reactor)
     for n in range(5):
         observer({"n": n})
     observer.flush()
