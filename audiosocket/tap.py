@@ -34,9 +34,9 @@ from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.runtime import logs
 from audiosocket.runtime.file_thread import FileThread
-from audiosocket.runtime.gc_policy import GarbagePolicy
+from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.logs import LogPlan
-from audiosocket.runtime.warmup import settle
+from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import Apps, build_call_components, make_steady
 from audiosocket.server.control import ServerControl
@@ -285,7 +285,7 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
     side.backend.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    settle(
+    install_runtime_services(
         server,
         reactor,
         busy=lambda: side.switchboard.live_legs > 0,
@@ -306,7 +306,7 @@ def _build_front(options: Options, reactor: Any) -> SupervisorServer:
     server = SupervisorServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
     backend = ReturnBackend(settings, reactor, time.time)
     control = SupervisorControl(server, database, reactor.seconds, settings.api_port, backend)
-    GarbagePolicy(reactor, busy=lambda: False).setServiceParent(server)
+    GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(settings, control, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)

@@ -22,7 +22,7 @@ class _Cause:
     worst: float = 0.0
 
 
-class Causes:
+class BlockingReport:
     """Remembers at most `MOST` causes; times are seconds."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ QUIET_SECONDS = 60.0
 TOO_MUCH = 50_000
 
 
-class GarbagePolicy(Service):
+class GCPolicy(Service):
     """Freezes what there is at the start and makes full collections at quiet moments.
 
     ``busy`` is asked whether a leg is live. ``forget`` drops what is remembered for a time only, and says whether

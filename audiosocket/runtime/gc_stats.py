@@ -10,7 +10,7 @@ from typing import Any
 COUNT_SECONDS = 60.0
 
 
-class Pauses:
+class GCStats:
     """Counts collections between `start` and `stop`, and remembers the longest pauses, in seconds."""
 
     def __init__(self) -> None:

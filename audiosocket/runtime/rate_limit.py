@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Quota:
+class RateLimit:
     """Lets ``most`` through per ``seconds``; what is held back is counted and told with the next one."""
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float]) -> None:

@@ -11,9 +11,9 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from audiosocket.runtime.blocking_report import Causes
-from audiosocket.runtime.gc_stats import Pauses
-from audiosocket.runtime.stack_sampler import Sighting, StackWatch
+from audiosocket.runtime.blocking_report import BlockingReport
+from audiosocket.runtime.gc_stats import GCStats
+from audiosocket.runtime.stack_sampler import StackSample, StackSampler
 
 EVERY_SECONDS = 0.02
 #: Lateness that is put down to a cause, in seconds. A block begins anywhere between two beats: one of 60 ms is
@@ -28,7 +28,7 @@ UNHEALTHY = 1.0
 BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-class Watchdog(Service):
+class ReactorLagMonitor(Service):
     """Measures, fifty times a second, how much later than asked it is called.
 
     ``watch`` sees what the reactor does meanwhile; without one lateness has no cause.
@@ -37,7 +37,7 @@ class Watchdog(Service):
     _log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, seconds: Callable[[], float], watch: StackWatch | None = None
+        self, reactor: IReactorTime, seconds: Callable[[], float], watch: StackSampler | None = None
     ) -> None:
         self._reactor = reactor
         self._seconds = seconds
@@ -48,8 +48,8 @@ class Watchdog(Service):
         self._recent: deque[float] = deque(maxlen=round(10 / EVERY_SECONDS))
         self.buckets = [0] * (len(BUCKETS_MS) + 1)
         self.worst = 0.0
-        self.causes = Causes()
-        self.pauses = Pauses()
+        self.causes = BlockingReport()
+        self.pauses = GCStats()
         #: Times the whole process was not run.
         self.stood_still = 0
 
@@ -87,7 +87,7 @@ class Watchdog(Service):
             "gc": self.pauses.as_json(),
         }
 
-    def _wait(self) -> Sighting | None:
+    def _wait(self) -> StackSample | None:
         self._asked = self._seconds() + EVERY_SECONDS
         self._call = self._reactor.callLater(EVERY_SECONDS, self._measure)
         return self._watch.beat(EVERY_SECONDS) if self._watch is not None else None
@@ -101,7 +101,7 @@ class Watchdog(Service):
         if late >= WORTH_A_CAUSE:
             self._explain(late, seen)
 
-    def _explain(self, late: float, seen: Sighting | None) -> None:
+    def _explain(self, late: float, seen: StackSample | None) -> None:
         if seen is not None and seen.stood_still > late / 2:
             self.stood_still += 1
             self._say(

@@ -26,7 +26,7 @@ DEPTH = 200
 
 
 @dataclass(frozen=True)
-class Place:
+class StackFrame:
     """One frame of a stack; ``file`` without its directory."""
 
     module: str
@@ -38,11 +38,11 @@ class Place:
         return f"{self.module}:{self.function}:{self.line}"
 
 
-Stack = tuple[Place, ...]
+Stack = tuple[StackFrame, ...]
 
 
 @dataclass(frozen=True)
-class Sighting:
+class StackSample:
     """What was seen between two beats.
 
     ``stack`` is innermost first and None when nobody looked or the reactor was only waiting. With several
@@ -61,7 +61,7 @@ def waiting_in(reactor: Any) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
-class StackWatch:
+class StackSampler:
     """A daemon thread that watches the thread that calls `start`.
 
     ``waiting`` is the code of the function in which that thread waits for something to do: to be there is
@@ -106,7 +106,7 @@ class StackWatch:
             self._running.release()
             thread.join()
 
-    def beat(self, next_in: float) -> Sighting:
+    def beat(self, next_in: float) -> StackSample:
         """What was seen since the last beat; the watched thread is going to call again in ``next_in`` seconds."""
         now, cpu = self._clock(), self._cpu()
         due, self._due = self._due, now + next_in
@@ -116,7 +116,7 @@ class StackWatch:
         stack = _culprit(*seen[1:]) if seen is not None and seen[0] == due else None
         # Code that computes with the lock of the interpreter held keeps this thread out, too, but it computes.
         stood_still = gap if gap > 2 * LOOK_SECONDS and worked < gap / 2 else 0.0
-        return Sighting(stack, stood_still)
+        return StackSample(stack, stood_still)
 
     def _run(self) -> None:
         while not self._running.acquire(timeout=LOOK_SECONDS):
@@ -132,12 +132,12 @@ class StackWatch:
         frame = sys._current_frames().get(self._watched)
         if frame is None or frame.f_code is self._waiting:
             return
-        found: list[Place] = []
+        found: list[StackFrame] = []
         while frame is not None and len(found) < DEPTH:
             code = frame.f_code
             module = str(frame.f_globals.get("__name__", "?"))
             file = code.co_filename.rpartition("/")[2]
-            found.append(Place(module, code.co_name, file, frame.f_lineno or code.co_firstlineno))
+            found.append(StackFrame(module, code.co_name, file, frame.f_lineno or code.co_firstlineno))
             frame = frame.f_back
         last = tuple(found)
         seen = self._seen

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.media import lazy_imports as lateload
-from audiosocket.runtime.gc_policy import GarbagePolicy
+from audiosocket.runtime.gc_policy import GCPolicy
 
 #: How long a thread that writes files may hold up the one with the audio each time both want to run, in seconds.
 #: The reactor gives its turn away with every send and recv; Python's own 5 ms would cost it that each time.
@@ -23,7 +23,7 @@ SWITCH_SECONDS = 0.000_5
 LOOK_SECONDS = 0.02
 
 
-def settle(
+def install_runtime_services(
     server: MultiService,
     reactor: Any,
     *,
@@ -37,12 +37,12 @@ def settle(
     remembered long enough and tells whether there was something.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    garbage = GarbagePolicy(reactor, busy, forget)
-    for service in (garbage, Settling(reactor, listening, deferToThread, lateload.load, garbage.settle)):
+    garbage = GCPolicy(reactor, busy, forget)
+    for service in (garbage, Warmup(reactor, listening, deferToThread, lateload.load, garbage.settle)):
         service.setServiceParent(server)
 
 
-class Settling(Service):
+class Warmup(Service):
     """Runs ``load`` by ``in_thread`` when ``listening()`` is true, once, and calls ``then``."""
 
     _log = Logger()

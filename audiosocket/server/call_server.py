@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
 from audiosocket.runtime.file_thread import FileThread
-from audiosocket.runtime.reactor_lag import Watchdog
-from audiosocket.runtime.stack_sampler import StackWatch, waiting_in
+from audiosocket.runtime.reactor_lag import ReactorLagMonitor
+from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
 from audiosocket.server.switchboard import Switchboard
 
 #: How long a stop waits for the other side to close, in seconds; connections abort themselves before.
@@ -42,7 +42,7 @@ class CallServer(MultiService):
     ) -> None:
         super().__init__()
         self.switchboard = switchboard
-        self.watchdog = Watchdog(reactor, reactor.seconds, StackWatch(waiting_in(reactor)))
+        self.watchdog = ReactorLagMonitor(reactor, reactor.seconds, StackSampler(waiting_in(reactor)))
         self._files = files
         self._reactor = reactor
         self._journal = journal

@@ -27,7 +27,7 @@ from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
-from audiosocket.runtime.rate_limit import Quota
+from audiosocket.runtime.rate_limit import RateLimit
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.settings import Network
 from audiosocket.transport.clock import MediaClock
@@ -100,7 +100,7 @@ class Switchboard:
         self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
         #: Every open connection, legs or not.
         self.connections: set[AudioSocketProtocol] = set()
-        self._lines = Quota(LINES_PER_SECOND, 1.0, lambda: clock.now_ms() / 1000)
+        self._lines = RateLimit(LINES_PER_SECOND, 1.0, lambda: clock.now_ms() / 1000)
         #: Connections that never became a leg, by what was wrong.
         self.turned_away_total = {"peer": 0, "handshake": 0, "crowded": 0}
         #: Extensions whose callers' audio is not the slin it is labelled as, and what it was last.

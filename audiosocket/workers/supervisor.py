@@ -15,8 +15,8 @@ from audiosocket.extensions.reconcile import Plan
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.file_thread import FileThread
-from audiosocket.runtime.reactor_lag import Watchdog
-from audiosocket.runtime.stack_sampler import StackWatch, waiting_in
+from audiosocket.runtime.reactor_lag import ReactorLagMonitor
+from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.shared_ports import SharedPortFactory
 
@@ -59,7 +59,7 @@ class SupervisorServer(MultiService):
         self.fleet = fleet
         self.listeners = listeners
         self.poller = poller
-        self.watchdog = Watchdog(reactor, reactor.seconds, StackWatch(waiting_in(reactor)))
+        self.watchdog = ReactorLagMonitor(reactor, reactor.seconds, StackSampler(waiting_in(reactor)))
         self._files = files
         self._drain_seconds = drain_seconds
         self._hasty = False

@@ -19,7 +19,7 @@ from audiosocket.apps import registry
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role, parse_json
 from audiosocket.runtime import logs
-from audiosocket.runtime.warmup import settle
+from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components
 from audiosocket.server.call_control import CallControl
 from audiosocket.server.call_server import CallServer
@@ -129,7 +129,7 @@ class WorkerProcess:
             resume_seconds=settings.resume_seconds,
         )
         side.backend.setServiceParent(server)
-        settle(
+        install_runtime_services(
             server,
             self._reactor,
             busy=lambda: side.switchboard.live_legs > 0,

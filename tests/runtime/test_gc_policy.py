@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from audiosocket.runtime import gc_policy as garbage
-from audiosocket.runtime.gc_policy import LOOK_SECONDS, QUIET_SECONDS, TOO_MUCH, YOUNG, GarbagePolicy
+from audiosocket.runtime.gc_policy import LOOK_SECONDS, QUIET_SECONDS, TOO_MUCH, YOUNG, GCPolicy
 
 
 class Leg:
@@ -28,7 +28,7 @@ class Line:
         self.busy = False
         #: What is remembered for a time only.
         self.remembered: list[str] = []
-        self.policy = GarbagePolicy(self.clock, lambda: self.busy, self._forget)
+        self.policy = GCPolicy(self.clock, lambda: self.busy, self._forget)
 
     def _forget(self) -> bool:
         there = bool(self.remembered)

@@ -1,4 +1,4 @@
-"""Pauses of the garbage collector: each is counted under its generation, the longest is kept."""
+"""GCStats of the garbage collector: each is counted under its generation, the longest is kept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import gc
 import pytest
 
 from audiosocket.runtime import gc_stats as pauses
-from audiosocket.runtime.gc_stats import Pauses
+from audiosocket.runtime.gc_stats import GCStats
 
 
 def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1.0, 1.004, 2.0, 2.0271, 3.0, 3.01, 4.0])
-    counted = Pauses()
+    counted = GCStats()
     gc.disable()
     monkeypatch.setattr(pauses, "perf_counter", lambda: next(times))
     counted.start()
@@ -38,7 +38,7 @@ def test_frozen_objects_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatc
     now, counts = [1_000.0], iter([10, 20])
     monkeypatch.setattr(pauses, "perf_counter", lambda: now[0])
     monkeypatch.setattr(pauses.gc, "get_freeze_count", lambda: next(counts))
-    counted = Pauses()
+    counted = GCStats()
     seen = []
     for seconds in (0, 1, 58, 1):
         now[0] += seconds
@@ -47,7 +47,7 @@ def test_frozen_objects_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatc
 
 
 def test_before_the_start_and_after_the_stop_nothing_is_counted() -> None:
-    counted, callbacks = Pauses(), list(gc.callbacks)
+    counted, callbacks = GCStats(), list(gc.callbacks)
     counted.stop()
     gc.collect()
     counted.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiosocket.runtime.rate_limit import Quota
+from audiosocket.runtime.rate_limit import RateLimit
 
 
 class Hands:
@@ -16,7 +16,7 @@ class Hands:
 
 def test_lets_so_many_through_per_period_and_counts_the_rest() -> None:
     clock = Hands()
-    quota = Quota(3, 1.0, clock)
+    quota = RateLimit(3, 1.0, clock)
     assert [quota.take() for _ in range(5)] == [True, True, True, False, False]
     assert quota.told() == 2
     assert quota.told() == 0
@@ -24,7 +24,7 @@ def test_lets_so_many_through_per_period_and_counts_the_rest() -> None:
 
 def test_a_new_period_begins_when_the_old_one_is_over() -> None:
     clock = Hands()
-    quota = Quota(1, 1.0, clock)
+    quota = RateLimit(1, 1.0, clock)
     assert [quota.take(), quota.take()] == [True, False]
     clock.now += 0.999
     assert not quota.take()

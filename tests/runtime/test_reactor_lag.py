@@ -13,9 +13,9 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from audiosocket.runtime.gc_stats import Pauses
-from audiosocket.runtime.reactor_lag import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, Watchdog
-from audiosocket.runtime.stack_sampler import Place, Sighting, Stack, StackWatch, waiting_in
+from audiosocket.runtime.gc_stats import GCStats
+from audiosocket.runtime.reactor_lag import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, ReactorLagMonitor
+from audiosocket.runtime.stack_sampler import Stack, StackFrame, StackSample, StackSampler, waiting_in
 from tests.support.server_process import Running
 
 
@@ -29,12 +29,12 @@ class Reactor(Clock):
         self.advance(EVERY_SECONDS + seconds)
 
 
-class Told(StackWatch):
+class Told(StackSampler):
     """Saw what the test says, once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sighting = Sighting(None, 0)
+        self.sighting = StackSample(None, 0)
         self.running = False
 
     def start(self) -> None:
@@ -43,14 +43,14 @@ class Told(StackWatch):
     def stop(self) -> None:
         self.running = False
 
-    def beat(self, next_in: float) -> Sighting:
+    def beat(self, next_in: float) -> StackSample:
         assert next_in == EVERY_SECONDS
-        seen, self.sighting = self.sighting, Sighting(None, 0)
+        seen, self.sighting = self.sighting, StackSample(None, 0)
         return seen
 
 
 def stack(*functions: str) -> Stack:
-    return tuple(Place("shop.till", function, "till.py", 7) for function in functions)
+    return tuple(StackFrame("shop.till", function, "till.py", 7) for function in functions)
 
 
 @pytest.fixture
@@ -68,12 +68,12 @@ def lines() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
-started: list[Watchdog] = []
+started: list[ReactorLagMonitor] = []
 
 
-def watched(watch: StackWatch | None = None) -> tuple[Reactor, Watchdog]:
+def watched(watch: StackSampler | None = None) -> tuple[Reactor, ReactorLagMonitor]:
     reactor = Reactor()
-    watchdog = Watchdog(reactor, reactor.seconds, watch)
+    watchdog = ReactorLagMonitor(reactor, reactor.seconds, watch)
     watchdog.startService()
     started.append(watchdog)
     reactor.advance(0)
@@ -86,7 +86,7 @@ def nothing_is_left() -> Iterator[None]:
     yield
     while started:
         started.pop().stopService()
-    assert not [callback for callback in gc.callbacks if isinstance(getattr(callback, "__self__", None), Pauses)]
+    assert not [callback for callback in gc.callbacks if isinstance(getattr(callback, "__self__", None), GCStats)]
 
 
 def test_a_reactor_on_time_is_never_late() -> None:
@@ -132,13 +132,13 @@ def test_what_the_api_shows() -> None:
 
 
 def test_before_the_first_measurement_nothing_is_late() -> None:
-    shown = Watchdog(Reactor(), Reactor().seconds).as_json()
+    shown = ReactorLagMonitor(Reactor(), Reactor().seconds).as_json()
     assert shown["lag_ms_worst"] == shown["lag_ms_worst_10s"] == 0
 
 
 def test_what_happens_before_the_reactor_runs_is_not_late() -> None:
     reactor = Reactor()
-    watchdog = Watchdog(reactor, reactor.seconds)
+    watchdog = ReactorLagMonitor(reactor, reactor.seconds)
     watchdog.startService()
     started.append(watchdog)
     reactor.advance(3)
@@ -163,13 +163,13 @@ def test_a_cause_is_said_once_and_counted_from_then_on(lines: list[str]) -> None
     watch = Told()
     reactor, watchdog = watched(watch)
     for late in (0.06, 0.4, 0.05):
-        watch.sighting = Sighting(stack("sell", "open_till", "serve"), 0)
+        watch.sighting = StackSample(stack("sell", "open_till", "serve"), 0)
         reactor.stall(late)
     assert len(lines) == 1
     assert "shop.till:sell:7 blocked the reactor for about 70 ms" in lines[0]
     assert "shop.till:sell:7 < shop.till:open_till:7 < shop.till:serve:7" in lines[0]
     assert "thread" in lines[0], "it says what to do"
-    watch.sighting = Sighting(stack("count", "close_till"), 0)
+    watch.sighting = StackSample(stack("count", "close_till"), 0)
     reactor.stall(0.06)
     assert len(lines) == 2
     shown = watchdog.as_json()
@@ -183,7 +183,7 @@ def test_a_cause_is_said_once_and_counted_from_then_on(lines: list[str]) -> None
 def test_a_little_lateness_is_nobodys_fault(lines: list[str]) -> None:
     watch = Told()
     reactor, watchdog = watched(watch)
-    watch.sighting = Sighting(stack("sell"), 0)
+    watch.sighting = StackSample(stack("sell"), 0)
     reactor.stall(WORTH_A_CAUSE - 0.005)
     assert lines == []
     assert watchdog.causes.times == 0
@@ -193,13 +193,13 @@ def test_a_process_that_was_not_run_blames_no_code(lines: list[str]) -> None:
     watch = Told()
     reactor, watchdog = watched(watch)
     for late in (0.1, 2.0, 2.0):
-        watch.sighting = Sighting(stack("sell"), late)
+        watch.sighting = StackSample(stack("sell"), late)
         reactor.stall(late)
     assert [line.split(":")[0] for line in lines] == ["the whole process stood still for 2000 ms"]
     assert watchdog.as_json()["stood_still_times"] == 3
     assert watchdog.causes.times == 0
     # Two thirds of this it did run, and was blocked.
-    watch.sighting = Sighting(stack("sell"), 0.1)
+    watch.sighting = StackSample(stack("sell"), 0.1)
     reactor.stall(0.3)
     assert watchdog.causes.times == 1
 
@@ -222,7 +222,7 @@ def test_a_stopped_watchdog_leaves_no_timer_and_can_start_again() -> None:
 
 def test_one_that_never_started_stops() -> None:
     reactor = Reactor()
-    Watchdog(reactor, reactor.seconds, StackWatch()).stopService()
+    ReactorLagMonitor(reactor, reactor.seconds, StackSampler()).stopService()
     assert reactor.getDelayedCalls() == []
 
 
@@ -230,7 +230,7 @@ async def test_what_blocks_a_real_reactor_is_named(lines: list[str]) -> None:
     def hold_the_line() -> None:
         threading.Event().wait(0.3)
 
-    watchdog = Watchdog(real_reactor, real_reactor.seconds, StackWatch(waiting_in(real_reactor)))
+    watchdog = ReactorLagMonitor(real_reactor, real_reactor.seconds, StackSampler(waiting_in(real_reactor)))
     watchdog.startService()
     try:
         for _ in range(2):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.internet import reactor
 
-from audiosocket.runtime.blocking_report import MOST, Causes
-from audiosocket.runtime.stack_sampler import DEPTH, Place, Sighting, Stack, StackWatch, waiting_in
+from audiosocket.runtime.blocking_report import MOST, BlockingReport
+from audiosocket.runtime.stack_sampler import DEPTH, Stack, StackFrame, StackSample, StackSampler, waiting_in
 
 
-class Steered(StackWatch):
+class Steered(StackSampler):
     """Counts its looks and reads times the test sets, where it sets them."""
 
     def __init__(self, waiting: Callable[[], None] | None = None) -> None:
@@ -39,7 +39,7 @@ def watch() -> Iterator[Steered]:
     watch.stop()
 
 
-def names(seen: Sighting, count: int) -> list[str]:
+def names(seen: StackSample, count: int) -> list[str]:
     assert seen.stack is not None
     return [place.function for place in seen.stack[:count]]
 
@@ -139,12 +139,12 @@ def test_stacks_are_bounded(watch: Steered) -> None:
 )
 def test_not_being_run_is_told_from_computing(wall: float, cpu: float, still: float) -> None:
     times = {"wall": 100.0, "cpu": 5.0}
-    watch = StackWatch(clock=lambda: times["wall"], cpu=lambda: times["cpu"])
+    watch = StackSampler(clock=lambda: times["wall"], cpu=lambda: times["cpu"])
     watch._looked = 100.0
     watch.beat(0.02)
     times["wall"] += wall
     times["cpu"] += cpu
-    assert watch.beat(0.02) == Sighting(None, pytest.approx(still))
+    assert watch.beat(0.02) == StackSample(None, pytest.approx(still))
 
 
 def test_the_thread_ends_and_begins_again() -> None:
@@ -161,12 +161,12 @@ def test_the_thread_ends_and_begins_again() -> None:
         assert threading.active_count() == before
 
 
-def place(function: str, line: int = 1) -> Place:
-    return Place("m", function, "m.py", line)
+def place(function: str, line: int = 1) -> StackFrame:
+    return StackFrame("m", function, "m.py", line)
 
 
 def test_a_cause_is_its_innermost_functions_whatever_the_lines() -> None:
-    causes = Causes()
+    causes = BlockingReport()
     assert causes.add((place("a"), place("b"), place("c"), place("d")), 0.05) == "m:a:1 < m:b:1 < m:c:1 < m:d:1"
     assert causes.add((place("a", 2), place("b"), place("c"), place("other")), 0.07) is None
     assert causes.add((place("a"), place("c"), place("b")), 0.05) is not None
@@ -175,7 +175,7 @@ def test_a_cause_is_its_innermost_functions_whatever_the_lines() -> None:
 
 
 def test_causes_are_bounded_and_those_beyond_are_said_once() -> None:
-    causes = Causes()
+    causes = BlockingReport()
     stacks: list[Stack] = [(place(f"f{number}"),) for number in range(MOST + 50)]
     said = [causes.add(stack, 0.05) for stack in stacks]
     assert sum(text is not None for text in said) == MOST + 1

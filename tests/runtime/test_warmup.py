@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from audiosocket.runtime.warmup import LOOK_SECONDS, Settling
+from audiosocket.runtime.warmup import LOOK_SECONDS, Warmup
 from tests.conftest import LoggedFailures
 
 
@@ -21,7 +21,7 @@ class Start:
         self.listening = False
         self.threads: list[Deferred[Any]] = []
         self.settled = 0
-        self.service = Settling(self.clock, lambda: self.listening, self._thread, self._load, self._then)
+        self.service = Warmup(self.clock, lambda: self.listening, self._thread, self._load, self._then)
         self.service.startService()
 
     def _thread(self, work: Callable[[], None]) -> Deferred[Any]:

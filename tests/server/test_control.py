@@ -25,7 +25,7 @@ from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.file_thread import FileThread
-from audiosocket.runtime.reactor_lag import Watchdog
+from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.server.control import ServerControl
 from audiosocket.server.extension_control import ROWS_SHOWN, TableControl
 from audiosocket.server.single_process import AudioSocketServer
@@ -212,9 +212,9 @@ async def test_the_dialplan_of_all_that_run(tmp_path: Path) -> None:
 
 async def test_healthy_means_that_the_reactor_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with office(tmp_path) as here:
-        monkeypatch.setattr(Watchdog, "recent_worst", 0.9)
+        monkeypatch.setattr(ReactorLagMonitor, "recent_worst", 0.9)
         assert here.control.healthy() == (True, "")
-        monkeypatch.setattr(Watchdog, "recent_worst", 1.26)
+        monkeypatch.setattr(ReactorLagMonitor, "recent_worst", 1.26)
         assert here.control.healthy() == (False, "the reactor was 1.3 s late within the last 10 s")
 
 
