@@ -1,6 +1,6 @@
 """``python -m audiosocket.dial``: a call to an AudioSocket server, as Asterisk would place it.
 
-As a library: `place_calls` places the calls of an `Order` and prints nothing.
+As a library: `place_calls` places the calls of an `DialOptions` and prints nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from twisted.internet.task import deferLater, react
 
 from audiosocket.client.caller import Caller, CallFailed
 from audiosocket.client.echo_detection import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
-from audiosocket.client.options import TAIL_SECONDS, Order, parse
+from audiosocket.client.options import TAIL_SECONDS, DialOptions, parse
 from audiosocket.client.report import CallReport
 from audiosocket.client.rules import HeardFrame
-from audiosocket.client.summary import Told, describe
+from audiosocket.client.summary import CallSummary, describe
 from audiosocket.wire import SAMPLE_BYTES
 
 #: Seconds of audio kept of each call without ``--save``: enough to find an echo in.
@@ -31,7 +31,7 @@ PAUSE = 0.4
 STAGGER = 0.001
 
 
-async def place_calls(reactor: Any, order: Order) -> list[Told]:
+async def place_calls(reactor: Any, order: DialOptions) -> list[CallSummary]:
     """Place all calls of ``order`` at once and wait for their ends.
 
     When the reactor is stopped (SIGINT), the callers hang up and what was heard by then is reported.
@@ -64,7 +64,7 @@ async def place_calls(reactor: Any, order: Order) -> list[Told]:
     ]
 
 
-async def _call(reactor: Any, order: Order, caller: Caller, delay: float) -> CallReport:
+async def _call(reactor: Any, order: DialOptions, caller: Caller, delay: float) -> CallReport:
     """One call from its first moment to its report; failures are in the report."""
     try:
         if delay:
@@ -89,12 +89,12 @@ async def _call(reactor: Any, order: Order, caller: Caller, delay: float) -> Cal
         return await caller.ended
 
 
-def _told(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> Told:
-    told = Told(report)
+def _told(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> CallSummary:
+    told = CallSummary(report)
     said_at = report.first_said_ms
     if said_at is not None:
         said = [piece for piece in pieces if said_at + piece.at_ms + PIECE_MS < report.seconds * 1000]
-        told = Told(report, find_echo(said, said_at, caller.heard_frames), sought=bool(said))
+        told = CallSummary(report, find_echo(said, said_at, caller.heard_frames), sought=bool(said))
     if path is None or not caller.heard_frames:
         return told
     try:
@@ -113,7 +113,7 @@ def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
         recording.writeframes(sound)
 
 
-async def run(reactor: Any, order: Order, out: TextIO) -> int:
+async def run(reactor: Any, order: DialOptions, out: TextIO) -> int:
     """Place the calls, tell ``out`` what happened; the exit status: 0 no rule broken, else 1."""
     calls = await place_calls(reactor, order)
     print(describe(calls, order.host, order.port), file=out)

@@ -24,11 +24,11 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from audiosocket.client.conditions import Waiting
-from audiosocket.client.connection import Line, LineReactor, connect
-from audiosocket.client.report import CallReport, EndedBy, Hearing, summary
+from audiosocket.client.conditions import ConditionWaiter
+from audiosocket.client.connection import Connection, ConnectionReactor, connect
+from audiosocket.client.report import CallReport, EndedBy, ReceiveStats, summary
 from audiosocket.client.rules import AsteriskReader, BrokenRule, HeardFrame, Rule
-from audiosocket.client.sender import Speech
+from audiosocket.client.sender import Sender
 from audiosocket.errors import AudioSocketError
 from audiosocket.wire import uuid_frame
 
@@ -59,7 +59,7 @@ class Caller:
 
     def __init__(
         self,
-        reactor: LineReactor,
+        reactor: ConnectionReactor,
         call_id: UUID | None = None,
         rate: int = 8_000,
         *,
@@ -76,12 +76,12 @@ class Caller:
         self._clock = clock
         self._identify = identify
         self._send_buffer = send_buffer
-        self._speech = Speech(rate, quiet=quiet)
-        self._hearing = Hearing(keep_seconds)
-        self._waiting = Waiting()
+        self._speech = Sender(rate, quiet=quiet)
+        self._hearing = ReceiveStats(keep_seconds)
+        self._waiting = ConditionWaiter()
         self._listening: list[Deferred[CallReport]] = []
         self._dialling: Deferred[None] | None = None
-        self._line: Line | None = None
+        self._line: Connection | None = None
         self._reader: AsteriskReader | None = None
         self._timers: dict[str, IDelayedCall] = {}
         self._zero = 0.0
@@ -220,7 +220,7 @@ class Caller:
         self._at("tick", self._speech.next_at, self._tick)
         self._waiting.ask()
 
-    def _send(self, line: Line, reader: AsteriskReader, message: bytes) -> None:
+    def _send(self, line: Connection, reader: AsteriskReader, message: bytes) -> None:
         sent = line.send(message)
         if sent < len(message):
             reader.not_reading(self._clock(), sent, len(message))

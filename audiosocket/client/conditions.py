@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 
-class Waiting:
+class ConditionWaiter:
     """Whoever waits for something in one call."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ READ_BYTES = 65_536
 Address = tuple[int, Any]
 
 
-class LineReactor(Protocol):
+class ConnectionReactor(Protocol):
     """What the caller needs of a reactor: descriptors, timers and threads to resolve names in."""
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None: ...
@@ -45,8 +45,8 @@ class LineReactor(Protocol):
 
 
 async def connect(
-    reactor: LineReactor, host: str, port: int, clock: Callable[[], float], send_buffer: int | None = None
-) -> tuple[Line, float]:
+    reactor: ConnectionReactor, host: str, port: int, clock: Callable[[], float], send_buffer: int | None = None
+) -> tuple[Connection, float]:
     """A connected line and the time just before it was tried: each address in turn, 2 s for each.
 
     Raises `OSError`, that of the last address; cancelling leaves no socket behind.
@@ -55,7 +55,7 @@ async def connect(
     for address in await _addresses(reactor, host, port):
         began = clock()
         try:
-            line = Line(reactor, address, send_buffer)
+            line = Connection(reactor, address, send_buffer)
             await line.connect()
         except OSError as error:
             problem = error
@@ -64,7 +64,7 @@ async def connect(
     raise problem
 
 
-async def _addresses(reactor: LineReactor, host: str, port: int) -> list[Address]:
+async def _addresses(reactor: ConnectionReactor, host: str, port: int) -> list[Address]:
     """Every address of ``host`` in the system's order, as Asterisk tries them."""
     try:
         found = socket.getaddrinfo(
@@ -83,10 +83,10 @@ async def _addresses(reactor: LineReactor, host: str, port: int) -> list[Address
 
 
 @implementer(IReadDescriptor, IWriteDescriptor)
-class Line:
+class Connection:
     """The socket: `connect` it, be told by ``readable`` when something came, `receive`, `send`, end it."""
 
-    def __init__(self, reactor: LineReactor, address: Address, send_buffer: int | None = None) -> None:
+    def __init__(self, reactor: ConnectionReactor, address: Address, send_buffer: int | None = None) -> None:
         family, self._address = address
         self._reactor = reactor
         self._socket = socket.socket(family, socket.SOCK_STREAM)

@@ -40,7 +40,7 @@ examples:
 
 
 @dataclass(frozen=True)
-class Order:
+class DialOptions:
     """Calls to place. ``sound`` is slin at ``rate`` Hz; ``seconds`` None means until it is said, and a tail.
 
     ``patience`` is how many seconds the caller waits at most for a pause before it speaks.
@@ -73,7 +73,7 @@ class _OneLine(argparse.ArgumentParser):
         self.exit(2, f"{_PROGRAM}: {message} (--help explains)\n")
 
 
-def parse(arguments: Sequence[str]) -> Order:
+def parse(arguments: Sequence[str]) -> DialOptions:
     """The order in ``arguments``; wrong ones are told in one line and raise `SystemExit` with 2."""
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -93,7 +93,7 @@ def parse(arguments: Sequence[str]) -> Order:
         sound = _sound(given.play, given.rate)
     except InvalidSound as error:
         parser.error(f"--play: {error}")
-    return Order(
+    return DialOptions(
         host=host,
         port=port,
         call_ids=(given.uuid,) if given.uuid else tuple(uuid4() for _ in range(given.calls)),

@@ -10,7 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 from audiosocket.client.rules import BrokenRule, HeardFrame
-from audiosocket.client.sender import Speech
+from audiosocket.client.sender import Sender
 from audiosocket.wire import FRAME_MS, SAMPLE_BYTES
 
 #: A frame whose largest sample is below this is silence: -60 dBFS, above what G.711 makes of zeros.
@@ -30,7 +30,7 @@ def peak(pcm: bytes) -> int:
     return max(max(samples, default=0), -min(samples, default=0))
 
 
-class Hearing:
+class ReceiveStats:
     """Everything heard, frame by frame; ``keep_seconds`` bounds the audio remembered, not what is counted."""
 
     def __init__(self, keep_seconds: float | None = None) -> None:
@@ -128,8 +128,8 @@ class CallReport:
 
 
 def summary(
-    hearing: Hearing,
-    speech: Speech,
+    hearing: ReceiveStats,
+    speech: Sender,
     *,
     call_id: UUID,
     zero: float,

@@ -13,7 +13,7 @@ DIGIT_TICKS = 5
 MAX_BACKLOG = 96
 
 
-class Speech:
+class Sender:
     """The caller's half of the conversation.
 
     ``quiet`` says nothing when there is nothing to say (a muted caller); otherwise silence fills the grid. When

@@ -28,7 +28,7 @@ _ENDED_BY = {
 
 
 @dataclass(frozen=True)
-class Told:
+class CallSummary:
     """One call and what became of it.
 
     ``sought`` says that enough was said to look for; ``echo`` None then means that it did not come back.
@@ -47,7 +47,7 @@ class Told:
         return self.report.ok and not self.unsaved
 
 
-def describe(calls: Sequence[Told], host: str, port: int) -> str:
+def describe(calls: Sequence[CallSummary], host: str, port: int) -> str:
     """All calls to one server: each in full when there are few, else what they have in common."""
     address = f"{f'[{host}]' if ':' in host else host}:{port}"
     if len(calls) <= FEW:
@@ -55,7 +55,7 @@ def describe(calls: Sequence[Told], host: str, port: int) -> str:
     return "\n".join(_many(calls, address))
 
 
-def _one(call: Told, address: str) -> Iterator[str]:
+def _one(call: CallSummary, address: str) -> Iterator[str]:
     report = call.report
     yield f"Call {report.call_id} to {address}"
     if report.connected_ms is not None:
@@ -80,7 +80,7 @@ def _one(call: Told, address: str) -> Iterator[str]:
         yield _row("rules", "none broken")
 
 
-def _many(calls: Sequence[Told], address: str) -> Iterator[str]:
+def _many(calls: Sequence[CallSummary], address: str) -> Iterator[str]:
     reports = [call.report for call in calls]
     connected = [report for report in reports if report.connected_ms is not None]
     longest = max(report.seconds for report in reports)
@@ -120,7 +120,7 @@ def _many(calls: Sequence[Told], address: str) -> Iterator[str]:
     yield from _broken(calls)
 
 
-def _broken(calls: Sequence[Told]) -> Iterator[str]:
+def _broken(calls: Sequence[CallSummary]) -> Iterator[str]:
     broken = [(one, call.report) for call in calls for one in call.report.broken]
     for name, number in Counter(one.name for one, _report in broken).most_common():
         one, report = next(found for found in broken if found[0].name == name)

@@ -15,9 +15,9 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
 from audiosocket.client.caller import Caller, CallFailed
-from audiosocket.client.report import CallReport, Hearing, peak
+from audiosocket.client.report import CallReport, ReceiveStats, peak
 from audiosocket.client.rules import AsteriskReader, HeardFrame, Rule
-from audiosocket.client.sender import Speech
+from audiosocket.client.sender import Sender
 from audiosocket.errors import LocalProtocolError
 from audiosocket.wire import (
     HANGUP_FRAME,
@@ -397,8 +397,8 @@ def frames_of(messages: list[bytes]) -> list[object]:
     return Parser(expect_identity=False).receive(b"".join(messages))
 
 
-def speech(*, quiet: bool = False, rate: int = 8_000) -> Speech:
-    new = Speech(rate, quiet=quiet)
+def speech(*, quiet: bool = False, rate: int = 8_000) -> Sender:
+    new = Sender(rate, quiet=quiet)
     new.start(10.0)
     return new
 
@@ -480,7 +480,7 @@ def test_beyond_96_frames_the_grid_moves_and_nothing_is_lost() -> None:
 
 
 def test_hearing_counts_more_than_it_keeps() -> None:
-    hearing = Hearing(keep_seconds=0.1)
+    hearing = ReceiveStats(keep_seconds=0.1)
     loud = struct.pack("<hh", -32768, 100) * 80
     for n in range(10):
         hearing.add(HeardFrame(n * 20.0 + (30 if n >= 5 else 0), 8_000, bytes(320) if n % 2 else loud))

@@ -21,11 +21,11 @@ from twisted.python.failure import Failure
 
 from audiosocket import dial
 from audiosocket.client.echo_detection import Echo, as_one_sound, choose_pieces, find_echo, tone_pattern
-from audiosocket.client.options import Order, parse
-from audiosocket.client.report import CallReport, Hearing, summary
+from audiosocket.client.options import DialOptions, parse
+from audiosocket.client.report import CallReport, ReceiveStats, summary
 from audiosocket.client.rules import BrokenRule, HeardFrame, Rule
-from audiosocket.client.sender import Speech
-from audiosocket.client.summary import Told, describe
+from audiosocket.client.sender import Sender
+from audiosocket.client.summary import CallSummary, describe
 from audiosocket.media.resample import convert
 from audiosocket.media.soundfile import read_wav
 from audiosocket.wire import KINDS, Audio, Identified, frame_bytes
@@ -186,9 +186,9 @@ def test_the_notes_are_one_pleasant_second() -> None:
 # Real calls.
 
 
-def order_for(port: int, seconds: float | None, sound: bytes = b"", **more: object) -> Order:
+def order_for(port: int, seconds: float | None, sound: bytes = b"", **more: object) -> DialOptions:
     given = {"call_ids": (UUID(CALL),), "digits": "", "rate": 8_000, "save": None, **more}
-    return Order(host="127.0.0.1", port=port, sound=sound or tone_pattern(8_000), seconds=seconds, **given)  # type: ignore[arg-type]
+    return DialOptions(host="127.0.0.1", port=port, sound=sound or tone_pattern(8_000), seconds=seconds, **given)  # type: ignore[arg-type]
 
 
 async def test_a_good_call_ends_well(tmp_path: Path) -> None:
@@ -318,15 +318,17 @@ def report(**changes: object) -> CallReport:
         "most_ahead_ms": 0.0,
         "closed_after_ms": 1.0,
     }
-    hearing = Hearing()
+    hearing = ReceiveStats()
     for n in range(3):
         hearing.add(HeardFrame(10.0 + 20 * n, 8_000, struct.pack("<h", 1000 * (n == 1)) * 160))
-    return summary(hearing, Speech(8_000, quiet=False), **{**fields, **changes})  # type: ignore[arg-type]
+    return summary(hearing, Sender(8_000, quiet=False), **{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_tells_one_call() -> None:
     broken = BrokenRule(Rule.RESET, 1234.5, "reset the connection (RST)")
-    text = describe([Told(report(broken=(broken,), ended_by="rule"), Echo(41.4, 0.97), sought=True)], "::1", 8080)
+    text = describe(
+        [CallSummary(report(broken=(broken,), ended_by="rule"), Echo(41.4, 0.97), sought=True)], "::1", 8080
+    )
     assert text == (
         f"Call {CALL} to [::1]:8080\n"
         "  connected    in 0.4 ms, first frame after 10.0 ms\n"
@@ -342,8 +344,11 @@ def test_tells_one_call() -> None:
 
 def test_tells_many_calls() -> None:
     bad = BrokenRule(Rule.RESET, 9.0, "reset the connection (RST)")
-    calls = [Told(report(), Echo(20.0 + n, 1.0), sought=True) for n in range(5)]
-    calls += [Told(report(broken=(bad,), ended_by="rule")), Told(report(ended_by="failed", connected_ms=None))]
+    calls = [CallSummary(report(), Echo(20.0 + n, 1.0), sought=True) for n in range(5)]
+    calls += [
+        CallSummary(report(broken=(bad,), ended_by="rule")),
+        CallSummary(report(ended_by="failed", connected_ms=None)),
+    ]
     text = describe(calls, "h", 1)
     assert text.splitlines()[:3] == [
         "7 calls to h:1, 6 connected, the longest 5.0 s",
@@ -359,13 +364,13 @@ def test_tells_many_calls() -> None:
 
 def test_says_who_was_late() -> None:
     """A gap on a machine that was late itself says little about the server."""
-    late = Speech(8_000, quiet=False)
+    late = Sender(8_000, quiet=False)
     late.start(0.0)
     late.due(0.42)
-    hearing = Hearing()
+    hearing = ReceiveStats()
     for at in (0.0, 400.0):
         hearing.add(HeardFrame(at, 8_000, bytes(320)))
-    told = Told(
+    told = CallSummary(
         summary(
             hearing,
             late,
