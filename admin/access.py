@@ -1,4 +1,4 @@
-"""Who may pass: the checks that come before any route, in the order of `Gate.admit`.
+"""Who may pass: the checks that come before any route, in the order of `AccessCheck.admit`.
 
 Host keeps web pages out that rebind their name to our address (DNS rebinding), Origin those that post
 to us from a browser; the token is for everybody else.
@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
 
-from admin.responses import Refusal, shown
-from admin.token_auth import TokenCheck
+from admin.responses import HTTPError, quoted
+from admin.token_auth import TokenAuth
 
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 
@@ -29,8 +29,8 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Gate:
-    """Lets requests in, or raises the `Refusal` they are answered with.
+class AccessCheck:
+    """Lets requests in, or raises the `HTTPError` they are answered with.
 
     ``hosts`` are names of our own besides localhost and the address a connection came in on; wildcard
     addresses among them name nobody and are ignored. ``clock`` is steady time in seconds. ``vouches`` tells
@@ -47,11 +47,11 @@ class Gate:
     ) -> None:
         names = {canonical_host(host) for host in (*_ALWAYS_OURS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
-        self._token = TokenCheck(token, clock)
+        self._token = TokenAuth(token, clock)
         self._vouches = vouches
 
     def admit(self, request: Request) -> None:
-        """Check Host, path, token and Origin; raises `Refusal`."""
+        """Check Host, path, token and Origin; raises `HTTPError`."""
         self._check_host(request)
         segments = _segments(request.path)
         if segments[0] == b"api" and not self._is_signed_report(request, segments):
@@ -75,13 +75,13 @@ class Gate:
         if not hosts and request.clientproto == b"HTTP/1.0":
             return
         if len(hosts) != 1:
-            raise Refusal(400, f"The request has {len(hosts)} Host headers; HTTP/1.1 wants exactly one.")
+            raise HTTPError(400, f"The request has {len(hosts)} Host headers; HTTP/1.1 wants exactly one.")
         authority = _AUTHORITY.fullmatch(hosts[0])
         name = canonical_host(authority["name"]) if authority else ""
         if name not in self._hosts and name != canonical_host(getattr(request.getHost(), "host", "")):
-            raise Refusal(
+            raise HTTPError(
                 421,
-                f"Host {shown(hosts[0])} is not a name of this server; use its address, or add the name to"
+                f"Host {quoted(hosts[0])} is not a name of this server; use its address, or add the name to"
                 " API_ALLOWED_HOSTS.",
             )
 
@@ -111,16 +111,16 @@ def _segments(path: bytes) -> list[bytes]:
     like another one, so it is nobody's.
     """
     if not path.startswith(b"/"):
-        raise Refusal(400, f"The request is for {shown(path.decode('latin-1'))}, which is not a path.")
+        raise HTTPError(400, f"The request is for {quoted(path.decode('latin-1'))}, which is not a path.")
     segments = [unquote_to_bytes(segment) for segment in path[1:].split(b"/")]
     try:
         b"/".join(segments).decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(400, "The path is not UTF-8 text.") from None
+        raise HTTPError(400, "The path is not UTF-8 text.") from None
     if _BAD_PERCENT.search(path):
-        raise Refusal(400, "The path has a % that is not followed by two hexadecimal digits.")
+        raise HTTPError(400, "The path has a % that is not followed by two hexadecimal digits.")
     if b"" in segments[:-1] or any(b"/" in segment for segment in segments):
-        raise Refusal(404, f"There is no {shown(path.decode('latin-1'))} here.")
+        raise HTTPError(404, f"There is no {quoted(path.decode('latin-1'))} here.")
     return segments
 
 
@@ -135,7 +135,7 @@ def _check_origin(request: Request) -> None:
         scheme = parts["scheme"].lower() if parts else ""
         place = _place(parts["authority"], scheme) if parts else None
         if place is None or place != _place(ours, scheme):
-            raise Refusal(403, f"A page of {shown(origin)} may not change anything here.")
+            raise HTTPError(403, f"A page of {quoted(origin)} may not change anything here.")
 
 
 def _place(authority: str, scheme: str) -> tuple[str, int] | None:

@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 
 from admin import requests as bodies
 from admin.access import asked_at
-from admin.responses import Refusal, as_refusal, refuse, reply, reply_text
+from admin.responses import HTTPError, refuse, reply, reply_text, to_http_error
 from admin.site import AdminRequest
-from admin.uncancelled import settled, shielded
+from admin.uncancelled import maybe_await, shielded
 from audiosocket.interfaces import Control
 
 
@@ -31,7 +31,7 @@ class AdminAPI:
     @app.route("/api/status", methods=["GET"])
     async def status(self, request: AdminRequest) -> bytes:
         """Everything at one glance, from memory."""
-        return reply(request, await settled(self._control.status()))
+        return reply(request, await maybe_await(self._control.status()))
 
     @app.route("/api/refresh", methods=["POST"])
     async def refresh(self, request: AdminRequest) -> bytes:
@@ -105,41 +105,41 @@ class AdminAPI:
     @app.route("/api/calls", methods=["GET"])
     async def calls(self, request: AdminRequest) -> bytes:
         """Live calls, then the recently ended ones."""
-        calls = await settled(self._control.calls())
+        calls = await maybe_await(self._control.calls())
         return reply(request, {"total": len(calls), "calls": calls})
 
     @app.route("/api/calls/<call_id>", methods=["GET"])
     async def call(self, request: AdminRequest, call_id: str) -> bytes:
         """One call with its timeline."""
-        return reply(request, {"call": await settled(self._control.call(bodies.parse_call_id(call_id)))})
+        return reply(request, {"call": await maybe_await(self._control.call(bodies.parse_call_id(call_id)))})
 
     @app.route("/api/calls/<call_id>/return", methods=["POST"])
     async def return_call(self, request: AdminRequest, call_id: str) -> bytes:
         """Ring the resident, or several in their order; the answer does not wait for theirs."""
         known_id = bodies.parse_call_id(call_id)
         numbers = bodies.return_numbers(request.content.read())
-        call = await settled(self._control.return_call(known_id, numbers))
+        call = await maybe_await(self._control.return_call(known_id, numbers))
         return reply(request, {"message": f"Chamada de retorno iniciada para {known_id}", "call": call}, 202)
 
     @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
     async def cancel_return(self, request: AdminRequest, call_id: str) -> bytes:
         """Stop the ringing."""
         known_id = bodies.parse_call_id(call_id)
-        call = await settled(self._control.cancel_return(known_id))
+        call = await maybe_await(self._control.cancel_return(known_id))
         return reply(request, {"message": f"Chamada de retorno cancelada para {known_id}", "call": call})
 
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
     async def report(self, request: AdminRequest, attempt_id: str) -> bytes:
         """Whoever rings residents for a webhook says how one attempt ended."""
         end, reason = bodies.attempt_end(request.content.read())
-        await settled(self._control.attempt_ended(attempt_id, end, reason))
+        await maybe_await(self._control.attempt_ended(attempt_id, end, reason))
         return reply(request, {"message": f"Tentativa encerrada: {end}"})
 
     @app.route("/api/hangup", methods=["POST"])
     async def hang_up(self, request: AdminRequest) -> bytes:
         """Send the hangup frame to one leg."""
         call_id, role = bodies.which_leg(request.content.read())
-        await settled(self._control.hang_up(call_id, role))
+        await maybe_await(self._control.hang_up(call_id, role))
         return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})
 
     @app.route("/healthz", methods=["GET"])
@@ -154,15 +154,15 @@ class AdminAPI:
 
     def _probe(self, request: AdminRequest, good: bool, why: str) -> bytes:
         if not good:
-            raise Refusal(503, why or "Not ready.")
+            raise HTTPError(503, why or "Not ready.")
         return reply(request, {"status": "ok"})
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # Klein means any IRequest, ours is one
     def _failed(self, request: AdminRequest, failure: Failure) -> bytes:
         """Every error ends here: the expected ones by their own status, the others as one logged 500."""
         path = request.path.decode("latin-1")
-        refusal = as_refusal(failure.value, path)
+        refusal = to_http_error(failure.value, path)
         if refusal is None:
             self._log.failure("{method} {path} failed", failure, method=request.method.decode("ascii"), path=path)
-            refusal = Refusal(500, "The server failed; its log says why.")
+            refusal = HTTPError(500, "The server failed; its log says why.")
         return refuse(request, refusal)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Site
 
-from admin.access import Gate
+from admin.access import AccessCheck
 from admin.api import AdminAPI
 from admin.site import AdminSite
 from audiosocket.interfaces import Control
@@ -19,5 +19,5 @@ def make_site(control: Control, *, token: str, hosts: Iterable[str], reactor: IR
     ``token`` is what every ``/api`` request must carry, empty for none; ``hosts`` are further names of
     this server that a Host header may say.
     """
-    gate = Gate(token=token, hosts=hosts, clock=reactor.seconds, vouches=control.vouches)
+    gate = AccessCheck(token=token, hosts=hosts, clock=reactor.seconds, vouches=control.vouches)
     return AdminSite(AdminAPI(control).app.resource(), gate, reactor)

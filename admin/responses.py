@@ -44,7 +44,7 @@ STATUS: Mapping[type[AudioSocketError], int] = {
 }
 
 
-class Refusal(AudioSocketError):
+class HTTPError(AudioSocketError):
     """A request that is answered with an HTTP error.
 
     ``code`` is the HTTP status, ``headers`` go into the answer, ``field`` is the JSON name of the key at
@@ -83,32 +83,32 @@ def reply_text(request: Request, text: str) -> bytes:
     return _prepare(request, 200, text.encode("utf-8"), TEXT_TYPE)
 
 
-def refuse(request: Request, refusal: Refusal) -> bytes:
+def refuse(request: Request, refusal: HTTPError) -> bytes:
     """Set the status and the headers of an error; returns its body, for Klein to write."""
     for name, value in refusal.headers.items():
         request.setHeader(name, value)
     return _prepare(request, refusal.code, refusal.body())
 
 
-def as_refusal(error: BaseException | None, path: str) -> Refusal | None:
+def to_http_error(error: BaseException | None, path: str) -> HTTPError | None:
     """The HTTP error for an exception, None when the exception is a bug on our side."""
-    if isinstance(error, Refusal):
+    if isinstance(error, HTTPError):
         return error
     if isinstance(error, NotFound):
-        return Refusal(404, f"There is no {shown(path)} here.")
+        return HTTPError(404, f"There is no {quoted(path)} here.")
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        return Refusal(405, f"{shown(path)} answers only {allowed}.", {"Allow": allowed})
+        return HTTPError(405, f"{quoted(path)} answers only {allowed}.", {"Allow": allowed})
     if isinstance(error, HTTPException):
         code = error.code or 500
-        return Refusal(code, RESPONSES.get(code, b"Error").decode("ascii") + ".")
+        return HTTPError(code, RESPONSES.get(code, b"Error").decode("ascii") + ".")
     for kind, code in STATUS.items():
         if isinstance(error, kind):
-            return Refusal(code, str(error) or str(kind.__doc__), field=getattr(error, "field", ""))
+            return HTTPError(code, str(error) or str(kind.__doc__), field=getattr(error, "field", ""))
     return None
 
 
-def shown(value: object, most: int = 60) -> str:
+def quoted(value: object, most: int = 60) -> str:
     """A value from a request as an error message quotes it, at most ``most`` characters."""
     text = value if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."

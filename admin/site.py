@@ -15,8 +15,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from admin.access import SAFE_METHODS, Gate
-from admin.responses import JSON_TYPE, Refusal, refuse
+from admin.access import SAFE_METHODS, AccessCheck
+from admin.responses import JSON_TYPE, HTTPError, refuse
 
 #: Largest request body, in bytes.
 MOST_BODY = 64 * 1024
@@ -62,7 +62,7 @@ class AdminRequest(Request):
         self.site = self.channel.site
         try:
             self.site.gate.admit(self)
-        except Refusal as refusal:
+        except HTTPError as refusal:
             self._answer(refusal)
         else:
             super().process()
@@ -71,10 +71,10 @@ class AdminRequest(Request):
         """Answer what failed outside of every handler; those have their own last resort."""
         path = self.path.decode("latin-1")
         self._log.failure("{method} {path} failed", reason, method=self.method.decode("ascii"), path=path)
-        self._answer(Refusal(500, "The server failed; its log says why."))
+        self._answer(HTTPError(500, "The server failed; its log says why."))
         return reason
 
-    def _answer(self, refusal: Refusal) -> None:
+    def _answer(self, refusal: HTTPError) -> None:
         self.write(refuse(self, refusal))
         self.finish()
 
@@ -106,7 +106,7 @@ class AdminChannel(HTTPChannel):
             self.resetTimeout()
         try:
             LineReceiver.dataReceived(self, data)
-        except Refusal as refusal:
+        except HTTPError as refusal:
             self._refuse(refusal)
 
     def headerReceived(self, line: bytes) -> bool:
@@ -116,12 +116,12 @@ class AdminChannel(HTTPChannel):
         return super().headerReceived(line)  # type: ignore[no-any-return]
 
     def lineLengthExceeded(self, line: bytes) -> NoReturn:
-        raise Refusal(431, f"A line of the request is longer than {self.MAX_LENGTH} bytes.")
+        raise HTTPError(431, f"A line of the request is longer than {self.MAX_LENGTH} bytes.")
 
     def _respondToBadRequestAndDisconnect(self) -> NoReturn:
         # Not public, but all that Twisted refuses ends here, always below dataReceived; if it is renamed
         # one day, clients get Twisted's bare 400 again.
-        raise Refusal(400, "This is not a well-formed HTTP/1.1 request.")
+        raise HTTPError(400, "This is not a well-formed HTTP/1.1 request.")
 
     def allContentReceived(self) -> None:
         self.site.busy(self)
@@ -158,7 +158,7 @@ class AdminChannel(HTTPChannel):
     def writeConnectionLost(self) -> None:
         """Our own half-close after a refusal; the rest of the request is still coming in."""
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: HTTPError) -> None:
         """Answer at once, then let the client finish: a reset could overtake the answer."""
         self._refused = self._closing = True
         body = refusal.body()
@@ -179,7 +179,7 @@ class AdminSite(Site):
     noisy = False
     _log = Logger()
 
-    def __init__(self, resource: IResource, gate: Gate, reactor: IReactorTime) -> None:
+    def __init__(self, resource: IResource, gate: AccessCheck, reactor: IReactorTime) -> None:
         super().__init__(
             resource,
             AdminRequest,
@@ -235,4 +235,4 @@ class AdminSite(Site):
 
 
 def _body_too_large() -> NoReturn:
-    raise Refusal(413, f"The body is larger than {MOST_BODY} bytes.")
+    raise HTTPError(413, f"The body is larger than {MOST_BODY} bytes.")

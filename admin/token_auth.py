@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from twisted.logger import Logger
 
-from admin.responses import Refusal
+from admin.responses import HTTPError
 
 #: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that it waits.
 MOST_WRONG = 10
@@ -20,7 +20,7 @@ WINDOW_SECONDS = 60.0
 MOST_PEERS = 1000
 
 
-class TokenCheck:
+class TokenAuth:
     """Compares tokens in constant time; a peer that guesses is answered 429, even if it guesses right.
 
     ``clock`` is steady time in seconds. An empty token lets everybody in.
@@ -34,7 +34,7 @@ class TokenCheck:
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
     def check(self, peer: str, headers: Sequence[bytes]) -> None:
-        """Raise `Refusal` (401, 429) unless the Authorization ``headers`` carry the token."""
+        """Raise `HTTPError` (401, 429) unless the Authorization ``headers`` carry the token."""
         if self._digest is None:
             return
         if not headers:
@@ -48,8 +48,8 @@ class TokenCheck:
         self._note(peer, now)
         raise self._unauthorized("The token in the Authorization header is not this server's API_TOKEN.")
 
-    def _unauthorized(self, message: str) -> Refusal:
-        return Refusal(401, message, {"WWW-Authenticate": "Bearer"})
+    def _unauthorized(self, message: str) -> HTTPError:
+        return HTTPError(401, message, {"WWW-Authenticate": "Bearer"})
 
     def _wait(self, peer: str, now: float) -> None:
         times = self._wrong.get(peer)
@@ -58,7 +58,7 @@ class TokenCheck:
         if times and len(times) >= MOST_WRONG:
             seconds = max(1, math.ceil(times[0] + WINDOW_SECONDS - now))
             message = f"Too many wrong tokens from {peer}; wait {seconds} s."
-            raise Refusal(429, message, {"Retry-After": str(seconds)})
+            raise HTTPError(429, message, {"Retry-After": str(seconds)})
 
     def _note(self, peer: str, now: float) -> None:
         times = self._wrong.setdefault(peer, deque(maxlen=MOST_WRONG))

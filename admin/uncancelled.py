@@ -39,6 +39,6 @@ def shielded(work: Awaitable[T], what: str) -> Deferred[T]:
     return result
 
 
-async def settled(value: Soon[T]) -> T:
+async def maybe_await(value: Soon[T]) -> T:
     """What `Control` answered at once, or answers soon."""
     return await value if isinstance(value, Awaitable) else value

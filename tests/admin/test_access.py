@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admin.token_auth import MOST_PEERS, TokenCheck
+from admin.token_auth import MOST_PEERS, TokenAuth
 from tests.support.admin_client import CALL, Answer, Web, each, request
 
 TOKEN = "a-token-of-24-characters"
@@ -223,7 +223,7 @@ def test_a_crowd_of_guessers_takes_no_memory() -> None:
     web = Web(token=TOKEN)
     for n in range(MOST_PEERS + 500):
         guess(web, "wrong", f"10.1.{n // 250}.{n % 250}")
-    check: TokenCheck = web.site.gate._token  # type: ignore[attr-defined]
+    check: TokenAuth = web.site.gate._token  # type: ignore[attr-defined]
     assert len(check._wrong) == MOST_PEERS
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin.requests import parse_call_id, parse_object
-from admin.responses import Refusal, encode, shown
+from admin.responses import HTTPError, encode, quoted
 from tests.support.admin_client import Web, each
 
 
@@ -85,7 +85,7 @@ def test_spellings_of_a_uuid() -> None:
         *("", text[:-1], text + "0", f" {text}", f"{text}\n", text[:-1] + "g", text[:-1] + "\u0663"),
         *("_".join(text), "-" * 32, 5, None, [text], text.encode()),
     ):
-        with pytest.raises(Refusal):
+        with pytest.raises(HTTPError):
             parse_call_id(rubbish)
 
 
@@ -96,7 +96,7 @@ def test_answers_are_written_as_the_old_service_wrote_them() -> None:
 
 
 def test_values_are_quoted_short_and_harmless() -> None:
-    assert shown("x" * 60) == "x" * 60
-    assert shown("x" * 61) == "x" * 57 + "..."
-    assert shown("a\r\nb\x1b") == r"'a\r\nb\x1b'"
-    assert shown(["\u202e"]) == r"['\u202e']"
+    assert quoted("x" * 60) == "x" * 60
+    assert quoted("x" * 61) == "x" * 57 + "..."
+    assert quoted("a\r\nb\x1b") == r"'a\r\nb\x1b'"
+    assert quoted(["\u202e"]) == r"['\u202e']"
