@@ -69,7 +69,7 @@ class AdminAPI:
         extension = await shielded(self._control.add(fields), "POST /api/extensions")
         request.setHeader("Location", f"/api/extensions/{extension.id}")
         message = f"Ramal {extension.number} adicionado com sucesso"
-        return reply(request, {"message": message, "extension": extension.as_json()}, 201)
+        return reply(request, {"message": message, "extension": extension.to_json()}, 201)
 
     @app.route("/api/extensions/<extension_id>", methods=["PUT"])
     async def change(self, request: AdminRequest, extension_id: str) -> bytes:
@@ -78,7 +78,7 @@ class AdminAPI:
         fields = bodies.changed_fields(request.content.read(), known_id)
         extension = await shielded(self._control.change(known_id, fields), f"PUT /api/extensions/{known_id}")
         message = f"Ramal ID {known_id} atualizado com sucesso"
-        return reply(request, {"message": message, "extension": extension.as_json()})
+        return reply(request, {"message": message, "extension": extension.to_json()})
 
     @app.route("/api/extensions/<extension_id>", methods=["DELETE"])
     async def remove(self, request: AdminRequest, extension_id: str) -> bytes:

@@ -47,7 +47,7 @@ class CallerInfo:
     name: str
     dialled: str
 
-    def as_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str]:
         """As shown by the API."""
         return {"channel": self.channel, "number": self.number, "name": self.name, "dialled": self.dialled}
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench import machine, table
 from bench.build import CannotBuild, build
 from bench.contest import Bench
-from bench.figures import Round, Sample, as_json, disturbance, faults
+from bench.figures import Round, Sample, to_json, disturbance, faults
 from bench.load import LoadFailed
 from bench.rows import Row, chosen
 from bench.servers import DidNotStart
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(table.lines(row.title, row.figures, found)), flush=True)
             wrong += troubles
             everything += found
-            figures = [as_json(figure, found) for figure in row.figures]
+            figures = [to_json(figure, found) for figure in row.figures]
             results.append({"row": row.name, "title": row.title, "figures": figures, "rounds": found})
     print("\n" + "\n".join(wrong or ["No frame was lost, altered or repeated, and no call broke."]))
     others = disturbance(everything)

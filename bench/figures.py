@@ -96,7 +96,7 @@ def disturbance(rounds: Sequence[Round]) -> Spread | None:
     return spread([sample[key] for each in rounds for sample in each.values() if key in sample])
 
 
-def as_json(figure: Figure, rounds: Sequence[Round]) -> dict[str, Any]:
+def to_json(figure: Figure, rounds: Sequence[Round]) -> dict[str, Any]:
     """Everything that is known of a figure, for programs."""
     contestants = list(dict.fromkeys(name for each in rounds for name in each))
     return {

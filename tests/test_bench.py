@@ -84,7 +84,7 @@ class TestFigures:
         assert figures.disturbance([{OURS: {"start_s": 1}}]) is None
 
     def test_json_has_every_round(self) -> None:
-        shown = json.loads(json.dumps(figures.as_json(FRAMES, rounds((8, 10, 2), (9, 10, 4)))))
+        shown = json.loads(json.dumps(figures.to_json(FRAMES, rounds((8, 10, 2), (9, 10, 4)))))
         assert shown["values"] == {OURS: [8, 9], C: [10, 10], ASYNCIO: [2, 4]}
         assert shown["ratios"] == {C: [0.8, 0.9], ASYNCIO: [4, 2.25]}
         assert [target["verdict"] for target in shown["targets"]] == ["aim", "aim"]

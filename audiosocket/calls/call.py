@@ -45,7 +45,7 @@ class LegOutcome(str, Enum):
 class ShownInJson(Protocol):
     """Something of a call that the API and the end of the call show: `returncall.Run`."""
 
-    def as_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> dict[str, Any]:
         """As shown by the API, with whole numbers; durations in seconds."""
 
     def as_event(self, now: float) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class LegState:
         """True when it delivered a frame within the last second and is not over."""
         return self.ending is None and now - self.last_heard <= ALIVE_SECONDS
 
-    def as_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> dict[str, Any]:
         """As shown by the API; durations in seconds."""
         return {
             "role": self.role.value,
@@ -181,7 +181,7 @@ class Call:
     def open_journal(self, journal: JournalWriter | None) -> None:
         """Keep every change from now on; the first line says what the call is."""
         self.journal = journal
-        self._keep("opened", extension=self.extension.as_json(), started_at=self.started_at)
+        self._keep("opened", extension=self.extension.to_json(), started_at=self.started_at)
 
     @property
     def dormant(self) -> bool:
@@ -194,7 +194,7 @@ class Call:
         """The legs that are not over, dormant ones among them."""
         return [leg for leg in self.legs.values() if leg.ending is None]
 
-    def as_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
+    def to_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
         """As shown by the API; durations in seconds."""
         visitor = self.legs.get(Role.VISITOR)
         caller = None if visitor is None else visitor.caller
@@ -202,12 +202,12 @@ class Call:
             "call_id": self.name,
             "state": "dormant" if self.dormant else "live" if self.ended is None else "ended",
             "outcome": self.outcome,
-            "extension": self.extension.as_json(),
+            "extension": self.extension.to_json(),
             "started_at": self.started_at,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
-            "caller": None if caller is None else caller.as_json(),
-            "legs": [leg.as_json(now) for leg in self.legs.values()],
-            **_latest_and_earlier([one.as_json(now) for one in self.return_calls]),
+            "caller": None if caller is None else caller.to_json(),
+            "legs": [leg.to_json(now) for leg in self.legs.values()],
+            **_latest_and_earlier([one.to_json(now) for one in self.return_calls]),
         }
         if timeline:
             shown["timeline"] = list(self.timeline)

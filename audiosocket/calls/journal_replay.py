@@ -85,7 +85,7 @@ class SavedCall:
             "wall": self.changed,
             "kind": "snapshot",
             "call": str(self.call_id),
-            "extension": self.extension.as_json(),
+            "extension": self.extension.to_json(),
             "started": self.started,
             "started_at": self.started_at,
             "outcome": self.outcome,

@@ -56,7 +56,7 @@ class Extension:
             ports[Role.RESIDENT] = self.return_port
         return ports
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The Portuguese keys of the local file and of ``/api/extensions``."""
         return {
             "id": self.id,
@@ -102,7 +102,7 @@ class Problem:
     id: int | None
     reason: str
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As shown by the API."""
         return {"id": self.id, "reason": self.reason}
 

@@ -70,7 +70,7 @@ def load(path: Path, limit: int) -> Loaded:
 def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
     """Replace the file atomically; raises OSError and leaves the old file when that fails."""
     document: dict[str, Any] = {
-        "ramais": [extension.as_json() for extension in extensions],
+        "ramais": [extension.to_json() for extension in extensions],
         "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": source,
     }

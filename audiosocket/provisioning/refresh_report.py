@@ -41,7 +41,7 @@ class RefreshReport:
     rejected: int = 0
     problems: tuple[Problem, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As shown by the API; ``age_seconds`` since it happened."""
         return {
             "trigger": self.trigger,
@@ -52,7 +52,7 @@ class RefreshReport:
             "stats": self.stats,
             "diff": self.diff,
             "rejected": self.rejected,
-            "rejected_rows": [problem.as_json() for problem in self.problems],
+            "rejected_rows": [problem.to_json() for problem in self.problems],
         }
 
     def describe(self, plan: Plan) -> None:

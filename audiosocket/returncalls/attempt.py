@@ -23,7 +23,7 @@ class Attempt:
     reason: str = ""
     ended: float | None = None
 
-    def as_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> dict[str, Any]:
         """As shown by the API."""
         return {
             "number": self.number,
@@ -34,7 +34,7 @@ class Attempt:
 
     def as_event(self, now: float) -> dict[str, Any]:
         """As written down in timeline and log, with `masked` number: logs are read by many."""
-        return {**self.as_json(now), "number": masked(self.number)}
+        return {**self.to_json(now), "number": masked(self.number)}
 
     def kept(self, now: float) -> dict[str, Any]:
         """As the journal keeps it: times in seconds before now."""

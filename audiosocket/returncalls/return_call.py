@@ -68,14 +68,14 @@ class ReturnCall:
         run.attempts = [restored(attempt, offset) for attempt in kept.attempts]
         return run
 
-    def as_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> dict[str, Any]:
         """As shown by the API, with whole numbers; durations in seconds."""
-        attempts = [attempt.as_json(now) for attempt in self.attempts]
+        attempts = [attempt.to_json(now) for attempt in self.attempts]
         return {"state": self.state, "reason": self.reason, "attempts": attempts}
 
     def as_event(self, now: float) -> dict[str, Any]:
         """As written down at the end of the call, with masked numbers."""
-        return {**self.as_json(now), "attempts": [attempt.as_event(now) for attempt in self.attempts]}
+        return {**self.to_json(now), "attempts": [attempt.as_event(now) for attempt in self.attempts]}
 
     @property
     def outcome(self) -> ReturnOutcome:

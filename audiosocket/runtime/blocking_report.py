@@ -46,7 +46,7 @@ class BlockingReport:
             return None
         return " < ".join(map(str, stack[:SAID]))
 
-    def as_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[dict[str, Any]]:
         """The most frequent ones."""
         causes = sorted((*self._known.values(), self._others), key=lambda cause: cause.times, reverse=True)
         return [

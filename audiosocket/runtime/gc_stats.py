@@ -30,7 +30,7 @@ class GCStats:
         if self._collected in gc.callbacks:
             gc.callbacks.remove(self._collected)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As shown by ``/api/status``."""
         return {
             "collections": sum(self.collections),

@@ -74,7 +74,7 @@ class ReactorLagMonitor(Service):
         """The largest lateness of the last 10 s, in seconds."""
         return max(self._recent, default=0.0)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As shown by ``/api/status``; a histogram of lateness by upper bound in milliseconds."""
         bounds = [f"le_{bound}_ms" for bound in BUCKETS_MS] + ["more"]
         return {
@@ -82,9 +82,9 @@ class ReactorLagMonitor(Service):
             "lag_ms_worst": round(self.worst * 1000, 1),
             "lag_histogram": dict(zip(bounds, self.buckets, strict=True)),
             "blocked_times": self.causes.times,
-            "blocked_by": self.causes.as_json(),
+            "blocked_by": self.causes.to_json(),
             "stood_still_times": self.stood_still,
-            "gc": self.pauses.as_json(),
+            "gc": self.pauses.to_json(),
         }
 
     def _wait(self) -> StackSample | None:

@@ -41,9 +41,9 @@ class CallControl:
             "refused_total": registry.refused_total,
             "late_turns_total": switchboard.late_turns,
             "turned_away_total": dict(switchboard.turned_away_total),
-            "return_backend": _NO_BACKEND if self._backend is None else self._backend.as_json(),
+            "return_backend": _NO_BACKEND if self._backend is None else self._backend.to_json(),
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
-            "reactor": self._server.watchdog.as_json(),
+            "reactor": self._server.watchdog.to_json(),
         }
 
     def live_by_extension(self) -> Mapping[int, int]:
@@ -52,13 +52,13 @@ class CallControl:
 
     def calls(self) -> list[dict[str, Any]]:
         registry, now = self._server.switchboard.registry, self._seconds()
-        return [call.as_json(now) for call in [*registry, *registry.recent()]]
+        return [call.to_json(now) for call in [*registry, *registry.recent()]]
 
     def call(self, call_id: UUID) -> dict[str, Any]:
         call = self._server.switchboard.registry.get(call_id)
         if call is None:
             raise UnknownCall(f"no live or recent call {call_id}")
-        return call.as_json(self._seconds(), timeline=True)
+        return call.to_json(self._seconds(), timeline=True)
 
     def healthy(self) -> tuple[bool, str]:
         worst = self._server.watchdog.recent_worst

@@ -72,7 +72,7 @@ class TableControl:
                 "age_seconds": _age(now, poller.source_since),
                 "file_trouble": poller.file_trouble,
             },
-            "last_refresh": poller.last.as_json() if poller.last is not None else None,
+            "last_refresh": poller.last.to_json() if poller.last is not None else None,
             "last_success_age_seconds": None
             if poller.last_success is None
             else round(now - poller.last_success, 1),
@@ -118,7 +118,7 @@ class TableControl:
         return dialplan.lines(*chosen, style=style, host=host, otherwise=otherwise, wideband=wideband, wrong=wrong)
 
     async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
-        return (await self.poller.refresh("api", force=force, dry_run=dry_run)).as_json()
+        return (await self.poller.refresh("api", force=force, dry_run=dry_run)).to_json()
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         if extension_id is None:
@@ -148,7 +148,7 @@ class TableControl:
             extension.as_row(), lambda rows: _refuse_taken(extension, None, _usable(rows))
         )
         await self._apply("api add")
-        return parse_json({**extension.as_json(), "id": new_id})
+        return parse_json({**extension.to_json(), "id": new_id})
 
     async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
         if self._database is None:
@@ -220,7 +220,7 @@ class TableControl:
 
         def change(running: Mapping[int, Extension]) -> list[Extension]:
             before = _known(running, extension_id)
-            extension = parse_json({**before.as_json(), **fields, "id": extension_id})
+            extension = parse_json({**before.to_json(), **fields, "id": extension_id})
             self._keep_off_our_port(extension)
             _refuse_taken(extension, extension_id, running.values())
             changed.append(extension)
@@ -245,7 +245,7 @@ def _known(running: Mapping[int, Extension], extension_id: int) -> Extension:
 
 def _extension_status(service: ExtensionService) -> dict[str, Any]:
     extension, listeners, wrong = service.extension, service.listeners, service.wrong
-    shown = extension.as_json()
+    shown = extension.to_json()
     shown["ip"] = shown.pop("ip_servidor")
     visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)
     state = "failed" if service.failed else "degraded" if wrong else "listening"

@@ -68,7 +68,7 @@ def send(into: socket.socket, handed: PassedSocket, descriptor: int) -> bool:
 
 @lru_cache(maxsize=HEADS_KEPT)
 def _head(token: int, extension: Extension, role: Role) -> bytes:
-    about = {"token": token, "extension": extension.as_json(), "role": role.value}
+    about = {"token": token, "extension": extension.to_json(), "role": role.value}
     head = json.dumps(about, separators=(",", ":")).encode()
     return _HEAD.pack(len(head)) + head
 

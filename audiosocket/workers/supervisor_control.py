@@ -63,7 +63,7 @@ class SupervisorControl(TableControl):
 
     def _latest(self, reactors: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The process whose callers have most reason to complain; the front's own when there is none."""
-        mine = self._server.watchdog.as_json()
+        mine = self._server.watchdog.to_json()
         return max(reactors, key=lambda reactor: float(reactor["lag_ms_worst_10s"]), default=mine)
 
     def _workers(self, reactors: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -205,7 +205,7 @@ class WorkerHandle:
             port.give_up(self.index)
         mine = port.sockets[self.index]
         if mine is not None and self._life is not None:
-            about = {"extension": port.side.extension.as_json(), "role": port.side.role.value}
+            about = {"extension": port.side.extension.to_json(), "role": port.side.role.value}
             self._life.tell("open", [mine.fileno()], token=port.token, **about)
 
     def close_port(self, port: SharedPort) -> Deferred[Any]:
@@ -214,4 +214,4 @@ class WorkerHandle:
 
     def relabel_port(self, port: SharedPort) -> None:
         """The values of the port's row have changed."""
-        self.tell("relabel", token=port.token, extension=port.side.extension.as_json())
+        self.tell("relabel", token=port.token, extension=port.side.extension.to_json())

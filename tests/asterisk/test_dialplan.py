@@ -271,7 +271,7 @@ def test_of_all_rows_those_that_cannot_be_written_are_left_out_and_named() -> No
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     other = replace(ROW, id=8, number="3000", return_number="3001", port=9100, return_port=9101)
-    document = {"ramais": [ROW.as_json(), other.as_json(), {"id": 9}]}
+    document = {"ramais": [ROW.to_json(), other.to_json(), {"id": 9}]}
     (tmp_path / "ramais_config.json").write_text(json.dumps(document))
     return tmp_path
 
@@ -308,7 +308,7 @@ def test_the_command_leaves_out_of_all_what_cannot_be_written(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     bad = replace(ROW, id=8, number="1;2", port=9100, return_port=9101)
-    (tmp_path / "ramais_config.json").write_text(json.dumps({"ramais": [bad.as_json(), ROW.as_json()]}))
+    (tmp_path / "ramais_config.json").write_text(json.dumps({"ramais": [bad.to_json(), ROW.to_json()]}))
     status, out, err = run(capsys, "--data-dir", str(tmp_path))
     assert (status, sections(out)) == (0, sections(lines(ROW, style="plain")))
     assert err.startswith("extension 8 is left out: ramal_ia is '1;2'")
@@ -342,7 +342,7 @@ def test_the_command_without_a_file_shows_the_default(capsys: pytest.CaptureFixt
         ('{"ramais": []}', "7", "no extension has the id 7"),
         ("{", "7", "is damaged"),
         ("[]", "7", "no list"),
-        (json.dumps({"ramais": [{**ROW.as_json(), "ramal_ia": "1;2"}]}), "7", "ramal_ia is '1;2'"),
+        (json.dumps({"ramais": [{**ROW.to_json(), "ramal_ia": "1;2"}]}), "7", "ramal_ia is '1;2'"),
     ],
 )
 def test_the_command_says_what_is_wrong_and_touches_nothing(

@@ -209,7 +209,7 @@ def _written(line: dict[str, Any]) -> bytes:
     kind, entry = line["kind"], {"at_seconds": 1.5}
     line = {"wall": line["wall"], "kind": kind, "call": line["call"]}
     if kind == "opened":
-        line = {**line, "extension": DEFAULT_EXTENSION.as_json(), "started_at": WALL}
+        line = {**line, "extension": DEFAULT_EXTENSION.to_json(), "started_at": WALL}
     elif kind == "ended":
         return json.dumps(line, separators=(",", ":")).encode()
     elif kind == "outcome":
@@ -341,7 +341,7 @@ SAMPLE = [
     {"wall": 10.0 + number, "call": str(CALL), **line}
     for number, line in enumerate(
         [
-            {"kind": "opened", "extension": DEFAULT_EXTENSION.as_json(), "started_at": WALL},
+            {"kind": "opened", "extension": DEFAULT_EXTENSION.to_json(), "started_at": WALL},
             entry("call.started", 0.0),
             entry("leg.joined", 0.0, role="visitor", peer="127.0.0.1:1", port=8080),
             {"kind": "state", "role": "visitor", "app": "menu", "state": [1, {"a": None}]},

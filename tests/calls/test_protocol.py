@@ -45,7 +45,7 @@ def leg_record(exchange: Exchange, call_id: UUID = CALL) -> dict[str, Any]:
     """The first leg of a call, as the API shows it."""
     call = exchange.registry.get(call_id)
     assert call is not None
-    shown: dict[str, Any] = call.as_json(exchange.now)["legs"][0]
+    shown: dict[str, Any] = call.to_json(exchange.now)["legs"][0]
     return shown
 
 

@@ -403,11 +403,11 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
     call = books.join(Role.VISITOR, 10.0)
     leg = call.legs[Role.VISITOR]
     leg.frames_in, leg.rate = 5, 16_000
-    assert call.as_json(12.3456) == {
+    assert call.to_json(12.3456) == {
         "call_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
         "state": "live",
         "outcome": None,
-        "extension": HERE.as_json(),
+        "extension": HERE.to_json(),
         "started_at": WALL,
         "duration_seconds": 2.346,
         "caller": None,
@@ -434,7 +434,7 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
         "earlier_returns": [],
     }
     books.registry.leg_over(call, Role.VISITOR, LegOutcome.ADMIN_HANGUP, 13.0)
-    shown = call.as_json(99.0, timeline=True)
+    shown = call.to_json(99.0, timeline=True)
     assert (shown["state"], shown["outcome"], shown["duration_seconds"]) == ("ended", "admin_hangup", 3.0)
     [leg_shown] = shown["legs"]
     assert (leg_shown["state"], leg_shown["outcome"], leg_shown["duration_seconds"]) == (

@@ -101,7 +101,7 @@ def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machi
         "leg.resumed",
         "leg.resumed",
     ]
-    assert call.as_json(exchange.now)["duration_seconds"] == pytest.approx(1 + 2 * restarts, abs=0.01)
+    assert call.to_json(exchange.now)["duration_seconds"] == pytest.approx(1 + 2 * restarts, abs=0.01)
 
 
 def test_a_leg_that_came_back_between_two_restarts_and_one_that_did_not(machine: Machine) -> None:
@@ -232,10 +232,10 @@ def test_a_leg_that_left_and_came_back_is_as_old_after_a_restart_as_before(machi
     first.run(60_000, step=1_000)
     line.reset()
     resident(first)
-    before = the_call(first).legs[Role.RESIDENT].as_json(first.now)
+    before = the_call(first).legs[Role.RESIDENT].to_json(first.now)
     exchange = machine.start()
     resident(exchange)
-    after = the_call(exchange).legs[Role.RESIDENT].as_json(exchange.now)
+    after = the_call(exchange).legs[Role.RESIDENT].to_json(exchange.now)
     assert (before["duration_seconds"], before["resumes"]) == (0.0, 1)
     assert (after["duration_seconds"], after["resumes"]) == (pytest.approx(0.0, abs=0.002), 2)
 
@@ -244,7 +244,7 @@ OLDER = {
     "wall": EPOCH,
     "kind": "snapshot",
     "call": str(CALL),
-    "extension": DEFAULT_EXTENSION.as_json(),
+    "extension": DEFAULT_EXTENSION.to_json(),
     "started": EPOCH - 5,
     "started_at": "2026-09-21T14:13:15.000Z",
     "outcome": None,
@@ -268,7 +268,7 @@ def test_a_journal_of_a_version_without_return_calls_resumes(machine: Machine) -
     exchange = machine.start(after=1)
     exchange.join()
     assert machine.app.values("restored") == [{"page": "7"}]
-    assert the_call(exchange).as_json(exchange.now)["return"] is None
+    assert the_call(exchange).to_json(exchange.now)["return"] is None
 
 
 def test_lines_that_only_a_newer_version_understands_cost_nothing_else(machine: Machine) -> None:

@@ -82,8 +82,8 @@ def test_a_padded_row_becomes_an_extension_and_goes_back_to_the_table_and_the_fi
     assert parsed == Extension(1, "1000", "1001", "192.0.2.1", 8080, 8081, 7)
     assert parsed.ports() == {Role.VISITOR: 8080, Role.RESIDENT: 8081}
     assert parse_row({"extension_ia_id": 1, **parsed.as_row()}) == parsed
-    assert parse_json(parsed.as_json()) == parsed
-    assert list(parsed.as_json()) == [
+    assert parse_json(parsed.to_json()) == parsed
+    assert list(parsed.to_json()) == [
         "id", "ramal_ia", "ramal_retorno", "ip_servidor", "porta_ia", "porta_retorno", "condominio_id",
     ]  # fmt: skip
 
@@ -183,7 +183,7 @@ def test_an_entry_nobody_can_print_is_reported_all_the_same() -> None:
     for value in UNSPEAKABLE:
         verdict = judge([dict.fromkeys(COLUMNS, value), extension(1, 8080)])
         assert ids(verdict) == [1]
-        json.dumps([problem.as_json() for problem in verdict.problems])
+        json.dumps([problem.to_json() for problem in verdict.problems])
 
 
 ANYTHING = st.one_of(
@@ -208,9 +208,9 @@ def test_any_row_is_an_extension_or_an_invalid_one_and_never_hides_a_good_one(va
     assert -1 in ids(verdict)
     assert verdict.rejected == (parsed is None)
     assert all(problem.reason.isprintable() for problem in verdict.problems)
-    json.dumps([problem.as_json() for problem in verdict.problems])
+    json.dumps([problem.to_json() for problem in verdict.problems])
     if parsed is not None:
-        assert parse_json(json.loads(json.dumps(parsed.as_json()))) == parsed
+        assert parse_json(json.loads(json.dumps(parsed.to_json()))) == parsed
         assert all(1 <= port <= 65535 for port in parsed.ports().values())
 
 
@@ -235,7 +235,7 @@ def test_entries_of_the_old_file_load_as_they_are() -> None:
 
 
 def test_the_default_extension_is_the_documented_one() -> None:
-    assert DEFAULT_EXTENSION.as_json() == {
+    assert DEFAULT_EXTENSION.to_json() == {
         "id": 0,
         "ramal_ia": "1000",
         "ramal_retorno": "1001",

@@ -83,7 +83,7 @@ ROWS = st.lists(
 
 def judged(rows: list[Extension], running: Mapping[int, Extension]) -> dict[int, Extension]:
     judge = Validator(running.values())
-    judge.offer_json([row.as_json() for row in rows])
+    judge.offer_json([row.to_json() for row in rows])
     return by_id(*judge.verdict().extensions)
 
 

@@ -100,7 +100,7 @@ def test_files_of_the_old_service_load_as_they_are(path: Path) -> None:
 
 
 def test_one_bad_entry_hides_no_good_one(path: Path) -> None:
-    entries = [THREE[0].as_json(), {"id": 9, "ramal_ia": "x", "porta_ia": 99999}, None, THREE[1].as_json()]
+    entries = [THREE[0].to_json(), {"id": 9, "ramal_ia": "x", "porta_ia": 99999}, None, THREE[1].to_json()]
     loaded = load(write(path, {"ramais": entries}), 2000)
     assert loaded.extensions == THREE[:2]
     assert [problem.id for problem in loaded.problems] == [9, None]
@@ -150,7 +150,7 @@ def test_what_is_no_configuration_is_set_aside_with_the_reason(path: Path) -> No
     strange: list[bytes | object] = [
         b"", b"\n", b"\0" * 4096, b"\xef\xbb\xbf", b"\xff\xfe{\x00}\x00", b"{", b"not json", b"[" * 100_000,
         b'{"ramais": [' + b"[" * 100_000, b'{"ramais": [{"id": ' + b"9" * 5000 + b"}]}",
-        [], [THREE[0].as_json()], None, 7, "ramais", {}, {"ramais": None}, {"ramais": {}}, {"ramais": "x"},
+        [], [THREE[0].to_json()], None, 7, "ramais", {}, {"ramais": None}, {"ramais": {}}, {"ramais": "x"},
         {"Ramais": []}, {"ramais": [None]}, {"ramais": [{"id": 1}]}, {"ramais": [[]] * 1000},
     ]  # fmt: skip
     for content in strange:
@@ -162,7 +162,7 @@ def test_a_file_larger_than_any_configuration_is_not_read_to_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "MAX_BYTES", 1_000_000)
-    write(path, {"ramais": [THREE[0].as_json()], "more": "x" * 1_000_000})
+    write(path, {"ramais": [THREE[0].to_json()], "more": "x" * 1_000_000})
     check_set_aside(path, load(path, 2000))
 
 

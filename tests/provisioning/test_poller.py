@@ -237,7 +237,7 @@ def test_a_damaged_file_is_set_aside_before_the_database_s_replaces_it(desk: Des
 
 
 def test_bad_entries_of_the_file_are_logged_by_id(desk: Desk) -> None:
-    entries = [FILE[0].as_json(), {"id": 77, "ramal_ia": "1", "porta_ia": 0}]
+    entries = [FILE[0].to_json(), {"id": 77, "ramal_ia": "1", "porta_ia": 0}]
     desk.path.write_text(json.dumps({"ramais": entries}))
     desk.start(database=False)
     assert desk.running() == [1]
@@ -400,7 +400,7 @@ def test_bad_rows_are_logged_once_and_again_only_when_they_change(desk: Desk) ->
     report = done(poller.refresh("api"))
     assert len(desk.problems()) == 4
     assert (report.rejected, [problem.id for problem in report.problems]) == (3, [101, 102, 100])
-    assert report.as_json()["rejected_rows"][0].keys() == {"id", "reason"}
+    assert report.to_json()["rejected_rows"][0].keys() == {"id", "reason"}
 
 
 def test_of_thousands_of_bad_rows_a_hundred_are_described_and_the_others_counted(desk: Desk) -> None:
@@ -575,7 +575,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_change(desk: Desk) -> Non
 
 def test_the_report_has_what_operators_scripts_parse(desk: Desk) -> None:
     poller = desk.start()
-    shown = done(poller.refresh("api")).as_json()
+    shown = done(poller.refresh("api")).to_json()
     assert shown["stats"] == {"removed": 0, "updated": 0, "added": 0, "total_active": 10}
     assert shown["trigger"] == "api"
     assert shown["result"] == "unchanged"

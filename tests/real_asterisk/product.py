@@ -28,7 +28,7 @@ class Row:
     port: int
     return_port: int
 
-    def as_json(self, host: str) -> dict[str, Any]:
+    def to_json(self, host: str) -> dict[str, Any]:
         """As in the local file."""
         numbers = {"id": self.id, "ramal_ia": self.number, "ramal_retorno": self.return_number}
         ports = {"porta_ia": self.port, "porta_retorno": self.return_port}
@@ -53,7 +53,7 @@ class Server:
         ]
         self.visitor_port, self.return_port = self.rows[0].port, self.rows[0].return_port
         self.api = f"http://127.0.0.1:{(api_port := free_port())}"
-        file = {"ramais": [row.as_json(self.host) for row in self.rows]}
+        file = {"ramais": [row.to_json(self.host) for row in self.rows]}
         (directory / "data").mkdir()
         (directory / "data" / "ramais_config.json").write_text(json.dumps(file))
         lines = {"API_PORT": str(api_port), "DATA_DIR": "data", "LOG_DIR": "logs", **settings}

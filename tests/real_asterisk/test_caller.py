@@ -28,7 +28,7 @@ from audiosocket.interfaces import App
 class Learner(App):
     def identified(self, leg, caller):
         assert leg.caller is caller
-        leg.note("app.note", caller=caller.as_json())
+        leg.note("app.note", caller=caller.to_json())
 """
 WAYS = {"AudioSocket()": "", "Dial(AudioSocket/...)": "slin16"}
 

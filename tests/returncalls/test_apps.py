@@ -84,7 +84,7 @@ def test_an_app_is_told_when_nobody_was_reached_and_may_try_again() -> None:
     desk.turn()
     assert desk.concierge.ends == [ReturnOutcome("failed", "busy", (ReturnAttempt("101", "busy", "busy"),))]
     assert desk.telephones.rung == ["101", "102"]
-    assert [one["attempts"][0]["end"] for one in desk.call.as_json(0)["earlier_returns"]] == ["busy"]
+    assert [one["attempts"][0]["end"] for one in desk.call.to_json(0)["earlier_returns"]] == ["busy"]
     assert desk.shown["attempts"][0]["end"] is None
 
 
@@ -222,7 +222,7 @@ def test_the_end_of_a_call_carries_every_attempt() -> None:
     assert let_in(world.resident())
     world.exchange.switchboard.end_call(CALL, LegOutcome.ADMIN_HANGUP)
     (ended,) = [record for record in world.exchange.events if record["event"] == "call.ended"]
-    shown = world.call.as_json(world.exchange.now, timeline=True)
+    shown = world.call.to_json(world.exchange.now, timeline=True)
     assert (shown["outcome"], ended["outcome"]) == ("admin_hangup", "admin_hangup")
     assert shown["timeline"][-1]["return"] == ended["return"]
     assert ended["earlier_returns"] == [masked(one) for one in shown["earlier_returns"]]

@@ -83,7 +83,7 @@ class Process:
 
     @property
     def shown(self) -> Any:
-        return self.call.as_json(self.exchange.now)["return"]
+        return self.call.to_json(self.exchange.now)["return"]
 
     @property
     def tried(self) -> list[tuple[str, str | None]]:
@@ -369,10 +369,10 @@ def test_what_is_over_is_still_shown_after_a_restart(journal: Journal) -> None:
     before.telephones.ringing[-1].callback(BUSY)
     before.returns.place(before.call, ["102"])
     before.resident()
-    shown = before.call.as_json(before.exchange.now)
+    shown = before.call.to_json(before.exchange.now)
     after = journal.process_after(1)
     after.visitor()
-    again = after.call.as_json(after.exchange.now)
+    again = after.call.to_json(after.exchange.now)
     assert again["return"] == shown["return"]
     assert again["earlier_returns"] == shown["earlier_returns"]
     assert (again["return"]["state"], len(again["earlier_returns"])) == ("connected", 1)

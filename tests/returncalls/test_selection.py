@@ -31,7 +31,7 @@ def backend(**values: str) -> ReturnBackend:
 def test_nothing_is_configured() -> None:
     made = backend()
     assert (made.originator, made.channels) == (None, None)
-    assert made.as_json() == {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
+    assert made.to_json() == {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
     made.arrived(CALL)
 
 
@@ -39,15 +39,15 @@ def test_who_places_the_calls() -> None:
     assert isinstance(backend(**AMI).originator, AMIOriginator)
     assert isinstance(backend(**ARI).originator, ARIOriginator)
     assert isinstance(backend(**WEBHOOK).originator, WebhookOriginator)
-    assert backend(**AMI).as_json() == {"kind": "ami", **DOWN}
+    assert backend(**AMI).to_json() == {"kind": "ami", **DOWN}
     for kind, state in (("ari", "connecting"), ("webhook", "connecting")):
         made = backend(**AMI, **ARI, **WEBHOOK, RETURN_BACKEND=kind)
         assert made.channels is not None, "AMI tells who is calling whatever places the calls"
-        shown = made.as_json()
+        shown = made.to_json()
         assert (shown["kind"], shown["state"], shown["ami"]) == (kind, state, DOWN)
     none = backend(**AMI, RETURN_BACKEND="none")
     assert none.channels is not None
-    assert none.as_json() == {"kind": "none", "state": "off", "reason": "RETURN_BACKEND is none", "ami": DOWN}
+    assert none.to_json() == {"kind": "none", "state": "off", "reason": "RETURN_BACKEND is none", "ami": DOWN}
 
 
 def test_only_a_webhook_reports() -> None:

@@ -84,7 +84,7 @@ class World:
 
     @property
     def shown(self) -> Any:
-        return self.call.as_json(self.exchange.now)["return"]
+        return self.call.to_json(self.exchange.now)["return"]
 
     @property
     def tried(self) -> list[tuple[str, str | None]]:

@@ -23,7 +23,7 @@ def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.Mo
     finally:
         counted.stop()
         gc.enable()
-    assert counted.as_json() == {
+    assert counted.to_json() == {
         "collections": 3,
         "longest_ms": 27.1,
         "full_collections": 2,
@@ -42,7 +42,7 @@ def test_frozen_objects_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatc
     seen = []
     for seconds in (0, 1, 58, 1):
         now[0] += seconds
-        seen.append(counted.as_json()["frozen_objects"])
+        seen.append(counted.to_json()["frozen_objects"])
     assert seen == [10, 10, 10, 20]
 
 

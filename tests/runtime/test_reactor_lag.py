@@ -123,7 +123,7 @@ def test_what_the_api_shows() -> None:
     reactor, watchdog = watched()
     reactor.stall(0.123)
     reactor.run(0.5)
-    shown = watchdog.as_json()
+    shown = watchdog.to_json()
     assert shown["lag_ms_worst"] == shown["lag_ms_worst_10s"] == 123.0
     assert shown["lag_histogram"]["le_200_ms"] == 1
     assert list(shown["lag_histogram"]) == [f"le_{bound}_ms" for bound in BUCKETS_MS] + ["more"]
@@ -132,7 +132,7 @@ def test_what_the_api_shows() -> None:
 
 
 def test_before_the_first_measurement_nothing_is_late() -> None:
-    shown = ReactorLagMonitor(Reactor(), Reactor().seconds).as_json()
+    shown = ReactorLagMonitor(Reactor(), Reactor().seconds).to_json()
     assert shown["lag_ms_worst"] == shown["lag_ms_worst_10s"] == 0
 
 
@@ -172,7 +172,7 @@ def test_a_cause_is_said_once_and_counted_from_then_on(lines: list[str]) -> None
     watch.sighting = StackSample(stack("count", "close_till"), 0)
     reactor.stall(0.06)
     assert len(lines) == 2
-    shown = watchdog.as_json()
+    shown = watchdog.to_json()
     assert shown["blocked_times"] == 4
     assert shown["blocked_by"] == [
         {"where": "shop.till:sell:7", "times": 3, "worst_ms": 410},
@@ -196,7 +196,7 @@ def test_a_process_that_was_not_run_blames_no_code(lines: list[str]) -> None:
         watch.sighting = StackSample(stack("sell"), late)
         reactor.stall(late)
     assert [line.split(":")[0] for line in lines] == ["the whole process stood still for 2000 ms"]
-    assert watchdog.as_json()["stood_still_times"] == 3
+    assert watchdog.to_json()["stood_still_times"] == 3
     assert watchdog.causes.times == 0
     # Two thirds of this it did run, and was blocked.
     watch.sighting = StackSample(stack("sell"), 0.1)
@@ -241,7 +241,7 @@ async def test_what_blocks_a_real_reactor_is_named(lines: list[str]) -> None:
         watchdog.stopService()
     (said,) = [line for line in lines if f"{__name__}:hold_the_line:" in line]
     assert "blocked the reactor for about" in said
-    assert watchdog.as_json()["blocked_times"] >= 2
+    assert watchdog.to_json()["blocked_times"] >= 2
 
 
 def test_a_server_that_was_stopped_and_goes_on_blames_no_code(tmp_path: Path) -> None:

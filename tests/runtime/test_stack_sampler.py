@@ -171,7 +171,7 @@ def test_a_cause_is_its_innermost_functions_whatever_the_lines() -> None:
     assert causes.add((place("a", 2), place("b"), place("c"), place("other")), 0.07) is None
     assert causes.add((place("a"), place("c"), place("b")), 0.05) is not None
     assert causes.times == 3
-    assert causes.as_json()[0] == {"where": "m:a:1", "times": 2, "worst_ms": 70}
+    assert causes.to_json()[0] == {"where": "m:a:1", "times": 2, "worst_ms": 70}
 
 
 def test_causes_are_bounded_and_those_beyond_are_said_once() -> None:
@@ -180,5 +180,5 @@ def test_causes_are_bounded_and_those_beyond_are_said_once() -> None:
     said = [causes.add(stack, 0.05) for stack in stacks]
     assert sum(text is not None for text in said) == MOST + 1
     assert causes.times == MOST + 50
-    assert causes.as_json()[0] == {"where": "others", "times": 50, "worst_ms": 50}
-    assert len(causes.as_json()) == 10
+    assert causes.to_json()[0] == {"where": "others", "times": 50, "worst_ms": 50}
+    assert len(causes.to_json()) == 10

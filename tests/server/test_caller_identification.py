@@ -39,7 +39,7 @@ class Gate(Calling):
     def shown(self, call_id: UUID = CALL) -> Any:
         call = self.exchange.registry.get(call_id)
         assert call is not None
-        return call.as_json(self.clock.seconds())["caller"]
+        return call.to_json(self.clock.seconds())["caller"]
 
     def listings(self) -> int:
         return len(self.asterisk.named("CoreShowChannels"))

@@ -147,7 +147,7 @@ def test_a_leg_that_went_quiet_is_taken_over_and_nothing_else_changes(log: list[
     first.say(FRAME)
     first.hang_up()
     assert outcome(exchange) is None
-    [shown] = exchange.registry.get(CALL).as_json(exchange.now)["legs"]  # type: ignore[union-attr]
+    [shown] = exchange.registry.get(CALL).to_json(exchange.now)["legs"]  # type: ignore[union-attr]
     assert shown["resumes"] == 1
     assert shown["frames_in"] == 26
     second.hang_up()
@@ -167,7 +167,7 @@ def test_a_leg_that_left_comes_back_while_the_other_keeps_the_call() -> None:
     assert len(again.audio()) == 6
     assert app.story == ["joined", "joined", "left", "joined"]
     assert exchange.names()[-1] == "leg.resumed"
-    shown = exchange.registry.get(CALL).as_json(exchange.now)  # type: ignore[union-attr]
+    shown = exchange.registry.get(CALL).to_json(exchange.now)  # type: ignore[union-attr]
     assert {leg["role"]: leg["resumes"] for leg in shown["legs"]} == {"visitor": 1, "resident": 0}
 
 
@@ -192,7 +192,7 @@ def test_the_first_cause_wins_on_leg_and_call() -> None:
     line.reset()
     exchange.switchboard.close()
     assert app.values("left") == ["admin_hangup"]
-    shown = exchange.registry.get(CALL).as_json(exchange.now, timeline=True)  # type: ignore[union-attr]
+    shown = exchange.registry.get(CALL).to_json(exchange.now, timeline=True)  # type: ignore[union-attr]
     assert (shown["outcome"], shown["legs"][0]["outcome"]) == ("gate_opened", "admin_hangup")
     assert [entry["event"] for entry in shown["timeline"]] == [
         "call.started",
@@ -566,7 +566,7 @@ def test_a_leg_that_comes_back_after_a_restart_goes_on_with_what_its_app_remembe
     call = exchange.registry.get(CALL)
     assert call is not None
     assert [entry["event"] for entry in call.timeline] == [*before.names(), "call.resumed", "leg.resumed"]
-    shown = call.as_json(exchange.now)
+    shown = call.to_json(exchange.now)
     assert (shown["state"], shown["legs"][0]["resumes"], shown["legs"][0]["state"]) == ("live", 1, "live")
     assert shown["legs"][0]["duration_seconds"] == pytest.approx(1.1, abs=0.01)
     line.hang_up()

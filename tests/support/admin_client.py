@@ -47,7 +47,7 @@ class FakeControl:
     def status(self) -> Soon[dict[str, Any]]:
         self._fail()
         shown = [
-            {**e.as_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
+            {**e.to_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
             for e in self.running.values()
         ]
         return {"total_extensions": len(shown), "extensions": shown}
@@ -113,7 +113,7 @@ class FakeControl:
 
     async def rows(self) -> dict[str, Any]:
         await self._disturb()
-        rows = [extension.as_json() for extension in self.running.values()]
+        rows = [extension.to_json() for extension in self.running.values()]
         return {"total": len(rows), "extensions": rows}
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
@@ -135,7 +135,7 @@ class FakeControl:
     async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
         await self._disturb()
         self.asked.append(("change", extension_id, dict(fields)))
-        self.running[extension_id] = parse_json({**self._known(extension_id).as_json(), **fields})
+        self.running[extension_id] = parse_json({**self._known(extension_id).to_json(), **fields})
         return self.running[extension_id]
 
     async def remove(self, extension_id: int) -> None:

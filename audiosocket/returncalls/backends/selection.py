@@ -95,7 +95,7 @@ class ReturnBackend(MultiService):
         """Whether a report with this body and signature comes from who knows ``WEBHOOK_SECRET``."""
         return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(said, body)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """``kind``, ``state`` (off, connecting, up, failing, down) and ``reason``, as shown by the API.
 
         "failing" is a webhook whose last request failed; the next call tries it again. Where AMI only tells who
