@@ -120,7 +120,7 @@ def _fields(route: Route, request: ReturnRequest, channel_id: str) -> Fields:
     fields = [
         ("Channel", route.dialled(request.number, request.places)),
         ("ChannelId", channel_id),
-        ("Context", route.landing(request.number, request.places)),
+        ("Context", route.return_context(request.number, request.places)),
         ("Exten", request.exten),
         ("Priority", "1"),
         ("Timeout", str(max(1, round(request.ring_seconds * 1000)))),
