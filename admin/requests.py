@@ -1,6 +1,6 @@
 """What comes in: request bodies, queries and ids, checked as far as HTTP goes.
 
-Whether a port is a port is not decided here: that is `audiosocket.extensions.model.parse_json`, behind Control.
+Whether a port is a port is not decided here: that is `audiosocket.extensions.parsing.parse_json`, behind Control.
 """
 
 from __future__ import annotations

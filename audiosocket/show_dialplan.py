@@ -17,7 +17,8 @@ from dotenv import dotenv_values
 
 from audiosocket.asterisk import dialplan
 from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
-from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Validator
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
+from audiosocket.extensions.validation import Validator
 from audiosocket.provisioning.local_file import FILE_NAME
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench import machine, table
 from bench.build import CannotBuild, build
 from bench.contest import Bench
-from bench.figures import Round, Sample, to_json, disturbance, faults
+from bench.figures import Round, Sample, disturbance, faults, to_json
 from bench.load import LoadFailed
 from bench.rows import Row, chosen
 from bench.servers import DidNotStart

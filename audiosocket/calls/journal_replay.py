@@ -17,7 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from audiosocket.errors import InvalidExtension
-from audiosocket.extensions.model import Extension, Role, parse_json
+from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.parsing import parse_json
 
 #: Entries of a timeline that are kept; the oldest go first.
 TIMELINE_MOST = 200

@@ -16,7 +16,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from audiosocket.extensions.model import Extension, Problem, Validator
+from audiosocket.extensions.model import Extension, Problem
+from audiosocket.extensions.validation import Validator
 
 FILE_NAME = "ramais_config.json"
 #: A configuration file beyond this is no configuration, in bytes.

@@ -21,8 +21,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, ValidationResult, Validator
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 from audiosocket.extensions.reconcile import Plan
+from audiosocket.extensions.validation import ValidationResult, Validator
 from audiosocket.postgres.database import Row
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.refresh_report import ProblemLog, RefreshOptions, RefreshReport, ShrinkGuard

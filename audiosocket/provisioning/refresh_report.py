@@ -9,8 +9,9 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from audiosocket.extensions.model import Problem, ValidationResult
+from audiosocket.extensions.model import Problem
 from audiosocket.extensions.reconcile import Plan, shrinks
+from audiosocket.extensions.validation import ValidationResult
 
 #: A suspiciously small result is believed when it is still there after this many seconds.
 DOUBT_SECONDS = 1.0

@@ -14,7 +14,8 @@ from audiosocket import __version__
 from audiosocket.asterisk import dialplan
 from audiosocket.asterisk.dialplan import Style
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
-from audiosocket.extensions.model import COLUMNS, Extension, Role, parse_json, parse_row
+from audiosocket.extensions.model import COLUMNS, Extension, Role
+from audiosocket.extensions.parsing import parse_json, parse_row
 from audiosocket.postgres.database import Database, Row
 from audiosocket.provisioning.extension_service import ExtensionService
 from audiosocket.provisioning.listeners import Listeners

@@ -23,7 +23,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.errors import AudioSocketError
-from audiosocket.extensions.model import Extension, Role, parse_json
+from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.parsing import parse_json
 
 #: Connections taken from the inbox between two turns of the reactor.
 PER_TURN = 8

@@ -17,7 +17,8 @@ from twisted.logger import FilteringLogObserver, Logger, globalLogBeginner
 
 from audiosocket.apps import registry
 from audiosocket.errors import WorkerGone
-from audiosocket.extensions.model import Role, parse_json
+from audiosocket.extensions.model import Role
+from audiosocket.extensions.parsing import parse_json
 from audiosocket.runtime import logs
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components

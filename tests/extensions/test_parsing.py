@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidExtension
-from audiosocket.extensions.model import (
-    COLUMNS,
-    DEFAULT_EXTENSION,
-    MAX_PROBLEMS,
-    Extension,
-    Role,
-    ValidationResult,
-    Validator,
-    parse_json,
-    parse_row,
-)
+from audiosocket.extensions.model import COLUMNS, DEFAULT_EXTENSION, Extension, Role
+from audiosocket.extensions.parsing import parse_json, parse_row
+from audiosocket.extensions.validation import MAX_PROBLEMS, ValidationResult, Validator
 from tests.support.loopback_server import calm
 
 

@@ -8,8 +8,9 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosocket.extensions.model import Extension, Role, Validator
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, alternatives, plan, shrinks
+from audiosocket.extensions.validation import Validator
 from tests.support.loopback_server import calm
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
