@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from audiosocket.calls.call import LegOutcome
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.settings import Settings

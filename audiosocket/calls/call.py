@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal_replay import TIMELINE_MOST as KEPT_MOST
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
 
@@ -25,21 +25,6 @@ TIMELINE_MOST = KEPT_MOST
 
 #: What apps remember of a call that is told nothing to remember: most are not.
 _NOTHING: Mapping[tuple[Role, str], Any] = MappingProxyType({})
-
-
-class LegOutcome(str, Enum):
-    """Why a leg is over."""
-
-    CALLER_HANGUP = "caller_hangup"  #: Asterisk closed the connection, or sent a hangup
-    SERVER_HANGUP = "server_hangup"  #: the app was done
-    ADMIN_HANGUP = "admin_hangup"  #: somebody asked for it through the API
-    APP_FAILED = "app_failed"  #: the app raised
-    PROTOCOL_ERROR = "protocol_error"  #: the peer sent what is not AudioSocket
-    PEER_ERROR = "peer_error"  #: the peer reported an error (0xff)
-    CONNECTION_LOST = "connection_lost"  #: the connection was reset or timed out
-    SLOW_READER = "slow_reader"  #: the peer did not take our audio for 2 s
-    SHUTDOWN = "shutdown"  #: the server stopped
-    LOST = "lost"  #: it did not come back after the server's restart
 
 
 class ShownInJson(Protocol):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from audiosocket.calls.call import Call, LegOutcome, LegState
+from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.leg_api import Connection, LegBase, Residents
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from audiosocket.calls.call import Call, LegOutcome, LegState
+from audiosocket.calls.call import Call, LegState
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, Tap

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls.call import LegOutcome
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import inf
 from uuid import UUID
 
-from audiosocket.calls.call import Call, JournalWriter, LegOutcome, LegState
+from audiosocket.calls.call import Call, JournalWriter, LegState
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal_replay import Replayed, SavedCall, SavedLeg
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 
 #: How long an ended call's UUID is answered with a hangup frame, in seconds.

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from audiosocket.calls.call import Call, LegOutcome
+from audiosocket.calls.call import Call
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.returncalls.backends.selection import ReturnBackend

@@ -16,9 +16,10 @@ from uuid import UUID
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from audiosocket.calls.call import Call, LegOutcome, LegState
+from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.journal_replay import Replayed
 from audiosocket.calls.leg import Leg
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, WAIT_MS, Bridge
-from audiosocket.calls.call import LegOutcome
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.settings import Settings
 from audiosocket.wire import RATES

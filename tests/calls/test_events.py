@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls.call import LegOutcome
 from audiosocket.calls.events import EVENTS, EventLog, Record
+from audiosocket.calls.outcomes import LegOutcome
 from tests.conftest import LoggedFailures
 
 ROOT = Path(__file__).parents[2]

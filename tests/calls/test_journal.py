@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from audiosocket.calls import journal as journal_module
-from audiosocket.calls.call import LegOutcome, LegState
+from audiosocket.calls.call import LegState
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal import FILE_NAME, CallJournal
 from audiosocket.calls.journal_compaction import sifted
 from audiosocket.calls.journal_replay import Replayed, replay
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from tests.support.loopback_server import Heard, calm

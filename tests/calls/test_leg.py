@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet.task import MediaClock as Time
 
-from audiosocket.calls.call import Call, LegOutcome, LegState
+from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.leg import RATE_NOTES_MOST, Leg
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import LocalProtocolError
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App

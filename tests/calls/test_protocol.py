@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.interfaces import IConsumer, ITCPTransport
 from zope.interface.verify import verifyClass
 
-from audiosocket.calls.call import LegOutcome
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,

@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 
 from audiosocket.calls import registry as callregistry
-from audiosocket.calls.call import ALIVE_SECONDS, TIMELINE_MOST, Call, LegOutcome, LegState
+from audiosocket.calls.call import ALIVE_SECONDS, TIMELINE_MOST, Call, LegState
 from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import (
     BACK_SECONDS,
     RECENT_MOST,

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from audiosocket.calls.call import Call, LegOutcome
+from audiosocket.calls.call import Call
 from audiosocket.calls.journal import FILE_NAME, CallJournal
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import Leg
 from audiosocket.wire import HANGUP_FRAME, digit_frame

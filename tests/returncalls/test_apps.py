@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls.call import LegOutcome
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from audiosocket.calls.call import Call, LegOutcome
+from audiosocket.calls.call import Call
 from audiosocket.calls.journal_replay import replay
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import BACK_SECONDS, REMEMBER_SECONDS
 from audiosocket.extensions.model import Role
 from audiosocket.returncalls.service import ReturnCalls

@@ -8,7 +8,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
-from audiosocket.calls.call import Call, LegOutcome
+from audiosocket.calls.call import Call
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import BACK_SECONDS
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role

@@ -13,8 +13,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket.apps.bridge import Bridge
-from audiosocket.calls.call import LegOutcome
 from audiosocket.calls.journal_replay import replay
+from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
