@@ -1,1 +1,1 @@
-"""The HTTP API: a guest of the server that sees `audiosocket.interfaces.Control` and nothing else."""
+"""The HTTP API: a guest of the server that sees `audiosocket.control_interface.Control` and nothing else."""

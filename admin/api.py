@@ -14,7 +14,7 @@ from admin.access import asked_at
 from admin.responses import HTTPError, refuse, reply, reply_text, to_http_error
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await, shielded
-from audiosocket.interfaces import Control
+from audiosocket.control_interface import Control
 
 
 class AdminAPI:

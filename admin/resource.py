@@ -10,7 +10,7 @@ from twisted.web.server import Site
 from admin.access import AccessCheck
 from admin.api import AdminAPI
 from admin.site import AdminSite
-from audiosocket.interfaces import Control
+from audiosocket.control_interface import Control
 
 
 def make_site(control: Control, *, token: str, hosts: Iterable[str], reactor: IReactorTime) -> Site:

@@ -28,7 +28,7 @@ from audiosocket.errors import (
 JSON_TYPE = "application/json; charset=utf-8"
 TEXT_TYPE = "text/plain; charset=utf-8"
 
-#: Status of each error that `audiosocket.interfaces.Control` raises on purpose.
+#: Status of each error that `audiosocket.control_interface.Control` raises on purpose.
 STATUS: Mapping[type[AudioSocketError], int] = {
     InvalidExtension: 422,
     ExtensionTaken: 409,

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosocket.control_interface import Soon
 from audiosocket.errors import AudioSocketError
-from audiosocket.interfaces import Soon
 
 T = TypeVar("T")
 

@@ -23,9 +23,9 @@ from twisted.python import usage
 from admin.resource import make_site
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
+from audiosocket.control_interface import Control
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions.model import Role
-from audiosocket.interfaces import Control
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners

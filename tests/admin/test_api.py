@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from admin.api import AdminAPI
 from audiosocket.asterisk.dialplan import Style, lines
+from audiosocket.control_interface import Control
 from audiosocket.errors import (
     AudioSocketError,
     ExtensionTaken,
@@ -26,7 +27,6 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from audiosocket.interfaces import Control
 from tests.conftest import LoggedFailures
 from tests.support.admin_client import CALL, DATABASE_GONE, Answer, FakeControl, Web, each
 

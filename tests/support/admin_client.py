@@ -23,10 +23,10 @@ from twisted.python.failure import Failure
 from admin.resource import make_site
 from admin.site import AdminChannel
 from audiosocket.asterisk.dialplan import Style, lines
+from audiosocket.control_interface import Control, Soon
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.interfaces import Control, Soon
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
