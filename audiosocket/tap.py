@@ -26,6 +26,7 @@ from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.control_interface import Control
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions.model import Role
+from audiosocket.media import lazy_imports
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners
@@ -291,6 +292,7 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
         busy=lambda: side.switchboard.live_legs > 0,
         listening=lambda: listeners.applied,
         forget=side.switchboard.forget,
+        load=lazy_imports.load,
     )
     poller.setServiceParent(server)
     return server

@@ -12,6 +12,9 @@ _FORMS = (
     re.compile(rf"\bAudioSocket/[^/&,()]*?{_PORT}[/-]{_UUID}", re.IGNORECASE),
 )
 
+#: Unique ids of the channels that we originate begin with this.
+CHANNEL_ID_PREFIX = "audiosocket-return-"
+
 
 def parse_leg(text: str) -> tuple[UUID, int] | None:
     """UUID and port (0: not told) of the leg that a text is about; None when it is about none.

@@ -13,7 +13,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.media import lazy_imports as lateload
 from audiosocket.runtime.gc_policy import GCPolicy
 
 #: How long a thread that writes files may hold up the one with the audio each time both want to run, in seconds.
@@ -30,15 +29,16 @@ def install_runtime_services(
     busy: Callable[[], bool],
     listening: Callable[[], bool],
     forget: Callable[[], bool],
+    load: Callable[[], None],
 ) -> None:
     """Add to ``server`` what the whole process needs beside it; not for servers in the process of a test.
 
     ``busy`` tells whether a leg is live, ``listening`` whether the ports are open; ``forget`` drops what was
-    remembered long enough and tells whether there was something.
+    remembered long enough and tells whether there was something. ``load`` imports what was left out at the start.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     garbage = GCPolicy(reactor, busy, forget)
-    for service in (garbage, Warmup(reactor, listening, deferToThread, lateload.load, garbage.settle)):
+    for service in (garbage, Warmup(reactor, listening, deferToThread, load, garbage.settle)):
         service.setServiceParent(server)
 
 

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from audiosocket.media.playout import SLACK_MS
 from audiosocket.transport.ticker import BEAT_MS, Ticker
 from audiosocket.transport.timeouts import TimeoutQueue
 from audiosocket.wire import FRAME_MS
@@ -101,7 +100,7 @@ class MediaClock:
         if now - self._next * PHASE_MS > FRAME_MS:
             self.late_turns += 1
         # After a long stall every phase still gets one turn only: legs know themselves what they owe.
-        limit = now + SLACK_MS
+        limit = now + BEAT_MS
         for slot in range(max(self._next, last - PHASES + 1), last + 1):
             phase = self._phases[slot % PHASES]
             for member in tuple(phase):

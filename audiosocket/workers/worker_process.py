@@ -19,6 +19,7 @@ from audiosocket.apps import registry
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role
 from audiosocket.extensions.parsing import parse_json
+from audiosocket.media import lazy_imports
 from audiosocket.runtime import logs
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components
@@ -136,6 +137,7 @@ class WorkerProcess:
             busy=lambda: side.switchboard.live_legs > 0,
             listening=lambda: True,
             forget=side.switchboard.forget,
+            load=lazy_imports.load,
         )
         control = CallControl(server, self._reactor.seconds, side.backend)
         self._running = Running(server, doors, side, control)

@@ -9,10 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from audiosocket.asterisk.ami.channels import MAX_LEGS, ChannelTracker
-from audiosocket.asterisk.channel_names import parse_leg
+from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX, parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
-from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX
 from tests.support.fake_ami import World
 from tests.support.loopback_server import Heard
 

@@ -15,7 +15,8 @@ from uuid import UUID
 import pytest
 from twisted.internet.defer import Deferred
 
-from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX, AMIOriginator
+from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
+from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Originator, ReturnRequest
 from tests.support.fake_ami import Action, FakeConnection, World, refused

@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from audiosocket.asterisk.ari.events import KINDS
+from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting
 from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 from audiosocket.returncalls.backends import ari as arioriginate
-from audiosocket.returncalls.backends.ari import CHANNEL_ID_PREFIX, ARIOriginator
+from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from tests.support.fake_web_servers import MemoryWeb, listening, raw, website

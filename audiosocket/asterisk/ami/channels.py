@@ -15,10 +15,9 @@ from twisted.python.failure import Failure
 from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.session import AMIDown, AMIRefused
 from audiosocket.asterisk.ami.wire import Message
-from audiosocket.asterisk.channel_names import parse_leg
+from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX, parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
-from audiosocket.returncalls.backends.ami import CHANNEL_ID_PREFIX
 
 MAX_CALLS = 2_000
 MAX_CHANNELS = 10_000

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.session import AMIDown, AMIRefused, Fields
 from audiosocket.asterisk.ami.wire import Message, action, variable
+from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import LocalProtocolError
 from audiosocket.returncalls.attempt_result import AttemptResultBuilder
 from audiosocket.returncalls.backends.ami_cleanup import ChannelCleanup
@@ -20,9 +21,6 @@ from audiosocket.returncalls.backends.base import PendingAttempts
 from audiosocket.returncalls.dial_string import Route, check_landing
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
-
-#: Every channel we originate has an id with this beginning.
-CHANNEL_ID_PREFIX = "audiosocket-return-"
 
 #: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
 GRACE_SECONDS = 4.5

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.asterisk.ari.events import KINDS, parse_event
+from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
 from audiosocket.returncalls.backends.ari_attempt import REFUSED, ARIAttempt, refusal
@@ -30,8 +31,6 @@ from audiosocket.returncalls.templates import filled
 if TYPE_CHECKING:
     from audiosocket.asterisk.ari.event_stream import ARIEventStream
 
-#: Every channel we originate has an id with this beginning.
-CHANNEL_ID_PREFIX = "audiosocket-return-"
 #: Seconds between two pings.
 PING_SECONDS = 15.0
 #: Tries, and seconds between them, to end a channel that may still be ringing.
