@@ -1,55 +1,27 @@
-"""``twistd audiosocket``: options and composition. The only reader of the environment.
+"""The options of ``twistd audiosocket``, checked, and read together with environment and ``.env``.
 
-Everything is built here and handed to each other as arguments; whatever is wrong with a setting stops
-the start with one line and exit status 1 before anything listens.
+Whatever is wrong with a setting stops the start with one line and exit status 1 before anything listens.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dotenv import dotenv_values
-from twisted.application.service import Service
-from twisted.logger import Logger
 from twisted.python import usage
 
-from admin.resource import make_site
 from audiosocket.apps import registry as app_registry
-from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
-from audiosocket.control_interface import Control
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
 from audiosocket.extensions.model import Role
-from audiosocket.media import lazy_imports
-from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.provisioning.extension_service import is_local
-from audiosocket.provisioning.listeners import Listeners
-from audiosocket.provisioning.local_file import FILE_NAME
-from audiosocket.provisioning.poller import Poller
-from audiosocket.returncalls.backends.selection import ReturnBackend, check
+from audiosocket.returncalls.backends.selection import check
 from audiosocket.runtime import logs
-from audiosocket.runtime.file_thread import FileThread
-from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.logs import LogPlan
-from audiosocket.runtime.warmup import install_runtime_services
-from audiosocket.server.api_port import ApiPort
-from audiosocket.server.assembly import Apps, build_call_components, make_steady
-from audiosocket.server.control import ServerControl
-from audiosocket.server.single_process import AudioSocketServer
-from audiosocket.settings import Settings, catalogue, misspelt
-from audiosocket.workers import journal_sharding as journals
-from audiosocket.workers.child_process import Launch
-from audiosocket.workers.pool import WorkerPool
-from audiosocket.workers.supervisor import SupervisorListeners, SupervisorServer
-from audiosocket.workers.supervisor_control import SupervisorControl
-
-log = Logger()
+from audiosocket.server.assembly import Apps
+from audiosocket.settings import Settings, catalogue, describe_cause, misspelt, read_env_file, read_password
 
 
 def _option(name: str) -> str:
@@ -87,7 +59,7 @@ class Options(usage.Options):
         try:
             self.given, from_file = self._given()
             self.settings = Settings.parse(self.given)
-            self.password = _password(self.settings)
+            self.password = read_password(self.settings)
             self.apps = {
                 Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),
                 Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),
@@ -118,7 +90,9 @@ class Options(usage.Options):
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except (OSError, ValueError) as error:
-                raise InvalidSetting(f"{name.upper()}: {str(path)!r} cannot be made: {_cause(error)}") from None
+                raise InvalidSetting(
+                    f"{name.upper()}: {str(path)!r} cannot be made: {describe_cause(error)}"
+                ) from None
             if not os.access(path, os.W_OK | os.X_OK):
                 raise InvalidSetting(f"{name.upper()}: {str(path)!r} is not writable for this user")
 
@@ -140,7 +114,8 @@ class Options(usage.Options):
             logs.check(logs.plan)
         except OSError as error:
             raise InvalidSetting(
-                f"LOG_DIR: {settings.log_dir!r} has a {logs.FILE_NAME} that cannot be written: {_cause(error)}"
+                f"LOG_DIR: {settings.log_dir!r} has a {logs.FILE_NAME} that cannot be written: "
+                f"{describe_cause(error)}"
             ) from None
         top["logger"] = "audiosocket.runtime.logs.twistd_observer"
 
@@ -159,18 +134,6 @@ class Options(usage.Options):
             top["pidfile"] = str(Path(self.settings.data_dir).absolute() / "twistd.pid")
 
 
-def read_env_file(path: str) -> dict[str, str]:
-    """The names and values in a ``.env`` file; empty when it does not exist. Raises `InvalidSetting`."""
-    try:
-        with open(path, encoding="utf-8-sig") as source:
-            values = dotenv_values(stream=source, interpolate=False)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InvalidSetting(f"--env-file: {path!r} cannot be read: {_cause(error)}") from None
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _load_apps(name: str, spec: str) -> Apps:
     try:
         return app_registry.load(spec)
@@ -178,211 +141,11 @@ def _load_apps(name: str, spec: str) -> Apps:
         raise InvalidSetting(f"{name}: {error}") from None
 
 
-def _password(settings: Settings) -> str:
-    if not settings.db_password_file:
-        return settings.db_password
-    try:
-        with open(settings.db_password_file, encoding="utf-8") as source:
-            return source.readline().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        name = settings.db_password_file
-        raise InvalidSetting(f"DB_PASSWORD_FILE: {name!r} cannot be read: {_cause(error)}") from None
-
-
 def _check_bind_address(address: str) -> None:
     if address and not is_local(address):
         raise InvalidSetting(f"BIND_ADDRESS: {address!r} is not an address of this machine")
 
 
-def _cause(error: Exception) -> str:
-    """What the system says, or what is wrong with the text; never the text, which may be a secret."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start + 1} is not UTF-8"
-    return getattr(error, "strerror", None) or str(error)
-
-
 def _refuse(message: str) -> NoReturn:
     sys.stderr.write(f"audiosocket: {logs.escape(message)}\n")
     raise SystemExit(1)
-
-
-def _raise_open_files() -> None:
-    """Two sockets per extension and one per leg soon pass the usual soft limit of 1,024 files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def makeService(options: Options) -> Service:
-    """The whole server, not yet started."""
-    from twisted.internet import reactor  # noqa: PLC0415 - twistd installs the reactor before this, not before import
-
-    server = build(options, reactor)
-    _stop_cleanly(reactor, server)
-    return server
-
-
-def _stop_cleanly(reactor: Any, server: AudioSocketServer | SupervisorServer) -> None:
-    """Calls may end first, and exit status 0; twistd would die of the signal. A second one ends now.
-
-    The third does not even say goodbye.
-    """
-    seen: list[str] = []
-
-    def asked(number: int, frame: object) -> None:
-        # Nothing else here: the signal may have interrupted the log, whose lock would wait for itself for ever.
-        reactor.callFromThread(obey, signal.Signals(number).name)
-
-    def obey(name: str) -> None:
-        seen.append(name)
-        if len(seen) == 1:
-            log.info("{name}: stopping; a second one ends now", name=name)
-            reactor.stop()
-        elif len(seen) == 2:
-            log.info("{name} again: ending now", name=name)
-            server.hurry()
-        else:
-            reactor.crash()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        reactor.addSystemEventTrigger("after", "startup", signal.signal, number, asked)
-
-
-def build(options: Options, reactor: Any) -> AudioSocketServer | SupervisorServer:
-    """Every part, connected; ``reactor`` is the only global thing and it is an argument."""
-    settings = options.settings
-    for name, close in options.misspelt:
-        log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
-    if not options.has_env_file:
-        log.warn("there is no file {name}, as --env-file says; going on without", name=options["env-file"])
-    for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
-        log.warn("{sentence}", sentence=sentence)
-    _raise_open_files()
-    make_steady(reactor)
-    journals.rearrange(Path(settings.data_dir).absolute(), settings.workers)
-    return _build_front(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
-
-
-def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
-    """One process that does everything."""
-    settings = options.settings
-    side = build_call_components(
-        settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
-    )
-    listeners = Listeners(side.make_factory, reactor, **_where_to_listen(settings))
-    poller, database = _make_table(options, listeners, side.files, reactor)
-    server = AudioSocketServer(
-        listeners,
-        side.switchboard,
-        poller,
-        side.files,
-        reactor,
-        journal=side.journal,
-        resume_seconds=settings.resume_seconds,
-        drain_seconds=settings.drain_seconds,
-    )
-    control = ServerControl(server, database, reactor.seconds, settings.api_port, side.backend)
-    _make_api(settings, control, reactor).setServiceParent(server)
-    side.backend.setServiceParent(server)
-    if database is not None:
-        database.setServiceParent(server)
-    install_runtime_services(
-        server,
-        reactor,
-        busy=lambda: side.switchboard.live_legs > 0,
-        listening=lambda: listeners.applied,
-        forget=side.switchboard.forget,
-        load=lazy_imports.load,
-    )
-    poller.setServiceParent(server)
-    return server
-
-
-def _build_front(options: Options, reactor: Any) -> SupervisorServer:
-    """The process before the workers; it has no calls."""
-    settings = options.settings
-    fleet = WorkerPool(settings.workers, _launch(options), reactor)
-    listeners = SupervisorListeners(fleet, **_where_to_listen(settings))
-    files = FileThread(reactor)
-    poller, database = _make_table(options, listeners, files, reactor)
-    server = SupervisorServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
-    backend = ReturnBackend(settings, reactor, time.time)
-    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, backend)
-    GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
-    _make_api(settings, control, reactor).setServiceParent(server)
-    if database is not None:
-        database.setServiceParent(server)
-    poller.setServiceParent(server)
-    return server
-
-
-def _launch(options: Options) -> Launch:
-    """A worker imports what we import; it is told the settings, none of them by its command line."""
-    unneeded = {"DB_PASSWORD", "API_TOKEN"}
-    settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in unneeded}
-    # It has no API to protect.
-    settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
-    count = options.settings.workers
-    return Launch(
-        [sys.executable, "-m", "audiosocket.workers"],
-        {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        {
-            "settings": settings,
-            "journals": [journals.name(index, count) for index in range(count)],
-            "lines": logs.plan is not None,
-        },
-    )
-
-
-def _where_to_listen(settings: Settings) -> dict[str, Any]:
-    return {"bind_address": settings.bind_address, "reserved_ports": frozenset({settings.api_port})}
-
-
-def _make_table(
-    options: Options, listeners: Listeners, files: FileThread, reactor: Any
-) -> tuple[Poller, Database | None]:
-    settings = options.settings
-    pollers: list[Poller] = []  # the database reports to the poller, which needs the database to exist
-    database = _make_database(options, reactor, pollers) if settings.db_host else None
-    poller = Poller(
-        reactor,
-        listeners,
-        database,
-        Path(settings.data_dir).absolute() / FILE_NAME,
-        files.run,
-        interval=settings.refresh_interval_seconds,
-        automatic=settings.auto_refresh,
-        limit=settings.max_extensions,
-    )
-    pollers.append(poller)
-    return poller, database
-
-
-def _make_api(settings: Settings, control: Control, reactor: Any) -> ApiPort:
-    hosts = (settings.api_host, *settings.api_allowed_hosts)
-    site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
-    return ApiPort(site, settings.api_host, settings.api_port, reactor)
-
-
-def _make_database(options: Options, reactor: Any, pollers: Sequence[Poller]) -> Database:
-    was = ["connecting"]
-
-    def state_changed(state: DatabaseState) -> None:
-        came_up = state.state == "up" and was[0] != "up"
-        was[0] = state.state
-        if came_up:
-            for poller in pollers:
-                poller.database_came_up()
-
-    def changed() -> None:
-        for poller in pollers:
-            poller.hurry()
-
-    return Database(
-        options.settings,
-        options.password,
-        reactor,
-        listen=options.settings.auto_refresh,
-        changed=changed,
-        state_changed=state_changed,
-    )

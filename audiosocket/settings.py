@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from dotenv import dotenv_values
+
 from audiosocket.errors import InvalidSetting
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -278,3 +280,33 @@ def _one_typo(a: str, b: str) -> bool:
         or rest_a == rest_b[1:]
         or (rest_a[1::-1] + rest_a[2:] == rest_b and len(rest_a) > 1)
     )
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The names and values in a ``.env`` file; empty when it does not exist. Raises `InvalidSetting`."""
+    try:
+        with open(path, encoding="utf-8-sig") as source:
+            values = dotenv_values(stream=source, interpolate=False)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(f"--env-file: {path!r} cannot be read: {describe_cause(error)}") from None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_password(settings: Settings) -> str:
+    if not settings.db_password_file:
+        return settings.db_password
+    try:
+        with open(settings.db_password_file, encoding="utf-8") as source:
+            return source.readline().rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        name = settings.db_password_file
+        raise InvalidSetting(f"DB_PASSWORD_FILE: {name!r} cannot be read: {describe_cause(error)}") from None
+
+
+def describe_cause(error: Exception) -> str:
+    """What the system says, or what is wrong with the text; never the text, which may be a secret."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not UTF-8"
+    return getattr(error, "strerror", None) or str(error)

@@ -16,13 +16,14 @@ from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions
 
 from audiosocket import tap
+from audiosocket.composition import build
 from audiosocket.extensions.model import Role
+from audiosocket.options import Options
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime import logs
 from audiosocket.server.api_port import ApiPort
-from audiosocket.settings import catalogue
-from audiosocket.tap import Options, build, read_env_file
+from audiosocket.settings import catalogue, read_env_file
 from tests.support.loopback_server import Heard
 
 

@@ -1,0 +1,189 @@
+"""Build the service tree from checked options; parts are handed to each other as arguments."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from admin.resource import make_site
+from audiosocket.apps import registry as app_registry
+from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
+from audiosocket.control_interface import Control
+from audiosocket.extensions.model import Role
+from audiosocket.media import lazy_imports
+from audiosocket.options import Options
+from audiosocket.postgres.database import Database, DatabaseState
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.local_file import FILE_NAME
+from audiosocket.provisioning.poller import Poller
+from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.runtime import logs
+from audiosocket.runtime.file_thread import FileThread
+from audiosocket.runtime.gc_policy import GCPolicy
+from audiosocket.runtime.warmup import install_runtime_services
+from audiosocket.server.api_port import ApiPort
+from audiosocket.server.assembly import build_call_components, make_steady
+from audiosocket.server.control import ServerControl
+from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.settings import Settings, catalogue
+from audiosocket.workers import journal_sharding as journals
+from audiosocket.workers.child_process import Launch
+from audiosocket.workers.pool import WorkerPool
+from audiosocket.workers.supervisor import SupervisorListeners, SupervisorServer
+from audiosocket.workers.supervisor_control import SupervisorControl
+
+log = Logger()
+
+
+def _raise_open_files() -> None:
+    """Two sockets per extension and one per leg soon pass the usual soft limit of 1,024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def build(options: Options, reactor: Any) -> AudioSocketServer | SupervisorServer:
+    """Every part, connected; ``reactor`` is the only global thing and it is an argument."""
+    settings = options.settings
+    for name, close in options.misspelt:
+        log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
+    if not options.has_env_file:
+        log.warn("there is no file {name}, as --env-file says; going on without", name=options["env-file"])
+    for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
+        log.warn("{sentence}", sentence=sentence)
+    _raise_open_files()
+    make_steady(reactor)
+    journals.rearrange(Path(settings.data_dir).absolute(), settings.workers)
+    return _build_front(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
+
+
+def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
+    """One process that does everything."""
+    settings = options.settings
+    side = build_call_components(
+        settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
+    )
+    listeners = Listeners(side.make_factory, reactor, **_where_to_listen(settings))
+    poller, database = _make_table(options, listeners, side.files, reactor)
+    server = AudioSocketServer(
+        listeners,
+        side.switchboard,
+        poller,
+        side.files,
+        reactor,
+        journal=side.journal,
+        resume_seconds=settings.resume_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+    control = ServerControl(server, database, reactor.seconds, settings.api_port, side.backend)
+    _make_api(settings, control, reactor).setServiceParent(server)
+    side.backend.setServiceParent(server)
+    if database is not None:
+        database.setServiceParent(server)
+    install_runtime_services(
+        server,
+        reactor,
+        busy=lambda: side.switchboard.live_legs > 0,
+        listening=lambda: listeners.applied,
+        forget=side.switchboard.forget,
+        load=lazy_imports.load,
+    )
+    poller.setServiceParent(server)
+    return server
+
+
+def _build_front(options: Options, reactor: Any) -> SupervisorServer:
+    """The process before the workers; it has no calls."""
+    settings = options.settings
+    fleet = WorkerPool(settings.workers, _launch(options), reactor)
+    listeners = SupervisorListeners(fleet, **_where_to_listen(settings))
+    files = FileThread(reactor)
+    poller, database = _make_table(options, listeners, files, reactor)
+    server = SupervisorServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
+    backend = ReturnBackend(settings, reactor, time.time)
+    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, backend)
+    GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
+    _make_api(settings, control, reactor).setServiceParent(server)
+    if database is not None:
+        database.setServiceParent(server)
+    poller.setServiceParent(server)
+    return server
+
+
+def _launch(options: Options) -> Launch:
+    """A worker imports what we import; it is told the settings, none of them by its command line."""
+    unneeded = {"DB_PASSWORD", "API_TOKEN"}
+    settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in unneeded}
+    # It has no API to protect.
+    settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
+    count = options.settings.workers
+    return Launch(
+        [sys.executable, "-m", "audiosocket.workers"],
+        {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        {
+            "settings": settings,
+            "journals": [journals.name(index, count) for index in range(count)],
+            "lines": logs.plan is not None,
+        },
+    )
+
+
+def _where_to_listen(settings: Settings) -> dict[str, Any]:
+    return {"bind_address": settings.bind_address, "reserved_ports": frozenset({settings.api_port})}
+
+
+def _make_table(
+    options: Options, listeners: Listeners, files: FileThread, reactor: Any
+) -> tuple[Poller, Database | None]:
+    settings = options.settings
+    pollers: list[Poller] = []  # the database reports to the poller, which needs the database to exist
+    database = _make_database(options, reactor, pollers) if settings.db_host else None
+    poller = Poller(
+        reactor,
+        listeners,
+        database,
+        Path(settings.data_dir).absolute() / FILE_NAME,
+        files.run,
+        interval=settings.refresh_interval_seconds,
+        automatic=settings.auto_refresh,
+        limit=settings.max_extensions,
+    )
+    pollers.append(poller)
+    return poller, database
+
+
+def _make_api(settings: Settings, control: Control, reactor: Any) -> ApiPort:
+    hosts = (settings.api_host, *settings.api_allowed_hosts)
+    site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
+    return ApiPort(site, settings.api_host, settings.api_port, reactor)
+
+
+def _make_database(options: Options, reactor: Any, pollers: Sequence[Poller]) -> Database:
+    was = ["connecting"]
+
+    def state_changed(state: DatabaseState) -> None:
+        came_up = state.state == "up" and was[0] != "up"
+        was[0] = state.state
+        if came_up:
+            for poller in pollers:
+                poller.database_came_up()
+
+    def changed() -> None:
+        for poller in pollers:
+            poller.hurry()
+
+    return Database(
+        options.settings,
+        options.password,
+        reactor,
+        listen=options.settings.auto_refresh,
+        changed=changed,
+        state_changed=state_changed,
+    )
