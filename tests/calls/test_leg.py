@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.task import MediaClock as Time
+from twisted.internet.task import Clock as Time
 
 from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.events import EventLog, Record

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable
-from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Pace, Row
+from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Timeouts, Row
 from audiosocket.settings import Settings
 from tests.conftest import LoggedFailures
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer
@@ -26,7 +26,7 @@ from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWOR
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 #: Real deadlines, short pauses.
-PACE = Pace(heartbeat=0.3, first_pause=0.05, longest_pause=0.2, steady=0.2)
+PACE = Timeouts(heartbeat=0.3, first_pause=0.05, longest_pause=0.2, steady=0.2)
 #: Where a deadline is what the test waits for.
 HASTY = dataclasses.replace(
     PACE, lookup=1.0, connect=1.0, statement=1.0, server_statement=0.8, server_lock=0.4, turn=3.0
@@ -36,7 +36,7 @@ HASTY = dataclasses.replace(
 class Watched:
     """A `Database` with what it said: times it called ``changed``, its states, its log."""
 
-    def __init__(self, settings: Mapping[str, str], pace: Pace, listen: bool) -> None:
+    def __init__(self, settings: Mapping[str, str], pace: Timeouts, listen: bool) -> None:
         parsed = Settings.parse(settings)
         self.changes = 0
         self.states: list[DatabaseState] = []
@@ -112,7 +112,7 @@ def open_database(database_settings: dict[str, str]) -> Iterator[Open]:
     """Makes and starts a `Database`; keywords change settings (``DB_NAME="x"``), pace and listening."""
     opened: list[Watched] = []
 
-    def make(pace: Pace = PACE, listen: bool = True, **settings: str) -> Watched:
+    def make(pace: Timeouts = PACE, listen: bool = True, **settings: str) -> Watched:
         watched = Watched({**database_settings, **settings}, pace, listen)
         opened.append(watched)
         return watched
@@ -945,7 +945,7 @@ async def test_started_again_after_a_stop(open_database: Open, database_with_tab
 
 
 def test_the_real_deadlines_keep_the_promises() -> None:
-    pace = Pace()
+    pace = Timeouts()
     assert pace.heartbeat + pace.statement <= 20  # a freeze is seen
     assert 1.2 * pace.longest_pause + pace.lookup + pace.connect + pace.statement <= 35  # and its end
     assert pace.server_lock < pace.server_statement < pace.statement <= 5

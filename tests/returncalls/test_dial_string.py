@@ -85,14 +85,14 @@ ROW = {"ramal": "1000", "retorno": "1001", "condominio": "7"}
 def test_a_route_may_depend_on_the_extension_of_the_call():
     route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
     assert route.dialled("101", ROW) == "Local/101@cond-7/n"
-    assert route.landing("101", ROW) == "return-1000"
+    assert route.return_context("101", ROW) == "return-1000"
     assert Route("PJSIP/{number}/sip:{number}@10.0.0.1").dialled("101") == "PJSIP/101/sip:101@10.0.0.1"
 
 
 @pytest.mark.parametrize("ramal", ["", "1000@evil", "10,1", "1000/n", "*1000"])
 def test_a_row_whose_values_do_not_make_a_context_is_no_route(ramal):
     with pytest.raises(LocalProtocolError):
-        Route(context="return-{ramal}").landing("101", {**ROW, "ramal": ramal})
+        Route(context="return-{ramal}").return_context("101", {**ROW, "ramal": ramal})
 
 
 def test_an_ordinary_landing_is_accepted():

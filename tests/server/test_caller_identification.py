@@ -11,8 +11,8 @@ import pytest
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg
 from audiosocket.server.caller_identification import LIST_PAUSE_SECONDS, CallerIdentification
+from tests.asterisk.test_ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, Calling
 from tests.conftest import LoggedFailures
-from tests.real_asterisk.test_ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, Calling
 from tests.support.in_memory import CALL, OTHER, Exchange, Line, Listener
 
 IN_APP = f"{CALL},127.0.0.1:{VISITOR_PORT}"

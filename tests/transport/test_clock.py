@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 
 import pytest
-from twisted.internet.task import MediaClock as Time
+from twisted.internet.task import Clock as Time
 
 from audiosocket.media.playout import AHEAD_MS, DEBT_MS
 from audiosocket.transport.clock import PHASE_MS, PHASES, MediaClock
