@@ -1,1 +1,1 @@
-"""The HTTP API: a guest of the server that sees `audiosocket.control_interface.Control` and nothing else."""
+"""HTTP: routes, access checks, requests, responses."""

@@ -1,13 +1,13 @@
-"""Imports point down: who may know of whom, read from the syntax trees (docs/architecture.md has the map).
+"""The import table of ``docs/architecture.md``, and further rules, checked against the syntax trees.
 
-A new module needs a rank here; the table is where one says what it is allowed to know.
+A new package needs a row in the table; the row says what it may know.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from fnmatch import fnmatchcase
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -16,46 +16,46 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-#: Layer to the modules in it, relative to ``audiosocket``; a pattern stands for a family.
-LAYERS: dict[int, str] = {
-    0: (
-        "errors wire amiwire amileg aritold audio extensions reconcile settings playout speech timeline wavfile "
-        "backoff quota diagnosis evidence dialplan dialplantext replay compaction deadlines templates workers "
-        "workers.affinity"
+#: Package, or module directly in ``audiosocket``, to the packages it may import.
+MAY_IMPORT: dict[str, str] = {
+    "errors": "",
+    "settings": "errors",
+    "wire": "errors",
+    "extensions": "errors",
+    "media": "errors wire",
+    "transport": "wire",
+    "outbound": "errors",
+    "runtime": "",
+    "postgres": "errors settings outbound runtime",
+    "interfaces": "extensions settings",
+    "asterisk": "errors extensions interfaces outbound",
+    "control_interface": "extensions asterisk",
+    "calls": "errors wire extensions interfaces media transport",
+    "returncalls": "errors settings extensions interfaces calls asterisk outbound",
+    "apps": "errors wire extensions interfaces media settings calls.outcomes",
+    "provisioning": "errors extensions postgres calls.protocol transport",
+    "server": (
+        "errors settings wire extensions media transport outbound runtime postgres interfaces asterisk "
+        "control_interface calls returncalls apps provisioning"
     ),
-    1: "interfaces calls callregistry events originate q850 clues",
-    2: (
-        "protocol legs legface pacing metronome legpoll legtransport database extension_table lookup pg* cache "
-        "journal sounds soundfiles lateload resample recording logs "
-        "caller caller_* dial ami* ari* web* numbers ringing "
-        "workers.channel workers.relay workers.handover workers.farewell workers.journals"
+    "workers": (
+        "errors settings wire extensions media transport outbound runtime postgres interfaces asterisk "
+        "control_interface calls returncalls apps provisioning server"
     ),
-    3: "apps apps.* returncall returnrun returnattempt",
-    4: (
-        "listening listeners poller readings returnbackend switchboard watchdog stacks causes "
-        "pauses garbage settling apiport server "
-        "control callside callserver filethread tablecontrol callcontrol "
-        "workers.sharedports workers.life workers.worker workers.fleet workers.front workers.frontcontrol "
-        "workers.doors workers.process"
-    ),
-    6: "tap __main__ workers.__main__ schema show_dialplan",
+    "client": "errors wire media",
+    "admin": "control_interface errors extensions asterisk.dialplan runtime",
 }
-ADMIN, PLUGIN = 5, 7
-#: What the HTTP API may know of the server.
-ADMIN_MAY_KNOW = {
-    "audiosocket",
-    *(f"audiosocket.{name}" for name in ("interfaces", "errors", "extensions", "dialplan", "metrics")),
-}
-#: The words of layer 1 need no more than these of other packages.
-WORDS_MAY_KNOW = {"twisted.logger", "twisted.internet.defer"}
-#: The real leg and what is beneath it; an app sees `interfaces.Leg`.
-BENEATH_APPS = {f"audiosocket.{name}" for name in ("legs", "protocol", "pacing", "playout", "switchboard")}
-
-
-def files() -> list[Path]:
-    """All code that is installed, and the plugin."""
-    found = [*ROOT.glob("audiosocket/**/*.py"), *ROOT.glob("admin/**/*.py"), *ROOT.glob("twisted/plugins/*.py")]
-    return sorted(found)
+#: Where programs begin: they may import everything, but only `composition` imports `admin`.
+PROGRAMS = "options composition tap __main__ dial schema show_dialplan workers.__main__"
+#: Modules that use the standard library and other pure modules only.
+PURE = (
+    "errors wire extensions media.codec_likelihood media.codec_probe media.pcm media.playout media.playout_queue "
+    "media.stereo_alignment media.wav asterisk.dialplan asterisk.dialplan_templates asterisk.channel_names "
+    "asterisk.ami.wire asterisk.ari.events calls.journal_replay calls.journal_compaction calls.outcomes "
+    "returncalls.templates transport.timeouts outbound.backoff runtime.rate_limit workers.affinity"
+)
+#: Standard modules that reach out of the process.
+IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}
 
 
 def name_of(path: Path) -> str:
@@ -63,7 +63,11 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path): path for path in files()}
+MODULES = {
+    name_of(path): path
+    for pattern in ("audiosocket/**/*.py", "admin/**/*.py", "twisted/plugins/*.py")
+    for path in sorted(ROOT.glob(pattern))
+}
 
 
 @cache
@@ -87,103 +91,110 @@ def imports(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def rank(name: str) -> int | None:
-    """The layer of one of our modules; None when nobody gave it one."""
-    if name.partition(".")[0] == "twisted":
-        return PLUGIN
-    if name.partition(".")[0] == "admin":
-        return ADMIN
-    inner = name.removeprefix("audiosocket.")
-    if inner == "audiosocket":
-        return 0
-    exact = [layer for layer, names in LAYERS.items() if inner in names.split()]
-    family = [layer for layer, names in LAYERS.items() for each in names.split() if fnmatchcase(inner, each)]
-    return (exact or family or [None])[0]
+def inner(name: str) -> str:
+    return name.removeprefix("audiosocket.")
+
+
+def package_of(name: str) -> str:
+    """The row of the table that a module belongs to."""
+    return inner(name).partition(".")[0]
 
 
 def ours(name: str) -> bool:
     return name.partition(".")[0] in {"audiosocket", "admin"}
 
 
-def with_rank(wanted: int) -> list[str]:
-    return [name for name in MODULES if rank(name) == wanted]
+def is_program(name: str) -> bool:
+    return inner(name) in PROGRAMS.split() or name.startswith("twisted.")
 
 
-def test_every_module_has_a_layer() -> None:
-    assert [name for name in MODULES if rank(name) is None] == []
-    assert len(MODULES) > 50
+def is_in(name: str, names: str) -> bool:
+    """Whether a module is one of ``names``, or inside a package that is."""
+    return any(inner(name) == each or inner(name).startswith(f"{each}.") for each in names.split())
 
 
-def test_every_layer_is_inhabited_and_no_module_is_in_two() -> None:
-    assert {rank(name) for name in MODULES} == {0, 1, 2, 3, 4, 5, 6, 7}
-    named = [each for names in LAYERS.values() for each in names.split()]
-    assert len(named) == len(set(named))
+def packages() -> list[str]:
+    return [name for name in MODULES if name != "audiosocket" and not is_program(name)]
 
 
-def test_imports_point_down() -> None:
+def test_every_module_is_in_the_table() -> None:
+    assert {package_of(name) for name in packages()} == set(MAY_IMPORT)
+    assert len(MODULES) > 100
+
+
+def test_packages_import_what_the_table_allows() -> None:
     wrong = [
-        f"{name} (layer {rank(name)}) imports {other} (layer {rank(other)})"
-        for name in MODULES
+        f"{name} imports {other}"
+        for name in packages()
         for other in imports(name)
-        if ours(other) and (rank(other) or 0) > (rank(name) or 0)
+        if ours(other)
+        and other != "audiosocket"
+        and package_of(other) != package_of(name)
+        and not is_in(other, MAY_IMPORT[package_of(name)])
     ]
     assert wrong == []
 
 
-def test_no_imports_in_a_circle() -> None:
+def test_packages_do_not_import_each_other_in_a_circle() -> None:
+    graph = {
+        name: {each.partition(".")[0] for each in allowed.split()} - {name} for name, allowed in MAY_IMPORT.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MAY_IMPORT)
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
     sorter = TopologicalSorter({name: {each for each in imports(name) if each in MODULES} for name in MODULES})
     assert len(list(sorter.static_order())) == len(MODULES)
 
 
-def test_layer_0_is_pure() -> None:
-    """The standard library and itself, and of those nothing that reaches out of the process."""
-    outside = {
-        "socket",
-        "select",
-        "selectors",
-        "asyncio",
-        "threading",
-        "subprocess",
-        "os",
-        "time",
-        "http",
-        "urllib",
-    }
-    for name in with_rank(0):
+def test_the_map_shows_the_same_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \| ([^|]*) \|", text, re.MULTILINE))
+    shown = {name: set(re.findall(r"`([a-z_.]+)`", cell)) for name, cell in rows.items()}
+    assert shown == {name: set(allowed.split()) for name, allowed in MAY_IMPORT.items()}
+
+
+def test_the_map_shows_the_sentence_of_each_package() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name, path in MODULES.items():
+        if path.name == "__init__.py" and name.count(".") == 1 and package_of(name) in MAY_IMPORT:
+            sentence = (ast.get_docstring(tree(name)) or "").split("\n\n")[0].replace("\n", " ")
+            assert sentence, name
+            assert sentence in text, name
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES.values()}))
+def test_no_folder_holds_more_modules_than_a_person_keeps_in_mind(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= 22
+
+
+def test_pure_modules_use_the_standard_library_and_each_other() -> None:
+    pure = [name for name in MODULES if name != "audiosocket" and is_in(name, PURE)]
+    assert len(pure) >= len(PURE.split())
+    for name in pure:
         for other in imports(name):
-            assert ours(other) or other.partition(".")[0] in sys.stdlib_module_names, f"{name} imports {other}"
-            assert other.partition(".")[0] not in outside, f"{name} imports {other}"
+            first = other.partition(".")[0]
+            assert is_in(other, PURE) or first in sys.stdlib_module_names, f"{name} imports {other}"
+            assert first not in IMPURE, f"{name} imports {other}"
 
 
-def test_layer_1_is_words() -> None:
-    for name in with_rank(1):
-        for other in imports(name):
-            standard = other.partition(".")[0] in sys.stdlib_module_names
-            assert ours(other) or standard or other in WORDS_MAY_KNOW, f"{name} imports {other}"
-
-
-def test_apps_see_a_leg_through_its_interface_and_not_each_other() -> None:
-    for name in with_rank(3):
-        assert not imports(name) & BENEATH_APPS, name
-        if name != "audiosocket.apps.registry":
-            assert not [other for other in imports(name) if other.startswith("audiosocket.apps.")], name
-
-
-def test_admin_is_a_guest() -> None:
-    for name in with_rank(ADMIN):
-        known = {other for other in imports(name) if other.partition(".")[0] == "audiosocket"}
-        assert known <= ADMIN_MAY_KNOW, f"{name} imports {sorted(known - ADMIN_MAY_KNOW)}"
-
-
-def test_only_the_composition_knows_admin() -> None:
-    knows = {name for name in MODULES if rank(name) != ADMIN and any(o.startswith("admin") for o in imports(name))}
-    assert knows == {"audiosocket.tap"}
-
-
-def test_nobody_imports_the_composition() -> None:
-    """The plugin names ``tap`` as a string, so that ``twistd --help`` does not import the server."""
+def test_apps_do_not_import_each_other() -> None:
     for name in MODULES:
-        assert not [other for other in imports(name) if rank(other) == 6 and ours(other) and other != name], name
+        if name.startswith("audiosocket.apps.") and name != "audiosocket.apps.registry":
+            own = ".".join(name.split(".")[:3])
+            others = [o for o in imports(name) if o.startswith("audiosocket.apps.") and not o.startswith(own)]
+            assert others == [], name
+
+
+def test_only_the_composition_imports_admin() -> None:
+    importers = {n for n in MODULES if package_of(n) != "admin" and any(o.startswith("admin") for o in imports(n))}
+    assert importers == {"audiosocket.composition"}
+
+
+def test_packages_do_not_import_programs() -> None:
+    """The plugin names ``tap`` as a string, so that ``twistd --help`` does not import the server."""
+    for name in packages():
+        assert not [other for other in imports(name) if ours(other) and is_program(other)], name
 
 
 @pytest.mark.parametrize("word", ["environ", "getenv"])
@@ -195,11 +206,11 @@ def test_the_environment_is_read_where_programs_begin(word: str) -> None:
         if (isinstance(node, ast.Attribute) and node.attr == word)
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and word in [a.name for a in node.names])
     }
-    assert readers <= set(with_rank(6))
+    assert [name for name in readers if not is_program(name)] == []
 
 
 def test_the_reactor_is_an_argument() -> None:
-    """Imported by the composition alone, and there inside a function: twistd chooses it first."""
+    """Imported by the programs alone, and there inside a function: twistd chooses it first."""
     importers = {
         name
         for name in MODULES

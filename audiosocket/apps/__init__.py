@@ -1,1 +1,1 @@
-"""What a leg does with its audio: one module per app, found by name through the registry."""
+"""What a call does: one module or package per app, found by name."""

@@ -1,1 +1,1 @@
-"""Several processes on one machine that look like one server; ``docs/workers.md`` says how."""
+"""The same server over several processes: supervisor, workers, socket passing."""
