@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable
-from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Timeouts, Row
+from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Row, Timeouts
 from audiosocket.settings import Settings
 from tests.conftest import LoggedFailures
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer
