@@ -8,6 +8,7 @@ from uuid import UUID
 
 from audiosocket.asterisk.dialplan import Style
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.json_shapes import CallJSON, RefreshJSON, RowsJSON, StatusJSON
 
 T = TypeVar("T")
 #: Had at once, or to be awaited: with several workers the answer comes from another process.
@@ -20,13 +21,13 @@ class Control(Protocol):
     Whatever concerns calls may be `Soon`, and raise `WorkerGone`.
     """
 
-    def status(self) -> Soon[dict[str, Any]]:
+    def status(self) -> Soon[StatusJSON]:
         """Extensions, listeners, calls, source and database state; answered from memory."""
 
-    def calls(self) -> Soon[list[dict[str, Any]]]:
+    def calls(self) -> Soon[list[CallJSON]]:
         """Live calls, then the recently ended ones."""
 
-    def call(self, call_id: UUID) -> Soon[dict[str, Any]]:
+    def call(self, call_id: UUID) -> Soon[CallJSON]:
         """One call with its timeline; raises `UnknownCall`."""
 
     def dialplan(
@@ -42,13 +43,13 @@ class Control(Protocol):
     def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
         """Send the hangup frame to that leg; raises `UnknownCall`."""
 
-    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[CallJSON]:
         """Ring these numbers, one after the other, for that call; returns the call.
 
         Raises `UnknownCall`, `ReturnTaken`, `InvalidNumber` and `ReturnUnavailable`.
         """
 
-    def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
+    def cancel_return(self, call_id: UUID) -> Soon[CallJSON]:
         """Stop the return call of that call; returns the call. Raises `UnknownCall` and `ReturnTaken`."""
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
@@ -66,10 +67,10 @@ class Control(Protocol):
     def healthy(self) -> tuple[bool, str]:
         """Whether the reactor keeps up, and if not why."""
 
-    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
+    async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:
         """Read the table and apply it (or say what would change); raises `SourceUnavailable`."""
 
-    async def rows(self) -> dict[str, Any]:
+    async def rows(self) -> RowsJSON:
         """``total`` and ``extensions``, the rows as they stand in the database; raises `SourceUnavailable`.
 
         A table larger than one answer should be shows its first rows, and ``truncated``.

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.json_shapes import CallerJSON
 from audiosocket.settings import Settings
 
 
@@ -46,7 +47,7 @@ class CallerInfo:
     name: str
     dialled: str
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> CallerJSON:
         """As shown by the API."""
         return {"channel": self.channel, "number": self.number, "name": self.name, "dialled": self.dialled}
 

@@ -19,40 +19,41 @@ ROOT = Path(__file__).parent.parent
 #: Package, or module directly in ``audiosocket``, to the packages it may import.
 MAY_IMPORT: dict[str, str] = {
     "errors": "",
+    "json_shapes": "",
     "settings": "errors",
     "wire": "errors",
-    "extensions": "errors",
+    "extensions": "errors json_shapes",
     "media": "errors wire",
     "transport": "wire",
     "outbound": "errors",
-    "runtime": "",
+    "runtime": "json_shapes",
     "postgres": "errors settings outbound runtime",
-    "interfaces": "extensions settings",
+    "interfaces": "extensions json_shapes settings",
     "asterisk": "errors extensions interfaces outbound",
-    "control_interface": "extensions asterisk",
-    "calls": "errors wire extensions interfaces media transport",
-    "returncalls": "errors settings extensions interfaces calls asterisk outbound",
+    "control_interface": "extensions json_shapes asterisk",
+    "calls": "errors json_shapes wire extensions interfaces media transport",
+    "returncalls": "errors json_shapes settings extensions interfaces calls asterisk outbound",
     "apps": "errors wire extensions interfaces media settings calls.outcomes",
-    "provisioning": "errors extensions postgres calls.protocol transport",
+    "provisioning": "errors json_shapes extensions postgres calls.protocol transport",
     "server": (
-        "errors settings wire extensions media transport outbound runtime postgres interfaces asterisk "
-        "control_interface calls returncalls apps provisioning"
+        "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
+        "asterisk control_interface calls returncalls apps provisioning"
     ),
     "workers": (
-        "errors settings wire extensions media transport outbound runtime postgres interfaces asterisk "
-        "control_interface calls returncalls apps provisioning server"
+        "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
+        "asterisk control_interface calls returncalls apps provisioning server"
     ),
     "client": "errors wire media",
-    "admin": "control_interface errors extensions asterisk.dialplan runtime",
+    "admin": "control_interface errors json_shapes extensions asterisk.dialplan runtime",
 }
 #: Where programs begin: they may import everything, but only `composition` imports `admin`.
 PROGRAMS = "options composition tap __main__ dial schema show_dialplan workers.__main__"
 #: Modules that use the standard library and other pure modules only.
 PURE = (
-    "errors wire extensions media.codec_likelihood media.codec_probe media.pcm media.playout media.playout_queue "
-    "media.stereo_alignment media.wav asterisk.dialplan asterisk.dialplan_templates asterisk.channel_names "
-    "asterisk.ami.wire asterisk.ari.events calls.journal_replay calls.journal_compaction calls.outcomes "
-    "returncalls.templates transport.timeouts outbound.backoff runtime.rate_limit workers.affinity"
+    "errors json_shapes wire extensions media.codec_likelihood media.codec_probe media.pcm media.playout "
+    "media.playout_queue media.stereo_alignment media.wav asterisk.dialplan asterisk.dialplan_templates "
+    "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_replay calls.journal_compaction "
+    "calls.outcomes returncalls.templates transport.timeouts outbound.backoff runtime.rate_limit workers.affinity"
 )
 #: Standard modules that reach out of the process.
 IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}

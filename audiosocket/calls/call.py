@@ -17,6 +17,7 @@ from audiosocket.calls.journal_replay import TIMELINE_MOST as KEPT_MOST
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
+from audiosocket.json_shapes import CallJSON, LegJSON, ReturnCallJSON, ReturnsJSON, TimelineEntryJSON
 
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
@@ -30,10 +31,10 @@ _NOTHING: Mapping[tuple[Role, str], Any] = MappingProxyType({})
 class ShownInJson(Protocol):
     """Something of a call that the API and the end of the call show: `returncall.Run`."""
 
-    def to_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> ReturnCallJSON:
         """As shown by the API, with whole numbers; durations in seconds."""
 
-    def as_event(self, now: float) -> dict[str, Any]:
+    def as_event(self, now: float) -> ReturnCallJSON:
         """The same for timeline and log, with masked numbers."""
 
 
@@ -84,7 +85,7 @@ class LegState:
         """True when it delivered a frame within the last second and is not over."""
         return self.ending is None and now - self.last_heard <= ALIVE_SECONDS
 
-    def to_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> LegJSON:
         """As shown by the API; durations in seconds."""
         return {
             "role": self.role.value,
@@ -116,7 +117,7 @@ class Call:
     events: EventLog
     legs: dict[Role, LegState] = field(default_factory=dict)
     #: Events with their time, the oldest first, `TIMELINE_MOST` at most. Most calls have a few.
-    timeline: list[dict[str, Any]] = field(default_factory=list)
+    timeline: list[TimelineEntryJSON] = field(default_factory=list)
     outcome: str | None = None
     ended: float | None = None
     #: What apps want back after a restart, by role and app name.
@@ -179,11 +180,12 @@ class Call:
         """The legs that are not over, dormant ones among them."""
         return [leg for leg in self.legs.values() if leg.ending is None]
 
-    def to_json(self, now: float, *, timeline: bool = False) -> dict[str, Any]:
+    def to_json(self, now: float, *, timeline: bool = False) -> CallJSON:
         """As shown by the API; durations in seconds."""
         visitor = self.legs.get(Role.VISITOR)
         caller = None if visitor is None else visitor.caller
-        shown: dict[str, Any] = {
+        returns = _latest_and_earlier([one.to_json(now) for one in self.return_calls])
+        shown: CallJSON = {
             "call_id": self.name,
             "state": "dormant" if self.dormant else "live" if self.ended is None else "ended",
             "outcome": self.outcome,
@@ -192,7 +194,8 @@ class Call:
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
             "caller": None if caller is None else caller.to_json(),
             "legs": [leg.to_json(now) for leg in self.legs.values()],
-            **_latest_and_earlier([one.to_json(now) for one in self.return_calls]),
+            "return": returns["return"],
+            "earlier_returns": returns["earlier_returns"],
         }
         if timeline:
             shown["timeline"] = list(self.timeline)
@@ -201,11 +204,11 @@ class Call:
     def note_end(self, now: float) -> None:
         """Write down the one end of the call, with every attempt to reach a resident, if there were any."""
         shown = [one.as_event(now) for one in self.return_calls]
-        returns = _latest_and_earlier(shown) if shown else {}
+        returns: dict[str, Any] = {**_latest_and_earlier(shown)} if shown else {}
         duration = round(now - self.started, 3)
         self.note("call.ended", now, **{"outcome": self.outcome, "duration_seconds": duration, **returns})
 
 
-def _latest_and_earlier(returns: list[dict[str, Any]]) -> dict[str, Any]:
+def _latest_and_earlier(returns: list[ReturnCallJSON]) -> ReturnsJSON:
     """The latest return call and, oldest first, those before it, each with all its attempts."""
     return {"return": returns[-1] if returns else None, "earlier_returns": returns[:-1]}

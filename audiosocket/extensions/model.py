@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+
+from audiosocket.json_shapes import ExtensionJSON, ProblemJSON
 
 #: Width of the text columns: ``char(50)``.
 MAX_TEXT = 50
@@ -42,7 +43,7 @@ class Extension:
             ports[Role.RESIDENT] = self.return_port
         return ports
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ExtensionJSON:
         """The Portuguese keys of the local file and of ``/api/extensions``."""
         return {
             "id": self.id,
@@ -88,6 +89,6 @@ class Problem:
     id: int | None
     reason: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ProblemJSON:
         """As shown by the API."""
         return {"id": self.id, "reason": self.reason}

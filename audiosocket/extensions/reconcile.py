@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.json_shapes import RefreshStatsJSON
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Plan:
     removed: tuple[int, ...]
     kept: tuple[int, ...]
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> RefreshStatsJSON:
         """The numbers of ``POST /api/refresh``."""
         return {
             "removed": len(self.removed),

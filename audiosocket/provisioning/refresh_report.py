@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from twisted.logger import Logger
 
 from audiosocket.extensions.model import Problem
 from audiosocket.extensions.reconcile import Plan, shrinks
 from audiosocket.extensions.validation import ValidationResult
+from audiosocket.json_shapes import RefreshDiffJSON, RefreshJSON, RefreshStatsJSON
 
 #: A suspiciously small result is believed when it is still there after this many seconds.
 DOUBT_SECONDS = 1.0
@@ -37,12 +37,12 @@ class RefreshReport:
     reason: str = ""
     at: float = field(default_factory=time.time)
     seconds: float = 0.0
-    stats: dict[str, int] = field(default_factory=dict)
-    diff: dict[str, list[int]] = field(default_factory=dict)
+    stats: RefreshStatsJSON = field(default_factory=RefreshStatsJSON)
+    diff: RefreshDiffJSON = field(default_factory=RefreshDiffJSON)
     rejected: int = 0
     problems: tuple[Problem, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RefreshJSON:
         """As shown by the API; ``age_seconds`` since it happened."""
         return {
             "trigger": self.trigger,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audiosocket.calls.journal_replay import SavedAttempt
+from audiosocket.json_shapes import AttemptJSON
 from audiosocket.returncalls.originator import AttemptEnd
 
 
@@ -23,7 +24,7 @@ class Attempt:
     reason: str = ""
     ended: float | None = None
 
-    def to_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> AttemptJSON:
         """As shown by the API."""
         return {
             "number": self.number,
@@ -32,7 +33,7 @@ class Attempt:
             "seconds": round((now if self.ended is None else self.ended) - self.began, 3),
         }
 
-    def as_event(self, now: float) -> dict[str, Any]:
+    def as_event(self, now: float) -> AttemptJSON:
         """As written down in timeline and log, with `masked` number: logs are read by many."""
         return {**self.to_json(now), "number": masked(self.number)}
 

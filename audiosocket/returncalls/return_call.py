@@ -20,6 +20,7 @@ from audiosocket.calls.call import Call
 from audiosocket.calls.journal_replay import SavedReturn
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
+from audiosocket.json_shapes import ReturnCallJSON
 from audiosocket.returncalls.attempt import Attempt, restored
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Originator, ReturnRequest
 
@@ -68,12 +69,12 @@ class ReturnCall:
         run.attempts = [restored(attempt, offset) for attempt in kept.attempts]
         return run
 
-    def to_json(self, now: float) -> dict[str, Any]:
+    def to_json(self, now: float) -> ReturnCallJSON:
         """As shown by the API, with whole numbers; durations in seconds."""
         attempts = [attempt.to_json(now) for attempt in self.attempts]
         return {"state": self.state, "reason": self.reason, "attempts": attempts}
 
-    def as_event(self, now: float) -> dict[str, Any]:
+    def as_event(self, now: float) -> ReturnCallJSON:
         """As written down at the end of the call, with masked numbers."""
         return {**self.to_json(now), "attempts": [attempt.as_event(now) for attempt in self.attempts]}
 

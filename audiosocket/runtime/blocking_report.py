@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from audiosocket.json_shapes import BlockedByJSON
 from audiosocket.runtime.stack_sampler import Stack
 
 #: Innermost functions (``file:function``) that tell one cause from another.
@@ -46,7 +46,7 @@ class BlockingReport:
             return None
         return " < ".join(map(str, stack[:SAID]))
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[BlockedByJSON]:
         """The most frequent ones."""
         causes = sorted((*self._known.values(), self._others), key=lambda cause: cause.times, reverse=True)
         return [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from time import perf_counter
-from typing import Any
+
+from audiosocket.json_shapes import GCStatsJSON
 
 #: Frozen objects are counted at most this often, in seconds: it changes once, after the start.
 COUNT_SECONDS = 60.0
@@ -30,7 +31,7 @@ class GCStats:
         if self._collected in gc.callbacks:
             gc.callbacks.remove(self._collected)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> GCStatsJSON:
         """As shown by ``/api/status``."""
         return {
             "collections": sum(self.collections),

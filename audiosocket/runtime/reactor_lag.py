@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from audiosocket.json_shapes import ReactorJSON
 from audiosocket.runtime.blocking_report import BlockingReport
 from audiosocket.runtime.gc_stats import GCStats
 from audiosocket.runtime.stack_sampler import StackSample, StackSampler
@@ -74,7 +74,7 @@ class ReactorLagMonitor(Service):
         """The largest lateness of the last 10 s, in seconds."""
         return max(self._recent, default=0.0)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ReactorJSON:
         """As shown by ``/api/status``; a histogram of lateness by upper bound in milliseconds."""
         bounds = [f"le_{bound}_ms" for bound in BUCKETS_MS] + ["more"]
         return {

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 from audiosocket.calls.call import Call
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
+from audiosocket.json_shapes import BackendJSON, CallJSON, CallStatusJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.call_server import CallServer
 
-_NO_BACKEND = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
+_NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 
 
 class CallControl:
@@ -31,7 +31,7 @@ class CallControl:
 
     # looking
 
-    def call_status(self) -> dict[str, Any]:
+    def call_status(self) -> CallStatusJSON:
         """The part of the status that is about calls."""
         switchboard = self._server.switchboard
         registry = switchboard.registry
@@ -51,11 +51,11 @@ class CallControl:
         """How many live calls the extensions have that have any."""
         return Counter(call.extension.id for call in self._server.switchboard.registry)
 
-    def calls(self) -> list[dict[str, Any]]:
+    def calls(self) -> list[CallJSON]:
         registry, now = self._server.switchboard.registry, self._seconds()
         return [call.to_json(now) for call in [*registry, *registry.recent()]]
 
-    def call(self, call_id: UUID) -> dict[str, Any]:
+    def call(self, call_id: UUID) -> CallJSON:
         call = self._server.switchboard.registry.get(call_id)
         if call is None:
             raise UnknownCall(f"no live or recent call {call_id}")
@@ -68,14 +68,14 @@ class CallControl:
 
     # doing
 
-    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> CallJSON:
         call, returns = self._live(call_id), self._server.switchboard.returns
         if returns is None:
             raise ReturnUnavailable(NOT_CONFIGURED)
         returns.place(call, numbers)
         return self.call(call_id)
 
-    def cancel_return(self, call_id: UUID) -> dict[str, Any]:
+    def cancel_return(self, call_id: UUID) -> CallJSON:
         call, returns = self._live(call_id), self._server.switchboard.returns
         if returns is None:
             raise ReturnTaken(f"no return call for {call_id} is under way")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.server.call_control import CallControl
@@ -26,7 +26,7 @@ class ServerControl(TableControl, CallControl):
         TableControl.__init__(self, server.listeners, server.poller, database, seconds, api_port)
         CallControl.__init__(self, server, seconds, backend)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> StatusJSON:
         return {**self.table_status(self.live_by_extension()), **self.call_status()}
 
     def ready(self) -> tuple[bool, str]:

@@ -16,6 +16,14 @@ from audiosocket.asterisk.dialplan import Style
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import COLUMNS, Extension, Role
 from audiosocket.extensions.parsing import parse_json, parse_row
+from audiosocket.json_shapes import (
+    DatabaseJSON,
+    ExtensionStatusJSON,
+    RefreshJSON,
+    RowJSON,
+    RowsJSON,
+    TableStatusJSON,
+)
 from audiosocket.postgres.database import Database, Row
 from audiosocket.provisioning.extension_service import ExtensionService
 from audiosocket.provisioning.listeners import Listeners
@@ -45,12 +53,12 @@ class TableControl:
         self._seconds = seconds
         self._api_port = api_port
         self._started = seconds()
-        self._shown: list[dict[str, Any]] = []
+        self._shown: list[ExtensionStatusJSON] = []
         self._shown_generation = -1
 
     # looking
 
-    def table_status(self, live: Mapping[int, int]) -> dict[str, Any]:
+    def table_status(self, live: Mapping[int, int]) -> TableStatusJSON:
         """The part of the status that is not about calls; ``live`` has the live calls of each extension."""
         poller = self.poller
         extensions = self._extensions(live)
@@ -82,7 +90,7 @@ class TableControl:
             "version": __version__,
         }
 
-    def _extensions(self, live: Mapping[int, int]) -> list[dict[str, Any]]:
+    def _extensions(self, live: Mapping[int, int]) -> list[ExtensionStatusJSON]:
         """What `status` shows of each extension; made anew only when one has changed: there may be thousands."""
         listeners = self.listeners
         if self._shown_generation != listeners.generation:
@@ -92,7 +100,7 @@ class TableControl:
             return self._shown
         return [{**row, "live_calls": live[row["id"]]} if row["id"] in live else row for row in self._shown]
 
-    def _database_status(self) -> dict[str, Any]:
+    def _database_status(self) -> DatabaseJSON:
         if self._database is None:
             return {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
         state = self._database.state
@@ -118,7 +126,7 @@ class TableControl:
         otherwise = dialplan.place(self.listeners.bind_address, asked_at)
         return dialplan.lines(*chosen, style=style, host=host, otherwise=otherwise, wideband=wideband, wrong=wrong)
 
-    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
+    async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:
         return (await self.poller.refresh("api", force=force, dry_run=dry_run)).to_json()
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
@@ -130,14 +138,14 @@ class TableControl:
             raise UnknownExtension(f"no extension with ramal_ia {number!r} is running")
         return await self.listeners.restart(extension_id)
 
-    async def rows(self) -> dict[str, Any]:
-        found: list[dict[str, Any]] = []
+    async def rows(self) -> RowsJSON:
+        found: list[RowJSON] = []
 
         def take(rows: Sequence[Row]) -> None:
             found.extend(_row_as_json(row) for row in rows[: ROWS_SHOWN - len(found)])
 
         total = await self._table().read(take)
-        shown: dict[str, Any] = {"total": total, "extensions": found}
+        shown: RowsJSON = {"total": total, "extensions": found}
         return {**shown, "truncated": True} if total > len(found) else shown
 
     async def add(self, fields: Mapping[str, Any]) -> Extension:
@@ -244,14 +252,18 @@ def _known(running: Mapping[int, Extension], extension_id: int) -> Extension:
     return running[extension_id]
 
 
-def _extension_status(service: ExtensionService) -> dict[str, Any]:
+def _extension_status(service: ExtensionService) -> ExtensionStatusJSON:
     extension, listeners, wrong = service.extension, service.listeners, service.wrong
-    shown = extension.to_json()
-    shown["ip"] = shown.pop("ip_servidor")
     visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)
     state = "failed" if service.failed else "degraded" if wrong else "listening"
     return {
-        **shown,
+        "id": extension.id,
+        "ramal_ia": extension.number,
+        "ramal_retorno": extension.return_number,
+        "porta_ia": extension.port,
+        "porta_retorno": extension.return_port,
+        "condominio_id": extension.condominium_id,
+        "ip": extension.server_ip,
         "status": "ativo" if visitor is not None else "inativo",
         "state": state,
         "reason": "; ".join(wrong),
@@ -266,9 +278,9 @@ def _age(now: float, then: float | None) -> float | None:
     return None if then is None else round(max(0.0, now - then), 1)
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: Row) -> RowJSON:
     """A row as it stands, trimmed; ports as integers where they are, so that bad rows can be seen too."""
-    shown: dict[str, Any] = {}
+    shown: RowJSON = {}
     for column, key in COLUMNS.items():
         value = row.get(column)
         shown[key] = value.strip() if isinstance(value, str) else value

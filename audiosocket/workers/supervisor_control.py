@@ -11,6 +11,14 @@ from twisted.internet.defer import ensureDeferred
 
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
+from audiosocket.json_shapes import (
+    BackendJSON,
+    CallJSON,
+    ReactorJSON,
+    SupervisorStatusJSON,
+    WorkerJSON,
+    WorkerStatusJSON,
+)
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.reactor_lag import UNHEALTHY
@@ -19,8 +27,6 @@ from audiosocket.workers.supervisor import SupervisorServer
 
 #: The states of a worker's connection to who places return calls, the one to worry about first.
 _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
-#: Totals of the status that are sums over the workers.
-_SUMS = ("live_calls", "dormant_calls", "calls_total", "refused_total", "late_turns_total")
 
 
 class SupervisorControl(TableControl):
@@ -41,16 +47,20 @@ class SupervisorControl(TableControl):
 
     # looking
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> SupervisorStatusJSON:
         refreshed = ensureDeferred(self._fleet.refresh())
-        answers: list[dict[str, Any]] = await self._fleet.ask("status")
+        answers: list[WorkerStatusJSON] = await self._fleet.ask("status")
         await refreshed
         live: Counter[int] = Counter()
         for answer in answers:
             live.update({int(key): number for key, number in answer["live_by_extension"].items()})
         return {
             **self.table_status(live),
-            **{name: sum(answer[name] for answer in answers) for name in _SUMS},
+            "live_calls": sum(answer["live_calls"] for answer in answers),
+            "dormant_calls": sum(answer["dormant_calls"] for answer in answers),
+            "calls_total": sum(answer["calls_total"] for answer in answers),
+            "refused_total": sum(answer["refused_total"] for answer in answers),
+            "late_turns_total": sum(answer["late_turns_total"] for answer in answers),
             "turned_away_total": _added([answer["turned_away_total"] for answer in answers]),
             "return_backend": _worst([answer["return_backend"] for answer in answers]),
             "mislabelled_codecs": {
@@ -61,12 +71,12 @@ class SupervisorControl(TableControl):
             "spare_worker": self._fleet.spare,
         }
 
-    def _latest(self, reactors: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _latest(self, reactors: Sequence[ReactorJSON]) -> ReactorJSON:
         """The process whose callers have most reason to complain; the front's own when there is none."""
         mine = self._server.watchdog.to_json()
         return max(reactors, key=lambda reactor: float(reactor["lag_ms_worst_10s"]), default=mine)
 
-    def _workers(self, reactors: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    def _workers(self, reactors: Mapping[int, ReactorJSON]) -> list[WorkerJSON]:
         return [
             {
                 "index": worker.index,
@@ -79,12 +89,12 @@ class SupervisorControl(TableControl):
             for worker in self._fleet.workers
         ]
 
-    async def calls(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = [call for calls in await self._fleet.ask("calls") for call in calls]
+    async def calls(self) -> list[CallJSON]:
+        found: list[CallJSON] = [call for calls in await self._fleet.ask("calls") for call in calls]
         return sorted(found, key=lambda call: call["state"] == "ended")
 
-    async def call(self, call_id: UUID) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self._of(call_id, "call"))
+    async def call(self, call_id: UUID) -> CallJSON:
+        return cast("CallJSON", await self._of(call_id, "call"))
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:
@@ -105,11 +115,11 @@ class SupervisorControl(TableControl):
     async def hang_up(self, call_id: UUID, role: Role) -> None:
         await self._of(call_id, "hang_up", role=role.value)
 
-    async def return_call(self, call_id: UUID, numbers: Sequence[str]) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self._of(call_id, "return_call", numbers=list(numbers)))
+    async def return_call(self, call_id: UUID, numbers: Sequence[str]) -> CallJSON:
+        return cast("CallJSON", await self._of(call_id, "return_call", numbers=list(numbers)))
 
-    async def cancel_return(self, call_id: UUID) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self._of(call_id, "cancel_return"))
+    async def cancel_return(self, call_id: UUID) -> CallJSON:
+        return cast("CallJSON", await self._of(call_id, "cancel_return"))
 
     async def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         """One of the workers has asked for this attempt; nobody else knows which."""
@@ -138,10 +148,8 @@ def _added(totals: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return dict(added)
 
 
-def _worst(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _worst(backends: Sequence[BackendJSON]) -> BackendJSON:
     """Each worker has its own connection; the one in most trouble is shown."""
-    return min(
-        backends,
-        key=lambda backend: _WORST_FIRST.index(backend["state"]),
-        default={"kind": "none", "state": "down", "reason": "no worker is there"},
-    )
+    if not backends:
+        return {"kind": "none", "state": "down", "reason": "no worker is there"}
+    return min(backends, key=lambda backend: _WORST_FIRST.index(backend["state"]))

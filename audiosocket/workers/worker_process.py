@@ -19,6 +19,7 @@ from audiosocket.apps import registry
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role
 from audiosocket.extensions.parsing import parse_json
+from audiosocket.json_shapes import WorkerStatusJSON
 from audiosocket.media import lazy_imports
 from audiosocket.runtime import logs
 from audiosocket.runtime.warmup import install_runtime_services
@@ -191,6 +192,6 @@ class WorkerProcess:
         }
 
     @staticmethod
-    def _status(us: Running) -> Message:
+    def _status(us: Running) -> WorkerStatusJSON:
         live = {str(key): number for key, number in us.control.live_by_extension().items()}
         return {**us.control.call_status(), "live_by_extension": live, "pid": os.getpid()}

@@ -14,6 +14,7 @@ from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
+from audiosocket.json_shapes import BackendJSON
 from audiosocket.outbound.http_client import HTTPClient, checked_url
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
@@ -95,7 +96,7 @@ class ReturnBackend(MultiService):
         """Whether a report with this body and signature comes from who knows ``WEBHOOK_SECRET``."""
         return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(said, body)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> BackendJSON:
         """``kind``, ``state`` (off, connecting, up, failing, down) and ``reason``, as shown by the API.
 
         "failing" is a webhook whose last request failed; the next call tries it again. Where AMI only tells who
@@ -106,9 +107,10 @@ class ReturnBackend(MultiService):
             state, reason = self.originator.state
         elif self._ami is not None:
             reason = "RETURN_BACKEND is none"
-        shown: dict[str, Any] = {"kind": self.kind, "state": state, "reason": reason}
+        shown: BackendJSON = {"kind": self.kind, "state": state, "reason": reason}
         if self._ami is not None and self.kind != "ami":
-            shown["ami"] = dict(zip(("state", "reason"), self._ami.state, strict=True))
+            state, reason = self._ami.state
+            shown["ami"] = {"state": state, "reason": reason}
         return shown
 
 

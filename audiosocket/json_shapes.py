@@ -1,0 +1,303 @@
+"""The JSON objects of the HTTP API, the local file and the workers' answers, as TypedDicts.
+
+Each is made by one ``to_json``. Keys and values are promises to clients: ``docs/http-api.md`` describes them.
+Durations are seconds, ages are seconds before now.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class ExtensionJSON(TypedDict):
+    """An extension as in the local file and in requests; made by `Extension.to_json`."""
+
+    id: int
+    ramal_ia: str
+    ramal_retorno: str
+    ip_servidor: str
+    porta_ia: int
+    porta_retorno: int | None
+    condominio_id: int
+
+
+class ProblemJSON(TypedDict):
+    """A row or entry that was left out; ``id`` is None when it has no readable one."""
+
+    id: int | None
+    reason: str
+
+
+class CallerJSON(TypedDict):
+    """The telephone behind a leg, as Asterisk reports it; a text is empty where it is not known."""
+
+    channel: str
+    number: str
+    name: str
+    dialled: str
+
+
+class LegJSON(TypedDict):
+    """One leg of a call; ``state`` is "live", "dormant" or "ended"."""
+
+    role: str
+    peer: str
+    port: int
+    state: str
+    outcome: str | None
+    duration_seconds: float
+    rate: int
+    frames_in: int
+    frames_out: int
+    silence_out: int
+    late_turns: int
+    underruns: int
+    digits: int
+    ignored: int
+    resumes: int
+
+
+class AttemptJSON(TypedDict):
+    """One number of a return call; ``end`` is None while it rings."""
+
+    number: str
+    end: str | None
+    reason: str
+    seconds: float
+
+
+class ReturnCallJSON(TypedDict):
+    """A return call to a resident, with its attempts in order."""
+
+    state: str
+    reason: str
+    attempts: list[AttemptJSON]
+
+
+#: The latest return call of a call and, oldest first, those before it. ("return" is a keyword of Python.)
+ReturnsJSON = TypedDict(
+    "ReturnsJSON", {"return": "ReturnCallJSON | None", "earlier_returns": "list[ReturnCallJSON]"}
+)
+
+#: One event of a call: ``event``, ``at`` and ``ms``, and the fields of that event; see ``calls/events.py``.
+TimelineEntryJSON = dict[str, Any]
+
+
+class _Timeline(TypedDict, total=False):
+    timeline: list[TimelineEntryJSON]
+
+
+class CallJSON(ReturnsJSON, _Timeline):
+    """A call; ``state`` is "live", "dormant" or "ended"; ``timeline`` only where one call is asked for."""
+
+    call_id: str
+    state: str
+    outcome: str | None
+    extension: ExtensionJSON
+    started_at: str
+    duration_seconds: float
+    caller: CallerJSON | None
+    legs: list[LegJSON]
+
+
+class RefreshStatsJSON(TypedDict, total=False):
+    """How many extensions a refresh changed; empty when it failed."""
+
+    removed: int
+    updated: int
+    added: int
+    total_active: int
+
+
+class RefreshDiffJSON(TypedDict, total=False):
+    """Ids of the extensions that a refresh changed; empty when nothing was compared."""
+
+    added: list[int]
+    updated: list[int]
+    removed: list[int]
+
+
+class RefreshJSON(TypedDict):
+    """A refresh; ``result`` is "applied", "unchanged", "held_back", "failed" or "previewed"."""
+
+    trigger: str
+    result: str
+    reason: str
+    age_seconds: float
+    duration_seconds: float
+    stats: RefreshStatsJSON
+    diff: RefreshDiffJSON
+    rejected: int
+    rejected_rows: list[ProblemJSON]
+
+
+#: A row as it stands in the table, trimmed, under the keys of `ExtensionJSON`; values may be of any JSON type.
+RowJSON = dict[str, Any]
+
+
+class _Truncated(TypedDict, total=False):
+    truncated: bool
+
+
+class RowsJSON(_Truncated):
+    """The rows of the table; ``truncated`` is there, and true, when not all of them are shown."""
+
+    total: int
+    extensions: list[RowJSON]
+
+
+class ExtensionStatusJSON(TypedDict):
+    """A running extension in the status; ``state`` is "listening", "degraded" or "failed"."""
+
+    id: int
+    ramal_ia: str
+    ramal_retorno: str
+    ip: str
+    porta_ia: int
+    porta_retorno: int | None
+    condominio_id: int
+    status: str
+    state: str
+    reason: str
+    bind: str | None
+    actual_porta_ia: int | None
+    actual_porta_retorno: int | None
+    live_calls: int
+
+
+class DrainingJSON(TypedDict):
+    """A closed port whose connections go on."""
+
+    extension_id: int
+    role: str
+    port: int
+    connections: int
+
+
+class ConfigurationJSON(TypedDict):
+    """Where the running extensions come from: "database", "file" or "default"."""
+
+    source: str
+    age_seconds: float | None
+    file_trouble: str
+
+
+class _DatabaseDetails(TypedDict, total=False):
+    since_seconds: float
+    failed_attempts: int
+    next_try_seconds: float | None
+    listening: bool
+    backends: int
+
+
+class DatabaseJSON(_DatabaseDetails):
+    """The connection to PostgreSQL; the details are missing where no database is configured."""
+
+    configured: bool
+    state: str
+    reason: str
+
+
+class TableStatusJSON(TypedDict):
+    """The part of the status that is about extensions and where they come from."""
+
+    status: str
+    total_extensions: int
+    extensions: list[ExtensionStatusJSON]
+    draining: list[DrainingJSON]
+    configuration: ConfigurationJSON
+    last_refresh: RefreshJSON | None
+    last_success_age_seconds: float | None
+    database: DatabaseJSON
+    uptime_seconds: float
+    version: str
+
+
+class BlockedByJSON(TypedDict):
+    """One cause of a blocked reactor."""
+
+    where: str
+    times: int
+    worst_ms: int
+
+
+class GCStatsJSON(TypedDict):
+    """Collections of the garbage collector and the longest of them, in milliseconds."""
+
+    collections: int
+    longest_ms: float
+    full_collections: int
+    longest_full_ms: float
+    frozen_objects: int
+
+
+class ReactorJSON(TypedDict):
+    """How late the reactor was; the histogram counts by upper bound in milliseconds."""
+
+    lag_ms_worst_10s: float
+    lag_ms_worst: float
+    lag_histogram: dict[str, int]
+    blocked_times: int
+    blocked_by: list[BlockedByJSON]
+    stood_still_times: int
+    gc: GCStatsJSON
+
+
+class ConnectionJSON(TypedDict):
+    """State of a connection: "off", "connecting", "up", "failing" or "down", and why."""
+
+    state: str
+    reason: str
+
+
+class _IdentificationOnly(TypedDict, total=False):
+    ami: ConnectionJSON
+
+
+class BackendJSON(ConnectionJSON, _IdentificationOnly):
+    """The backend of return calls; ``ami`` where AMI is used only to identify callers."""
+
+    kind: str
+
+
+class CallStatusJSON(TypedDict):
+    """The part of the status that is about calls."""
+
+    live_calls: int
+    dormant_calls: int
+    calls_total: int
+    refused_total: int
+    late_turns_total: int
+    turned_away_total: dict[str, int]
+    return_backend: BackendJSON
+    mislabelled_codecs: dict[str, str]
+    reactor: ReactorJSON
+
+
+class WorkerStatusJSON(CallStatusJSON):
+    """What one worker answers when it is asked for its status."""
+
+    live_by_extension: dict[str, int]
+    pid: int
+
+
+class WorkerJSON(TypedDict):
+    """One worker in the status of the supervisor; ``reactor`` is None while it does not answer."""
+
+    index: int
+    pid: int | None
+    state: str
+    restarts: int
+    live_legs: int
+    reactor: ReactorJSON | None
+
+
+class StatusJSON(TableStatusJSON, CallStatusJSON):
+    """All of ``GET /api/status`` with one process."""
+
+
+class SupervisorStatusJSON(StatusJSON):
+    """The same with several workers; ``spare_worker`` is the process id of the spare one."""
+
+    workers: list[WorkerJSON]
+    spare_worker: int | None
