@@ -34,14 +34,15 @@ MAY_IMPORT: dict[str, str] = {
     "calls": "errors json_shapes wire extensions interfaces media transport",
     "returncalls": "errors json_shapes settings extensions interfaces calls asterisk outbound",
     "apps": "errors wire extensions interfaces media settings calls.outcomes",
+    "bots": "errors interfaces json_shapes media outbound settings",
     "provisioning": "errors json_shapes extensions postgres calls.protocol transport",
     "server": (
         "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
-        "asterisk control_interface calls returncalls apps provisioning"
+        "asterisk control_interface calls returncalls apps bots provisioning"
     ),
     "workers": (
         "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
-        "asterisk control_interface calls returncalls apps provisioning server"
+        "asterisk control_interface calls returncalls apps bots provisioning server"
     ),
     "client": "errors wire media",
     "admin": "control_interface errors json_shapes extensions asterisk.dialplan runtime",
@@ -53,7 +54,8 @@ PURE = (
     "errors json_shapes wire extensions media.codec_likelihood media.codec_probe media.pcm media.playout "
     "media.playout_queue media.stereo_alignment media.wav asterisk.dialplan asterisk.dialplan_templates "
     "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_replay calls.journal_compaction "
-    "calls.outcomes returncalls.templates transport.timeouts outbound.backoff runtime.rate_limit workers.affinity"
+    "calls.outcomes returncalls.templates transport.timeouts outbound.backoff runtime.rate_limit workers.affinity "
+    "bots.events bots.json_text bots.twilio bots.asterisk_ws bots.openai_realtime"
 )
 #: Standard modules that reach out of the process.
 IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}
