@@ -29,7 +29,7 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
-from audiosocket.transport import epoll as legpoll
+from audiosocket.transport import epoll
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.epoll import SocketPoller
 from audiosocket.transport.tcp import DirectTransport
@@ -104,12 +104,11 @@ def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Medi
     """
     if choice == "stock":
         return MediaClock(TimerTicker(reactor, seconds), seconds), None
-    clock = MediaClock(make_metronome(reactor, seconds), seconds)
-    if not legpoll.available():
-        return clock, None
-    poll = SocketPoller(reactor)
-    clock.follower = poll.beat
-    return clock, functools.partial(DirectTransport, poll)
+    ticker = make_metronome(reactor, seconds)
+    if not epoll.available():
+        return MediaClock(ticker, seconds), None
+    poller = SocketPoller(reactor)
+    return MediaClock(ticker, seconds, poller.beat), functools.partial(DirectTransport, poller)
 
 
 def make_steady(reactor: Any) -> None:

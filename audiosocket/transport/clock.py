@@ -31,26 +31,28 @@ class Ticking(Protocol):
         """Do what is due at ``now_ms``."""
 
 
-def _nobody() -> bool:
+def _nothing() -> bool:
     return False
 
 
 class MediaClock:
     """Gives each member a turn every 20 ms. ``seconds`` is a steady clock, in seconds.
 
+    ``after_tick`` is called at the end of each tick and returns true when it needs the next one, too.
     A member that raises is logged and dropped: its fault must not cost the others their frame.
     """
 
     _log = Logger()
 
-    def __init__(self, metronome: Ticker, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, metronome: Ticker, seconds: Callable[[], float], after_tick: Callable[[], bool] = _nothing
+    ) -> None:
         self._metronome = metronome
         #: The steady clock itself.
         self.seconds = seconds
         self._phases: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(PHASES))
         self._deadlines = TimeoutQueue()
-        #: Called at the end of each beat; true when it wants the next one, too.
-        self.follower: Callable[[], bool] = _nobody
+        self._after_tick = after_tick
         self._next = 0
         self._running = False
         #: Turns that came more than one frame (20 ms) late.
@@ -112,7 +114,7 @@ class MediaClock:
             at = self.seconds()
             while (then := self._deadlines.pop(at)) is not None:
                 self._time_out(then)
-        if not self.follower():
+        if not self._after_tick():
             self._rest()
 
     def _tick(self, member: Ticking, now: float) -> None:

@@ -37,10 +37,10 @@ class Member:
 class Beat:
     """A clock and the time it runs on."""
 
-    def __init__(self) -> None:
+    def __init__(self, after_tick: Callable[[], bool] = lambda: False) -> None:
         self.time = Time()
         self.time.advance(START)
-        self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
+        self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds, after_tick)
 
     def run(self, ms: float, step: float = 1.0) -> None:
         start = self.time.seconds()
@@ -69,23 +69,23 @@ def test_a_member_has_its_first_turn_within_20_ms_and_then_one_every_20_ms() -> 
         assert len(member.turns) in {99, 100}
 
 
-def test_a_follower_is_called_after_the_turns_of_each_beat_and_keeps_the_clock_going() -> None:
-    beat, told = Beat(), list[str]()
+def test_after_tick_is_called_after_the_turns_of_each_tick_and_keeps_the_clock_running() -> None:
+    called: list[str] = []
     wants = [True]
 
-    def follow() -> bool:
-        told.append("follower")
+    def after_tick() -> bool:
+        called.append("after_tick")
         return wants[0]
 
-    beat.clock.follower = follow
-    member = Member(lambda: told.append("turn"))
+    beat = Beat(after_tick)
+    member = Member(lambda: called.append("turn"))
     beat.clock.add(member)
     beat.run(100)
-    assert told.count("follower") == 20
-    assert told[told.index("turn") + 1] == "follower"
+    assert called.count("after_tick") == 20
+    assert called[called.index("turn") + 1] == "after_tick"
     beat.clock.discard(member)
     beat.run(50)
-    assert told[-10:] == ["follower"] * 10, "gathered sockets may have news when no leg is left"
+    assert called[-10:] == ["after_tick"] * 10, "polled sockets may have news when no leg is left"
     wants[0] = False
     beat.run(PHASE_MS)
     assert not beat.time.getDelayedCalls()
