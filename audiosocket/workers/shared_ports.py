@@ -23,8 +23,6 @@ from zope.interface import implementer
 from audiosocket.errors import AudioSocketError
 from audiosocket.extensions.model import Extension, Role
 
-MOST_PORTS = 65_535
-
 
 class Listening(Protocol):
     """A worker, as its ports see it."""
