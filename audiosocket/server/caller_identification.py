@@ -36,7 +36,7 @@ class CallerIdentification:
         self._due: dict[_Key, float] = {}
         self._next_listing = -inf
         self._timer: IDelayedCall | None = None
-        channels.news = self._news
+        channels.watch(self._channel_changed)
 
     def joined(self, leg: Leg) -> None:
         """A leg has a connection, its first or another one."""
@@ -52,7 +52,7 @@ class CallerIdentification:
         """A leg is over."""
         self._forget((leg.call_id, leg.role))
 
-    def _news(self, call_id: UUID | None) -> None:
+    def _channel_changed(self, call_id: UUID | None) -> None:
         for key in list(self._waiting) if call_id is None else [(call_id, role) for role in Role]:
             self._try(key)
 

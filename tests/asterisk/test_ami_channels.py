@@ -30,7 +30,7 @@ class Calling(World):
         super().__init__()
         self.channels = ChannelTracker(self.ami, **limits)
         self.news: list[UUID | None] = []
-        self.channels.news = self.news.append
+        self.channels.watch(self.news.append)
 
     def new(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
         self.event(

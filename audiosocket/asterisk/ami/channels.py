@@ -70,8 +70,7 @@ class ChannelTracker:
     _log = Logger()
 
     def __init__(self, ami: AMIClient, max_calls: int = MAX_CALLS, max_channels: int = MAX_CHANNELS) -> None:
-        #: Told the UUID of a call of which more is known than before, None when all channels were listed.
-        self.news: Callable[[UUID | None], object] = lambda call_id: None
+        self._watchers: list[Callable[[UUID | None], object]] = []
         self._ami = ami
         self._max_calls = max_calls
         self._max_channels = max_channels
@@ -93,6 +92,14 @@ class ChannelTracker:
         ]
         if ami.state[0] == "up":
             self._moved(True)
+
+    def watch(self, watcher: Callable[[UUID | None], object]) -> None:
+        """Call ``watcher`` with the UUID of a call of which more is known, with None after a listing of all."""
+        self._watchers.append(watcher)
+
+    def _changed(self, call_id: UUID | None) -> None:
+        for watcher in self._watchers:
+            watcher(call_id)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -177,7 +184,7 @@ class ChannelTracker:
         if channel.is_audiosocket:
             channel.call_id = call_id
         elif channel.dialled:
-            self.news(call_id)
+            self._changed(call_id)
         elif not channel.asking:  # it was there before us: a call that comes back after a restart
             self._ask_dialled(channel, call_id)
 
@@ -228,7 +235,7 @@ class ChannelTracker:
         channel.bridge = bridge
         media = self._media.get(bridge)
         if media is not None and media.call_id is not None:
-            self.news(media.call_id)
+            self._changed(media.call_id)
 
     def _ended(self, message: Message) -> None:
         self._gone(message.get("Uniqueid"))
@@ -264,7 +271,7 @@ class ChannelTracker:
                     one.callback(None)
             if self._want_list:
                 self._begin_listing(set())
-            self.news(None)
+            self._changed(None)
 
         asked = self._ami.collect("CoreShowChannels", seconds=LIST_SECONDS)
         noted = asked.addCallback(self._listed, suspects).addErrback(self._not_listed)
@@ -293,7 +300,7 @@ class ChannelTracker:
 
         def done(_: object) -> None:
             channel.asking = False
-            self.news(call_id)
+            self._changed(call_id)
 
         channel.asking = True
         fields = [("Channel", channel.channel_id), ("Variable", "CALLERID(dnid)")]
