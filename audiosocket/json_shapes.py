@@ -268,7 +268,7 @@ class CallStatusJSON(TypedDict):
     calls_total: int
     refused_total: int
     late_turns_total: int
-    turned_away_total: dict[str, int]
+    rejected_total: dict[str, int]
     return_backend: BackendJSON
     mislabelled_codecs: dict[str, str]
     reactor: ReactorJSON

@@ -223,7 +223,7 @@ class AudioSocketProtocol(Protocol):
     def _drop(self, why: str) -> None:
         leg = self._leg
         if leg is None:
-            self.factory.turned_away(self, why)
+            self.factory.rejected(self, why)
             self.abort()
             return
         self.factory.misbehaved(self, f"dropped: {why}")
@@ -266,7 +266,7 @@ class ConnectionObserver(Interface):
     def disconnected(self, connection: AudioSocketProtocol) -> None:
         """It is gone."""
 
-    def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
+    def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
         """It is closed because what it said first was not a UUID."""
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
@@ -326,9 +326,9 @@ class AudioSocketFactory(Factory):
         if not self.connections and self.emptied is not None:
             self.emptied()
 
-    def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
+    def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
         """A connection that never became a leg is dropped."""
-        self._doorkeeper.turned_away(connection, why)
+        self._doorkeeper.rejected(connection, why)
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
         """A connection is sent away with a hangup frame."""

@@ -6,10 +6,11 @@ No sockets, no clock: the time is an argument in seconds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol
 from uuid import UUID
 
 from audiosocket.calls.call import Call, JournalWriter, LegState
@@ -53,20 +54,33 @@ class Admission:
     resumes: bool = False
 
 
+class PendingReturns(Protocol):
+    """What the registry asks about return calls."""
+
+    def awaits(self, call: Call) -> bool:
+        """Return whether a resident's leg may join the call now; a resident may open a gate."""
+
+    def pending(self, call: Call) -> bool:
+        """Return whether a return call is under way that may bring the resident's leg of the call."""
+
+
 class CallRegistry:
     """All live calls, the recently ended ones, and the UUIDs that are over."""
 
     def __init__(
-        self, events: EventLog, *, accept_unexpected_resident: bool = False, journal: JournalWriter | None = None
+        self,
+        events: EventLog,
+        *,
+        accept_unexpected_resident: bool = False,
+        journal: JournalWriter | None = None,
+        returns: PendingReturns | None = None,
     ) -> None:
         self._events = events
         self._journal = journal
         self._interrupted = False
         self._accept_unexpected = accept_unexpected_resident
-        #: Whether a call waits for a resident's leg; a resident may open a gate.
-        self.awaits_resident: Callable[[Call], bool] = lambda call: True
-        #: Whether it is certain that one will come: a return call is pending.
-        self.return_pending: Callable[[Call], bool] = lambda call: False
+        #: None: a resident may join any call of its extension.
+        self._returns = returns
         self._live: dict[UUID, Call] = {}
         self._recent: OrderedDict[UUID, Call] = OrderedDict()
         self._over: OrderedDict[UUID, float] = OrderedDict()
@@ -112,14 +126,14 @@ class CallRegistry:
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
         back = first is not None and _comes_back(first, now)
-        if role is Role.RESIDENT and call.dormant and not back and not self.return_pending(call):
+        if role is Role.RESIDENT and call.dormant and not back and not self._return_pending(call):
             return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
         if first is not None and first.ending in SENT_AWAY and not self._begins_anew(call, first, now):
             return self._refuse(call, role, now, f"its {role.value} leg was sent away")
         newcomer = not back and (first is None or first.ending is not None)
-        if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self.awaits_resident(call):
+        if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self._awaits_resident(call):
             return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
 
@@ -130,7 +144,13 @@ class CallRegistry:
         """
         if gone.role is Role.VISITOR:
             return False
-        return self.return_pending(call) or now - (gone.ended or now) > REMEMBER_SECONDS
+        return self._return_pending(call) or now - (gone.ended or now) > REMEMBER_SECONDS
+
+    def _awaits_resident(self, call: Call) -> bool:
+        return self._returns is None or self._returns.awaits(call)
+
+    def _return_pending(self, call: Call) -> bool:
+        return self._returns is not None and self._returns.pending(call)
 
     def together(self) -> AbstractContextManager[object]:
         """Within it changes are written to the journal in one piece."""

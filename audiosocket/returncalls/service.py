@@ -26,7 +26,9 @@ class ReturnCalls:
     """All return calls under way, at most one for each call.
 
     ``ring_seconds`` is how long each number rings; ``window_seconds`` how long after the answer the resident's leg
-    may take to arrive. ``arrived`` is told the call of each leg that did, for backends that cannot hear an answer.
+    may take to arrive. ``ended`` receives the call and the outcome of each return call, in a turn of the reactor
+    of its own; it returns false when the visitor's leg is suspended, and is then called again when that resumes.
+    ``arrived`` is told the call of each leg that did, for backends that cannot hear an answer.
     ``new_id`` names attempts, see `originate.ReturnRequest`.
     """
 
@@ -35,6 +37,7 @@ class ReturnCalls:
         originator: Originator | None,
         clock: IReactorTime,
         *,
+        ended: Callable[[Call, ReturnOutcome], bool] = lambda call, outcome: True,
         ring_seconds: float = 25,
         window_seconds: float = 10,
         caller_id: str = "",
@@ -47,8 +50,7 @@ class ReturnCalls:
         self.window_seconds = window_seconds
         self.caller_id = caller_id
         self.new_id = new_id
-        #: Told of the end of each return call, in a turn of its own; false when its hearers will come later.
-        self.tell: Callable[[Call, ReturnOutcome], bool] = lambda call, outcome: True
+        self._ended = ended
         self._arrived = arrived
         self._runs: dict[UUID, ReturnCall] = {}
         #: Ended since a restart, while the visitor's leg had not come back.
@@ -157,10 +159,10 @@ class ReturnCalls:
     def over(self, run: ReturnCall) -> None:
         """A run has ended; its call may be given another one, also by an app that is told of this one."""
         self._runs.pop(run.call.call_id, None)
-        self.clock.callLater(0, self._tell, run)
+        self.clock.callLater(0, self._report_end, run)
 
-    def _tell(self, run: ReturnCall) -> None:
-        if not self.tell(run.call, run.outcome):
+    def _report_end(self, run: ReturnCall) -> None:
+        if not self._ended(run.call, run.outcome):
             self._untold[run.call.call_id] = run
 
 

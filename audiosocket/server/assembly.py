@@ -26,7 +26,9 @@ from audiosocket.media.sound_cache import SoundCache
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.file_thread import FileThread
+from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.caller_identification import CallerIdentification
+from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
 from audiosocket.transport import epoll
@@ -57,7 +59,7 @@ class CallComponents:
     def make_factory(self, extension: Extension, role: Role) -> AudioSocketFactory:
         """The protocol factory of one port; implements `listening.MakeFactory`."""
         return AudioSocketFactory(
-            extension, role, self.switchboard.join, self.switchboard, self.clock, self.transport
+            extension, role, self.switchboard.join, self.switchboard.admission, self.clock, self.transport
         )
 
 
@@ -69,27 +71,31 @@ def build_call_components(
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
     context = AppContext(settings, SoundCache(deferToThread), files.run, reactor.callLater)
     kept = CallJournal(journal, files.run)
-    calls = CallRegistry(
-        EventLog([_log_event]),
-        accept_unexpected_resident=settings.accept_unexpected_resident,
-        journal=kept,
-    )
+    legs = LiveLegs()
     backend = ReturnBackend(settings, reactor, time.time)
     returns = ReturnCalls(
         backend.originator,
         reactor,
+        ended=legs.return_ended,
         ring_seconds=settings.return_ring_seconds,
         window_seconds=settings.return_window_seconds,
         caller_id=settings.return_caller_id,
         arrived=backend.arrived,
     )
+    calls = CallRegistry(
+        EventLog([_log_event]),
+        accept_unexpected_resident=settings.accept_unexpected_resident,
+        journal=kept,
+        returns=returns,
+    )
     switchboard = Switchboard(
         calls,
         apps,
         context,
+        legs=legs,
+        admission=ConnectionAdmission(settings.allowed_peers, reactor.seconds),
         clock=clock,
         make_converter=stream_converter,
-        allowed_peers=settings.allowed_peers,
         returns=returns,
         callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
     )

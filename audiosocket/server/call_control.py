@@ -41,7 +41,7 @@ class CallControl:
             "calls_total": registry.started_total,
             "refused_total": registry.refused_total,
             "late_turns_total": switchboard.late_turns,
-            "turned_away_total": dict(switchboard.turned_away_total),
+            "rejected_total": dict(switchboard.admission.rejected_total),
             "return_backend": _NO_BACKEND if self._backend is None else self._backend.to_json(),
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
             "reactor": self._server.watchdog.to_json(),

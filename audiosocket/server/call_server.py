@@ -94,9 +94,9 @@ class CallServer(MultiService):
         self.switchboard.close()
         await maybeDeferred(super().stopService)
         began = self._reactor.seconds()
-        while self.switchboard.connections and self._reactor.seconds() < began + self._patience:
+        while self.switchboard.admission.connections and self._reactor.seconds() < began + self._patience:
             await deferLater(self._reactor, 0.02)
-        for connection in list(self.switchboard.connections):
+        for connection in list(self.switchboard.admission.connections):
             connection.abort()
         await self._files.stop()
         if self._journal is not None:

@@ -1,19 +1,16 @@
-"""The switchboard: joins connections to calls, calls to apps, and keeps the doors.
+"""The switchboard: connects a connection that has sent its UUID to a call, and the call to its apps.
 
-It is the one place where a UUID becomes a leg. The rules are the registry's (``calls.py``), the audio is
-the leg's (``legs.py``); this module only brings them together and counts who was turned away.
+Which leg may join which call is decided by the registry (``calls/registry.py``), which peer may connect by
+``admission.py``.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from uuid import UUID
 
-from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from audiosocket.calls.call import Call, LegState
@@ -24,21 +21,14 @@ from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.interfaces import App, AppContext, AppFactory, ReturnOutcome
+from audiosocket.interfaces import App, AppContext, AppFactory
 from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
-from audiosocket.runtime.rate_limit import RateLimit
+from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.caller_identification import CallerIdentification
-from audiosocket.settings import Network
+from audiosocket.server.live_legs import LiveLegs, is_suspended
 from audiosocket.transport.clock import MediaClock
-
-#: Connections that may be waiting for their UUID; beyond it the one that waits longest is cut off.
-WAITING_MOST = 2_048
-#: Addresses whose verdict is remembered.
-HOSTS_MOST = 4_096
-#: Log lines about strangers and misbehaving peers per second; the rest is counted.
-LINES_PER_SECOND = 5
 
 
 class _Unmade(App):
@@ -48,18 +38,11 @@ class _Unmade(App):
         raise LookupError("this app could not be made; the failure before this one says why")
 
 
-def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        peer = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
-        peer = peer.ipv4_mapped
-    return any(peer in network for network in networks)
-
-
 class Switchboard:
-    """Answers every port's factory; implements `protocol.ConnectionObserver`."""
+    """Connects legs, calls and apps. ``legs`` holds the live legs, ``admission`` their connections.
+
+    Without ``returns`` a resident may join any call of the same extension.
+    """
 
     _log = Logger()
 
@@ -69,21 +52,21 @@ class Switchboard:
         apps: Mapping[Role, Sequence[tuple[str, AppFactory]]],
         context: AppContext,
         *,
+        legs: LiveLegs,
+        admission: ConnectionAdmission,
         clock: MediaClock,
         make_converter: Callable[[int, int], Converter],
-        allowed_peers: Sequence[Network],
         returns: ReturnCalls | None = None,
         callers: CallerIdentification | None = None,
     ) -> None:
         self.registry = registry
+        self.admission = admission
+        self.returns = returns
         self._callers = callers
-        #: None: a resident may join any call of the same extension.
-        self.returns: ReturnCalls | None = None
-        if returns is not None:
-            self.use(returns)
         self._apps = apps
         self._context = context
         self._clock = clock
+        self._legs = legs
         self._make_leg = partial(  # once: a bound method of its own for each leg would weigh more than its audio
             Leg,
             clock=clock,
@@ -92,18 +75,8 @@ class Switchboard:
             failed=self._app_failed,
             mislabelled=self._mislabelled,
         )
-        self._allowed = tuple(allowed_peers)
-        #: Addresses, and whether they may connect: the networks do not change while we run.
-        self._known_hosts: dict[str, bool] = {}
-        self._legs: dict[tuple[UUID, Role], Leg] = {}
         #: The apps of each call, by name.
         self._instances: dict[UUID, tuple[tuple[str, App], ...]] = {}
-        self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
-        #: Every open connection, legs or not.
-        self.connections: set[AudioSocketProtocol] = set()
-        self._lines = RateLimit(LINES_PER_SECOND, 1.0, lambda: clock.now_ms() / 1000)
-        #: Connections that never became a leg, by what was wrong.
-        self.turned_away_total = {"peer": 0, "handshake": 0, "crowded": 0}
         #: Extensions whose callers' audio is not the slin it is labelled as, and what it was last.
         self.codecs: dict[int, str] = {}
         #: What of that has been in the log: callers of one extension may bring codecs in turn.
@@ -112,69 +85,6 @@ class Switchboard:
         self.open = True
         #: While true only legs of calls that are there may join.
         self.draining = False
-
-    def use(self, returns: ReturnCalls) -> None:
-        """From now on these return calls say which resident is waited for."""
-        self.returns = returns
-        self.registry.awaits_resident = returns.awaits
-        self.registry.return_pending = returns.pending
-        returns.tell = self._return_ended
-
-    # the doors
-
-    def may_connect(self, address: IAddress) -> bool:
-        host = str(getattr(address, "host", ""))
-        allowed = self._known_hosts.get(host)
-        if allowed is None:
-            if len(self._known_hosts) >= HOSTS_MOST:
-                self._known_hosts.clear()
-            allowed = self._known_hosts[host] = _is_in(host, self._allowed)
-        if allowed:
-            return True
-        self.turn_away("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
-        return False
-
-    def connected(self, connection: AudioSocketProtocol) -> None:
-        self.connections.add(connection)
-        self._waiting[connection] = None
-        if len(self._waiting) > WAITING_MOST:
-            oldest = next(iter(self._waiting))
-            self.identified(oldest)
-            self.turn_away("crowded", f"more than {WAITING_MOST} connections without a UUID")
-            oldest.abort()
-
-    def identified(self, connection: AudioSocketProtocol) -> None:
-        self._waiting.pop(connection, None)
-
-    def disconnected(self, connection: AudioSocketProtocol) -> None:
-        self.connections.discard(connection)
-        self._waiting.pop(connection, None)
-
-    def turned_away(self, connection: AudioSocketProtocol, why: str) -> None:
-        self.turn_away("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
-
-    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
-        factory = connection.factory
-        self._complain(
-            f"refused the {factory.role.value} leg of {call_id} from {connection.peer} on extension "
-            f"{factory.extension.id}: {why}"
-        )
-
-    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        self._complain(f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
-
-    def turn_away(self, kind: str, why: str) -> None:
-        """Count and log a connection that became no leg; ``kind`` is a key of `turned_away_total`."""
-        self.turned_away_total[kind] += 1
-        self._complain(f"turned a connection away ({sum(self.turned_away_total.values())} so far): {why}")
-
-    def _complain(self, what: str) -> None:
-        if self._lines.take():
-            unsaid = self._lines.told()
-            more = f" (and {unsaid} more lines like this since the last)" if unsaid else ""
-            self._log.warn("{what}{more}", what=what, more=more)
-
-    # the calls
 
     def join(self, connection: AudioSocketProtocol, role: Role, extension: Extension, call_id: UUID) -> Leg | str:
         """The leg for a connection that said its UUID, or the reason why it is refused."""
@@ -185,7 +95,7 @@ class Switchboard:
         now = self._clock.now_ms() / 1000
         wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         peer, port = connection.peer, connection.transport.getHost().port
-        old = self._legs.get((call_id, role))
+        old = self._legs.get(call_id, role)
         with self.registry.together():
             admission = self.registry.admit(call_id, role, extension, now, wall)
             call = admission.call
@@ -223,8 +133,11 @@ class Switchboard:
             self.returns.visitor_back(call)
         other = call.legs.get(_other(leg.role))
         # Its apps know nothing of a leg that ended before they began, or while this one was away.
-        if other is not None and other.ending is not None and not self.registry.return_pending(call):
+        if other is not None and other.ending is not None and not self._return_pending(call):
             leg.other_gone(other.ending)
+
+    def _return_pending(self, call: Call) -> bool:
+        return self.returns is not None and self.returns.pending(call)
 
     def _belongs_to_a_call(self, call_id: UUID) -> bool:
         call = self.registry.get(call_id)
@@ -245,7 +158,7 @@ class Switchboard:
             self.returns.joined(call)
         apps = tuple([self._instance(call, name, factory) for name, factory in self._apps[role]])
         leg = self._make_leg(call, record, apps, residents=self.returns)
-        self._legs[call.call_id, role] = leg
+        self._legs.add(leg)
         return leg
 
     def _instance(self, call: Call, name: str, factory: AppFactory) -> tuple[str, App]:
@@ -264,7 +177,7 @@ class Switchboard:
         return pair
 
     def _leg_over(self, leg: Leg, ending: LegOutcome) -> None:
-        del self._legs[leg.call_id, leg.role]
+        self._legs.remove(leg)
         if self._callers is not None:
             self._callers.left(leg)
         if leg.role is Role.VISITOR and self.returns is not None:
@@ -272,13 +185,6 @@ class Switchboard:
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
             self._instances.pop(leg.call_id, None)
-
-    def _return_ended(self, call: Call, outcome: ReturnOutcome) -> bool:
-        """Tell the visitor's apps; false when they are not there yet after a restart."""
-        leg = self._legs.get((call.call_id, Role.VISITOR))
-        if leg is not None:
-            leg.return_ended(outcome)
-        return leg is not None or not _sleeps(call, Role.VISITOR)
 
     def _mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
@@ -301,7 +207,7 @@ class Switchboard:
     def end_call(self, call_id: UUID, ending: LegOutcome) -> None:
         """End all legs of a call, also those that have not come back after a restart."""
         for role in Role:
-            leg = self._legs.get((call_id, role))
+            leg = self._legs.get(call_id, role)
             if leg is not None:
                 leg.end(ending)
         call = self.registry.get(call_id)
@@ -311,23 +217,23 @@ class Switchboard:
 
     def hang_up(self, call_id: UUID, role: Role, ending: LegOutcome) -> None:
         """End one leg; raises `UnknownCall` when there is no such live leg."""
-        leg = self._legs.get((call_id, role))
+        leg = self._legs.get(call_id, role)
         if leg is not None:
             leg.end(ending)
             return
         call = self.registry.get(call_id)
-        if call is None or not _sleeps(call, role):
+        if call is None or not is_suspended(call, role):
             raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
         self._give_up(call, role, ending)
 
     def _give_up(self, call: Call, role: Role, ending: LegOutcome) -> None:
         """Wait no longer for a leg that a restart cut off; the apps of the other one, if it is back, are told."""
-        if not _sleeps(call, role):
+        if not is_suspended(call, role):
             return
         if role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_left(call)
         self.registry.leg_over(call, role, ending, self._clock.now_ms() / 1000)
-        other = self._legs.get((call.call_id, _other(role)))
+        other = self._legs.get(call.call_id, _other(role))
         if other is not None:
             other.other_gone(ending)
         elif call.ended is not None:
@@ -374,17 +280,10 @@ class Switchboard:
         if self.returns is not None:
             self.returns.interrupt()
         self.registry.interrupt(self._clock.now_ms() / 1000)
-        for leg in list(self._legs.values()):
+        for leg in self._legs:
             leg.end(LegOutcome.SHUTDOWN)
-        for connection in list(self._waiting):
-            connection.abort()
+        self.admission.abort_waiting()
 
 
 def _other(role: Role) -> Role:
     return Role.RESIDENT if role is Role.VISITOR else Role.VISITOR
-
-
-def _sleeps(call: Call, role: Role) -> bool:
-    """True when this leg was cut off by a restart and has not come back."""
-    leg = call.legs.get(role)
-    return leg is not None and leg.dormant

@@ -61,7 +61,7 @@ class SupervisorControl(TableControl):
             "calls_total": sum(answer["calls_total"] for answer in answers),
             "refused_total": sum(answer["refused_total"] for answer in answers),
             "late_turns_total": sum(answer["late_turns_total"] for answer in answers),
-            "turned_away_total": _added([answer["turned_away_total"] for answer in answers]),
+            "rejected_total": _added([answer["rejected_total"] for answer in answers]),
             "return_backend": _worst([answer["return_backend"] for answer in answers]),
             "mislabelled_codecs": {
                 key: codec for one in answers for key, codec in one["mislabelled_codecs"].items()

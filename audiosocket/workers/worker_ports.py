@@ -40,13 +40,13 @@ class WorkerPorts(Service):
         inbox: socket.socket,
         boxes: Sequence[socket.socket],
         reactor: Any,
-        turned_away: Callable[[str], object],
+        rejected: Callable[[str], object],
     ) -> None:
         self._index = index
         self._make_factory = make_factory
         self._boxes = boxes
         self._reactor = reactor
-        self._turned_away = turned_away
+        self._rejected = rejected
         self._inbox = Inbox(inbox, self.take, reactor)
         self._ports: dict[int, tuple[IListeningPort, AudioSocketFactory]] = {}
         #: Listening sockets that come next, by token.
@@ -145,7 +145,7 @@ class WorkerPorts(Service):
             connection.given_away()
             handed = PassedSocket(token, factory.extension, factory.role, said)
             if not handover.send(self._boxes[where], handed, skt.fileno()):
-                self._turned_away(f"{peer}: the inbox of worker {where}, which has {call_id}, is full")
+                self._rejected(f"{peer}: the inbox of worker {where}, which has {call_id}, is full")
         return True
 
     def take(self, handed: PassedSocket, descriptor: int) -> None:

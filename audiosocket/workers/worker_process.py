@@ -121,7 +121,7 @@ class WorkerProcess:
             self._inboxes[message["index"]],
             self._boxes,
             self._reactor,
-            lambda why: side.switchboard.turn_away("crowded", why),
+            lambda why: side.switchboard.admission.reject("crowded", why),
         )
         server = CallServer(
             doors,

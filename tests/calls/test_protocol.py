@@ -56,7 +56,7 @@ def outcome(exchange: Exchange, call_id: UUID = CALL) -> str | None:
 
 def handshakes(exchange: Exchange) -> int:
     """Connections counted as closed before they became a leg."""
-    return exchange.switchboard.turned_away_total["handshake"]
+    return exchange.admission.rejected_total["handshake"]
 
 
 def test_the_fake_transport_is_complete() -> None:
@@ -151,7 +151,7 @@ def test_what_is_not_a_uuid_is_cut_off_at_once_and_counted(said: bytes) -> None:
     assert line.writes == []
     assert handshakes(exchange) == 1
     assert exchange.asleep
-    assert exchange.switchboard.connections == exchange.factory().connections == set()
+    assert exchange.admission.connections == exchange.factory().connections == set()
 
 
 def test_an_asterisk_whose_channel_was_not_answered_says_nothing_and_goes() -> None:
@@ -408,7 +408,7 @@ def test_whatever_a_peer_does_its_connection_ends_and_nothing_is_left(steps: lis
     exchange.run(40)
     assert line.gone
     assert exchange.asleep
-    assert exchange.switchboard.connections == exchange.factory().connections == set()
+    assert exchange.admission.connections == exchange.factory().connections == set()
     assert len(exchange.registry) == 0
     assert exchange.names().count("call.started") == exchange.names().count("call.ended")
 

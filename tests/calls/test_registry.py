@@ -18,6 +18,7 @@ from audiosocket.calls.registry import (
     REMEMBER_SECONDS,
     Admission,
     CallRegistry,
+    PendingReturns,
 )
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 
@@ -27,13 +28,28 @@ ELSEWHERE = replace(HERE, id=7, number="7000")
 WALL = "2026-01-31T10:15:23.456Z"
 
 
+class FakeReturns:
+    """Return calls of all calls at once: one is pending for each, or for none."""
+
+    def __init__(self) -> None:
+        self.is_pending = True
+
+    def awaits(self, call: Call) -> bool:
+        return self.is_pending
+
+    def pending(self, call: Call) -> bool:
+        return self.is_pending
+
+
 class Books:
     """A registry, its events, and legs that join it."""
 
-    def __init__(self, *, accept_unexpected_resident: bool = False) -> None:
+    def __init__(self, *, accept_unexpected_resident: bool = False, returns: PendingReturns | None = None) -> None:
         self.events: list[Record] = []
         self.registry = CallRegistry(
-            EventLog([self.events.append]), accept_unexpected_resident=accept_unexpected_resident
+            EventLog([self.events.append]),
+            accept_unexpected_resident=accept_unexpected_resident,
+            returns=returns,
         )
 
     def ask(self, role: Role, now: float, call_id: UUID = CALL, extension: Extension = HERE) -> Admission:
@@ -152,16 +168,15 @@ def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call
 
 @pytest.mark.parametrize("ending", SENT_AWAY)
 def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(ending: LegOutcome) -> None:
-    books = Books()
-    pending = [True]
-    books.registry.awaits_resident = books.registry.return_pending = lambda call: pending[0]
+    returns = FakeReturns()
+    books = Books(returns=returns)
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
-    pending[0] = False
+    returns.is_pending = False
     books.registry.leg_over(call, Role.RESIDENT, ending, 11.0)
     assert books.ask(Role.RESIDENT, 11.0) == Admission(None, "its resident leg was sent away")
     assert books.ask(Role.RESIDENT, 500.0) == Admission(None, "no return call is waiting for a resident")
-    pending[0] = True
+    returns.is_pending = True
     assert books.ask(Role.RESIDENT, 500.0).call is call
 
 
@@ -179,12 +194,11 @@ class Residents(Books):
     """Books where return calls announce residents: one was pending, its resident has joined at 10.5."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.pending = True
-        self.registry.awaits_resident = self.registry.return_pending = lambda call: self.pending
+        self.returns = FakeReturns()
+        super().__init__(returns=self.returns)
         self.call = self.join(Role.VISITOR, 10.0)
         self.join(Role.RESIDENT, 10.5)
-        self.pending = False
+        self.returns.is_pending = False
 
     def over(self, ending: LegOutcome, now: float) -> None:
         self.registry.leg_over(self.call, Role.RESIDENT, ending, now)

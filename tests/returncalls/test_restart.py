@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock as Time
 
 from audiosocket.calls.call import Call
 from audiosocket.calls.journal_replay import replay
@@ -16,7 +17,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.returncalls.service import ReturnCalls
 from tests.returncalls.test_apps import Concierge
 from tests.returncalls.test_service import ANSWERED, BUSY, Telephones, let_in
-from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line
+from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line, ReturnEnded
 
 #: When the first process began, in seconds since the epoch: nowhere near the steady time of any process.
 EPOCH = 1_790_000_000.0
@@ -60,11 +61,15 @@ class Process:
     def __init__(self, journal: Journal) -> None:
         self.telephones = Telephones()
         self.app = Concierge("101")
-        self.exchange = Exchange(self.app, journal=journal)
-        self.returns = ReturnCalls(
-            self.telephones, self.exchange.time, ring_seconds=RING, window_seconds=WINDOW, caller_id="Gate"
-        )
-        self.exchange.switchboard.use(self.returns)
+
+        def make_returns(time: Time, ended: ReturnEnded) -> ReturnCalls:
+            return ReturnCalls(
+                self.telephones, time, ended=ended, ring_seconds=RING, window_seconds=WINDOW, caller_id="Gate"
+            )
+
+        self.exchange = Exchange(self.app, journal=journal, make_returns=make_returns)
+        assert self.exchange.switchboard.returns is not None
+        self.returns = self.exchange.switchboard.returns
         self.exchange.switchboard.restore(replay(journal.lines, journal.wall))
 
     def visitor(self) -> Line:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock as Time
 
 from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
 from audiosocket.calls.call import Call
@@ -18,7 +19,7 @@ from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Return
 from audiosocket.returncalls.service import NUMBERS_MOST, ReturnCalls
 from audiosocket.wire import HANGUP_FRAME
 from tests.conftest import LoggedFailures
-from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Exchange, Line, Listener
+from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Exchange, Line, Listener, ReturnEnded
 
 BUSY, ANSWERED = AttemptResult(AttemptEnd.BUSY, "busy"), AttemptResult(AttemptEnd.ANSWERED)
 
@@ -60,11 +61,15 @@ class World:
 
     def __init__(self, app: App | AppFactory | None = None, **options: Any) -> None:
         self.telephones = Telephones()
-        self.exchange = Exchange(app or Listener(), **options)
-        self.returns = ReturnCalls(
-            self.telephones, self.exchange.time, ring_seconds=20, window_seconds=10, caller_id="Gate"
-        )
-        self.exchange.switchboard.use(self.returns)
+
+        def make_returns(time: Time, ended: ReturnEnded) -> ReturnCalls:
+            return ReturnCalls(
+                self.telephones, time, ended=ended, ring_seconds=20, window_seconds=10, caller_id="Gate"
+            )
+
+        self.exchange = Exchange(app or Listener(), make_returns=make_returns, **options)
+        assert self.exchange.switchboard.returns is not None
+        self.returns = self.exchange.switchboard.returns
         self.visitor = self.exchange.join()
 
     @property

@@ -140,7 +140,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         json.dumps(status)
         assert status.keys() >= {
             "status", "total_extensions", "extensions", "draining", "live_calls", "calls_total",
-            "refused_total", "late_turns_total", "turned_away_total", "configuration", "last_refresh",
+            "refused_total", "late_turns_total", "rejected_total", "configuration", "last_refresh",
             "last_success_age_seconds", "database", "reactor", "uptime_seconds", "version",
         }  # fmt: skip
         assert (status["status"], status["total_extensions"], status["live_calls"]) == ("success", 2, 1)
@@ -161,7 +161,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status["last_refresh"] is None
         assert status["database"] == {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
         assert status["return_backend"] == {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
-        assert status["turned_away_total"].keys() == {"peer", "handshake", "crowded"}
+        assert status["rejected_total"].keys() == {"peer", "handshake", "crowded"}
         # A removed extension is gone from the list, its call is not.
         await here.control.remove(1)
         status = here.control.status()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from twisted.internet.address import UNIXAddress
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from audiosocket.apps.bridge import Bridge
 from audiosocket.calls.journal_replay import replay
@@ -19,24 +17,9 @@ from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
-from audiosocket.server import switchboard
-from audiosocket.server.switchboard import LINES_PER_SECOND
 from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
 from tests.conftest import LoggedFailures
-from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Echo, Exchange, Line, Listener, address
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    """Every line that is logged."""
-    seen: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        seen.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield seen
-    globalLogPublisher.removeObserver(observe)
+from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Echo, Exchange, Line, Listener
 
 
 def outcome(exchange: Exchange, call_id: UUID = CALL) -> str | None:
@@ -244,119 +227,10 @@ def test_closing_ends_every_leg_and_refuses_newcomers() -> None:
     assert refused(exchange.join(call_id=UUID(int=1)))
     exchange.run(2_100)
     assert exchange.asleep
-    assert exchange.switchboard.connections == set()
+    assert exchange.admission.connections == set()
 
 
-# who is turned away
-
-
-def test_only_allowed_peers_may_connect() -> None:
-    exchange = Exchange(Echo())
-    inside = ["127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.0.9"]
-    inside += ["::1", "fd00::7", "fe80::1", "::ffff:10.1.2.3", "::ffff:127.0.0.1", "fe80::1%eth0"]
-    outside = ["8.8.8.8", "172.32.0.1", "11.0.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "::ffff:0:1"]
-    for host in inside:
-        assert exchange.switchboard.may_connect(address(host)), host
-        assert exchange.factory().buildProtocol(address(host)) is not None
-    assert exchange.switchboard.turned_away_total["peer"] == 0
-    for host in outside:
-        assert not exchange.switchboard.may_connect(address(host)), host
-        assert exchange.factory().buildProtocol(address(host)) is None
-    assert exchange.switchboard.turned_away_total["peer"] == 2 * len(outside)
-    assert not exchange.switchboard.may_connect(UNIXAddress("/run/somebody"))
-    assert exchange.factory().buildProtocol(None) is None
-
-
-def test_allowed_peers_are_those_of_the_setting() -> None:
-    exchange = Exchange(Echo(), allowed="203.0.113.0/24,2001:db8::/32")
-    for host in ("203.0.113.9", "::ffff:203.0.113.9", "2001:db8::5"):
-        assert exchange.switchboard.may_connect(address(host))
-    for host in ("127.0.0.1", "203.0.114.1", "2001:db9::5"):
-        assert not exchange.switchboard.may_connect(address(host))
-
-
-def test_the_connection_that_waits_longest_is_cut_when_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert switchboard.WAITING_MOST == 2_048
-    monkeypatch.setattr(switchboard, "WAITING_MOST", 100)
-    exchange = Exchange(Echo())
-    lines = [exchange.connect() for _ in range(100)]
-    lines[0].say(uuid_frame(CALL))  # has said its UUID and waits no more
-    extra = exchange.connect()
-    assert not any(line.aborted for line in [*lines, extra])
-    more = [exchange.connect() for _ in range(3)]
-    assert [line.aborted for line in lines[:6]] == [False, True, True, True, False, False]
-    assert not any(line.aborted for line in [*lines[4:], extra, *more])
-    assert exchange.switchboard.turned_away_total == {"peer": 0, "handshake": 0, "crowded": 3}
-    exchange.run(5_100, lines[0], step=20)
-    assert [line.gone for line in lines[:3]] == [False, True, True]
-    assert exchange.switchboard.turned_away_total["handshake"] == 100
-    lines[0].hang_up()
-    assert exchange.asleep
-    assert exchange.switchboard.connections == set()
-
-
-def test_strangers_cost_five_lines_a_second_whatever_they_do(log: list[str]) -> None:
-    exchange = Exchange(Echo())
-
-    def said() -> list[str]:
-        return [text for text in log if "turned a connection away" in text or "refused the" in text]
-
-    for n in range(50):
-        exchange.switchboard.may_connect(address("8.8.8.8"))
-        exchange.connect().say(b"GET / HTTP/1.1\r\n")
-        refused(exchange.join(call_id=UUID(int=n), role=Role.RESIDENT))
-    assert len(said()) == LINES_PER_SECOND == 5
-    assert said()[0] == (
-        "turned a connection away (1 so far): 8.8.8.8 is in none of the networks of ALLOWED_PEERS"
-    )
-    exchange.run(1_010)
-    exchange.connect().say(b"GET / HTTP/1.1\r\n")
-    assert said()[5:] == [
-        "turned a connection away (101 so far): 127.0.0.1:50123 on port 8080: the first message has kind 0x47, "
-        "not a UUID (0x01) (and 145 more lines like this since the last)"
-    ]
-    exchange.run(2_100)
-    assert exchange.asleep
-
-
-@pytest.mark.parametrize(
-    ("said", "line"),
-    [
-        (b"\x42\x00\x02hi" * 50, "sent a message of kind 0x42, ignored: unknown kind"),
-        (b"\x42\x00\x02hi" * 101, "dropped: more than 100 messages without meaning"),
-        (b"\xff\x00\x01\x02", "reports an error: frame could not be forwarded"),
-        (uuid_frame(OTHER), "dropped: a second UUID on one connection"),
-    ],
-)
-def test_a_peer_that_does_what_asterisk_does_not_is_named_once(said: bytes, line: str, log: list[str]) -> None:
-    exchange = Exchange(Listener())
-    exchange.join().say(said)
-    exchange.run(5)
-    assert log.count(f"127.0.0.1:50123 on port 8080: {line}") == 1
-    assert len([text for text in log if "unknown kind" in text]) <= 1
-    assert len([text for text in log if "error" in text]) <= 1
-
-
-def test_a_thousand_hostile_connections_leave_nothing_and_cost_a_neighbour_nothing() -> None:
-    exchange = Exchange(Echo())
-    line = exchange.join()
-    start = len(line.audio())
-    said = [b"", b"\x10\xff\xff", b"\x01\x00\x10half", b"\x00\x00\x00", bytes(range(256)), uuid_frame(CALL)]
-    frames: list[bytes] = []
-    for turn in range(100):
-        for n in range(10):
-            other = exchange.connect()
-            other.say(said[n % len(said)])
-            (other.reset, other.hang_up, lambda: None)[n % 3]()
-        frame = FRAME[:3] + bytes([turn + 1]) * 320
-        frames.append(frame[3:])
-        exchange.run(20, line, frame=frame)
-    assert [pcm for _, _, pcm in line.audio()[start:] if any(pcm)] == frames
-    line.hang_up()
-    exchange.run(8_000, step=20)
-    assert exchange.asleep
-    assert exchange.switchboard.connections == exchange.factory().connections == set()
-    assert len(exchange.registry) == 0
+# audio under a wrong codec name
 
 
 def test_a_dialplan_without_a_codec_is_named_once_per_extension(log: list[str]) -> None:
@@ -506,8 +380,8 @@ def test_what_a_call_needed_is_given_up_with_it() -> None:
         line.hang_up()
     assert len(made) == 50
     assert exchange.switchboard._instances == {}
-    assert exchange.switchboard._legs == {}
-    assert exchange.switchboard._waiting == {}
+    assert len(exchange.switchboard._legs) == 0
+    assert not exchange.admission._waiting
     assert exchange.asleep
 
 

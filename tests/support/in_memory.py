@@ -20,14 +20,17 @@ from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls.call import JournalWriter
+from audiosocket.calls.call import Call, JournalWriter
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
-from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg
+from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg, ReturnOutcome
 from audiosocket.media.resample import StreamConverter
+from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.caller_identification import CallerIdentification
+from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.transport.clock import MediaClock
@@ -246,6 +249,10 @@ class Echo(App):
         leg.pass_on(pcm, rate)
 
 
+#: Receives the end of a return call; see `ReturnCalls`.
+ReturnEnded = Callable[[Call, ReturnOutcome], bool]
+
+
 class Exchange:
     """A switchboard with factories for two extensions; ``apps`` serve both roles, one instance for all calls.
 
@@ -260,16 +267,21 @@ class Exchange:
         journal: JournalWriter | None = None,
         time: Time | None = None,
         callers: CallerIdentification | None = None,
+        make_returns: Callable[[Time, ReturnEnded], ReturnCalls] | None = None,
     ) -> None:
         self.time = time or Time()
         self.time.advance(START)
         self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
+        legs = LiveLegs()
+        returns = None if make_returns is None else make_returns(self.time, legs.return_ended)
         self.registry = CallRegistry(
             EventLog([self.events.append]),
             accept_unexpected_resident=accept_unexpected_resident,
             journal=journal,
+            returns=returns,
         )
+        self.admission = ConnectionAdmission([ip_network(part) for part in allowed.split(",")], self.time.seconds)
         served: Sequence[tuple[str, AppFactory]] = [
             (f"app{number}", _factory(app)) for number, app in enumerate(apps)
         ]
@@ -277,9 +289,11 @@ class Exchange:
             self.registry,
             {Role.VISITOR: served, Role.RESIDENT: served},
             context(self.time),
+            legs=legs,
+            admission=self.admission,
             clock=self.clock,
             make_converter=StreamConverter,
-            allowed_peers=[ip_network(part) for part in allowed.split(",")],
+            returns=returns,
             callers=callers,
         )
         self._factories: dict[tuple[int, Role], AudioSocketFactory] = {}
@@ -289,7 +303,7 @@ class Exchange:
         key = (extension.id, role)
         if key not in self._factories:
             self._factories[key] = AudioSocketFactory(
-                extension, role, self.switchboard.join, self.switchboard, self.clock
+                extension, role, self.switchboard.join, self.admission, self.clock
             )
         return self._factories[key]
 

@@ -31,7 +31,9 @@ from audiosocket.media.resample import StreamConverter
 from audiosocket.media.sound_cache import SoundCache
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners
+from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.assembly import media
+from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
 
@@ -130,16 +132,19 @@ class House:
             CallRegistry(EventLog()),
             {Role.VISITOR: both, Role.RESIDENT: both},
             context,
+            legs=LiveLegs(),
+            admission=ConnectionAdmission(settings.allowed_peers, time.monotonic),
             clock=self.clock,
             make_converter=StreamConverter,
-            allowed_peers=settings.allowed_peers,
         )
         self.listeners = Listeners(self._make_factory, its_reactor or reactor, local=local, **options)
         self.listeners.startService()
         self.callers: list[Caller] = []
 
     def _make_factory(self, of: Extension, role: Role) -> AudioSocketFactory:
-        return AudioSocketFactory(of, role, self.switchboard.join, self.switchboard, self.clock, self._transport)
+        return AudioSocketFactory(
+            of, role, self.switchboard.join, self.switchboard.admission, self.clock, self._transport
+        )
 
     async def apply(self, *desired: Extension) -> Any:
         return await self.listeners.apply(desired)
@@ -171,7 +176,7 @@ class House:
         reports = [await self._hang_up(caller) for caller in self.callers]
         self.switchboard.close()
         await self.listeners.stopService()
-        await until(lambda: not self.switchboard.connections)
+        await until(lambda: not self.switchboard.admission.connections)
         for report in reports:
             assert report.ok, report.broken
 

@@ -116,5 +116,5 @@ def test_strangers_cost_the_neighbours_nothing(tmp_path: Path) -> None:
         assert resident_mb(running.pid) - memory < 10
         assert wait_until(lambda: running.api("/api/status")["live_calls"] == 0, 10), running.api("/api/calls")
         status = running.api("/api/status")
-        assert status["turned_away_total"]["handshake"] > 0
+        assert status["rejected_total"]["handshake"] > 0
         assert "Traceback" not in running.log()

@@ -1,0 +1,110 @@
+"""Which connections are accepted, and how many may wait for their UUID."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+
+from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.runtime.rate_limit import RateLimit
+from audiosocket.settings import Network
+
+#: Connections that may wait for their UUID; beyond it the one that has waited longest is aborted.
+MAX_WAITING = 2_048
+#: Addresses for which the result of the check is kept.
+MAX_KNOWN_HOSTS = 4_096
+#: Log lines per second about rejected connections and protocol errors; the rest is counted.
+LINES_PER_SECOND = 5
+
+
+class ConnectionAdmission:
+    """Accepts or rejects connections before they become legs; implements `protocol.ConnectionObserver`.
+
+    ``allowed_peers`` are the networks of ALLOWED_PEERS; ``seconds`` is a steady clock, in seconds.
+    """
+
+    _log = Logger()
+
+    def __init__(self, allowed_peers: Sequence[Network], seconds: Callable[[], float]) -> None:
+        self._allowed = tuple(allowed_peers)
+        #: Addresses, and whether they may connect: the networks do not change while the process runs.
+        self._known_hosts: dict[str, bool] = {}
+        #: Connections without a UUID, the oldest first.
+        self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
+        self._lines = RateLimit(LINES_PER_SECOND, 1.0, seconds)
+        #: Every open connection, with a leg or without.
+        self.connections: set[AudioSocketProtocol] = set()
+        #: Connections that never became a leg, by reason.
+        self.rejected_total = {"peer": 0, "handshake": 0, "crowded": 0}
+
+    def may_connect(self, address: IAddress) -> bool:
+        host = str(getattr(address, "host", ""))
+        allowed = self._known_hosts.get(host)
+        if allowed is None:
+            if len(self._known_hosts) >= MAX_KNOWN_HOSTS:
+                self._known_hosts.clear()
+            allowed = self._known_hosts[host] = _is_in(host, self._allowed)
+        if allowed:
+            return True
+        self.reject("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
+        return False
+
+    def connected(self, connection: AudioSocketProtocol) -> None:
+        self.connections.add(connection)
+        self._waiting[connection] = None
+        if len(self._waiting) > MAX_WAITING:
+            oldest = next(iter(self._waiting))
+            self.identified(oldest)
+            self.reject("crowded", f"more than {MAX_WAITING} connections without a UUID")
+            oldest.abort()
+
+    def identified(self, connection: AudioSocketProtocol) -> None:
+        self._waiting.pop(connection, None)
+
+    def disconnected(self, connection: AudioSocketProtocol) -> None:
+        self.connections.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
+        self.reject("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+
+    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
+        factory = connection.factory
+        self._warn(
+            f"refused the {factory.role.value} leg of {call_id} from {connection.peer} on extension "
+            f"{factory.extension.id}: {why}"
+        )
+
+    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
+        self._warn(f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+
+    def reject(self, kind: str, why: str) -> None:
+        """Count and log a connection that became no leg; ``kind`` is a key of `rejected_total`."""
+        self.rejected_total[kind] += 1
+        self._warn(f"rejected a connection ({sum(self.rejected_total.values())} so far): {why}")
+
+    def abort_waiting(self) -> None:
+        """Abort all connections that have not sent a UUID."""
+        for connection in list(self._waiting):
+            connection.abort()
+
+    def _warn(self, what: str) -> None:
+        if self._lines.take():
+            suppressed = self._lines.told()
+            more = f" ({suppressed} similar lines were suppressed)" if suppressed else ""
+            self._log.warn("{what}{more}", what=what, more=more)
+
+
+def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        peer = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
+        peer = peer.ipv4_mapped
+    return any(peer in network for network in networks)

@@ -1,0 +1,49 @@
+"""The legs that have a connection, or had one until a moment ago, by call and role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from audiosocket.calls.call import Call
+from audiosocket.calls.leg import Leg
+from audiosocket.extensions.model import Role
+from audiosocket.interfaces import ReturnOutcome
+
+
+class LiveLegs:
+    """Legs from their first connection to their end; legs that a restart suspended are not among them."""
+
+    def __init__(self) -> None:
+        self._legs: dict[tuple[UUID, Role], Leg] = {}
+
+    def __len__(self) -> int:
+        return len(self._legs)
+
+    def __iter__(self) -> Iterator[Leg]:
+        return iter(list(self._legs.values()))
+
+    def get(self, call_id: UUID, role: Role) -> Leg | None:
+        """Return the leg of that call and role, None when it has none."""
+        return self._legs.get((call_id, role))
+
+    def add(self, leg: Leg) -> None:
+        """Add a leg; it must not be there yet."""
+        self._legs[leg.call_id, leg.role] = leg
+
+    def remove(self, leg: Leg) -> None:
+        """Remove a leg that has ended."""
+        del self._legs[leg.call_id, leg.role]
+
+    def return_ended(self, call: Call, outcome: ReturnOutcome) -> bool:
+        """Report the end of a return call to the visitor's apps; false while the visitor's leg is suspended."""
+        leg = self.get(call.call_id, Role.VISITOR)
+        if leg is not None:
+            leg.return_ended(outcome)
+        return leg is not None or not is_suspended(call, Role.VISITOR)
+
+
+def is_suspended(call: Call, role: Role) -> bool:
+    """Return whether this leg was cut off by a restart and has not resumed."""
+    leg = call.legs.get(role)
+    return leg is not None and leg.dormant
