@@ -219,8 +219,8 @@ def test_events_tell_how_a_call_ended(pbx, case, polled):
         pbx.web.pass_time(0.5)
         assert results == []
     for event in events:
-        pbx.ari._heard(gone(17, "another"))
-        pbx.ari._heard(event)
+        pbx.ari._received(gone(17, "another"))
+        pbx.ari._received(event)
     if seconds:
         assert results == [], "a better cause may follow"
     pbx.web.pass_time(seconds)
@@ -234,9 +234,9 @@ def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx):
     pbx.ari._events = Events()
     results = pbx.place()
     for state in ("Ringing", "Up"):
-        pbx.ari._heard({"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": state}})
+        pbx.ari._received({"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": state}})
     assert results == [AttemptResult(AttemptEnd.ANSWERED)]
-    pbx.ari._heard(gone(16))
+    pbx.ari._received(gone(16))
     assert len(results) == 1
 
 
@@ -268,10 +268,10 @@ def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pb
 def test_events_that_say_nothing_change_nothing(pbx, nonsense):
     pbx.ari._events = Events()
     results = pbx.place()
-    pbx.ari._heard(nonsense)
+    pbx.ari._received(nonsense)
     pbx.web.pass_time(1)
     assert results == []
-    pbx.ari._heard({"type": "ChannelDestroyed", "channel": {"id": CHANNEL}, "cause": "x"})
+    pbx.ari._received({"type": "ChannelDestroyed", "channel": {"id": CHANNEL}, "cause": "x"})
     pbx.web.pass_time(1.1)
     assert [result.end for result in results] == [AttemptEnd.FAILED]
 
@@ -281,7 +281,7 @@ def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx):
     events.up, events.problem = False, RequestFailed("no connection for events")
     pbx.ari.start()
     assert (events.connects, pbx.methods("PUT")) == (1, [])
-    assert pbx.ari.state == ("up", "its events are not heard, so that not all ends of attempts can be told apart")
+    assert pbx.ari.state == ("up", "its events do not arrive, so that not all ends of attempts can be told apart")
     events.problem = None
     pbx.web.pass_time(15)
     (asked,) = pbx.methods("PUT")

@@ -37,11 +37,11 @@ class ChannelCleanup:
     def __len__(self) -> int:
         return len(self._until)
 
-    def end(self, channel_id: str, seconds: float) -> None:
-        """Hangs this channel up, whenever it is seen within the next ``seconds``."""
+    def hang_up(self, channel_id: str, seconds: float) -> None:
+        """Hang this channel up, now and whenever it is seen within the next ``seconds``."""
         self._forget_old()
         self._until[channel_id] = self._clock.seconds() + seconds
-        self._hang_up(channel_id)
+        self._request_hangup(channel_id)
 
     def close(self) -> None:
         """Stops listening."""
@@ -51,13 +51,13 @@ class ChannelCleanup:
 
     def _appeared(self, message: Message) -> None:
         if self._until and self._until.get(message.get("Uniqueid"), 0) > self._clock.seconds():
-            self._hang_up(message.get("Uniqueid"))
+            self._request_hangup(message.get("Uniqueid"))
 
     def _ended(self, message: Message) -> None:
         if not self._until or message.get("Uniqueid") not in self._until:
             return
         if message.get("Response") == "Success":  # answered at the last moment
-            self._hang_up(message.get("Uniqueid"))
+            self._request_hangup(message.get("Uniqueid"))
         else:
             del self._until[message.get("Uniqueid")]
 
@@ -72,9 +72,9 @@ class ChannelCleanup:
         if answer.get("Value") == "Up":
             self._until.pop(channel_id, None)
         else:
-            self._hang_up(channel_id)
+            self._request_hangup(channel_id)
 
-    def _hang_up(self, channel_id: str) -> None:
+    def _request_hangup(self, channel_id: str) -> None:
         asked = self._ami.ask("Hangup", [("Channel", channel_id), ("Cause", _CAUSE)])
         asked.addErrback(self._not_now, channel_id)
 

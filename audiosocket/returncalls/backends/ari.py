@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -23,7 +23,7 @@ from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
 from audiosocket.returncalls.backends.ari_attempt import REFUSED, ARIAttempt, refusal
-from audiosocket.returncalls.backends.base import PendingAttempts, wait_for_all
+from audiosocket.returncalls.backends.pending import PendingAttempts, wait_for_all
 from audiosocket.returncalls.dial_string import Route, check_landing
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
@@ -83,13 +83,13 @@ class ARIOriginator:
             from audiosocket.asterisk.ari.event_stream import ARIEventStream  # noqa: PLC0415 - 13 ms of the start for ARI alone
 
             events = f"{self._url}/events?app={self._app}&subscribeAll=true"
-            self._events = ARIEventStream(endpoint, events, self._authorization, clock, self._heard)
+            self._events = ARIEventStream(endpoint, events, self._authorization, clock, self._received)
 
     @property
     def state(self) -> tuple[str, str]:
         """("up"|"connecting"|"down", reason): what the last request met, at most `PING_SECONDS` ago."""
         if self._state[0] == "up" and self._events is not None and not self._events.up:
-            return "up", "its events are not heard, so that not all ends of attempts can be parse_event apart"
+            return "up", "its events do not arrive, so that not all ends of attempts can be told apart"
         return self._state
 
     @property
@@ -115,17 +115,17 @@ class ARIOriginator:
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`; a refused password is not tried more often than pings do."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
-        attempt = ARIAttempt(self.ask, self.end, self._clock, request, channel_id, self.name, self._hears)
         try:
-            body = self._originate(request, attempt.channel_id)
+            body = self._originate(request, channel_id)
         except LocalProtocolError as problem:
-            attempt.finish(AttemptEnd.FAILED, str(problem))
-            return attempt.result
+            return succeed(AttemptResult(AttemptEnd.FAILED, str(problem)))
         if self._refused and self._pings.running:
-            attempt.finish(AttemptEnd.FAILED, self._state[1], unavailable=True)
-            return attempt.result
-        self._attempts.add(attempt.channel_id, attempt)
-        attempt.start(body)
+            return succeed(AttemptResult(AttemptEnd.FAILED, self._state[1], unavailable=True))
+        attempt = ARIAttempt(
+            self.ask, self.end, self._clock, request, channel_id, self.name, self._receives_events, body
+        )
+        self._attempts.add(attempt)
+        attempt.start()
         return attempt.result
 
     def stop(self, request: ReturnRequest) -> None:
@@ -200,14 +200,14 @@ class ARIOriginator:
         if answer.status != 200:
             self._log.info("{name} tells all its events (HTTP {status})", name=self.name, status=answer.status)
 
-    def _hears(self) -> bool:
+    def _receives_events(self) -> bool:
         return self._events is not None and self._events.up
 
-    def _heard(self, event: dict[str, Any]) -> None:
+    def _received(self, event: dict[str, Any]) -> None:
         found = parse_event(event) if len(self._attempts) else None
         if found is not None:
             for attempt in self._attempts:
-                attempt.heard(found)
+                attempt.received(found)
 
     def _not_pinged(self, failure: Failure) -> None:
         self._log.failure("ARI could not be pinged", failure)
@@ -218,7 +218,7 @@ class ARIOriginator:
         self._state = (state, reason)
 
     def _originate(self, request: ReturnRequest, channel_id: str) -> dict[str, Any]:
-        """What ARI is parse_event; raises `LocalProtocolError` for what must not reach Asterisk."""
+        """Return the body that creates a channel; raises `LocalProtocolError` for what must not reach Asterisk."""
         caller_id = filled(request.caller_id, request.places)
         check_landing(request.exten, request.ring_seconds, caller_id, request.variables)
         variables = {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)}

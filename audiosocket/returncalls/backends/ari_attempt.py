@@ -18,28 +18,21 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet import defer
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from audiosocket.asterisk.ari.events import ChannelEvent
 from audiosocket.outbound.http_client import Answer, RequestFailed
-from audiosocket.returncalls.attempt_result import AttemptResultBuilder
+from audiosocket.returncalls.backends.base import ChannelAttempt
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 
 #: Seconds between two looks at a channel.
 POLL_SECONDS = 0.25
 #: Seconds without one good look at a channel after which the attempt is given up.
 BLIND_SECONDS = 5.0
-#: Seconds after the ring time in which a result is certain; the promise of `Originator.place` is 5.
-GRACE_SECONDS = 4.5
-#: Seconds in which the events of a channel's end follow each other, or its absence.
-CAUSE_SECONDS = 1.0
 
 _UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
+_NOT_REPORTED = "ARI did not report how the call ended"
 _UP, _RINGING = "Up", ("Ring", "Ringing")
 #: HTTP statuses for a wrong user or password, and for a user who may not do that.
 REFUSED = frozenset({401, 403})
@@ -57,13 +50,12 @@ class End(Protocol):
     def __call__(self, channel_id: str, *, sure: bool) -> None: ...
 
 
-class ARIAttempt:
-    """One call to a resident, from the request to its end; ``result`` fires once, and never with a failure.
+class ARIAttempt(ChannelAttempt):
+    """One call to a resident through ARI.
 
-    ``name`` is what people call this ARI; ``hears`` whether its events come in.
+    ``name`` is what people call this ARI; ``body`` is what creates the channel; ``receives_events`` tells whether
+    ARI's events arrive at the moment.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -73,89 +65,62 @@ class ARIAttempt:
         request: ReturnRequest,
         channel_id: str,
         name: str,
-        hears: Callable[[], bool],
+        receives_events: Callable[[], bool],
+        body: dict[str, Any],
     ) -> None:
-        self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
-        self.call_id = request.call_id
-        self.channel_id = channel_id
-        self._name = name
-        self._hears = hears
+        super().__init__(clock, request, channel_id)
         self._ask = ask
         self._end = end
-        self._clock = clock
-        self._ring_seconds = request.ring_seconds
-        self._work: Deferred[None] | None = None
-        self._deadline: IDelayedCall | None = None
-        self._asked = False
-        self._made = False
-        self._clues = AttemptResultBuilder()
-        #: Channels whose ends may tell why ours ended: the other half of a Local one, and whom that dials.
+        self._name = name
+        self._receives_events = receives_events
+        self._body = body
+        #: Whether Asterisk may have the request, and whether it has created the channel.
+        self._sent = self._created = False
+        #: Channels whose ends may explain this one's: the other half of a Local channel, and what that dials.
         self._linked = {f"{channel_id};2"}
-        self._last_word: IDelayedCall | None = None
 
-    def start(self, body: dict[str, Any]) -> None:
-        """Every way from here ends in `finish`."""
-        self._deadline = self._clock.callLater(self._ring_seconds + GRACE_SECONDS, self._too_late)
-        self._work = Deferred.fromCoroutine(self._ring(body))
-        self._work.addErrback(self._broke)
-
-    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
-        """Ends the attempt, once."""
-        if self.result.called:
-            return
-        for timer in (self._deadline, self._last_word):
-            if timer is not None and timer.active():
-                timer.cancel()
-        self.result.callback(AttemptResult(end, reason, unavailable))
-
-    def interrupt(self, end: AttemptEnd, reason: str) -> None:
-        """Ends the attempt from outside: what it was just asking ARI does not matter any more."""
-        self.finish(end, reason)
-        if self._work is not None:
-            self._work.cancel()
-
-    def heard(self, told: ChannelEvent) -> None:
-        """Takes note of an event, whose channel may be any of Asterisk's."""
-        if told.channel == self.channel_id:
-            if told.kind == "ChannelDestroyed":
-                self._clues.cause = told.cause
+    def received(self, event: ChannelEvent) -> None:
+        """Take note of an event, which may be of any of Asterisk's channels."""
+        if event.channel == self.attempt_id:
+            if event.kind == "ChannelDestroyed":
+                self._builder.cause = event.cause
                 self._ending()
-            elif told.kind == "Dial":
-                self._clues.dial_status = told.word
-            elif told.word:
-                self._note(told.word)
-        elif told.channel in self._linked:
-            telling = told.kind == "ChannelDestroyed" and self._clues.linked(told.cause)
-            if telling and self._clues.cause is not None:
+            elif event.kind == "Dial":
+                self._builder.dial_status = event.word
+            elif event.word:
+                self._note(event.word)
+        elif event.channel in self._linked:
+            explains = event.kind == "ChannelDestroyed" and self._builder.linked(event.cause)
+            if explains and self._builder.cause is not None:
                 self._ending()
-        elif told.kind == "Dial" and told.caller in self._linked:
-            self._linked.add(told.channel)
+        elif event.kind == "Dial" and event.caller in self._linked:
+            self._linked.add(event.channel)
 
-    async def _ring(self, body: dict[str, Any]) -> None:
-        self._asked = True
+    async def _place(self) -> None:
+        self._sent = True
         try:
-            answer = await self._ask("POST", "channels", body)
+            answer = await self._ask("POST", "channels", self._body)
         except RequestFailed as problem:
-            self._asked = not problem.unsent
-            self._give_up(f"{self._name} is not available: {problem}", unavailable=True)
+            self._sent = not problem.unsent
+            self.give_up(f"{self._name} is not available: {problem}", unavailable=True)
             return
         if not 200 <= answer.status < 300:
-            self._asked = answer.status in {502, 504}  # a proxy's words, not Asterisk's
+            self._sent = answer.status in {502, 504}  # from a proxy, not from Asterisk
             refused = answer.status in REFUSED
             reason = refusal(self._name, answer) if refused else _not_placed(answer)
-            self._give_up(reason, unavailable=refused)
+            self.give_up(reason, unavailable=refused)
             return
-        self._made = True
+        self._created = True
         await self._follow()
 
     async def _follow(self) -> None:
-        ends = self._clock.seconds() + self._ring_seconds
+        ends = self._clock.seconds() + self.request.ring_seconds
         seen = self._clock.seconds()
-        while not self.result.called:
+        while not self.finished:
             left = ends - self._clock.seconds()
             await deferLater(self._clock, max(0.0, min(POLL_SECONDS, left)))
             try:
-                answer = await self._ask("GET", f"channels/{self.channel_id}", keep=True)
+                answer = await self._ask("GET", f"channels/{self.attempt_id}", keep=True)
             except RequestFailed as problem:
                 state, why = None, str(problem)
             else:
@@ -165,32 +130,27 @@ class ARIAttempt:
                 seen = now
                 self._note(state)
             elif now - seen > BLIND_SECONDS:
-                self._give_up(f"ARI was lost during the call: {why}")
-            if now >= ends and not self.result.called:
+                self.give_up(f"ARI was lost during the call: {why}")
+            if now >= ends and not self.finished:
                 self._in_vain(state)
 
     def _note(self, state: str) -> None:
         if state == _UP:
             self.finish(AttemptEnd.ANSWERED, "")
         elif state in _RINGING:
-            self._clues.rang = True
+            self._builder.rang = True
         elif state == "":
             self._ending()
 
     def _ending(self) -> None:
-        """It is gone; events may still say more of why."""
-        if self.result.called:
-            return
-        more = self._hears() and self._clues.cause is None
-        if not more and not self._clues.vague:
-            self._tell()
-        elif self._last_word is None:
-            self._last_word = self._clock.callLater(CAUSE_SECONDS, self._tell)
+        """The channel is gone; events may still follow that say why."""
+        expected = self._receives_events() and self._builder.cause is None
+        self._report_soon(complete=not expected and not self._builder.vague)
 
-    def _tell(self) -> None:
-        if self._clues.cause is not None:
-            self.interrupt(*self._clues.end(self._ring_seconds))
-        elif self._clues.rang:
+    def _report(self) -> None:
+        if self._builder.cause is not None:
+            self.interrupt(*self._builder.end(self.request.ring_seconds))
+        elif self._builder.rang:
             self.finish(AttemptEnd.REFUSED, "the call was ended before it was answered")
         else:
             self.finish(AttemptEnd.BUSY, _UNRUNG)
@@ -198,35 +158,19 @@ class ARIAttempt:
     def _in_vain(self, state: str | None) -> None:
         """The ring time is over and the channel is still there, or nobody can tell."""
         if state is None:
-            self._give_up("ARI did not say how the call ended")
+            self.give_up(_NOT_REPORTED)
         elif state == "":
-            self._tell()
+            self._report()
         else:
-            self._end(self.channel_id, sure=True)
-            self.finish(AttemptEnd.NO_ANSWER, f"rang for {self._ring_seconds:g} s, nobody answered")
+            self._end(self.attempt_id, sure=True)
+            self.finish(AttemptEnd.NO_ANSWER, f"rang for {self.request.ring_seconds:g} s, nobody answered")
 
-    def _broke(self, failure: Failure) -> None:
-        if not failure.check(defer.CancelledError):
-            self._log.failure("following a return call failed", failure)
-        self._give_up("the attempt was interrupted")
+    def _late_result(self) -> AttemptResult:
+        return AttemptResult(AttemptEnd.FAILED, _NOT_REPORTED)
 
-    def _give_up(self, reason: str, *, unavailable: bool = False) -> None:
-        if not self.result.called:
-            self._let_go()
-            self.finish(AttemptEnd.FAILED, reason, unavailable=unavailable)
-
-    def _too_late(self) -> None:
-        self._let_go()
-        self.interrupt(AttemptEnd.FAILED, "ARI did not say how the call ended")
-
-    def _cancelled(self) -> None:
-        self._let_go()
-        self.interrupt(AttemptEnd.CANCELLED, "cancelled")
-
-    def _let_go(self) -> None:
-        """Has the channel ended that may have been made."""
-        if self._asked:
-            self._end(self.channel_id, sure=self._made)
+    def _release(self) -> None:
+        if self._sent:
+            self._end(self.attempt_id, sure=self._created)
 
 
 def _channel_state(answer: Answer) -> str | None:

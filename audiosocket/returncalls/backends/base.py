@@ -1,81 +1,129 @@
-"""The attempts in progress of one backend of return calls, whichever it is."""
+"""One attempt of a return call: what is the same for all backends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
-from uuid import UUID
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from audiosocket.returncalls.originator import AttemptEnd, AttemptResult
+from audiosocket.returncalls.attempt_result import AttemptResultBuilder
+from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 
-#: Seconds that a server which stops waits for what it asked others to end.
-CLOSE_SECONDS = 2.0
+#: Seconds after the ring time in which a result is certain; `Originator.place` promises 5.
+GRACE_SECONDS = 4.5
+#: Seconds in which the events of a channel's end follow each other.
+CAUSE_SECONDS = 1.0
 
 
-class Attempt(Protocol):
-    """One call to a resident; ``result`` fires once, and never with a failure."""
+class BackendAttempt(ABC):
+    """One call to a resident, from the request to its end.
 
-    result: Deferred[AttemptResult]
+    ``result`` fires once and never with a failure; cancelling it stops the ringing. A backend overrides `_place`,
+    `_release` and `_late_result`. ``attempt_id`` is the name by which the backend recognises what it receives.
+    """
+
+    grace_seconds: ClassVar[float] = GRACE_SECONDS
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, request: ReturnRequest, attempt_id: str) -> None:
+        self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
+        self.request = request
+        self.attempt_id = attempt_id
+        self._clock = clock
+        self._work: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
 
     @property
-    def call_id(self) -> UUID:
-        """The call that it is placed for."""
+    def finished(self) -> bool:
+        """Whether the result is known."""
+        return self.result.called
 
-    def interrupt(self, end: AttemptEnd, reason: str) -> None:
-        """End it from outside, without touching its channel."""
+    def start(self) -> None:
+        """Start to place the call; every path from here ends in `finish`."""
+        seconds = self.request.ring_seconds + self.grace_seconds
+        self._deadline = self._clock.callLater(seconds, self._timed_out)
+        self._work = Deferred.fromCoroutine(self._place())
+        self._work.addErrback(self._failed)
+
+    def finish(self, end: AttemptEnd, reason: str = "", *, unavailable: bool = False) -> None:
+        """End the attempt, unless it has ended."""
+        if self.finished:
+            return
+        _stop(self._deadline)
+        self.result.callback(AttemptResult(end, reason, unavailable))
+
+    def interrupt(self, end: AttemptEnd, reason: str = "", *, unavailable: bool = False) -> None:
+        """End the attempt from outside of `_place`, which is cancelled; what rings is left alone."""
+        self.finish(end, reason, unavailable=unavailable)
+        if self._work is not None:
+            self._work.cancel()
+
+    def give_up(self, reason: str, *, unavailable: bool = False) -> None:
+        """End the attempt as failed and stop what may still ring."""
+        if not self.finished:
+            self._release()
+            self.finish(AttemptEnd.FAILED, reason, unavailable=unavailable)
+
+    @abstractmethod
+    async def _place(self) -> None:
+        """Send the request, and follow it where the backend has to ask for its end."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Stop what may ring; nothing to do while no request has been sent."""
+
+    @abstractmethod
+    def _late_result(self) -> AttemptResult:
+        """Return the result for an attempt that has none `grace_seconds` after its ring time."""
+
+    def _timed_out(self) -> None:
+        late = self._late_result()
+        self._release()
+        self.interrupt(late.end, late.reason, unavailable=late.unavailable)
+
+    def _cancelled(self) -> None:
+        self._release()
+        self.interrupt(AttemptEnd.CANCELLED, "cancelled")
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("placing a return call failed", failure)
+        self.give_up("the attempt was interrupted")
 
 
-A = TypeVar("A", bound=Attempt)
+class ChannelAttempt(BackendAttempt):
+    """An attempt whose channel in Asterisk is followed by events; its id is the channel's."""
+
+    def __init__(self, clock: IReactorTime, request: ReturnRequest, channel_id: str) -> None:
+        super().__init__(clock, request, channel_id)
+        self._builder = AttemptResultBuilder()
+        self._last_events: IDelayedCall | None = None
+
+    def finish(self, end: AttemptEnd, reason: str = "", *, unavailable: bool = False) -> None:
+        _stop(self._last_events)
+        super().finish(end, reason, unavailable=unavailable)
+
+    def _report(self) -> None:
+        """End the attempt with what is known of its channel."""
+        self.finish(*self._builder.end(self.request.ring_seconds))
+
+    def _report_soon(self, *, complete: bool) -> None:
+        """Report now when what is known is ``complete``, else when the events that may follow have had their time.
+
+        The events of one end come in no certain order.
+        """
+        if self.finished:
+            return
+        if complete:
+            self._report()
+        elif self._last_events is None:
+            self._last_events = self._clock.callLater(CAUSE_SECONDS, self._report)
 
 
-class PendingAttempts(Generic[A]):
-    """Attempts by their ids, from `add` until their results fire."""
-
-    def __init__(self) -> None:
-        self._attempts: dict[str, A] = {}
-
-    def __len__(self) -> int:
-        return len(self._attempts)
-
-    def __iter__(self) -> Iterator[A]:
-        """A copy: attempts end while one looks at them."""
-        return iter(list(self._attempts.values()))
-
-    def get(self, attempt_id: str) -> A | None:
-        """The attempt of this id, if it has not ended."""
-        return self._attempts.get(attempt_id)
-
-    def add(self, attempt_id: str, attempt: A) -> None:
-        """Keep an attempt that is about to start."""
-        self._attempts[attempt_id] = attempt
-
-        def over(result: AttemptResult) -> AttemptResult:
-            del self._attempts[attempt_id]
-            return result
-
-        attempt.result.addCallback(over)
-
-    def answered(self, call_id: UUID) -> bool:
-        """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
-        for attempt in self:
-            if attempt.call_id == call_id:
-                attempt.interrupt(AttemptEnd.ANSWERED, "")
-                return True
-        return False
-
-    def cancel(self) -> None:
-        """Stop everything that rings."""
-        for attempt in self:
-            attempt.result.cancel()
-
-
-async def wait_for_all(endings: Iterable[Deferred[None]], clock: IReactorTime) -> None:
-    """Waits for what was asked to end, `CLOSE_SECONDS` at most; what takes longer is cancelled."""
-    waiting = DeferredList(list(endings))
-    late = clock.callLater(CLOSE_SECONDS, waiting.cancel)
-    await waiting
-    if late.active():
-        late.cancel()
+def _stop(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()

@@ -18,11 +18,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
 from audiosocket.outbound.backoff import Backoff
@@ -33,16 +31,13 @@ from audiosocket.outbound.http_client import (
     RequestFailed,
     checked_url,
 )
-from audiosocket.returncalls.backends.base import PendingAttempts, wait_for_all
+from audiosocket.returncalls.backends.pending import PendingAttempts, wait_for_all
+from audiosocket.returncalls.backends.webhook_attempt import WebhookAttempt
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, is_signed, signature
 from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_number
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
 
-#: How often one attempt is sent; the pauses between are about half a second and a second.
-TRIES = 3
-#: Seconds after the ring time in which the end of an attempt may still be reported.
-REPORT_SECONDS = 1.0
 #: Ends that the other side may report.
 REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
 MAX_REASON = 200
@@ -71,7 +66,7 @@ class WebhookOriginator:
             raise InvalidSetting("the webhook needs a secret to sign its requests with")
         checked_url(url, "the webhook address")
         self._client = client
-        self.clock = clock
+        self._clock = clock
         self._wall = wall
         self._url = url
         self._secret = secret
@@ -79,7 +74,7 @@ class WebhookOriginator:
         self._new_id = new_id
         self._backoff = backoff
         self._state = ("connecting", "the webhook has not been asked yet")
-        self._attempts: PendingAttempts[_Attempt] = PendingAttempts()
+        self._attempts: PendingAttempts[WebhookAttempt] = PendingAttempts()
         self._cancels: set[Deferred[None]] = set()
 
     @property
@@ -94,15 +89,15 @@ class WebhookOriginator:
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
         """See `originate.Originator.place`."""
-        attempt = _Attempt(self, request, request.attempt_id or self._new_id(), self._backoff())
+        attempt_id = request.attempt_id or self._new_id()
         try:
-            checked_number(request.number, self._number)
-            attempt.caller_id = filled(request.caller_id, request.places)
-            check_landing(request.exten, request.ring_seconds, attempt.caller_id, request.variables)
+            document = self._document(request, attempt_id)
         except LocalProtocolError as problem:
-            attempt.finish(AttemptEnd.FAILED, str(problem))
-            return attempt.result
-        self._attempts.add(attempt.attempt_id, attempt)
+            return succeed(AttemptResult(AttemptEnd.FAILED, str(problem)))
+        attempt = WebhookAttempt(
+            self.post, self.cancel, self._clock, request, attempt_id, document, self._backoff()
+        )
+        self._attempts.add(attempt)
         attempt.start()
         return attempt.result
 
@@ -134,7 +129,7 @@ class WebhookOriginator:
     async def close(self) -> None:
         """Cancels what still rings, waits until the other side was told (`CLOSE_SECONDS` at most), disconnects."""
         self._attempts.cancel()
-        await wait_for_all(self._cancels, self.clock)
+        await wait_for_all(self._cancels, self._clock)
         await self._client.close()
 
     async def post(self, document: dict[str, Any], seconds: float = REQUEST_SECONDS) -> Answer:
@@ -175,115 +170,26 @@ class WebhookOriginator:
         telling.addErrback(lambda failure: self._log.failure("cancelling an attempt failed", failure))
         telling.addCallback(lambda _: self._cancels.discard(telling))
 
+    def _document(self, request: ReturnRequest, attempt_id: str) -> dict[str, Any]:
+        """Return the request that places a call; raises `LocalProtocolError` for what must not reach Asterisk."""
+        checked_number(request.number, self._number)
+        caller_id = filled(request.caller_id, request.places)
+        check_landing(request.exten, request.ring_seconds, caller_id, request.variables)
+        return {
+            "action": "place",
+            "attempt_id": attempt_id,
+            "call_id": str(request.call_id),
+            "number": request.number,
+            "exten": request.exten,
+            "ring_seconds": request.ring_seconds,
+            "caller_id": caller_id,
+            "variables": {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)},
+        }
+
     def _now(self, state: str, reason: str) -> None:
         if state != self._state[0]:
             self._log.info("the webhook for return calls is {state} {reason}", state=state, reason=reason)
         self._state = (state, reason)
-
-
-class _Attempt:
-    """One attempt, from its first request to its end."""
-
-    def __init__(self, hook: WebhookOriginator, request: ReturnRequest, attempt_id: str, backoff: Backoff) -> None:
-        self.result: Deferred[AttemptResult] = Deferred(lambda _: self._cancelled())
-        self.request = request
-        self.call_id = request.call_id
-        self.attempt_id = attempt_id
-        self.caller_id = ""
-        self._hook = hook
-        self._clock = hook.clock
-        self._backoff = backoff
-        self._work: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None
-        self._sent = False  # the other side may know of it
-        self._accepted = False
-
-    def start(self) -> None:
-        """Every way from here ends in `finish`."""
-        self._ends = self._clock.seconds() + self.request.ring_seconds
-        self._timer = self._clock.callLater(self.request.ring_seconds + REPORT_SECONDS, self._in_vain)
-        self._work = Deferred.fromCoroutine(self._send())
-        self._work.addErrback(self._broke)
-
-    def finish(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
-        """Ends the attempt, once."""
-        if self.result.called:
-            return
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self.result.callback(AttemptResult(end, reason, unavailable))
-
-    def interrupt(self, end: AttemptEnd, reason: str, *, unavailable: bool = False) -> None:
-        """Ends the attempt from outside: the answer to its last request does not matter any more."""
-        self.finish(end, reason, unavailable=unavailable)
-        if self._work is not None:
-            self._work.cancel()
-
-    async def _send(self) -> None:
-        document = {
-            "action": "place",
-            "attempt_id": self.attempt_id,
-            "call_id": str(self.request.call_id),
-            "number": self.request.number,
-            "exten": self.request.exten,
-            "ring_seconds": self.request.ring_seconds,
-            "caller_id": self.caller_id,
-            "variables": {**self.request.variables, "AUDIOSOCKET_CALL_ID": str(self.request.call_id)},
-        }
-        why, heard = "", False
-        for tries in range(TRIES):
-            pause = self._backoff.pause() if tries else 0.0
-            left = self._ends - self._clock.seconds() - pause
-            if left <= 0:
-                break
-            if pause:
-                await deferLater(self._clock, pause)
-            sent, self._sent = self._sent, True
-            try:
-                answer = await self._hook.post(document, min(REQUEST_SECONDS, left))
-            except RequestFailed as problem:
-                self._sent = sent or not problem.unsent
-                if self.result.called:
-                    return
-                why = str(problem)
-                continue
-            if answer.status < 500:
-                self._answered(answer)
-                return
-            why, heard = f"HTTP {answer.status}", True  # perhaps it is only this number that it cannot take
-        self._let_go()
-        self.finish(AttemptEnd.FAILED, f"the webhook is not available: {why}", unavailable=not heard)
-
-    def _answered(self, answer: Answer) -> None:
-        if 200 <= answer.status < 300:
-            self._accepted = True
-        elif answer.status >= 400:
-            self.finish(AttemptEnd.REFUSED, f"the webhook refused the call (HTTP {answer.status})")
-        else:
-            self.finish(AttemptEnd.FAILED, f"the webhook answers HTTP {answer.status}; redirects are not followed")
-
-    def _in_vain(self) -> None:
-        self._let_go()
-        if self._accepted:
-            ring = self.request.ring_seconds
-            self.interrupt(AttemptEnd.NO_ANSWER, f"no answer was reported within {ring:g} s")
-        else:
-            self.interrupt(AttemptEnd.FAILED, "the webhook did not answer within the ring time", unavailable=True)
-
-    def _cancelled(self) -> None:
-        self._let_go()
-        self.interrupt(AttemptEnd.CANCELLED, "cancelled")
-
-    def _broke(self, failure: Failure) -> None:
-        if not failure.check(defer.CancelledError):
-            WebhookOriginator._log.failure("asking for a return call failed", failure)
-        if not self.result.called:
-            self._let_go()
-            self.finish(AttemptEnd.FAILED, "the attempt was interrupted")
-
-    def _let_go(self) -> None:
-        if self._sent:
-            self._hook.cancel(self.request, self.attempt_id)
 
 
 def _one_line(text: str) -> str:
