@@ -143,7 +143,7 @@ class Leg(LegBase):
     def _first_turn(self) -> None:
         """Send the first frame at once: an Asterisk that hears nothing plays nothing, not even silence."""
         if self._connection is not None and not self._looping:
-            self._read_in_beats(not any(app.passes_on for _, app in self._apps))
+            self._read_on_tick(not any(app.passes_on for _, app in self._apps))
             self.tick(self._clock.now_ms())
 
     def end(self, ending: LegOutcome) -> None:

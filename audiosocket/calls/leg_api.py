@@ -36,8 +36,8 @@ class Connection(Protocol):
     def finish(self) -> None:
         """Say goodbye as Asterisk wants it."""
 
-    def read_in_beats(self, gathered: bool) -> None:
-        """Whether what comes may be read in the clock's beats."""
+    def read_on_tick(self, on_tick: bool) -> None:
+        """Read on the ticks of the clock, or as soon as something has arrived."""
 
 
 class Residents(Protocol):
@@ -58,8 +58,8 @@ class LegBase(ABC):
         "_clears",
         "_clock",
         "_connection",
-        "_gathered",
         "_looping",
+        "_on_tick",
         "_playout",
         "_residents",
         "_seconds",
@@ -92,9 +92,9 @@ class LegBase(ABC):
         self._clears = 0
         #: Whether frames go back as they come, without the clock.
         self._looping = False
-        #: Whether what the caller says is read in the clock's beats: until the first frame passes.
-        self._gathered = False
-        #: `pacing.Ticking`: no turn is wanted before this.
+        #: Whether the connection is read on the clock's ticks: until the first frame is passed on.
+        self._on_tick = False
+        #: `transport.clock.ClockMember`: no turn is wanted before this.
         self.due_ms = -inf
 
     def __repr__(self) -> str:
@@ -139,8 +139,8 @@ class LegBase(ABC):
         if not pcm:
             return
         header = audio_header(rate, len(pcm))  # fails here, in its app, and not when its turn has come
-        if self._gathered and not self._playout.speaking:
-            self._read_in_beats(False)
+        if self._on_tick and not self._playout.speaking:
+            self._read_on_tick(False)
         now = self._seconds() * 1000
         if self._playout.pass_on(now, pcm, rate, at_most_ms):
             connection = self._connection
@@ -150,8 +150,8 @@ class LegBase(ABC):
 
     def loop_back(self) -> None:
         self._looping = True
-        if self._gathered:
-            self._read_in_beats(False)
+        if self._on_tick:
+            self._read_on_tick(False)
         self._clock.discard(self)
 
     def mark(self, name: str) -> None:
@@ -211,10 +211,10 @@ class LegBase(ABC):
     def _app_failed(self, name: str) -> None:
         """An app raised: that ends its call."""
 
-    def _read_in_beats(self, gathered: bool) -> None:
-        self._gathered = gathered
+    def _read_on_tick(self, on_tick: bool) -> None:
+        self._on_tick = on_tick
         if self._connection is not None:
-            self._connection.read_in_beats(gathered)
+            self._connection.read_on_tick(on_tick)
 
     def _said(self, now: float, pcm: bytes, rate: int) -> None:
         self.record.frames_out += 1

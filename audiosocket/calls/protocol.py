@@ -101,7 +101,7 @@ class AudioSocketProtocol(Protocol):
         self.transport.setTcpKeepAlive(True)
         _bound_the_kernel(self.transport)
         self.transport.registerProducer(self, True)
-        self._clock.expect(self, HANDSHAKE_SECONDS, self._no_handshake)
+        self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -122,7 +122,7 @@ class AudioSocketProtocol(Protocol):
                 return
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._clock.expect_no_more(self)
+        self._clock.cancel_timeout(self)
         self.factory.disconnected(self)
         self.finished, self._heard = True, None
         if self._leg is not None:
@@ -138,11 +138,11 @@ class AudioSocketProtocol(Protocol):
         self.transport.write(frames)
         return True
 
-    def read_in_beats(self, gathered: bool) -> None:
-        """Whether what comes may be read in the clock's beats, up to 5 ms late; stock transports know only now."""
-        choose = getattr(self.transport, "read_in_beats", None)
+    def read_on_tick(self, on_tick: bool) -> None:
+        """Read on the clock's ticks, up to 5 ms late, where the transport can; Twisted's own reads immediately."""
+        choose = getattr(self.transport, "read_on_tick", None)
         if choose is not None:
-            choose(gathered)
+            choose(on_tick)
 
     def finish(self) -> None:
         """End as Asterisk wants it: hangup frame, half-close, read until its FIN, abort after 2 s.
@@ -156,12 +156,12 @@ class AudioSocketProtocol(Protocol):
         self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
-        self._clock.expect(self, CLOSE_SECONDS, self.transport.abortConnection)
+        self._clock.set_timeout(self, CLOSE_SECONDS, self.transport.abortConnection)
 
     def abort(self) -> None:
         """Cut the connection off at once: for peers that do not speak the protocol."""
         self.finished, self._heard = True, None
-        self._clock.expect_no_more(self)
+        self._clock.cancel_timeout(self)
         self.transport.abortConnection()
 
     def given_away(self) -> None:
@@ -174,12 +174,12 @@ class AudioSocketProtocol(Protocol):
     def pauseProducing(self) -> None:
         self._blocked = True
         if not self.finished and self._leg is not None:
-            self._clock.expect(self, STUCK_SECONDS, self._stuck)
+            self._clock.set_timeout(self, STUCK_SECONDS, self._stuck)
 
     def resumeProducing(self) -> None:
         self._blocked = False
         if not self.finished and self._leg is not None:
-            self._clock.expect_no_more(self)
+            self._clock.cancel_timeout(self)
 
     def stopProducing(self) -> None:
         self._blocked = True
@@ -202,7 +202,7 @@ class AudioSocketProtocol(Protocol):
                 self._count_ignored(event)
 
     def _identified(self, call_id: UUID) -> None:
-        self._clock.expect_no_more(self)
+        self._clock.cancel_timeout(self)
         said, self._said = self._said, b""
         if self.factory.elsewhere is not None and self.factory.elsewhere(self, call_id, said):
             return

@@ -35,7 +35,7 @@ from audiosocket.transport import epoll
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.epoll import SocketPoller
 from audiosocket.transport.tcp import DirectTransport
-from audiosocket.transport.ticker import TimerTicker, make_metronome
+from audiosocket.transport.ticker import TimerTicker, make_ticker
 
 log = Logger()
 #: Events of which the switchboard's own line, with peer and port, says more. Of the last leg that leaves,
@@ -110,11 +110,11 @@ def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Medi
     """
     if choice == "stock":
         return MediaClock(TimerTicker(reactor, seconds), seconds), None
-    ticker = make_metronome(reactor, seconds)
+    ticker = make_ticker(reactor, seconds)
     if not epoll.available():
         return MediaClock(ticker, seconds), None
     poller = SocketPoller(reactor)
-    return MediaClock(ticker, seconds, poller.beat), functools.partial(DirectTransport, poller)
+    return MediaClock(ticker, seconds, after_tick=poller.poll), functools.partial(DirectTransport, poller)
 
 
 def make_steady(reactor: Any) -> None:

@@ -1,8 +1,8 @@
 """One clock for all legs: a 20 ms grid in four phases of 5 ms, measured against a steady clock.
 
-The grid is absolute: a late turn does not shift the next one, and each leg repays what it owes by its
-own arithmetic (``playout.py``). Time-outs of connections are looked at in the same turns. The first turn that
-finds no leg and no time-out is the last: the clock stands still until somebody comes.
+The grid is absolute: a late turn does not shift the next one, and each leg makes up for lateness itself
+(``media/playout.py``). Time-outs of connections are checked in the same ticks. The clock stops with the first
+tick that finds no member and no time-out, and starts again with the next one added.
 """
 
 from __future__ import annotations
@@ -12,120 +12,123 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from audiosocket.transport.ticker import BEAT_MS, Ticker
+from audiosocket.transport.ticker import TICK_MS, Ticker
 from audiosocket.transport.timeouts import TimeoutQueue
 from audiosocket.wire import FRAME_MS
 
-PHASES = FRAME_MS // BEAT_MS
-#: One beat of the metronome; the phases of a frame's time are as many beats.
-PHASE_MS = BEAT_MS
+#: A member has its turn in one of so many ticks.
+PHASES = FRAME_MS // TICK_MS
 
 
-class Ticking(Protocol):
-    """Somebody who wants a turn every 20 ms, once ``due_ms`` has come."""
+class ClockMember(Protocol):
+    """An object that gets a turn every 20 ms, once ``due_ms`` has come."""
 
-    #: Nothing is to be done before this, in milliseconds of the clock; minus infinity for every turn.
+    #: No turn is needed before this time, in milliseconds of the clock; minus infinity for every turn.
     due_ms: float
 
     def tick(self, now_ms: float) -> None:
         """Do what is due at ``now_ms``."""
 
 
-def _nothing() -> bool:
+def _nothing_to_poll() -> bool:
     return False
 
 
 class MediaClock:
-    """Gives each member a turn every 20 ms. ``seconds`` is a steady clock, in seconds.
+    """Gives each member a turn every 20 ms.
 
-    ``after_tick`` is called at the end of each tick and returns true when it needs the next one, too.
-    A member that raises is logged and dropped: its fault must not cost the others their frame.
+    ``seconds`` is a steady clock, in seconds. ``after_tick`` (`SocketPoller.poll`) is called at the end of each
+    tick and returns true to keep the clock running. A member that raises is logged and dropped, so that the
+    others get their frames.
     """
 
     _log = Logger()
 
     def __init__(
-        self, metronome: Ticker, seconds: Callable[[], float], after_tick: Callable[[], bool] = _nothing
+        self,
+        ticker: Ticker,
+        seconds: Callable[[], float],
+        after_tick: Callable[[], bool] = _nothing_to_poll,
     ) -> None:
-        self._metronome = metronome
+        self._ticker = ticker
         #: The steady clock itself.
         self.seconds = seconds
-        self._phases: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(PHASES))
-        self._deadlines = TimeoutQueue()
         self._after_tick = after_tick
+        self._phases: tuple[dict[ClockMember, None], ...] = tuple({} for _ in range(PHASES))
+        self._timeouts = TimeoutQueue()
         self._next = 0
         self._running = False
-        #: Turns that came more than one frame (20 ms) late.
+        #: Ticks that came more than one frame (20 ms) late.
         self.late_turns = 0
 
     def now_ms(self) -> float:
-        """Steady time in milliseconds."""
+        """Return the steady time in milliseconds."""
         return self.seconds() * 1000
 
     def __len__(self) -> int:
         return sum(len(phase) for phase in self._phases)
 
-    def add(self, member: Ticking) -> None:
+    def add(self, member: ClockMember) -> None:
         """Give ``member`` its first turn 15 to 20 ms from now, then one every 20 ms."""
-        slot = int(self.now_ms() // PHASE_MS) + PHASES
+        slot = int(self.now_ms() // TICK_MS) + PHASES
         self._phases[slot % PHASES][member] = None
-        self._run()
+        self._start()
 
-    def discard(self, member: Ticking) -> None:
-        """No more turns for ``member``; unknown members are fine."""
+    def discard(self, member: ClockMember) -> None:
+        """Give ``member`` no more turns; do nothing if it has none."""
         for phase in self._phases:
             phase.pop(member, None)
 
-    def expect(self, key: object, seconds: float, then: Callable[[], object]) -> None:
-        """Call ``then`` in the first turn after ``seconds``; ``key`` has one time-out, the last asked for."""
-        self._deadlines.set(key, self.seconds() + seconds, seconds, then)
-        self._run()
+    def set_timeout(self, key: object, seconds: float, then: Callable[[], object]) -> None:
+        """Call ``then`` in the first tick after ``seconds``; replaces the time-out that ``key`` had."""
+        self._timeouts.set(key, self.seconds() + seconds, seconds, then)
+        self._start()
 
-    def expect_no_more(self, key: object) -> None:
-        """Forget the time-out of ``key``, if there is one."""
-        self._deadlines.drop(key)
+    def cancel_timeout(self, key: object) -> None:
+        """Drop the time-out of ``key``, if there is one."""
+        self._timeouts.drop(key)
 
-    def _run(self) -> None:
+    def _start(self) -> None:
         if not self._running:
             self._running = True
-            self._next = int(self.now_ms() // PHASE_MS) + 1
-            self._metronome.start(self._turn)
+            self._next = int(self.now_ms() // TICK_MS) + 1
+            self._ticker.start(self._tick)
 
-    def _rest(self) -> None:
-        if self._running and not self._deadlines and not any(self._phases):
+    def _stop_if_idle(self) -> None:
+        if self._running and not self._timeouts and not any(self._phases):
             self._running = False
-            self._metronome.stop()
+            self._ticker.stop()
 
-    def _turn(self, due: int) -> None:
+    def _tick(self, due: int) -> None:
         now = self.now_ms()
-        last = max(int(now // PHASE_MS), due)
-        if now - self._next * PHASE_MS > FRAME_MS:
+        last = max(int(now // TICK_MS), due)
+        if now - self._next * TICK_MS > FRAME_MS:
             self.late_turns += 1
-        # After a long stall every phase still gets one turn only: legs know themselves what they owe.
-        limit = now + BEAT_MS
+        # After a long stall every phase still gets one turn only: a leg computes itself how many frames are due.
+        limit = now + TICK_MS
         for slot in range(max(self._next, last - PHASES + 1), last + 1):
             phase = self._phases[slot % PHASES]
             for member in tuple(phase):
-                # A neighbour's turn may have ended this leg.
+                # The turn of another member may have ended this one.
                 if member.due_ms <= limit and member in phase:
-                    self._tick(member, now)
+                    self._take_turn(member, now)
         self._next = max(self._next, last + 1)
-        if self._deadlines:
+        if self._timeouts:
             at = self.seconds()
-            while (then := self._deadlines.pop(at)) is not None:
+            while (then := self._timeouts.pop(at)) is not None:
                 self._time_out(then)
         if not self._after_tick():
-            self._rest()
+            self._stop_if_idle()
 
-    def _tick(self, member: Ticking, now: float) -> None:
+    def _take_turn(self, member: ClockMember, now: float) -> None:
         try:
             member.tick(now)
-        except Exception:  # noqa: BLE001 - whatever it is, it is that leg's own trouble
+        except Exception:  # noqa: BLE001 - an error of one leg must not stop the others
             self._log.failure("dropping {member} from the clock: its turn raised", member=member)
             self.discard(member)
 
     def _time_out(self, then: Callable[[], object]) -> None:
         try:
             then()
-        except Exception:  # noqa: BLE001 - the time-outs after it are not its business
+        except Exception:  # noqa: BLE001 - the other time-outs must still run
             self._log.failure("a time-out raised")

@@ -1,44 +1,61 @@
-"""The sockets of all legs in two epolls: one the reactor watches as a single descriptor, one the clock looks into.
+"""The sockets of all legs in two epolls: one watched by the reactor, one polled on each tick of the clock.
 
 An epoll descriptor is readable while one of its own descriptors is ready, so an epoll inside the reactor's
-needs nothing of the reactor but `addReader`. What it saves is measured: for every ready socket Twisted sets
+needs nothing of the reactor but `addReader`. What this saves was measured: for every ready socket Twisted sets
 up a log context and looks into three tables, as much work as the rest of a frame.
 
-Waking up for each frame costs more than the frame. Legs whose frames go nowhere at once are therefore *gathered*:
-they are read in the clock's beats, each 5 ms, all that came in one go. See ``docs/transport.md``.
+Waking up for each frame costs more than the frame. Legs whose frames are not passed on at once are therefore
+polled on each tick, every 5 ms, and all that arrived is read in one go. See ``docs/transport.md``.
 """
 
 from __future__ import annotations
 
 import select
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 #: Ready sockets served before the reactor has its turn: about 2 ms of work, less than a phase of the clock.
 SOCKETS_PER_TURN = 128
 
-#: EPOLLIN and EPOLLOUT, by their numbers: the names are missing where epoll is.
+#: EPOLLIN and EPOLLOUT, by their numbers: the names are missing on systems without epoll.
 READ, WRITE = 0x001, 0x004
 
 
-class Watched(Protocol):
-    """A socket's transport, as the poll sees it. No method may raise."""
+class PollerReactor(Protocol):
+    """The part of `IReactorFDSet` and `IReactorTime` that is needed here."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Call ``reader.doRead`` when it is readable."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Watch ``reader`` no more."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> IDelayedCall:
+        """Call ``callable`` after ``delay`` seconds."""
+
+
+class PolledTransport(Protocol):
+    """A socket's transport, as seen by the poller. No method may raise."""
 
     def readable(self) -> None:
-        """There is something to read, or to learn about the connection's end."""
+        """Read: there is data, or the connection has ended."""
 
     def ready(self, event: int) -> None:
-        """Anything else than mere reading; ``event`` is a mask of EPOLL constants."""
+        """Handle any other event; ``event`` is a mask of EPOLL constants."""
 
     def lose(self, reason: Failure) -> None:
-        """It is of no more use."""
+        """Close."""
+
+    def release(self) -> None:
+        """Write what was held back while `SocketPoller.corked` was set."""
 
 
 def available() -> bool:
-    """Whether this system has epoll."""
+    """Return whether this system has epoll."""
     return hasattr(select, "epoll")
 
 
@@ -46,107 +63,110 @@ def available() -> bool:
 class SocketPoller:
     """Watches legs' sockets for the reactor, which sees one reader, and for the clock.
 
-    The descriptors are made with the first socket and closed with the last: an idle server holds none.
+    The epoll descriptors are created for the first socket and closed with the last: an idle server holds none.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: PollerReactor) -> None:
         self.reactor = reactor
-        self._epoll: Any = None
-        self._watched: dict[int, Watched] = {}
-        #: The epoll that is looked into when the clock beats, and what it watches.
-        self._beats: Any = None
-        self._gathered: set[int] = set()
-        #: More were ready in a beat than one turn serves.
-        self._goes_on = False
-        #: Transports that hold back what they are given while a lump of frames is read; None while none is.
-        self.corked: list[Any] | None = None
+        #: The epoll inside the reactor's.
+        self._immediate: select.epoll | None = None
+        #: The epoll that is polled on each tick, and the descriptors in it.
+        self._ticked: select.epoll | None = None
+        self._on_tick: set[int] = set()
+        self._transports: dict[int, PolledTransport] = {}
+        #: A call of `_continue` is scheduled: more sockets were ready than one turn serves.
+        self._continues = False
+        #: Transports that hold back writes while several frames are read at once; None otherwise.
+        self.corked: list[PolledTransport] | None = None
 
     def __len__(self) -> int:
-        return len(self._watched)
+        return len(self._transports)
 
-    def watch(self, descriptor: int, transport: Watched) -> None:
-        """Tell ``transport`` when its socket has something to read."""
-        if self._epoll is None:
-            self._epoll = select.epoll()
+    def watch(self, descriptor: int, transport: PolledTransport) -> None:
+        """Call ``transport`` when its socket is readable."""
+        if self._immediate is None:
+            self._immediate = select.epoll()
             self.reactor.addReader(self)
-        self._epoll.register(descriptor, READ)
-        self._watched[descriptor] = transport
+        self._immediate.register(descriptor, READ)
+        self._transports[descriptor] = transport
 
     def change(self, descriptor: int, mask: int) -> None:
         """Watch for these events from now on (`READ`, `WRITE`, both or neither)."""
-        (self._beats if descriptor in self._gathered else self._epoll).modify(descriptor, mask)
+        epoll = self._ticked if descriptor in self._on_tick else self._immediate
+        if epoll is not None:
+            epoll.modify(descriptor, mask)
 
-    def gather(self, descriptor: int, mask: int) -> None:
-        """Look at this socket in `beat` from now on; ``mask`` is what it is watched for."""
-        if descriptor in self._gathered:
+    def poll_on_tick(self, descriptor: int, mask: int) -> None:
+        """Serve this socket in `poll` from now on; ``mask`` is what it is watched for."""
+        if descriptor in self._on_tick or self._immediate is None:
             return
-        if self._beats is None:
-            self._beats = select.epoll()
-        self._epoll.unregister(descriptor)
-        self._beats.register(descriptor, mask)
-        self._gathered.add(descriptor)
+        if self._ticked is None:
+            self._ticked = select.epoll()
+        self._immediate.unregister(descriptor)
+        self._ticked.register(descriptor, mask)
+        self._on_tick.add(descriptor)
 
-    def hasten(self, descriptor: int, mask: int) -> None:
-        """Look at this socket whenever something happens, as at first."""
-        if descriptor not in self._gathered:
+    def poll_immediately(self, descriptor: int, mask: int) -> None:
+        """Serve this socket whenever the reactor finds it ready, as at first."""
+        if descriptor not in self._on_tick or self._immediate is None or self._ticked is None:
             return
-        self._gathered.remove(descriptor)
-        self._beats.unregister(descriptor)
-        self._epoll.register(descriptor, mask)
+        self._on_tick.remove(descriptor)
+        self._ticked.unregister(descriptor)
+        self._immediate.register(descriptor, mask)
 
     def forget(self, descriptor: int) -> None:
-        """No more news of this socket; to be called before it is closed."""
-        if self._watched.pop(descriptor, None) is None:
+        """Watch this socket no more; to be called before it is closed."""
+        if self._transports.pop(descriptor, None) is None:
             return
-        if descriptor in self._gathered:
-            self._gathered.remove(descriptor)
-            self._beats.unregister(descriptor)
-        else:
-            self._epoll.unregister(descriptor)
-        if not self._watched:
+        epoll = self._ticked if descriptor in self._on_tick else self._immediate
+        self._on_tick.discard(descriptor)
+        if epoll is not None:
+            epoll.unregister(descriptor)
+        if not self._transports and self._immediate is not None:
             self.reactor.removeReader(self)
-            self._epoll.close()
-            self._epoll = None
-            if self._beats is not None:
-                self._beats.close()
-                self._beats = None
+            self._immediate.close()
+            self._immediate = None
+            if self._ticked is not None:
+                self._ticked.close()
+                self._ticked = None
 
-    # as the clock sees it
+    # called by the clock
 
-    def beat(self) -> bool:
-        """Serve the gathered sockets that are ready; false when there are none to look at in the next beat."""
-        if self._beats is not None and self._serve(self._beats) == SOCKETS_PER_TURN and not self._goes_on:
-            self._goes_on = True
-            self.reactor.callLater(0, self._go_on)
-        return bool(self._gathered)
+    def poll(self) -> bool:
+        """Serve the sockets polled on ticks; return false when there are none to poll on the next tick."""
+        if self._ticked is not None and self._serve(self._ticked) == SOCKETS_PER_TURN and not self._continues:
+            self._continues = True
+            self.reactor.callLater(0, self._continue)
+        return bool(self._on_tick)
 
-    def _go_on(self) -> None:
-        """The reactor had its turn; serve those who had to wait."""
-        self._goes_on = False
-        self.beat()
+    def _continue(self) -> None:
+        """Serve the rest of the ready sockets, after the reactor had its turn."""
+        self._continues = False
+        self.poll()
 
-    # as the reactor sees it
+    # called by the reactor
 
     def fileno(self) -> int:
-        """The descriptor of the epoll itself; -1 while there is none."""
-        return -1 if self._epoll is None else int(self._epoll.fileno())
+        """Return the descriptor of the epoll itself; -1 while there is none."""
+        return -1 if self._immediate is None else self._immediate.fileno()
 
     def logPrefix(self) -> str:
-        """Its name where the reactor speaks of it."""
+        """Return the name used in the reactor's log lines."""
         return "legs"
 
     def doRead(self) -> None:
         """Serve the sockets that are ready."""
-        self._serve(self._epoll)
+        if self._immediate is not None:
+            self._serve(self._immediate)
 
-    def _serve(self, epoll: Any) -> int:
-        """One go at what ``epoll`` has; returns how many sockets that were."""
-        watched = self._watched
+    def _serve(self, epoll: select.epoll) -> int:
+        """Serve at most `SOCKETS_PER_TURN` ready sockets of ``epoll``; return how many they were."""
+        transports = self._transports
         ready = epoll.poll(0, SOCKETS_PER_TURN)
         for descriptor, event in ready:
-            transport = watched.get(descriptor)
+            transport = transports.get(descriptor)
             if transport is None:
-                continue  # a neighbour's turn closed it
+                continue  # closed while another socket was served
             if event == READ:
                 transport.readable()
             else:
@@ -154,6 +174,6 @@ class SocketPoller:
         return len(ready)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor gives all its readers up, for it stops."""
-        for transport in list(self._watched.values()):
+        """Close all connections, as the reactor stops."""
+        for transport in list(self._transports.values()):
             transport.lose(reason)

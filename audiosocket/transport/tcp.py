@@ -1,8 +1,8 @@
-"""The transport of a leg: writes at once, queues what the kernel does not take, and is small.
+"""The TCP transport of a leg: writes directly, queues what the kernel does not take, and uses little memory.
 
-To its protocol it is one of Twisted's TCP transports. Three things differ beneath: a write goes to the
-socket directly and only its rest waits; while a lump of frames is read, the answers are held back and leave
-in one piece; it is watched by a `SocketPoller`. See ``docs/transport.md``.
+To its protocol it behaves like Twisted's TCP transport. Three things differ: a write goes to the socket directly
+and only its rest is queued; while several frames are read at once, the answers are held back and written in one
+piece; it is watched by a `SocketPoller`. See ``docs/transport.md``.
 """
 
 from __future__ import annotations
@@ -10,36 +10,43 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProducer,
+    IProtocol,
+    IPushProducer,
+    ISystemHandle,
+    ITCPTransport,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.transport.epoll import READ, WRITE, SocketPoller
+from audiosocket.transport.epoll import READ, WRITE, PolledTransport, SocketPoller
 
 READ_BYTES = 65_536
-#: A read longer than this may be several frames, whose answers should leave together: two of 20 ms at 8 kHz.
-LUMP_BYTES = 646
-#: Bytes that may wait here before the producer is told to pause.
-QUEUE_BYTES = 65_536
+#: A read of this size may be several frames, whose answers should be written together: two of 20 ms at 8 kHz.
+CORK_BYTES = 646
+#: Bytes that may be queued before the producer is paused.
+MAX_QUEUE_BYTES = 65_536
 
 _DISCONNECTED = 0x008 | 0x010  # EPOLLERR, EPOLLHUP
 _DONE = Failure(ConnectionDone())
 _LOST = Failure(ConnectionLost())
 _ABORTED = Failure(ConnectionAborted())
-#: SO_LINGER on, for 0 s: closing sends RST and forgets what waits.
+#: SO_LINGER on, for 0 s: closing sends RST and drops what is not yet sent.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class DirectTransport:
-    """An accepted socket of one connection. ``port`` is the listening `Port` it came in by.
+    """The transport of one accepted connection.
 
-    The first five arguments after ``poll`` are those with which a `Port` makes its transports.
+    The arguments after ``poll`` are those with which a listening `Port` makes its transports.
     """
 
     __slots__ = (
@@ -65,11 +72,11 @@ class DirectTransport:
         self,
         poll: SocketPoller,
         skt: socket.socket,
-        protocol: Any,
-        peer: Any,
-        port: Any,
+        protocol: IProtocol,
+        peer: tuple[Any, ...],
+        port: object,
         session: int,
-        reactor: Any,
+        reactor: object,
     ) -> None:
         skt.setblocking(False)
         self._poll = poll
@@ -80,53 +87,53 @@ class DirectTransport:
         self._protocol = protocol
         self._deliver = protocol.dataReceived
         self._peer = peer
-        self._producer: Any = None
-        #: Whether the producer was told to pause.
+        self._producer: IPushProducer | None = None
+        #: Whether the producer is paused.
         self._paused = False
         #: What the kernel has not taken yet.
         self._queue: bytearray | None = None
-        #: What was written while a lump of frames is read.
+        #: What was written while several frames are read at once.
         self._held: list[bytes] | None = None
-        #: What is to happen once all is written: "" nothing, "half" or "whole" close.
+        #: What follows once everything is written: "" nothing, "half" half-close, "whole" close.
         self._closing = ""
         #: True once nothing can be written any more.
         self._shut = False
         self._mask = READ
         poll.watch(self._descriptor, self)
 
-    # towards the peer
+    # writing
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` now, as far as the kernel takes it; the rest waits in order."""
+        """Send ``data`` now as far as the kernel takes it, and queue the rest."""
         if self._poll.corked is not None:
             self._hold(data)
         elif self._queue is not None:
-            self._wait(data)
+            self._enqueue(data)
         elif not self._shut:
             try:
                 sent = self._send(data)
-            except OSError as trouble:
-                self._not_sent(data, trouble)
+            except OSError as error:
+                self._not_sent(data, error)
             else:
                 if sent != len(data):
-                    self._wait(data[sent:])
+                    self._enqueue(data[sent:])
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send several pieces as one."""
+        """Send the pieces in one write."""
         self.write(b"".join(data))
 
-    def _not_sent(self, data: bytes, trouble: OSError) -> None:
-        if isinstance(trouble, BlockingIOError):
-            self._wait(data)
+    def _not_sent(self, data: bytes, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            self._enqueue(data)
         else:
-            self._shut = True  # the poll learns of the connection's end, and tells the protocol in its turn
+            self._shut = True  # the poller sees the end of the connection and closes it
 
-    def _wait(self, data: bytes) -> None:
+    def _enqueue(self, data: bytes) -> None:
         if self._queue is None:
             self._queue = bytearray()
             self._watch_for(self._mask | WRITE)
         self._queue += data
-        if len(self._queue) > QUEUE_BYTES and self._producer is not None and not self._paused:
+        if len(self._queue) > MAX_QUEUE_BYTES and self._producer is not None and not self._paused:
             self._paused = True
             self._producer.pauseProducing()
 
@@ -137,7 +144,7 @@ class DirectTransport:
         self._held.append(data)
 
     def release(self) -> None:
-        """Send what was held back while frames were read."""
+        """Write what was held back while several frames were read."""
         held, self._held = self._held, None
         if held is not None:
             self.write(held[0] if len(held) == 1 else b"".join(held))
@@ -165,10 +172,10 @@ class DirectTransport:
                 self._producer.resumeProducing()
         self._close_if_written()
 
-    # from the poll
+    # called by the poller
 
     def readable(self) -> None:
-        """Read once and hand it to the protocol."""
+        """Read once and pass the bytes to the protocol."""
         try:
             data = self._receive(READ_BYTES)
         except BlockingIOError:
@@ -180,16 +187,16 @@ class DirectTransport:
             self.lose(_DONE)
             return
         try:
-            if len(data) < LUMP_BYTES:
+            if len(data) < CORK_BYTES:
                 self._deliver(data)
             else:
                 self._corked(data)
-        except Exception:  # noqa: BLE001 - a fault in one connection must not cost the others theirs
+        except Exception:  # noqa: BLE001 - an error in one connection must not affect the others
             self._log.failure("a connection is closed: its protocol raised")
             self.lose(Failure())
 
     def _corked(self, data: bytes) -> None:
-        holding: list[DirectTransport] = []
+        holding: list[PolledTransport] = []
         self._poll.corked = holding
         try:
             self._deliver(data)
@@ -199,7 +206,7 @@ class DirectTransport:
                 transport.release()
 
     def ready(self, event: int) -> None:
-        """Room to write, or trouble; what the peer sent before its end is read first, in its own turns."""
+        """Write more, or close; what the peer sent before it closed is read first."""
         if event & READ:
             self.readable()
         elif event & _DISCONNECTED:
@@ -209,25 +216,25 @@ class DirectTransport:
             self._write_more()
 
     def lose(self, reason: Failure) -> None:
-        """Close the socket and tell the protocol why; only the first time."""
+        """Close the socket and report ``reason`` to the protocol; do nothing when closed already."""
         if self._socket is None:
             return
-        self._let_go().close()
+        self._release_socket().close()
         if self._producer is not None:
             self._producer.stopProducing()
             self._producer = None
         self._protocol.connectionLost(reason)
 
     def detach(self) -> socket.socket:
-        """Take the socket out, open as it is: the protocol hears nothing more of it.
+        """Return the open socket and end this transport; the protocol gets no more calls.
 
-        Raises `ValueError` when it is closed or something waits to be written.
+        Raises `ValueError` when it is closed or something is still queued.
         """
         if self._socket is None or self._queue is not None or self._held is not None:
             raise ValueError("this connection is closed or has not written everything")
-        return self._let_go()
+        return self._release_socket()
 
-    def _let_go(self) -> socket.socket:
+    def _release_socket(self) -> socket.socket:
         skt = self._socket
         if skt is None:
             raise ValueError("this connection is closed")
@@ -258,11 +265,11 @@ class DirectTransport:
             self._shut = True
             try:
                 skt.shutdown(socket.SHUT_WR)
-            except OSError as trouble:  # the peer was faster; the poll learns of it
-                self._log.debug("half-close of a connection that is gone: {trouble}", trouble=trouble)
+            except OSError as error:  # the peer has closed it; the poller sees that
+                self._log.debug("half-close of a closed connection: {error}", error=error)
 
     def abortConnection(self) -> None:
-        """Close at once and forget what waits; the protocol is told in the reactor's next turn."""
+        """Reset the connection and drop the queue; ``connectionLost`` follows in the reactor's next turn."""
         skt = self._socket
         if skt is None:
             return
@@ -273,8 +280,8 @@ class DirectTransport:
 
     # producer and consumer
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """``producer`` is told to pause while more than 64 kB wait; only streaming ones are known here."""
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Pause ``producer`` while more than 64 kB are queued; only streaming producers are supported."""
         if self._producer is not None:
             raise RuntimeError(f"{self._producer!r} is registered already")
         if not streaming:
@@ -282,14 +289,14 @@ class DirectTransport:
         if self._socket is None:
             producer.stopProducing()
         else:
-            self._producer = producer
+            self._producer = cast("IPushProducer", producer)
 
     def unregisterProducer(self) -> None:
-        """The producer wants no more news."""
+        """Pause and resume the producer no more."""
         self._producer = None
 
     def pauseProducing(self) -> None:
-        """Read nothing for a while."""
+        """Stop reading until `resumeProducing`."""
         self._watch_for(self._mask & ~READ)
 
     def resumeProducing(self) -> None:
@@ -297,7 +304,7 @@ class DirectTransport:
         self._watch_for(self._mask | READ)
 
     def stopProducing(self) -> None:
-        """Whoever consumes what arrives is gone."""
+        """Close, as nothing more is to be read."""
         self.loseConnection()
 
     def _watch_for(self, mask: int) -> None:
@@ -305,24 +312,24 @@ class DirectTransport:
             self._mask = mask
             self._poll.change(self._descriptor, mask)
 
-    def read_in_beats(self, gathered: bool) -> None:
-        """Read in the beats of the legs' clock (at most 5 ms late, and cheaper), or whenever something came."""
+    def read_on_tick(self, on_tick: bool) -> None:
+        """Read on the ticks of the clock (at most 5 ms late, and cheaper), or as soon as something has arrived."""
         if self._socket is not None:
-            move = self._poll.gather if gathered else self._poll.hasten
+            move = self._poll.poll_on_tick if on_tick else self._poll.poll_immediately
             move(self._descriptor, self._mask)
 
     # the socket
 
     def getHandle(self) -> socket.socket:
-        """The socket; raises `ValueError` when it is closed."""
+        """Return the socket; raises `ValueError` when it is closed."""
         return self._open()
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        """The other end, also when it is gone."""
+        """Return the address of the other end, also when it has closed."""
         return _address(self._peer)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """This end; raises `ValueError` when the socket is closed."""
+        """Return the address of this end; raises `ValueError` when the socket is closed."""
         return _address(self._open().getsockname())
 
     def getTcpNoDelay(self) -> bool:
@@ -343,5 +350,5 @@ class DirectTransport:
         return self._socket
 
 
-def _address(where: Any) -> IPv4Address | IPv6Address:
+def _address(where: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     return (IPv4Address if len(where) == 2 else IPv6Address)("TCP", *where)

@@ -1,7 +1,8 @@
-"""Time-outs without timers: who must be looked at when, cheap to set and to drop.
+"""Time-outs without one timer each: cheap to set and to drop.
 
-There are few different spans (5 s for a UUID, 2 s for a goodbye), so each span has its own queue, in which the
-oldest is the next: setting, dropping and looking cost the same for one connection as for ten thousand.
+There are few different durations (5 s for a UUID, 2 s for closing), so each duration has its own queue, in
+which the oldest entry is due first: setting, dropping and checking take the same time for one connection as for
+ten thousand.
 """
 
 from __future__ import annotations
@@ -9,40 +10,40 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-#: A deadline is reached this much early, in seconds: the sum of two floats may be a hair more than their sum.
-_HAIR = 1e-6
+#: A time-out may fire this much early, in seconds: the sum of two floats may be rounded up.
+_ROUNDING = 1e-6
 
 
 class TimeoutQueue:
-    """Time-outs by key, one for each. Times are seconds of any steady clock."""
+    """Time-outs, at most one for each key. Times are seconds of any steady clock."""
 
     def __init__(self) -> None:
         self._queues: dict[float, OrderedDict[object, tuple[float, Callable[[], object]]]] = {}
-        self._spans: dict[object, float] = {}
+        self._durations: dict[object, float] = {}
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self._durations)
 
-    def set(self, key: object, at: float, span: float, then: Callable[[], object]) -> None:
-        """``then`` is due ``at``, which is ``span`` from now; replaces what ``key`` had."""
+    def set(self, key: object, at: float, duration: float, then: Callable[[], object]) -> None:
+        """Make ``then`` due at ``at``, which is ``duration`` from now; replaces the time-out that ``key`` had."""
         self.drop(key)
-        self._queues.setdefault(span, OrderedDict())[key] = (at, then)
-        self._spans[key] = span
+        self._queues.setdefault(duration, OrderedDict())[key] = (at, then)
+        self._durations[key] = duration
 
     def drop(self, key: object) -> bool:
-        """Forget the time-out of ``key``; false when it has none."""
-        span = self._spans.pop(key, None)
-        if span is None:
+        """Remove the time-out of ``key``; return false if it has none."""
+        duration = self._durations.pop(key, None)
+        if duration is None:
             return False
-        del self._queues[span][key]
+        del self._queues[duration][key]
         return True
 
     def pop(self, now: float) -> Callable[[], object] | None:
-        """Take out one that is due, or None."""
+        """Remove one time-out that is due and return its callback, or None."""
         for queue in self._queues.values():
             if queue:
                 key, (at, then) = next(iter(queue.items()))
-                if at <= now + _HAIR:
+                if at <= now + _ROUNDING:
                     self.drop(key)
                     return then
         return None

@@ -21,7 +21,7 @@ from audiosocket.media.codec_probe import DECODERS
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.media.resample import StreamConverter
 from audiosocket.transport.clock import MediaClock
-from audiosocket.transport.ticker import BEAT_MS, TimerTicker
+from audiosocket.transport.ticker import TICK_MS, TimerTicker
 from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, START, Echo, Listener
@@ -38,11 +38,11 @@ class Wire:
         self.sent: list[tuple[int, bytes]] = []
         self.finished = 0
         self.full = False
-        #: Each choice between the clock's beats and at once.
-        self.gathered: list[bool] = []
+        #: Each choice between the clock's ticks and immediately.
+        self.on_tick: list[bool] = []
 
-    def read_in_beats(self, gathered: bool) -> None:
-        self.gathered.append(gathered)
+    def read_on_tick(self, on_tick: bool) -> None:
+        self.on_tick.append(on_tick)
 
     def send_frames(self, frames: bytes) -> bool:
         assert not self.finished, "audio after goodbye"
@@ -114,8 +114,8 @@ class Stage:
 
     @property
     def idle(self) -> bool:
-        """No timer is left, one beat later: the clock stops in its own turn."""
-        self.time.advance(BEAT_MS / 1000)
+        """No timer is left, one tick later: the clock stops in its own turn."""
+        self.time.advance(TICK_MS / 1000)
         return not self.time.getDelayedCalls()
 
 
@@ -671,15 +671,15 @@ def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
     assert stage.record.rate == 16_000
 
 
-def test_what_only_listens_is_read_in_beats_until_a_frame_passes() -> None:
+def test_what_only_listens_is_read_on_tick_until_a_frame_passes() -> None:
     stage = Stage(Echo()).start()
-    assert stage.wire.gathered == [True]
+    assert stage.wire.on_tick == [True]
     stage.leg.play(VOICE)
     stage.hear(Audio(8000, VOICE))
-    assert stage.wire.gathered == [True], "while it speaks nothing passes"
+    assert stage.wire.on_tick == [True], "while it speaks nothing passes"
     stage.run(200)
     stage.hear(Audio(8000, VOICE), Audio(8000, VOICE))
-    assert stage.wire.gathered == [True, False]
+    assert stage.wire.on_tick == [True, False]
 
 
 def test_a_new_connection_begins_as_the_first_one_did() -> None:
@@ -687,23 +687,23 @@ def test_a_new_connection_begins_as_the_first_one_did() -> None:
     stage.hear(Audio(8000, VOICE))
     new = Wire()
     stage.leg.resume(new)
-    assert new.gathered == [True]
+    assert new.on_tick == [True]
     stage.hear(Audio(8000, VOICE))
-    assert new.gathered == [True, False]
+    assert new.on_tick == [True, False]
 
 
 def test_a_leg_whose_frames_go_to_another_is_read_at_once_from_the_start() -> None:
     class PassesOn(App):
         passes_on = True
 
-    assert Stage(App(), PassesOn()).start().wire.gathered == [False]
+    assert Stage(App(), PassesOn()).start().wire.on_tick == [False]
 
 
 def test_a_looped_leg_is_read_at_once() -> None:
-    assert Stage(Listener(joined=lambda leg: leg.loop_back())).start().wire.gathered == []
+    assert Stage(Listener(joined=lambda leg: leg.loop_back())).start().wire.on_tick == []
     later = Stage(Listener(digit=lambda leg: leg.loop_back())).start()
     later.hear(Digit("1"))
-    assert later.wire.gathered == [True, False]
+    assert later.wire.on_tick == [True, False]
 
 
 def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:

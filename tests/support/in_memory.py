@@ -34,7 +34,7 @@ from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.transport.clock import MediaClock
-from audiosocket.transport.ticker import BEAT_MS, TimerTicker
+from audiosocket.transport.ticker import TICK_MS, TimerTicker
 from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame
 from tests.support.fake_leg import context
 
@@ -355,8 +355,8 @@ class Exchange:
 
     @property
     def asleep(self) -> bool:
-        """No timer is left anywhere, one beat later: the clock stops in its own turn."""
-        self.time.advance(BEAT_MS / 1000)
+        """No timer is left anywhere, one tick later: the clock stops in its own turn."""
+        self.time.advance(TICK_MS / 1000)
         return not self.time.getDelayedCalls()
 
 

@@ -1,4 +1,4 @@
-"""One clock for all legs: 50 turns a second for hours, nothing lost or doubled, no timer without a leg."""
+"""`MediaClock`: 50 turns a second, none lost or doubled, no timer without members."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from math import inf
 
 import pytest
-from twisted.internet.task import Clock as Time
+from twisted.internet.task import Clock
 
 from audiosocket.media.playout import AHEAD_MS, DEBT_MS
-from audiosocket.transport.clock import PHASE_MS, PHASES, MediaClock
-from audiosocket.transport.ticker import TimerTicker
+from audiosocket.transport.clock import PHASES, MediaClock
+from audiosocket.transport.ticker import TICK_MS, TimerTicker
 from audiosocket.wire import RATES, audio_frame, frame_bytes
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import FRAME, START, Echo, Exchange, Line, Listener
@@ -20,7 +20,7 @@ VOICE = b"\x21\x43"
 
 
 class Member:
-    """Notes its turns and does what the test wants in them."""
+    """Records its turns, and calls ``then`` in each of them."""
 
     due_ms = -inf
 
@@ -34,11 +34,11 @@ class Member:
             self._then()
 
 
-class Beat:
-    """A clock and the time it runs on."""
+class ClockFixture:
+    """A `MediaClock` on an in-memory time."""
 
     def __init__(self, after_tick: Callable[[], bool] = lambda: False) -> None:
-        self.time = Time()
+        self.time = Clock()
         self.time.advance(START)
         self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds, after_tick)
 
@@ -58,176 +58,175 @@ def written_ms(line: Line) -> float:
 
 def test_a_member_has_its_first_turn_within_20_ms_and_then_one_every_20_ms() -> None:
     for offset in range(0, 25, 3):
-        beat, member = Beat(), Member()
-        beat.time.advance(offset / 1000)
-        joined = beat.clock.now_ms()
-        beat.clock.add(member)
-        beat.run(2_000)
+        fixture, member = ClockFixture(), Member()
+        fixture.time.advance(offset / 1000)
+        joined = fixture.clock.now_ms()
+        fixture.clock.add(member)
+        fixture.run(2_000)
         assert 15 <= member.turns[0] - joined <= 21
         gaps = [after - before for before, after in itertools.pairwise(member.turns)]
         assert gaps == pytest.approx([20] * len(gaps), abs=1.001)
         assert len(member.turns) in {99, 100}
 
 
-def test_after_tick_is_called_after_the_turns_of_each_tick_and_keeps_the_clock_running() -> None:
-    called: list[str] = []
-    wants = [True]
+def test_after_tick_is_called_after_the_turns_and_keeps_the_clock_running() -> None:
+    calls, wants = list[str](), [True]
 
     def after_tick() -> bool:
-        called.append("after_tick")
+        calls.append("after_tick")
         return wants[0]
 
-    beat = Beat(after_tick)
-    member = Member(lambda: called.append("turn"))
-    beat.clock.add(member)
-    beat.run(100)
-    assert called.count("after_tick") == 20
-    assert called[called.index("turn") + 1] == "after_tick"
-    beat.clock.discard(member)
-    beat.run(50)
-    assert called[-10:] == ["after_tick"] * 10, "polled sockets may have news when no leg is left"
+    fixture = ClockFixture(after_tick)
+    member = Member(lambda: calls.append("turn"))
+    fixture.clock.add(member)
+    fixture.run(100)
+    assert calls.count("after_tick") == 20
+    assert calls[calls.index("turn") + 1] == "after_tick"
+    fixture.clock.discard(member)
+    fixture.run(50)
+    assert calls[-10:] == ["after_tick"] * 10, "sockets polled on ticks may be ready although no leg is left"
     wants[0] = False
-    beat.run(PHASE_MS)
-    assert not beat.time.getDelayedCalls()
+    fixture.run(TICK_MS)
+    assert not fixture.time.getDelayedCalls()
 
 
 def test_members_that_come_at_different_times_share_four_phases() -> None:
-    beat, members = Beat(), [Member() for _ in range(8)]
+    fixture, members = ClockFixture(), [Member() for _ in range(8)]
     for member in members:
-        beat.clock.add(member)
-        beat.run(PHASE_MS)
-    beat.run(1_000)
-    phases = [round(member.turns[-1] % 20 / PHASE_MS) % PHASES for member in members]
+        fixture.clock.add(member)
+        fixture.run(TICK_MS)
+    fixture.run(1_000)
+    phases = [round(member.turns[-1] % 20 / TICK_MS) % PHASES for member in members]
     assert sorted(phases[:4]) == [0, 1, 2, 3]
     assert phases[:4] == phases[4:]
 
 
 def test_the_grid_does_not_move_with_late_turns() -> None:
     """Every turn of ten minutes is 0 to 4 ms late; the last one is as late as the first."""
-    beat, member = Beat(), Member()
-    beat.clock.add(member)
-    beat.run(600_000, step=4.7)
+    fixture, member = ClockFixture(), Member()
+    fixture.clock.add(member)
+    fixture.run(600_000, step=4.7)
     assert len(member.turns) == pytest.approx(30_000, abs=1)
     phase = [(turn + 1e-6) % 20 for turn in member.turns]  # a hair early is on the grid
     assert max(phase) - min(phase) <= 4.8
-    assert beat.clock.late_turns == 0
+    assert fixture.clock.late_turns == 0
 
 
 def test_without_members_there_is_no_timer() -> None:
-    beat, one, two = Beat(), Member(), Member()
-    assert beat.time.getDelayedCalls() == []
-    beat.clock.add(one)
-    beat.run(7)
-    beat.clock.add(two)
-    assert len(beat.clock) == 2
-    assert len(beat.time.getDelayedCalls()) == 1
-    beat.clock.discard(one)
-    beat.clock.discard(one)
-    beat.clock.discard(Member())
-    assert len(beat.time.getDelayedCalls()) == 1
-    beat.clock.discard(two)
-    assert len(beat.clock) == 0
-    beat.run(PHASE_MS)
-    assert beat.time.getDelayedCalls() == []
-    beat.run(100)
+    fixture, one, two = ClockFixture(), Member(), Member()
+    assert fixture.time.getDelayedCalls() == []
+    fixture.clock.add(one)
+    fixture.run(7)
+    fixture.clock.add(two)
+    assert len(fixture.clock) == 2
+    assert len(fixture.time.getDelayedCalls()) == 1
+    fixture.clock.discard(one)
+    fixture.clock.discard(one)
+    fixture.clock.discard(Member())
+    assert len(fixture.time.getDelayedCalls()) == 1
+    fixture.clock.discard(two)
+    assert len(fixture.clock) == 0
+    fixture.run(TICK_MS)
+    assert fixture.time.getDelayedCalls() == []
+    fixture.run(100)
     assert one.turns == []
 
 
 def test_it_sleeps_and_wakes_again() -> None:
-    beat, member = Beat(), Member()
-    beat.clock.add(member)
-    beat.run(100)
-    beat.clock.discard(member)
-    beat.run(10_000)
+    fixture, member = ClockFixture(), Member()
+    fixture.clock.add(member)
+    fixture.run(100)
+    fixture.clock.discard(member)
+    fixture.run(10_000)
     seen = len(member.turns)
-    beat.clock.add(member)
-    beat.run(100)
+    fixture.clock.add(member)
+    fixture.run(100)
     assert len(member.turns) == seen + 5
-    assert beat.clock.late_turns == 0
+    assert fixture.clock.late_turns == 0
 
 
 def test_a_member_may_leave_in_its_own_turn() -> None:
-    beat = Beat()
-    member = Member(lambda: beat.clock.discard(member))
-    beat.clock.add(member)
-    beat.run(100)
+    fixture = ClockFixture()
+    member = Member(lambda: fixture.clock.discard(member))
+    fixture.clock.add(member)
+    fixture.run(100)
     assert len(member.turns) == 1
-    assert beat.time.getDelayedCalls() == []
+    assert fixture.time.getDelayedCalls() == []
 
 
 def test_a_member_that_a_neighbours_turn_sent_away_has_no_turn_any_more() -> None:
-    beat = Beat()
+    fixture = ClockFixture()
     gone = Member()
-    first = Member(lambda: beat.clock.discard(gone))
-    beat.clock.add(first)
-    beat.clock.add(gone)
-    beat.run(100)
+    first = Member(lambda: fixture.clock.discard(gone))
+    fixture.clock.add(first)
+    fixture.clock.add(gone)
+    fixture.run(100)
     assert len(first.turns) == 5
     assert gone.turns == []
 
 
 def test_a_member_that_comes_in_anothers_turn_does_not_start_a_second_timer() -> None:
-    beat = Beat()
+    fixture = ClockFixture()
     late = Member()
 
     def let_it_in() -> None:
-        if len(beat.clock) == 1:
-            beat.clock.add(late)
+        if len(fixture.clock) == 1:
+            fixture.clock.add(late)
 
     first = Member(let_it_in)
-    beat.clock.add(first)
-    beat.run(100)
-    assert len(beat.time.getDelayedCalls()) == 1
+    fixture.clock.add(first)
+    fixture.run(100)
+    assert len(fixture.time.getDelayedCalls()) == 1
     assert len(late.turns) == 4
-    beat.clock.discard(first)
-    beat.clock.discard(late)
-    beat.run(PHASE_MS)
-    assert beat.time.getDelayedCalls() == []
+    fixture.clock.discard(first)
+    fixture.clock.discard(late)
+    fixture.run(TICK_MS)
+    assert fixture.time.getDelayedCalls() == []
 
 
 def test_a_member_that_raises_is_dropped_and_costs_the_others_nothing(logged_failures: LoggedFailures) -> None:
-    beat = Beat()
+    fixture = ClockFixture()
 
     def fail() -> None:
         raise ValueError("its own trouble")
 
     before, bad, after = Member(), Member(fail), Member()
     for member in (before, bad, after):
-        beat.clock.add(member)
-    beat.run(200)
+        fixture.clock.add(member)
+    fixture.run(200)
     assert [len(member.turns) for member in (before, bad, after)] == [10, 1, 10]
-    assert len(beat.clock) == 2
+    assert len(fixture.clock) == 2
     assert len(logged_failures.flush(ValueError)) == 1
 
 
 def test_a_turn_more_than_one_frame_late_is_counted_once() -> None:
-    beat, member = Beat(), Member()
-    beat.clock.add(member)
-    beat.run(1_000)
-    assert beat.clock.late_turns == 0
-    beat.time.advance(0.015)
-    beat.run(100)
-    assert beat.clock.late_turns == 0
-    beat.time.advance(0.070)
-    beat.run(100)
-    assert beat.clock.late_turns == 1
-    beat.time.advance(3.0)
-    beat.run(100)
-    assert beat.clock.late_turns == 2
+    fixture, member = ClockFixture(), Member()
+    fixture.clock.add(member)
+    fixture.run(1_000)
+    assert fixture.clock.late_turns == 0
+    fixture.time.advance(0.015)
+    fixture.run(100)
+    assert fixture.clock.late_turns == 0
+    fixture.time.advance(0.070)
+    fixture.run(100)
+    assert fixture.clock.late_turns == 1
+    fixture.time.advance(3.0)
+    fixture.run(100)
+    assert fixture.clock.late_turns == 2
 
 
 def test_after_a_stall_every_member_has_one_turn_not_many() -> None:
-    beat, members = Beat(), [Member() for _ in range(4)]
+    fixture, members = ClockFixture(), [Member() for _ in range(4)]
     for member in members:
-        beat.clock.add(member)
-        beat.run(PHASE_MS)
-    beat.run(200)
+        fixture.clock.add(member)
+        fixture.run(TICK_MS)
+    fixture.run(200)
     for stall in (0.025, 0.070, 1.0, 60.0):
         before = [len(member.turns) for member in members]
-        beat.time.advance(stall)
+        fixture.time.advance(stall)
         for member, count in zip(members, before, strict=True):
             assert 1 <= len(member.turns) - count <= 2
-            assert member.turns[-1] == pytest.approx(beat.clock.now_ms())
+            assert member.turns[-1] == pytest.approx(fixture.clock.now_ms())
 
 
 # what a caller gets
@@ -396,13 +395,13 @@ def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
 def test_a_time_that_rounds_to_just_before_the_grid_makes_progress() -> None:
     """Found as an endless loop: the delay was too small to move the clock, so the turn came for ever."""
 
-    class Almost(Time):
+    class RoundingClock(Clock):
         """A clock whose seconds, in milliseconds, stay a hair short of every grid point."""
 
         def seconds(self) -> float:
             return super().seconds() - 1e-12
 
-    time = Almost()
+    time = RoundingClock()
     time.advance(1000.0)
     clock = MediaClock(TimerTicker(time, time.seconds), time.seconds)
     turns: list[float] = []

@@ -1,4 +1,4 @@
-"""The transport of legs and Twisted's own, side by side: to a protocol there is no difference."""
+"""`DirectTransport` and Twisted's own transport run the same tests: a protocol sees no difference."""
 
 from __future__ import annotations
 
@@ -14,64 +14,64 @@ import pytest
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
 from twisted.internet.main import CONNECTION_LOST
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyClass
 
 from audiosocket.provisioning.extension_service import ThrottledPort
-from audiosocket.transport import epoll as legpoll
+from audiosocket.transport import epoll
 from audiosocket.transport.epoll import SocketPoller
-from audiosocket.transport.tcp import LUMP_BYTES, DirectTransport
+from audiosocket.transport.tcp import CORK_BYTES, DirectTransport
 from tests.conftest import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, turns, until
 
-needs_epoll = pytest.mark.skipif(not legpoll.available(), reason="this system has no epoll")
+needs_epoll = pytest.mark.skipif(not epoll.available(), reason="this system has no epoll")
 both = pytest.mark.parametrize("kind", [pytest.param("ours", marks=needs_epoll), "twisted"])
-#: More than the buffers of both ends.
-MUCH = os.urandom(1_000_000) * 16
+#: Larger than the buffers of both ends.
+LARGE = os.urandom(1_000_000) * 16
 
 
 class Peer(Protocol):
-    """Notes what its transport tells it, and does what the test wants on data."""
+    """Records the calls of its transport; ``on_data`` is called with what arrives."""
 
     transport: Any
 
     def __init__(self) -> None:
         self.got = b""
         self.lost: list[Failure] = []
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.on_data: Callable[[bytes], object] = lambda data: None
 
     def dataReceived(self, data: bytes) -> None:
         self.got += data
         self.on_data(data)
 
-    def connectionLost(self, reason: Failure = CONNECTION_LOST) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.append(reason)
 
     def pauseProducing(self) -> None:
-        self.told.append("pause")
+        self.calls.append("pause")
 
     def resumeProducing(self) -> None:
-        self.told.append("resume")
+        self.calls.append("resume")
 
     def stopProducing(self) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
 
 
-class Place:
+class ListeningPort:
     """A listening port whose connections have the transport under test."""
 
     def __init__(self, kind: str) -> None:
         self.peers: list[Peer] = []
-        self.poll = SocketPoller(reactor)
+        self.poller = SocketPoller(reactor)
         self.clients: list[socket.socket] = []
         factory = Factory()
         factory.noisy = False
         factory.buildProtocol = self._build  # type: ignore[method-assign, assignment]
         self.port = ThrottledPort(0, factory, 50, LOOPBACK, reactor)
-        self.port.transport = functools.partial(DirectTransport, self.poll) if kind == "ours" else Server
+        self.port.transport = functools.partial(DirectTransport, self.poller) if kind == "ours" else Server
         self.port.startListening()
 
     def _build(self, address: Any) -> Peer:
@@ -89,25 +89,25 @@ class Place:
     async def close(self) -> None:
         for client in self.clients:
             client.close()
-        await until(self._all_are_lost)
+        await until(self._all_closed)
         await self.port.stopListening()
 
-    def _all_are_lost(self) -> bool:
-        self.poll.beat()
+    def _all_closed(self) -> bool:
+        self.poller.poll()
         return all(peer.lost for peer in self.peers)
 
 
 @contextlib.asynccontextmanager
-async def place(kind: str) -> AsyncIterator[Place]:
-    it = Place(kind)
+async def listening(kind: str) -> AsyncIterator[ListeningPort]:
+    port = ListeningPort(kind)
     try:
-        yield it
+        yield port
     finally:
-        await it.close()
+        await port.close()
 
 
 async def read(client: socket.socket, count: int) -> bytes:
-    """So many bytes, or what there is before the end."""
+    """Return ``count`` bytes, or fewer when the connection ends before."""
     got = bytearray()
     while len(got) < count:
         try:
@@ -121,14 +121,14 @@ async def read(client: socket.socket, count: int) -> bytes:
     return bytes(got)
 
 
-def test_it_has_all_that_a_tcp_transport_has() -> None:
+def test_it_provides_the_interfaces_of_a_tcp_transport() -> None:
     for interface in (ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
         assert verifyClass(interface, DirectTransport)
 
 
 @both
-async def test_what_is_written_arrives_and_what_arrives_is_read(kind: str) -> None:
-    async with place(kind) as here:
+async def test_written_bytes_arrive_and_arriving_bytes_are_read(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         peer.on_data = peer.transport.write
         client.send(b"one")
@@ -140,7 +140,7 @@ async def test_what_is_written_arrives_and_what_arrives_is_read(kind: str) -> No
 
 @both
 async def test_addresses_and_options(kind: str) -> None:
-    async with place(kind) as here:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         transport = peer.transport
         assert (transport.getPeer().host, transport.getPeer().port) == client.getsockname()
@@ -154,13 +154,13 @@ async def test_addresses_and_options(kind: str) -> None:
 
 
 @both
-async def test_the_peers_end_is_told_once_and_in_clean(kind: str) -> None:
-    async with place(kind) as here:
+async def test_a_clean_close_by_the_peer_is_reported_once(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
-        client.send(b"last words")
+        client.send(b"last bytes")
         client.close()
         await until(lambda: bool(peer.lost))
-        assert peer.got == b"last words"
+        assert peer.got == b"last bytes"
         assert peer.lost[0].check(ConnectionDone)
         peer.transport.write(b"too late")
         peer.transport.loseConnection()
@@ -170,8 +170,8 @@ async def test_the_peers_end_is_told_once_and_in_clean(kind: str) -> None:
 
 
 @both
-async def test_a_reset_is_told_as_lost(kind: str) -> None:
-    async with place(kind) as here:
+async def test_a_reset_is_reported_as_connection_lost(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
@@ -180,41 +180,41 @@ async def test_a_reset_is_told_as_lost(kind: str) -> None:
 
 
 @both
-async def test_writing_to_a_peer_that_is_gone_ends_in_its_loss_and_nothing_else(kind: str) -> None:
-    async with place(kind) as here:
+async def test_writing_to_a_closed_peer_only_loses_the_connection(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         client.close()
         for _ in range(50):
-            peer.transport.write(b"is anybody there?")
+            peer.transport.write(b"data")
             await turns(1)
         assert len(peer.lost) == 1
 
 
 @both
-async def test_more_than_the_kernel_takes_arrives_in_order(kind: str) -> None:
-    async with place(kind) as here:
+async def test_data_beyond_the_kernel_buffer_arrives_in_order(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         peer.transport.registerProducer(peer, True)
-        for at in range(0, len(MUCH), 100_000):
-            peer.transport.write(MUCH[at : at + 100_000])
-        assert set(peer.told) == {"pause"}
-        assert await read(client, len(MUCH)) == MUCH
-        await until(lambda: peer.told[-1] == "resume")
-        assert peer.told.count("resume") == 1
+        for at in range(0, len(LARGE), 100_000):
+            peer.transport.write(LARGE[at : at + 100_000])
+        assert set(peer.calls) == {"pause"}
+        assert await read(client, len(LARGE)) == LARGE
+        await until(lambda: peer.calls[-1] == "resume")
+        assert peer.calls.count("resume") == 1
         peer.transport.write(b"and more")
         assert await read(client, 8) == b"and more"
-    assert peer.told[-2:] == ["resume", "stop"]
+    assert peer.calls[-2:] == ["resume", "stop"]
 
 
 @both
-async def test_half_closing_waits_for_what_is_written_and_reading_goes_on(kind: str) -> None:
-    async with place(kind) as here:
+async def test_half_close_waits_for_queued_data_and_reading_goes_on(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
-        peer.transport.write(MUCH)
+        peer.transport.write(LARGE)
         peer.transport.loseWriteConnection()
-        assert await read(client, len(MUCH) + 1) == MUCH
-        client.send(b"I am still here")
-        await until(lambda: peer.got == b"I am still here")
+        assert await read(client, len(LARGE) + 1) == LARGE
+        client.send(b"still reading")
+        await until(lambda: peer.got == b"still reading")
         assert not peer.lost
         peer.transport.write(b"never sent")
         client.close()
@@ -223,35 +223,35 @@ async def test_half_closing_waits_for_what_is_written_and_reading_goes_on(kind: 
 
 
 @both
-async def test_closing_waits_for_what_is_written(kind: str) -> None:
-    async with place(kind) as here:
+async def test_close_waits_for_queued_data(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
-        peer.transport.write(MUCH)
+        peer.transport.write(LARGE)
         peer.transport.loseConnection()
         peer.transport.loseConnection()
-        assert await read(client, len(MUCH) + 1) == MUCH
+        assert await read(client, len(LARGE) + 1) == LARGE
         await until(lambda: bool(peer.lost))
         assert peer.lost[0].check(ConnectionDone)
 
 
 @both
-async def test_aborting_forgets_what_waits_and_resets(kind: str) -> None:
-    async with place(kind) as here:
+async def test_abort_drops_queued_data_and_resets(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
-        peer.transport.write(MUCH)
+        peer.transport.write(LARGE)
         peer.transport.abortConnection()
-        assert peer.lost == []  # not while somebody is still in the middle of calling it
+        assert peer.lost == []  # not within the call: the caller is not finished
         await until(lambda: bool(peer.lost))
         assert peer.lost[0].check(ConnectionAborted)
         with pytest.raises(ConnectionResetError):
-            await read(client, len(MUCH))
+            await read(client, len(LARGE))
 
 
 @both
-async def test_a_protocol_that_raises_loses_its_own_connection_only(
+async def test_a_protocol_that_raises_loses_only_its_own_connection(
     kind: str, logged_failures: LoggedFailures
 ) -> None:
-    async with place(kind) as here:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         other_client, other = await here.connect()
         other.on_data = other.transport.write
@@ -269,8 +269,8 @@ async def test_a_protocol_that_raises_loses_its_own_connection_only(
 
 
 @both
-async def test_reading_can_be_put_off(kind: str) -> None:
-    async with place(kind) as here:
+async def test_reading_can_be_paused(kind: str) -> None:
+    async with listening(kind) as here:
         client, peer = await here.connect()
         peer.transport.pauseProducing()
         client.send(b"later")
@@ -281,8 +281,8 @@ async def test_reading_can_be_put_off(kind: str) -> None:
 
 
 @both
-async def test_a_neighbour_closed_in_the_same_turn_is_left_alone(kind: str) -> None:
-    async with place(kind) as here:
+async def test_a_socket_closed_earlier_in_the_same_turn_is_skipped(kind: str) -> None:
+    async with listening(kind) as here:
         pairs = [await here.connect() for _ in range(4)]
 
         def close_all(data: bytes) -> None:
@@ -296,18 +296,18 @@ async def test_a_neighbour_closed_in_the_same_turn_is_left_alone(kind: str) -> N
         assert sum(len(peer.got) for _, peer in pairs) >= 1
 
 
-# what is ours alone
+# only DirectTransport
 
 
 @needs_epoll
-async def test_answers_to_a_lump_leave_together_also_those_to_another_connection() -> None:
-    async with place("ours") as here:
+async def test_answers_to_several_frames_are_written_together_on_every_connection() -> None:
+    async with listening("ours") as here:
         client, peer = await here.connect()
         other_client, other = await here.connect()
-        poll, held = here.poll, []
+        poller, held = here.poller, list[bool]()
 
         def answer(data: bytes) -> None:
-            held.append(poll.corked is not None)
+            held.append(poller.corked is not None)
             for n in range(3):
                 peer.transport.write(b"%d" % n)
                 other.transport.write(b"%d" % n)
@@ -315,15 +315,15 @@ async def test_answers_to_a_lump_leave_together_also_those_to_another_connection
                 other_client.recv(1)
 
         peer.on_data = answer
-        client.send(bytes(LUMP_BYTES))
+        client.send(bytes(CORK_BYTES))
         assert await read(client, 3) == await read(other_client, 3) == b"012"
         assert held == [True]
-        assert poll.corked is None
+        assert poller.corked is None
 
 
 @needs_epoll
-async def test_a_goodbye_in_the_middle_of_a_lump_comes_after_what_was_written() -> None:
-    async with place("ours") as here:
+async def test_a_half_close_while_corked_comes_after_what_was_written() -> None:
+    async with listening("ours") as here:
         client, peer = await here.connect()
 
         def end(data: bytes) -> None:
@@ -331,132 +331,132 @@ async def test_a_goodbye_in_the_middle_of_a_lump_comes_after_what_was_written() 
             peer.transport.loseWriteConnection()
 
         peer.on_data = end
-        client.send(bytes(LUMP_BYTES))
+        client.send(bytes(CORK_BYTES))
         assert await read(client, 4) == b"bye"
 
 
 @needs_epoll
-async def test_the_reactor_sees_one_reader_and_none_when_nobody_is_there() -> None:
-    async with place("ours") as here:
-        assert here.poll.fileno() == -1
+async def test_the_reactor_has_one_reader_and_none_without_connections() -> None:
+    async with listening("ours") as here:
+        assert here.poller.fileno() == -1
         pairs = [await here.connect() for _ in range(5)]
-        assert [reader for reader in reactor.getReaders() if reader is here.poll] == [here.poll]
-        assert len(here.poll) == 5
+        assert [reader for reader in reactor.getReaders() if reader is here.poller] == [here.poller]
+        assert len(here.poller) == 5
         assert not any(isinstance(reader, DirectTransport) for reader in reactor.getReaders())
         for client, _ in pairs:
             client.close()
         await until(lambda: all(peer.lost for _, peer in pairs))
-        assert here.poll.fileno() == -1
-        assert here.poll not in reactor.getReaders()
+        assert here.poller.fileno() == -1
+        assert here.poller not in reactor.getReaders()
 
 
 @needs_epoll
-async def test_a_gathered_socket_is_read_in_the_beat_and_not_before() -> None:
-    async with place("ours") as here:
+async def test_a_socket_polled_on_tick_is_read_on_the_tick_and_not_before() -> None:
+    async with listening("ours") as here:
         client, peer = await here.connect()
         other_client, other = await here.connect()
-        peer.transport.read_in_beats(True)
+        peer.transport.read_on_tick(True)
         client.send(b"one")
         client.send(b"two")
         other_client.send(b"meanwhile")
         await until(lambda: other.got == b"meanwhile")
         assert peer.got == b""
-        assert here.poll.beat()
+        assert here.poller.poll()
         assert peer.got == b"onetwo"
         client.send(b"three")
         await turns()
         assert peer.got == b"onetwo"
-        peer.transport.read_in_beats(False)
+        peer.transport.read_on_tick(False)
         await until(lambda: peer.got == b"onetwothree")
-        assert not here.poll.beat()
+        assert not here.poller.poll()
 
 
 @needs_epoll
-async def test_the_end_of_a_gathered_connection_is_told_in_the_beat() -> None:
-    async with place("ours") as here:
+async def test_the_end_of_a_connection_polled_on_tick_is_reported_on_the_tick() -> None:
+    async with listening("ours") as here:
         pairs = [await here.connect() for _ in range(2)]
         for client, peer in pairs:
-            peer.transport.read_in_beats(True)
-            client.send(b"last words")
+            peer.transport.read_on_tick(True)
+            client.send(b"last bytes")
             client.close()
         await turns()
         assert not any(peer.lost for _, peer in pairs)
-        while here.poll.beat():
+        while here.poller.poll():
             await turns()
-        assert [peer.got for _, peer in pairs] == [b"last words"] * 2
+        assert [peer.got for _, peer in pairs] == [b"last bytes"] * 2
         assert all(peer.lost[0].check(ConnectionDone) for _, peer in pairs)
-        assert here.poll.fileno() == -1
+        assert here.poller.fileno() == -1
 
 
 @needs_epoll
-async def test_a_gathered_socket_that_does_not_take_all_is_written_to_in_beats() -> None:
-    async with place("ours") as here:
+async def test_queued_data_of_a_socket_polled_on_tick_is_written_on_ticks() -> None:
+    async with listening("ours") as here:
         client, peer = await here.connect()
-        peer.transport.read_in_beats(True)
-        peer.transport.write(MUCH)
+        peer.transport.read_on_tick(True)
+        peer.transport.write(LARGE)
         got = bytearray()
-        while len(got) < len(MUCH):
-            here.poll.beat()
+        while len(got) < len(LARGE):
+            here.poller.poll()
             with contextlib.suppress(BlockingIOError):
                 got += client.recv(1_000_000)
             await turns(1)
-        assert bytes(got) == MUCH
+        assert bytes(got) == LARGE
 
 
 @needs_epoll
-async def test_more_gathered_sockets_than_one_turn_serves_are_all_served_soon() -> None:
-    async with place("ours") as here:
-        pairs = [await here.connect() for _ in range(legpoll.SOCKETS_PER_TURN + 5)]
+async def test_more_ready_sockets_than_one_turn_serves_are_served_in_the_next_turns() -> None:
+    async with listening("ours") as here:
+        pairs = [await here.connect() for _ in range(epoll.SOCKETS_PER_TURN + 5)]
         for client, peer in pairs:
-            peer.transport.read_in_beats(True)
+            peer.transport.read_on_tick(True)
             client.send(b"here")
-        here.poll.beat()
-        assert sum(bool(peer.got) for _, peer in pairs) == legpoll.SOCKETS_PER_TURN
+        here.poller.poll()
+        assert sum(bool(peer.got) for _, peer in pairs) == epoll.SOCKETS_PER_TURN
         await until(lambda: all(peer.got for _, peer in pairs))
 
 
 @needs_epoll
-async def test_a_gathered_socket_can_be_taken_out_aborted_and_paused() -> None:
-    async with place("ours") as here:
+async def test_a_socket_polled_on_tick_can_be_detached_aborted_and_paused() -> None:
+    async with listening("ours") as here:
         pairs = [await here.connect() for _ in range(3)]
         for _, peer in pairs:
-            peer.transport.read_in_beats(True)
-        (client, out), (_, aborted), (sender, paused) = pairs
-        taken = out.transport.detach()
+            peer.transport.read_on_tick(True)
+        (client, detached), (_, aborted), (sender, paused) = pairs
+        taken = detached.transport.detach()
         taken.send(b"from elsewhere")
         assert await read(client, 14) == b"from elsewhere"
         taken.close()
-        out.lost.append(Failure(CONNECTION_LOST))
+        detached.lost.append(Failure(CONNECTION_LOST))
         aborted.transport.abortConnection()
         await until(lambda: bool(aborted.lost))
         paused.transport.pauseProducing()
         sender.send(b"later")
-        assert here.poll.beat()
+        assert here.poller.poll()
         assert paused.got == b""
         paused.transport.resumeProducing()
-        here.poll.beat()
+        here.poller.poll()
         assert paused.got == b"later"
-        paused.transport.read_in_beats(True)
-        paused.transport.read_in_beats(False)
-        paused.transport.read_in_beats(False)
+        paused.transport.read_on_tick(True)
+        paused.transport.read_on_tick(False)
+        paused.transport.read_on_tick(False)
 
 
 @needs_epoll
-async def test_a_reactor_that_stops_loses_all_connections() -> None:
-    async with place("ours") as here:
+async def test_all_connections_are_lost_when_the_reactor_stops() -> None:
+    async with listening("ours") as here:
         pairs = [await here.connect() for _ in range(3)]
-        here.poll.connectionLost(Failure(CONNECTION_LOST))
+        here.poller.connectionLost(Failure(CONNECTION_LOST))
         assert [peer.lost[0].check(ConnectionLost) for _, peer in pairs] == [ConnectionLost] * 3
 
 
 @needs_epoll
-async def test_a_socket_can_be_taken_out_open_as_it_is() -> None:
-    async with place("ours") as here:
+async def test_detach_returns_the_open_socket() -> None:
+    async with listening("ours") as here:
         client, peer = await here.connect()
         taken = peer.transport.detach()
         try:
             assert peer.lost == []
-            assert here.poll.fileno() == -1
+            assert here.poller.fileno() == -1
             taken.send(b"from elsewhere")
             assert await read(client, 14) == b"from elsewhere"
             with pytest.raises(ValueError, match="closed"):
@@ -465,12 +465,12 @@ async def test_a_socket_can_be_taken_out_open_as_it_is() -> None:
                 peer.transport.detach()
         finally:
             taken.close()
-            peer.lost.append(Failure(CONNECTION_LOST))  # by contract nobody tells it
+            peer.lost.append(Failure(CONNECTION_LOST))  # a detached transport makes no more calls
 
 
 @needs_epoll
-async def test_only_one_streaming_producer_is_taken() -> None:
-    async with place("ours") as here:
+async def test_only_one_streaming_producer_can_be_registered() -> None:
+    async with listening("ours") as here:
         client, peer = await here.connect()
         with pytest.raises(ValueError, match="streaming"):
             peer.transport.registerProducer(peer, False)
@@ -480,4 +480,4 @@ async def test_only_one_streaming_producer_is_taken() -> None:
         client.close()
         await until(lambda: bool(peer.lost))
         peer.transport.registerProducer(peer, True)
-        assert peer.told == ["stop", "stop"]
+        assert peer.calls == ["stop", "stop"]

@@ -1,4 +1,4 @@
-"""What drives the clock: the kernel's timer and the reactor's walk the same grid."""
+"""The sources of ticks: the kernel's timer and the reactor's timers use the same grid."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 
-from audiosocket.transport import ticker as metronome
-from audiosocket.transport.ticker import BEAT_MS, Ticker, TimerfdTicker, TimerTicker, make_metronome
+from audiosocket.transport import ticker
+from audiosocket.transport.ticker import TICK_MS, Ticker, TimerfdTicker, TimerTicker, make_ticker
 from tests.support.loopback_server import reactor, until
 
 needs_timerfd = pytest.mark.skipif(
-    not isinstance(make_metronome(reactor, time.monotonic), TimerfdTicker), reason="this system has no timerfd"
+    not isinstance(make_ticker(reactor, time.monotonic), TimerfdTicker), reason="this system has no timerfd"
 )
 
 
 def slot_now() -> int:
-    return int(time.monotonic() * 1000 // BEAT_MS)
+    return int(time.monotonic() * 1000 // TICK_MS)
 
 
 def make(kind: str) -> Ticker:
@@ -31,18 +31,18 @@ both = pytest.mark.parametrize("kind", [pytest.param("kernel", marks=needs_timer
 
 
 @both
-async def test_beats_come_in_their_slot_or_later_and_none_twice(kind: str) -> None:
+async def test_ticks_come_in_their_slot_or_later_and_none_twice(kind: str) -> None:
     seen: list[int] = []
     early: list[int] = []
     subject = make(kind)
 
-    def beat(slot: int) -> None:
+    def on_tick(slot: int) -> None:
         seen.append(slot)
-        if slot > (time.monotonic() * 1000 + 0.01) / BEAT_MS:
+        if slot > (time.monotonic() * 1000 + 0.01) / TICK_MS:
             early.append(slot)
 
     before = slot_now()
-    subject.start(beat)
+    subject.start(on_tick)
     await until(lambda: len(seen) >= 20)
     subject.stop()
     count = len(seen)
@@ -55,29 +55,29 @@ async def test_beats_come_in_their_slot_or_later_and_none_twice(kind: str) -> No
 
 
 @both
-async def test_after_a_stall_the_grid_is_where_it_was(kind: str) -> None:
+async def test_a_stall_does_not_move_the_grid(kind: str) -> None:
     seen: list[tuple[int, int]] = []
     subject = make(kind)
 
-    def beat(slot: int) -> None:
+    def on_tick(slot: int) -> None:
         seen.append((slot, slot_now()))
         if len(seen) == 3:
             end = slot_now() + 12
             while slot_now() < end:
-                "the reactor is busy with something else"
+                pass  # the reactor is blocked
 
-    subject.start(beat)
+    subject.start(on_tick)
     await until(lambda: len(seen) >= 8)
     subject.stop()
     slots = [slot for slot, _ in seen]
-    # One beat may stand for several slots, and never runs ahead of the time.
+    # One tick may stand for several slots, and is never early.
     assert slots == sorted(set(slots))
     assert all(slot <= now for slot, now in seen)
     assert slots[4] - slots[2] >= 11
 
 
 @both
-async def test_a_beat_may_stop_it_and_it_may_start_again(kind: str) -> None:
+async def test_a_ticker_can_be_stopped_within_a_tick_and_started_again(kind: str) -> None:
     seen: list[int] = []
     subject = make(kind)
 
@@ -93,7 +93,7 @@ async def test_a_beat_may_stop_it_and_it_may_start_again(kind: str) -> None:
 
 
 @needs_timerfd
-async def test_the_kernels_timer_leaves_when_the_reactor_does() -> None:
+async def test_the_kernel_timer_stops_when_the_reactor_stops() -> None:
     subject = TimerfdTicker(reactor)
     subject.start(lambda slot: None)
     assert subject.fileno() >= 0
@@ -103,21 +103,21 @@ async def test_the_kernels_timer_leaves_when_the_reactor_does() -> None:
     assert subject not in reactor.getReaders()
 
 
-def test_a_clock_in_memory_and_a_system_without_timerfd_get_the_reactors_timers(
+def test_without_timerfd_or_a_real_reactor_the_reactors_timers_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at = Time()
-    assert isinstance(make_metronome(at, at.seconds), TimerTicker)
-    assert isinstance(make_metronome(reactor, time.time), TimerTicker)
-    monkeypatch.setattr(metronome, "_has_timerfd", lambda: False)
-    assert isinstance(make_metronome(reactor, time.monotonic), TimerTicker)
+    assert isinstance(make_ticker(at, at.seconds), TimerTicker)
+    assert isinstance(make_ticker(reactor, time.time), TimerTicker)
+    monkeypatch.setattr(ticker, "_has_timerfd", lambda: False)
+    assert isinstance(make_ticker(reactor, time.monotonic), TimerTicker)
 
 
-def test_a_timer_the_kernel_refuses_is_an_error_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refusing:
+def test_a_failing_timerfd_create_raises_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailingLibc:
         def timerfd_create(self, *arguments: Any) -> int:
             return -1
 
-    monkeypatch.setattr(metronome.ctypes, "CDLL", lambda *a, **k: Refusing())
+    monkeypatch.setattr("ctypes.CDLL", lambda *a, **k: FailingLibc())
     with pytest.raises(OSError, match="timerfd_create"):
         TimerfdTicker(reactor).start(lambda slot: None)
