@@ -380,7 +380,7 @@ def test_what_a_call_needed_is_given_up_with_it() -> None:
         line.hang_up()
     assert len(made) == 50
     assert exchange.switchboard._instances == {}
-    assert len(exchange.switchboard._legs) == 0
+    assert len(exchange.legs) == 0
     assert not exchange.admission._waiting
     assert exchange.asleep
 

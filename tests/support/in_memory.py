@@ -273,8 +273,8 @@ class Exchange:
         self.time.advance(START)
         self.clock = MediaClock(TimerTicker(self.time, self.time.seconds), self.time.seconds)
         self.events: list[Record] = []
-        legs = LiveLegs()
-        returns = None if make_returns is None else make_returns(self.time, legs.return_ended)
+        self.legs = LiveLegs()
+        returns = None if make_returns is None else make_returns(self.time, self.legs.return_ended)
         self.registry = CallRegistry(
             EventLog([self.events.append]),
             accept_unexpected_resident=accept_unexpected_resident,
@@ -289,7 +289,7 @@ class Exchange:
             self.registry,
             {Role.VISITOR: served, Role.RESIDENT: served},
             context(self.time),
-            legs=legs,
+            legs=self.legs,
             admission=self.admission,
             clock=self.clock,
             make_converter=StreamConverter,

@@ -252,7 +252,7 @@ def test_50_frames_a_second_for_minutes_each_in_one_write(rate: int) -> None:
     exchange = Exchange(Listener())
     line = exchange.join()
     line.say(audio_frame(rate, bytes(frame_bytes(rate))))
-    [leg] = exchange.switchboard._legs.values()
+    [leg] = exchange.legs
     start = exchange.now
     for minute in range(1, 4):
         leg.play(VOICE * rate * 30)
@@ -268,7 +268,7 @@ def test_a_stall_of_70_ms_is_repaid() -> None:
     for speak in (True, False):
         exchange = Exchange(Listener())
         line = exchange.join()
-        [leg] = exchange.switchboard._legs.values()
+        [leg] = exchange.legs
         start = exchange.now
         if speak:
             leg.play(VOICE * 8_000 * 10)
@@ -284,7 +284,7 @@ def test_a_stall_of_1_s_does_not_burst() -> None:
     for speak in (True, False):
         exchange = Exchange(Listener())
         line = exchange.join()
-        [leg] = exchange.switchboard._legs.values()
+        [leg] = exchange.legs
         if speak:
             leg.play(VOICE * 8_000 * 10)
         exchange.run(500)
@@ -319,7 +319,7 @@ def test_never_more_than_100_ms_ahead(burst: int) -> None:
 def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(when: int) -> None:
     exchange = Exchange(Listener())
     line = exchange.join()
-    [leg] = exchange.switchboard._legs.values()
+    [leg] = exchange.legs
     leg.play(VOICE * 8_000 * 5)
     leg.mark("never")
     exchange.run(1_000 + when, step=1)
@@ -336,7 +336,7 @@ def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(w
 def test_speech_after_a_clear_is_heard_at_once_and_whole() -> None:
     exchange = Exchange(Listener())
     line = exchange.join()
-    [leg] = exchange.switchboard._legs.values()
+    [leg] = exchange.legs
     leg.play(VOICE * 8_000)
     exchange.run(500)
     leg.clear()
@@ -383,7 +383,7 @@ def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
     for _ in range(50):
         line.say(FRAME)
     exchange.run(1_500, line)
-    [leg] = exchange.switchboard._legs.values()
+    [leg] = exchange.legs
     assert leg.playout.dropped == 0
     before = exchange.now
     line.say(audio_frame(8000, VOICE * 160))
