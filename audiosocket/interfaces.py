@@ -121,9 +121,6 @@ class Leg(Protocol):
         Raises `LocalProtocolError` for a rate or length AudioSocket cannot carry; nothing is sent of nothing.
         """
 
-    def loop_back(self) -> None:
-        """From now on every frame goes back as it comes, without clock or cap, and nothing else is sent."""
-
     def mark(self, name: str) -> None:
         """Call `App.marked` when everything appended so far has been sent."""
 

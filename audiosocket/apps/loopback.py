@@ -1,15 +1,24 @@
-"""Loopback: every frame goes back as it came, for measuring what the server can do."""
+"""The benchmark app: every frame is returned as it came, to measure what the server can do."""
 
 from __future__ import annotations
+
+from typing import Protocol, cast
 
 from audiosocket.interfaces import App, AppContext, Leg
 
 
+class _LoopingLeg(Protocol):
+    """The hook of `audiosocket.calls.leg.Leg` that only this app uses; it is not part of `interfaces.Leg`."""
+
+    def _loop_back(self) -> None:
+        """Return every frame as it comes."""
+
+
 class Loopback(App):
-    """Returns frames however fast they come: no clock, no cap, no silence. Not for callers, who want `Echo`."""
+    """Returns frames however fast they come, without clock, limit or silence. For callers there is `Echo`."""
 
     def __init__(self, context: AppContext) -> None:
-        """Needs nothing of ``context``."""
+        """Ignore ``context``."""
 
     def joined(self, leg: Leg) -> None:
-        leg.loop_back()
+        cast("_LoopingLeg", leg)._loop_back()

@@ -148,7 +148,8 @@ class LegBase(ABC):
                 self._said(now, pcm, rate)
         self.due_ms = self._playout.due_ms
 
-    def loop_back(self) -> None:
+    def _loop_back(self) -> None:
+        """Return every frame as it comes, without clock or limit: for the benchmark app ``loopback`` only."""
         self._looping = True
         if self._on_tick:
             self._read_on_tick(False)

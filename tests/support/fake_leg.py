@@ -86,7 +86,7 @@ class FakeLeg:
         if self._playout.pass_on(self.now_ms, pcm, rate, at_most_ms):
             self._send(Frame(rate, pcm, "passed"))
 
-    def loop_back(self) -> None:
+    def _loop_back(self) -> None:
         self.looping = True
 
     def mark(self, name: str) -> None:
