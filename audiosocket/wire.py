@@ -1,12 +1,12 @@
-"""The AudioSocket wire: bytes to events and events to bytes, without sockets, clocks or I/O.
+"""The AudioSocket codec: bytes to events and messages to bytes, without sockets, clocks or I/O.
 
 A message is one byte of kind, two bytes of payload length (big endian) and the payload. The kinds are
 those of ``res_audiosocket.h`` in Asterisk 22: 0x00 hangup, 0x01 UUID (16 bytes), 0x03 DTMF (one ASCII
 byte), 0x10-0x18 signed linear audio at nine sample rates, 0xff error (one byte of code).
 
-Asterisk's own reader ends the leg on anything but 0x00 and non-empty 0x10-0x18, so the two functions
-for sending towards Asterisk, `audio_frame` and `HANGUP_FRAME`, can produce nothing else. What Asterisk
-itself sends (`uuid_frame`, `digit_frame`) is here for the test caller.
+Asterisk ends the leg when it reads anything but 0x00 and non-empty 0x10-0x18, so the encoders towards
+Asterisk, `audio_frame` and `HANGUP_FRAME`, can produce nothing else. The encoders of what Asterisk sends
+(`uuid_frame`, `digit_frame`) are for `audiosocket.client`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RATES: Mapping[int, int] = MappingProxyType(
 )
 KINDS: Mapping[int, int] = MappingProxyType({rate: kind for kind, rate in RATES.items()})
 DIGITS = frozenset("0123456789*#ABCD")
-#: Codes of an 0xff message, from the protocol's text; Asterisk 22 defines but never sends them.
+#: Codes of an 0xff message, from the protocol description; Asterisk 22 defines but never sends them.
 ERROR_TEXTS: Mapping[int, str] = MappingProxyType(
     {0x01: "caller hung up", 0x02: "frame could not be forwarded", 0x04: "out of memory"}
 )
@@ -58,9 +58,9 @@ HANGUP_FRAME = bytes((HANGUP, 0, 0))
 
 _HEADER = struct.Struct(">BH")
 
-#: The header of an ordinary frame, 20 ms at one of the nine rates, to its rate in Hz and its length in bytes
-#: with the header. Nearly all that ever arrives begins with one of these nine.
-ORDINARY: dict[bytes, tuple[int, int]] = {
+#: The header of a frame of 20 ms, for each of the nine rates, to its rate in Hz and its length in bytes with
+#: the header. Nearly every message begins with one of these.
+FRAME_HEADERS: dict[bytes, tuple[int, int]] = {
     _HEADER.pack(kind, rate * FRAME_MS // 1000 * SAMPLE_BYTES): (
         rate,
         HEADER_BYTES + rate * FRAME_MS // 1000 * SAMPLE_BYTES,
@@ -71,7 +71,7 @@ ORDINARY: dict[bytes, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Identified:
-    """The peer said which call this is."""
+    """The peer sent the UUID of its call."""
 
     call_id: UUID
 
@@ -93,7 +93,7 @@ class Digit:
 
 @dataclass(frozen=True)
 class HungUp:
-    """The peer sent a hangup message."""
+    """The peer sent a hangup frame."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class PeerError:
 
     @property
     def text(self) -> str:
-        """What the code means, in English."""
+        """The meaning of the code."""
         if self.code is None:
             return "unspecified"
         return ERROR_TEXTS.get(self.code, f"code 0x{self.code:02x}")
@@ -112,7 +112,7 @@ class PeerError:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A message with a meaning we do not know or a payload that makes none; safe to skip."""
+    """A message of unknown kind or with an unusable payload; it can be skipped."""
 
     kind: int
     length: int
@@ -121,7 +121,7 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Violation:
-    """The peer broke the protocol; nothing after it is decoded and the connection is worthless."""
+    """The peer violated the protocol; nothing after it is decoded."""
 
     why: str
 
@@ -130,11 +130,11 @@ Event = Identified | Audio | Digit | HungUp | PeerError | Ignored | Violation
 
 
 class Parser:
-    """Turns a stream, split and merged in any way, into the same events.
+    """Decodes a stream; the events do not depend on how it was split into pieces.
 
-    Everything complete is decoded at once, so at most one unfinished message (65,538 bytes) waits.
-    ``expect_identity`` makes the first message have to be a UUID: anything else is refused as soon as
-    its header is there, before a byte of its payload is stored.
+    Every complete message is decoded at once, so at most one unfinished message (65,538 bytes) is stored.
+    With ``expect_identity`` the first message must be a UUID: any other is a violation as soon as its header
+    is complete, before a byte of its payload is stored.
     """
 
     __slots__ = ("_broken", "_identified", "rest")
@@ -146,7 +146,7 @@ class Parser:
         self._broken = False
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events completed by ``data``, in order; a `Violation` is the last one there ever is."""
+        """Return the events completed by ``data``, in order; nothing follows a `Violation`."""
         if self._broken:
             return []
         buffer = self.rest + data if self.rest else data
@@ -167,7 +167,7 @@ class Parser:
         return events
 
     def _wrong(self, kind: int, length: int) -> str:
-        """What is wrong with this header at this point of the stream; empty when nothing is."""
+        """Return why this header is a violation at this point of the stream, or an empty text."""
         if self._identified:
             return "a second UUID on one connection" if kind == IDENTITY else ""
         if kind != IDENTITY:
@@ -192,8 +192,8 @@ class Parser:
         return Ignored(kind, len(payload), "unknown kind")
 
 
-def alike(data: bytes, size: int) -> bool:
-    """Whether ``data`` is whole pieces of ``size`` bytes that all begin with the header of the first."""
+def has_equal_headers(data: bytes, size: int) -> bool:
+    """Return whether ``data`` is whole pieces of ``size`` bytes that all begin with the header of the first."""
     count, rest = divmod(len(data), size)
     return not rest and all(data[byte::size] == data[byte : byte + 1] * count for byte in range(HEADER_BYTES))
 
@@ -206,22 +206,22 @@ def _digit(payload: bytes) -> Event:
 
 
 def frame_bytes(rate: int) -> int:
-    """Payload bytes of 20 ms at ``rate`` Hz: 320 at 8 kHz, 1764 at 44.1 kHz, 7680 at 192 kHz."""
+    """Return the payload bytes of 20 ms at ``rate`` Hz: 320 at 8 kHz, 1764 at 44.1 kHz, 7680 at 192 kHz."""
     return rate * FRAME_MS // 1000 * SAMPLE_BYTES
 
 
 def audio_frame(rate: int, pcm: bytes) -> bytes:
-    """Header and samples as one bytes object, to be written whole.
+    """Return header and samples as one bytes object.
 
     Raises `LocalProtocolError` for an empty or oversized payload (Asterisk ends the leg on an empty
-    one) and for a rate AudioSocket has no kind for.
+    one) and for a rate that AudioSocket has no kind for.
     """
     return audio_header(rate, len(pcm)) + pcm
 
 
 @lru_cache(maxsize=256)
 def audio_header(rate: int, length: int) -> bytes:
-    """The header of a frame of ``length`` bytes at ``rate`` Hz; raises as `audio_frame`."""
+    """Return the header of a frame of ``length`` bytes at ``rate`` Hz; raises as `audio_frame`."""
     kind = KINDS.get(rate)
     if kind is None:
         raise LocalProtocolError(f"AudioSocket has no kind for {rate} Hz")
@@ -231,12 +231,12 @@ def audio_header(rate: int, length: int) -> bytes:
 
 
 def uuid_frame(call_id: UUID) -> bytes:
-    """The first message of a connection, as Asterisk sends it."""
+    """Return the first message of a connection, as Asterisk sends it."""
     return _HEADER.pack(IDENTITY, UUID_BYTES) + call_id.bytes
 
 
 def digit_frame(digit: str) -> bytes:
-    """One DTMF digit, as Asterisk sends it when the key is released; raises `LocalProtocolError`."""
+    """Return one DTMF digit, as Asterisk sends it when the key is released; raises `LocalProtocolError`."""
     if digit not in DIGITS:
         raise LocalProtocolError(f"{digit!r} is not a DTMF digit")
     return _HEADER.pack(DTMF, 1) + digit.encode("ascii")

@@ -1,4 +1,4 @@
-"""The wire: any split of any bytes gives the same events, and nothing but what Asterisk accepts goes out."""
+"""The codec: events do not depend on how a stream is split, and encoders produce only what Asterisk accepts."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def message(kind: int, payload: bytes = b"") -> bytes:
 
 
 def after_identity(data: bytes) -> list[Event]:
-    """What ``data`` means behind the UUID."""
+    """Return the events of ``data`` after the UUID."""
     return Parser().receive(uuid_frame(CALL) + data)[1:]
 
 
 def in_pieces(data: bytes, cuts: list[int], *, expect_identity: bool = True) -> tuple[list[Event], int]:
-    """The events of ``data`` cut at ``cuts``, and the most bytes that ever waited."""
+    """Return the events of ``data`` split at ``cuts``, and the largest number of bytes stored in between."""
     parser = Parser(expect_identity=expect_identity)
     events: list[Event] = []
     most = 0
@@ -62,10 +62,10 @@ def in_pieces(data: bytes, cuts: list[int], *, expect_identity: bool = True) -> 
     return events, most
 
 
-# what messages mean
+# messages
 
 
-def test_a_uuid_of_16_bytes_says_which_call_it_is() -> None:
+def test_a_uuid_message_identifies_the_call() -> None:
     assert Parser().receive(b"\x01\x00\x10" + CALL.bytes) == [Identified(CALL)]
 
 
@@ -75,7 +75,7 @@ def test_every_kind_of_audio_has_its_rate() -> None:
     assert heard == [Audio(rate, bytes([n, 1])) for n, rate in enumerate(rates)]
 
 
-def test_audio_may_have_any_length_the_header_can_say() -> None:
+def test_audio_may_have_any_length_that_fits_the_header() -> None:
     for length in (1, 159, 160, 319, 320, 321, 65_534, 65_535):
         assert after_identity(message(AUDIO, b"\x7f" * length)) == [Audio(8_000, b"\x7f" * length)]
 
@@ -87,19 +87,19 @@ def test_audio_without_samples_is_ignored() -> None:
     ]
 
 
-def test_every_digit_is_heard_small_letters_as_capitals() -> None:
+def test_every_digit_is_decoded_and_lower_case_becomes_upper_case() -> None:
     pressed = "0123456789*#ABCDabcd"
     heard = after_identity(b"".join(message(DTMF, digit.encode()) for digit in pressed))
     assert heard == [Digit(digit) for digit in pressed.upper()]
 
 
-def test_what_is_no_digit_is_ignored() -> None:
+def test_a_dtmf_message_without_a_digit_is_ignored() -> None:
     for payload in (b"", b"12", b"E", b" ", b"\0", b"\xdf", b"\xb2", b"\xff", b"1" * 65_535):
         assert after_identity(message(DTMF, payload)) == [Ignored(DTMF, len(payload), "not a digit")]
 
 
-def test_a_hangup_is_one_whatever_its_length_says() -> None:
-    """Asterisk itself does not look at the length of 0x00."""
+def test_a_hangup_message_may_have_any_length() -> None:
+    """Asterisk does not check the length of 0x00 either."""
     assert after_identity(message(HANGUP) + message(HANGUP, b"bye")) == [HungUp(), HungUp()]
 
 
@@ -126,10 +126,10 @@ def test_unknown_kinds_are_skipped_with_their_payload() -> None:
         ]
 
 
-# what breaks the protocol
+# violations
 
 
-def test_whatever_comes_before_the_uuid_is_refused_at_its_header() -> None:
+def test_a_first_message_that_is_no_uuid_is_rejected_at_its_header() -> None:
     for kind in set(range(256)) - {IDENTITY}:
         parser = Parser()
         assert parser.receive(bytes([kind, 0xFF])) == []
@@ -137,20 +137,20 @@ def test_whatever_comes_before_the_uuid_is_refused_at_its_header() -> None:
         assert broken == Violation(f"the first message has kind 0x{kind:02x}, not a UUID (0x01)")
 
 
-def test_a_uuid_of_another_length_is_refused_at_its_header() -> None:
+def test_a_uuid_of_another_length_is_rejected_at_its_header() -> None:
     for length in (0, 1, 15, 17, 36, 65_535):
         broken = Violation(f"the UUID message has {length} bytes, not 16")
         assert Parser().receive(struct.pack(">BH", 1, length)) == [broken]
 
 
-def test_a_second_uuid_is_refused() -> None:
+def test_a_second_uuid_is_rejected() -> None:
     assert after_identity(message(DTMF, b"1") + uuid_frame(CALL)) == [
         Digit("1"),
         Violation("a second UUID on one connection"),
     ]
 
 
-def test_nothing_is_decoded_or_kept_after_a_violation() -> None:
+def test_nothing_is_decoded_or_stored_after_a_violation() -> None:
     parser = Parser()
     parser.receive(b"GET / HTTP/1.1\r\n")
     assert len(parser.rest) == 0
@@ -164,7 +164,7 @@ def test_a_reader_of_the_other_direction_expects_no_uuid() -> None:
     assert parser.receive(uuid_frame(CALL)) == [Violation("a second UUID on one connection")]
 
 
-def test_one_unfinished_message_waits_and_no_more() -> None:
+def test_at_most_one_unfinished_message_is_stored() -> None:
     parser = Parser()
     parser.receive(uuid_frame(CALL) + message(AUDIO, bytes(65_535)) * 3 + message(AUDIO, bytes(65_535))[:-1])
     assert len(parser.rest) == 3 + 65_535 - 1
@@ -217,16 +217,16 @@ def test_every_message_becomes_exactly_one_event(messages: list[bytes]) -> None:
 
 @given(st.sampled_from(sorted(KINDS)), st.binary(min_size=1, max_size=2_000))
 @settings(max_examples=50, deadline=None)
-def test_a_frame_is_read_as_it_was_written(rate: int, pcm: bytes) -> None:
+def test_a_decoded_frame_equals_the_encoded_one(rate: int, pcm: bytes) -> None:
     assert after_identity(audio_frame(rate, pcm)) == [Audio(rate, pcm)]
 
 
-# what goes out
+# encoders
 
 
 @given(st.integers(-1, 200_000) | st.sampled_from(sorted(KINDS)), st.binary(max_size=64), st.integers(0, 70_000))
 @settings(max_examples=200, deadline=None)
-def test_towards_asterisk_only_audio_it_accepts_can_be_produced(rate: int, pcm: bytes, more: int) -> None:
+def test_audio_frame_produces_only_what_asterisk_accepts(rate: int, pcm: bytes, more: int) -> None:
     pcm += bytes(more)
     if rate not in KINDS or not 0 < len(pcm) <= 65_535:
         with pytest.raises(LocalProtocolError, match=f"{rate} Hz|{len(pcm)} bytes"):
@@ -244,14 +244,14 @@ def test_the_hangup_frame_is_three_zero_bytes() -> None:
     assert HANGUP_FRAME == b"\0\0\0"
 
 
-def test_the_test_caller_presses_digits_only() -> None:
+def test_digit_frame_rejects_what_is_not_a_digit() -> None:
     assert {digit_frame(digit) for digit in DIGITS} == {message(3, digit.encode()) for digit in DIGITS}
     for wrong in ("", "12", "a", "E", "é", "\0"):
         with pytest.raises(LocalProtocolError, match="is not a DTMF digit"):
             digit_frame(wrong)
 
 
-def test_20_ms_have_the_bytes_asterisk_sends() -> None:
+def test_20_ms_have_the_size_that_asterisk_sends() -> None:
     """Measured on Asterisk 22.10 for ``c(slin)`` to ``c(slin192)``."""
     sizes = [320, 480, 640, 960, 1_280, 1_764, 1_920, 3_840, 7_680]
     assert [frame_bytes(rate) for rate in RATES.values()] == sizes

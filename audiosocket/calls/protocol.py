@@ -22,9 +22,9 @@ from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
+    FRAME_HEADERS,
     HANGUP_FRAME,
     HEADER_BYTES,
-    ORDINARY,
     Event,
     HungUp,
     Identified,
@@ -32,7 +32,7 @@ from audiosocket.wire import (
     Parser,
     PeerError,
     Violation,
-    alike,
+    has_equal_headers,
 )
 
 #: The first message must be complete this long after the connection, in seconds.
@@ -105,11 +105,11 @@ class AudioSocketProtocol(Protocol):
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        # Nearly all that comes is one ordinary frame, or several after a stall: these skip the parser.
+        # Nearly all data is one frame of 20 ms, or several after a stall: these skip the parser.
         heard = self._heard
         if heard is not None and not self._parser.rest:
-            shape = ORDINARY.get(data[:HEADER_BYTES])
-            if shape is not None and (len(data) == shape[1] or alike(data, shape[1])):
+            shape = FRAME_HEADERS.get(data[:HEADER_BYTES])
+            if shape is not None and (len(data) == shape[1] or has_equal_headers(data, shape[1])):
                 heard(data, shape)
                 return
         if self.finished:

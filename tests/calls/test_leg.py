@@ -22,7 +22,7 @@ from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.media.resample import StreamConverter
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TICK_MS, TimerTicker
-from audiosocket.wire import ORDINARY, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
+from audiosocket.wire import FRAME_HEADERS, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
 from tests.conftest import LoggedFailures
 from tests.support.in_memory import CALL, START, Echo, Listener
 
@@ -288,8 +288,8 @@ def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str, ms: 
     decoded = DECODERS[codec](payload)
     frame = audio_frame(8000, payload)
     for _ in range(1_200 // ms):
-        if frame[:3] in ORDINARY:
-            stage.leg.heard(frame, ORDINARY[frame[:3]])
+        if frame[:3] in FRAME_HEADERS:
+            stage.leg.heard(frame, FRAME_HEADERS[frame[:3]])
         else:
             stage.hear(Audio(8000, payload))
         stage.run(ms)
@@ -661,7 +661,7 @@ def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() 
     stage.run(1_000)
     assert len(stage.wire.sent) == sent
     lump = b"".join(audio_frame(8000, bytes((n, 1)) * 160) for n in range(50))
-    stage.leg.heard(lump, ORDINARY[lump[:3]])
+    stage.leg.heard(lump, FRAME_HEADERS[lump[:3]])
     assert stage.wire.sent[sent:] == [(8000, bytes((n, 1)) * 160) for n in range(50)]
     assert (stage.record.frames_in, stage.record.frames_out) == (50, sent + 50)
 
@@ -670,7 +670,7 @@ def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
     stage, ears = Stage(Listener(joined=loop_back)).start(), Ears()
     stage.leg.tap(ears)
     wide = audio_frame(16_000, b"\3\4" * 320)
-    stage.leg.heard(wide + wide, ORDINARY[wide[:3]])
+    stage.leg.heard(wide + wide, FRAME_HEADERS[wide[:3]])
     assert stage.wire.sent[-2:] == [(16_000, b"\3\4" * 320)] * 2
     assert len(ears.heard_frames) == len(ears.said_frames) == 2
     assert stage.record.rate == 16_000
@@ -715,5 +715,5 @@ def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
     app = Listener(audio=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     lump = audio_frame(8000, VOICE) * 3
-    stage.leg.heard(lump, ORDINARY[lump[:3]])
+    stage.leg.heard(lump, FRAME_HEADERS[lump[:3]])
     assert app.story.count("audio") == 1
