@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from audiosocket.settings import catalogue
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("audiosocket", "admin")
@@ -46,19 +49,19 @@ def links(text: str) -> Iterator[str]:
     yield from re.findall(r"\]\(([^)\s]+)\)", plain)
 
 
+def resolves(page: Path, target: str) -> bool:
+    """Whether a relative link leads to a file of the repository, and to a heading of it if it names one."""
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    if not file.exists() or not file.is_relative_to(ROOT):
+        return False
+    return not anchor or (file.is_file() and anchor in anchors(file.read_text(encoding="utf-8")))
+
+
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_relative_links_resolve(page: Path) -> None:
-    broken = []
-    for target in links(page.read_text(encoding="utf-8")):
-        if re.match(r"[a-z]+:", target):
-            continue
-        path, _, anchor = target.partition("#")
-        file = (page.parent / path).resolve() if path else page
-        if not file.exists() or not file.is_relative_to(ROOT):
-            broken.append(target)
-        elif anchor and (file.is_dir() or anchor not in anchors(file.read_text(encoding="utf-8"))):
-            broken.append(target)
-    assert broken == []
+    targets = [target for target in links(page.read_text(encoding="utf-8")) if not re.match(r"[a-z]+:", target)]
+    assert [target for target in targets if not resolves(page, target)] == []
 
 
 def test_the_link_checker_finds_links() -> None:
@@ -96,3 +99,87 @@ def test_pages_name_files_that_exist(page: Path) -> None:
         if not any((base / name).exists() for base in (ROOT, page.parent, ROOT / "audiosocket"))
     ]
     assert missing == []
+
+
+# routes
+
+
+def routes() -> set[str]:
+    """Method and path of every route of ``admin``, with a parameter as ``{}``."""
+    found: set[str] = set()
+    for path in (ROOT / "admin").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "route":
+                options = {each.arg: ast.literal_eval(each.value) for each in node.keywords}
+                where = re.sub(r"<[^>]*>", "{}", ast.literal_eval(node.args[0]))
+                found.update(f"{method} {where}" for method in options["methods"])
+    return found
+
+
+def test_every_route_has_its_section_in_the_page_and_no_other() -> None:
+    text = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
+    sections = [re.sub(r"\{[^}]*\}", "{}", title) for title in re.findall(r"^### `([A-Z]+ [^`]+)`$", text, re.M)]
+    assert sorted(sections) == sorted(routes())
+    index = [
+        re.sub(r"\{[^}]*\}", "{}", title) for title in re.findall(r"^\| \[`([A-Z]+ [^`]+)`\]", text, re.MULTILINE)
+    ]
+    assert sorted(index) == sorted(sections)
+
+
+def test_every_section_of_a_route_says_how_it_fails() -> None:
+    text = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
+    for section in re.split(r"^### ", text, flags=re.MULTILINE)[2:]:
+        assert "Errors: " in section or "else 503" in section, section.splitlines()[0]
+
+
+# settings
+
+
+@pytest.mark.parametrize("page", ["settings.md", "settings.pt-BR.md"])
+def test_every_setting_is_in_the_tables_and_no_other(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`[A-Z_`, ]+`) \|", text, re.MULTILINE)
+    names = [name for cell in cells for name in re.findall(r"`([A-Z_]+)`", cell)]
+    assert sorted(names) == sorted(info.name for info in catalogue())
+
+
+def test_the_tables_have_the_defaults() -> None:
+    """A row of one setting shows its default as it is; words such as "empty" stand for what has none."""
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", text, re.MULTILINE))
+    described = {"ALLOWED_PEERS"}
+    for info in catalogue():
+        if info.name in rows and info.default and info.name not in described:
+            assert rows[info.name].strip("`") == info.default, info.name
+
+
+# two languages
+
+
+def headings(text: str) -> list[int]:
+    """The level of each heading."""
+    return [len(marks) for marks in re.findall(r"^(#+) ", without_code(text), re.MULTILINE)]
+
+
+def code_blocks(text: str) -> list[str]:
+    return re.findall(r"^ *```.*?^ *```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("english", "portuguese"),
+    [
+        ("README.md", "README.pt-BR.md"),
+        ("docs/settings.md", "docs/settings.pt-BR.md"),
+        ("docs/troubleshooting.md", "docs/troubleshooting.pt-BR.md"),
+    ],
+)
+def test_both_languages_have_the_same_structure_and_commands(english: str, portuguese: str) -> None:
+    one, other = ((ROOT / page).read_text(encoding="utf-8") for page in (english, portuguese))
+    assert headings(one) == headings(other)
+    assert code_blocks(one) == code_blocks(other)
+    rows = [[line for line in text.splitlines() if line.startswith("| ")] for text in (one, other)]
+    assert len(rows[0]) == len(rows[1])
+    for here, there in zip(*rows, strict=True):
+        assert re.findall(r"`([A-Z_]+)`", here) == re.findall(r"`([A-Z_]+)`", there)
+    linked = [[re.sub(r"\.pt-BR(?=\.md)", "", target) for target in links(text)] for text in (one, other)]
+    assert linked[0] == linked[1]
