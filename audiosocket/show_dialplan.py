@@ -38,9 +38,9 @@ def running(path: Path) -> dict[int, Extension]:
     entries = document.get("ramais") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise SourceUnavailable(f'{path} has no list under "ramais"')
-    judge = Validator()
-    judge.offer_json(entries)
-    return {extension.id: extension for extension in judge.verdict().extensions}
+    validator = Validator()
+    validator.add_entries(entries)
+    return {extension.id: extension for extension in validator.result().extensions}
 
 
 def setting(names: Iterable[str], env_file: Path, environment: Mapping[str, str]) -> dict[str, str]:

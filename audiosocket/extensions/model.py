@@ -14,7 +14,7 @@ MAX_INTEGER = 2**31 - 1
 
 
 class Role(str, Enum):
-    """Which side of the door a leg is on; decided by the port it came in through."""
+    """The side of a call that a leg belongs to; decided by the port it connects to."""
 
     VISITOR = "visitor"
     RESIDENT = "resident"
@@ -22,10 +22,10 @@ class Role(str, Enum):
 
 @dataclass(frozen=True)
 class Extension:
-    """One AI extension. ``number`` is what visitors call, ``return_number`` what the return call uses.
+    """One AI extension. Visitors call ``number``, return calls use ``return_number``.
 
-    ``server_ip`` is the address written in the row, often the public side of a NAT. ``port`` is the
-    visitors' TCP port, ``return_port`` the residents' (None: no resident listener).
+    ``server_ip`` is the address in the row, often the public side of a NAT. ``port`` is the TCP port for
+    visitors, ``return_port`` the one for residents (None: no resident listener).
     """
 
     id: int
@@ -37,14 +37,14 @@ class Extension:
     condominium_id: int
 
     def ports(self) -> dict[Role, int]:
-        """The TCP port of each role that has one."""
+        """Return the TCP port of each role that has one."""
         ports = {Role.VISITOR: self.port}
         if self.return_port is not None:
             ports[Role.RESIDENT] = self.return_port
         return ports
 
     def to_json(self) -> ExtensionJSON:
-        """The Portuguese keys of the local file and of ``/api/extensions``."""
+        """Return the extension under the keys of the local file and of ``/api/extensions``."""
         return {
             "id": self.id,
             "ramal_ia": self.number,
@@ -56,7 +56,7 @@ class Extension:
         }
 
     def as_row(self) -> dict[str, object]:
-        """The columns of ``extension_ia`` but the id, as the table's types want them (ports are text)."""
+        """Return the columns of ``extension_ia`` except the id, in the types of the table (ports are text)."""
         return {
             "extension_ia_number": self.number,
             "extension_ia_return": self.return_number,
@@ -67,7 +67,7 @@ class Extension:
         }
 
 
-#: In force when there is neither a database nor a local file.
+#: The configuration used when there is neither a database nor a local file.
 DEFAULT_EXTENSION = Extension(0, "1000", "1001", "0.0.0.0", 8080, 8081, 0)  # noqa: S104
 
 #: Column of the table to key of the JSON; also the order in which fields are checked.
@@ -84,11 +84,11 @@ COLUMNS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """An entry that was left out and why; ``id`` is None when the entry has no readable one."""
+    """An entry that was left out, and why; ``id`` is None when the entry has no readable one."""
 
     id: int | None
     reason: str
 
     def to_json(self) -> ProblemJSON:
-        """As shown by the API."""
+        """Return the problem as shown by the API."""
         return {"id": self.id, "reason": self.reason}

@@ -1,4 +1,4 @@
-"""Parse one row of the table or one JSON entry into an `Extension`; each is judged alone."""
+"""Parse one row of the table or one JSON entry into an `Extension`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
 
 def parse_row(row: Mapping[str, object]) -> Extension:
-    """The extension in a database row (column names as keys); raises `InvalidExtension`."""
+    """Return the extension in a database row (column names as keys); raises `InvalidExtension`."""
     return parse_json({key: row.get(column) for column, key in COLUMNS.items()})
 
 
 def parse_json(entry: object) -> Extension:
-    """The extension in an entry of the local file or a request body; raises `InvalidExtension`.
+    """Return the extension in an entry of the local file or a request body; raises `InvalidExtension`.
 
-    Text is trimmed; ports may be integers or text; a return port of ``0``, ``""`` or null is none.
+    Text is trimmed; ports may be integers or text; a return port of ``0``, ``""`` or null means none.
     Missing optional keys (all but ``id``, ``ramal_ia``, ``porta_ia``) count as empty.
     """
     if not isinstance(entry, Mapping):
@@ -49,13 +49,16 @@ def parse_json(entry: object) -> Extension:
 def _shown(value: object) -> str:
     try:
         text = repr(value[:60] if isinstance(value, str | bytes) else value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists in lists
+    except (ValueError, RecursionError):  # an integer of thousands of digits, deeply nested lists
         text = f"<{type(value).__name__} that cannot be shown>"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def is_scalar(value: object) -> TypeGuard[str | int]:
-    """Text or an integer; not one of thousands of digits, which Python refuses to turn into text."""
+    """Return whether ``value`` is text or an integer, but not one of thousands of digits.
+
+    Python refuses to convert such an integer to text.
+    """
     if isinstance(value, int):
         return not isinstance(value, bool) and abs(value) < 10**MAX_TEXT
     return isinstance(value, str)

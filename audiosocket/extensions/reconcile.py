@@ -1,7 +1,7 @@
-"""Desired state against running state, as a plan: pure, so that every swap and shift can be tested.
+"""The plan that turns the running listeners into the desired ones.
 
-The unit is a socket, not a row: a listener whose address and port stay keeps its very socket, whatever
-else in its row changed; only what really moved is closed and opened.
+The unit is a socket, not a row: a listener whose address and port stay keeps its socket, whatever else in its
+row has changed; only listeners that move are closed and opened.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from audiosocket.json_shapes import RefreshStatsJSON
 
 @dataclass(frozen=True)
 class SocketAddress:
-    """Where one listener should be: bind address and configured port."""
+    """Bind address and configured port of one listener."""
 
     bind: str
     port: int
@@ -27,11 +27,11 @@ Slot = tuple[int, Role]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in this order: close, relabel, open, retry.
+    """The steps, to be taken in this order: close, relabel, open, retry.
 
-    ``close`` all sockets in it before ``open``: two rows that swap ports need both gone first.
-    ``relabel`` are extensions whose values changed while at least one socket stays. ``retry`` are
-    listeners that are not where they should be (no socket, or an alternative port) and try again.
+    All sockets in ``close`` must be closed before the first one in ``open`` is opened, so that two rows can swap
+    ports. ``relabel`` are extensions whose values have changed. ``retry`` are listeners without a socket or on an
+    alternative port, which are to be tried again.
     """
 
     close: tuple[Slot, ...]
@@ -44,7 +44,7 @@ class Plan:
     kept: tuple[int, ...]
 
     def stats(self) -> RefreshStatsJSON:
-        """The numbers of ``POST /api/refresh``."""
+        """Return the ``stats`` of ``POST /api/refresh``."""
         return {
             "removed": len(self.removed),
             "updated": len(self.updated),
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """True when nothing differs (retries aside)."""
+        """True when nothing differs, apart from retries."""
         return not (self.added or self.updated or self.removed)
 
 
@@ -65,9 +65,9 @@ def plan(
     placed: Mapping[Slot, SocketAddress],
     unsettled: frozenset[Slot] = frozenset(),
 ) -> Plan:
-    """The steps from what runs to what is desired.
+    """Return the steps from the ``running`` extensions to the ``desired`` ones.
 
-    ``wanted`` and ``placed`` say where each listener should be and where it was last asked to be;
+    ``wanted`` has the address that each listener should have, ``placed`` the one it was last given;
     ``unsettled`` are placed listeners that did not get their configured port.
     """
     moved = {slot for slot in placed if wanted.get(slot) != placed[slot]}
@@ -87,11 +87,11 @@ def plan(
     )
 
 
-def alternatives(port: int, claimed: frozenset[int], most: int = 50) -> list[int]:
-    """The ports to try, upward, when ``port`` is taken: at most ``most``, none that a row claims."""
-    return [p for p in range(port + 1, min(port + most, 65_535) + 1) if p not in claimed]
+def alternatives(port: int, claimed: frozenset[int], limit: int = 50) -> list[int]:
+    """Return the ports to try, upward, when ``port`` is in use: at most ``limit``, none that a row claims."""
+    return [p for p in range(port + 1, min(port + limit, 65_535) + 1) if p not in claimed]
 
 
 def shrinks(desired: int, running: int) -> bool:
-    """True for a result too small to be believed at first sight: none, or less than half of what runs."""
+    """Return whether the table has suspiciously few extensions: none, or less than half of the running ones."""
     return running > 0 and (desired == 0 or desired * 2 < running)

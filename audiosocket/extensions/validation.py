@@ -1,26 +1,28 @@
-"""Validate entries against each other: the same id, port or number twice.
+"""Validation of entries against each other: no id, port or number twice.
 
-A bad entry becomes a `Problem` and never hides a good one.
+A bad entry becomes a `Problem` and does not affect the good ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import MAX_INTEGER, Extension, Problem, Role
 from audiosocket.extensions.parsing import is_scalar, parse_json, parse_row
 
-#: Problems kept in full; a hundred thousand bad rows must not fill the memory or the log.
+_Entry = TypeVar("_Entry")
+
+#: Problems kept in full: a hundred thousand bad rows must not fill the memory or the log.
 MAX_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What is left of one reading: the good extensions by id, and what was left out.
+    """The outcome of one reading: the valid extensions by id, and what was left out.
 
     ``rejected`` counts all entries left out; ``problems`` describes at most 100 of them.
     """
@@ -31,12 +33,11 @@ class ValidationResult:
 
 
 class Validator:
-    """Judges entries as they arrive, in pieces small enough to leave time for the callers.
+    """Validates entries as they arrive, in steps small enough not to delay audio.
 
-    No row can push out a running one by claiming its port or number: entries that claim nothing but what
-    their running extension holds are judged first, then those that keep its id and visitor port, then the
-    others; within these groups the first in order wins. ``limit`` is the number of extensions that may be
-    accepted.
+    No row can displace a running extension by claiming its port or number: entries with nothing but what their
+    running extension has are validated first, then those that keep its id and visitor port, then the others;
+    within these groups the first in order wins. At most ``limit`` extensions are accepted.
     """
 
     def __init__(self, running: Iterable[Extension] = (), limit: int = MAX_INTEGER) -> None:
@@ -50,40 +51,40 @@ class Validator:
         self._problems: list[Problem] = []
         self._rejected = 0
 
-    def offer_rows(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Rows of the table, in order."""
+    def add_rows(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Add rows of the table, in order."""
         for row in rows:
-            self._offer(row, row.get("extension_ia_id"), parse_row)
+            self._add(row, row.get("extension_ia_id"), parse_row)
 
-    def offer_json(self, entries: Iterable[object]) -> None:
-        """Entries of the local file, in order."""
+    def add_entries(self, entries: Iterable[object]) -> None:
+        """Add entries of the local file, in order."""
         for entry in entries:
-            self._offer(entry, entry.get("id") if isinstance(entry, Mapping) else None, parse_json)
+            self._add(entry, entry.get("id") if isinstance(entry, Mapping) else None, parse_json)
 
-    def settle(self, most: int = MAX_INTEGER) -> bool:
-        """Judges at most ``most`` entries that had to wait; true when none is left."""
-        for _ in range(most):
-            waiting = self._changed or self._others
-            if not waiting:
+    def validate_pending(self, limit: int = MAX_INTEGER) -> bool:
+        """Validate at most ``limit`` of the entries put off until the end; return true when none is left."""
+        for _ in range(limit):
+            pending = self._changed or self._others
+            if not pending:
                 return True
-            self._judge(waiting.popleft())
+            self._validate(pending.popleft())
         return not (self._changed or self._others)
 
-    def verdict(self) -> ValidationResult:
-        """The result; judges whatever still waits."""
-        self.settle()
+    def result(self) -> ValidationResult:
+        """Validate the entries still pending and return the result."""
+        self.validate_pending()
         accepted = tuple(self._accepted[key] for key in sorted(self._accepted))
         return ValidationResult(accepted, tuple(self._problems), self._rejected)
 
-    def _offer(self, entry: Any, shown_id: object, parse: Any) -> None:
+    def _add(self, entry: _Entry, given_id: object, parse: Callable[[_Entry], Extension]) -> None:
         try:
-            extension: Extension = parse(entry)
+            extension = parse(entry)
         except InvalidExtension as error:
-            self._reject(shown_id if is_scalar(shown_id) and isinstance(shown_id, int) else None, str(error))
+            self._reject(given_id if is_scalar(given_id) and isinstance(given_id, int) else None, str(error))
             return
         before = self._running.get(extension.id)
         if before is not None and _claims_nothing_new(extension, before):
-            self._judge(extension)
+            self._validate(extension)
         elif before is not None and extension.port == before.port:
             self._changed.append(extension)
         else:
@@ -94,7 +95,7 @@ class Validator:
         if len(self._problems) < MAX_PROBLEMS:
             self._problems.append(Problem(extension_id, reason))
 
-    def _judge(self, extension: Extension) -> None:
+    def _validate(self, extension: Extension) -> None:
         reason = self._conflict(extension)
         if reason:
             self._reject(extension.id, reason)
@@ -114,7 +115,7 @@ class Validator:
                 key = "porta_ia" if role is Role.VISITOR else "porta_retorno"
                 return f"{key} {port} belongs to extension {self._ports[port]}"
         if len(self._accepted) >= self._limit:
-            return f"more than {self._limit} extensions; raise MAX_EXTENSIONS if that is meant"
+            return f"more than {self._limit} extensions; raise MAX_EXTENSIONS to accept more"
         return ""
 
 

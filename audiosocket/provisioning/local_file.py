@@ -59,9 +59,9 @@ def load(path: Path, limit: int) -> Loaded:
     entries = document.get("ramais") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         return Loaded(None, trouble=f'{path} has no list under "ramais"; {_set_aside(path)}')
-    judge = Validator(limit=limit)
-    judge.offer_json(entries)
-    verdict = judge.verdict()
+    validator = Validator(limit=limit)
+    validator.add_entries(entries)
+    verdict = validator.result()
     if entries and not verdict.extensions:
         trouble = f"{path} has no usable entry ({verdict.problems[0].reason}); {_set_aside(path)}"
         return Loaded(None, verdict.problems, verdict.rejected, trouble)

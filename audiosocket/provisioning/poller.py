@@ -270,11 +270,11 @@ class Poller(Service):
     async def _read(self) -> ValidationResult:
         if self._table is None:
             raise SourceUnavailable("no database is configured; set DB_HOST to use one")
-        judge = Validator(self._in_force().values(), self._limit)
-        await self._table.read(judge.offer_rows)
-        while not judge.settle(PER_TURN):
+        validator = Validator(self._in_force().values(), self._limit)
+        await self._table.read(validator.add_rows)
+        while not validator.validate_pending(PER_TURN):
             await deferLater(self._reactor, 0)
-        return judge.verdict()
+        return validator.result()
 
     async def _decide(self, report: RefreshReport, verdict: ValidationResult, wish: RefreshOptions) -> None:
         if not self.running:

@@ -1,4 +1,4 @@
-"""The plan, carried out on a model: any state becomes any other, and what stays keeps its very socket."""
+"""The plan, applied to a model: any state becomes any other, and an unchanged listener keeps its socket."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def extension(extension_id: int, port: int, return_port: int | None = None, numb
     return Extension(extension_id, number or f"n{extension_id}", "r", "0.0.0.0", port, return_port, 0)
 
 
-class Machine:
-    """What the listeners do, without sockets: a socket is a number that is never used twice."""
+class ListenerModel:
+    """The listeners without sockets: each socket is a number that is never used twice."""
 
     def __init__(self) -> None:
         self.running: dict[int, Extension] = {}
@@ -60,10 +60,10 @@ class Machine:
         return steps
 
 
-def machine(*extensions: Extension) -> Machine:
-    fresh = Machine()
-    fresh.apply({e.id: e for e in extensions})
-    return fresh
+def model_of(*extensions: Extension) -> ListenerModel:
+    model = ListenerModel()
+    model.apply({e.id: e for e in extensions})
+    return model
 
 
 def by_id(*extensions: Extension) -> dict[int, Extension]:
@@ -82,20 +82,20 @@ ROWS = st.lists(
 )
 
 
-def judged(rows: list[Extension], running: Mapping[int, Extension]) -> dict[int, Extension]:
-    judge = Validator(running.values())
-    judge.offer_json([row.to_json() for row in rows])
-    return by_id(*judge.verdict().extensions)
+def validated(rows: list[Extension], running: Mapping[int, Extension]) -> dict[int, Extension]:
+    validator = Validator(running.values())
+    validator.add_entries([row.to_json() for row in rows])
+    return by_id(*validator.result().extensions)
 
 
 @calm
 @given(st.lists(st.tuples(ROWS, st.sampled_from(["0.0.0.0", "127.0.0.1"])), min_size=1, max_size=5))
-def test_carrying_out_any_plan_from_any_state_ends_in_the_desired_one(
+def test_applying_a_plan_to_any_state_gives_the_desired_one(
     tables: list[tuple[list[Extension], str]],
 ) -> None:
-    model = Machine()
+    model = ListenerModel()
     for rows, bind in tables:
-        desired = judged(rows, model.running)
+        desired = validated(rows, model.running)
         before, placed, sockets = dict(model.running), dict(model.placed), dict(model.sockets)
         steps = model.apply(desired, bind)
         assert model.running == desired
@@ -118,7 +118,7 @@ def test_carrying_out_any_plan_from_any_state_ends_in_the_desired_one(
 
 
 def test_two_rows_swap_their_ports() -> None:
-    model = machine(extension(1, 8080, 8081), extension(2, 8090, 8091))
+    model = model_of(extension(1, 8080, 8081), extension(2, 8090, 8091))
     steps = model.apply(by_id(extension(1, 8090, 8081), extension(2, 8080, 8091)))
     assert steps.close == steps.open == ((1, VISITOR), (2, VISITOR))
     assert (steps.updated, steps.added, steps.removed) == ((1, 2), (), ())
@@ -126,45 +126,45 @@ def test_two_rows_swap_their_ports() -> None:
 
 def test_ports_shift_in_a_ring() -> None:
     ports = [8080, 8081, 8082, 8083]
-    model = machine(*(extension(n, port) for n, port in enumerate(ports)))
+    model = model_of(*(extension(n, port) for n, port in enumerate(ports)))
     steps = model.apply(by_id(*(extension(n, port) for n, port in enumerate([*ports[1:], ports[0]]))))
     assert steps.updated == (0, 1, 2, 3)
 
 
-def test_the_two_roles_of_a_row_change_places() -> None:
-    model = machine(extension(1, 8080, 8081))
+def test_the_two_roles_of_a_row_swap_ports() -> None:
+    model = model_of(extension(1, 8080, 8081))
     steps = model.apply(by_id(extension(1, 8081, 8080)))
     assert steps.close == steps.open == ((1, RESIDENT), (1, VISITOR))
     assert steps.updated == (1,)
 
 
 def test_a_new_row_takes_over_the_old_port_of_another() -> None:
-    model = machine(extension(1, 8080, 8081))
+    model = model_of(extension(1, 8080, 8081))
     steps = model.apply(by_id(extension(1, 8090, 8081), extension(2, 8080)))
     assert steps.close == ((1, VISITOR),)
     assert steps.open == ((1, VISITOR), (2, VISITOR))
-    model = machine(extension(1, 8080, 8081))
+    model = model_of(extension(1, 8080, 8081))
     steps = model.apply(by_id(extension(2, 8081, 8080)))
     assert (steps.removed, steps.added) == ((1,), (2,))
 
 
-def test_a_return_port_comes_and_goes_without_the_visitors_noticing() -> None:
-    model = machine(extension(1, 8080))
+def test_adding_or_removing_a_return_port_keeps_the_visitors_socket() -> None:
+    model = model_of(extension(1, 8080))
     steps = model.apply(by_id(extension(1, 8080, 8081)))
     assert (steps.close, steps.open, steps.updated) == ((), ((1, RESIDENT),), (1,))
     steps = model.apply(by_id(extension(1, 8080)))
     assert (steps.close, steps.open, steps.updated) == (((1, RESIDENT),), (), (1,))
 
 
-def test_a_row_that_only_changed_its_numbers_or_condominium_closes_nothing() -> None:
-    model = machine(extension(1, 8080, 8081), extension(2, 8090))
+def test_a_change_of_numbers_or_condominium_closes_no_socket() -> None:
+    model = model_of(extension(1, 8080, 8081), extension(2, 8090))
     changed = Extension(1, "other", "numbers", "192.0.2.1", 8080, 8081, 99)
     steps = model.apply(by_id(changed, extension(2, 8090)))
     assert (steps.close, steps.open, steps.relabel, steps.updated, steps.kept) == ((), (), (1,), (1,), (2,))
 
 
-def test_listeners_that_are_not_where_they_should_be_are_tried_again_unless_they_move_anyway() -> None:
-    model = machine(extension(1, 8080, 8081), extension(2, 8090))
+def test_unsettled_listeners_are_retried_unless_they_move() -> None:
+    model = model_of(extension(1, 8080, 8081), extension(2, 8090))
     model.unsettled = {(1, VISITOR), (2, VISITOR)}
     assert model.plan(model.running).retry == ((1, VISITOR), (2, VISITOR))
     assert model.plan(model.running).empty
@@ -172,7 +172,7 @@ def test_listeners_that_are_not_where_they_should_be_are_tried_again_unless_they
     assert moved.retry == ((2, VISITOR),)
 
 
-def test_alternatives_go_upward_at_most_fifty_and_skip_what_rows_claim() -> None:
+def test_alternatives_go_upward_to_fifty_ports_and_skip_claimed_ones() -> None:
     assert alternatives(8080, frozenset({8081, 8083}))[:3] == [8082, 8084, 8085]
     assert alternatives(8080, frozenset()) == list(range(8081, 8131))
     assert alternatives(65_533, frozenset({65_534})) == [65_535]
@@ -180,7 +180,7 @@ def test_alternatives_go_upward_at_most_fifty_and_skip_what_rows_claim() -> None
     assert alternatives(8080, frozenset(range(8000, 9000))) == []
 
 
-def test_a_result_is_suspicious_when_it_is_empty_or_less_than_half_of_what_runs() -> None:
+def test_a_table_shrinks_when_it_is_empty_or_has_less_than_half_of_the_running_extensions() -> None:
     for desired, running in ((0, 1), (0, 2000), (1, 3), (49, 100), (999, 2000)):
         assert shrinks(desired, running), (desired, running)
     for desired, running in ((0, 0), (1, 0), (1, 1), (1, 2), (2, 3), (50, 100), (3000, 10)):
