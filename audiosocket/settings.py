@@ -99,11 +99,11 @@ class Settings:
     db_password: str = _setting("", _text, "password of DB_USER", secret=True)
     db_password_file: str = _setting("", _text, "file whose first line is the password, instead of DB_PASSWORD")
     db_sslmode: str = _setting("prefer", _choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
-    api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; not loopback = API_TOKEN required")
+    api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; any but loopback needs API_TOKEN")
     api_port: int = _setting("8082", _port, "port of the HTTP API")
-    api_token: str = _setting("", _text, "bearer token that every /api call must carry", secret=True)
+    api_token: str = _setting("", _text, "bearer token that every request under /api must carry", secret=True)
     api_allowed_hosts: tuple[str, ...] = _setting(
-        "", _names, "further names, comma separated, under which the API may be addressed"
+        "", _names, "further host names, comma separated, under which the API may be addressed"
     )
     auto_refresh: bool = _setting("true", _flag, "poll the table and LISTEN for changes")
     refresh_interval_seconds: int = _setting(
@@ -120,12 +120,12 @@ class Settings:
     visitor_app: str = _setting("play+echo", _text, "app of visitor legs; a+b runs both on one leg")
     resident_app: str = _setting("play+echo", _text, "app of resident legs")
     accept_unexpected_resident: bool = _setting(
-        "false", _flag, "let a resident leg in that no call is waiting for (it may open a gate)"
+        "false", _flag, "accept resident legs that no call is waiting for (they may open a gate)"
     )
     return_backend: str = _setting(
         "auto",
         _choice("auto", "none", *RETURN_BACKENDS),
-        "who places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none",
+        "what places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none",
     )
     ami_host: str = _setting("", _text, "Asterisk's manager interface (AMI); empty = not used")
     ami_port: int = _setting("5038", _port, "port of AMI")
@@ -136,18 +136,18 @@ class Settings:
     )
     ari_user: str = _setting("", _text, "ARI user, the section of ari.conf")
     ari_password: str = _setting("", _text, "password of ARI_USER", secret=True)
-    webhook_url: str = _setting("", _text, "program that places return calls when it is asked; empty = not used")
-    webhook_secret: str = _setting("", _text, "what requests to WEBHOOK_URL are signed with", secret=True)
+    webhook_url: str = _setting("", _text, "URL of a program that places return calls; empty = not used")
+    webhook_secret: str = _setting("", _text, "key that requests to WEBHOOK_URL are signed with", secret=True)
     return_channel: str = _setting(
         "PJSIP/{number}",
         _text,
-        "channel that rings a resident, with {number} in it; {ramal}, {retorno}, {condominio} are the call's",
+        "channel that rings a resident; must contain {number}, may contain {ramal}, {retorno}, {condominio}",
     )
     return_context: str = _setting(
-        "audiosocket-return", _text, "dialplan context of the return extensions; the same places may be in it"
+        "audiosocket-return", _text, "dialplan context of the return extensions; may contain the same placeholders"
     )
     return_caller_id: str = _setting(
-        "", _text, "caller id that residents see, perhaps with such places; empty = Asterisk's own"
+        "", _text, "caller id that residents see; may contain the same placeholders; empty = Asterisk's own"
     )
     return_ring_seconds: int = _setting(
         "25", _whole(1, 600, "a number of seconds"), "seconds that each number of a return call rings"
@@ -155,18 +155,24 @@ class Settings:
     return_window_seconds: int = _setting(
         "10",
         _whole(1, 600, "a number of seconds"),
-        "seconds after the answer until the resident leg must be there",
+        "seconds after the answer within which the resident's leg must arrive",
     )
     resume_seconds: int = _setting(
         "60",
         _whole(0, 3_600, "a number of seconds"),
-        "seconds in which calls may come back after a restart",
+        "seconds after a restart within which calls may resume",
     )
     drain_seconds: int = _setting(
-        "5", _whole(0, 86_400, "a number of seconds"), "seconds that live calls have to end after SIGTERM"
+        "5",
+        _whole(0, 86_400, "a number of seconds"),
+        "seconds that live calls have to end by themselves after SIGTERM",
     )
     play_file: str = _setting("", _text, "WAV of the play app; empty = a short built-in chime")
-    play_then: str = _setting("continue", _choice("continue", "hangup", "loop"), "what play does at the end")
+    play_then: str = _setting(
+        "continue",
+        _choice("continue", "hangup", "loop"),
+        "what the play app does at its end: continue, hangup or loop",
+    )
     record_dir: str = _setting("", _text, "where the record app writes; empty = recordings/ in DATA_DIR")
     max_extensions: int = _setting(
         "1000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
@@ -174,15 +180,19 @@ class Settings:
     workers: int = _setting(
         "1",
         _whole(1, 64, "a number of processes"),
-        "processes that share the ports and the calls; 1 = this one alone",
+        "processes that share the ports and the calls; 1 = a single process",
     )
     leg_transport: str = _setting(
         "auto", _choice("auto", "stock"), "stock = Twisted's own transports and timers for legs, which are slower"
     )
-    data_dir: str = _setting("./data", _text, "directory of ramais_config.json and recordings")
+    data_dir: str = _setting("./data", _text, "directory of ramais_config.json, calls.journal and recordings")
     log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")
     log_format: str = _setting("text", _choice("text", "json"), "one line of text, or of JSON, per event")
-    log_level: str = _setting("info", _choice("debug", "info", "warn", "error"), "least severe level written")
+    log_level: str = _setting(
+        "info",
+        _choice("debug", "info", "warn", "error"),
+        "least severe level that is written: debug, info, warn or error",
+    )
     log_max_mb: int = _setting("10", _whole(1, 10_000, "a number of megabytes"), "size at which the log rotates")
     log_files: int = _setting("10", _whole(1, 1_000, "a number of files"), "rotated log files kept")
 
