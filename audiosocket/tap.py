@@ -45,7 +45,7 @@ def _stop_cleanly(reactor: Any, server: AudioSocketServer | SupervisorServer) ->
             reactor.stop()
         elif len(seen) == 2:
             log.info("{name} again: ending now", name=name)
-            server.hurry()
+            server.stop_now()
         else:
             reactor.crash()
 

@@ -1,4 +1,4 @@
-"""The part of a server that has calls: what it takes over when it starts, and how it parts from them."""
+"""The server of one process with calls: what it restores when it starts, and how it ends its calls."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
+from audiosocket.server.draining import wait_until
 from audiosocket.server.switchboard import Switchboard
 
-#: How long a stop waits for the other side to close, in seconds; connections abort themselves before.
-GOODBYE_SECONDS = 3.0
-#: The same for somebody in a hurry: Asterisk closes within milliseconds.
-HASTY_GOODBYE_SECONDS = 0.5
+#: How long a stop waits for the peers to close, in seconds; connections abort themselves before.
+CLOSE_SECONDS = 3.0
+#: The same after `CallServer.stop_now`, in seconds: Asterisk closes within milliseconds.
+FORCED_CLOSE_SECONDS = 0.5
 
 
 class CallServer(MultiService):
-    """A process with calls, without an idea of where ports come from. Children: ``doors``, watchdog.
+    """The services of a process with calls. Children: ``ports``, reactor monitor.
 
-    ``journal`` is replayed before anything listens; what it brings may come back for ``resume_seconds``.
+    ``journal`` is replayed before anything listens; its calls may resume for ``resume_seconds``.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        doors: IService,
+        ports: IService,
         switchboard: Switchboard,
         files: FileThread,
         reactor: Any,
@@ -42,27 +42,27 @@ class CallServer(MultiService):
     ) -> None:
         super().__init__()
         self.switchboard = switchboard
-        self.watchdog = ReactorLagMonitor(reactor, reactor.seconds, StackSampler(waiting_in(reactor)))
+        self.reactor_lag = ReactorLagMonitor(reactor, reactor.seconds, StackSampler(waiting_in(reactor)))
         self._files = files
         self._reactor = reactor
         self._journal = journal
         self._resume_seconds = resume_seconds
         self._expiry: IDelayedCall | None = None
-        self._hasty = False
-        for child in (doors, self.watchdog):
+        self._forced = False
+        for child in (ports, self.reactor_lag):
             child.setServiceParent(self)
 
     def startService(self) -> None:
         if self._journal is not None:
-            self._take_over(self._journal)
+            self._restore(self._journal)
         super().startService()
 
-    def _take_over(self, journal: CallJournal) -> None:
+    def _restore(self, journal: CallJournal) -> None:
         kept = journal.open()
         self.switchboard.restore(kept)
         if kept.calls or kept.ended:
             self._log.info(
-                "{live} calls of the process before this one may come back within {seconds} s; {over} were over",
+                "{live} live calls of the previous process may resume within {seconds} s; {over} had ended",
                 live=len(kept.calls),
                 seconds=self._resume_seconds,
                 over=len(kept.ended),
@@ -74,14 +74,14 @@ class CallServer(MultiService):
         lost = self.switchboard.expire()
         if lost:
             self._log.warn(
-                "{n} legs have not come back within {seconds} s after the restart; their calls are closed",
+                "{n} legs did not resume within {seconds} s after the restart; their calls are closed",
                 n=lost,
                 seconds=self._resume_seconds,
             )
 
-    def hurry(self) -> None:
-        """A stop that is under way ends now: every leg is told goodbye, nobody is waited for."""
-        self._hasty = True
+    def stop_now(self) -> None:
+        """Shorten a stop that is in progress: send every leg a hangup frame now and wait for no call to end."""
+        self._forced = True
 
     def stopService(self) -> Deferred[None]:
         return ensureDeferred(self._stop())
@@ -89,23 +89,21 @@ class CallServer(MultiService):
     async def _stop(self) -> None:
         if self._expiry is not None and self._expiry.active():
             self._expiry.cancel()
-        await self._before_goodbye()
-        self._log.info("stopping: {live} legs are told goodbye", live=self.switchboard.live_legs)
+        await self._before_hangup()
+        self._log.info("stopping: sending a hangup frame to {live} legs", live=self.switchboard.live_legs)
         self.switchboard.close()
         await maybeDeferred(super().stopService)
-        began = self._reactor.seconds()
-        while self.switchboard.admission.connections and self._reactor.seconds() < began + self._patience:
-            await deferLater(self._reactor, 0.02)
-        for connection in list(self.switchboard.admission.connections):
+        connections = self.switchboard.admission.connections
+        await wait_until(lambda: not connections, self._close_seconds, self._reactor)
+        for connection in list(connections):
             connection.abort()
         await self._files.stop()
         if self._journal is not None:
             self._journal.close()
         self._log.info("stopped")
 
-    async def _before_goodbye(self) -> None:
-        """For servers that let calls end by themselves first."""
+    async def _before_hangup(self) -> None:
+        """Let calls end by themselves first, where a subclass does so."""
 
-    @property
-    def _patience(self) -> float:
-        return HASTY_GOODBYE_SECONDS if self._hasty else GOODBYE_SECONDS
+    def _close_seconds(self) -> float:
+        return FORCED_CLOSE_SECONDS if self._forced else CLOSE_SECONDS

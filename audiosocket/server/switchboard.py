@@ -81,16 +81,14 @@ class Switchboard:
         self.codecs: dict[int, str] = {}
         #: What of that has been in the log: callers of one extension may bring codecs in turn.
         self._reported: set[tuple[int, str]] = set()
-        #: While false every newcomer is answered with a hangup frame.
-        self.open = True
-        #: While true only legs of calls that are there may join.
-        self.draining = False
+        self._closed = False
+        self._refuses_new_calls = False
 
     def join(self, connection: AudioSocketProtocol, role: Role, extension: Extension, call_id: UUID) -> Leg | str:
         """The leg for a connection that said its UUID, or the reason why it is refused."""
-        if not self.open:
+        if self._closed:
             return "the server is stopping"
-        if self.draining and not self._belongs_to_a_call(call_id):
+        if self._refuses_new_calls and not self._belongs_to_a_call(call_id):
             return "the server is stopping and takes no new calls"
         now = self._clock.now_ms() / 1000
         wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -274,9 +272,13 @@ class Switchboard:
                 self.end_call(call.call_id, LegOutcome.SERVER_HANGUP)
         return len(lost)
 
+    def refuse_new_calls(self) -> None:
+        """From now on answer connections with a hangup frame unless their UUID is that of a live call."""
+        self._refuses_new_calls = True
+
     def close(self) -> None:
         """Refuse newcomers from now on and end every leg; with a journal the calls resume after a restart."""
-        self.open = False
+        self._closed = True
         if self.returns is not None:
             self.returns.interrupt()
         self.registry.interrupt(self._clock.now_ms() / 1000)

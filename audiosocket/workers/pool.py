@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,6 @@ from uuid import UUID
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.errors import WorkerGone
@@ -82,10 +80,10 @@ class WorkerPool(Service):
             into.close()
             out.close()
 
-    def hurry(self) -> None:
-        """A stop that is under way ends now."""
+    def stop_now(self) -> None:
+        """Shorten a stop that is in progress."""
         for worker in self.workers:
-            worker.tell("hurry")
+            worker.tell("stop_now")
 
     def _kill(self) -> None:
         for worker in self.workers:
@@ -195,7 +193,7 @@ class WorkerPool(Service):
                 self._log.warn("{error}; the answer is without it", error=str(error))
         return answers
 
-    def away(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What is wrong with the workers, one sentence each."""
         wrong = [f"{worker.name} is {worker.state}" for worker in self.workers if worker.state != "up"]
         wanted = len(self.ports.ports)
@@ -210,9 +208,3 @@ class WorkerPool(Service):
         for each in asked:
             with suppress(WorkerGone):
                 await each
-
-    async def until_quiet(self, seconds: float, hasty: Callable[[], bool]) -> None:
-        """Wait until no leg is live, for at most ``seconds``, or until somebody is in a hurry."""
-        until = self._reactor.seconds() + seconds
-        while self.live_legs and self._reactor.seconds() < until and not hasty():
-            await deferLater(self._reactor, 0.02)

@@ -24,7 +24,7 @@ from audiosocket.media import lazy_imports
 from audiosocket.runtime import logs
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components
-from audiosocket.server.call_control import CallControl
+from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
 from audiosocket.settings import Settings
 from audiosocket.workers.channel import Channel, Message
@@ -44,7 +44,7 @@ class Running:
     server: CallServer
     doors: WorkerPorts
     side: CallComponents
-    control: CallControl
+    control: LocalCallControl
 
 
 class WorkerProcess:
@@ -73,12 +73,12 @@ class WorkerProcess:
         self._orders: Mapping[str, Callable[[Running, Message], Any]] = {
             "relabel": lambda us, said: us.doors.relabel(said["token"], parse_json(said["extension"])),
             "close": lambda us, said: us.doors.close(said["token"]).addCallback(lambda _: None),
-            "drain": lambda us, said: setattr(us.side.switchboard, "draining", True),
-            "hurry": lambda us, said: us.server.hurry(),
+            "drain": lambda us, said: us.side.switchboard.refuse_new_calls(),
+            "stop_now": lambda us, said: us.server.stop_now(),
             "pulse": lambda us, said: self._pulse_of(us),
             "status": lambda us, said: self._status(us),
-            "calls": lambda us, said: us.control.calls(),
-            "call": lambda us, said: us.control.call(UUID(said["call_id"])),
+            "calls": lambda us, said: us.control.all(),
+            "call": lambda us, said: us.control.get(UUID(said["call_id"])),
             "hang_up": lambda us, said: us.control.hang_up(UUID(said["call_id"]), Role(said["role"])),
             "return_call": lambda us, said: us.control.return_call(UUID(said["call_id"]), said["numbers"]),
             "cancel_return": lambda us, said: us.control.cancel_return(UUID(said["call_id"])),
@@ -140,7 +140,7 @@ class WorkerProcess:
             forget=side.switchboard.forget,
             load=lazy_imports.load,
         )
-        control = CallControl(server, self._reactor.seconds, side.backend)
+        control = LocalCallControl(server, self._reactor.seconds, side.backend)
         self._running = Running(server, doors, side, control)
         server.startService()
         self.channel.tell("ready", pid=os.getpid())
@@ -187,11 +187,11 @@ class WorkerProcess:
         return {
             "live": us.side.switchboard.live_legs,
             "ports": us.doors.open_ports,
-            "late": round(us.server.watchdog.recent_worst, 1),
+            "late": round(us.server.reactor_lag.recent_worst, 1),
             "connections": {**{token: 0 for token, number in before.items() if number}, **counts},
         }
 
     @staticmethod
     def _status(us: Running) -> WorkerStatusJSON:
         live = {str(key): number for key, number in us.control.live_by_extension().items()}
-        return {**us.control.call_status(), "live_by_extension": live, "pid": os.getpid()}
+        return {**us.control.status(), "live_by_extension": live, "pid": os.getpid()}

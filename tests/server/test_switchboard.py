@@ -658,7 +658,7 @@ def test_a_stop_interrupts_calls_and_whatever_apps_do_then_does_not_end_them() -
 def test_while_it_drains_only_calls_that_are_there_have_new_legs() -> None:
     exchange = Exchange(Listener())
     exchange.join()
-    exchange.switchboard.draining = True
+    exchange.switchboard.refuse_new_calls()
     assert refused(exchange.join(call_id=OTHER))
     assert not refused(exchange.join(role=Role.RESIDENT))
 
