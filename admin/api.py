@@ -37,7 +37,7 @@ class AdminAPI:
     async def refresh(self, request: AdminRequest) -> bytes:
         """Read the table and apply it, or say what would change."""
         wishes = bodies.refresh_wishes(request.content.read(), request.uri)
-        work = self._control.refresh(force=wishes["force"], dry_run=wishes["dry_run"])
+        work = self._control.extensions.refresh(force=wishes["force"], dry_run=wishes["dry_run"])
         result = await shielded(work, "POST /api/refresh")
         if wishes["dry_run"]:
             done = "Simulação concluída, nada foi alterado"
@@ -51,7 +51,7 @@ class AdminAPI:
     async def restart(self, request: AdminRequest) -> bytes:
         """Reopen an extension's listeners."""
         extension_id, number = bodies.which_extension(request.content.read())
-        work = self._control.restart(extension_id=extension_id, number=number)
+        work = self._control.extensions.restart(extension_id=extension_id, number=number)
         await shielded(work, "POST /api/restart")
         name = number if extension_id is None else f"ID {extension_id}"
         return reply(request, {"message": f"Ramal {name} reiniciado com sucesso"})
@@ -59,14 +59,14 @@ class AdminAPI:
     @app.route("/api/extensions", methods=["GET"])
     async def extensions(self, request: AdminRequest) -> bytes:
         """The rows as they stand in the database."""
-        rows = await shielded(self._control.rows(), "GET /api/extensions")
+        rows = await shielded(self._control.extensions.rows(), "GET /api/extensions")
         return reply(request, rows)
 
     @app.route("/api/extensions", methods=["POST"])
     async def add(self, request: AdminRequest) -> bytes:
         """Insert an extension and apply it."""
         fields = bodies.extension_fields(request.content.read())
-        extension = await shielded(self._control.add(fields), "POST /api/extensions")
+        extension = await shielded(self._control.extensions.add(fields), "POST /api/extensions")
         request.setHeader("Location", f"/api/extensions/{extension.id}")
         message = f"Ramal {extension.number} adicionado com sucesso"
         return reply(request, {"message": message, "extension": extension.to_json()}, 201)
@@ -76,7 +76,9 @@ class AdminAPI:
         """Change the given fields of an extension and apply them."""
         known_id = bodies.parse_extension_id(extension_id)
         fields = bodies.changed_fields(request.content.read(), known_id)
-        extension = await shielded(self._control.change(known_id, fields), f"PUT /api/extensions/{known_id}")
+        extension = await shielded(
+            self._control.extensions.change(known_id, fields), f"PUT /api/extensions/{known_id}"
+        )
         message = f"Ramal ID {known_id} atualizado com sucesso"
         return reply(request, {"message": message, "extension": extension.to_json()})
 
@@ -84,7 +86,7 @@ class AdminAPI:
     async def remove(self, request: AdminRequest, extension_id: str) -> bytes:
         """Delete an extension; its calls go on to their own end."""
         known_id = bodies.parse_extension_id(extension_id)
-        await shielded(self._control.remove(known_id), f"DELETE /api/extensions/{known_id}")
+        await shielded(self._control.extensions.remove(known_id), f"DELETE /api/extensions/{known_id}")
         return reply(request, {"message": f"Ramal ID {known_id} removido com sucesso"})
 
     @app.route("/api/extensions/<extension_id>/dialplan", methods=["GET"])
@@ -99,47 +101,47 @@ class AdminAPI:
 
     def _dialplan(self, request: AdminRequest, extension_id: int | None) -> bytes:
         style, wideband, host = bodies.dialplan_wishes(request.uri)
-        text = self._control.dialplan(extension_id, style, wideband, host, asked_at(request))
+        text = self._control.extensions.dialplan(extension_id, style, wideband, host, asked_at(request))
         return reply_text(request, text)
 
     @app.route("/api/calls", methods=["GET"])
     async def calls(self, request: AdminRequest) -> bytes:
         """Live calls, then the recently ended ones."""
-        calls = await maybe_await(self._control.calls())
+        calls = await maybe_await(self._control.calls.all())
         return reply(request, {"total": len(calls), "calls": calls})
 
     @app.route("/api/calls/<call_id>", methods=["GET"])
     async def call(self, request: AdminRequest, call_id: str) -> bytes:
         """One call with its timeline."""
-        return reply(request, {"call": await maybe_await(self._control.call(bodies.parse_call_id(call_id)))})
+        return reply(request, {"call": await maybe_await(self._control.calls.get(bodies.parse_call_id(call_id)))})
 
     @app.route("/api/calls/<call_id>/return", methods=["POST"])
     async def return_call(self, request: AdminRequest, call_id: str) -> bytes:
         """Ring the resident, or several in their order; the answer does not wait for theirs."""
         known_id = bodies.parse_call_id(call_id)
         numbers = bodies.return_numbers(request.content.read())
-        call = await maybe_await(self._control.return_call(known_id, numbers))
+        call = await maybe_await(self._control.calls.return_call(known_id, numbers))
         return reply(request, {"message": f"Chamada de retorno iniciada para {known_id}", "call": call}, 202)
 
     @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
     async def cancel_return(self, request: AdminRequest, call_id: str) -> bytes:
         """Stop the ringing."""
         known_id = bodies.parse_call_id(call_id)
-        call = await maybe_await(self._control.cancel_return(known_id))
+        call = await maybe_await(self._control.calls.cancel_return(known_id))
         return reply(request, {"message": f"Chamada de retorno cancelada para {known_id}", "call": call})
 
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
     async def report(self, request: AdminRequest, attempt_id: str) -> bytes:
         """Whoever rings residents for a webhook says how one attempt ended."""
         end, reason = bodies.attempt_end(request.content.read())
-        await maybe_await(self._control.attempt_ended(attempt_id, end, reason))
+        await maybe_await(self._control.calls.attempt_ended(attempt_id, end, reason))
         return reply(request, {"message": f"Tentativa encerrada: {end}"})
 
     @app.route("/api/hangup", methods=["POST"])
     async def hang_up(self, request: AdminRequest) -> bytes:
         """Send the hangup frame to one leg."""
         call_id, role = bodies.which_leg(request.content.read())
-        await maybe_await(self._control.hang_up(call_id, role))
+        await maybe_await(self._control.calls.hang_up(call_id, role))
         return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})
 
     @app.route("/healthz", methods=["GET"])

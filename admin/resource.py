@@ -19,5 +19,5 @@ def make_site(control: Control, *, token: str, hosts: Iterable[str], reactor: IR
     ``token`` is what every ``/api`` request must carry, empty for none; ``hosts`` are further names of
     this server that a Host header may say.
     """
-    gate = AccessCheck(token=token, hosts=hosts, clock=reactor.seconds, vouches=control.vouches)
+    gate = AccessCheck(token=token, hosts=hosts, clock=reactor.seconds, vouches=control.calls.vouches)
     return AdminSite(AdminAPI(control).app.resource(), gate, reactor)

@@ -102,11 +102,11 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
 def _build_front(options: Options, reactor: Any) -> SupervisorServer:
     """The process before the workers; it has no calls."""
     settings = options.settings
-    fleet = WorkerPool(settings.workers, _launch(options), reactor)
-    listeners = SupervisorListeners(fleet, **_where_to_listen(settings))
+    pool = WorkerPool(settings.workers, _launch(options), reactor)
+    listeners = SupervisorListeners(pool, **_where_to_listen(settings))
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
-    server = SupervisorServer(fleet, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
+    server = SupervisorServer(pool, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
     backend = ReturnBackend(settings, reactor, time.time)
     control = SupervisorControl(server, database, reactor.seconds, settings.api_port, backend)
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)

@@ -1,4 +1,4 @@
-"""The half of `interfaces.Control` that concerns the calls of this process."""
+"""`control_interface.CallControl` over the calls of this process."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import BackendJSON, CallJSON, CallStatusJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
-from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.call_server import CallServer
 
 _NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 
 
-class CallControl:
-    """Answers from memory, at once."""
+class LocalCallControl:
+    """Calls of this process; answers from memory, without waiting. ``seconds`` is a steady clock, in seconds."""
 
     def __init__(
         self, server: CallServer, seconds: Callable[[], float], backend: ReturnBackend | None = None
     ) -> None:
-        self._server: CallServer = server
+        self._server = server
+        self._switchboard = server.switchboard
         self._seconds = seconds
         self._backend = backend
 
-    # looking
-
-    def call_status(self) -> CallStatusJSON:
-        """The part of the status that is about calls."""
-        switchboard = self._server.switchboard
+    def status(self) -> CallStatusJSON:
+        """Return the part of the status that is about calls."""
+        switchboard = self._switchboard
         registry = switchboard.registry
         return {
             "live_calls": len(registry),
@@ -44,43 +42,39 @@ class CallControl:
             "rejected_total": dict(switchboard.admission.rejected_total),
             "return_backend": _NO_BACKEND if self._backend is None else self._backend.to_json(),
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
-            "reactor": self._server.watchdog.to_json(),
+            "reactor": self._server.reactor_lag.to_json(),
         }
 
     def live_by_extension(self) -> Mapping[int, int]:
-        """How many live calls the extensions have that have any."""
-        return Counter(call.extension.id for call in self._server.switchboard.registry)
+        """Return the number of live calls of each extension that has any."""
+        return Counter(call.extension.id for call in self._switchboard.registry)
 
-    def calls(self) -> list[CallJSON]:
-        registry, now = self._server.switchboard.registry, self._seconds()
+    def all(self) -> list[CallJSON]:
+        registry, now = self._switchboard.registry, self._seconds()
         return [call.to_json(now) for call in [*registry, *registry.recent()]]
 
-    def call(self, call_id: UUID) -> CallJSON:
-        call = self._server.switchboard.registry.get(call_id)
+    def get(self, call_id: UUID) -> CallJSON:
+        call = self._switchboard.registry.get(call_id)
         if call is None:
             raise UnknownCall(f"no live or recent call {call_id}")
         return call.to_json(self._seconds(), timeline=True)
 
-    def healthy(self) -> tuple[bool, str]:
-        worst = self._server.watchdog.recent_worst
-        late = worst > UNHEALTHY
-        return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""
-
-    # doing
+    def hang_up(self, call_id: UUID, role: Role) -> None:
+        self._switchboard.hang_up(call_id, role, LegOutcome.ADMIN_HANGUP)
 
     def return_call(self, call_id: UUID, numbers: Sequence[str]) -> CallJSON:
-        call, returns = self._live(call_id), self._server.switchboard.returns
+        call, returns = self._live(call_id), self._switchboard.returns
         if returns is None:
             raise ReturnUnavailable(NOT_CONFIGURED)
         returns.place(call, numbers)
-        return self.call(call_id)
+        return self.get(call_id)
 
     def cancel_return(self, call_id: UUID) -> CallJSON:
-        call, returns = self._live(call_id), self._server.switchboard.returns
+        call, returns = self._live(call_id), self._switchboard.returns
         if returns is None:
-            raise ReturnTaken(f"no return call for {call_id} is under way")
+            raise ReturnTaken(f"no return call for {call_id} is in progress")
         returns.cancel(call)
-        return self.call(call_id)
+        return self.get(call_id)
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         if self._backend is None:
@@ -91,10 +85,7 @@ class CallControl:
         return self._backend is not None and self._backend.vouches(signature, body)
 
     def _live(self, call_id: UUID) -> Call:
-        call = self._server.switchboard.registry.get(call_id)
+        call = self._switchboard.registry.get(call_id)
         if call is None or call.ended is not None:
             raise UnknownCall(f"no live call {call_id}")
         return call
-
-    def hang_up(self, call_id: UUID, role: Role) -> None:
-        self._server.switchboard.hang_up(call_id, role, LegOutcome.ADMIN_HANGUP)

@@ -1,4 +1,4 @@
-"""`interfaces.Control` over the running server: what the HTTP API can see and do."""
+"""`control_interface.Control` over a single process."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Callable
 from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.server.call_control import CallControl
+from audiosocket.runtime.reactor_lag import UNHEALTHY
+from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.single_process import AudioSocketServer
 
+#: Problems that one answer of ``/readyz`` names.
+MAX_PROBLEMS = 5
 
-class ServerControl(TableControl, CallControl):
-    """Extensions and calls of one process."""
+
+class ServerControl:
+    """Extensions and calls of one process. ``seconds`` is a steady clock, in seconds."""
 
     def __init__(
         self,
@@ -23,18 +27,20 @@ class ServerControl(TableControl, CallControl):
         api_port: int,
         backend: ReturnBackend | None = None,
     ) -> None:
-        TableControl.__init__(self, server.listeners, server.poller, database, seconds, api_port)
-        CallControl.__init__(self, server, seconds, backend)
+        self._server = server
+        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port)
+        self.calls = LocalCallControl(server, seconds, backend)
 
     def status(self) -> StatusJSON:
-        return {**self.table_status(self.live_by_extension()), **self.call_status()}
+        return {**self.extensions.status(self.calls.live_by_extension()), **self.calls.status()}
 
     def ready(self) -> tuple[bool, str]:
-        if not self._server.running or not self._server.switchboard.open:
-            return False, "stopping"
-        if self._server.switchboard.draining:
-            return False, "draining"
-        if not self.listeners.applied:
-            return False, "no configuration has been applied yet"
-        wrong = self.listeners.mismatches()
-        return not wrong, "; ".join(wrong[:5])
+        if not self._server.running or self._server.ending:
+            return False, self._server.ending or "stopping"
+        problems = self.extensions.problems()
+        return not problems, "; ".join(problems[:MAX_PROBLEMS])
+
+    def healthy(self) -> tuple[bool, str]:
+        worst = self._server.reactor_lag.recent_worst
+        late = worst > UNHEALTHY
+        return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""

@@ -47,8 +47,8 @@ class TableControl:
         seconds: Callable[[], float],
         api_port: int,
     ) -> None:
-        self.listeners = listeners
-        self.poller = poller
+        self._listeners = listeners
+        self._poller = poller
         self._database = database
         self._seconds = seconds
         self._api_port = api_port
@@ -56,11 +56,15 @@ class TableControl:
         self._shown: list[ExtensionStatusJSON] = []
         self._shown_generation = -1
 
-    # looking
+    def problems(self) -> list[str]:
+        """Return why the listeners do not match the desired state, one sentence each; none when they do."""
+        if not self._listeners.applied:
+            return ["no configuration has been applied yet"]
+        return self._listeners.mismatches()
 
-    def table_status(self, live: Mapping[int, int]) -> TableStatusJSON:
-        """The part of the status that is not about calls; ``live`` has the live calls of each extension."""
-        poller = self.poller
+    def status(self, live: Mapping[int, int]) -> TableStatusJSON:
+        """Return the part of the status that is not about calls; ``live`` has the live calls of each extension."""
+        poller = self._poller
         extensions = self._extensions(live)
         now = time.time()
         return {
@@ -74,7 +78,7 @@ class TableControl:
                     "port": port,
                     "connections": len(factory.connections),
                 }
-                for factory, port in self.listeners.draining.items()
+                for factory, port in self._listeners.draining.items()
             ],
             "configuration": {
                 "source": poller.source,
@@ -92,7 +96,7 @@ class TableControl:
 
     def _extensions(self, live: Mapping[int, int]) -> list[ExtensionStatusJSON]:
         """What `status` shows of each extension; made anew only when one has changed: there may be thousands."""
-        listeners = self.listeners
+        listeners = self._listeners
         if self._shown_generation != listeners.generation:
             self._shown_generation = listeners.generation
             self._shown = [_extension_status(one) for _, one in sorted(listeners.services_by_id().items())]
@@ -118,25 +122,25 @@ class TableControl:
     def dialplan(
         self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
     ) -> str:
-        running, wrong = self.listeners.extensions, list[str]()
+        running, wrong = self._listeners.extensions, list[str]()
         if extension_id is None:
             chosen, wrong = dialplan.select_printable([running[key] for key in sorted(running)], host)
         else:
             chosen = [_known(running, extension_id)]
-        otherwise = dialplan.place(self.listeners.bind_address, asked_at)
+        otherwise = dialplan.place(self._listeners.bind_address, asked_at)
         return dialplan.lines(*chosen, style=style, host=host, otherwise=otherwise, wideband=wideband, wrong=wrong)
 
     async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:
-        return (await self.poller.refresh("api", force=force, dry_run=dry_run)).to_json()
+        return (await self._poller.refresh("api", force=force, dry_run=dry_run)).to_json()
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         if extension_id is None:
-            for key, extension in self.listeners.extensions.items():
+            for key, extension in self._listeners.extensions.items():
                 if extension.number == (number or "").strip():
                     extension_id = key
         if extension_id is None:
             raise UnknownExtension(f"no extension with ramal_ia {number!r} is running")
-        return await self.listeners.restart(extension_id)
+        return await self._listeners.restart(extension_id)
 
     async def rows(self) -> RowsJSON:
         found: list[RowJSON] = []
@@ -198,7 +202,7 @@ class TableControl:
     async def _apply(self, trigger: str, gone: Sequence[int] = ()) -> RefreshReport | None:
         """The table has been written; when it cannot be read back now, the next reading applies it."""
         try:
-            return await self.poller.refresh(trigger, but=gone)
+            return await self._poller.refresh(trigger, but=gone)
         except SourceUnavailable as error:
             self._log.warn("the table was changed, but it is applied later: {error}", error=str(error))
             return None
@@ -207,7 +211,7 @@ class TableControl:
 
     async def _keep(self, change: Callable[[Mapping[int, Extension]], Sequence[Extension]]) -> None:
         try:
-            await self.poller.keep(change)
+            await self._poller.keep(change)
         except OSError as error:
             raise SourceUnavailable(
                 f"the local file cannot be written ({error.strerror}); nothing changed"

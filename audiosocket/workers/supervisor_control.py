@@ -1,4 +1,4 @@
-"""`interfaces.Control` of the front: extensions from its own memory, calls from the workers that have them."""
+"""`control_interface.Control` of the supervisor: extensions from its own memory, calls from the workers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from audiosocket.json_shapes import (
 from audiosocket.postgres.database import Database
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.reactor_lag import UNHEALTHY
+from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
+from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorServer
 
 #: The states of a worker's connection to who places return calls, the one to worry about first.
 _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
 
 
-class SupervisorControl(TableControl):
+class SupervisorControl:
     """One API over all workers. ``backend`` is never started: it only knows the webhook's secret."""
 
     def __init__(
@@ -40,22 +42,20 @@ class SupervisorControl(TableControl):
         api_port: int,
         backend: ReturnBackend,
     ) -> None:
-        super().__init__(server.listeners, server.poller, database, seconds, api_port)
         self._server = server
-        self._fleet = server.fleet
-        self._backend = backend
-
-    # looking
+        self._pool = server.pool
+        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port)
+        self.calls = SupervisorCallControl(server.pool, backend)
 
     async def status(self) -> SupervisorStatusJSON:
-        refreshed = ensureDeferred(self._fleet.refresh())
-        answers: list[WorkerStatusJSON] = await self._fleet.ask("status")
+        refreshed = ensureDeferred(self._pool.refresh())
+        answers: list[WorkerStatusJSON] = await self._pool.ask("status")
         await refreshed
         live: Counter[int] = Counter()
         for answer in answers:
             live.update({int(key): number for key, number in answer["live_by_extension"].items()})
         return {
-            **self.table_status(live),
+            **self.extensions.status(live),
             "live_calls": sum(answer["live_calls"] for answer in answers),
             "dormant_calls": sum(answer["dormant_calls"] for answer in answers),
             "calls_total": sum(answer["calls_total"] for answer in answers),
@@ -68,12 +68,12 @@ class SupervisorControl(TableControl):
             },
             "reactor": self._latest([answer["reactor"] for answer in answers]),
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
-            "spare_worker": self._fleet.spare,
+            "spare_worker": self._pool.spare,
         }
 
     def _latest(self, reactors: Sequence[ReactorJSON]) -> ReactorJSON:
         """The process whose callers have most reason to complain; the front's own when there is none."""
-        mine = self._server.watchdog.to_json()
+        mine = self._server.reactor_lag.to_json()
         return max(reactors, key=lambda reactor: float(reactor["lag_ms_worst_10s"]), default=mine)
 
     def _workers(self, reactors: Mapping[int, ReactorJSON]) -> list[WorkerJSON]:
@@ -86,31 +86,35 @@ class SupervisorControl(TableControl):
                 "live_legs": worker.pulse.get("live", 0),
                 "reactor": reactors.get(worker.pid or 0),
             }
-            for worker in self._fleet.workers
+            for worker in self._pool.workers
         ]
-
-    async def calls(self) -> list[CallJSON]:
-        found: list[CallJSON] = [call for calls in await self._fleet.ask("calls") for call in calls]
-        return sorted(found, key=lambda call: call["state"] == "ended")
-
-    async def call(self, call_id: UUID) -> CallJSON:
-        return cast("CallJSON", await self._of(call_id, "call"))
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:
             return False, self._server.ending or "stopping"
-        if not self.listeners.applied:
-            return False, "no configuration has been applied yet"
-        wrong = [*self._fleet.away(), *self.listeners.mismatches()]
-        return not wrong, "; ".join(wrong[:5])
+        problems = [*self._pool.problems(), *self.extensions.problems()]
+        return not problems, "; ".join(problems[:MAX_PROBLEMS])
 
     def healthy(self) -> tuple[bool, str]:
-        late = {"the front": self._server.watchdog.recent_worst}
-        late.update({worker.name: worker.lateness for worker in self._fleet.workers})
+        late = {"the front": self._server.reactor_lag.recent_worst}
+        late.update({worker.name: worker.lateness for worker in self._pool.workers})
         wrong = [f"{name} was {seconds:.1f} s late" for name, seconds in late.items() if seconds > UNHEALTHY]
         return not wrong, "; ".join(wrong)
 
-    # doing
+
+class SupervisorCallControl:
+    """Calls of all workers; implements `control_interface.CallControl`."""
+
+    def __init__(self, pool: WorkerPool, backend: ReturnBackend) -> None:
+        self._pool = pool
+        self._backend = backend
+
+    async def all(self) -> list[CallJSON]:
+        found: list[CallJSON] = [call for calls in await self._pool.ask("calls") for call in calls]
+        return sorted(found, key=lambda call: call["state"] == "ended")
+
+    async def get(self, call_id: UUID) -> CallJSON:
+        return cast("CallJSON", await self._of(call_id, "call"))
 
     async def hang_up(self, call_id: UUID, role: Role) -> None:
         await self._of(call_id, "hang_up", role=role.value)
@@ -124,7 +128,7 @@ class SupervisorControl(TableControl):
     async def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         """One of the workers has asked for this attempt; nobody else knows which."""
         trouble: UnknownAttempt | None = None
-        for worker in self._fleet.workers:
+        for worker in self._pool.workers:
             try:
                 await worker.ask("attempt_ended", attempt=attempt_id, end=end, reason=reason)
             except UnknownAttempt as error:
@@ -138,7 +142,7 @@ class SupervisorControl(TableControl):
         return self._backend.vouches(signature, body)
 
     async def _of(self, call_id: UUID, kind: str, **fields: Any) -> Any:
-        return await self._fleet.owner(call_id).ask(kind, call_id=str(call_id), **fields)
+        return await self._pool.owner(call_id).ask(kind, call_id=str(call_id), **fields)
 
 
 def _added(totals: Sequence[Mapping[str, int]]) -> dict[str, int]:

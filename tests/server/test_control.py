@@ -163,7 +163,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status["return_backend"] == {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
         assert status["rejected_total"].keys() == {"peer", "handshake", "crowded"}
         # A removed extension is gone from the list, its call is not.
-        await here.control.remove(1)
+        await here.control.extensions.remove(1)
         status = here.control.status()
         assert status["draining"] == [{"extension_id": 1, "role": "visitor", "port": a, "connections": 1}]
         assert (status["total_extensions"], status["live_calls"]) == (1, 1)
@@ -188,12 +188,14 @@ async def test_the_dialplan_has_the_configured_ports_of_a_running_extension(tmp_
     a, b = free_ports(2)
     with occupied(a):
         async with office(tmp_path, extension(1, a, b, number="1000")) as here:
-            text = here.control.dialplan(1, "freepbx", wideband=True)
+            text = here.control.extensions.dialplan(1, "freepbx", wideband=True)
             assert f"127.0.0.1:{a},slin16)" in text
             assert f"127.0.0.1:{b},slin16)" in text
             with pytest.raises(UnknownExtension):
-                here.control.dialplan(2, "plain", wideband=False)
-            assert "voices.example:" in here.control.dialplan(1, "plain", wideband=False, host="voices.example")
+                here.control.extensions.dialplan(2, "plain", wideband=False)
+            assert "voices.example:" in here.control.extensions.dialplan(
+                1, "plain", wideband=False, host="voices.example"
+            )
 
 
 async def test_the_dialplan_of_all_that_run(tmp_path: Path) -> None:
@@ -202,12 +204,14 @@ async def test_the_dialplan_of_all_that_run(tmp_path: Path) -> None:
     async with office(
         tmp_path, extension(2, b, number="1002", ip=""), extension(1, a, number="1000"), bad
     ) as here:
-        text = here.control.dialplan(None, "plain", wideband=False, asked_at="gate.example")
+        text = here.control.extensions.dialplan(None, "plain", wideband=False, asked_at="gate.example")
         assert text.count("[audiosocket-call]") == text.count("[globals]") == 1
         assert text.index(f"127.0.0.1:{a},") < text.index(f"gate.example:{b},")
         assert "; ATTENTION: extension 3 is left out: ramal_ia is '1;2'" in text
         here.house.listeners.bind_address = "192.0.2.9"
-        assert f"192.0.2.9:{b}," in here.control.dialplan(2, "plain", wideband=False, asked_at="gate.example")
+        assert f"192.0.2.9:{b}," in here.control.extensions.dialplan(
+            2, "plain", wideband=False, asked_at="gate.example"
+        )
 
 
 async def test_healthy_means_that_the_reactor_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,37 +249,37 @@ async def test_without_a_database_the_file_is_the_table(tmp_path: Path) -> None:
     a, b, c, d = free_ports(4)
     async with office(tmp_path, extension(3, a)) as here:
         control = here.control
-        added = await control.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
+        added = await control.extensions.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
         assert (added.id, added.port, added.return_port) == (4, b, None)
         assert not await refused(b)
-        changed = await control.change(4, {"porta_retorno": str(c), "condominio_id": 9})
+        changed = await control.extensions.change(4, {"porta_retorno": str(c), "condominio_id": 9})
         assert (changed.port, changed.return_port, changed.condominium_id) == (b, c, 9)
         assert not await refused(c)
-        changed = await control.change(4, {"porta_ia": d})
+        changed = await control.extensions.change(4, {"porta_ia": d})
         assert (changed.number, changed.port) == ("2000", d)
         assert await refused(b)
         assert here.saved() == [extension(3, a), changed]
-        await control.remove(3)
+        await control.extensions.remove(3)
         assert await refused(a)
         assert here.saved() == [changed]
         assert control.ready() == (True, "")
-        await control.remove(4)
+        await control.extensions.remove(4)
         assert here.saved() == []
-        assert (await control.add({"ramal_ia": "1", "porta_ia": a, "ip_servidor": "127.0.0.1"})).id == 1
+        assert (await control.extensions.add({"ramal_ia": "1", "porta_ia": a, "ip_servidor": "127.0.0.1"})).id == 1
         with pytest.raises(SourceUnavailable, match="DB_HOST"):
-            await control.rows()
+            await control.extensions.rows()
         with pytest.raises(SourceUnavailable, match="DB_HOST"):
-            await control.refresh(force=True, dry_run=False)
+            await control.extensions.refresh(force=True, dry_run=False)
 
 
 async def test_adding_many_at_once_loses_none_and_two_never_get_the_same(tmp_path: Path) -> None:
     ports = free_ports(10)
     async with office(tmp_path) as here:
         wishes = [{"ramal_ia": f"x{port}", "porta_ia": port, "ip_servidor": "127.0.0.1"} for port in ports]
-        added = await gatherResults([Deferred.fromCoroutine(here.control.add(wish)) for wish in wishes])
+        added = await gatherResults([Deferred.fromCoroutine(here.control.extensions.add(wish)) for wish in wishes])
         assert sorted(one.id for one in added) == list(range(1, 11))
         assert {one.port for one in here.saved()} == set(ports)
-        doubles = [Deferred.fromCoroutine(here.control.change(n, {"ramal_ia": "same"})) for n in (1, 2)]
+        doubles = [Deferred.fromCoroutine(here.control.extensions.change(n, {"ramal_ia": "same"})) for n in (1, 2)]
         await doubles[0]
         with pytest.raises(ExtensionTaken, match="belongs to extension 1"):
             await doubles[1]
@@ -298,10 +302,10 @@ async def test_what_is_taken_or_wrong_or_unknown_changes_nothing(tmp_path: Path,
         ]  # fmt: skip
         for fields in taken:
             with pytest.raises(ExtensionTaken):
-                await control.add({**new, **fields})
+                await control.extensions.add({**new, **fields})
         for fields in ({"porta_ia": a}, {"porta_retorno": b}, {"ramal_ia": "1000"}, {"porta_retorno": e}):
             with pytest.raises(ExtensionTaken):
-                await control.change(2, fields)
+                await control.extensions.change(2, fields)
         wrong: list[dict[str, Any]] = [
             {"porta_ia": 0}, {"porta_ia": None}, {"porta_ia": "x"}, {"porta_ia": 65536}, {"porta_retorno": -1},
             {"ramal_ia": ""}, {"ramal_ia": None}, {"ramal_ia": "x" * 51}, {"condominio_id": "x"}, {"ramal_ia": []},
@@ -309,37 +313,37 @@ async def test_what_is_taken_or_wrong_or_unknown_changes_nothing(tmp_path: Path,
         ]  # fmt: skip
         for fields in wrong:
             with pytest.raises(InvalidExtension):
-                await control.add({**new, **fields})
+                await control.extensions.add({**new, **fields})
             with pytest.raises(InvalidExtension):
-                await control.change(2, fields)
+                await control.extensions.change(2, fields)
         for missing in ("ramal_ia", "porta_ia"):
             with pytest.raises(InvalidExtension):
-                await control.add({key: value for key, value in new.items() if key != missing})
-        for work in (control.change(99, {"ramal_ia": "9"}), control.remove(99)):
+                await control.extensions.add({key: value for key, value in new.items() if key != missing})
+        for work in (control.extensions.change(99, {"ramal_ia": "9"}), control.extensions.remove(99)):
             with pytest.raises(UnknownExtension, match="99"):
                 await work
         assert here.house.sockets() == before
         assert here.saved() == list(rows)
         # What is one's own is not taken.
-        assert (await control.change(1, {"porta_ia": b, "porta_retorno": a})).ports()[Role.VISITOR] == b
+        assert (await control.extensions.change(1, {"porta_ia": b, "porta_retorno": a})).ports()[Role.VISITOR] == b
 
 
 async def test_with_a_database_changes_go_through_the_table(tmp_path: Path) -> None:
     a, b, c = free_ports(3)
     table = TableInMemory(extension(5, a, number="1000"))
     async with office(tmp_path, table=table) as here:
-        added = await here.control.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
+        added = await here.control.extensions.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
         assert added.id == 6
         assert table.rows[1]["extension_ia_number_port"] == str(b)
         assert not await refused(b)
         table.rows[0]["extension_ia_return"] = "changed behind our back"
-        await here.control.change(5, {"porta_ia": c})
+        await here.control.extensions.change(5, {"porta_ia": c})
         assert table.rows[0]["extension_ia_return"] == "changed behind our back"
         assert here.shown(5)["actual_porta_ia"] == c
-        await here.control.remove(5)
+        await here.control.extensions.remove(5)
         assert await refused(c)
         assert [one.id for one in here.saved()] == [6]
-        await here.control.remove(6)
+        await here.control.extensions.remove(6)
         assert here.control.status()["total_extensions"] == 0
 
 
@@ -352,12 +356,12 @@ async def test_an_unreachable_database_changes_nothing_and_calls_go_on(tmp_path:
         table.failing = "no route to the server"
         control = here.control
         for work in (
-            control.add({"ramal_ia": "1", "porta_ia": b}),
-            control.change(5, {"porta_ia": b}),
-            control.remove(5),
-            control.rows(),
-            control.refresh(force=True, dry_run=False),
-            control.refresh(force=False, dry_run=True),
+            control.extensions.add({"ramal_ia": "1", "porta_ia": b}),
+            control.extensions.change(5, {"porta_ia": b}),
+            control.extensions.remove(5),
+            control.extensions.rows(),
+            control.extensions.refresh(force=True, dry_run=False),
+            control.extensions.refresh(force=False, dry_run=True),
         ):
             with pytest.raises(SourceUnavailable, match="no route"):
                 await work
@@ -379,7 +383,7 @@ async def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(
 
         monkeypatch.setattr(cache, "save", full)
         with pytest.raises(SourceUnavailable, match="No space left on device"):
-            await here.control.add({"ramal_ia": "2", "porta_ia": b})
+            await here.control.extensions.add({"ramal_ia": "2", "porta_ia": b})
         assert await refused(b)
 
 
@@ -397,7 +401,7 @@ async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None
         {"extension_ia_id": 7, "extension_ia_number_port": "9" * 50, "extension_ia_return_port": "0"},
     ]
     async with office(tmp_path, table=table) as here:
-        first, second, third = (await here.control.rows())["extensions"]
+        first, second, third = (await here.control.extensions.rows())["extensions"]
         assert first == {
             "id": 5, "ramal_ia": "n5", "ramal_retorno": "r", "ip_servidor": "127.0.0.1", "porta_ia": a,
             "porta_retorno": None, "condominio_id": 0,
@@ -411,36 +415,36 @@ async def test_restart_by_id_or_number_keeps_the_calls(tmp_path: Path) -> None:
     async with office(tmp_path, extension(1, a, number="1000"), extension(2, b)) as here:
         caller = await here.house.call(a)
         before = here.house.sockets()
-        assert (await here.control.restart(extension_id=None, number=" 1000 ")).id == 1
-        assert (await here.control.restart(extension_id=1, number="n2")).id == 1
+        assert (await here.control.extensions.restart(extension_id=None, number=" 1000 ")).id == 1
+        assert (await here.control.extensions.restart(extension_id=1, number="n2")).id == 1
         after = here.house.sockets()
         assert after[1, Role.VISITOR] != before[1, Role.VISITOR]
         assert after[2, Role.VISITOR] == before[2, Role.VISITOR]
         await caller.until_heard(len(caller.heard) + 640)
         for wish in ({"extension_id": 9, "number": None}, {"extension_id": None, "number": "9"}):
             with pytest.raises(UnknownExtension):
-                await here.control.restart(**wish)  # type: ignore[arg-type]
+                await here.control.extensions.restart(**wish)  # type: ignore[arg-type]
 
 
 async def test_calls_are_listed_shown_and_hung_up(tmp_path: Path) -> None:
     (a,) = free_ports(1)
     async with office(tmp_path, extension(1, a)) as here:
         caller = await here.house.call(a)
-        (listed,) = here.control.calls()
+        (listed,) = here.control.calls.all()
         json.dumps(listed)
         assert (listed["call_id"], listed["state"]) == (str(caller.call_id), "live")
-        shown = here.control.call(caller.call_id)
+        shown = here.control.calls.get(caller.call_id)
         json.dumps(shown)
         assert shown["legs"][0]["port"] == a
         assert [event["event"] for event in shown["timeline"]][:2] == ["call.started", "leg.joined"]
         with pytest.raises(UnknownCall):
-            here.control.hang_up(caller.call_id, Role.RESIDENT)
+            here.control.calls.hang_up(caller.call_id, Role.RESIDENT)
         with pytest.raises(UnknownCall):
-            here.control.call(uuid4())
-        here.control.hang_up(caller.call_id, Role.VISITOR)
+            here.control.calls.get(uuid4())
+        here.control.calls.hang_up(caller.call_id, Role.VISITOR)
         report = await caller.ended
         assert (report.ended_by, report.broken) == ("server", ())
-        (listed,) = here.control.calls()
+        (listed,) = here.control.calls.all()
         assert (listed["state"], listed["outcome"]) == ("ended", "admin_hangup")
 
 
@@ -455,7 +459,7 @@ async def test_a_server_that_stops_is_not_ready_and_says_goodbye(tmp_path: Path)
         assert (report.ended_by, report.broken) == ("server", ())
         await stopping
         assert await refused(a)
-        assert here.control.calls()[0]["outcome"] == "shutdown"
+        assert here.control.calls.all()[0]["outcome"] == "shutdown"
 
 
 class LongTable:

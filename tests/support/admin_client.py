@@ -32,9 +32,13 @@ CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
 
 class FakeControl:
-    """Behaves as the server does, in a dict; ``failing`` and ``waiting`` disturb it."""
+    """Behaves as the server does, in a dict; ``failing`` and ``waiting`` disturb it.
+
+    It is its own `ExtensionControl` and `CallControl`.
+    """
 
     def __init__(self) -> None:
+        self.extensions = self.calls = self
         self.running = {0: DEFAULT_EXTENSION}
         self.legs = {(CALL, Role.VISITOR)}
         self.asked: list[tuple[Any, ...]] = []
@@ -53,11 +57,11 @@ class FakeControl:
         ]
         return {"total_extensions": len(shown), "extensions": shown}
 
-    def calls(self) -> Soon[list[dict[str, Any]]]:
+    def all(self) -> Soon[list[dict[str, Any]]]:
         self._fail()
         return [{"call_id": str(CALL), "state": "live"}]
 
-    def call(self, call_id: UUID) -> Soon[dict[str, Any]]:
+    def get(self, call_id: UUID) -> Soon[dict[str, Any]]:
         self._fail()
         if call_id != CALL:
             raise UnknownCall(f"no call has the UUID {call_id}")
@@ -78,14 +82,14 @@ class FakeControl:
         self.asked.append(("hang_up", call_id, role))
 
     def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
-        call = self.call(call_id)
+        call = self.get(call_id)
         if self.refusing is not None:
             raise self.refusing
         self.asked.append(("return", call_id, *numbers))
         return call
 
     def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
-        call = self.call(call_id)
+        call = self.get(call_id)
         if self.refusing is not None:
             raise self.refusing
         self.asked.append(("cancel", call_id))

@@ -270,18 +270,18 @@ async def test_a_port_is_opened_once_for_all_and_kept_from_others() -> None:
 @pytest.mark.deadline(30)
 async def test_nobody_waits_for_a_worker_that_dies_again_and_again() -> None:
     (number,) = free_ports(1)
-    fleet = WorkerPool(1, Launch([sys.executable, "-c", "raise SystemExit(3)"], os.environ, {}), reactor)
-    fleet.startService()
-    fleet.ports.listenTCP(number, SharedPortFactory(DEFAULT_EXTENSION, Role.VISITOR), interface=LOOPBACK)
-    (worker,) = fleet.workers
-    assert fleet.away() == ["worker 0 is starting"]
+    pool = WorkerPool(1, Launch([sys.executable, "-c", "raise SystemExit(3)"], os.environ, {}), reactor)
+    pool.startService()
+    pool.ports.listenTCP(number, SharedPortFactory(DEFAULT_EXTENSION, Role.VISITOR), interface=LOOPBACK)
+    (worker,) = pool.workers
+    assert pool.problems() == ["worker 0 is starting"]
     await until(lambda: worker.out)
     with pytest.raises(ConnectionRefusedError):
         await deferToThread(socket.create_connection, (LOOPBACK, number))
     with socket.create_server((LOOPBACK, 0)) as server, socket.socket() as caller:
         caller.connect(server.getsockname())
         accepted, _ = server.accept()
-        into = fleet._boxes[0][0]
+        into = pool._boxes[0][0]
         assert handover.send(into, HANDED, accepted.fileno())
         accepted.close()
         caller.sendall(b"audio that nobody reads")
@@ -289,8 +289,8 @@ async def test_nobody_waits_for_a_worker_that_dies_again_and_again() -> None:
     assert worker.restarts > 0
     with pytest.raises(WorkerGone):
         await worker.ask("calls")
-    await ensureDeferred(fleet.stopService())
-    fleet.ports.close()
+    await ensureDeferred(pool.stopService())
+    pool.ports.close()
 
 
 # the log
