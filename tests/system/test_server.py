@@ -124,7 +124,7 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
         r"audiosocket\.server\S* - INFO - stopped",
     )
     other = (tmp_path / "two" / "logs" / "audiosocket.log").read_text()
-    check_log(other, "the setting DB_HOTS is unknown; did you mean DB_HOST", "stopping: sending a hangup frame to 1 legs")
+    check_log(other, "the setting DB_HOTS is unknown; did you mean DB_HOST", "a hangup frame to 1 legs")
     assert str(echoing.call_id) not in other
     # In the foreground the same lines are shown, and nothing else.
     assert sorted(first.stdout().splitlines()) == sorted((log + other).splitlines())
@@ -171,7 +171,7 @@ async def test_a_daemon_writes_its_pid_and_its_log_and_goes_when_told(tmp_path: 
     while alive(pid):
         await deferLater(reactor, 0.02)
     assert not pidfile.exists()
-    check_log((tmp_path / "logs" / "audiosocket.log").read_text(), "starts", "stopping: sending a hangup frame to 1 legs", "stopped")
+    check_log((tmp_path / "logs" / "audiosocket.log").read_text(), "starts", "a hangup frame to 1 legs", "stopped")
     assert not (tmp_path / "twistd.log").exists()
 
 
