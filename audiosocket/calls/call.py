@@ -13,7 +13,18 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from audiosocket.calls.events import EventLog
-from audiosocket.calls.journal_replay import TIMELINE_MOST as KEPT_MOST
+from audiosocket.calls.journal_records import (
+    AT_SECONDS,
+    EVENT,
+    MAX_TIMELINE,
+    EventRecord,
+    JournalRecord,
+    OpenedRecord,
+    OutcomeRecord,
+    ReturnRecord,
+    SavedReturn,
+    StateRecord,
+)
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
@@ -21,7 +32,6 @@ from audiosocket.json_shapes import CallJSON, LegJSON, ReturnCallJSON, ReturnsJS
 
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
-TIMELINE_MOST = KEPT_MOST
 
 
 #: What apps remember of a call that is told nothing to remember: most are not.
@@ -50,8 +60,8 @@ class JournalWriter(Protocol):
     def __exit__(self, *exception: object) -> None:
         """That was all."""
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Keep one line of those that ``replay.py`` reads; never raises."""
+    def write(self, record: JournalRecord) -> None:
+        """Keep one record; never raises."""
 
 
 @dataclass(slots=True)
@@ -116,7 +126,7 @@ class Call:
     started_at: str
     events: EventLog
     legs: dict[Role, LegState] = field(default_factory=dict)
-    #: Events with their time, the oldest first, `TIMELINE_MOST` at most. Most calls have a few.
+    #: Events with their time, the oldest first, `MAX_TIMELINE` at most. Most calls have a few.
     timeline: list[TimelineEntryJSON] = field(default_factory=list)
     outcome: str | None = None
     ended: float | None = None
@@ -135,39 +145,40 @@ class Call:
         """Write an event into the timeline and to the event sinks; no field hides what it is and when it was."""
         identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
-        own = {"at_seconds": round(now - self.started, 3), "event": event}
-        if len(self.timeline) >= TIMELINE_MOST:
+        own = {AT_SECONDS: round(now - self.started, 3), EVENT: event}
+        if len(self.timeline) >= MAX_TIMELINE:
             del self.timeline[0]
         entry = {**own, **fields, **own} if fields else own
         self.timeline.append(entry)
-        self._keep("event", entry=entry)
+        if self.journal is not None:
+            self.journal.write(EventRecord(self.name, entry))
 
     def decide(self, outcome: str) -> bool:
         """Set the outcome unless there is one; false when somebody was first."""
         if self.outcome is not None:
             return False
         self.outcome = outcome
-        self._keep("outcome", outcome=outcome)
+        if self.journal is not None:
+            self.journal.write(OutcomeRecord(self.name, outcome))
         return True
 
     def remember(self, role: Role, app: str, state: Any) -> None:
         """Keep what an app wants back when this leg resumes after a restart; ``state`` is as JSON gives it."""
         if self.states.get((role, app)) != state:
             self.states = {**self.states, (role, app): state}
-            self._keep("state", role=role.value, app=app, state=state)
+            if self.journal is not None:
+                self.journal.write(StateRecord(self.name, role, app, state))
 
-    def keep_return(self, number: int, state: Mapping[str, Any]) -> None:
-        """Keep how the ``number``-th return call of this call stands, see `replay.KeptReturn`."""
-        self._keep("return", number=number, **state)
-
-    def _keep(self, kind: str, **fields: Any) -> None:
+    def save_return(self, number: int, saved: SavedReturn) -> None:
+        """Keep the ``number``-th return call of this call as it is; its times are relative to now."""
         if self.journal is not None:
-            self.journal.write({"kind": kind, "call": self.name, **fields})
+            self.journal.write(ReturnRecord(self.name, number, saved))
 
     def open_journal(self, journal: JournalWriter | None) -> None:
-        """Keep every change from now on; the first line says what the call is."""
+        """Keep every change from now on, the first record with what the call is."""
         self.journal = journal
-        self._keep("opened", extension=self.extension.to_json(), started_at=self.started_at)
+        if journal is not None:
+            journal.write(OpenedRecord(self.name, self.extension, self.started_at))
 
     @property
     def dormant(self) -> bool:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from audiosocket.calls.journal_compaction import condensed, sifted
+from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import Replayed, replay
 from audiosocket.calls.registry import REMEMBER_MOST, REMEMBER_SECONDS
 
@@ -39,8 +39,6 @@ MAX_BYTES = 256_000_000
 
 #: Runs blocking work in the file thread.
 InThread = Callable[..., Deferred[Any]]
-
-_encode = json.JSONEncoder(separators=(",", ":"), skipkeys=True, default=str).encode
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class CallJournal:
         self._rewriting = False
         #: How many ``with`` are open, and what they wait to write.
         self._together = 0
-        self._waiting: list[Mapping[str, Any]] = []
+        self._waiting: list[JournalRecord] = []
         #: What is wrong, if anything; told once.
         self.trouble = ""
 
@@ -115,19 +113,19 @@ class CallJournal:
                 self._complain(f"it cannot be compacted: {error.strerror}")
         return kept
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Append one line; the time is added."""
+    def write(self, record: JournalRecord) -> None:
+        """Append one record as a line with the time of day."""
         if self._handle is None:
             return
         if self._together:
-            self._waiting.append(line)
+            self._waiting.append(record)
         else:
-            self._append(self._encoded(line))
+            self._append(self._encoded(record))
 
-    def _encoded(self, line: Mapping[str, Any]) -> bytes:
-        """The line with its time; nothing if it cannot be written, which is its own loss only."""
+    def _encoded(self, record: JournalRecord) -> bytes:
+        """Return the line of ``record``; nothing if it cannot be written, which is its own loss only."""
         try:
-            return (_encode({"wall": round(self._wall(), 3), **line}) + "\n").encode()
+            return encode(record, self._wall())
         except (TypeError, ValueError, RecursionError) as error:
             self._complain(f"a line cannot be written as JSON ({error})")
             return b""
@@ -140,8 +138,8 @@ class CallJournal:
     def __exit__(self, *exception: object) -> None:
         self._together -= 1
         if not self._together and self._waiting:
-            lines, self._waiting = self._waiting, []
-            self._append(b"".join([self._encoded(line) for line in condensed(lines)]))
+            records, self._waiting = self._waiting, []
+            self._append(b"".join([self._encoded(record) for record in condensed(records)]))
 
     def _append(self, data: bytes) -> None:
         if self._handle is None or not data:
@@ -245,9 +243,9 @@ def _rewrite(
         new = os.open(temporary, flags, 0o600)
         fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size = 0
-        for lines in (ended, [_encode(line).encode() for line in kept.lines()]):
+        for lines in ([line + b"\n" for line in ended], list(kept.lines())):
             for at in range(0, len(lines), LINES_AT_ONCE):
-                piece = b"".join([line + b"\n" for line in lines[at : at + LINES_AT_ONCE]])
+                piece = b"".join(lines[at : at + LINES_AT_ONCE])
                 _write_all(new, piece)
                 size += len(piece)
         return _Rewritten(new, temporary, upto, size)

@@ -7,30 +7,47 @@ as JSON would take a thread long enough to hold up the audio, and memory that is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-#: How `journal.CallJournal` begins a line, and how the event that ends a call goes on.
-_ANY = re.compile(rb'\{"wall":(?P<wall>\d+(?:\.\d+)?),"kind":"(?P<kind>\w+)","call":"(?P<call>[0-9a-f-]{36})"')
-_ENDED = re.compile(rb',"entry":\{"at_seconds":[\d.]+,"event":"call\.ended"')
+from audiosocket.calls.journal_records import (
+    AT_SECONDS,
+    CALL,
+    ENTRY,
+    EVENT,
+    KIND,
+    WALL,
+    EndedRecord,
+    EventRecord,
+    JournalRecord,
+    OpenedRecord,
+)
 
-Line = Mapping[str, Any]
+#: How every line begins, and how that of the event which ends a call goes on.
+_ANY = re.compile(
+    rf'\{{"{WALL}":(?P<wall>\d+(?:\.\d+)?),"{KIND}":"(?P<kind>\w+)","{CALL}":"(?P<call>[0-9a-f-]{{36}})"'.encode()
+)
+_ENDED = re.compile(rf',"{ENTRY}":\{{"{AT_SECONDS}":[\d.]+,"{EVENT}":"call\.ended"'.encode())
+#: The line of an `EndedRecord`.
+_SHORT = f'{{"{WALL}":%b,"{KIND}":"{EndedRecord.kind}","{CALL}":"%b"}}'.encode()
+_OPENED_KIND, _ENDED_KIND = OpenedRecord.kind.encode(), EndedRecord.kind.encode()
 
 
-def condensed(lines: Iterable[Line]) -> Iterator[Line]:
-    """Lines of one moment, in any number of calls, as the fewest that say the same.
+def condensed(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
+    """Records of one moment, in any number of calls, as the fewest that say the same.
 
     Setting up and ending a call takes six; written as two they cost half as much.
     """
-    calls: dict[str, list[Line]] = {}
-    for line in lines:
-        calls.setdefault(line["call"], []).append(line)
+    calls: dict[str, list[JournalRecord]] = {}
+    for record in records:
+        calls.setdefault(record.call, []).append(record)
     for call, own in calls.items():
-        first, *others = own
-        if own[-1]["kind"] == "event" and own[-1]["entry"]["event"] == "call.ended":
-            yield {"kind": "ended", "call": call}
-        elif first["kind"] == "opened" and all(line["kind"] == "event" for line in others):
-            yield {**first, "entries": [line["entry"] for line in others]}
+        first, last = own[0], own[-1]
+        events = [record.entry for record in own[1:] if isinstance(record, EventRecord)]
+        if isinstance(last, EventRecord) and last.entry[EVENT] == "call.ended":
+            yield EndedRecord(call)
+        elif isinstance(first, OpenedRecord) and len(events) == len(own) - 1:
+            yield replace(first, entries=events)
         else:
             yield from own
 
@@ -51,13 +68,13 @@ def sifted(data: bytes, oldest: float, most: int) -> tuple[list[bytes], list[byt
         if line is None:
             if start < end:
                 going.append(data[start:end])
-        elif line["kind"] == b"ended" or _ENDED.match(data, line.end(), end):
+        elif line["kind"] == _ENDED_KIND or _ENDED.match(data, line.end(), end):
             if line["call"] not in over and len(ended) < most and float(line["wall"]) >= oldest:
-                ended.append(b'{"wall":%b,"kind":"ended","call":"%b"}' % (line["wall"], line["call"]))
+                ended.append(_SHORT % (line["wall"], line["call"]))
             over.add(line["call"])
         elif line["call"] not in over:
             going.append(data[start:end])
-        elif line["kind"] == b"opened":
+        elif line["kind"] == _OPENED_KIND:
             over.discard(line["call"])  # what comes before it is another life of this UUID
         end = start - 1
     return ended[::-1], going[::-1]

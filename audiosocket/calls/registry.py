@@ -15,7 +15,8 @@ from uuid import UUID
 
 from audiosocket.calls.call import Call, JournalWriter, LegState
 from audiosocket.calls.events import EventLog
-from audiosocket.calls.journal_replay import Replayed, SavedCall, SavedLeg
+from audiosocket.calls.journal_records import SavedLeg
+from audiosocket.calls.journal_replay import Replayed, SavedCall
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 
@@ -258,7 +259,7 @@ def _restored_leg(role: Role, kept: SavedLeg, started: float, now: float) -> Leg
     # A clock that was set back must not let it have ended in the future, when its time would not have begun yet.
     ended = None if kept.ended is None else min(now, started + kept.ended)
     # What only a newer version knows is an ending after which no resident comes back by himself.
-    ending = next((ending for ending in LegOutcome if ending.value == kept.ending), LegOutcome.LOST)
+    ending = next((ending for ending in LegOutcome if ending.value == kept.outcome), LegOutcome.LOST)
     return LegState(
         role,
         kept.peer,
@@ -266,7 +267,7 @@ def _restored_leg(role: Role, kept: SavedLeg, started: float, now: float) -> Leg
         joined=started + kept.joined,
         last_heard=-inf,
         resumes=kept.resumes,
-        ending=None if kept.ending is None else ending,
+        ending=None if kept.outcome is None else ending,
         ended=ended,
-        dormant=kept.ending is None,
+        dormant=kept.outcome is None,
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from audiosocket.calls.journal_replay import SavedAttempt
+from audiosocket.calls.journal_records import SavedAttempt
 from audiosocket.json_shapes import AttemptJSON
 from audiosocket.returncalls.originator import AttemptEnd
 
@@ -37,16 +36,10 @@ class Attempt:
         """As written down in timeline and log, with `masked` number: logs are read by many."""
         return {**self.to_json(now), "number": masked(self.number)}
 
-    def kept(self, now: float) -> dict[str, Any]:
-        """As the journal keeps it: times in seconds before now."""
-        return {
-            "number": self.number,
-            "id": self.attempt_id,
-            "began": round(now - self.began, 3),
-            "ended": None if self.ended is None else round(now - self.ended, 3),
-            "end": None if self.end is None else self.end.value,
-            "reason": self.reason,
-        }
+    def saved(self) -> SavedAttempt:
+        """Return what a journal keeps of it; in steady time."""
+        end = None if self.end is None else self.end.value
+        return SavedAttempt(self.number, self.attempt_id, self.began, self.ended, end, self.reason)
 
 
 def masked(number: str) -> str:
@@ -54,10 +47,9 @@ def masked(number: str) -> str:
     return "*" * max(2, len(number) - 2) + number[-2:]
 
 
-def restored(kept: SavedAttempt, offset: float) -> Attempt:
-    """The attempt as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
-    end = (
-        None if kept.end is None else next((one for one in AttemptEnd if one.value == kept.end), AttemptEnd.FAILED)
-    )
-    ended = None if kept.ended is None else kept.ended + offset
-    return Attempt(kept.number, kept.began + offset, kept.attempt_id, end, kept.reason, ended)
+def restored(saved: SavedAttempt) -> Attempt:
+    """Return the attempt that a journal has kept; in steady time."""
+    end = None
+    if saved.end is not None:  # one that only a newer version knows has failed for this one
+        end = next((end for end in AttemptEnd if end.value == saved.end), AttemptEnd.FAILED)
+    return Attempt(saved.number, saved.began, saved.attempt_id, end, saved.reason, saved.ended)

@@ -8,8 +8,8 @@ until their ring time and the window are over; only then the next number is rung
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.calls.call import Call
-from audiosocket.calls.journal_replay import SavedReturn
+from audiosocket.calls.journal_records import SavedReturn
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnAttempt, ReturnOutcome
 from audiosocket.json_shapes import ReturnCallJSON
@@ -64,9 +64,10 @@ class ReturnCall:
     @classmethod
     def restored(cls, desk: Desk, call: Call, kept: SavedReturn, number: int, offset: float) -> ReturnCall:
         """The run as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
-        run = cls(desk, call, kept.numbers, number)
-        run.state, run.reason, run._until = kept.state, kept.reason, kept.until + offset
-        run.attempts = [restored(attempt, offset) for attempt in kept.attempts]
+        saved = kept.shifted(offset)
+        run = cls(desk, call, saved.numbers, number)
+        run.state, run.reason, run._until = saved.state, saved.reason, saved.until
+        run.attempts = [restored(attempt) for attempt in saved.attempts]
         return run
 
     def to_json(self, now: float) -> ReturnCallJSON:
@@ -277,15 +278,9 @@ class ReturnCall:
             self._timer.cancel()
 
     def _keep(self) -> None:
-        now = self._now
-        state: Mapping[str, Any] = {
-            "state": self.state,
-            "reason": self.reason,
-            "numbers": self._numbers,
-            "left": round(self._until - now, 3),
-            "attempts": [attempt.kept(now) for attempt in self.attempts],
-        }
-        self.call.keep_return(self._number, state)
+        attempts = tuple(attempt.saved() for attempt in self.attempts)
+        saved = SavedReturn(self.state, self.reason, tuple(self._numbers), self._until, attempts)
+        self.call.save_return(self._number, saved.shifted(-self._now))
 
 
 def _untried(numbers: int) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from twisted.internet.interfaces import IReactorTime
 
 from audiosocket.calls.call import Call
-from audiosocket.calls.journal_replay import SavedReturn
+from audiosocket.calls.journal_records import SavedReturn
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import re
 from collections import defaultdict
 from pathlib import Path
-from uuid import UUID
 
 from twisted.logger import Logger
 
 from audiosocket.calls import journal
+from audiosocket.calls.journal_records import DAMAGED, call_of
 from audiosocket.workers.affinity import owner
 
 _NAME = re.compile(r"calls(\.\d+of\d+)?\.journal")
@@ -53,8 +52,8 @@ def _append(path: Path, workers: int) -> None:
         shares: defaultdict[int, list[bytes]] = defaultdict(list)
         for line in old.read(journal.MAX_BYTES).split(b"\n"):
             try:
-                shares[owner(UUID(json.loads(line)["call"]), workers)].append(line)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                shares[owner(call_of(line), workers)].append(line)
+            except DAMAGED:
                 continue  # the journal's own reader would skip it, too
         for index, lines in shares.items():
             with (path.parent / name(index, workers)).open("ab") as new:

@@ -129,7 +129,7 @@ def test_a_killed_process_leaves_its_calls_as_they_were(disk: Disk) -> None:
     assert (old.started_at, old.outcome) == (WALL, "gate_opened")
     assert old.states == {(Role.VISITOR, "menu"): {"page": 4}}
     assert old.timeline == list(call.timeline)
-    assert {role: (leg.peer, leg.joined, leg.ending) for role, leg in old.legs.items()} == {
+    assert {role: (leg.peer, leg.joined, leg.outcome) for role, leg in old.legs.items()} == {
         Role.VISITOR: ("127.0.0.1:5000", 0.0, None),
         Role.RESIDENT: ("127.0.0.1:5000", 2.0, None),
     }
@@ -357,7 +357,7 @@ SAMPLE = [
 def test_rewriting_says_the_same_in_fewer_lines_however_often(disk: Disk) -> None:
     lines = [json.dumps(line).encode() for line in SAMPLE[:5]]
     once = replay(lines, 20.0)
-    twice = replay([json.dumps(line).encode() for line in once.lines()], 20.0)
+    twice = replay(once.lines(), 20.0)
     assert twice == once
     assert len(list(once.lines())) == 1
 

@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 
 from audiosocket.calls import registry as callregistry
-from audiosocket.calls.call import ALIVE_SECONDS, TIMELINE_MOST, Call, LegState
+from audiosocket.calls.call import ALIVE_SECONDS, Call, LegState
 from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.journal_records import MAX_TIMELINE
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import (
     BACK_SECONDS,
@@ -396,10 +397,10 @@ def test_what_is_over_is_forgotten_after_its_time() -> None:
 
 def test_a_timeline_keeps_the_latest_only() -> None:
     call = Books().join(Role.VISITOR, 0.0)
-    for n in range(TIMELINE_MOST + 50):
+    for n in range(MAX_TIMELINE + 50):
         call.note("leg.digit", float(n), digit=str(n))
-    assert len(call.timeline) == TIMELINE_MOST
-    assert call.timeline[-1]["digit"] == str(TIMELINE_MOST + 49)
+    assert len(call.timeline) == MAX_TIMELINE
+    assert call.timeline[-1]["digit"] == str(MAX_TIMELINE + 49)
 
 
 def test_a_call_that_ends_again_under_its_uuid_is_the_latest() -> None:
