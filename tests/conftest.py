@@ -12,25 +12,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-from twisted.python.failure import Failure
+
+from tests.support.logged_failures import LoggedFailures, failure_of
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
-
-
-class LoggedFailures(list[LogEvent]):
-    """Events that carried a failure; what is still here after the test fails it."""
-
-    def flush(self, *types: type[BaseException]) -> list[LogEvent]:
-        """Take out the expected ones (all, when no type is named) and return them."""
-        found = [event for event in self if not types or _failure(event).check(*types)]
-        self[:] = [event for event in self if event not in found]
-        return found
-
-
-def _failure(event: LogEvent) -> Failure:
-    """What went wrong; an old-style error may come without a failure."""
-    found = event.get("log_failure") or event.get("failure")
-    return found if isinstance(found, Failure) else Failure(RuntimeError(formatEvent(event)))
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +30,7 @@ def logged_failures() -> Iterator[LoggedFailures]:
     yield seen
     gc.collect()  # a Deferred with an unhandled failure reports it when it is collected
     globalLogPublisher.removeObserver(observe)
-    assert not seen, "; ".join(f"{formatEvent(e)} {_failure(e).value!r}" for e in seen)
+    assert not seen, "; ".join(f"{formatEvent(e)} {failure_of(e).value!r}" for e in seen)
 
 
 def _selectables() -> set[Any]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from audiosocket.media.pcm import ulaw_to_slin
 from audiosocket.wire import RATES, Audio, Digit, Event, Identified, Parser
-from tests.support.in_memory import Echo, Exchange, Line, Listener
+from tests.support.in_memory import AsteriskConnection, Echo, InMemoryServer, RecordingApp
 
 CAPTURES = Path(__file__).parent / "captures"
 #: Name to the messages behind the UUID: how many, of which kind, of how many bytes (captures/README.md).
@@ -92,16 +92,16 @@ def in_rhythm(name: str, sure: int) -> Heard:
 
 def a_call(chunks: list[bytes]) -> list[tuple[str, object]]:
     """What an app is told when ``chunks`` come through the real protocol, switchboard and leg."""
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.connect()
     for chunk in chunks:
-        line.say(chunk)
+        line.send(chunk)
     line.hang_up()
-    assert exchange.asleep
-    assert exchange.names()[0] == "call.started"
-    assert exchange.names()[-1] == "call.ended"
-    return [(told.what, told.value) for told in app.told]
+    assert exchange.idle
+    assert exchange.event_names()[0] == "call.started"
+    assert exchange.event_names()[-1] == "call.ended"
+    return [(told.method, told.value) for told in app.events]
 
 
 def test_the_streams_are_what_their_readme_says() -> None:
@@ -169,23 +169,23 @@ def test_pieces_of_random_sizes_are_the_same_call(most: int) -> None:
 def test_calls_interleaved_in_any_order_stay_apart() -> None:
     """All streams at once, a random piece of a random one at a time."""
     order = random.Random(20)
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     rest = {name: stream(name) for name in EXPECTED}
-    lines: dict[str, Line] = {name: exchange.connect() for name in EXPECTED}
+    lines: dict[str, AsteriskConnection] = {name: exchange.connect() for name in EXPECTED}
     while rest:
         name = order.choice(sorted(rest))
         size = order.randint(1, 2_000)
-        lines[name].say(rest[name][:size])
+        lines[name].send(rest[name][:size])
         rest[name] = rest[name][size:]
         if not rest[name]:
             del rest[name]
             lines[name].hang_up()
     for name in EXPECTED:
         call_id = truth(name)[0]
-        told = [(each.what, each.value) for each in app.told if each.leg.call_id == call_id]
+        told = [(each.method, each.value) for each in app.events if each.leg.call_id == call_id]
         assert told == expected_story(name), name
-    assert exchange.asleep
+    assert exchange.idle
 
 
 @pytest.mark.parametrize("name", TIMED)
@@ -194,14 +194,14 @@ def test_in_its_own_rhythm_the_caller_gets_its_own_voice_and_silence_around_it(n
     reads = json.loads((CAPTURES / f"{name}.reads.json").read_text())
     data = stream(name)
     assert sum(size for _, size in reads) == len(data)
-    app = Listener()
-    exchange = Exchange(app, Echo())
+    app = RecordingApp()
+    exchange = InMemoryServer(app, Echo())
     line = exchange.connect()
     start, at = exchange.now, 0
     for ms, size in reads:
         while exchange.now < start + ms / 1000:
             exchange.time.advance(min(0.005, start + ms / 1000 - exchange.now + 1e-9))
-        line.say(data[at : at + size])
+        line.send(data[at : at + size])
         at += size
     exchange.run(200)
     line.hang_up()
@@ -209,7 +209,7 @@ def test_in_its_own_rhythm_the_caller_gets_its_own_voice_and_silence_around_it(n
     assert sure < 50, "a second"
     voice = in_rhythm(name, sure)
     assert app.values("audio") == [(payload, RATES[kind]) for kind, payload in voice]
-    assert app.story == [what for what, _ in expected_story(name)]
+    assert app.methods == [what for what, _ in expected_story(name)]
     sent = [(kind, payload) for _, kind, payload in line.audio()]
     assert [each for each in sent if any(each[1])] == [each for each in voice if any(each[1])]
     seconds = sum(len(payload) / 2 / RATES[kind] for kind, payload in sent)

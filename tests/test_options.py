@@ -24,7 +24,7 @@ from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime import logs
 from audiosocket.server.api_port import ApiPort
 from audiosocket.settings import catalogue, read_env_file
-from tests.support.loopback_server import Heard
+from tests.support.loopback_server import CapturedLog
 
 
 @pytest.fixture(autouse=True)
@@ -110,11 +110,11 @@ def test_another_env_file_and_what_it_may_contain(alone: Path) -> None:
 
 
 def test_an_env_file_that_was_asked_for_and_does_not_exist_is_warned_about() -> None:
-    heard = Heard()
+    heard = CapturedLog()
     build(parse("--env-file=none.env"), Clock())
-    assert len(heard.saying("none.env")) == 1
+    assert len(heard.containing("none.env")) == 1
     build(parse(), Clock())
-    assert len(heard.saying("env")) == 1
+    assert len(heard.containing("env")) == 1
     heard.close()
 
 
@@ -127,9 +127,9 @@ def test_names_one_typo_away_are_warned_about_wherever_they_stand(
     assert set(options.misspelt) >= {
         ("DB_PASWORD", "DB_PASSWORD"), ("db_user", "DB_USER"), ("API_PROT", "API_PORT"),
     }  # fmt: skip
-    heard = Heard()
+    heard = CapturedLog()
     build(options, Clock())
-    assert heard.saying("DB_PASWORD")[0] == "the setting DB_PASWORD is unknown; did you mean DB_PASSWORD?"
+    assert heard.containing("DB_PASWORD")[0] == "the setting DB_PASWORD is unknown; did you mean DB_PASSWORD?"
     assert not [line for _, line in heard if "secret-1" in line or "SOMETHING_ELSE" in line]
     heard.close()
 

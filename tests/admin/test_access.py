@@ -8,13 +8,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from admin.token_auth import MOST_PEERS, TokenAuth
-from tests.support.admin_client import CALL, Answer, Web, each, request
+from tests.support.admin_client import CALL, AdminClient, Response, for_each, request_bytes
 
 TOKEN = "a-token-of-24-characters"
 ANY_PORT = ["", ":", ":8082", ":1", ":65535"]
 
 
-def refused(answer: Answer, status: int) -> str:
+def refused(answer: Response, status: int) -> str:
     said = answer.json()
     assert (answer.status, said["status"]) == (status, "error"), said
     return str(said["message"])
@@ -23,81 +23,85 @@ def refused(answer: Answer, status: int) -> str:
 # --- Host -------------------------------------------------------------------------------------------
 
 
-@each("localhost", "LocalHost", "localhost.", "127.0.0.1", "127.0.0.1.", "[::1]", "[0:0:0:0:0:0:0:1]", "10.0.0.1")
-def test_our_own_names_pass_with_any_port(web: Web, host: str) -> None:
+@for_each(
+    "localhost", "LocalHost", "localhost.", "127.0.0.1", "127.0.0.1.", "[::1]", "[0:0:0:0:0:0:0:1]", "10.0.0.1"
+)
+def test_our_own_names_pass_with_any_port(web: AdminClient, host: str) -> None:
     """10.0.0.1 is the address the connection came in on."""
     for port in ANY_PORT:
-        assert web.ask("GET", "/healthz", Host=host + port, local="10.0.0.1").status == 200, port
+        assert web.request("GET", "/healthz", Host=host + port, local="10.0.0.1").status == 200, port
 
 
-@each(
+@for_each(
     *("evil.example", "localhost.evil.example", "evil.localhost", "10.0.0.2", "[::2]", "::1", "0.0.0.0", "[::]"),
     *("localhost:x", "localhost:80:80", "localhost/", "user@localhost", "localhost localhost", ":8082", "["),
     *("[localhost]", "localhost..", "127.1", "2130706433", "loc\xe4lhost", "localhost:123456"),
 )
-def test_a_foreign_host_is_421(web: Web, host: str) -> None:
+def test_a_foreign_host_is_421(web: AdminClient, host: str) -> None:
     for method, path in (("GET", "/healthz"), ("GET", "/api/status"), ("POST", "/api/refresh"), ("GET", "/nope")):
-        assert "API_ALLOWED_HOSTS" in refused(web.ask(method, path, Host=host, local="10.0.0.1"), 421)
-    assert web.control.asked == []
+        assert "API_ALLOWED_HOSTS" in refused(web.request(method, path, Host=host, local="10.0.0.1"), 421)
+    assert web.control.requests == []
 
 
 def test_names_that_were_given_pass() -> None:
-    web = Web(hosts=("Gate.Example.", "2001:db8::0:1", "0.0.0.0", "::", ""))
+    web = AdminClient(hosts=("Gate.Example.", "2001:db8::0:1", "0.0.0.0", "::", ""))
     for host in ("gate.example", "GATE.example:8082", "[2001:DB8::1]:8082"):
-        assert web.ask("GET", "/healthz", Host=host).status == 200, host
+        assert web.request("GET", "/healthz", Host=host).status == 200, host
     for host in ("0.0.0.0:8082", "[::]:8082"):
-        refused(web.ask("GET", "/healthz", Host=host), 421)
+        refused(web.request("GET", "/healthz", Host=host), 421)
 
 
 def test_a_mapped_address_is_the_address() -> None:
     """A listener on :: sees IPv4 clients arrive on ::ffff:10.0.0.1."""
-    assert Web().ask("GET", "/healthz", Host="10.0.0.1:8082", local="::ffff:10.0.0.1").status == 200
+    assert AdminClient().request("GET", "/healthz", Host="10.0.0.1:8082", local="::ffff:10.0.0.1").status == 200
 
 
 def test_only_http_1_0_may_leave_the_host_out() -> None:
-    web = Web()
-    refused(web.ask("GET", "/healthz", Host=""), 400)
-    (old,) = web.wire().send(b"GET /healthz HTTP/1.0\r\n\r\n").answers()
+    web = AdminClient()
+    refused(web.request("GET", "/healthz", Host=""), 400)
+    (old,) = web.connect().send(b"GET /healthz HTTP/1.0\r\n\r\n").responses()
     assert old.status == 200
-    (foreign,) = web.wire().send(b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n").answers()
+    (foreign,) = web.connect().send(b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n").responses()
     refused(foreign, 421)
     two = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
-    refused(web.wire().send(two).answers()[0], 400)
+    refused(web.connect().send(two).responses()[0], 400)
 
 
 # --- token ------------------------------------------------------------------------------------------
 
 
 def test_every_api_path_wants_the_token() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     paths = ["/api", "/api/", "/api/status", "/api/nope", "/%61pi/status", f"/api/calls/{CALL}"]
     for path in paths:
         for method in ("GET", "POST", "OPTIONS", "HEAD"):
-            answer = web.ask(method, path)
+            answer = web.request(method, path)
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
     for path in ("/healthz", "/readyz"):
-        assert web.ask("GET", path).status == 200
+        assert web.request("GET", path).status == 200
     for scheme in ("Bearer", "bearer", "BEARER", "Bearer  "):
-        assert web.ask("GET", "/api/status", Authorization=f"{scheme} {TOKEN}").status == 200
-    refused(web.ask("GET", "/api/nope", Authorization=f"Bearer {TOKEN}"), 404)
+        assert web.request("GET", "/api/status", Authorization=f"{scheme} {TOKEN}").status == 200
+    refused(web.request("GET", "/api/nope", Authorization=f"Bearer {TOKEN}"), 404)
 
 
-@each(
+@for_each(
     *("Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN} {TOKEN}", TOKEN),
     *(f"Basic {TOKEN}", f"Bearer{TOKEN}", f"Bearer {TOKEN.upper()}", "Bearer \xff"),
 )
-def test_a_wrong_token_is_401(open_web: Web, header: str) -> None:
-    assert open_web.ask("GET", "/api/status", Authorization=header).status == 200
-    web = Web(token=TOKEN)
-    message = refused(web.ask("GET", "/api/status", Authorization=header), 401)
+def test_a_wrong_token_is_401(open_web: AdminClient, header: str) -> None:
+    assert open_web.request("GET", "/api/status", Authorization=header).status == 200
+    web = AdminClient(token=TOKEN)
+    message = refused(web.request("GET", "/api/status", Authorization=header), 401)
     assert TOKEN not in message
 
 
 def test_two_tokens_are_no_token() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     fields = f"Authorization: Bearer {TOKEN}\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
     (answer,) = (
-        web.wire().send(request("GET", "/api/status").replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n")).answers()
+        web.connect()
+        .send(request_bytes("GET", "/api/status").replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n"))
+        .responses()
     )
     refused(answer, 401)
 
@@ -120,11 +124,11 @@ def test_no_spelling_of_a_path_gets_round_the_token(
     spelt = [f"%{ord(c):02x}" if i in encoded else quote(c) for i, c in enumerate(path)]
     for place, piece in inserted:
         spelt.insert(place, piece)
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     target = "".join(spelt)
     for method in ("GET", "POST"):
-        assert web.ask(method, target).status in {400, 401, 404}, target
-    assert web.control.asked == []
+        assert web.request(method, target).status in {400, 401, 404}, target
+    assert web.control.requests == []
 
 
 # --- reports on return calls, signed instead ---------------------------------------------------------
@@ -134,14 +138,14 @@ SIGNED = {"X_Audiosocket_Signature": f"signed {REPORT.decode()}"}
 
 
 def test_a_signed_report_needs_no_token() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     for path in ("/api/attempts/1", "/api/%61ttempts/1"):
-        assert web.ask("POST", path, REPORT, **SIGNED).status == 200
-    assert web.ask("POST", "/api/attempts/1", REPORT, Authorization=f"Bearer {TOKEN}").status == 200
-    assert web.control.asked == [("report", "1", "busy", "")] * 3
+        assert web.request("POST", path, REPORT, **SIGNED).status == 200
+    assert web.request("POST", "/api/attempts/1", REPORT, Authorization=f"Bearer {TOKEN}").status == 200
+    assert web.control.requests == [("report", "1", "busy", "")] * 3
 
 
-@each(
+@for_each(
     ("POST", "/api/attempts/1", b'{"end": "answered"}', {}),
     ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": ""}),
     ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": "signed"}),
@@ -153,29 +157,29 @@ def test_a_signed_report_needs_no_token() -> None:
     ("POST", "/api/attempts/../hangup", REPORT, {}),
 )
 def test_the_signature_opens_nothing_else(
-    web: Web, method: str, path: str, body: bytes, more: dict[str, str]
+    web: AdminClient, method: str, path: str, body: bytes, more: dict[str, str]
 ) -> None:
-    web = Web(token=TOKEN)
-    refused(web.ask(method, path, body, **{**SIGNED, **more}), 401)
-    assert web.control.asked == []
+    web = AdminClient(token=TOKEN)
+    refused(web.request(method, path, body, **{**SIGNED, **more}), 401)
+    assert web.control.requests == []
 
 
 def test_a_signed_report_passes_no_other_check() -> None:
-    web = Web(token=TOKEN)
-    refused(web.ask("POST", "/api/attempts/1", REPORT, Host="evil.example", **SIGNED), 421)
-    refused(web.ask("POST", "/api/attempts/1", REPORT, Origin="http://evil.example", **SIGNED), 403)
-    assert web.control.asked == []
+    web = AdminClient(token=TOKEN)
+    refused(web.request("POST", "/api/attempts/1", REPORT, Host="evil.example", **SIGNED), 421)
+    refused(web.request("POST", "/api/attempts/1", REPORT, Origin="http://evil.example", **SIGNED), 403)
+    assert web.control.requests == []
 
 
 # --- guessing ---------------------------------------------------------------------------------------
 
 
-def guess(web: Web, token: str, peer: str) -> Answer:
-    return web.ask("GET", "/api/status", Authorization=f"Bearer {token}", peer=peer)
+def guess(web: AdminClient, token: str, peer: str) -> Response:
+    return web.request("GET", "/api/status", Authorization=f"Bearer {token}", peer=peer)
 
 
 def test_ten_wrong_tokens_and_the_peer_waits() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     for _ in range(10):
         refused(guess(web, "wrong", "10.0.0.7"), 401)
         web.clock.advance(1)
@@ -183,7 +187,7 @@ def test_ten_wrong_tokens_and_the_peer_waits() -> None:
     refused(answer, 429)
     assert answer.headers["Retry-After"] == "50"
     assert guess(web, TOKEN, "10.0.0.8").status == 200
-    assert web.ask("GET", "/healthz", peer="10.0.0.7").status == 200
+    assert web.request("GET", "/healthz", peer="10.0.0.7").status == 200
 
     web.clock.advance(50)  # the first wrong one is a minute ago
     assert guess(web, TOKEN, "10.0.0.7").status == 200
@@ -194,14 +198,14 @@ def test_ten_wrong_tokens_and_the_peer_waits() -> None:
 
 
 def test_no_token_is_no_guess() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     for _ in range(20):
-        refused(web.ask("GET", "/api/status"), 401)
+        refused(web.request("GET", "/api/status"), 401)
     assert guess(web, TOKEN, "127.0.0.1").status == 200
 
 
 def test_waiting_does_not_prolong_the_wait() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     for _ in range(10):
         guess(web, "wrong", "10.0.0.7")
     for _ in range(59):
@@ -212,7 +216,7 @@ def test_waiting_does_not_prolong_the_wait() -> None:
 
 
 def test_an_ipv6_network_is_one_peer() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     for n in range(10):
         refused(guess(web, "wrong", f"2001:db8::{n:x}"), 401)
     refused(guess(web, "wrong", "2001:db8::ffff"), 429)
@@ -220,7 +224,7 @@ def test_an_ipv6_network_is_one_peer() -> None:
 
 
 def test_a_crowd_of_guessers_takes_no_memory() -> None:
-    web = Web(token=TOKEN)
+    web = AdminClient(token=TOKEN)
     for n in range(MOST_PEERS + 500):
         guess(web, "wrong", f"10.1.{n // 250}.{n % 250}")
     check: TokenAuth = web.site.gate._token  # type: ignore[attr-defined]
@@ -230,7 +234,7 @@ def test_a_crowd_of_guessers_takes_no_memory() -> None:
 # --- Origin -----------------------------------------------------------------------------------------
 
 
-@each(
+@for_each(
     ("http://localhost:8082", "localhost:8082"),
     ("HTTP://LOCALHOST:8082", "localhost:8082"),
     ("http://localhost", "localhost"),
@@ -238,15 +242,15 @@ def test_a_crowd_of_guessers_takes_no_memory() -> None:
     ("https://localhost", "localhost"),
     ("http://[::1]:8082", "[::1]:8082"),
 )
-def test_our_own_page_may_change_things(web: Web, origin: str, host: str) -> None:
-    assert web.ask("POST", "/api/refresh", Origin=origin, Host=host).status == 200
+def test_our_own_page_may_change_things(web: AdminClient, origin: str, host: str) -> None:
+    assert web.request("POST", "/api/refresh", Origin=origin, Host=host).status == 200
 
 
-@each(
+@for_each(
     *("http://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8082", "https://localhost:443"),
     *("http://localhost:8082.evil.example", "http://", "localhost:8082", "file://", "http://a b", "x"),
 )
-def test_a_foreign_page_may_not(web: Web, origin: str) -> None:
+def test_a_foreign_page_may_not(web: AdminClient, origin: str) -> None:
     for method, path in (
         ("POST", "/api/refresh"),
         ("PUT", "/api/extensions/0"),
@@ -254,27 +258,29 @@ def test_a_foreign_page_may_not(web: Web, origin: str) -> None:
         ("post", "/api/refresh"),
         ("POST", "/nope"),
     ):
-        refused(web.ask(method, path, Origin=origin, Host="localhost:8082"), 403)
-    assert web.control.asked == []
-    assert web.ask("GET", "/api/status", Origin=origin, Host="localhost:8082").status == 200
+        refused(web.request(method, path, Origin=origin, Host="localhost:8082"), 403)
+    assert web.control.requests == []
+    assert web.request("GET", "/api/status", Origin=origin, Host="localhost:8082").status == 200
 
 
 def test_a_page_cannot_hide_behind_http_1_0() -> None:
-    web = Web()
+    web = AdminClient()
     for origin in (b"http://localhost:8082", b"http://a b", b"null"):
         raw = b"POST /api/refresh HTTP/1.0\r\nOrigin: " + origin + b"\r\n\r\n"
-        refused(web.wire().send(raw).answers()[0], 403)
+        refused(web.connect().send(raw).responses()[0], 403)
 
 
 # --- paths ------------------------------------------------------------------------------------------
 
 
-@each("/u/%ff", "/api/%c3", "/%zz", "/api/status%", "/%2", "*", "http://localhost/api/status", "api/status")
-def test_a_path_that_is_none_is_400(web: Web, path: str) -> None:
+@for_each("/u/%ff", "/api/%c3", "/%zz", "/api/status%", "/%2", "*", "http://localhost/api/status", "api/status")
+def test_a_path_that_is_none_is_400(web: AdminClient, path: str) -> None:
     for method in ("GET", "OPTIONS"):
-        refused(web.ask(method, path), 400)
+        refused(web.request(method, path), 400)
 
 
-@each("//", "//api/status", "///api/status", "/api//status", "/api%2fstatus", "/%2Fapi/status", "/api/calls/a%2Fb")
-def test_a_path_with_two_readings_is_404(web: Web, path: str) -> None:
-    refused(web.ask("GET", path), 404)
+@for_each(
+    "//", "//api/status", "///api/status", "/api//status", "/api%2fstatus", "/%2Fapi/status", "/api/calls/a%2Fb"
+)
+def test_a_path_with_two_readings_is_404(web: AdminClient, path: str) -> None:
+    refused(web.request("GET", path), 404)

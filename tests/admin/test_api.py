@@ -27,8 +27,8 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from tests.conftest import LoggedFailures
-from tests.support.admin_client import CALL, DATABASE_GONE, Answer, FakeControl, Web, each
+from tests.support.admin_client import CALL, DATABASE_GONE, AdminClient, FakeControl, Response, for_each
+from tests.support.logged_failures import LoggedFailures
 
 OTHER_CALL = "11111111-2222-4333-8444-555555555555"
 NEW = {
@@ -42,11 +42,11 @@ NEW = {
 
 
 @pytest.fixture
-def web() -> Web:
-    return Web()
+def web() -> AdminClient:
+    return AdminClient()
 
 
-def error(answer: Answer, status: int, *words: str) -> dict[str, Any]:
+def error(answer: Response, status: int, *words: str) -> dict[str, Any]:
     """The answer is an error of the contract's shape whose message has the words."""
     said = answer.json()
     assert (answer.status, said["status"]) == (status, "error"), said
@@ -55,7 +55,7 @@ def error(answer: Answer, status: int, *words: str) -> dict[str, Any]:
     return said  # type: ignore[no-any-return]
 
 
-def success(answer: Answer, status: int = 200) -> dict[str, Any]:
+def success(answer: Response, status: int = 200) -> dict[str, Any]:
     said = answer.json()
     assert (answer.status, said.pop("status")) == (status, "success"), said
     return said  # type: ignore[no-any-return]
@@ -75,22 +75,22 @@ def test_the_fake_has_the_shape_of_control() -> None:
 # --- the four endpoints of the old service ---------------------------------------------------------
 
 
-def test_status_has_the_old_shape(web: Web) -> None:
-    said = success(web.ask("GET", "/api/status"))
+def test_status_has_the_old_shape(web: AdminClient) -> None:
+    said = success(web.request("GET", "/api/status"))
     assert said["total_extensions"] == 1
     old = {"id", "ramal_ia", "ramal_retorno", "ip", "porta_ia", "porta_retorno", "condominio_id", "status"}
     assert old <= set(said["extensions"][0])
     assert said["extensions"][0]["status"] == "ativo"
 
 
-def test_refresh_has_the_old_shape(web: Web) -> None:
-    said = success(web.ask("POST", "/api/refresh"))
+def test_refresh_has_the_old_shape(web: AdminClient) -> None:
+    said = success(web.request("POST", "/api/refresh"))
     assert said["message"] == "Configurações atualizadas com sucesso"
     assert set(said["stats"]) == {"removed", "updated", "added", "total_active"}
-    assert web.control.asked == [("refresh", False, False)]
+    assert web.control.requests == [("refresh", False, False)]
 
 
-@each(
+@for_each(
     ("", b"{}", False, False),
     ("", b" \r\n", False, False),
     ("", {"force": True}, True, False),
@@ -104,14 +104,14 @@ def test_refresh_has_the_old_shape(web: Web) -> None:
     ("?dry_run=true", {"dry_run": False}, False, False),
 )
 def test_refresh_knows_force_and_dry_run(
-    web: Web, path: str, body: bytes | object, force: bool, dry_run: bool
+    web: AdminClient, path: str, body: bytes | object, force: bool, dry_run: bool
 ) -> None:
-    said = success(web.ask("POST", "/api/refresh" + path, body))
-    assert web.control.asked == [("refresh", force, dry_run)]
+    said = success(web.request("POST", "/api/refresh" + path, body))
+    assert web.control.requests == [("refresh", force, dry_run)]
     assert ("nada foi alterado" in said["message"]) == dry_run
 
 
-@each(
+@for_each(
     ("", {"dryrun": True}, 422, "dryrun"),
     ("?dry-run=true", b"", 422, "dry-run"),
     ("?dry_run=maybe", b"", 400, "maybe"),
@@ -121,37 +121,39 @@ def test_refresh_knows_force_and_dry_run(
     ("", b"[]", 400, "object"),
     ("", b"{", 400, "JSON"),
 )
-def test_a_misspelt_wish_is_not_a_refresh(web: Web, path: str, body: bytes, status: int, word: str) -> None:
-    error(web.ask("POST", "/api/refresh" + path, body), status, word)
-    assert web.control.asked == []
+def test_a_misspelt_wish_is_not_a_refresh(
+    web: AdminClient, path: str, body: bytes, status: int, word: str
+) -> None:
+    error(web.request("POST", "/api/refresh" + path, body), status, word)
+    assert web.control.requests == []
 
 
-def test_a_refresh_that_was_held_back_does_not_claim_success(web: Web) -> None:
+def test_a_refresh_that_was_held_back_does_not_claim_success(web: AdminClient) -> None:
     """The shrink guard kept the extensions; a script that greps for "sucesso" must not find it."""
-    web.control.report = {"result": "held_back", "reason": "the table is empty"}
-    message = success(web.ask("POST", "/api/refresh"))["message"]
+    web.control.refresh_result = {"result": "held_back", "reason": "the table is empty"}
+    message = success(web.request("POST", "/api/refresh"))["message"]
     assert message == "Nada foi alterado: the table is empty"
 
 
-def test_refresh_without_a_database_is_503(web: Web) -> None:
-    web.control.failing = DATABASE_GONE
-    error(web.ask("POST", "/api/refresh"), 503, "database cannot be reached")
+def test_refresh_without_a_database_is_503(web: AdminClient) -> None:
+    web.control.error = DATABASE_GONE
+    error(web.request("POST", "/api/refresh"), 503, "database cannot be reached")
 
 
-def test_extensions_are_the_rows(web: Web) -> None:
-    said = success(web.ask("GET", "/api/extensions"))
+def test_extensions_are_the_rows(web: AdminClient) -> None:
+    said = success(web.request("GET", "/api/extensions"))
     assert said["total"] == 1
     assert list(said["extensions"][0]) == [
         *("id", "ramal_ia", "ramal_retorno", "ip_servidor", "porta_ia", "porta_retorno", "condominio_id")
     ]
 
 
-def test_extensions_that_cannot_be_read_are_503(web: Web) -> None:
-    web.control.failing = DATABASE_GONE
-    error(web.ask("GET", "/api/extensions"), 503)
+def test_extensions_that_cannot_be_read_are_503(web: AdminClient) -> None:
+    web.control.error = DATABASE_GONE
+    error(web.request("GET", "/api/extensions"), 503)
 
 
-@each(
+@for_each(
     ({"extension_id": 0}, (0, None), "ID 0"),
     ({"ramal": "1000"}, (None, "1000"), "1000"),
     ({"ramal": " 1000 "}, (None, "1000"), "1000"),
@@ -159,13 +161,13 @@ def test_extensions_that_cannot_be_read_are_503(web: Web) -> None:
     ({"extension_id": 0, "ramal": 5, "reason": "ignored"}, (0, None), "ID 0"),
     ({"extension_id": None, "ramal": "1000"}, (None, "1000"), "1000"),
 )
-def test_restart_by_id_or_number(web: Web, body: object, asked: tuple[object, object], name: str) -> None:
-    said = success(web.ask("POST", "/api/restart", body))
+def test_restart_by_id_or_number(web: AdminClient, body: object, asked: tuple[object, object], name: str) -> None:
+    said = success(web.request("POST", "/api/restart", body))
     assert said["message"] == f"Ramal {name} reiniciado com sucesso"
-    assert web.control.asked == [("restart", *asked)]
+    assert web.control.requests == [("restart", *asked)]
 
 
-@each(
+@for_each(
     b"",
     b"{",
     b"\xff\xfe",
@@ -182,28 +184,28 @@ def test_restart_by_id_or_number(web: Web, body: object, asked: tuple[object, ob
     {"extension_id": True},
     {"extension_id": [0]},
 )
-def test_restart_of_nothing_is_400(web: Web, body: bytes | object) -> None:
-    error(web.ask("POST", "/api/restart", body), 400)
-    assert web.control.asked == []
+def test_restart_of_nothing_is_400(web: AdminClient, body: bytes | object) -> None:
+    error(web.request("POST", "/api/restart", body), 400)
+    assert web.control.requests == []
 
 
-@each({"extension_id": 9}, {"extension_id": 10**30}, {"ramal": "9"})
-def test_restart_of_an_unknown_extension_is_404(web: Web, body: object) -> None:
-    error(web.ask("POST", "/api/restart", body), 404, "9" if body != {"extension_id": 10**30} else "10000")
+@for_each({"extension_id": 9}, {"extension_id": 10**30}, {"ramal": "9"})
+def test_restart_of_an_unknown_extension_is_404(web: AdminClient, body: object) -> None:
+    error(web.request("POST", "/api/restart", body), 404, "9" if body != {"extension_id": 10**30} else "10000")
 
 
 # --- adding, changing, removing ---------------------------------------------------------------------
 
 
-def test_an_extension_is_added(web: Web) -> None:
-    answer = web.ask("POST", "/api/extensions", NEW)
+def test_an_extension_is_added(web: AdminClient) -> None:
+    answer = web.request("POST", "/api/extensions", NEW)
     said = success(answer, 201)
     assert said["extension"] == {"id": 1, **NEW, "porta_retorno": 9001}
     assert "2000" in said["message"]
     assert answer.headers["Location"] == "/api/extensions/1"
 
 
-@each(
+@for_each(
     ({"porta_ia": 0}, "porta_ia"),
     ({"porta_ia": "70000"}, "porta_ia"),
     ({"porta_ia": None}, "porta_ia"),
@@ -214,88 +216,88 @@ def test_an_extension_is_added(web: Web) -> None:
     ({"port": 9000}, "port"),
     ({"PORTA_IA": 9000}, "PORTA_IA"),
 )
-def test_a_bad_field_is_422_and_named(web: Web, change: dict[str, object], field: str) -> None:
-    said = error(web.ask("POST", "/api/extensions", {**NEW, **change}), 422, field)
+def test_a_bad_field_is_422_and_named(web: AdminClient, change: dict[str, object], field: str) -> None:
+    said = error(web.request("POST", "/api/extensions", {**NEW, **change}), 422, field)
     assert said["field"] == field
     assert list(web.control.running) == [0]
 
 
-@each(b"", b"{", b"null", b'{"ramal_ia": NaN}', b'{"porta_ia": 1, "porta_ia": 2}')
-def test_a_body_that_is_no_object_is_400(web: Web, body: bytes) -> None:
-    error(web.ask("POST", "/api/extensions", body), 400)
-    error(web.ask("PUT", "/api/extensions/0", body), 400)
+@for_each(b"", b"{", b"null", b'{"ramal_ia": NaN}', b'{"porta_ia": 1, "porta_ia": 2}')
+def test_a_body_that_is_no_object_is_400(web: AdminClient, body: bytes) -> None:
+    error(web.request("POST", "/api/extensions", body), 400)
+    error(web.request("PUT", "/api/extensions/0", body), 400)
 
 
-def test_an_empty_object_is_422(web: Web) -> None:
-    error(web.ask("POST", "/api/extensions", {}), 422, "porta_ia")
-    error(web.ask("PUT", "/api/extensions/0", {}), 422, "nothing to change")
-    error(web.ask("PUT", "/api/extensions/0", {"id": 0}), 422, "nothing to change")
+def test_an_empty_object_is_422(web: AdminClient) -> None:
+    error(web.request("POST", "/api/extensions", {}), 422, "porta_ia")
+    error(web.request("PUT", "/api/extensions/0", {}), 422, "nothing to change")
+    error(web.request("PUT", "/api/extensions/0", {"id": 0}), 422, "nothing to change")
 
 
-def test_a_port_that_is_taken_is_409(web: Web) -> None:
-    error(web.ask("POST", "/api/extensions", {**NEW, "porta_ia": 8080}), 409, "8080")
+def test_a_port_that_is_taken_is_409(web: AdminClient) -> None:
+    error(web.request("POST", "/api/extensions", {**NEW, "porta_ia": 8080}), 409, "8080")
 
 
-def test_a_change_carries_only_the_given_fields(web: Web) -> None:
-    said = success(web.ask("PUT", "/api/extensions/0", {"id": 0, "condominio_id": 3, "porta_retorno": None}))
-    assert web.control.asked == [("change", 0, {"condominio_id": 3, "porta_retorno": None})]
+def test_a_change_carries_only_the_given_fields(web: AdminClient) -> None:
+    said = success(web.request("PUT", "/api/extensions/0", {"id": 0, "condominio_id": 3, "porta_retorno": None}))
+    assert web.control.requests == [("change", 0, {"condominio_id": 3, "porta_retorno": None})]
     assert said["extension"]["condominio_id"] == 3
     assert said["extension"]["porta_ia"] == 8080
     assert said["extension"]["porta_retorno"] is None
 
 
-def test_an_id_does_not_change(web: Web) -> None:
-    said = error(web.ask("PUT", "/api/extensions/0", {"id": 1, "condominio_id": 3}), 422, "id")
+def test_an_id_does_not_change(web: AdminClient) -> None:
+    said = error(web.request("PUT", "/api/extensions/0", {"id": 1, "condominio_id": 3}), 422, "id")
     assert said["field"] == "id"
-    assert success(web.ask("PUT", "/api/extensions/0", {"id": "0", "condominio_id": 3}))
+    assert success(web.request("PUT", "/api/extensions/0", {"id": "0", "condominio_id": 3}))
 
 
-def test_an_extension_is_removed(web: Web) -> None:
-    assert "ID 0" in success(web.ask("DELETE", "/api/extensions/0"))["message"]
-    error(web.ask("DELETE", "/api/extensions/0"), 404, "0")
+def test_an_extension_is_removed(web: AdminClient) -> None:
+    assert "ID 0" in success(web.request("DELETE", "/api/extensions/0"))["message"]
+    error(web.request("DELETE", "/api/extensions/0"), 404, "0")
 
 
-@each("7", "x", "1.5", "99999999999", "2147483648", "%2B0", "0x0", "-")
-def test_an_unknown_extension_is_404(web: Web, name: str) -> None:
-    error(web.ask("PUT", f"/api/extensions/{name}", {"condominio_id": 1}), 404)
-    error(web.ask("DELETE", f"/api/extensions/{name}"), 404)
+@for_each("7", "x", "1.5", "99999999999", "2147483648", "%2B0", "0x0", "-")
+def test_an_unknown_extension_is_404(web: AdminClient, name: str) -> None:
+    error(web.request("PUT", f"/api/extensions/{name}", {"condominio_id": 1}), 404)
+    error(web.request("DELETE", f"/api/extensions/{name}"), 404)
 
 
-def test_writing_without_the_database_is_503(web: Web) -> None:
-    web.control.failing = DATABASE_GONE
-    error(web.ask("POST", "/api/extensions", NEW), 503)
-    error(web.ask("PUT", "/api/extensions/0", NEW), 503)
-    error(web.ask("DELETE", "/api/extensions/0"), 503)
+def test_writing_without_the_database_is_503(web: AdminClient) -> None:
+    web.control.error = DATABASE_GONE
+    error(web.request("POST", "/api/extensions", NEW), 503)
+    error(web.request("PUT", "/api/extensions/0", NEW), 503)
+    error(web.request("DELETE", "/api/extensions/0"), 503)
 
 
 # --- calls ------------------------------------------------------------------------------------------
 
 
-def test_calls_are_listed(web: Web) -> None:
-    said = success(web.ask("GET", "/api/calls"))
+def test_calls_are_listed(web: AdminClient) -> None:
+    said = success(web.request("GET", "/api/calls"))
     assert said == {"total": 1, "calls": [{"call_id": str(CALL), "state": "live"}]}
 
 
-@each(str(CALL), str(CALL).upper(), CALL.hex, f"%7B{CALL}%7D", f"urn:uuid:{CALL}")
-def test_a_call_is_found_by_any_spelling(web: Web, spelling: str) -> None:
-    said = success(web.ask("GET", f"/api/calls/{spelling}"))
+@for_each(str(CALL), str(CALL).upper(), CALL.hex, f"%7B{CALL}%7D", f"urn:uuid:{CALL}")
+def test_a_call_is_found_by_any_spelling(web: AdminClient, spelling: str) -> None:
+    said = success(web.request("GET", f"/api/calls/{spelling}"))
     assert said["call"]["call_id"] == str(CALL)
     assert said["call"]["timeline"] == [{"event": "app.note", "what": "{1, 2}"}]  # an app noted a set
 
 
-@each("x", CALL.hex[:-1], CALL.hex[:-2] + "_0", "0x" + CALL.hex[2:], "%C3%BC")
-def test_what_is_no_uuid_is_400(web: Web, spelling: str) -> None:
-    error(web.ask("GET", f"/api/calls/{spelling}"), 400, "UUID")
-    error(web.ask("POST", f"/api/calls/{spelling}/return"), 400, "UUID")
+@for_each("x", CALL.hex[:-1], CALL.hex[:-2] + "_0", "0x" + CALL.hex[2:], "%C3%BC")
+def test_what_is_no_uuid_is_400(web: AdminClient, spelling: str) -> None:
+    error(web.request("GET", f"/api/calls/{spelling}"), 400, "UUID")
+    error(web.request("POST", f"/api/calls/{spelling}/return"), 400, "UUID")
 
 
-def test_an_unknown_call_is_404(web: Web) -> None:
-    error(web.ask("GET", f"/api/calls/{OTHER_CALL}"), 404, OTHER_CALL)
-    error(web.ask("POST", f"/api/calls/{OTHER_CALL}/return", {"number": "101"}), 404, OTHER_CALL)
-    error(web.ask("DELETE", f"/api/calls/{OTHER_CALL}/return"), 404, OTHER_CALL)
+def test_an_unknown_call_is_404(web: AdminClient) -> None:
+    error(web.request("GET", f"/api/calls/{OTHER_CALL}"), 404, OTHER_CALL)
+    error(web.request("POST", f"/api/calls/{OTHER_CALL}/return", {"number": "101"}), 404, OTHER_CALL)
+    error(web.request("DELETE", f"/api/calls/{OTHER_CALL}/return"), 404, OTHER_CALL)
 
 
-@each(
+@for_each(
     ({"number": "101"}, ("101",)),
     ({"number": " 101 "}, ("101",)),
     ({"numbers": ["101", "+5511999"]}, ("101", "+5511999")),
@@ -303,14 +305,14 @@ def test_an_unknown_call_is_404(web: Web) -> None:
     ({"number": 0}, ("0",)),
     ({"numbers": [101, "apto-12"]}, ("101", "apto-12")),
 )
-def test_a_return_call_is_placed(web: Web, body: object, numbers: tuple[str, ...]) -> None:
-    said = success(web.ask("POST", f"/api/calls/{CALL}/return", body), 202)
+def test_a_return_call_is_placed(web: AdminClient, body: object, numbers: tuple[str, ...]) -> None:
+    said = success(web.request("POST", f"/api/calls/{CALL}/return", body), 202)
     assert said["message"] == f"Chamada de retorno iniciada para {CALL}"
     assert said["call"]["call_id"] == str(CALL)
-    assert web.control.asked == [("return", CALL, *numbers)]
+    assert web.control.requests == [("return", CALL, *numbers)]
 
 
-@each(
+@for_each(
     (b"", 400, "empty"),
     (b"{", 400, "JSON"),
     ({}, 400, "number"),
@@ -324,36 +326,38 @@ def test_a_return_call_is_placed(web: Web, body: object, numbers: tuple[str, ...
     ({"number": "101", "numbers": ["102"]}, 400, "Name whom"),
     ({"telefone": "101"}, 422, "telefone"),
 )
-def test_a_return_call_needs_a_number(web: Web, body: bytes | object, status: int, word: str) -> None:
-    error(web.ask("POST", f"/api/calls/{CALL}/return", body), status, word)
-    assert web.control.asked == []
+def test_a_return_call_needs_a_number(web: AdminClient, body: bytes | object, status: int, word: str) -> None:
+    error(web.request("POST", f"/api/calls/{CALL}/return", body), status, word)
+    assert web.control.requests == []
 
 
-@each((ReturnTaken("under way"), 409), (InvalidNumber("no number"), 422), (ReturnUnavailable("AMI is away"), 503))
-def test_why_a_return_call_is_not_placed(web: Web, refusing: AudioSocketError, status: int) -> None:
-    web.control.refusing = refusing
-    error(web.ask("POST", f"/api/calls/{CALL}/return", {"number": "101"}), status, str(refusing))
+@for_each(
+    (ReturnTaken("under way"), 409), (InvalidNumber("no number"), 422), (ReturnUnavailable("AMI is away"), 503)
+)
+def test_why_a_return_call_is_not_placed(web: AdminClient, refusing: AudioSocketError, status: int) -> None:
+    web.control.call_error = refusing
+    error(web.request("POST", f"/api/calls/{CALL}/return", {"number": "101"}), status, str(refusing))
 
 
-def test_a_return_call_is_cancelled(web: Web) -> None:
-    said = success(web.ask("DELETE", f"/api/calls/{CALL}/return"))
+def test_a_return_call_is_cancelled(web: AdminClient) -> None:
+    said = success(web.request("DELETE", f"/api/calls/{CALL}/return"))
     assert said["message"] == f"Chamada de retorno cancelada para {CALL}"
-    assert web.control.asked == [("cancel", CALL)]
-    web.control.refusing = ReturnTaken("nothing rings")
-    error(web.ask("DELETE", f"/api/calls/{CALL}/return"), 409, "nothing rings")
+    assert web.control.requests == [("cancel", CALL)]
+    web.control.call_error = ReturnTaken("nothing rings")
+    error(web.request("DELETE", f"/api/calls/{CALL}/return"), 409, "nothing rings")
 
 
-@each(
+@for_each(
     ({"end": "busy"}, ""),
     ({"end": "busy", "reason": "em outra chamada"}, "em outra chamada"),
     ({"end": "busy", "reason": None}, ""),
 )
-def test_the_end_of_an_attempt_is_reported(web: Web, body: object, reason: str) -> None:
-    success(web.ask("POST", "/api/attempts/0b1c-2", body))
-    assert web.control.asked == [("report", "0b1c-2", "busy", reason)]
+def test_the_end_of_an_attempt_is_reported(web: AdminClient, body: object, reason: str) -> None:
+    success(web.request("POST", "/api/attempts/0b1c-2", body))
+    assert web.control.requests == [("report", "0b1c-2", "busy", reason)]
 
 
-@each(
+@for_each(
     (b"", 400, "empty"),
     (b"[]", 400, "object"),
     ({}, 400, "end"),
@@ -362,25 +366,25 @@ def test_the_end_of_an_attempt_is_reported(web: Web, body: object, reason: str) 
     ({"end": "busy", "reason": 17}, 400, "17"),
     ({"end": "busy", "resaon": "x"}, 422, "resaon"),
 )
-def test_a_report_must_say_how_it_ended(web: Web, body: bytes | object, status: int, word: str) -> None:
-    error(web.ask("POST", "/api/attempts/1", body), status, word)
-    assert web.control.asked == []
+def test_a_report_must_say_how_it_ended(web: AdminClient, body: bytes | object, status: int, word: str) -> None:
+    error(web.request("POST", "/api/attempts/1", body), status, word)
+    assert web.control.requests == []
 
 
-@each((UnknownAttempt("it has ended"), 404), (InvalidReport("end must be one of"), 400))
-def test_why_a_report_is_not_taken(web: Web, refusing: AudioSocketError, status: int) -> None:
-    web.control.refusing = refusing
-    error(web.ask("POST", "/api/attempts/1", {"end": "busy"}), status, str(refusing))
+@for_each((UnknownAttempt("it has ended"), 404), (InvalidReport("end must be one of"), 400))
+def test_why_a_report_is_not_taken(web: AdminClient, refusing: AudioSocketError, status: int) -> None:
+    web.control.call_error = refusing
+    error(web.request("POST", "/api/attempts/1", {"end": "busy"}), status, str(refusing))
 
 
-@each({"call_id": str(CALL)}, {"call_id": CALL.hex, "role": "visitor"})
-def test_a_leg_is_hung_up(web: Web, body: object) -> None:
-    said = success(web.ask("POST", "/api/hangup", body))
+@for_each({"call_id": str(CALL)}, {"call_id": CALL.hex, "role": "visitor"})
+def test_a_leg_is_hung_up(web: AdminClient, body: object) -> None:
+    said = success(web.request("POST", "/api/hangup", body))
     assert said["message"] == f"KIND_HANGUP enviado com sucesso para {CALL} (visitor)"
-    assert web.control.asked == [("hang_up", CALL, Role.VISITOR)]
+    assert web.control.requests == [("hang_up", CALL, Role.VISITOR)]
 
 
-@each(
+@for_each(
     (b"", "empty"),
     (b"{", "JSON"),
     ({}, "call_id"),
@@ -393,34 +397,34 @@ def test_a_leg_is_hung_up(web: Web, body: object) -> None:
     ({"call_id": str(CALL), "role": {}}, "role"),
     ({"call_id": "no", "role": "visitante"}, "visitante"),
 )
-def test_a_hangup_of_nothing_is_400(web: Web, body: bytes | object, word: str) -> None:
-    error(web.ask("POST", "/api/hangup", body), 400, word)
-    assert web.control.asked == []
+def test_a_hangup_of_nothing_is_400(web: AdminClient, body: bytes | object, word: str) -> None:
+    error(web.request("POST", "/api/hangup", body), 400, word)
+    assert web.control.requests == []
 
 
-def test_a_hangup_of_an_unknown_leg_is_404(web: Web) -> None:
-    error(web.ask("POST", "/api/hangup", {"call_id": OTHER_CALL}), 404, OTHER_CALL)
-    error(web.ask("POST", "/api/hangup", {"call_id": str(CALL), "role": "resident"}), 404, "resident")
+def test_a_hangup_of_an_unknown_leg_is_404(web: AdminClient) -> None:
+    error(web.request("POST", "/api/hangup", {"call_id": OTHER_CALL}), 404, OTHER_CALL)
+    error(web.request("POST", "/api/hangup", {"call_id": str(CALL), "role": "resident"}), 404, "resident")
 
 
 # --- probes, methods, paths, failures ---------------------------------------------------------------
 
 
-@each("/healthz", "/readyz")
-def test_probes_say_why(web: Web, path: str) -> None:
-    answer = web.ask("GET", path)
+@for_each("/healthz", "/readyz")
+def test_probes_say_why(web: AdminClient, path: str) -> None:
+    answer = web.request("GET", path)
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
-    web.control.state = (False, "the reactor is 3 s late")
-    error(web.ask("GET", path), 503, "3 s late")
+    web.control.health = (False, "the reactor is 3 s late")
+    error(web.request("GET", path), 503, "3 s late")
 
 
-@each("/", "/nope", "/api", "/api/", "/api/nope", "/api/status/", "/api/Status", "/api/calls/a/b", "/api/%00")
-def test_an_unknown_path_is_404(web: Web, path: str) -> None:
+@for_each("/", "/nope", "/api", "/api/", "/api/nope", "/api/status/", "/api/Status", "/api/calls/a/b", "/api/%00")
+def test_an_unknown_path_is_404(web: AdminClient, path: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
-        error(web.ask(method, path), 404, "here")
+        error(web.request(method, path), 404, "here")
 
 
-@each(
+@for_each(
     ("POST", "/api/status", "GET, HEAD"),
     ("FOO", "/api/status", "GET, HEAD"),
     ("OPTIONS", "/api/status", "GET, HEAD"),
@@ -434,23 +438,23 @@ def test_an_unknown_path_is_404(web: Web, path: str) -> None:
     ("PUT", "/api/extensions/0/dialplan", "GET, HEAD"),
     ("POST", "/healthz", "GET, HEAD"),
 )
-def test_a_wrong_method_is_405(web: Web, method: str, path: str, allowed: str) -> None:
-    answer = web.ask(method, path)
+def test_a_wrong_method_is_405(web: AdminClient, method: str, path: str, allowed: str) -> None:
+    answer = web.request(method, path)
     assert answer.status == 405
     assert answer.headers["Allow"] == allowed
     if method != "HEAD":
         error(answer, 405, allowed)
 
 
-@each("/api/status", "/api/calls", "/healthz", "/readyz", "/api/extensions/0/dialplan", "/nope")
-def test_head_is_get_without_the_body(web: Web, path: str) -> None:
-    got, head = web.ask("GET", path), web.ask("HEAD", path)
+@for_each("/api/status", "/api/calls", "/healthz", "/readyz", "/api/extensions/0/dialplan", "/nope")
+def test_head_is_get_without_the_body(web: AdminClient, path: str) -> None:
+    got, head = web.request("GET", path), web.request("HEAD", path)
     assert (head.status, head.body) == (got.status, b"")
     told = [{name: value for name, value in a.headers.items() if name != "Date"} for a in (head, got)]
     assert told[0] == told[1]
 
 
-@each(
+@for_each(
     ("", "plain", False, ""),
     ("?style=plain", "plain", False, ""),
     ("?style=freepbx&wideband=false", "freepbx", False, ""),
@@ -460,43 +464,43 @@ def test_head_is_get_without_the_body(web: Web, path: str) -> None:
     ("?host=2001:db8::7&style=freepbx", "freepbx", False, "[2001:db8::7]"),
     ("?host=%5B2001:db8::7%5D", "plain", False, "[2001:db8::7]"),
 )
-def test_the_dialplan_is_text(web: Web, query: str, style: Style, wideband: bool, host: str) -> None:
+def test_the_dialplan_is_text(web: AdminClient, query: str, style: Style, wideband: bool, host: str) -> None:
     for path, extension_id in (("0/dialplan", 0), ("dialplan", None)):
-        answer = web.ask("GET", f"/api/extensions/{path}{query}")
+        answer = web.request("GET", f"/api/extensions/{path}{query}")
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
         assert answer.body.decode() == lines(DEFAULT_EXTENSION, style=style, wideband=wideband, host=host)
-        assert web.control.asked[-1] == ("dialplan", extension_id, "localhost")
+        assert web.control.requests[-1] == ("dialplan", extension_id, "localhost")
 
 
-@each(
+@for_each(
     ("localhost:8082", "localhost"),
     ("127.0.0.1", "127.0.0.1"),
     ("[::1]:8082", "::1"),
     ("192.0.2.1:8082", "192.0.2.1"),
 )
-def test_the_dialplan_is_told_where_it_was_asked_for(web: Web, host: str, told: str) -> None:
+def test_the_dialplan_is_told_where_it_was_asked_for(web: AdminClient, host: str, told: str) -> None:
     local = "192.0.2.1"
-    assert web.ask("GET", "/api/extensions/dialplan", local=local, Host=host).status == 200
-    assert web.control.asked == [("dialplan", None, told)]
+    assert web.request("GET", "/api/extensions/dialplan", local=local, Host=host).status == 200
+    assert web.control.requests == [("dialplan", None, told)]
 
 
 def test_without_a_host_header_it_is_the_address_of_the_connection() -> None:
-    web = Web()
-    wire = web.wire(local="192.0.2.1")
+    web = AdminClient()
+    wire = web.connect(local="192.0.2.1")
     wire.send(b"GET /api/extensions/dialplan HTTP/1.0\r\n\r\n")
-    assert wire.answers()[0].status == 200
-    assert web.control.asked == [("dialplan", None, "192.0.2.1")]
+    assert wire.responses()[0].status == 200
+    assert web.control.requests == [("dialplan", None, "192.0.2.1")]
 
 
-@each(("PUT", {"ramal_ia": "1"}), ("DELETE", b""))
-def test_the_dialplan_of_all_is_no_extension(web: Web, method: str, body: object) -> None:
-    answer = web.ask(method, "/api/extensions/dialplan", body)
+@for_each(("PUT", {"ramal_ia": "1"}), ("DELETE", b""))
+def test_the_dialplan_of_all_is_no_extension(web: AdminClient, method: str, body: object) -> None:
+    answer = web.request(method, "/api/extensions/dialplan", body)
     assert answer.status in {404, 405}
     assert list(web.control.running) == [0]
 
 
-@each(
+@for_each(
     ("0/dialplan?style=issabel", 400, "issabel"),
     ("0/dialplan?style=", 400, "style"),
     ("0/dialplan?wideband=yes", 400, "wideband"),
@@ -512,13 +516,15 @@ def test_the_dialplan_of_all_is_no_extension(web: Web, method: str, body: object
     ("9/dialplan", 404, "9"),
     ("1e9/dialplan", 404, "1e9"),
 )
-def test_a_dialplan_that_cannot_be_written_is_a_json_error(web: Web, path: str, status: int, word: str) -> None:
-    error(web.ask("GET", f"/api/extensions/{path}"), status, word)
+def test_a_dialplan_that_cannot_be_written_is_a_json_error(
+    web: AdminClient, path: str, status: int, word: str
+) -> None:
+    error(web.request("GET", f"/api/extensions/{path}"), status, word)
 
 
-def test_a_row_that_would_inject_dialplan_is_422(web: Web) -> None:
+def test_a_row_that_would_inject_dialplan_is_422(web: AdminClient) -> None:
     web.control.running[0] = replace(DEFAULT_EXTENSION, number="1000,1,System(x)")
-    said = error(web.ask("GET", "/api/extensions/0/dialplan"), 422, "System")
+    said = error(web.request("GET", "/api/extensions/0/dialplan"), 422, "System")
     assert said["field"] == "ramal_ia"
 
 
@@ -556,15 +562,15 @@ def test_every_route_is_tested_for_failures() -> None:
 
 def test_a_bug_is_500_without_internals_and_logged_once(logged_failures: LoggedFailures) -> None:
     for route in ROUTES:
-        web = Web()
-        web.control.failing = RuntimeError("password=hunter2")
-        said = error(web.ask(*route), 500)
+        web = AdminClient()
+        web.control.error = RuntimeError("password=hunter2")
+        said = error(web.request(*route), 500)
         assert "hunter2" not in str(said), route
         assert "RuntimeError" not in str(said), route
         assert len(logged_failures.flush(RuntimeError)) == 1, route
 
 
-@each(
+@for_each(
     (InvalidExtension, 422),
     (ExtensionTaken, 409),
     (UnknownExtension, 404),
@@ -573,10 +579,10 @@ def test_a_bug_is_500_without_internals_and_logged_once(logged_failures: LoggedF
     (InvalidReport, 400),
     (SourceUnavailable, 503),
 )
-def test_every_error_has_its_status(web: Web, kind: type[AudioSocketError], status: int) -> None:
-    web.control.failing = kind("the reason")
+def test_every_error_has_its_status(web: AdminClient, kind: type[AudioSocketError], status: int) -> None:
+    web.control.error = kind("the reason")
     for route in ROUTES:
-        error(web.ask(*route), status, "the reason")
+        error(web.request(*route), status, "the reason")
 
 
 json_values = st.recursive(
@@ -609,7 +615,7 @@ bodies = json_values | st.dictionaries(
 @given(route=st.sampled_from([route[:2] for route in ROUTES]), body=bodies | st.binary(max_size=200))
 def test_no_body_makes_the_server_fail(route: tuple[str, str], body: bytes | object) -> None:
     """Whatever the JSON: an answer of the contract's shape, never 500."""
-    answer = Web().ask(*route, body)
+    answer = AdminClient().request(*route, body)
     if answer.headers["Content-Type"].startswith("text/plain"):
         assert answer.status == 200
         assert route[1] in {"/api/extensions/0/dialplan", "/api/extensions/dialplan"}

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from admin.requests import parse_call_id, parse_object
 from admin.responses import HTTPError, encode, quoted
-from tests.support.admin_client import Web, each
+from tests.support.admin_client import AdminClient, for_each
 
 
-@each(
+@for_each(
     (b"", "empty"),
     (b" \t\r\n", "empty"),
     (b"{", "line 1 column 2"),
@@ -38,13 +38,13 @@ from tests.support.admin_client import Web, each
     (b"1", "object"),
     (b'"' + b"x" * 60_000 + b'"', "object"),
 )
-def test_what_is_refused(web: Web, raw: bytes, word: str) -> None:
-    answer = web.ask("POST", "/api/restart", raw)
+def test_what_is_refused(web: AdminClient, raw: bytes, word: str) -> None:
+    answer = web.request("POST", "/api/restart", raw)
     message = answer.json()["message"]
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/json; charset=utf-8")
     assert word in message, message
     assert len(message) < 250
-    assert web.control.asked == []
+    assert web.control.requests == []
 
 
 def test_what_is_read() -> None:
@@ -70,10 +70,10 @@ def test_every_json_object_is_read_as_it_was_written(value: dict[str, object]) -
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=50))
 def test_bytes_are_an_object_or_a_refusal(raw: bytes) -> None:
-    web = Web()
-    answer = web.ask("PUT", "/api/extensions/0", raw)
+    web = AdminClient()
+    answer = web.request("PUT", "/api/extensions/0", raw)
     assert answer.status in {400, 422}, answer.body
-    assert web.control.asked == []
+    assert web.control.requests == []
 
 
 def test_spellings_of_a_uuid() -> None:

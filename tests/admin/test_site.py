@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from admin.site import CLOSING_SECONDS, LINGER_SECONDS, MOST_BODY, MOST_CONNECTIONS, REQUEST_SECONDS
-from tests.conftest import LoggedFailures
-from tests.support.admin_client import Answer, Web, Wire, each, request
+from tests.support.admin_client import AdminClient, FakeConnection, Response, for_each, request_bytes
+from tests.support.logged_failures import LoggedFailures
 
-HEALTH = request("GET", "/healthz")
+HEALTH = request_bytes("GET", "/healthz")
 REFRESH = b"POST /api/refresh HTTP/1.1\r\nHost: localhost\r\n"
 LARGEST = b"{}".ljust(MOST_BODY)
 
 
-def refused(wire: Wire, status: int) -> Answer:
+def refused(wire: FakeConnection, status: int) -> Response:
     """The connection's last answer is this error, and nothing follows it."""
-    answer = wire.answers()[-1]
+    answer = wire.responses()[-1]
     assert answer.status == status, answer
     assert answer.json()["status"] == "error"
     assert answer.headers["Connection"] == "close"
-    assert wire.pipe.over
+    assert wire.transport.finished
     return answer
 
 
@@ -34,23 +34,23 @@ def chunked(body: bytes, size: int) -> bytes:
 
 
 @pytest.fixture
-def web() -> Web:
-    return Web()
+def web() -> AdminClient:
+    return AdminClient()
 
 
 # --- headers of every answer ------------------------------------------------------------------------
 
 
-def test_every_answer_is_tidy(web: Web) -> None:
-    web.control.state = (False, "late")
+def test_every_answer_is_tidy(web: AdminClient) -> None:
+    web.control.health = (False, "late")
     answers = [
-        web.ask("GET", "/api/status"),
-        web.ask("GET", "/healthz"),
-        web.ask("GET", "/nope"),
-        web.ask("PUT", "/api/status"),
-        web.ask("GET", "/", Host="evil.example"),
-        *web.wire().send(b"rubbish\r\n\r\n").answers(),
-        *web.wire().send(REFRESH + b"Content-Length: 70000\r\n\r\n").answers(),
+        web.request("GET", "/api/status"),
+        web.request("GET", "/healthz"),
+        web.request("GET", "/nope"),
+        web.request("PUT", "/api/status"),
+        web.request("GET", "/", Host="evil.example"),
+        *web.connect().send(b"rubbish\r\n\r\n").responses(),
+        *web.connect().send(REFRESH + b"Content-Length: 70000\r\n\r\n").responses(),
     ]
     assert [answer.status for answer in answers] == [200, 503, 404, 405, 421, 400, 413]
     for answer in answers:
@@ -65,78 +65,80 @@ def test_every_answer_is_tidy(web: Web) -> None:
 # --- bodies -----------------------------------------------------------------------------------------
 
 
-def test_the_largest_body_passes(web: Web) -> None:
-    web.ask("POST", "/api/refresh", LARGEST)
-    (answer,) = web.wire().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 5000)).answers()
+def test_the_largest_body_passes(web: AdminClient) -> None:
+    web.request("POST", "/api/refresh", LARGEST)
+    (answer,) = (
+        web.connect().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 5000)).responses()
+    )
     assert answer.status == 200
-    assert len(web.control.asked) == 2
+    assert len(web.control.requests) == 2
 
 
-def test_a_body_is_refused_before_it_arrives(web: Web) -> None:
-    wire = web.wire().send(REFRESH + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + 1))
+def test_a_body_is_refused_before_it_arrives(web: AdminClient) -> None:
+    wire = web.connect().send(REFRESH + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + 1))
     refused(wire, 413)
     wire.send(LARGEST, b" ", HEALTH)
-    assert len(wire.answers()) == 1
-    assert web.control.asked == []
+    assert len(wire.responses()) == 1
+    assert web.control.requests == []
 
 
-@each(1, 1000, 65_535, 65_537, 200_000)
-def test_a_chunked_body_is_refused_when_it_grows_too_large(web: Web, size: int) -> None:
+@for_each(1, 1000, 65_535, 65_537, 200_000)
+def test_a_chunked_body_is_refused_when_it_grows_too_large(web: AdminClient, size: int) -> None:
     body = chunked(LARGEST + b" ", size)
-    wire = web.wire().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n")
+    wire = web.connect().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n")
     wire.send(*(body[i : i + 16_384] for i in range(0, len(body), 16_384)), HEALTH)
     refused(wire, 413)
-    assert len(wire.answers()) == 1
-    assert web.control.asked == []
+    assert len(wire.responses()) == 1
+    assert web.control.requests == []
 
 
-@each(
+@for_each(
     b"Content-Length: 999999999999999999999", b"content-length:  " + b"9" * 5000, b"Content-Length: " + b"0" * 5000
 )
-def test_a_length_beyond_reason_is_413(web: Web, header: bytes) -> None:
-    refused(web.wire().send(REFRESH + header + b"\r\n\r\n"), 413)
+def test_a_length_beyond_reason_is_413(web: AdminClient, header: bytes) -> None:
+    refused(web.connect().send(REFRESH + header + b"\r\n\r\n"), 413)
 
 
-def test_nobody_is_told_to_continue_with_too_large_a_body(web: Web) -> None:
+def test_nobody_is_told_to_continue_with_too_large_a_body(web: AdminClient) -> None:
     expect = REFRESH + b"Expect: 100-continue\r\n"
-    wire = web.wire().send(expect + b"Content-Length: 70000\r\n\r\n")
-    assert b" 100 " not in wire.pipe.value()
+    wire = web.connect().send(expect + b"Content-Length: 70000\r\n\r\n")
+    assert b" 100 " not in wire.transport.value()
     refused(wire, 413)
-    assert b" 100 " in web.wire().send(expect + b"Content-Length: 2\r\n\r\n").pipe.value()
+    assert b" 100 " in web.connect().send(expect + b"Content-Length: 2\r\n\r\n").transport.value()
 
 
-def test_bodies_stay_in_memory(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_stay_in_memory(web: AdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twisted keeps every chunked body, and every one from 100,000 bytes on, in a file."""
 
     def no_file(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file was opened")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", no_file)
-    wire = web.wire().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 9999))
-    assert wire.answers()[0].status == 200
-    refused(web.wire().send(REFRESH + b"Content-Length: 300000000\r\n\r\n"), 413)
+    wire = web.connect().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 9999))
+    assert wire.responses()[0].status == 200
+    refused(web.connect().send(REFRESH + b"Content-Length: 300000000\r\n\r\n"), 413)
 
 
-def test_a_form_is_only_a_body(web: Web) -> None:
+def test_a_form_is_only_a_body(web: AdminClient) -> None:
     """curl -d says it sends a form; multipart that is none made Twisted hang up without a word."""
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data"):
-        assert web.ask("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=kind).status == 200
+        assert web.request("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=kind).status == 200
 
 
-def test_the_client_may_finish_what_was_refused(web: Web) -> None:
+def test_the_client_may_finish_what_was_refused(web: AdminClient) -> None:
     """The answer is followed by a half-close; only a client that goes on for seconds is reset."""
-    wire = web.wire().send(REFRESH + b"Content-Length: 70000\r\n\r\n")
-    assert wire.pipe.half_closed
-    assert not wire.pipe.disconnecting
+    wire = web.connect().send(REFRESH + b"Content-Length: 70000\r\n\r\n")
+    assert wire.transport.half_closed
+    assert not wire.transport.disconnecting
     wire.send(b"x" * 70_000)
     web.clock.advance(LINGER_SECONDS)
-    assert wire.pipe.disconnected
+    assert wire.transport.disconnected
 
 
 # --- what Twisted itself would refuse ---------------------------------------------------------------
 
 
-@each(
+@for_each(
     b"rubbish\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
@@ -152,36 +154,36 @@ def test_the_client_may_finish_what_was_refused(web: Web) -> None:
     b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 600 + b"\r\n",
     b"GET / HTTP/1.1\r\n" + b"".join(b"a: %b\r\n" % (b"x" * 9000) for _ in range(3)) + b"\r\n",
 )
-def test_what_is_not_http_is_a_json_400(web: Web, raw: bytes) -> None:
-    wire = web.wire().send(raw)
+def test_what_is_not_http_is_a_json_400(web: AdminClient, raw: bytes) -> None:
+    wire = web.connect().send(raw)
     refused(wire, 400)
     wire.send(HEALTH)
-    assert len(wire.answers()) == 1
-    assert web.control.asked == []
+    assert len(wire.responses()) == 1
+    assert web.control.requests == []
 
 
 def test_a_failure_outside_of_every_handler_is_a_json_500(
-    web: Web, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
+    web: AdminClient, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
 ) -> None:
     def broken(_: object) -> bytes:
         raise RuntimeError("password=hunter2")
 
     monkeypatch.setattr(web.site.resource, "render", broken)
-    answer = web.ask("GET", "/api/status")
+    answer = web.request("GET", "/api/status")
     assert (answer.status, answer.json()["status"]) == (500, "error")
     assert b"hunter2" not in answer.body
     assert len(logged_failures.flush(RuntimeError)) == 1
 
 
-def test_nothing_behind_a_bad_header_is_served(web: Web) -> None:
-    wire = web.wire().send(REFRESH + b"no colon\r\nX: y\r\n\r\n" + request("POST", "/api/refresh"))
+def test_nothing_behind_a_bad_header_is_served(web: AdminClient) -> None:
+    wire = web.connect().send(REFRESH + b"no colon\r\nX: y\r\n\r\n" + request_bytes("POST", "/api/refresh"))
     refused(wire, 400)
-    assert web.control.asked == []
+    assert web.control.requests == []
 
 
-def test_a_line_without_end_is_431(web: Web) -> None:
-    refused(web.wire().send(b"GET /" + b"x" * 20_000), 431)
-    refused(web.wire().send(b"GET / HTTP/1.1\r\nHost: " + b"x" * 20_000 + b"\r\n"), 431)
+def test_a_line_without_end_is_431(web: AdminClient) -> None:
+    refused(web.connect().send(b"GET /" + b"x" * 20_000), 431)
+    refused(web.connect().send(b"GET / HTTP/1.1\r\nHost: " + b"x" * 20_000 + b"\r\n"), 431)
 
 
 tokens = st.sampled_from(
@@ -217,15 +219,15 @@ tokens = st.sampled_from(
 def test_any_bytes_in_any_pieces(raw: list[bytes], step: int) -> None:
     """Every answer is ours, in JSON, below 500; split anywhere, the same bytes get the same answers."""
     stream = b"".join(raw)
-    whole, split = Web().wire(), Web().wire()
+    whole, split = AdminClient().connect(), AdminClient().connect()
     whole.send(stream)
     split.send(*(stream[i : i + step] for i in range(0, len(stream), step)))
-    plain = [wire.pipe.value().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"") for wire in (whole, split)]
+    plain = [wire.transport.value().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"") for wire in (whole, split)]
     for wire, value in zip((whole, split), plain, strict=True):
-        wire.pipe.clear()
-        wire.pipe.write(value)
-    found = whole.answers()
-    assert [(a.status, a.body) for a in found] == [(a.status, a.body) for a in split.answers()]
+        wire.transport.clear()
+        wire.transport.write(value)
+    found = whole.responses()
+    assert [(a.status, a.body) for a in found] == [(a.status, a.body) for a in split.responses()]
     for answer in found:
         assert answer.status < 500
         assert answer.json()["status"] in {"success", "ok", "error"}
@@ -234,88 +236,88 @@ def test_any_bytes_in_any_pieces(raw: list[bytes], step: int) -> None:
 # --- connections ------------------------------------------------------------------------------------
 
 
-def test_requests_in_a_row_are_answered_in_order(web: Web) -> None:
-    wire = web.wire().send(HEALTH + request("GET", "/nope") + request("GET", "/api/calls"))
-    assert [answer.status for answer in wire.answers()] == [200, 404, 200]
-    assert not wire.pipe.over
+def test_requests_in_a_row_are_answered_in_order(web: AdminClient) -> None:
+    wire = web.connect().send(HEALTH + request_bytes("GET", "/nope") + request_bytes("GET", "/api/calls"))
+    assert [answer.status for answer in wire.responses()] == [200, 404, 200]
+    assert not wire.transport.finished
 
 
-def test_a_request_has_a_deadline_that_dribbling_does_not_move(web: Web) -> None:
-    wire = web.wire()
+def test_a_request_has_a_deadline_that_dribbling_does_not_move(web: AdminClient) -> None:
+    wire = web.connect()
     web.clock.advance(REQUEST_SECONDS - 1)
     for byte in HEALTH[:REQUEST_SECONDS]:
-        assert not wire.pipe.over
+        assert not wire.transport.finished
         wire.send(bytes([byte]))
         web.clock.advance(1)
-    assert wire.pipe.over
+    assert wire.transport.finished
 
 
-def test_a_connection_without_requests_is_closed(web: Web) -> None:
-    wire = web.wire().send(HEALTH)
+def test_a_connection_without_requests_is_closed(web: AdminClient) -> None:
+    wire = web.connect().send(HEALTH)
     web.clock.advance(REQUEST_SECONDS - 1)
     wire.send(HEALTH)
     web.clock.advance(REQUEST_SECONDS - 1)
-    assert not wire.pipe.over
+    assert not wire.transport.finished
     web.clock.advance(1)
-    assert wire.pipe.over
-    assert len(wire.answers()) == 2
+    assert wire.transport.finished
+    assert len(wire.responses()) == 2
 
 
-def test_a_slow_answer_is_waited_for(web: Web) -> None:
-    web.control.waiting = Deferred()
-    wire = web.wire().send(request("POST", "/api/refresh"))
+def test_a_slow_answer_is_waited_for(web: AdminClient) -> None:
+    web.control.blocked_on = Deferred()
+    wire = web.connect().send(request_bytes("POST", "/api/refresh"))
     web.clock.advance(10 * REQUEST_SECONDS)
-    assert not wire.pipe.over
-    web.control.waiting.callback(None)
-    assert wire.answers()[0].status == 200
+    assert not wire.transport.finished
+    web.control.blocked_on.callback(None)
+    assert wire.responses()[0].status == 200
 
 
-def test_who_does_not_take_the_answer_is_cut_off(web: Web) -> None:
-    wire = web.wire().send(request("GET", "/api/status", Connection="close"))
-    assert wire.pipe.disconnecting
+def test_who_does_not_take_the_answer_is_cut_off(web: AdminClient) -> None:
+    wire = web.connect().send(request_bytes("GET", "/api/status", Connection="close"))
+    assert wire.transport.disconnecting
     web.clock.advance(CLOSING_SECONDS - 1)
-    assert not wire.pipe.disconnected
+    assert not wire.transport.disconnected
     web.clock.advance(1)
-    assert wire.pipe.disconnected
+    assert wire.transport.disconnected
 
 
-def test_a_closed_connection_leaves_no_timer(web: Web) -> None:
-    for raw in (b"", HEALTH, HEALTH[:9], b"rubbish\r\n\r\n", request("GET", "/healthz", Connection="close")):
-        wire = web.wire().send(raw)
+def test_a_closed_connection_leaves_no_timer(web: AdminClient) -> None:
+    for raw in (b"", HEALTH, HEALTH[:9], b"rubbish\r\n\r\n", request_bytes("GET", "/healthz", Connection="close")):
+        wire = web.connect().send(raw)
         wire.close()
         assert web.clock.getDelayedCalls() == [], raw
 
 
-def test_the_longest_idle_connection_makes_room(web: Web) -> None:
-    first, *others = [web.wire() for _ in range(MOST_CONNECTIONS)]
+def test_the_longest_idle_connection_makes_room(web: AdminClient) -> None:
+    first, *others = [web.connect() for _ in range(MOST_CONNECTIONS)]
     first.send(HEALTH)  # now the second one is idle longest
-    new = web.wire().send(HEALTH)
-    assert new.answers()[0].status == 200
-    assert [wire.pipe.disconnected for wire in (first, *others[:2])] == [False, True, False]
+    new = web.connect().send(HEALTH)
+    assert new.responses()[0].status == 200
+    assert [wire.transport.disconnected for wire in (first, *others[:2])] == [False, True, False]
     others[0].close()
     others[1].close()
-    assert web.wire().accepted
-    assert not others[2].pipe.disconnected
+    assert web.connect().accepted
+    assert not others[2].transport.disconnected
 
 
-def test_connections_that_were_answered_are_idle_again(web: Web) -> None:
-    wires = [web.wire().send(HEALTH) for _ in range(MOST_CONNECTIONS)]
-    assert web.wire().accepted
-    assert [wire.pipe.disconnected for wire in wires[:2]] == [True, False]
+def test_connections_that_were_answered_are_idle_again(web: AdminClient) -> None:
+    wires = [web.connect().send(HEALTH) for _ in range(MOST_CONNECTIONS)]
+    assert web.connect().accepted
+    assert [wire.transport.disconnected for wire in wires[:2]] == [True, False]
 
 
-def test_connections_that_are_gone_are_not_counted(web: Web) -> None:
+def test_connections_that_are_gone_are_not_counted(web: AdminClient) -> None:
     for raw in (b"", HEALTH[:9], HEALTH, b"rubbish\r\n\r\n"):
         for _ in range(MOST_CONNECTIONS):
-            web.wire().send(raw).close()
-    first, second = web.wire(), web.wire()
-    assert not first.pipe.disconnected
+            web.connect().send(raw).close()
+    first, second = web.connect(), web.connect()
+    assert not first.transport.disconnected
     assert second.accepted
 
 
-def test_work_in_progress_makes_no_room(web: Web) -> None:
-    web.control.waiting = Deferred()
-    busy = [web.wire().send(request("POST", "/api/refresh")) for _ in range(MOST_CONNECTIONS)]
-    assert not web.wire().accepted
-    web.control.waiting.callback(None)
-    assert [wire.answers()[0].status for wire in busy] == [200] * MOST_CONNECTIONS
+def test_work_in_progress_makes_no_room(web: AdminClient) -> None:
+    web.control.blocked_on = Deferred()
+    busy = [web.connect().send(request_bytes("POST", "/api/refresh")) for _ in range(MOST_CONNECTIONS)]
+    assert not web.connect().accepted
+    web.control.blocked_on.callback(None)
+    assert [wire.responses()[0].status for wire in busy] == [200] * MOST_CONNECTIONS

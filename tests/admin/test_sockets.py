@@ -16,8 +16,8 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import HTTPConnectionPool
 
 from admin.uncancelled import shielded
-from tests.conftest import LoggedFailures
-from tests.support.admin_client import CALL, DATABASE_GONE, FakeControl, dial, listening, request
+from tests.support.admin_client import CALL, DATABASE_GONE, FakeControl, dial, listening, request_bytes
+from tests.support.logged_failures import LoggedFailures
 
 
 async def until(true: Any) -> None:
@@ -50,11 +50,11 @@ async def test_a_day_in_the_life() -> None:
 
 async def test_fifty_refreshes_at_once() -> None:
     control = FakeControl()
-    control.waiting = Deferred()
+    control.blocked_on = Deferred()
     async with listening(control) as port:
         running = gatherResults([Deferred.fromCoroutine(ask(port, "POST", "/api/refresh")) for _ in range(50)])
         assert (await ask(port, "GET", "/healthz"))[0] == 200
-        control.waiting.callback(None)
+        control.blocked_on.callback(None)
         assert [code for code, _ in await running] == [200] * 50
 
 
@@ -63,22 +63,22 @@ async def test_work_goes_on_when_its_client_leaves(
     failing: Exception | None, logged_failures: LoggedFailures
 ) -> None:
     control = FakeControl()
-    control.waiting = Deferred()
+    control.blocked_on = Deferred()
     told: list[LogEvent] = []
     observe: Any = told.append
     async with listening(control) as port:
         client = dial(port)
-        client.sendall(request("POST", "/api/refresh"))
-        await until(lambda: control.begun)
+        client.sendall(request_bytes("POST", "/api/refresh"))
+        await until(lambda: control.started)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         await until(lambda: not _connections(port))
-        assert control.asked == []
+        assert control.requests == []
         globalLogPublisher.addObserver(observe)
-        control.failing = failing
-        control.waiting.callback(None)
+        control.error = failing
+        control.blocked_on.callback(None)
         globalLogPublisher.removeObserver(observe)
-    assert control.asked == ([] if failing else [("refresh", False, False)])
+    assert control.requests == ([] if failing else [("refresh", False, False)])
     (line,) = [formatEvent(event) for event in told if event["log_namespace"].startswith("admin")]
     assert "POST /api/refresh" in line
     assert len(logged_failures.flush(RuntimeError)) == (1 if isinstance(failing, RuntimeError) else 0)
@@ -113,7 +113,7 @@ async def test_who_stops_sending_still_hears_the_answer() -> None:
 
     def talk(port: int) -> bytes:
         with dial(port) as client:
-            client.sendall(request("GET", "/api/status"))
+            client.sendall(request_bytes("GET", "/api/status"))
             client.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: client.recv(65_536), b""))
 
@@ -146,7 +146,14 @@ async def test_an_upload_hears_413_and_no_reset(chunked: bool) -> None:
 
 async def test_hostile_connections_leave_nothing_behind() -> None:
     def attack(port: int) -> None:
-        for raw in (b"", b"\x16\x03\x01", b"GET /", request("GET", "/healthz")[:-1], b"x\r\n\r\n", b"y" * 70_000):
+        for raw in (
+            b"",
+            b"\x16\x03\x01",
+            b"GET /",
+            request_bytes("GET", "/healthz")[:-1],
+            b"x\r\n\r\n",
+            b"y" * 70_000,
+        ):
             with dial(port) as client:
                 client.sendall(raw)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -10,7 +10,7 @@ from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.settings import Settings
 from audiosocket.wire import RATES
-from tests.support.fake_leg import FakeLeg, context
+from tests.support.fake_leg import FakeLeg, app_context
 
 
 class Conversation:
@@ -18,7 +18,7 @@ class Conversation:
 
     def __init__(self, *, both: bool = True) -> None:
         self.clock = Clock()
-        self.app = Bridge(context(self.clock))
+        self.app = Bridge(app_context(self.clock))
         self.visitor, self.resident = self.leg(Role.VISITOR), self.leg(Role.RESIDENT)
         self.visitor.join()
         if both:
@@ -32,7 +32,7 @@ class Conversation:
         self.clock.advance(0.02)
         for leg, pcm in ((self.visitor, visitor), (self.resident, resident)):
             if pcm and leg.outcome is None:
-                leg.hear(pcm, rate)
+                leg.receive(pcm, rate)
         for leg in (self.visitor, self.resident):
             leg.stall(0)
 
@@ -45,8 +45,8 @@ def test_each_hears_the_other_and_not_itself() -> None:
     call = Conversation()
     for turn in range(100):
         call.turn(visitor=frame(1000 + turn), resident=frame(2000 + turn))
-    assert call.resident.said("passed") == b"".join(frame(1000 + turn) for turn in range(100))
-    assert call.visitor.said("passed") == b"".join(frame(2000 + turn) for turn in range(100))
+    assert call.resident.sent_pcm("passed") == b"".join(frame(1000 + turn) for turn in range(100))
+    assert call.visitor.sent_pcm("passed") == b"".join(frame(2000 + turn) for turn in range(100))
 
 
 def test_a_frame_is_passed_on_in_the_turn_in_which_it_came() -> None:
@@ -73,7 +73,7 @@ def test_a_visitor_who_is_alone_hears_silence_and_nothing_is_kept_for_later() ->
     assert set(call.visitor.sources()) == {"silence"}
     call.resident.join()
     call.turn(visitor=frame(777))
-    assert call.resident.said("passed") == frame(777)
+    assert call.resident.sent_pcm("passed") == frame(777)
 
 
 @pytest.mark.parametrize(("lump", "lost"), [(5, 0), (9, 0), (14, 1), (50, 37), (500, 487)])
@@ -83,10 +83,10 @@ def test_a_lump_does_not_delay_the_conversation_for_good(lump: int, lost: int) -
     for _ in range(20):
         call.turn(visitor=frame(1))
     for number in range(lump):
-        call.visitor.hear(frame(5000 + number))
+        call.visitor.receive(frame(5000 + number))
     for turn in range(50):
         call.turn(visitor=frame(10_000 + turn))
-    last = int.from_bytes(call.resident.said("passed")[-2:], "little") - 10_000
+    last = int.from_bytes(call.resident.sent_pcm("passed")[-2:], "little") - 10_000
     assert (49 - last) * 20 <= WAIT_MS
     # of the lump 4 leave at once and 10 may wait; the leg stays 100 ms ahead, so no more of these make room
     assert call.resident.dropped == lost
@@ -99,7 +99,7 @@ def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how
     leaving, staying = call.visitor, call.resident
     if first is Role.RESIDENT:
         leaving, staying = staying, leaving
-    leaving.leave(how.value)
+    leaving.end(how.value)
     assert staying.outcome == LegOutcome.SERVER_HANGUP.value
     assert call.clock.getDelayedCalls() == []
 
@@ -108,22 +108,22 @@ def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how
 def test_a_broken_leg_that_comes_back_goes_on(how: LegOutcome) -> None:
     call = Conversation()
     call.turn(visitor=frame(1), resident=frame(1))
-    call.visitor.leave(how.value)
+    call.visitor.end(how.value)
     call.clock.advance(COME_BACK_SECONDS - 0.1)
-    call.resident.hear(frame(2))
+    call.resident.receive(frame(2))
     assert call.resident.outcome is None
     call.visitor = call.leg(Role.VISITOR)
     call.visitor.join()
     call.clock.advance(COME_BACK_SECONDS)
     call.turn(visitor=frame(3), resident=frame(4))
-    assert call.visitor.said("passed") == frame(4)
-    assert call.resident.said("passed") == frame(1) + frame(3)
+    assert call.visitor.sent_pcm("passed") == frame(4)
+    assert call.resident.sent_pcm("passed") == frame(1) + frame(3)
     assert call.clock.getDelayedCalls() == []
 
 
 def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
     call = Conversation()
-    call.resident.leave(LegOutcome.CONNECTION_LOST.value)
+    call.resident.end(LegOutcome.CONNECTION_LOST.value)
     call.clock.advance(COME_BACK_SECONDS - 0.1)
     assert call.visitor.outcome is None
     call.clock.advance(0.2)
@@ -133,8 +133,8 @@ def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
 
 def test_nothing_is_left_waiting_when_the_other_side_leaves_too() -> None:
     call = Conversation()
-    call.visitor.leave(LegOutcome.CONNECTION_LOST.value)
-    call.resident.leave()
+    call.visitor.end(LegOutcome.CONNECTION_LOST.value)
+    call.resident.end()
     assert call.clock.getDelayedCalls() == []
 
 
@@ -144,8 +144,8 @@ def test_a_leg_resumed_over_a_new_connection_is_still_joined() -> None:
     call.visitor.resume()
     call.resident.resume()
     call.turn(visitor=frame(2), resident=frame(3))
-    assert call.resident.said("passed") == frame(1) + frame(2)
-    assert call.visitor.said("passed") == frame(3)
+    assert call.resident.sent_pcm("passed") == frame(1) + frame(2)
+    assert call.visitor.sent_pcm("passed") == frame(3)
 
 
 class Restarted(Conversation):
@@ -154,13 +154,13 @@ class Restarted(Conversation):
     def __init__(self) -> None:
         super().__init__(both=False)
         self.visitor = self.leg(Role.VISITOR)
-        self.visitor.restart()
+        self.visitor.resume_after_restart()
 
 
 @pytest.mark.parametrize("how", [LegOutcome.LOST, LegOutcome.CALLER_HANGUP, LegOutcome.ADMIN_HANGUP])
 def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: LegOutcome) -> None:
     call = Restarted()
-    call.visitor.lose_other(how.value)
+    call.visitor.end_other_leg(how.value)
     assert call.visitor.outcome == LegOutcome.SERVER_HANGUP.value
     assert call.clock.getDelayedCalls() == []
 
@@ -168,7 +168,7 @@ def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: LegOutc
 def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() -> None:
     for comes_back in (True, False):
         call = Restarted()
-        call.visitor.lose_other(LegOutcome.CONNECTION_LOST.value)
+        call.visitor.end_other_leg(LegOutcome.CONNECTION_LOST.value)
         call.clock.advance(COME_BACK_SECONDS - 0.1)
         assert call.visitor.outcome is None
         if comes_back:
@@ -182,14 +182,14 @@ def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() 
 def test_what_ends_the_whole_call_is_left_to_the_server(how: LegOutcome) -> None:
     """Else the second leg's books would say "the app was done"."""
     call = Conversation()
-    call.visitor.leave(how.value)
+    call.visitor.end(how.value)
     assert call.resident.outcome is None
     assert call.clock.getDelayedCalls() == []
 
 
 def test_a_visitor_who_leaves_alone_takes_nobody_along() -> None:
     call = Conversation(both=False)
-    call.visitor.leave(LegOutcome.CONNECTION_LOST.value)
+    call.visitor.end(LegOutcome.CONNECTION_LOST.value)
     assert call.clock.getDelayedCalls() == []
 
 

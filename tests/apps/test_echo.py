@@ -5,11 +5,11 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 
 from audiosocket.apps.echo import Echo
-from tests.support.fake_leg import FakeLeg, context
+from tests.support.fake_leg import FakeLeg, app_context
 
 
 def echo(clock: Clock) -> FakeLeg:
-    leg = FakeLeg(clock, Echo(context(clock)))
+    leg = FakeLeg(clock, Echo(app_context(clock)))
     leg.join()
     return leg
 
@@ -21,7 +21,7 @@ def frame(number: int) -> bytes:
 def test_returns_every_frame_as_it_came() -> None:
     leg = echo(Clock())
     leg.run(2000, frame)
-    assert leg.said("passed") == b"".join(map(frame, range(100)))
+    assert leg.sent_pcm("passed") == b"".join(map(frame, range(100)))
 
 
 def test_returns_a_frame_in_the_turn_in_which_it_came() -> None:
@@ -35,7 +35,7 @@ def test_returns_odd_lengths_and_other_rates_untouched() -> None:
     clock = Clock()
     leg = echo(clock)
     for pcm, rate in ((b"x" * 321, 8000), (b"y" * 1764, 44_100), (b"z", 192_000)):
-        leg.hear(pcm, rate)
+        leg.receive(pcm, rate)
         clock.advance(0.02)
     assert [(sent.pcm, sent.rate) for _, sent in leg.sent if sent.source == "passed"] == [
         (b"x" * 321, 8000),
@@ -56,5 +56,5 @@ def test_is_quiet_while_another_app_speaks() -> None:
     leg.play(b"\1\1" * 1600)
     leg.run(400, frame)
     assert leg.sources().count("spoken") == 10
-    assert leg.said("spoken") == b"\1\1" * 1600
+    assert leg.sent_pcm("spoken") == b"\1\1" * 1600
     assert leg.sources()[-5:] == ["passed"] * 5

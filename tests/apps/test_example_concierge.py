@@ -16,7 +16,7 @@ from audiosocket.errors import ReturnUnavailable
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo, ReturnAttempt, ReturnOutcome
 from audiosocket.settings import Settings
-from tests.support.fake_leg import FakeLeg, context
+from tests.support.fake_leg import FakeLeg, app_context
 
 PACKAGE = Path(__file__).parents[2] / "examples" / "apps" / "concierge"
 CONNECTED = ReturnOutcome("connected", "", (ReturnAttempt("101", "answered"),))
@@ -37,7 +37,7 @@ class Door:
 
     def __init__(self, module: Any) -> None:
         self.clock = Clock()
-        self.app = module.Concierge(context(self.clock))
+        self.app = module.Concierge(app_context(self.clock))
         self.visitor = FakeLeg(self.clock, self.app)
         self.resident = FakeLeg(self.clock, self.app, role=Role.RESIDENT)
         self.visitor.join()
@@ -50,7 +50,7 @@ class Door:
 
     def connect(self) -> None:
         self.resident.join()
-        self.visitor.return_ends(CONNECTED)
+        self.visitor.end_return_call(CONNECTED)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_key_1_rings_the_configured_numbers_with_a_tone_that_goes_on(door: Door,
     assert not any(door.run(1_000))
     door.visitor.press("1")
     door.visitor.press("1")
-    assert door.visitor.rung == [["101", "102"]]
+    assert door.visitor.called_numbers == [["101", "102"]]
     heard = door.run(12_000)
     assert heard.count(module.RINGING[: 2 * module.RATE]) == 3
 
@@ -78,7 +78,7 @@ def test_a_door_may_have_numbers_of_its_own(module: Any, monkeypatch: pytest.Mon
             ("app.note", {"app": "concierge", "caller": number, "dialled": "1000"}),
         ]
         door.visitor.press("1")
-        rung[number] = door.visitor.rung
+        rung[number] = door.visitor.called_numbers
     assert rung == {"5511": [["201"]], "5512": [["101", "102"]]}
     door.resident.identify(CallerInfo("PJSIP/101-1", "1.2", "101", "", "1001"))
     assert door.resident.notes == []
@@ -90,35 +90,35 @@ def test_who_answers_talks_with_the_visitor(door: Door) -> None:
     door.connect()
     assert door.visitor.remembered[-1] == (door.app, None)
     assert not any(door.run(100)[640:]), "the tone is over"
-    door.resident.hear(VOICE)
-    door.visitor.hear(VOICE[::-1])
-    assert door.visitor.said("passed") == VOICE
-    assert door.resident.said("passed") == VOICE[::-1]
+    door.resident.receive(VOICE)
+    door.visitor.receive(VOICE[::-1])
+    assert door.visitor.sent_pcm("passed") == VOICE
+    assert door.resident.sent_pcm("passed") == VOICE[::-1]
     door.visitor.press("1")
-    assert len(door.visitor.rung) == 1
-    door.resident.leave()
+    assert len(door.visitor.called_numbers) == 1
+    door.resident.end()
     assert door.visitor.outcome == "server_hangup"
 
 
 def test_nobody_answers_and_the_visitor_may_try_again(door: Door, module: Any) -> None:
     door.visitor.press("1")
     door.run(500)
-    door.visitor.return_ends(FAILED)
+    door.visitor.end_return_call(FAILED)
     assert door.run(4_000).count(module.BUSY) == 1
     door.visitor.press("1")
-    assert len(door.visitor.rung) == 2
+    assert len(door.visitor.called_numbers) == 2
 
 
 def test_the_star_key_stops_the_ringing(door: Door) -> None:
     door.visitor.press("1")
     door.visitor.press("*")
     assert not door.visitor.ringing
-    door.visitor.return_ends(ReturnOutcome("cancelled"))
+    door.visitor.end_return_call(ReturnOutcome("cancelled"))
     assert not any(door.run(6_000)[640:])
 
 
 def test_what_cannot_be_placed_is_noted_and_heard(door: Door, module: Any) -> None:
-    door.visitor.refusing = ReturnUnavailable("no backend")
+    door.visitor.call_error = ReturnUnavailable("no backend")
     door.visitor.press("1")
     assert door.visitor.notes == [("app.note", {"app": "concierge", "problem": "no backend"})]
     assert door.run(4_000).count(module.BUSY) == 1
@@ -128,14 +128,14 @@ def test_after_a_restart_it_still_rings(module: Any) -> None:
     door = Door(module)
     door.visitor.press("1")
     (state,) = [state for _, state in door.visitor.remembered]
-    again = FakeLeg(door.clock, module.Concierge(context(door.clock)))
-    again.restart(state)
+    again = FakeLeg(door.clock, module.Concierge(app_context(door.clock)))
+    again.resume_after_restart(state)
     again.run(1_100)
-    assert again.said().startswith(module.RINGING[: 2 * module.RATE])
-    quiet = FakeLeg(door.clock, module.Concierge(context(door.clock)))
-    quiet.restart(None)
+    assert again.sent_pcm().startswith(module.RINGING[: 2 * module.RATE])
+    quiet = FakeLeg(door.clock, module.Concierge(app_context(door.clock)))
+    quiet.resume_after_restart(None)
     quiet.run(1_000)
-    assert quiet.said() == b""
+    assert quiet.sent_pcm() == b""
 
 
 def test_it_says_at_the_start_what_is_missing(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 
 from audiosocket.apps.loopback import Loopback
-from tests.support.fake_leg import FakeLeg, context
+from tests.support.fake_leg import FakeLeg, app_context
 
 
 def test_asks_the_leg_to_return_its_frames_and_does_nothing_else() -> None:
     clock = Clock()
-    leg = FakeLeg(clock, Loopback(context(clock)))
+    leg = FakeLeg(clock, Loopback(app_context(clock)))
     leg.join()
     assert leg.looping
     leg.press("5")
@@ -22,6 +22,6 @@ def test_asks_the_leg_to_return_its_frames_and_does_nothing_else() -> None:
 
 def test_goes_on_after_a_restart_of_the_server() -> None:
     clock = Clock()
-    leg = FakeLeg(clock, Loopback(context(clock)))
-    leg.restart()
+    leg = FakeLeg(clock, Loopback(app_context(clock)))
+    leg.resume_after_restart()
     assert leg.looping

@@ -19,7 +19,7 @@ from audiosocket.media.pcm import tone
 from audiosocket.media.sound_cache import SoundCache
 from audiosocket.media.soundfile import read_wav
 from audiosocket.settings import Settings
-from tests.support.fake_leg import FakeLeg, Thread, context
+from tests.support.fake_leg import FakeLeg, ManualThread, app_context
 
 NUMBERS = b"".join(n.to_bytes(2, "little") for n in range(1, 32_001))
 
@@ -78,7 +78,7 @@ class Rig:
     ) -> None:
         self.clock = Clock()
         values = {"PLAY_FILE": str(path), "PLAY_THEN": then}
-        self.app = Play(context(self.clock, values, sounds=sounds))
+        self.app = Play(app_context(self.clock, values, sounds=sounds))
         self.leg = FakeLeg(self.clock, self.app, *others)
 
     def start(self) -> FakeLeg:
@@ -90,14 +90,14 @@ class TestSound:
     def test_is_played_whole_and_then_there_is_silence(self, tmp_path: Path) -> None:
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(4000))).start()
         leg.run(1000, talk)
-        assert leg.said() == numbered(4000).ljust(25 * 320, b"\0")
+        assert leg.sent_pcm() == numbered(4000).ljust(25 * 320, b"\0")
         assert leg.sources()[-20:] == ["silence"] * 20
         assert leg.outcome is None
 
     def test_is_a_chime_when_no_file_is_set(self) -> None:
         leg = Rig().start()
         leg.run(5000, talk)
-        assert leg.said().rstrip(b"\0") == read_wav(WELCOME, 8000).rstrip(b"\0")
+        assert leg.sent_pcm().rstrip(b"\0") == read_wav(WELCOME, 8000).rstrip(b"\0")
 
     def test_begins_with_the_first_frame_of_the_caller(self, tmp_path: Path) -> None:
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(4000))).start()
@@ -115,7 +115,7 @@ class TestSound:
         leg = Rig(sounds=shelf).start()
         leg.run(1000, wide, rate=16_000)
         assert shelf.asked == [16_000]
-        assert leg.said() == numbered(8000)
+        assert leg.sent_pcm() == numbered(8000)
         assert {frame.rate for _, frame in leg.sent[1:]} == {16_000}
 
     def test_is_asked_for_at_48_khz_at_most(self) -> None:
@@ -133,11 +133,11 @@ class TestSound:
         leg.run(8000, wide, rate=16_000)
         assert shelf.asked == [8000, 16_000]
         assert leg.heard_ms == 7000
-        assert leg.said().endswith(numbered(7 * 16_000)[4 * 32_000 :])
+        assert leg.sent_pcm().endswith(numbered(7 * 16_000)[4 * 32_000 :])
 
     def test_goes_on_where_it_was_when_the_disk_was_slow(self, tmp_path: Path) -> None:
         """Asked for again at another rate, the sound came after all that waited had been said."""
-        thread = Thread()
+        thread = ManualThread()
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(56_000)), "hangup", sounds=SoundCache(thread)).start()
         leg.run(500)
         thread.held = True
@@ -155,7 +155,7 @@ class TestSound:
             longest = max(longest, leg.queued_ms)
         assert 2000 <= longest <= 2 * PIECE_SECONDS * 1000
         leg.run(9980)
-        assert leg.said() == numbered(20 * 60 * 8000)[: len(leg.said())]
+        assert leg.sent_pcm() == numbered(20 * 60 * 8000)[: len(leg.sent_pcm())]
         assert leg.sources().index("spoken") == 2
         assert "silence" not in leg.sources()[2:]
 
@@ -166,7 +166,7 @@ class TestSound:
         leg.run(100, talk)
         assert leg.queued_ms > 14 * 60_000
         leg.run(15 * 60_000 + 6_000)
-        assert leg.said().endswith(numbered(40_000))
+        assert leg.sent_pcm().endswith(numbered(40_000))
         assert leg.outcome == "server_hangup"
 
 
@@ -177,7 +177,7 @@ class TestThen:
             leg = Rig(path, "hangup").start()
             leg.run(2000, talk)
             assert leg.outcome == "server_hangup"
-            assert leg.said().rstrip(b"\0") == read_wav(path, 8000).rstrip(b"\0")
+            assert leg.sent_pcm().rstrip(b"\0") == read_wav(path, 8000).rstrip(b"\0")
 
     def test_hangup_comes_after_the_last_sample_of_a_converted_sound(self) -> None:
         leg = Rig(sounds=Shelf(0.333), then="hangup").start()
@@ -193,7 +193,7 @@ class TestThen:
         for _ in range(40):
             leg.run(500, talk)
             longest = max(longest, leg.queued_ms)
-        said = leg.said()
+        said = leg.sent_pcm()
         assert len(said) >= 19 * 16_000
         assert said == (sound * (len(said) // len(sound) + 1))[: len(said)]
         assert "silence" not in leg.sources()[1:]
@@ -205,7 +205,7 @@ class TestThen:
         leg.run(100, talk)
         for _ in range(200):
             leg.stall(110)
-        said = leg.said()
+        said = leg.sent_pcm()
         assert said == (numbered(16_001) * 20)[: len(said)]
         assert "silence" not in leg.sources()[1:]
 
@@ -216,7 +216,7 @@ class TestThen:
         assert "silence" not in leg.sources()[2:]
         assert leg.heard_ms == 9980
         # Pieces of 2 s: 4 s were queued at 8 kHz, so the first one at 16 kHz begins 1 s into the sound.
-        assert leg.said()[-32_000:] in numbered(24_000) * 3
+        assert leg.sent_pcm()[-32_000:] in numbered(24_000) * 3
 
     @pytest.mark.parametrize("then", ["loop", "continue"])
     def test_a_sound_without_a_sample_is_over_at_once(self, then: str) -> None:
@@ -228,7 +228,7 @@ class TestThen:
 
     def test_continue_leaves_the_leg_to_the_other_apps(self, tmp_path: Path) -> None:
         clock = Clock()
-        settings = context(clock, {"PLAY_FILE": str(write_wav(tmp_path / "a.wav", numbered(1600)))})
+        settings = app_context(clock, {"PLAY_FILE": str(write_wav(tmp_path / "a.wav", numbered(1600)))})
         leg = FakeLeg(clock, Play(settings), Echo(settings))
         leg.join()
         leg.run(1000, talk)
@@ -238,11 +238,11 @@ class TestThen:
 
 class TestLegs:
     def test_that_is_gone_before_the_sound_is_there_is_left_alone(self, tmp_path: Path) -> None:
-        thread = Thread(held=True)
+        thread = ManualThread(held=True)
         path = write_wav(tmp_path / "a.wav", numbered(4000))
         leg = Rig(path, "hangup", sounds=SoundCache(thread)).start()
         leg.run(100, talk)
-        leg.leave("caller_hangup")
+        leg.end("caller_hangup")
         thread.run()
         leg.run(100)
         assert leg.outcome == "caller_hangup"
@@ -250,7 +250,7 @@ class TestLegs:
 
     def test_that_is_gone_at_once_leaves_no_timer(self) -> None:
         rig = Rig()
-        rig.start().leave()
+        rig.start().end()
         assert rig.clock.getDelayedCalls() == []
 
     def test_that_comes_back_hears_the_rest_once(self, tmp_path: Path) -> None:
@@ -259,17 +259,17 @@ class TestLegs:
         leg.stall(900)
         leg.resume()
         leg.run(2000, talk)
-        assert leg.said() == numbered(8000)
+        assert leg.sent_pcm() == numbered(8000)
 
     def test_that_comes_back_after_it_was_over_hears_it_from_the_start(self, tmp_path: Path) -> None:
         rig = Rig(write_wav(tmp_path / "a.wav", numbered(8000)))
         leg = rig.start()
         leg.run(300, talk)
-        leg.leave()
+        leg.end()
         again = FakeLeg(rig.clock, rig.app)
         again.resume()
         again.run(2000, talk)
-        assert again.said() == numbered(8000)
+        assert again.sent_pcm() == numbered(8000)
 
     def test_of_one_call_hear_it_each_in_their_own_time(self, tmp_path: Path) -> None:
         rig = Rig(write_wav(tmp_path / "a.wav", numbered(8000)), "hangup")
@@ -278,10 +278,10 @@ class TestLegs:
         resident = FakeLeg(rig.clock, rig.app, role=Role.RESIDENT)
         resident.join()
         for _ in range(100):
-            visitor.hear(talk(0))
+            visitor.receive(talk(0))
             resident.run(20, lambda turn: b"\7\0" * 160)
             visitor.stall(0)
-        assert visitor.said() == resident.said() == numbered(8000)
+        assert visitor.sent_pcm() == resident.sent_pcm() == numbered(8000)
         assert visitor.outcome == resident.outcome == "server_hangup"
         assert visitor.sent[-1][0] + 400 < resident.sent[-1][0]
 
@@ -302,7 +302,7 @@ class TestLegs:
     def test_that_never_joined_may_leave(self) -> None:
         """Another app hung up first."""
         leg = Rig().leg
-        leg.leave()
+        leg.end()
         assert leg.sent == []
 
     def test_ignores_marks_of_other_apps(self) -> None:
@@ -416,24 +416,24 @@ class TestRestart:
         app, state = before.remembered[-1]
         assert app is not None
         rig = Rig(sounds=Shelf(9.5))
-        rig.leg.restart(state)
+        rig.leg.resume_after_restart(state)
         rig.leg.run(6_000, talk)
-        assert rig.leg.said() == numbered(76_000)[4 * 16_000 :]
+        assert rig.leg.sent_pcm() == numbered(76_000)[4 * 16_000 :]
 
     @pytest.mark.parametrize(("then", "outcome"), [("continue", None), ("hangup", "server_hangup")])
     def test_says_nothing_twice_when_all_was_heard(self, then: str, outcome: str | None) -> None:
         before = Rig(sounds=Shelf(3)).start()
         before.run(4_000, talk)
         rig = Rig(then=then, sounds=Shelf(3))
-        rig.leg.restart(before.remembered[-1][1])
+        rig.leg.resume_after_restart(before.remembered[-1][1])
         rig.leg.run(500, talk)
-        assert (rig.leg.said(), rig.leg.outcome) == (b"", outcome)
+        assert (rig.leg.sent_pcm(), rig.leg.outcome) == (b"", outcome)
 
     @pytest.mark.parametrize(
         "state", [None, 5, {}, {"since_ms": "x"}, {"since_ms": float("nan")}, {"since_ms": -5}]
     )
     def test_begins_anew_without_a_usable_memory(self, state: object) -> None:
         rig = Rig(sounds=Shelf(1))
-        rig.leg.restart(state)
+        rig.leg.resume_after_restart(state)
         rig.leg.run(1_500, talk)
-        assert rig.leg.said() == numbered(8_000)
+        assert rig.leg.sent_pcm() == numbered(8_000)

@@ -21,8 +21,8 @@ from audiosocket.apps.record import MAX_WAITING_BYTES, Record
 from audiosocket.extensions.model import Role
 from audiosocket.media.wav_writer import StereoWavWriter, open_recording
 from audiosocket.settings import Settings
-from tests.conftest import LoggedFailures
-from tests.support.fake_leg import CALL, FakeLeg, Thread, context
+from tests.support.fake_leg import CALL, FakeLeg, ManualThread, app_context
+from tests.support.logged_failures import LoggedFailures
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -38,9 +38,9 @@ class Rig:
     def __init__(self, tmp_path: Path, *, held: bool = False, spec: str = "record+echo") -> None:
         self.directory = tmp_path / "recordings"
         self.clock = Clock()
-        self.thread = Thread(held=held)
+        self.thread = ManualThread(held=held)
         values = {"RECORD_DIR": str(self.directory), "VISITOR_APP": spec, "RESIDENT_APP": spec}
-        self.context = context(self.clock, values, thread=self.thread)
+        self.context = app_context(self.clock, values, thread=self.thread)
         self.app = Record(self.context)
         self.leg = self.new_leg(Role.VISITOR)
 
@@ -87,7 +87,7 @@ class TestFile:
         leg.run(500, talk)
         leg.play(b"\x88\x13" * 1600)
         leg.run(1500, lambda turn: talk(turn + 25))
-        leg.leave()
+        leg.end()
         left, right, rate = read(rig.path)
         assert rate == 8000
         assert without_silence(left) == list(range(1, 101))
@@ -103,7 +103,7 @@ class TestFile:
         leg.run(1000)
         leg.play(b"\x88\x13" * 4000)
         leg.run(2000)
-        leg.leave()
+        leg.end()
         left, right, _ = read(rig.path)
         assert abs(next(n for n, v in enumerate(left) if v) / 8 - 1000) <= 20
         assert abs(list(right).index(5000) / 8 - 2500) <= 20
@@ -113,7 +113,7 @@ class TestFile:
         rig = Rig(tmp_path)
         leg = rig.start()
         leg.run(1000, lambda turn: b"\x07\x00" * 320, rate=16_000)
-        leg.leave()
+        leg.end()
         left, _, rate = read(rig.path)
         assert rate == 16_000
         assert abs(len(left) / 16 - 1000) <= 20
@@ -123,7 +123,7 @@ class TestFile:
         leg = rig.start()
         leg.run(1000, talk)
         leg.run(1000, lambda turn: b"\xd0\x07" * 320, rate=16_000)
-        leg.leave()
+        leg.end()
         left, _, rate = read(rig.path)
         assert rate == 8000
         assert abs(len(left) / 8 - 2000) <= 20
@@ -135,9 +135,9 @@ class TestFile:
         resident.join()
         for _ in range(50):
             visitor.run(20, lambda turn: talk(10))
-            resident.hear(talk(20))
-        visitor.leave()
-        resident.leave()
+            resident.receive(talk(20))
+        visitor.end()
+        resident.end()
         assert {path.name for path in rig.directory.iterdir()} == {f"{CALL}.wav", f"{CALL}-resident.wav"}
         assert without_silence(read(rig.path)[0]) == [11]
         assert without_silence(read(rig.directory / f"{CALL}-resident.wav")[0]) == [21]
@@ -145,11 +145,11 @@ class TestFile:
     def test_of_a_leg_that_left_and_came_again_is_another_one(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         rig.start().run(500, talk)
-        rig.leg.leave()
+        rig.leg.end()
         again = rig.new_leg(Role.VISITOR)
         again.resume()
         again.run(500, talk)
-        again.leave()
+        again.end()
         assert {path.name for path in rig.directory.iterdir()} == {f"{CALL}.wav", f"{CALL}-2.wav"}
 
     def test_goes_on_when_the_leg_resumes_with_the_pause_as_silence(self, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ class TestFile:
         rig.clock.advance(2)
         leg.resume()
         leg.run(1000, talk)
-        leg.leave()
+        leg.end()
         left, _, _ = read(rig.path)
         assert abs(len(left) / 8 - 4000) <= 20
         assert set(left[9000:23_000]) == {0}
@@ -167,7 +167,7 @@ class TestFile:
 
     def test_is_there_and_short_for_a_leg_that_is_over_at_once(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
-        rig.start().leave()
+        rig.start().end()
         assert len(read(rig.path)[0]) == 0
         assert events(rig.leg) == ["recording.started", "recording.ended"]
 
@@ -189,7 +189,7 @@ class TestFile:
         assert leg.outcome is None
         assert leg.notes[-1] == ("recording.ended", {"file": str(rig.path), "seconds": 1.562})
         assert len(read(rig.path)[0]) == 12_500
-        leg.leave()
+        leg.end()
         assert len(leg.notes) == 2
 
 
@@ -209,7 +209,7 @@ class TestWriting:
 
         def counting(*job: Any, **more: Any) -> Any:
             jobs.append(job)
-            return Thread()(*job, **more)
+            return ManualThread()(*job, **more)
 
         leg = FakeLeg(rig.clock, Record(replace(rig.context, in_file_thread=counting)))
         leg.join()
@@ -225,7 +225,7 @@ class TestWriting:
         leg.run(20, lambda turn: talk(250))
         assert len(rig.thread.jobs) == 1
         rig.thread.run()
-        leg.leave()
+        leg.end()
         rig.thread.run()
         assert without_silence(read(rig.path)[0]) == list(range(1, 252))
 
@@ -233,7 +233,7 @@ class TestWriting:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
         leg.run(1500, talk)
-        leg.leave("shutdown")
+        leg.end("shutdown")
         assert len(rig.thread.jobs) == 2
         assert events(leg) == []
         rig.thread.run()
@@ -249,7 +249,7 @@ class TestWriting:
         leg.run(200, talk)
         assert leg.notes == [("recording.started", {"file": str(rig.path)})]
         leg.run(2800, talk)
-        leg.leave()
+        leg.end()
         ((event, fields),) = leg.notes[1:]
         assert (event, fields["file"]) == ("recording.ended", str(rig.path))
         assert abs(fields["seconds"] - 3) <= 0.02
@@ -291,7 +291,7 @@ class TestFailing:
         assert "RECORD_DIR" in line
         assert str(CALL) in line or "FakeLeg" in line
         assert "No space left" in line
-        leg.leave()
+        leg.end()
         assert leg.notes[1:] == [("recording.failed", {"reason": "No space left on device"})]
         assert len(read(rig.path)[0]) / 8 >= 800
 
@@ -299,7 +299,7 @@ class TestFailing:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
         leg.run(2000, talk)
-        leg.leave()
+        leg.end()
         disk(0)
         with capturedLogs() as captured:
             rig.thread.run()
@@ -312,7 +312,7 @@ class TestFailing:
         leg = rig.start()
         with capturedLogs() as captured:
             leg.run(5000, talk)
-            leg.leave()
+            leg.end()
         assert len(errors(captured)) == 1
         assert events(leg) == ["recording.failed"]
 
@@ -336,7 +336,7 @@ class TestFailing:
         assert len(rig.thread.jobs) == 2  # the write that hangs, and the close behind it
         rig.thread.run()
         assert events(leg) == ["recording.failed"]
-        leg.leave()
+        leg.end()
         assert len(rig.thread.jobs) == 0
         assert [wav.closed for wav in opened] == [True]
 
@@ -355,7 +355,7 @@ class TestFailing:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
         for _ in range(3 * MAX_WAITING_BYTES // 60_000):
-            leg.hear(bytes(60_000))
+            leg.receive(bytes(60_000))
         assert events(leg) == ["recording.failed"]
 
     def test_in_our_own_code_is_a_failure_in_the_log_and_not_the_calls(
@@ -368,7 +368,7 @@ class TestFailing:
         rig = Rig(tmp_path)
         leg = rig.start()
         leg.run(3000, talk)
-        leg.leave()
+        leg.end()
         assert leg.notes == [("recording.failed", {"reason": "ZeroDivisionError: a bug"})]
         assert len(logged_failures.flush(ZeroDivisionError)) == 1
 
@@ -378,7 +378,7 @@ class TestBeep:
         rig = Rig(tmp_path, spec="record")
         leg = rig.start()
         leg.run(1000, talk)
-        leg.leave()
+        leg.end()
         assert leg.heard_ms == 250
         _, right, _ = read(rig.path)
         loud = [n / 8 for n, value in enumerate(right) if value]
@@ -388,7 +388,7 @@ class TestBeep:
     def test_is_not_there_beside_other_apps(self, tmp_path: Path) -> None:
         leg = Rig(tmp_path, spec="record+echo").start()
         leg.run(1000, talk)
-        leg.leave()
+        leg.end()
         assert leg.heard_ms == 0
 
 

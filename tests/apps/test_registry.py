@@ -18,7 +18,7 @@ from audiosocket.apps.play import Play
 from audiosocket.errors import UnknownApp
 from audiosocket.interfaces import App
 from audiosocket.settings import Settings
-from tests.support.fake_leg import FakeLeg, context
+from tests.support.fake_leg import FakeLeg, app_context
 
 ROOT = Path(__file__).parents[2]
 Install = Callable[..., None]
@@ -89,16 +89,16 @@ class TestNames:
     def test_make_apps_of_a_call(self) -> None:
         clock = Clock()
         for _, factory in registry.load("echo+loopback+play+record+silence"):
-            app = factory(context(clock))
+            app = factory(app_context(clock))
             assert isinstance(app, App)
-            assert app is not factory(context(clock))
+            assert app is not factory(app_context(clock))
 
 
 class TestPlugIns:
     def test_are_loaded_by_their_name(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot=APP.format("Robot"))
         (_, (name, factory)) = registry.load("echo+robot")
-        app = factory(context(Clock()))
+        app = factory(app_context(Clock()))
         assert (name, type(app).__name__) == ("robot", "Robot")
 
     def test_may_be_functions_or_want_nothing(self, install: Install) -> None:
@@ -108,7 +108,7 @@ class TestPlugIns:
         )
         install("acme-voices", {"plain": "plain:Plain", "made": "plain:make"}, plain=source)
         for _, factory in registry.load("plain+made"):
-            assert type(factory(context(Clock()))).__name__ == "Plain"
+            assert type(factory(app_context(Clock()))).__name__ == "Plain"
 
     @pytest.mark.parametrize(
         ("value", "source", "said"),
@@ -195,14 +195,14 @@ class TestExample:
         ((name, factory),) = registry.load("parrot")
         assert name == "parrot"
         clock = Clock()
-        leg = FakeLeg(clock, factory(context(clock)))
+        leg = FakeLeg(clock, factory(app_context(clock)))
         leg.join()
         return leg
 
     def test_says_back_what_it_heard(self, leg: FakeLeg) -> None:
         leg.run(3000, lambda turn: (turn + 1).to_bytes(2, "little") * 160)
         leg.run(3100, lambda turn: b"\1\1" * 160)
-        assert leg.said() == b"".join((turn + 1).to_bytes(2, "little") * 160 for turn in range(150))
+        assert leg.sent_pcm() == b"".join((turn + 1).to_bytes(2, "little") * 160 for turn in range(150))
         leg.run(6000, lambda turn: b"\2\2" * 160)
         assert leg.heard_ms == 6000
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 
 from audiosocket.apps.silence import Silence
-from tests.support.fake_leg import FakeLeg, context
+from tests.support.fake_leg import FakeLeg, app_context
 
 
 def test_sends_silence_without_a_gap_whatever_the_caller_does() -> None:
     clock = Clock()
-    leg = FakeLeg(clock, Silence(context(clock)))
+    leg = FakeLeg(clock, Silence(app_context(clock)))
     leg.join()
     leg.run(500, lambda turn: b"\1\1" * 160)
     leg.press("5")

@@ -12,8 +12,8 @@ from audiosocket.asterisk.ami.channels import MAX_LEGS, ChannelTracker
 from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX, parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
-from tests.support.fake_ami import World
-from tests.support.loopback_server import Heard
+from tests.support.fake_ami import AMIFixture
+from tests.support.loopback_server import CapturedLog
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
 VISITOR_PORT, RETURN_PORT = 8080, 8081
@@ -23,7 +23,7 @@ RESIDENT = {"Channel": "PJSIP/2001-00000002", "Uniqueid": f"{CHANNEL_ID_PREFIX}7
 MEDIA = {"Channel": f"AudioSocket/127.0.0.1:8080-{CALL}", "Uniqueid": "1795376508.25"}
 
 
-class Calling(World):
+class Calling(AMIFixture):
     """A world with telephones."""
 
     def __init__(self, **limits: int) -> None:
@@ -253,8 +253,8 @@ def test_created_when_ami_is_up_already(world):
 
 
 def test_a_listing_that_is_refused_is_told_and_survived(world, logged_failures):
-    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
-    world.drop()
+    world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.lose_connection()
     world.run(1)
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
@@ -270,7 +270,7 @@ def test_known_callers_keep_their_history_over_a_reconnection(world):
     world.calls(gone)
     world.runs("AudioSocket", f"{ended},127.0.0.1:8080", gone)
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080")
-    world.drop()
+    world.lose_connection()
     world.run(1)
     assert world.channels.find(CALL) == DOOR_INFO  # the number dialled is only in what we knew
     assert world.channels.sizes == (1, 2)
@@ -313,7 +313,7 @@ def test_nobody_is_known_until_the_dialled_number_is_told():
     world = Calling()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     waiting: list[Any] = []
-    world.asterisk.reactions["Getvar"] = lambda connection, action: waiting.append((connection, action))
+    world.asterisk.replies["Getvar"] = lambda connection, action: waiting.append((connection, action))
     world.start()
     assert world.channels.certain(CALL, VISITOR_PORT) is world.channels.find(CALL, VISITOR_PORT) is None
     assert world.news == [None]
@@ -326,7 +326,7 @@ def test_nobody_is_known_until_the_dialled_number_is_told():
 
 
 def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(world):
-    world.asterisk.reactions["Getvar"] = lambda connection, action: connection.error(action, "No such channel")
+    world.asterisk.replies["Getvar"] = lambda connection, action: connection.error(action, "No such channel")
     world.new(exten="s")
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
     info = world.channels.certain(CALL, VISITOR_PORT)
@@ -335,19 +335,19 @@ def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(wor
 
 
 def test_that_channels_cannot_be_listed_is_said_once(world):
-    with_warnings = Heard()
-    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    with_warnings = CapturedLog()
+    world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     for _ in range(3):
         world.channels.listing()
         world.flush()
-    assert len(with_warnings.saying("AMI does not list the channels: Permission denied")) == 1
-    del world.asterisk.reactions["CoreShowChannels"]
+    assert len(with_warnings.containing("AMI does not list the channels: Permission denied")) == 1
+    del world.asterisk.replies["CoreShowChannels"]
     world.channels.listing()
     world.flush()
-    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     world.channels.listing()
     world.flush()
-    assert len(with_warnings.saying("Permission denied")) == 2
+    assert len(with_warnings.containing("Permission denied")) == 2
     with_warnings.close()
 
 

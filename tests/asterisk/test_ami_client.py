@@ -15,7 +15,15 @@ from twisted.logger import formatEvent, globalLogPublisher
 from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.session import AMIDown, AMIRefused, Session
 from audiosocket.errors import InvalidSetting, LocalProtocolError
-from tests.support.fake_ami import SECRET, USER, Action, FakeAsterisk, FakeConnection, World, refused
+from tests.support.fake_ami import (
+    SECRET,
+    USER,
+    Action,
+    AMIFixture,
+    FakeAMIConnection,
+    FakeAMIServer,
+    connection_refused,
+)
 
 
 @pytest.fixture
@@ -31,8 +39,8 @@ def log() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world() -> Iterator[AMIFixture]:
+    world = AMIFixture()
     yield world
     world.finish()
 
@@ -46,11 +54,11 @@ def outcome(deferred: defer.Deferred[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("challenge", [True, False])
 def test_logs_in_and_keeps_the_secret(challenge, log):
-    world = World(challenge=challenge)
+    world = AMIFixture(challenge=challenge)
     assert world.ami.state == ("down", "not started")
     world.start()
     assert world.ami.state == ("up", "")
-    (login,) = world.asterisk.named("Login")
+    (login,) = world.asterisk.actions_named("Login")
     assert login["Events"] == "call,dialplan"
     assert ("Secret" in login) is not challenge
     world.finish()
@@ -60,7 +68,7 @@ def test_logs_in_and_keeps_the_secret(challenge, log):
 
 
 def test_wrong_secret_is_told_and_not_tried_often(log):
-    world = World(secret="something else")
+    world = AMIFixture(secret="something else")
     world.start()
     state, reason = world.ami.state
     assert state == "down"
@@ -81,7 +89,7 @@ def test_wrong_secret_is_told_and_not_tried_often(log):
 
 
 def test_refused_connection_is_retried_with_growing_pauses(world, log):
-    world.endpoint.problem = refused()
+    world.endpoint.problem = connection_refused()
     world.start()
     assert world.ami.state == ("down", "connection refused: does Asterisk run, with AMI enabled?")
     at = [0.0]
@@ -139,14 +147,14 @@ def test_no_greeting(world):
 
 
 def test_a_login_without_answer(world):
-    world.asterisk.reactions["Login"] = lambda connection, action: None
+    world.asterisk.replies["Login"] = lambda connection, action: None
     world.start()
     world.run(5.1)
     assert world.ami.state == ("down", "no answer to Login within 5 s")
 
 
 def test_a_connection_lost_during_the_login(world):
-    world.asterisk.reactions["Challenge"] = lambda connection, action: connection.transport.loseConnection()
+    world.asterisk.replies["Challenge"] = lambda connection, action: connection.transport.loseConnection()
     world.start()
     assert world.ami.state[0] == "down"
     assert "connection was lost" in world.ami.state[1]
@@ -155,7 +163,7 @@ def test_a_connection_lost_during_the_login(world):
 def test_keepalive_notices_a_frozen_asterisk(world):
     world.start()
     world.run(40)
-    assert len(world.asterisk.named("Ping")) == 2
+    assert len(world.asterisk.actions_named("Ping")) == 2
     assert world.endpoint.attempts == 1
     world.asterisk.frozen = True
     world.run(10.5)
@@ -174,7 +182,7 @@ def test_a_lost_connection_is_told_and_comes_back(world):
     answer = outcome(world.ami.ask("Originate", [("Channel", "x")]))
     waiting = outcome(world.ami.collect("CoreShowChannels"))
     world.asterisk.frozen = True
-    world.drop()
+    world.lose_connection()
     assert isinstance(answer[0], AMIDown)
     assert isinstance(waiting[0], AMIDown)
     assert world.ami.state[0] == "down"
@@ -184,21 +192,21 @@ def test_a_lost_connection_is_told_and_comes_back(world):
     assert world.ami.state == ("up", "")
     assert moves == [True, False, True]
     stop()
-    world.drop()
+    world.lose_connection()
     assert moves == [True, False, True]
 
 
 def test_an_asterisk_that_ends_every_connection_is_left_in_peace(world):
     world.start()
     for _ in range(200):
-        world.drop()
+        world.lose_connection()
         world.run(0.5, step=0.5)
     assert world.endpoint.attempts < 20  # 100 s: 0.5 + 1 + 2 + 4 + 8 + 10 + 10 …
 
 
 def test_answers_find_their_action_whatever_their_order(world):
-    kept: list[tuple[FakeConnection, Action]] = []
-    world.asterisk.reactions["Getvar"] = lambda connection, action: kept.append((connection, action))
+    kept: list[tuple[FakeAMIConnection, Action]] = []
+    world.asterisk.replies["Getvar"] = lambda connection, action: kept.append((connection, action))
     world.start()
     answers = [outcome(world.ami.ask("Getvar", [("Variable", name)])) for name in "abc"]
     world.flush()
@@ -222,7 +230,7 @@ def test_an_error_is_asterisks_own_words(world):
 
 
 def test_no_answer_in_time_costs_only_that_action(world):
-    world.asterisk.reactions["Getvar"] = lambda connection, action: None
+    world.asterisk.replies["Getvar"] = lambda connection, action: None
     world.start()
     answer = outcome(world.ami.ask("Getvar", [("Variable", "x")], seconds=2))
     world.run(2.1)
@@ -232,8 +240,8 @@ def test_no_answer_in_time_costs_only_that_action(world):
 
 
 def test_a_cancelled_question_is_forgotten(world):
-    kept: list[tuple[FakeConnection, Action]] = []
-    world.asterisk.reactions["Getvar"] = lambda connection, action: kept.append((connection, action))
+    kept: list[tuple[FakeAMIConnection, Action]] = []
+    world.asterisk.replies["Getvar"] = lambda connection, action: kept.append((connection, action))
     world.start()
     asked = world.ami.ask("Getvar")
     answer = outcome(asked)
@@ -264,7 +272,7 @@ def test_a_list_is_collected_while_events_go_on(world):
     assert [message.get("Channel") for message in channels[0]] == ["one", "two"]
     assert len(other[0]) == 2
     assert heard.count("Hangup") == 1
-    world.asterisk.reactions["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
+    world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     denied = outcome(world.ami.collect("CoreShowChannels"))
     world.flush()
     assert isinstance(denied[0], AMIRefused)
@@ -304,7 +312,7 @@ def test_a_message_too_long_is_skipped_and_told(world, log):
 
 
 def test_ready_tries_at_once_but_does_not_hammer(world):
-    world.endpoint.problem = refused()
+    world.endpoint.problem = connection_refused()
     world.start()
     world.run(20)
     attempts = world.endpoint.attempts
@@ -315,9 +323,9 @@ def test_ready_tries_at_once_but_does_not_hammer(world):
     world.flush()
     assert ready == [None]
     assert outcome(world.ami.ready(3)) == [None]
-    world.endpoint.problem = refused()
+    world.endpoint.problem = connection_refused()
     world.run(6)
-    world.drop()
+    world.lose_connection()
     first = outcome(world.ami.ready(3))
     assert isinstance(first[0], AMIDown)
     attempts = world.endpoint.attempts
@@ -327,7 +335,7 @@ def test_ready_tries_at_once_but_does_not_hammer(world):
 
 
 def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world):
-    world.endpoint.problem = refused()
+    world.endpoint.problem = connection_refused()
     world.start()
     world.run(20)  # by now the pauses are long
     attempts = world.endpoint.attempts
@@ -344,7 +352,7 @@ def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world):
 
 
 def test_a_refused_login_is_tried_again_after_its_first_pause_only():
-    world = World(secret="something else")
+    world = AMIFixture(secret="something else")
     world.start()
     world.run(35)  # the second pause, 20 seconds, has begun at 10, the third at 30
     assert world.endpoint.attempts == 3
@@ -361,7 +369,7 @@ def test_a_refused_login_is_tried_again_after_its_first_pause_only():
 
 
 def test_what_was_never_started_is_not_ready(world):
-    other = World()
+    other = AMIFixture()
     assert isinstance(outcome(other.ami.ready(3))[0], AMIDown)
     assert other.endpoint.attempts == 0
 
@@ -377,20 +385,20 @@ def test_ready_gives_up_in_time(world):
 
 @pytest.mark.parametrize("when", ["connecting", "greeting", "login", "up", "waiting"])
 def test_stops_cleanly_at_any_moment(when):
-    world = World()
+    world = AMIFixture()
     if when == "connecting":
         world.endpoint.silent = True
     elif when == "greeting":
         world.asterisk.greeting = None
     elif when == "login":
-        world.asterisk.reactions["Login"] = lambda connection, action: None
+        world.asterisk.replies["Login"] = lambda connection, action: None
     elif when == "waiting":
-        world.endpoint.problem = refused()
+        world.endpoint.problem = connection_refused()
     world.start()
     waiting = outcome(world.ami.ready(3))
     world.finish()
     assert len(waiting) == 1
-    assert (len(world.asterisk.named("Logoff")) == 1) is (when == "up")
+    assert (len(world.asterisk.actions_named("Logoff")) == 1) is (when == "up")
     world.ami.startService()  # and can be started again
     world.flush()
     world.finish()
@@ -399,7 +407,7 @@ def test_stops_cleanly_at_any_moment(when):
 @pytest.mark.parametrize("told", ["up", "lost", "refused"])
 def test_may_be_stopped_by_whom_it_tells(told):
     """The loop is in the middle of its work then, and cannot be cancelled."""
-    world = World(secret="wrong" if told == "refused" else SECRET)
+    world = AMIFixture(secret="wrong" if told == "refused" else SECRET)
     stopped: list[None] = []
 
     def stop(*_: Any) -> None:
@@ -413,7 +421,7 @@ def test_may_be_stopped_by_whom_it_tells(told):
     world.flush()
     if told == "lost":
         world.ami.watch(stop)
-        world.drop()
+        world.lose_connection()
     assert set(stopped) == {None}
     assert world.ami.state == ("down", "stopped")
     attempts = world.endpoint.attempts
@@ -436,7 +444,7 @@ def test_a_logoff_that_is_ignored_ends_all_the_same():
 
 
 async def test_over_a_real_socket():
-    asterisk = FakeAsterisk()
+    asterisk = FakeAMIServer()
     port = reactor.listenTCP(0, asterisk, interface="127.0.0.1")
     ami = AMIClient(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), USER, SECRET, reactor)
     try:
@@ -455,4 +463,4 @@ async def test_over_a_real_socket():
     finally:
         await ami.stopService()
         await defer.maybeDeferred(port.stopListening)
-    assert asterisk.wrong == []
+    assert asterisk.violations == []

@@ -12,7 +12,7 @@ import pytest
 
 from audiosocket.calls.events import EVENTS, EventLog, Record
 from audiosocket.calls.outcomes import LegOutcome
-from tests.conftest import LoggedFailures
+from tests.support.logged_failures import LoggedFailures
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "events.md"

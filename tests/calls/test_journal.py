@@ -27,7 +27,7 @@ from audiosocket.calls.journal_replay import Replayed, replay
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from tests.support.loopback_server import Heard, calm
+from tests.support.loopback_server import CapturedLog, no_deadline
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -93,8 +93,8 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
-    listening = Heard()
+def heard() -> Iterator[CapturedLog]:
+    listening = CapturedLog()
     yield listening
     listening.close()
 
@@ -227,7 +227,7 @@ def _written(line: dict[str, Any]) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode()
 
 
-@calm
+@no_deadline
 @given(journals(), st.booleans(), st.sampled_from([b"", b"torn", b"\xff{", b'{"wall":']))
 def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(
     lines: list[dict[str, Any]], goes_on: bool, torn: bytes
@@ -304,7 +304,7 @@ def test_a_uuid_that_is_used_again_is_a_new_call(disk: Disk) -> None:
         b"[" * 5_000,
     ],
 )
-def test_damaged_lines_are_skipped_and_reported_once(disk: Disk, heard: Heard, garbage: bytes) -> None:
+def test_damaged_lines_are_skipped_and_reported_once(disk: Disk, heard: CapturedLog, garbage: bytes) -> None:
     journal = disk.journal()
     journal.open()
     join(books(journal), 0.0)
@@ -315,7 +315,7 @@ def test_damaged_lines_are_skipped_and_reported_once(disk: Disk, heard: Heard, g
     kept = disk.journal().open()
     assert [call.call_id for call in kept.calls] == [CALL]
     assert (kept.damaged, kept.first_damaged) == (3, 1)
-    assert len(heard.saying("3 damaged lines were skipped, the first is line 1")) == 1
+    assert len(heard.containing("3 damaged lines were skipped, the first is line 1")) == 1
     disk.die()
     again = disk.journal().open()
     assert (again.damaged, again.calls) == (0, kept.calls), "the start has cleaned it up"
@@ -411,7 +411,7 @@ def test_closed_or_killed_while_it_is_rewritten_the_old_file_stays(disk: Disk) -
 
 
 def test_what_cannot_be_rewritten_grows_and_is_reported_once(
-    disk: Disk, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, heard: CapturedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = disk.journal(compact_bytes=500)
     journal.open()
@@ -427,13 +427,13 @@ def test_what_cannot_be_rewritten_grows_and_is_reported_once(
         disk.go()
     call.note("leg.digit", 1.0, digit="2")
     assert disk.waiting == [], "not again with the very next line"
-    assert len(heard.saying("cannot be compacted: No space left on device")) == 1
+    assert len(heard.containing("cannot be compacted: No space left on device")) == 1
     disk.die()
     assert disk.journal().open().calls[0].timeline[-1]["digit"] == "2"
 
 
 def test_a_full_disk_is_one_error_and_the_line_it_cut_costs_no_other(
-    disk: Disk, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, heard: CapturedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = disk.journal()
     journal.open()
@@ -452,14 +452,14 @@ def test_a_full_disk_is_one_error_and_the_line_it_cut_costs_no_other(
     for digit in "12345":
         call.note("leg.digit", 1.0, digit=digit)
     assert len([level for level, _ in heard if level.name == "error"]) == 2, "full, and cannot be written"
-    assert len(heard.saying("written again")) == 1
+    assert len(heard.containing("written again")) == 1
     disk.die()
     kept = disk.journal().open()
     assert [entry["digit"] for entry in kept.calls[0].timeline if entry["event"] == "leg.digit"] == ["5"]
     assert kept.damaged == 1
 
 
-def test_what_json_cannot_carry_costs_its_line_only(disk: Disk, heard: Heard) -> None:
+def test_what_json_cannot_carry_costs_its_line_only(disk: Disk, heard: CapturedLog) -> None:
     journal = disk.journal()
     journal.open()
     call = join(books(journal), 0.0)
@@ -467,26 +467,26 @@ def test_what_json_cannot_carry_costs_its_line_only(disk: Disk, heard: Heard) ->
     circle.append(circle)
     call.note("app.note", 1.0, circle=circle)
     call.note("app.note", 1.0, path=Path("x"), text="\udc80\n\x00", keys={(1, 2): 3})
-    assert len(heard.saying("cannot be written as JSON")) == 1
+    assert len(heard.containing("cannot be written as JSON")) == 1
     disk.die()
     last = disk.journal().open().calls[0].timeline[-1]
     assert (last["path"], last["text"], last["keys"]) == ("x", "\udc80\n\x00", {})
 
 
-def test_two_processes_do_not_share_a_journal(disk: Disk, heard: Heard) -> None:
+def test_two_processes_do_not_share_a_journal(disk: Disk, heard: CapturedLog) -> None:
     first, second = disk.journal(), disk.journal()
     first.open()
     join(books(first), 0.0)
     before = disk.path.read_bytes()
     assert second.open() == Replayed()
-    assert len(heard.saying("another process has it; give each its own DATA_DIR")) == 1
+    assert len(heard.containing("another process has it; give each its own DATA_DIR")) == 1
     join(books(second), 0.0, OTHER)
     assert disk.path.read_bytes() == before
 
 
 @pytest.mark.parametrize("trouble", ["a directory", "no directory", "too large"])
 def test_without_a_usable_file_calls_go_on(
-    disk: Disk, heard: Heard, trouble: str, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, heard: CapturedLog, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if trouble == "a directory":
         disk.path.mkdir()
@@ -497,7 +497,7 @@ def test_without_a_usable_file_calls_go_on(
         disk.path.write_bytes(b"x" * 11)
     journal = disk.journal()
     assert journal.open() == Replayed()
-    assert len(heard.saying("calls will not survive a restart")) == 1
+    assert len(heard.containing("calls will not survive a restart")) == 1
     registry = books(journal)
     registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     assert len(heard) == 1

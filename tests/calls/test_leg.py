@@ -23,8 +23,8 @@ from audiosocket.media.resample import StreamConverter
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TICK_MS, TimerTicker
 from audiosocket.wire import FRAME_HEADERS, Audio, Digit, Event, HungUp, Ignored, Parser, PeerError, audio_frame
-from tests.conftest import LoggedFailures
-from tests.support.in_memory import CALL, START, Echo, Listener
+from tests.support.in_memory import CALL, START, Echo, RecordingApp
+from tests.support.logged_failures import LoggedFailures
 
 SILENCE = bytes(320)
 VOICE = b"\x21\x43" * 160
@@ -144,13 +144,13 @@ def test_an_app_sees_the_call_it_serves() -> None:
 
 
 def test_an_app_is_told_of_everything_in_order() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.hear(Audio(8000, VOICE), Digit("5"), Audio(8000, b"x"))
     stage.leg.mark("here")
     stage.run(20)
     stage.hear(HungUp())
-    assert [(told.what, told.value) for told in app.told] == [
+    assert [(told.method, told.value) for told in app.events] == [
         ("joined", None),
         ("audio", (VOICE, 8000)),
         ("digit", "5"),
@@ -158,29 +158,29 @@ def test_an_app_is_told_of_everything_in_order() -> None:
         ("marked", ("here", 0)),
         ("left", "caller_hangup"),
     ]
-    assert {told.leg for told in app.told} == {stage.leg}
+    assert {told.leg for told in app.events} == {stage.leg}
 
 
 def test_all_apps_of_a_leg_are_told_in_turn() -> None:
     order: list[str] = []
-    first = Listener(audio=lambda _: order.append("first"))
-    second = Listener(audio=lambda _: order.append("second"))
+    first = RecordingApp(audio=lambda _: order.append("first"))
+    second = RecordingApp(audio=lambda _: order.append("second"))
     stage = Stage(first, second).start()
     stage.hear(Audio(8000, VOICE))
     assert order == ["first", "second"]
-    assert first.story == second.story == ["joined", "audio"]
+    assert first.methods == second.methods == ["joined", "audio"]
 
 
 def test_the_first_frame_is_sent_at_once_silence_unless_an_app_has_something_to_say() -> None:
-    assert Stage(Listener()).start().wire.sent == [(8000, SILENCE)]
-    stage = Stage(Listener(joined=lambda leg: leg.play(VOICE))).start()
+    assert Stage(RecordingApp()).start().wire.sent == [(8000, SILENCE)]
+    stage = Stage(RecordingApp(joined=lambda leg: leg.play(VOICE))).start()
     assert stage.wire.sent == [(8000, VOICE)]
     stage.run(40)
     assert stage.wire.sent == [(8000, VOICE), (8000, SILENCE), (8000, SILENCE)]
 
 
 def test_what_is_played_is_heard_then_its_mark_is_reached() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     assert stage.leg.play(VOICE * 5)
     stage.leg.mark("end")
@@ -255,7 +255,7 @@ def test_an_app_names_the_calls_outcome_once() -> None:
 
 
 def test_the_leg_follows_the_rate_of_the_callers_frames() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.hear(Audio(16_000, VOICE))
     assert (stage.leg.rate, stage.record.rate) == (16_000, 16_000)
@@ -269,7 +269,7 @@ def test_the_leg_follows_the_rate_of_the_callers_frames() -> None:
 
 
 def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log() -> None:
-    stage = Stage(Listener()).start()
+    stage = Stage(RecordingApp()).start()
     for n in range(1_000):
         stage.hear(Audio(8000 if n % 2 else 16_000, VOICE))
     assert len(stage.events) == RATE_NOTES_MOST
@@ -281,7 +281,7 @@ def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log()
 @pytest.mark.parametrize("ms", [10, 20, 30, 40, 60])
 def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str, ms: int) -> None:
     """As a dialplan without ``c(slin)`` sends it, in frames of the caller's packets; 320 bytes of it are 40 ms."""
-    app, ears = Listener(), Ears()
+    app, ears = RecordingApp(), Ears()
     stage = Stage(app).start()
     stage.leg.tap(ears)
     payload = (slin_to_ulaw if codec == "ulaw" else slin_to_alaw)(tone(8000, 440, ms))
@@ -321,7 +321,7 @@ def test_an_echo_of_decoded_g711_is_slin_at_its_own_pace(ms: int) -> None:
 
 
 def test_what_no_codec_makes_sense_of_is_reported_after_seconds_and_left_alone() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     noise = random.Random(722)
     frames = [noise.randbytes(160) for _ in range(300)]
@@ -334,7 +334,7 @@ def test_what_no_codec_makes_sense_of_is_reported_after_seconds_and_left_alone()
 
 
 def test_what_made_no_sense_at_first_is_decoded_when_it_does() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     noise = random.Random(722)
     payload = slin_to_alaw(tone(8000, 440, 20))
@@ -349,7 +349,7 @@ def test_honest_slin_is_never_touched() -> None:
     """In packets of any length, loud and silent."""
     for slin in (tone(8000, 440, 120), bytes(1_920), tone(8000, 1_500, 120, -3.01)):
         for ms in (10, 20, 30, 40, 60):
-            app = Listener()
+            app = RecordingApp()
             stage = Stage(app).start()
             frames = [slin[at : at + 16 * ms] for at in range(0, len(slin), 16 * ms)] * 20
             for payload in frames:
@@ -361,7 +361,7 @@ def test_honest_slin_is_never_touched() -> None:
 
 
 def test_counters() -> None:
-    stage = Stage(Listener()).start()
+    stage = Stage(RecordingApp()).start()
     stage.hear(Audio(8000, VOICE), Audio(8000, VOICE), Digit("1"), Digit("#"), Ignored(0x42, 3, "unknown kind"))
     stage.leg.play(VOICE * 3)
     stage.run(200)
@@ -374,7 +374,7 @@ def test_counters() -> None:
 
 def test_any_message_shows_that_the_leg_is_alive() -> None:
     for event in (Audio(8000, VOICE), Digit("1"), Ignored(0x42, 3, "unknown kind")):
-        stage = Stage(Listener()).start()
+        stage = Stage(RecordingApp()).start()
         stage.run(5_000)
         assert not stage.record.alive(stage.time.seconds())
         stage.hear(event)
@@ -390,7 +390,7 @@ def test_any_message_shows_that_the_leg_is_alive() -> None:
     ],
 )
 def test_what_ends_a_leg_from_the_other_side(event: Event, ending: LegOutcome) -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.hear(event)
     assert stage.over == [ending]
@@ -398,7 +398,7 @@ def test_what_ends_a_leg_from_the_other_side(event: Event, ending: LegOutcome) -
 
 
 def test_a_frame_the_peer_does_not_take_is_not_counted_as_sent() -> None:
-    stage = Stage(Listener()).start()
+    stage = Stage(RecordingApp()).start()
     ears = Ears()
     stage.leg.tap(ears)
     stage.wire.full = True
@@ -412,7 +412,7 @@ def test_a_frame_the_peer_does_not_take_is_not_counted_as_sent() -> None:
 
 def test_a_tap_hears_both_directions_with_their_times() -> None:
     ears = Ears()
-    stage = Stage(Listener(joined=lambda leg: leg.tap(ears))).start()
+    stage = Stage(RecordingApp(joined=lambda leg: leg.tap(ears))).start()
     stage.hear(Audio(16_000, VOICE))
     stage.run(20)
     assert ears.heard_frames == [(pytest.approx(START * 1000), VOICE, 16_000)]
@@ -436,12 +436,12 @@ def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
         raise ValueError("broken tap")
 
     setattr(Broken, method, fail)
-    app = Listener(joined=lambda leg: leg.tap(Broken()))
+    app = RecordingApp(joined=lambda leg: leg.tap(Broken()))
     stage = Stage(app).start()
     stage.hear(Audio(8000, VOICE))
     stage.run(100)
     assert stage.over == [LegOutcome.APP_FAILED]
-    assert app.story[-1] == "left"
+    assert app.methods[-1] == "left"
     assert stage.idle
     assert len(logged_failures.flush(ValueError)) == 1
 
@@ -450,7 +450,7 @@ def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
 
 
 def test_the_end_tells_everybody_once_in_order() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.leg.play(VOICE * 100)
     stage.leg.end(LegOutcome.ADMIN_HANGUP)
@@ -466,7 +466,7 @@ def test_the_end_tells_everybody_once_in_order() -> None:
 
 
 def test_nothing_reaches_a_leg_that_is_over() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.leg.hang_up()
     sent = len(stage.wire.sent)
@@ -477,20 +477,20 @@ def test_nothing_reaches_a_leg_that_is_over() -> None:
     stage.leg.clear()
     stage.leg.tick(stage.leg.now_ms + 100)
     stage.run(200)
-    assert app.story == ["joined", "left"]
+    assert app.methods == ["joined", "left"]
     assert len(stage.wire.sent) == sent
     assert stage.record.frames_in == 0
 
 
 def test_a_connection_that_is_gone_ends_the_leg() -> None:
-    stage = Stage(Listener()).start()
+    stage = Stage(RecordingApp()).start()
     stage.leg.disconnected(stage.wire, LegOutcome.CONNECTION_LOST)
     assert stage.over == [LegOutcome.CONNECTION_LOST]
 
 
 @pytest.mark.parametrize("where", ["joined", "audio", "digit", "marked"])
 def test_an_app_may_hang_up_wherever_it_is_told_something(where: str) -> None:
-    first, second = Listener(**{where: lambda leg: leg.hang_up()}), Listener()
+    first, second = RecordingApp(**{where: lambda leg: leg.hang_up()}), RecordingApp()
     stage = Stage(first, second).start()
     stage.leg.mark("now")
     stage.hear(Audio(8000, VOICE), Digit("1"))
@@ -498,14 +498,14 @@ def test_an_app_may_hang_up_wherever_it_is_told_something(where: str) -> None:
     stage.hear(Audio(8000, VOICE), Digit("1"))
     assert stage.over == [LegOutcome.SERVER_HANGUP]
     assert stage.wire.finished == 1
-    assert first.story[-1] == "left"
-    assert where not in second.story, "the app before it hung up"
-    assert "left" not in first.story[:-1]
+    assert first.methods[-1] == "left"
+    assert where not in second.methods, "the app before it hung up"
+    assert "left" not in first.methods[:-1]
     assert stage.idle
 
 
 def test_an_app_that_hangs_up_when_it_is_told_of_the_end_changes_nothing() -> None:
-    app = Listener(left=lambda leg: leg.hang_up())
+    app = RecordingApp(left=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     stage.hear(HungUp())
     assert stage.over == [LegOutcome.CALLER_HANGUP]
@@ -513,15 +513,15 @@ def test_an_app_that_hangs_up_when_it_is_told_of_the_end_changes_nothing() -> No
 
 
 def test_an_app_that_never_joined_is_not_told_that_the_leg_left() -> None:
-    first, second = Listener(joined=lambda leg: leg.hang_up()), Listener()
+    first, second = RecordingApp(joined=lambda leg: leg.hang_up()), RecordingApp()
     Stage(first, second).start()
-    assert first.story == ["joined", "left"]
-    assert second.story == []
+    assert first.methods == ["joined", "left"]
+    assert second.methods == []
 
 
 @pytest.mark.parametrize("where", ["joined", "resumed", "audio", "digit", "marked"])
 def test_an_app_that_raises_is_reported_and_ends_its_call(where: str, logged_failures: LoggedFailures) -> None:
-    bad, good = Listener(**{where: raising(ValueError(where))}), Listener()
+    bad, good = RecordingApp(**{where: raising(ValueError(where))}), RecordingApp()
     stage = Stage(bad, good).start()
     if where != "joined":
         stage.leg.mark("now")
@@ -532,7 +532,7 @@ def test_an_app_that_raises_is_reported_and_ends_its_call(where: str, logged_fai
     assert stage.over == [LegOutcome.APP_FAILED]
     assert [(r["event"], r["app"]) for r in stage.events if r["event"] == "app.failed"] == [("app.failed", "app0")]
     assert bad.values("left") == ["app_failed"]
-    assert where not in good.story
+    assert where not in good.methods
     assert stage.idle
     [logged] = logged_failures.flush(ValueError)
     assert logged["name"] == "app0"
@@ -541,7 +541,7 @@ def test_an_app_that_raises_is_reported_and_ends_its_call(where: str, logged_fai
 def test_an_app_that_raises_when_it_is_told_of_the_end_costs_nobody_the_news(
     logged_failures: LoggedFailures,
 ) -> None:
-    bad, good = Listener(left=raising(ValueError("left"))), Listener()
+    bad, good = RecordingApp(left=raising(ValueError("left"))), RecordingApp()
     stage = Stage(bad, good).start()
     stage.hear(HungUp())
     assert stage.over == [LegOutcome.CALLER_HANGUP]
@@ -557,13 +557,13 @@ def test_a_leg_whose_audio_cannot_be_converted_ends_instead_of_falling_silent(
     def fail(self: StreamConverter, pcm: bytes) -> bytes:
         raise ValueError("broken converter")
 
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.leg.play(VOICE * 10, 16_000)
     monkeypatch.setattr(StreamConverter, "feed", fail)
     stage.run(100)
     assert stage.over == [LegOutcome.APP_FAILED]
-    assert app.story[-1] == "left"
+    assert app.methods[-1] == "left"
     assert stage.wire.finished == 1
     assert stage.idle
     assert len(logged_failures.flush(ValueError)) == 1
@@ -574,7 +574,7 @@ def test_a_leg_whose_audio_cannot_be_converted_ends_instead_of_falling_silent(
 
 def test_a_clear_at_a_mark_silences_what_was_to_follow_it_in_the_same_turn() -> None:
     """A late turn repays several frames at once; those behind the mark are not said any more."""
-    app = Listener(marked=lambda leg: leg.clear())
+    app = RecordingApp(marked=lambda leg: leg.clear())
     stage = Stage(app).start()
     stage.run(20)
     stage.leg.play(VOICE * 2)
@@ -589,7 +589,7 @@ def test_a_clear_at_a_mark_silences_what_was_to_follow_it_in_the_same_turn() -> 
 
 
 def test_hanging_up_at_a_mark_says_nothing_more() -> None:
-    app = Listener(marked=lambda leg: leg.hang_up())
+    app = RecordingApp(marked=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     stage.run(20)
     stage.leg.play(VOICE * 2)
@@ -605,7 +605,7 @@ def test_hanging_up_at_a_mark_says_nothing_more() -> None:
 
 
 def test_a_new_connection_takes_over_and_the_queue_goes_on() -> None:
-    app = Listener()
+    app = RecordingApp()
     stage = Stage(app).start()
     stage.leg.play(VOICE * 10)
     stage.leg.mark("end")
@@ -616,13 +616,13 @@ def test_a_new_connection_takes_over_and_the_queue_goes_on() -> None:
     assert old.finished == 1
     assert new.finished == 0
     assert old.sent.count((8000, VOICE)) + new.sent.count((8000, VOICE)) == 10
-    assert app.story == ["joined", "resumed", "marked"]
+    assert app.methods == ["joined", "resumed", "marked"]
     assert app.values("marked") == [("end", 200)]
     assert len(stage.clock) == 1
 
 
 def test_late_news_of_the_old_connection_are_ignored() -> None:
-    stage = Stage(Listener()).start()
+    stage = Stage(RecordingApp()).start()
     new = Wire()
     stage.leg.resume(new)
     stage.leg.disconnected(stage.wire, LegOutcome.CONNECTION_LOST)
@@ -640,13 +640,13 @@ def test_a_leg_that_ends_at_a_mark_while_it_is_resumed_leaves_no_timer(
             raise ValueError("at the mark")
         leg.hang_up()
 
-    app = Listener(marked=end)
+    app = RecordingApp(marked=end)
     stage = Stage(app).start()
     stage.leg.mark("now")
     new = Wire()
     stage.leg.resume(new)
     assert (new.finished, stage.wire.finished) == (1, 1)
-    assert app.story == ["joined", "marked", "left"]
+    assert app.methods == ["joined", "marked", "left"]
     assert len(stage.over) == 1
     assert stage.idle
     assert len(logged_failures.flush(ValueError)) == failing
@@ -656,7 +656,7 @@ def test_a_leg_that_ends_at_a_mark_while_it_is_resumed_leaves_no_timer(
 
 
 def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() -> None:
-    stage = Stage(Listener(joined=loop_back)).start()
+    stage = Stage(RecordingApp(joined=loop_back)).start()
     sent = len(stage.wire.sent)
     stage.run(1_000)
     assert len(stage.wire.sent) == sent
@@ -667,7 +667,7 @@ def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() 
 
 
 def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
-    stage, ears = Stage(Listener(joined=loop_back)).start(), Ears()
+    stage, ears = Stage(RecordingApp(joined=loop_back)).start(), Ears()
     stage.leg.tap(ears)
     wide = audio_frame(16_000, b"\3\4" * 320)
     stage.leg.heard(wide + wide, FRAME_HEADERS[wide[:3]])
@@ -705,15 +705,15 @@ def test_a_leg_whose_frames_go_to_another_is_read_at_once_from_the_start() -> No
 
 
 def test_a_looped_leg_is_read_at_once() -> None:
-    assert Stage(Listener(joined=loop_back)).start().wire.on_tick == []
-    later = Stage(Listener(digit=loop_back)).start()
+    assert Stage(RecordingApp(joined=loop_back)).start().wire.on_tick == []
+    later = Stage(RecordingApp(digit=loop_back)).start()
     later.hear(Digit("1"))
     assert later.wire.on_tick == [True, False]
 
 
 def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
-    app = Listener(audio=lambda leg: leg.hang_up())
+    app = RecordingApp(audio=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     lump = audio_frame(8000, VOICE) * 3
     stage.leg.heard(lump, FRAME_HEADERS[lump[:3]])
-    assert app.story.count("audio") == 1
+    assert app.methods.count("audio") == 1

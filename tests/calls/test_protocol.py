@@ -34,14 +34,22 @@ from audiosocket.wire import (
     frame_bytes,
     uuid_frame,
 )
-from tests.support.in_memory import BUFFER_BYTES, CALL, FRAME, OTHER, Exchange, Line, Listener
+from tests.support.in_memory import (
+    BUFFER_BYTES,
+    CALL,
+    FRAME,
+    OTHER_CALL,
+    AsteriskConnection,
+    InMemoryServer,
+    RecordingApp,
+)
 
 UNKNOWN = b"\x42\x00\x02hi"
 EMPTY_AUDIO = b"\x10\x00\x00"
 PEER_ERROR = b"\xff\x00\x01\x04"
 
 
-def leg_record(exchange: Exchange, call_id: UUID = CALL) -> dict[str, Any]:
+def leg_record(exchange: InMemoryServer, call_id: UUID = CALL) -> dict[str, Any]:
     """The first leg of a call, as the API shows it."""
     call = exchange.registry.get(call_id)
     assert call is not None
@@ -49,26 +57,26 @@ def leg_record(exchange: Exchange, call_id: UUID = CALL) -> dict[str, Any]:
     return shown
 
 
-def outcome(exchange: Exchange, call_id: UUID = CALL) -> str | None:
+def outcome(exchange: InMemoryServer, call_id: UUID = CALL) -> str | None:
     call = exchange.registry.get(call_id)
     return call.outcome if call is not None else None
 
 
-def handshakes(exchange: Exchange) -> int:
+def handshakes(exchange: InMemoryServer) -> int:
     """Connections counted as closed before they became a leg."""
     return exchange.admission.rejected_total["handshake"]
 
 
 def test_the_fake_transport_is_complete() -> None:
-    assert verifyClass(ITCPTransport, Line)
-    assert verifyClass(IConsumer, Line)
+    assert verifyClass(ITCPTransport, AsteriskConnection)
+    assert verifyClass(IConsumer, AsteriskConnection)
 
 
 # the beginning
 
 
 def test_the_socket_is_prepared_for_frames_that_leave_at_once() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     assert line.no_delay
     assert line.keep_alive
@@ -82,11 +90,11 @@ def test_the_kernel_holds_little_for_a_peer_that_does_not_read() -> None:
         def setsockopt(self, level: int, option: int, value: int) -> None:
             options.append((level, option, value))
 
-    class Real(Line):
+    class Real(AsteriskConnection):
         def getHandle(self) -> Handle:
             return Handle()
 
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = Real(exchange.time, "127.0.0.1", 8080)
     line.protocol = exchange.factory().buildProtocol(line.getPeer())
     assert line.protocol is not None
@@ -98,13 +106,13 @@ def test_the_kernel_holds_little_for_a_peer_that_does_not_read() -> None:
 
 
 def test_a_uuid_within_5_s_makes_a_leg() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     for byte in uuid_frame(CALL)[:-1]:
-        line.say(bytes([byte]))
+        line.send(bytes([byte]))
         exchange.run(270)
     assert line.writes == []
-    line.say(uuid_frame(CALL)[-1:])
+    line.send(uuid_frame(CALL)[-1:])
     assert leg_record(exchange)["peer"] == "127.0.0.1:50123"
     exchange.run(6_000)
     assert not line.aborted
@@ -113,18 +121,18 @@ def test_a_uuid_within_5_s_makes_a_leg() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"\x01", uuid_frame(CALL)[:-1]], ids=["nothing", "one byte", "all but one"])
 def test_without_a_uuid_within_5_s_the_connection_is_closed_and_counted(said: bytes) -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     exchange.run(1_000)
-    line.say(said)
+    line.send(said)
     exchange.run(HANDSHAKE_SECONDS * 1000 - 1_010)
     assert not line.aborted
     exchange.run(20)
     assert line.aborted
-    assert line.gone
+    assert line.closed
     assert line.writes == []
     assert handshakes(exchange) == 1
-    assert exchange.asleep
+    assert exchange.idle
     assert exchange.registry.started_total == 0
 
 
@@ -143,118 +151,118 @@ def test_without_a_uuid_within_5_s_the_connection_is_closed_and_counted(said: by
     ids=["http", "audio", "hangup", "error", "short uuid", "huge", "tls", "text uuid"],
 )
 def test_what_is_not_a_uuid_is_cut_off_at_once_and_counted(said: bytes) -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
-    line.say(said)
+    line.send(said)
     exchange.run(5)
-    assert line.gone
+    assert line.closed
     assert line.writes == []
     assert handshakes(exchange) == 1
-    assert exchange.asleep
+    assert exchange.idle
     assert exchange.admission.connections == exchange.factory().connections == set()
 
 
 def test_an_asterisk_whose_channel_was_not_answered_says_nothing_and_goes() -> None:
     """Seen with a real one: no byte, then FIN. Nothing of it is an error."""
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     exchange.connect().hang_up()
     assert handshakes(exchange) == 0
-    assert exchange.asleep
+    assert exchange.idle
     assert exchange.events == []
 
 
 def test_uuid_audio_and_goodbye_in_one_read_are_a_call() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.connect()
-    line.say(uuid_frame(CALL) + FRAME + digit_frame("5") + HANGUP_FRAME + FRAME)
-    assert app.story == ["joined", "audio", "digit", "left"]
-    assert line.goodbye
+    line.send(uuid_frame(CALL) + FRAME + digit_frame("5") + HANGUP_FRAME + FRAME)
+    assert app.methods == ["joined", "audio", "digit", "left"]
+    assert line.ended_by_server
 
 
 # the end
 
 
 def test_our_goodbye_is_a_hangup_frame_a_fin_and_patience() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     exchange.run(100, line)
     exchange.switchboard.hang_up(CALL, exchange.factory().role, LegOutcome.ADMIN_HANGUP)
-    assert line.goodbye
+    assert line.ended_by_server
     assert line.writes[-1][1] == b"\x00\x00\x00"
     written = len(line.writes)
     for _ in range(10):  # what Asterisk had already sent is read and thrown away
-        line.say(FRAME)
-        line.say(UNKNOWN + uuid_frame(OTHER) + b"\xde\xad\xbe\xef")
+        line.send(FRAME)
+        line.send(UNKNOWN + uuid_frame(OTHER_CALL) + b"\xde\xad\xbe\xef")
         exchange.run(20)
     assert len(line.writes) == written
     assert not line.aborted
     line.hang_up()
-    assert exchange.asleep
+    assert exchange.idle
     assert outcome(exchange) == "admin_hangup"
     assert leg_record(exchange)["frames_in"] == 5
 
 
 def test_a_peer_that_does_not_close_after_our_goodbye_is_cut_off_after_2_s() -> None:
-    exchange = Exchange(Listener(digit=lambda leg: leg.hang_up()))
+    exchange = InMemoryServer(RecordingApp(digit=lambda leg: leg.hang_up()))
     line = exchange.join()
-    line.say(digit_frame("1"))
+    line.send(digit_frame("1"))
     exchange.run(CLOSE_SECONDS * 1000 - 10, line)
     assert not line.aborted
     exchange.run(20)
-    assert line.gone
-    assert exchange.asleep
+    assert line.closed
+    assert exchange.idle
     assert outcome(exchange) == "server_hangup"
 
 
 def test_a_caller_that_hangs_up_ends_the_leg() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.join()
     line.hang_up()
     assert app.values("left") == ["caller_hangup"]
     assert outcome(exchange) == "caller_hangup"
-    assert not line.goodbye
-    assert exchange.asleep
+    assert not line.ended_by_server
+    assert exchange.idle
 
 
 def test_a_connection_that_is_reset_is_lost() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     exchange.join().reset()
     assert app.values("left") == ["connection_lost"]
-    assert exchange.asleep
+    assert exchange.idle
 
 
 @pytest.mark.parametrize(("said", "ending"), [(HANGUP_FRAME, "caller_hangup"), (PEER_ERROR, "peer_error")])
 def test_a_peer_that_says_goodbye_gets_one_back(said: bytes, ending: str) -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.say(said + FRAME)
-    assert app.story == ["joined", "left"]
+    line.send(said + FRAME)
+    assert app.methods == ["joined", "left"]
     assert app.values("left") == [ending]
-    assert line.goodbye
-    line.say(FRAME)
+    assert line.ended_by_server
+    line.send(FRAME)
     line.hang_up()
-    assert exchange.asleep
-    assert exchange.names().count("leg.left") == 1
+    assert exchange.idle
+    assert exchange.event_names().count("leg.left") == 1
 
 
 def test_nothing_is_told_to_a_leg_that_ended_within_the_same_read() -> None:
-    app = Listener(digit=lambda leg: leg.hang_up())
-    exchange = Exchange(app)
+    app = RecordingApp(digit=lambda leg: leg.hang_up())
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.say(digit_frame("1") + FRAME + digit_frame("2") + UNKNOWN + uuid_frame(OTHER))
-    assert app.story == ["joined", "digit", "left"]
+    line.send(digit_frame("1") + FRAME + digit_frame("2") + UNKNOWN + uuid_frame(OTHER_CALL))
+    assert app.methods == ["joined", "digit", "left"]
     assert outcome(exchange) == "server_hangup"
-    assert line.goodbye
+    assert line.ended_by_server
     assert not line.aborted
     line.hang_up()
 
 
 def test_a_factory_says_when_its_last_connection_is_gone() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     emptied: list[int] = []
     exchange.factory().emptied = lambda: emptied.append(1)
     first, second = exchange.join(), exchange.connect()
@@ -269,76 +277,76 @@ def test_a_factory_says_when_its_last_connection_is_gone() -> None:
 
 
 def test_a_second_uuid_ends_the_leg() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.say(FRAME + uuid_frame(OTHER) + FRAME)
+    line.send(FRAME + uuid_frame(OTHER_CALL) + FRAME)
     exchange.run(5)
-    assert app.story == ["joined", "audio", "left"]
+    assert app.methods == ["joined", "audio", "left"]
     assert outcome(exchange) == "protocol_error"
-    assert line.gone
-    assert exchange.registry.get(OTHER) is None
+    assert line.closed
+    assert exchange.registry.get(OTHER_CALL) is None
     assert handshakes(exchange) == 0
-    assert exchange.asleep
+    assert exchange.idle
 
 
 def test_a_second_uuid_does_not_come_back_to_a_call_that_goes_on() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     exchange.join(role=Role.RESIDENT)
-    line.say(uuid_frame(OTHER))
+    line.send(uuid_frame(OTHER_CALL))
     exchange.run(5)
     assert leg_record(exchange)["outcome"] == "protocol_error"
-    assert exchange.join().goodbye
+    assert exchange.join().ended_by_server
     assert outcome(exchange) is None, "the resident is none of its business"
 
 
 def test_messages_without_meaning_are_skipped_up_to_a_hundred() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.say((UNKNOWN + EMPTY_AUDIO) * (IGNORED_MOST // 2) + FRAME)
-    assert app.story == ["joined", "audio"]
+    line.send((UNKNOWN + EMPTY_AUDIO) * (IGNORED_MOST // 2) + FRAME)
+    assert app.methods == ["joined", "audio"]
     assert leg_record(exchange)["ignored"] == IGNORED_MOST == 100
     assert not line.aborted
-    line.say(digit_frame("1").replace(b"1", b"x") + FRAME)
+    line.send(digit_frame("1").replace(b"1", b"x") + FRAME)
     exchange.run(5)
-    assert app.story == ["joined", "audio", "left"]
+    assert app.methods == ["joined", "audio", "left"]
     assert outcome(exchange) == "protocol_error"
-    assert line.gone
-    assert exchange.asleep
+    assert line.closed
+    assert exchange.idle
 
 
 # a peer that does not read
 
 
 def test_a_peer_that_takes_nothing_for_2_s_is_cut_off() -> None:
-    app = Listener(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000))
-    exchange = Exchange(app)
+    app = RecordingApp(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000))
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.stuck = True
+    line.not_reading = True
     while not line.paused:
         exchange.run(20, line)
-    assert line.waiting > BUFFER_BYTES
+    assert line.unread_bytes > BUFFER_BYTES
     written = len(line.writes)
     exchange.run(STUCK_SECONDS * 1000 - 20, line)
     assert not line.aborted
     assert len(line.writes) == written
     exchange.run(40)
-    assert line.gone
+    assert line.closed
     assert app.values("left") == ["slow_reader"]
-    assert exchange.asleep
+    assert exchange.idle
 
 
 def test_a_peer_that_takes_it_within_2_s_goes_on() -> None:
-    exchange = Exchange(Listener(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000)))
+    exchange = InMemoryServer(RecordingApp(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000)))
     line = exchange.join()
     for _ in range(3):
-        line.stuck = True
+        line.not_reading = True
         while not line.paused:
             exchange.run(20, line)
         exchange.run(STUCK_SECONDS * 1000 - 50, line)
-        line.take()
+        line.resume_reading()
     before = len(line.writes)
     exchange.run(3_000, line)
     assert len(line.writes) - before == pytest.approx(150, abs=5)
@@ -346,28 +354,28 @@ def test_a_peer_that_takes_it_within_2_s_goes_on() -> None:
 
 
 def test_a_peer_that_takes_not_even_our_goodbye_is_cut_off_after_2_s() -> None:
-    app = Listener(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000))
-    exchange = Exchange(app)
+    app = RecordingApp(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000))
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.stuck = True
+    line.not_reading = True
     while not line.paused:
         exchange.run(20, line)
     exchange.switchboard.hang_up(CALL, exchange.factory().role, LegOutcome.ADMIN_HANGUP)
     assert not line.aborted
     exchange.run(CLOSE_SECONDS * 1000 + 10)
-    assert line.gone
+    assert line.closed
     assert outcome(exchange) == "admin_hangup"
-    assert exchange.asleep
+    assert exchange.idle
 
 
 def test_reading_is_never_paused() -> None:
     """Asterisk ends or deafens a leg whose audio is not read; only what we write may be stopped."""
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     assert line.protocol is not None
     for stop in (line.protocol.pauseProducing, line.protocol.stopProducing):
         stop()
-        line.say(FRAME)
+        line.send(FRAME)
     assert leg_record(exchange)["frames_in"] == 2
     line.protocol.resumeProducing()
     line.hang_up()
@@ -380,7 +388,15 @@ def test_reading_is_never_paused() -> None:
     st.lists(
         st.one_of(
             st.sampled_from(
-                [uuid_frame(CALL), uuid_frame(OTHER), FRAME, HANGUP_FRAME, PEER_ERROR, UNKNOWN, digit_frame("#")]
+                [
+                    uuid_frame(CALL),
+                    uuid_frame(OTHER_CALL),
+                    FRAME,
+                    HANGUP_FRAME,
+                    PEER_ERROR,
+                    UNKNOWN,
+                    digit_frame("#"),
+                ]
             ),
             st.binary(max_size=12),
             st.integers(1, 3_000),
@@ -391,13 +407,13 @@ def test_reading_is_never_paused() -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_whatever_a_peer_does_its_connection_ends_and_nothing_is_left(steps: list[bytes | int], end: str) -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     for step in steps:
         if isinstance(step, int):
             exchange.run(step, step=20)
         else:
-            line.say(step)
+            line.send(step)
     if end == "fin":
         line.hang_up()
     elif end == "reset":
@@ -406,18 +422,18 @@ def test_whatever_a_peer_does_its_connection_ends_and_nothing_is_left(steps: lis
         exchange.switchboard.close()
         exchange.run(8_000, step=20)
     exchange.run(40)
-    assert line.gone
-    assert exchange.asleep
+    assert line.closed
+    assert exchange.idle
     assert exchange.admission.connections == exchange.factory().connections == set()
     assert len(exchange.registry) == 0
-    assert exchange.names().count("call.started") == exchange.names().count("call.ended")
+    assert exchange.event_names().count("call.started") == exchange.event_names().count("call.ended")
 
 
 def test_a_long_frame_takes_as_many_bytes_as_its_header_says() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.join()
-    line.say(audio_frame(8000, bytes(65_535)) + FRAME)
+    line.send(audio_frame(8000, bytes(65_535)) + FRAME)
     assert [len(pcm) for pcm, _ in app.values("audio")] == [65_535, 320]
     line.hang_up()
 
@@ -435,12 +451,12 @@ ANY_MESSAGE = st.one_of(
 def test_a_leg_hears_the_same_whichever_way_its_frames_were_read(messages: list[bytes], cuts: list[int]) -> None:
     """Reads of nothing but ordinary frames go past the parser; any other cut goes through it."""
     stream = b"".join(messages)
-    app = Listener()
-    line = Exchange(app).join()
+    app = RecordingApp()
+    line = InMemoryServer(app).join()
     edges = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
     for start, end in pairwise(edges):
-        line.say(stream[start:end])
+        line.send(stream[start:end])
     wanted = [event for event in Parser(expect_identity=False).receive(stream) if isinstance(event, Audio | Digit)]
-    heard = [told for told in app.told if told.what in {"audio", "digit"}]
-    assert [told.what for told in heard] == [type(event).__name__.lower() for event in wanted]
+    heard = [told for told in app.events if told.method in {"audio", "digit"}]
+    assert [told.method for told in heard] == [type(event).__name__.lower() for event in wanted]
     assert app.values("audio") == [(event.pcm, event.rate) for event in wanted if isinstance(event, Audio)]

@@ -18,7 +18,7 @@ from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import Leg
 from audiosocket.wire import HANGUP_FRAME, digit_frame
 from tests.server.test_switchboard import Menu, refused
-from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line
+from tests.support.in_memory import CALL, OTHER_CALL, OTHER_EXTENSION, START, AsteriskConnection, InMemoryServer
 
 #: The time of day at which the first process begins, in seconds since the epoch.
 EPOCH = 1_790_000_000.0
@@ -31,20 +31,20 @@ class Machine:
         self.path = directory / FILE_NAME
         self.app = Menu()
         self._began = EPOCH
-        self._exchange: Exchange | None = None
+        self._exchange: InMemoryServer | None = None
         self._journal: CallJournal | None = None
 
     @property
     def wall(self) -> float:
         return self._began + (self._exchange.now - START if self._exchange is not None else 0)
 
-    def start(self, after: float = 0.0) -> Exchange:
+    def start(self, after: float = 0.0) -> InMemoryServer:
         """The process dies, if there is one; ``after`` so many seconds there is the next."""
         self.kill()
         self._began += after
         self.app = Menu()
         self._journal = journal = CallJournal(self.path, _at_once, wall=lambda: self.wall)
-        self._exchange = exchange = Exchange(self.app, journal=journal)
+        self._exchange = exchange = InMemoryServer(self.app, journal=journal)
         exchange.switchboard.restore(journal.open())
         return exchange
 
@@ -66,38 +66,38 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made.kill()
 
 
-def the_call(exchange: Exchange) -> Call:
+def the_call(exchange: InMemoryServer) -> Call:
     call = exchange.registry.get(CALL)
     assert call is not None
     return call
 
 
-def resident(exchange: Exchange, extension: Extension = DEFAULT_EXTENSION) -> Line:
+def resident(exchange: InMemoryServer, extension: Extension = DEFAULT_EXTENSION) -> AsteriskConnection:
     return exchange.join(role=Role.RESIDENT, extension=extension)
 
 
 @pytest.mark.parametrize("restarts", [1, 2, 5])
 def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machine, restarts: int) -> None:
     first = machine.start()
-    line = first.join(extension=ELSEWHERE)
-    resident(first, ELSEWHERE)
+    line = first.join(extension=OTHER_EXTENSION)
+    resident(first, OTHER_EXTENSION)
     first.run(1_000, line)
-    line.say(digit_frame("3"))
-    machine.app.told[0].leg.decide("gate_opened")
+    line.send(digit_frame("3"))
+    machine.app.events[0].leg.decide("gate_opened")
     for _ in range(restarts):
         exchange = machine.start(after=2.0)
         assert (len(exchange.registry), the_call(exchange).dormant) == (1, True)
-    exchange.join(extension=ELSEWHERE)
-    resident(exchange, ELSEWHERE)
+    exchange.join(extension=OTHER_EXTENSION)
+    resident(exchange, OTHER_EXTENSION)
     call = the_call(exchange)
-    assert (call.extension, call.outcome) == (ELSEWHERE, "gate_opened")
+    assert (call.extension, call.outcome) == (OTHER_EXTENSION, "gate_opened")
     assert machine.app.values("restored") == [{"page": "3"}, None]
     assert {role: (leg.ending, leg.resumes) for role, leg in call.legs.items()} == {
         Role.VISITOR: (None, 1),
         Role.RESIDENT: (None, 1),
     }
     assert [entry["event"] for entry in call.timeline] == [
-        *first.names(),
+        *first.event_names(),
         "call.resumed",
         "leg.resumed",
         "leg.resumed",
@@ -116,7 +116,7 @@ def test_a_leg_that_came_back_between_two_restarts_and_one_that_did_not(machine:
     resident(third)
     third.join()
     assert {role: leg.resumes for role, leg in the_call(third).legs.items()} == {Role.VISITOR: 2, Role.RESIDENT: 1}
-    assert third.names().count("call.resumed") == 1
+    assert third.event_names().count("call.resumed") == 1
 
 
 def test_a_uuid_that_was_over_just_before_the_kill_stays_over_for_its_60_s(machine: Machine) -> None:
@@ -133,7 +133,7 @@ def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machi
     exchange = machine.start()
     kept_at_goodbye: list[str] = []
 
-    class Watching(Line):
+    class Watching(AsteriskConnection):
         def write(self, data: bytes) -> None:
             if data == HANGUP_FRAME:
                 kept_at_goodbye.append(machine.path.read_text())
@@ -141,9 +141,9 @@ def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machi
 
     line = exchange.connect()
     line.__class__ = Watching
-    line.say(b"\x01\x00\x10" + CALL.bytes)
+    line.send(b"\x01\x00\x10" + CALL.bytes)
     exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
-    assert line.goodbye
+    assert line.ended_by_server
     (text,) = kept_at_goodbye
     assert '"kind":"ended"' in text
 
@@ -157,7 +157,7 @@ def test_a_row_that_changed_meanwhile_changes_no_call_that_comes_back(machine: M
     assert not refused(exchange.join(extension=changed))
     assert not refused(resident(exchange, changed))
     assert the_call(exchange).extension == DEFAULT_EXTENSION
-    assert {told.leg.extension for told in machine.app.told} == {DEFAULT_EXTENSION}
+    assert {told.leg.extension for told in machine.app.events} == {DEFAULT_EXTENSION}
 
 
 def test_a_visitor_comes_back_on_its_port_whichever_row_that_belongs_to_now(machine: Machine) -> None:
@@ -171,11 +171,11 @@ def test_a_visitor_comes_back_on_its_port_whichever_row_that_belongs_to_now(mach
 def test_a_visitor_of_another_extension_never_gets_the_call(machine: Machine) -> None:
     machine.start().join()
     exchange = machine.start(after=1)
-    stranger = exchange.join(extension=ELSEWHERE)
+    stranger = exchange.join(extension=OTHER_EXTENSION)
     assert refused(stranger)
     assert not refused(exchange.join())
     exchange.run(1_100)
-    assert refused(exchange.join(extension=ELSEWHERE)), "nor when the leg has gone quiet"
+    assert refused(exchange.join(extension=OTHER_EXTENSION)), "nor when the leg has gone quiet"
     assert the_call(exchange).timeline[-1]["reason"] == "the call belongs to extension 0, not 7"
 
 
@@ -187,11 +187,11 @@ def test_the_residents_leg_back_first_waits_for_the_visitor(machine: Machine) ->
     line = resident(exchange)
     assert not refused(line)
     assert refused(resident(exchange)), "once"
-    assert refused(resident(machine.start(after=1), ELSEWHERE))
+    assert refused(resident(machine.start(after=1), OTHER_EXTENSION))
     exchange = machine.start(after=1)
     assert not refused(resident(exchange))
     exchange.join()
-    assert exchange.names() == ["call.resumed", "leg.resumed", "leg.resumed"]
+    assert exchange.event_names() == ["call.resumed", "leg.resumed", "leg.resumed"]
 
 
 def test_killed_within_any_write_the_uuid_resumes_or_begins_or_is_over(machine: Machine) -> None:
@@ -200,7 +200,7 @@ def test_killed_within_any_write_the_uuid_resumes_or_begins_or_is_over(machine: 
     line = first.join()
     opened = len(machine.path.read_bytes())
     resident(first)
-    line.say(digit_frame("3"))
+    line.send(digit_frame("3"))
     resident_in = len(machine.path.read_bytes())
     line.hang_up()
     machine.kill()
@@ -211,8 +211,8 @@ def test_killed_within_any_write_the_uuid_resumes_or_begins_or_is_over(machine: 
         machine.path.write_bytes(whole[:at])
         exchange = machine.start(after=1)
         line = exchange.join()
-        begun = exchange.names()[:1] == ["call.started"]
-        resumed = exchange.names()[:1] == ["call.resumed"]
+        begun = exchange.event_names()[:1] == ["call.started"]
+        resumed = exchange.event_names()[:1] == ["call.resumed"]
         assert begun + resumed + refused(line) == 1
         if begun:
             assert at < opened
@@ -277,15 +277,15 @@ def test_lines_that_only_a_newer_version_understands_cost_nothing_else(machine: 
         {**OLDER, "weather": "rain"},
         {"wall": EPOCH, "kind": "mood", "call": str(CALL), "mood": "good"},
         {"wall": EPOCH, "kind": "event", "call": str(CALL), "entry": {"at_seconds": 1.0, "event": "leg.sang"}},
-        {**OLDER, "call": str(OTHER), "legs": {"porter": {}}},
-        {"wall": 10**400, "kind": "ended", "call": str(OTHER)},
+        {**OLDER, "call": str(OTHER_CALL), "legs": {"porter": {}}},
+        {"wall": 10**400, "kind": "ended", "call": str(OTHER_CALL)},
         {"wall": EPOCH, "kind": "return", "call": str(CALL), "number": float("inf"), "attempts": []},
     ]
     machine.path.write_text("".join(json.dumps(line) + "\n" for line in newer))
     exchange = machine.start(after=1)
     exchange.join()
     assert the_call(exchange).timeline[1]["event"] == "leg.sang"
-    assert exchange.registry.get(OTHER) is None
+    assert exchange.registry.get(OTHER_CALL) is None
 
 
 def test_an_app_that_hangs_up_when_it_is_restored_ends_the_call_for_good(machine: Machine) -> None:
@@ -296,6 +296,6 @@ def test_an_app_that_hangs_up_when_it_is_restored_ends_the_call_for_good(machine
         leg.hang_up()
 
     machine.app._then["restored"] = hang_up
-    assert exchange.join().goodbye
+    assert exchange.join().ended_by_server
     assert refused(exchange.join())
     assert refused(machine.start(after=1).join())

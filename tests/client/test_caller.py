@@ -521,8 +521,8 @@ WRONG = {
     servers.NeverFinishesHeader: "partial-header",
     servers.CutsFrame: "cut-frame",
     servers.Resets: "reset",
-    servers.TalksOn: "data-after-hangup",
-    servers.FallsSilent: "silent-gap",
+    servers.SendsAfterHangup: "data-after-hangup",
+    servers.StopsSending: "silent-gap",
     servers.Server: "no-first-frame",
     servers.sends(message(0x03, b"5")): "wrong-kind",
     servers.sends(message(0x10, b"")): "empty-audio",
@@ -547,7 +547,7 @@ async def test_right_servers_are_not_accused() -> None:
         servers.PacedServer,
         servers.EchoServer,
         servers.PausesInHeader,
-        servers.ClosesPlainly,
+        servers.ClosesWithoutHangup,
         servers.HangsUp,
     ]
     reports = await together(right, 1.0)
@@ -559,7 +559,7 @@ async def test_right_servers_are_not_accused() -> None:
 
 async def test_a_server_that_stops_reading_is_noticed_by_the_short_write() -> None:
     """asterisk.md (c): the first write that does not fit ends an app call. Small buffers make it soon."""
-    async with serve(servers.Deaf, receive_buffer=4096) as listening:
+    async with serve(servers.NeverReads, receive_buffer=4096) as listening:
         caller = Caller(reactor, send_buffer=4096)
         await caller.dial("127.0.0.1", listening.port)
         report = await caller.ended
@@ -630,7 +630,7 @@ async def test_resets_like_a_broken_network() -> None:
 async def test_closes_at_once_on_the_servers_hangup() -> None:
     """The server that sent 0x00 sees our FIN, without having closed anything itself."""
 
-    class WaitsForFin(servers.Misbehaving):
+    class WaitsForFin(servers.FaultyServer):
         def misbehave(self) -> None:
             self.stop()
             self.transport.write(HANGUP_FRAME)

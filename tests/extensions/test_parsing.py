@@ -14,7 +14,7 @@ from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import COLUMNS, DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json, parse_row
 from audiosocket.extensions.validation import MAX_PROBLEMS, ValidationResult, Validator
-from tests.support.loopback_server import calm
+from tests.support.loopback_server import no_deadline
 
 
 def row(
@@ -205,7 +205,7 @@ ANYTHING = st.one_of(
 )
 
 
-@calm
+@no_deadline
 @given(st.dictionaries(st.sampled_from(list(COLUMNS)), ANYTHING))
 def test_any_row_is_parsed_or_rejected_and_does_not_affect_a_good_one(values: dict[str, object]) -> None:
     result = validate([values, extension(-1, 65000, 65001)])
@@ -345,7 +345,7 @@ SMALL = st.builds(
 ).filter(lambda e: e.port != e.return_port)
 
 
-@calm
+@no_deadline
 @given(st.lists(SMALL, max_size=12), st.lists(SMALL, max_size=6), st.integers(1, 5), st.integers(1, 5))
 def test_the_result_is_free_of_conflicts_and_does_not_depend_on_pages_or_steps(
     rows: list[Extension], before: list[Extension], page: int, step: int

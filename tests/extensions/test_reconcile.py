@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, alternatives, plan, shrinks
 from audiosocket.extensions.validation import Validator
-from tests.support.loopback_server import calm
+from tests.support.loopback_server import no_deadline
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
@@ -88,7 +88,7 @@ def validated(rows: list[Extension], running: Mapping[int, Extension]) -> dict[i
     return by_id(*validator.result().extensions)
 
 
-@calm
+@no_deadline
 @given(st.lists(st.tuples(ROWS, st.sampled_from(["0.0.0.0", "127.0.0.1"])), min_size=1, max_size=5))
 def test_applying_a_plan_to_any_state_gives_the_desired_one(
     tables: list[tuple[list[Extension], str]],

@@ -10,7 +10,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from audiosocket.errors import InvalidSetting
 from audiosocket.outbound.http_client import MAX_BODY_BYTES, Answer, HTTPClient, RequestFailed, checked_url
-from tests.support.fake_web_servers import listening, raw, web_client, website
+from tests.support.fake_web_servers import http_server, listening_server, raw_server, web_client
 
 HUGE = b"x" * (MAX_BODY_BYTES + 1)
 
@@ -20,7 +20,7 @@ async def test_an_answer_comes_whole_with_what_was_sent():
         assert request.getHeader("x-mine") == "1"
         return 418, request.method + b" " + request.uri + b" " + body
 
-    async with website(answer) as url, web_client() as client:
+    async with http_server(answer) as url, web_client() as client:
         got = await client.ask("POST", f"{url}/a?b=c", {"X-Mine": "1"}, b"said")
         assert got == Answer(418, b"POST /a?b=c said")
         assert await client.ask("GET", f"{url}/", {"X-Mine": "1"}) == Answer(418, b"GET / ")
@@ -34,14 +34,14 @@ async def test_kept_connections_are_shared_and_others_not(keep):
         peers.add(request.getClientAddress().port)
         return 200, b""
 
-    async with website(answer) as url, web_client() as client:
+    async with http_server(answer) as url, web_client() as client:
         for _ in range(4):
             await client.ask("GET", url, {}, keep=keep)
     assert len(peers) == (1 if keep else 4)
 
 
 async def test_a_body_may_be_as_long_as_the_limit_and_no_longer():
-    async with website(lambda request, body: (200, HUGE[: int(body)])) as url, web_client() as client:
+    async with http_server(lambda request, body: (200, HUGE[: int(body)])) as url, web_client() as client:
         assert len((await client.ask("POST", url, {}, b"%d" % MAX_BODY_BYTES)).body) == MAX_BODY_BYTES
         with pytest.raises(RequestFailed, match="more than 65536 bytes"):
             await client.ask("POST", url, {}, b"%d" % len(HUGE))
@@ -52,7 +52,7 @@ async def test_a_redirect_is_an_answer():
         request.setHeader(b"location", b"/elsewhere")
         return 302, request.path
 
-    async with website(answer) as url, web_client() as client:
+    async with http_server(answer) as url, web_client() as client:
         assert await client.ask("GET", f"{url}/here", {}) == Answer(302, b"/here")
 
 
@@ -70,7 +70,7 @@ async def test_a_redirect_is_an_answer():
     ],
 )
 async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said, then):
-    async with listening(raw(said, then)) as url, web_client() as client:
+    async with listening_server(raw_server(said, then)) as url, web_client() as client:
         with pytest.raises(RequestFailed) as failed:
             await client.ask("POST", url, {}, b"x", seconds=1)
         assert not failed.value.unsent
@@ -81,13 +81,13 @@ async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said, then):
     "said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]
 )
 async def test_a_server_that_falls_silent_costs_the_deadline(said):
-    async with listening(raw(said)) as url, web_client() as client:
+    async with listening_server(raw_server(said)) as url, web_client() as client:
         with pytest.raises(RequestFailed, match=r"within 0\.1 s"):
             await client.ask("GET", url, {}, seconds=0.1)
 
 
 async def test_without_a_connection_the_request_was_certainly_not_sent():
-    async with listening(raw(b"")) as url:
+    async with listening_server(raw_server(b"")) as url:
         pass
     async with web_client() as client:
         with pytest.raises(RequestFailed, match="no connection") as failed:
@@ -104,7 +104,7 @@ async def test_a_name_that_does_not_exist_is_no_connection():
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
 async def test_closing_cancels_what_is_under_way(said):
-    async with listening(raw(said)) as url:
+    async with listening_server(raw_server(said)) as url:
         client = HTTPClient(reactor)
         asked = client.ask("GET", url, {})
         await task.deferLater(reactor, 0.05)
@@ -115,7 +115,7 @@ async def test_closing_cancels_what_is_under_way(said):
 
 
 async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and_not_failed():
-    async with listening(raw(b"")) as url, web_client() as client:
+    async with listening_server(raw_server(b"")) as url, web_client() as client:
         asked = client.ask("GET", url, {})
         asked.cancel()
         with pytest.raises(defer.CancelledError):
@@ -123,7 +123,7 @@ async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and
 
 
 async def test_a_silent_website_is_left_when_its_answer_is_not_wanted():
-    async with website(lambda request, body: NOT_DONE_YET) as url, web_client() as client:
+    async with http_server(lambda request, body: NOT_DONE_YET) as url, web_client() as client:
         asked = client.ask("GET", url, {}, keep=True)
         await task.deferLater(reactor, 0.05)
         asked.cancel()

@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable
 from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Row, Timeouts
 from audiosocket.settings import Settings
-from tests.conftest import LoggedFailures
+from tests.support.logged_failures import LoggedFailures
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer
 
 pytestmark = pytest.mark.usefixtures("no_traceback")

@@ -14,7 +14,15 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import ExtensionService, ListenAddress, is_local, is_taken, why
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TimerTicker
-from tests.support.loopback_server import LOOPBACK, extension, free_ports, inode, occupied, reactor, refused
+from tests.support.loopback_server import (
+    LOOPBACK,
+    extension,
+    free_ports,
+    is_closed,
+    occupied,
+    reactor,
+    socket_inode,
+)
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
@@ -48,13 +56,13 @@ async def test_the_tree_is_the_inventory_of_what_is_open() -> None:
     residents = service.open(make, RESIDENT, place(second), reactor)
     assert service.listeners == {VISITOR: visitors, RESIDENT: residents}
     assert visitors.settled
-    assert not await refused(first)
+    assert not await is_closed(first)
     await visitors.close()
     assert service.listeners == {RESIDENT: residents}
-    assert await refused(first)
-    assert not await refused(second)
+    assert await is_closed(first)
+    assert not await is_closed(second)
     await service.stopService()
-    assert await refused(second)
+    assert await is_closed(second)
 
 
 async def test_a_port_that_cannot_be_had_leaves_no_trace_and_costs_no_sibling() -> None:
@@ -62,7 +70,7 @@ async def test_a_port_that_cannot_be_had_leaves_no_trace_and_costs_no_sibling() 
     service = ExtensionService(extension(1, first, second))
     service.startService()
     residents = service.open(make, RESIDENT, place(second), reactor)
-    before = inode(residents)
+    before = socket_inode(residents)
     with occupied(first):
         for _ in range(2):
             with pytest.raises(CannotListenError) as caught:
@@ -71,7 +79,7 @@ async def test_a_port_that_cannot_be_had_leaves_no_trace_and_costs_no_sibling() 
             assert service.listeners == {RESIDENT: residents}
             assert list(service) == [residents]
     assert service.open(make, VISITOR, place(first), reactor).settled
-    assert inode(residents) == before
+    assert socket_inode(residents) == before
     await service.stopService()
 
 

@@ -13,15 +13,15 @@ from audiosocket.errors import UnknownExtension
 from audiosocket.extensions.model import Extension, Role
 from tests.support.loopback_server import (
     LOOPBACK,
-    Heard,
+    CapturedLog,
     extension,
     free_ports,
-    house,
-    inode,
+    is_closed,
+    loopback_server,
     occupied,
     reactor,
-    refused,
-    turns,
+    reactor_turns,
+    socket_inode,
     until,
 )
 
@@ -30,7 +30,7 @@ VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
 async def test_only_what_changed_moves_and_the_rest_keeps_its_very_socket() -> None:
     a, b, c, d, e = free_ports(5)
-    async with house() as here:
+    async with loopback_server() as here:
         await here.apply(extension(1, a, b), extension(2, c))
         before = here.sockets()
         plan = await here.apply(
@@ -50,7 +50,7 @@ async def test_only_what_changed_moves_and_the_rest_keeps_its_very_socket() -> N
 
 async def test_two_rows_swap_ports_while_calls_run_on_both() -> None:
     a, b, c, d = free_ports(4)
-    async with house() as here:
+    async with loopback_server() as here:
         await here.apply(extension(1, a, c), extension(2, b, d))
         residents = {slot: socket for slot, socket in here.sockets().items() if slot[1] is RESIDENT}
         first, second = await here.call(a), await here.call(b)
@@ -71,7 +71,7 @@ async def test_two_rows_swap_ports_while_calls_run_on_both() -> None:
 
 async def test_ports_shift_in_a_ring_and_the_roles_of_a_row_change_places() -> None:
     ports = free_ports(6)
-    async with house() as here:
+    async with loopback_server() as here:
         rows = [extension(n, ports[2 * n], ports[2 * n + 1]) for n in range(3)]
         await here.apply(*rows)
         turned = [extension(n, ports[(2 * n + 2) % 6], ports[2 * n + 1]) for n in range(3)]
@@ -85,12 +85,12 @@ async def test_ports_shift_in_a_ring_and_the_roles_of_a_row_change_places() -> N
 
 async def test_a_removed_extension_refuses_at_once_and_its_calls_go_on_to_their_own_end() -> None:
     a, b = free_ports(2)
-    async with house() as here:
+    async with loopback_server() as here:
         await here.apply(extension(1, a), extension(2, b))
         caller = await here.call(a)
         plan = await here.apply(extension(2, b))
         assert plan.removed == (1,)
-        assert await refused(a)
+        assert await is_closed(a)
         assert [(factory.extension.id, port) for factory, port in here.listeners.draining.items()] == [(1, a)]
         await caller.until_heard(len(caller.heard) + 3200)
         caller.hang_up()
@@ -101,7 +101,7 @@ async def test_a_removed_extension_refuses_at_once_and_its_calls_go_on_to_their_
 
 async def test_a_restart_reopens_the_ports_and_keeps_the_calls() -> None:
     a, b = free_ports(2)
-    async with house() as here:
+    async with loopback_server() as here:
         await here.apply(extension(1, a, b))
         before = here.sockets()
         caller = await here.call(a)
@@ -120,8 +120,8 @@ async def test_a_restart_reopens_the_ports_and_keeps_the_calls() -> None:
 
 async def test_a_busy_port_is_replaced_by_the_next_free_one_that_no_row_claims() -> None:
     a, b, c, d, e = free_ports(5)
-    heard = Heard()
-    async with house(reserved_ports=frozenset({b})) as here:
+    heard = CapturedLog()
+    async with loopback_server(reserved_ports=frozenset({b})) as here:
         with occupied(a), occupied(d):
             # b is the API's, c another row's, d somebody else's: e is the next.
             await here.apply(extension(1, a), extension(2, c))
@@ -130,21 +130,21 @@ async def test_a_busy_port_is_replaced_by_the_next_free_one_that_no_row_claims()
             assert (listener.configured, listener.port) == (a, e)
             (mismatch,) = here.listeners.mismatches()
             assert f"port {a} is in use, listening on {e} instead" in mismatch
-            assert len(heard.saying(f"instead of {a}")) == 1
+            assert len(heard.containing(f"instead of {a}")) == 1
             for _ in range(3):
                 assert (await here.apply(*here.listeners.extensions.values())).empty
             assert here.sockets()[1, VISITOR][0] == e
-            assert len(heard.saying(f"instead of {a}")) == 1
+            assert len(heard.containing(f"instead of {a}")) == 1
         await here.apply(*here.listeners.extensions.values())
         assert here.sockets()[1, VISITOR][0] == a
         assert here.listeners.mismatches() == []
-        assert await refused(e)
+        assert await is_closed(e)
     heard.close()
 
 
 async def test_an_alternative_port_stays_open_until_its_calls_have_ended() -> None:
     a, b = free_ports(2)
-    async with house() as here:
+    async with loopback_server() as here:
         with occupied(a):
             await here.apply(extension(1, a))
         caller = await here.call(b)
@@ -152,22 +152,22 @@ async def test_an_alternative_port_stays_open_until_its_calls_have_ended() -> No
         assert here.sockets()[1, VISITOR][0] == a
         assert here.listeners.mismatches() == []
         (lingering,) = here.listeners.services_by_id()[1].lingering
-        socket = inode(lingering)
+        socket = socket_inode(lingering)
         other = await here.call(b)
         await here.apply(extension(1, a, number="renamed"))
-        assert inode(lingering) == socket
+        assert socket_inode(lingering) == socket
         assert here.extension_of(await here.call(b)).number == "renamed"
         here.callers[-1].hang_up()
         caller.hang_up()
         other.hang_up()
         await until(lambda: not here.listeners.services_by_id()[1].lingering)
-        assert await refused(b)
+        assert await is_closed(b)
         await here.call(a)
 
 
 async def test_an_alternative_makes_way_for_a_row_that_claims_its_port() -> None:
     a, b, c = free_ports(3)
-    async with house() as here:
+    async with loopback_server() as here:
         with occupied(a):
             await here.apply(extension(1, a))
             assert here.sockets()[1, VISITOR][0] == b
@@ -180,7 +180,7 @@ async def test_an_alternative_makes_way_for_a_row_that_claims_its_port() -> None
 
 async def test_a_lingering_alternative_makes_way_too() -> None:
     a, b = free_ports(2)
-    async with house() as here:
+    async with loopback_server() as here:
         with occupied(a):
             await here.apply(extension(1, a))
         caller = await here.call(b)
@@ -195,7 +195,7 @@ async def test_a_lingering_alternative_makes_way_too() -> None:
 
 async def test_removing_or_moving_a_row_closes_what_lingers_for_it() -> None:
     a, b, c = free_ports(3)
-    async with house() as here:
+    async with loopback_server() as here:
         with occupied(a):
             await here.apply(extension(1, a))
         caller = await here.call(b)
@@ -203,9 +203,9 @@ async def test_removing_or_moving_a_row_closes_what_lingers_for_it() -> None:
         await here.apply(extension(1, c))
         assert here.sockets()[1, VISITOR][0] == c
         await here.apply()
-        assert await refused(a)
-        assert await refused(b)
-        assert await refused(c)
+        assert await is_closed(a)
+        assert await is_closed(b)
+        assert await is_closed(c)
         await caller.until_heard(len(caller.heard) + 640)
 
 
@@ -229,8 +229,8 @@ class Refusing:
 async def test_ports_that_cannot_be_had_are_reported_and_cost_only_themselves() -> None:
     a, b, c, d = free_ports(4)
     refusing = Refusing(**{f"p{a}": errno.EACCES, f"p{d}": errno.EADDRNOTAVAIL})
-    heard = Heard()
-    async with house(its_reactor=refusing) as here:
+    heard = CapturedLog()
+    async with loopback_server(its_reactor=refusing) as here:
         for _ in range(3):
             await here.apply(extension(1, a, b), extension(2, c, d))
             assert here.sockets().keys() == {(1, RESIDENT), (2, VISITOR)}
@@ -238,7 +238,7 @@ async def test_ports_that_cannot_be_had_are_reported_and_cost_only_themselves() 
             assert first.startswith("extension 1: visitor port")
             assert "privileges" in first
             assert second.startswith("extension 2: resident port")
-        assert len(heard.saying("not listening for")) == 2
+        assert len(heard.containing("not listening for")) == 2
         refusing.errors.clear()
         before = here.sockets()
         await here.apply(extension(1, a, b), extension(2, c, d))
@@ -251,7 +251,7 @@ async def test_ports_that_cannot_be_had_are_reported_and_cost_only_themselves() 
 async def test_no_free_port_within_fifty_is_reported_and_found_later() -> None:
     a, b = free_ports(2)
     refusing = Refusing(**{f"p{port}": errno.EADDRINUSE for port in range(a, a + 51)})
-    async with house(its_reactor=refusing) as here:
+    async with loopback_server(its_reactor=refusing) as here:
         await here.apply(extension(1, a))
         assert here.sockets() == {}
         assert here.listeners.mismatches() == [f"extension 1: visitor port {a} is in use by another program"]
@@ -267,7 +267,7 @@ async def test_no_free_port_within_fifty_is_reported_and_found_later() -> None:
 
 async def test_a_row_cannot_have_the_port_of_the_api() -> None:
     a, b = free_ports(2)
-    async with house(reserved_ports=frozenset({a})) as here:
+    async with loopback_server(reserved_ports=frozenset({a})) as here:
         await here.apply(extension(1, a))
         assert here.sockets()[1, VISITOR][0] == b
         assert f"port {a} is in use" in here.listeners.mismatches()[0]
@@ -281,10 +281,10 @@ async def test_a_row_cannot_have_the_port_of_the_api() -> None:
 async def test_an_apply_that_was_cut_off_is_seen_and_made_whole_by_the_next() -> None:
     ports = free_ports(20)
     rows = [extension(n, port) for n, port in enumerate(ports)]
-    async with house() as here:
+    async with loopback_server() as here:
         await here.apply(*rows[:3])
         applying = Deferred.fromCoroutine(here.apply(*rows))
-        await turns(1)
+        await reactor_turns(1)
         assert 3 < len(here.sockets()) < 20
         assert here.listeners.mismatches()[-1] == f"extension 19: visitor port {ports[19]} is not open yet"
         applying.addErrback(lambda failure: failure.trap(CancelledError))
@@ -297,7 +297,7 @@ async def test_an_apply_that_was_cut_off_is_seen_and_made_whole_by_the_next() ->
 
 async def test_two_applies_at_once_take_turns() -> None:
     ports = free_ports(20)
-    async with house() as here:
+    async with loopback_server() as here:
         first = Deferred.fromCoroutine(here.apply(*(extension(n, port) for n, port in enumerate(ports))))
         await here.apply(*(extension(n, port) for n, port in enumerate(reversed(ports))))
         assert len((await first).added) == 20
@@ -306,13 +306,13 @@ async def test_two_applies_at_once_take_turns() -> None:
 
 async def test_a_stop_in_the_middle_of_an_apply_leaves_nothing_open() -> None:
     ports = free_ports(20)
-    async with house() as here:
+    async with loopback_server() as here:
         applying = Deferred.fromCoroutine(here.apply(*(extension(n, port) for n, port in enumerate(ports))))
-        await turns(2)
+        await reactor_turns(2)
         await here.listeners.stopService()
         await applying
         for port in ports:
-            assert await refused(port)
+            assert await is_closed(port)
 
 
 # addresses
@@ -320,16 +320,16 @@ async def test_a_stop_in_the_middle_of_an_apply_leaves_nothing_open() -> None:
 
 async def test_the_row_s_address_is_bound_if_it_is_this_machine_s_else_all_with_one_warning() -> None:
     a, b, c = free_ports(3)
-    heard = Heard()
-    async with house() as here:
+    heard = CapturedLog()
+    async with loopback_server() as here:
         rows = (extension(1, a, ip="127.0.0.2"), extension(2, b, ip="192.0.2.1"), extension(3, c, ip="pbx"))
         for _ in range(3):
             await here.apply(*rows)
             here.listeners.preview(rows)
         binds = {key: s.listeners[VISITOR].bind for key, s in here.listeners.services_by_id().items()}
         assert binds == {1: "127.0.0.2", 2: "0.0.0.0", 3: "0.0.0.0"}
-        assert await refused(a)  # 127.0.0.1 is another address
-        assert len(heard.saying("is not an address of this machine")) == 2
+        assert await is_closed(a)  # 127.0.0.1 is another address
+        assert len(heard.containing("is not an address of this machine")) == 2
         before = here.sockets()
         await here.apply(extension(1, a, ip="127.0.0.3"), extension(2, b, ip="192.0.2.9"), rows[2])
         after = here.sockets()
@@ -340,12 +340,12 @@ async def test_the_row_s_address_is_bound_if_it_is_this_machine_s_else_all_with_
 
 async def test_bind_address_overrides_every_row() -> None:
     a, b = free_ports(2)
-    heard = Heard()
-    async with house(bind_address="127.0.0.2") as here:
+    heard = CapturedLog()
+    async with loopback_server(bind_address="127.0.0.2") as here:
         await here.apply(extension(1, a, ip="127.0.0.1"), extension(2, b, ip="192.0.2.1"))
         assert {s.listeners[VISITOR].bind for s in here.listeners.services_by_id().values()} == {"127.0.0.2"}
-        assert await refused(a)
-        assert heard.saying("is not an address of this machine") == []
+        assert await is_closed(a)
+        assert heard.containing("is not an address of this machine") == []
     heard.close()
 
 
@@ -386,7 +386,7 @@ async def test_five_hundred_extensions_are_applied_changed_and_removed_a_few_in_
     rows = [extension(n, ports[2 * n], ports[2 * n + 1]) for n in range(500)]
     moved = [extension(n, ports[2 * n + 2], ports[2 * n + 1]) for n in range(500)]
     counting = Counting()
-    async with house(its_reactor=counting) as here:
+    async with loopback_server(its_reactor=counting) as here:
         for desired in (rows, moved, moved, []):
             await here.apply(*desired)
             assert len(here.sockets()) == 2 * len(desired)

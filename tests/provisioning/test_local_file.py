@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from audiosocket.extensions.model import Extension
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.local_file import Loaded, load, save
-from tests.support.loopback_server import calm, extension
+from tests.support.loopback_server import extension, no_deadline
 
 THREE = (
     Extension(1, "1000", "1001", "192.0.2.1", 8080, 8081, 7),
@@ -129,7 +129,7 @@ def test_a_file_truncated_at_any_byte_is_whole_or_set_aside(path: Path) -> None:
     assert complete == 1  # the newline at the end is nobody's business
 
 
-@calm
+@no_deadline
 @given(st.data())
 def test_a_file_with_flipped_bytes_never_raises_and_never_loads_what_is_no_extension(
     path: Path, data: Any

@@ -19,8 +19,8 @@ from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, plan
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.poller import FIRST_WAIT_SECONDS, HURRY_MOST, HURRY_SECONDS, SAVE_SECONDS, Poller
 from audiosocket.provisioning.refresh_report import DOUBT_SECONDS
-from tests.conftest import LoggedFailures
-from tests.support.loopback_server import FileThread, Heard, data_file, extension
+from tests.support.logged_failures import LoggedFailures
+from tests.support.loopback_server import CapturedLog, ManualFileThread, data_file, extension
 
 T = TypeVar("T")
 INTERVAL = 30.0
@@ -105,9 +105,9 @@ class Desk:
         self.clock = Clock()
         self.rooms = Rooms()
         self.table = Table(*ROWS)
-        self.files = FileThread()
+        self.files = ManualFileThread()
         self.path = data_file(directory)
-        self.heard = Heard()
+        self.heard = CapturedLog()
         self.poller: Poller | None = None
 
     def start(self, *, database: bool = True, automatic: bool = True, limit: int = 1000) -> Poller:
@@ -198,7 +198,7 @@ def test_a_database_that_fails_at_once_gives_way_to_the_file_without_a_wait(desk
     assert desk.running() == [1, 2, 3]
     assert poller.source == "file"
     assert poller.source_since == desk.path.stat().st_mtime
-    assert desk.heard.saying("no route to the server")
+    assert desk.heard.containing("no route to the server")
 
 
 def test_a_slow_database_gives_way_to_the_file_and_takes_over_when_it_answers(desk: Desk) -> None:
@@ -361,7 +361,7 @@ def test_a_failing_reading_leaves_everything_as_it_was(desk: Desk) -> None:
     assert poller.last is not None
     assert (poller.last.result, poller.last.reason) == ("failed", "the table is locked")
     assert poller.last_success == success
-    assert len(desk.heard.saying("the table is locked")) == 1
+    assert len(desk.heard.containing("the table is locked")) == 1
 
 
 def test_without_a_database_a_refresh_says_so(desk: Desk) -> None:
@@ -414,13 +414,13 @@ def test_of_thousands_of_bad_rows_a_hundred_are_described_and_the_others_counted
 
 
 def test_a_file_that_cannot_be_written_costs_nothing_but_itself(desk: Desk) -> None:
-    desk.files.failing = OSError(28, "No space left on device")
+    desk.files.error = OSError(28, "No space left on device")
     poller = desk.start()
     assert desk.running() == IDS
     assert poller.file_trouble == f"{desk.path} cannot be written: No space left on device"
     desk.wait(INTERVAL * 2)
     assert len(desk.problems()) == 1
-    desk.files.failing = None
+    desk.files.error = None
     desk.wait(INTERVAL)
     assert (poller.file_trouble, desk.saved()) == ("", IDS)
 
@@ -436,7 +436,7 @@ def test_a_disk_that_does_not_answer_delays_the_next_configuration_by_seconds_on
     assert "does not answer" in poller.file_trouble
     desk.clock.advance(SAVE_SECONDS)
     assert done(second).result == "applied"
-    desk.files.go()
+    desk.files.release()
     desk.wait(INTERVAL)
     assert (poller.file_trouble, desk.saved()) == ("", IDS[:9])
 
@@ -647,11 +647,11 @@ def test_changes_made_through_the_api_are_saved_and_applied(desk: Desk) -> None:
 def test_what_cannot_be_saved_is_not_applied(desk: Desk) -> None:
     desk.file(*FILE)
     poller = desk.start(database=False)
-    desk.files.failing = OSError(30, "Read-only file system")
+    desk.files.error = OSError(30, "Read-only file system")
     with pytest.raises(OSError, match="Read-only"):
         done(poller.keep(lambda _: []))
     assert desk.running() == desk.saved() == [1, 2, 3]
-    desk.files.failing = None
+    desk.files.error = None
 
     def refuse(_: Mapping[int, Extension]) -> Sequence[Extension]:
         raise ExtensionTaken("it is taken")
@@ -668,7 +668,7 @@ def test_of_two_changes_at_once_neither_is_lost(desk: Desk) -> None:
         pending(poller.keep(lambda running, row=row: [*running.values(), row]))  # type: ignore[misc]
         for row in ROWS[:3]
     ]
-    desk.files.go()
+    desk.files.release()
     for one in adding:
         done(one)
     assert desk.running() == desk.saved() == [0, 1, 2, 3]
@@ -719,7 +719,7 @@ def test_a_stop_waits_for_a_change_that_is_being_saved(desk: Desk) -> None:
     change = pending(poller.keep(lambda _: ROWS))
     stopping = stopped(desk)
     assert not stopping.called
-    desk.files.go()
+    desk.files.release()
     done(stopping)
     assert done(change).added == tuple(IDS)
     assert desk.saved() == IDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet import reactor
 
-from tests.support.server_process import offer
+from tests.support.server_process import install_app
 
 from . import sound, visit
 from .household import household
@@ -90,7 +90,7 @@ async def test_a_restart_of_the_server_forgets_no_caller(asterisk, serve, teleph
 
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
 async def test_an_app_learns_who_is_on_both_legs(asterisk, serve, telephone, tmp_path, codec):
-    offer(tmp_path / "server0", "learner = learner:Learner", APP)
+    install_app(tmp_path / "server0", "learner = learner:Learner", APP)
     server = await serve("learner", RETURN_CALLER_ID="Gate <1000>", **visit.settings(asterisk))
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     door = telephone(sound.tone(8000, 1000, 1000))

@@ -14,12 +14,12 @@ from audiosocket.interfaces import Leg, ReturnAttempt, ReturnOutcome
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult
 from audiosocket.returncalls.service import RETURNS_MOST
 from audiosocket.wire import digit_frame
-from tests.conftest import LoggedFailures
 from tests.returncalls.test_service import ANSWERED, BUSY, World, let_in
-from tests.support.in_memory import CALL, OTHER, Exchange, Listener
+from tests.support.in_memory import CALL, OTHER_CALL, InMemoryServer, RecordingApp
+from tests.support.logged_failures import LoggedFailures
 
 
-class Concierge(Listener):
+class Concierge(RecordingApp):
     """Rings for the key 1 and stops ringing for the key 2; ``then`` is what it does when told of the end."""
 
     def __init__(self, numbers: str | list[str], then: Callable[[Leg], object] | None = None) -> None:
@@ -52,7 +52,7 @@ class Desk(World):
         super().__init__(self.concierge, **options)
 
     def press(self, digit: str) -> None:
-        self.visitor.say(digit_frame(digit))
+        self.visitor.send(digit_frame(digit))
 
     def turn(self) -> None:
         self.exchange.time.advance(0)
@@ -68,8 +68,8 @@ def test_an_app_rings_the_resident_and_is_told_when_the_leg_is_there() -> None:
     assert desk.concierge.ends == []
     assert let_in(desk.resident())
     desk.turn()
-    assert desk.concierge.story == ["joined", "joined", "return_ended"]
-    told = desk.concierge.told[-1]
+    assert desk.concierge.methods == ["joined", "joined", "return_ended"]
+    told = desk.concierge.events[-1]
     assert (told.leg.role, told.leg.call_id) == (Role.VISITOR, CALL)
     attempts = (ReturnAttempt("1234", "busy", "busy"), ReturnAttempt("1235", "answered"))
     assert told.value == ReturnOutcome("connected", "", attempts)
@@ -113,9 +113,9 @@ def test_a_visitor_who_has_left_is_told_nothing() -> None:
     desk.press("1")
     desk.visitor.hang_up()
     desk.turn()
-    assert desk.concierge.story == ["joined", "left"]
+    assert desk.concierge.methods == ["joined", "left"]
     assert desk.telephones.stopped == 1
-    assert desk.exchange.asleep
+    assert desk.exchange.idle
 
 
 def test_an_app_that_raises_when_told_costs_its_own_call_only(logged_failures: LoggedFailures) -> None:
@@ -123,15 +123,15 @@ def test_an_app_that_raises_when_told_costs_its_own_call_only(logged_failures: L
         raise ZeroDivisionError
 
     desk = Desk(then=oops)
-    other = desk.exchange.join(call_id=OTHER)
+    other = desk.exchange.join(call_id=OTHER_CALL)
     desk.press("1")
     resident = desk.resident()
     desk.turn()
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
-    assert desk.visitor.goodbye
-    assert resident.goodbye
+    assert desk.visitor.ended_by_server
+    assert resident.ended_by_server
     assert desk.call.outcome == "app_failed"
-    assert not other.goodbye
+    assert not other.ended_by_server
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_a_refusal_that_an_app_does_not_catch_costs_its_own_call_only(
     numbers: str | list[str], refused: type[Exception], logged_failures: LoggedFailures
 ) -> None:
     desk = Desk(numbers)
-    other = desk.exchange.join(call_id=OTHER)
+    other = desk.exchange.join(call_id=OTHER_CALL)
     desk.press("1")
     assert len(logged_failures.flush(refused)) == 1
-    assert (desk.telephones.rung, desk.call.outcome, other.goodbye) == ([], "app_failed", False)
+    assert (desk.telephones.rung, desk.call.outcome, other.ended_by_server) == ([], "app_failed", False)
 
 
 def test_an_app_may_catch_what_cannot_be_placed() -> None:
@@ -161,13 +161,13 @@ def test_an_app_may_catch_what_cannot_be_placed() -> None:
     careful = Careful("101")
     world = World(careful)
     for _ in range(2):
-        world.visitor.say(digit_frame("1"))
+        world.visitor.send(digit_frame("1"))
     assert "under way" in str(refused.pop())
     world.returns.cancel(world.call)
     world.returns.originator = None
-    world.visitor.say(digit_frame("1"))
+    world.visitor.send(digit_frame("1"))
     assert "not configured" in str(refused.pop())
-    assert not world.visitor.goodbye
+    assert not world.visitor.ended_by_server
 
 
 def test_an_app_is_told_of_a_backend_that_is_down_as_of_any_other_end() -> None:
@@ -190,7 +190,7 @@ def test_a_server_without_return_calls_says_so() -> None:
         refused.append(str(caught.value))
         assert leg.cancel_resident() is False
 
-    Exchange(Listener(joined=ring)).join()
+    InMemoryServer(RecordingApp(joined=ring)).join()
     assert refused == ["this server places no return calls"]
 
 

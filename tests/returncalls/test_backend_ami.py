@@ -19,7 +19,7 @@ from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Originator, ReturnRequest
-from tests.support.fake_ami import Action, FakeConnection, World, refused
+from tests.support.fake_ami import Action, AMIFixture, FakeAMIConnection, connection_refused
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
 RING = 20.0
@@ -27,7 +27,7 @@ REQUEST = ReturnRequest(CALL, "2001", "1001", RING, caller_id="Gate <1000>", var
 ID = f"{CHANNEL_ID_PREFIX}1"
 
 
-class Placing(World):
+class Placing(AMIFixture):
     """A world in which return calls are placed; the nth channel id ends in n."""
 
     def __init__(self, route: Route | None = None, **client: Any) -> None:
@@ -71,7 +71,7 @@ class Placing(World):
         return [result.end for result in self.results]
 
     def hangups(self) -> list[str]:
-        return [action["Channel"] for action in self.asterisk.named("Hangup")]
+        return [action["Channel"] for action in self.asterisk.actions_named("Hangup")]
 
     def finish(self) -> None:
         assert self.made.ringing == 0
@@ -89,7 +89,7 @@ def world() -> Iterator[Placing]:
 
 def test_what_asterisk_is_asked(world):
     world.place()
-    (action,) = world.asterisk.named("Originate")
+    (action,) = world.asterisk.actions_named("Originate")
     del action["ActionID"], action["Variable"], action["Action"]
     assert action == {
         "Channel": "PJSIP/2001",
@@ -101,7 +101,7 @@ def test_what_asterisk_is_asked(world):
         "Async": "true",
         "CallerID": "Gate <1000>",
     }
-    assert action.every("Variable") == [r"FLAT=a\,b", f"AUDIOSOCKET_CALL_ID={CALL}"]
+    assert action.values_of("Variable") == [r"FLAT=a\,b", f"AUDIOSOCKET_CALL_ID={CALL}"]
     assert world.results == []
     world.answered()
     assert world.results == [AttemptResult(AttemptEnd.ANSWERED)]
@@ -110,7 +110,7 @@ def test_what_asterisk_is_asked(world):
 
 def test_the_call_id_cannot_be_replaced_by_a_variable(world):
     world.place(ReturnRequest(CALL, "2001", "1001", RING, variables={"AUDIOSOCKET_CALL_ID": "another"}))
-    assert world.asterisk.named("Originate")[0].every("Variable") == [f"AUDIOSOCKET_CALL_ID={CALL}"]
+    assert world.asterisk.actions_named("Originate")[0].values_of("Variable") == [f"AUDIOSOCKET_CALL_ID={CALL}"]
     world.answered()
 
 
@@ -118,8 +118,8 @@ def test_templates():
     world = Placing(Route("Local/{number}@from-internal/n", "return-2"))
     world.start()
     world.place()
-    assert world.asterisk.named("Originate")[0]["Channel"] == "Local/2001@from-internal/n"
-    assert world.asterisk.named("Originate")[0]["Context"] == "return-2"
+    assert world.asterisk.actions_named("Originate")[0]["Channel"] == "Local/2001@from-internal/n"
+    assert world.asterisk.actions_named("Originate")[0]["Context"] == "return-2"
     world.answered()
     world.finish()
 
@@ -131,7 +131,7 @@ def test_templates_may_have_more_than_the_number():
     world = Placing(Route("Local/{number}@cond-{condominio}/n", "return-{ramal}"))
     world.start()
     world.place(ReturnRequest(CALL, "2001", "1001", RING, '"Gate {ramal}" <{retorno}>', row=ROW))
-    (action,) = world.asterisk.named("Originate")
+    (action,) = world.asterisk.actions_named("Originate")
     assert action["Channel"] == "Local/2001@cond-7/n"
     assert (action["Context"], action["CallerID"]) == ("return-1000", '"Gate 1000" <1001>')
     world.answered()
@@ -145,14 +145,14 @@ def test_a_row_that_cannot_be_put_into_a_template_fails_the_attempt(ramal):
     world.place(ReturnRequest(CALL, "2001", "1001", RING, "Gate <{ramal}>", row={**ROW, "ramal": ramal}))
     assert world.ends == [AttemptEnd.FAILED]
     assert "{ramal}" in world.results[0].reason
-    assert world.asterisk.named("Originate") == []
+    assert world.asterisk.actions_named("Originate") == []
     world.finish()
 
 
 @pytest.mark.parametrize("number", ["2001", "+5511999990000", "*97", "#1", "101A", "11.22-33", "0"])
 def test_numbers_that_are_called(world, number):
     world.place(ReturnRequest(CALL, number, "1001", RING))
-    assert world.asterisk.named("Originate")[0]["Channel"] == f"PJSIP/{number}"
+    assert world.asterisk.actions_named("Originate")[0]["Channel"] == f"PJSIP/{number}"
     world.answered()
 
 
@@ -167,7 +167,7 @@ def test_numbers_that_never_reach_asterisk(world, number):
     world.place(ReturnRequest(CALL, number, "1001", RING))
     assert world.ends == [AttemptEnd.FAILED]
     assert "number" in world.results[0].reason
-    assert world.asterisk.named("Originate") == []
+    assert world.asterisk.actions_named("Originate") == []
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_numbers_that_never_reach_asterisk(world, number):
 def test_other_things_that_never_reach_asterisk(world, request_):
     world.place(request_)
     assert world.ends == [AttemptEnd.FAILED]
-    assert world.asterisk.named("Originate") == []
+    assert world.asterisk.actions_named("Originate") == []
 
 
 def test_a_stricter_pattern_for_numbers():
@@ -323,7 +323,7 @@ def test_an_answer_that_comes_after_the_hangup_but_no_response_at_all(world):
 
 @pytest.mark.parametrize("words", ["Extension does not exist.", "Permission denied", "Channel not specified"])
 def test_asterisk_refuses_at_once(world, words):
-    world.asterisk.reactions["Originate"] = lambda connection, action: connection.error(action, words)
+    world.asterisk.replies["Originate"] = lambda connection, action: connection.error(action, words)
     world.place()
     assert world.ends == [AttemptEnd.FAILED]
     assert words in world.results[0].reason
@@ -332,7 +332,10 @@ def test_asterisk_refuses_at_once(world, words):
 def test_two_calls_at_once_are_not_mixed_up(world):
     world.place()
     world.place(ReturnRequest(CALL, "2002", "2001", RING))
-    assert [action["Channel"] for action in world.asterisk.named("Originate")] == ["PJSIP/2001", "PJSIP/2002"]
+    assert [action["Channel"] for action in world.asterisk.actions_named("Originate")] == [
+        "PJSIP/2001",
+        "PJSIP/2002",
+    ]
     world.hung_up("17", f"{CHANNEL_ID_PREFIX}stranger")
     world.answered("1795376501.7")
     assert world.results == []
@@ -365,14 +368,14 @@ def test_the_residents_leg_is_an_answer_and_is_never_hung_up(world, told_later):
     assert not world.made.answered(CALL)
     if told_later:
         world.answered()
-    world.drop()
+    world.lose_connection()
     world.run(RING + 10, step=0.5)
     assert world.results == [AttemptResult(AttemptEnd.ANSWERED)]
     assert world.hangups() == []
 
 
 def test_an_originate_without_response_is_hung_up_when_it_appears(world):
-    world.asterisk.reactions["Originate"] = lambda connection, action: None
+    world.asterisk.replies["Originate"] = lambda connection, action: None
     world.place()
     world.run(5.1)
     assert world.ends == [AttemptEnd.FAILED]
@@ -418,7 +421,7 @@ def test_cancelling_while_the_resident_answers(world):
 def test_what_another_process_placed_is_stopped_by_its_name(world):
     request = ReturnRequest(CALL, "2001", "1001", RING, attempt_id="1")
     world.place(request)
-    assert world.asterisk.named("Originate")[0]["ChannelId"] == ID
+    assert world.asterisk.actions_named("Originate")[0]["ChannelId"] == ID
     world.answered()
     world.made.stop(request)
     world.flush()
@@ -440,7 +443,7 @@ def test_a_cancelled_call_is_not_remembered_for_ever(world):
 def test_ami_lost_in_the_middle(world, answered_meanwhile):
     world.place()
     world.rings()
-    world.drop()
+    world.lose_connection()
     assert world.ends == [AttemptEnd.FAILED]
     assert "lost" in world.results[0].reason
     world.asterisk.channels[ID]["CHANNEL(state)"] = "Up" if answered_meanwhile else "Ringing"
@@ -450,12 +453,12 @@ def test_ami_lost_in_the_middle(world, answered_meanwhile):
 
 
 def test_cancelled_while_ami_is_away(world):
-    world.endpoint.problem = refused()
+    world.endpoint.problem = connection_refused()
     placed = world.place()
     world.rings()
     placed.cancel()
     world.asterisk.frozen = True
-    world.drop()
+    world.lose_connection()
     world.asterisk.frozen = False
     world.endpoint.problem = None
     world.run(1)
@@ -465,7 +468,7 @@ def test_cancelled_while_ami_is_away(world):
 
 def test_ami_down_fails_at_once_with_the_reason():
     world = Placing()
-    world.endpoint.problem = refused()
+    world.endpoint.problem = connection_refused()
     world.start()
     world.place()
     why = "AMI is not available: connection refused: does Asterisk run, with AMI enabled?"
@@ -474,7 +477,7 @@ def test_ami_down_fails_at_once_with_the_reason():
     world.run(30)
     world.endpoint.problem = None
     world.place()  # AMI is back: no need to wait for the next attempt
-    assert len(world.asterisk.named("Originate")) == 1
+    assert len(world.asterisk.actions_named("Originate")) == 1
     world.answered(f"{CHANNEL_ID_PREFIX}2")
     world.finish()
 
@@ -499,7 +502,7 @@ def test_a_secret_that_was_corrected_is_found_by_the_next_call():
     assert world.ends == [AttemptEnd.FAILED], "five seconds after a refusal nobody tries again"
     world.run(6)
     world.place()
-    assert len(world.asterisk.named("Originate")) == 1
+    assert len(world.asterisk.actions_named("Originate")) == 1
     world.answered(f"{CHANNEL_ID_PREFIX}2")
     world.finish()
 
@@ -529,7 +532,7 @@ def test_an_ami_that_does_not_come_up(cancel):
     assert world.ends == [AttemptEnd.CANCELLED if cancel else AttemptEnd.FAILED]
     world.endpoint.silent = False
     world.run(5)
-    assert world.asterisk.named("Originate") == []
+    assert world.asterisk.actions_named("Originate") == []
     world.finish()
 
 
@@ -564,10 +567,10 @@ def test_places_many_without_leaving_anything(world):
 def test_a_reaction_in_the_same_turn(world):
     """The response may come back in the very turn the action was written."""
 
-    def at_once(connection: FakeConnection, action: Action) -> None:
+    def at_once(connection: FakeAMIConnection, action: Action) -> None:
         connection.send(("Event", "OriginateResponse"), ("Response", "Success"), ("Uniqueid", action["ChannelId"]))
         connection.answer(action)
 
-    world.asterisk.reactions["Originate"] = at_once
+    world.asterisk.replies["Originate"] = at_once
     world.place()
     assert world.ends == [AttemptEnd.ANSWERED]

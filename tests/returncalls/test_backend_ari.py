@@ -20,7 +20,7 @@ from audiosocket.returncalls.backends import ari as arioriginate
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
-from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
+from tests.support.fake_web_servers import FakeHTTPClient, http_server, listening_server, raw_server
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 CHANNEL = f"{CHANNEL_ID_PREFIX}1"
@@ -34,7 +34,7 @@ class Pbx:
 
     def __init__(self) -> None:
         self.clock = task.Clock()
-        self.web = MemoryWeb(self.clock, self.answer)
+        self.web = FakeHTTPClient(self.clock, self.answer)
         self.ari = ARIOriginator(
             self.web, self.clock, "http://pbx:8088", "door", "hunter2", Route(), new_id=lambda: "1"
         )
@@ -77,7 +77,7 @@ class Pbx:
         return results
 
     def methods(self, method):
-        return [asked for asked in self.web.asked if asked.method == method]
+        return [asked for asked in self.web.requests if asked.method == method]
 
 
 def channel(state):
@@ -443,7 +443,7 @@ def test_a_result_comes_within_five_seconds_of_the_ring_time_whatever_ari_does(p
 def test_what_must_not_reach_asterisk_does_not(pbx, request_):
     (result,) = pbx.place(request_)
     assert result.end is AttemptEnd.FAILED
-    assert pbx.web.asked == []
+    assert pbx.web.requests == []
 
 
 def test_the_state_follows_the_pings(pbx):
@@ -485,7 +485,7 @@ def test_a_refused_password_is_not_tried_more_often(pbx):
         (result,) = pbx.place()
         assert (result.end, result.unavailable) == (AttemptEnd.FAILED, True)
         assert result.reason == "ARI at pbx:8088 refuses the user or the password (HTTP 401)"
-    assert len(pbx.web.asked) == 1
+    assert len(pbx.web.requests) == 1
     pbx.pinging = None
     pbx.web.pass_time(1)
     assert pbx.place() == []
@@ -523,11 +523,11 @@ def test_an_account_is_needed(user, password):
     "url", ["http://pbx:8088", "http://pbx:8088/", "http://pbx:8088/ari", "http://pbx:8088/ari/"]
 )
 def test_the_path_of_ari_may_be_given_or_not(url):
-    web = MemoryWeb(task.Clock(), lambda asked: Answer(200))
+    web = FakeHTTPClient(task.Clock(), lambda asked: Answer(200))
     ari = ARIOriginator(web, web.clock, url, "a", "b")
     ari.start()
     ari._pings.stop()
-    assert web.asked[0].url == "http://pbx:8088/ari/asterisk/ping"
+    assert web.requests[0].url == "http://pbx:8088/ari/asterisk/ping"
 
 
 # Over real connections
@@ -541,7 +541,7 @@ async def test_a_call_over_http_from_ringing_to_its_answer():
         assert (request.getUser(), request.getPassword()) == (b"door", b"hunter2")
         return 200, b"{}" if request.method == b"POST" else channel(states.pop(0)).body
 
-    async with website(answer) as url:
+    async with http_server(answer) as url:
         ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2", new_id=lambda: "1")
         assert await ari.place(REQUEST) == AttemptResult(AttemptEnd.ANSWERED, "")
         assert ari.state == ("up", "")
@@ -557,7 +557,7 @@ async def test_a_server_that_is_no_ari_fails_the_attempt(said, then, monkeypatch
     monkeypatch.setattr(arioriginate, "HANGUP_PAUSE_SECONDS", 0.01)
     logged = []
     globalLogPublisher.addObserver(logged.append)
-    async with listening(raw(said, then)) as url:
+    async with listening_server(raw_server(said, then)) as url:
         ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2")
         ari.start()
         result = await ari.place(REQUEST)

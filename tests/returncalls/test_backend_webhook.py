@@ -19,7 +19,7 @@ from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
-from tests.support.fake_web_servers import MemoryWeb, listening, raw, website
+from tests.support.fake_web_servers import FakeHTTPClient, http_server, listening_server, raw_server
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 REQUEST = ReturnRequest(CALL, "+5511", "1001", 10, "Portão", {"GATE": "1"})
@@ -36,7 +36,7 @@ class Dialler:
         self.clock = task.Clock()
         self.says = [Answer(202)]
         self.says_to_cancel = Answer(200)
-        self.web = MemoryWeb(self.clock, self.answer)
+        self.web = FakeHTTPClient(self.clock, self.answer)
         ids = iter("abcdef")
         self.hook = WebhookOriginator(
             self.web,
@@ -60,7 +60,7 @@ class Dialler:
         return results
 
     def asked(self, action):
-        return [asked for asked in self.web.asked if asked.json["action"] == action]
+        return [asked for asked in self.web.requests if asked.json["action"] == action]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def dialler():
 
 def test_what_the_dialler_is_asked_and_how_it_is_signed(dialler):
     dialler.place()
-    (asked,) = dialler.web.asked
+    (asked,) = dialler.web.requests
     assert (asked.method, asked.url, asked.seconds) == ("POST", "https://dialler.example/ring?x=1", 5)
     assert asked.headers["Content-Type"] == "application/json"
     assert asked.json == {
@@ -123,7 +123,7 @@ def test_a_reported_end_ends_the_attempt(dialler, end):
     assert results == [AttemptResult(AttemptEnd(end), ("said\r\nso" + "x" * 192).replace("\r\n", ""))]
     assert not dialler.hook.report("a", end)
     dialler.web.pass_time(10)
-    assert len(dialler.web.asked) == 1
+    assert len(dialler.web.requests) == 1
 
 
 def test_a_report_may_come_before_the_answer_to_the_request(dialler):
@@ -212,7 +212,7 @@ def test_an_answer_that_is_final_is_not_asked_for_twice(dialler, status, end):
     assert result.end is end
     assert str(status) in result.reason
     dialler.web.pass_time(10)
-    assert len(dialler.web.asked) == 1
+    assert len(dialler.web.requests) == 1
 
 
 @pytest.mark.parametrize("trouble", [Answer(500), Answer(503), AWAY, BROKEN])
@@ -220,9 +220,9 @@ def test_trouble_is_tried_again_twice(dialler, trouble):
     dialler.says = [trouble, trouble, Answer(200)]
     results = dialler.place()
     dialler.web.pass_time(0.4)
-    assert len(dialler.web.asked) == 1
+    assert len(dialler.web.requests) == 1
     dialler.web.pass_time(0.2)
-    assert len(dialler.web.asked) == 2
+    assert len(dialler.web.requests) == 2
     dialler.web.pass_time(1)
     first, _, last = dialler.asked("place")
     assert {**last.json, "timestamp": 0} == {**first.json, "timestamp": 0}
@@ -276,7 +276,7 @@ def test_silence_is_tried_again_within_the_ring_time_only(dialler):
 def test_what_must_not_reach_asterisk_is_not_sent(dialler, request_):
     (result,) = dialler.place(request_)
     assert result.end is AttemptEnd.FAILED
-    assert dialler.web.asked == []
+    assert dialler.web.requests == []
 
 
 def test_the_state_is_what_the_last_request_met(dialler):
@@ -321,7 +321,7 @@ def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(dialler, f
     del dialler.web.ask
     dialler.web.pass_time(5)
     assert [result.end for result in results] == [AttemptEnd.BUSY]
-    assert dialler.web.asked == []
+    assert dialler.web.requests == []
 
 
 # Over real connections
@@ -344,7 +344,7 @@ async def test_a_dialler_that_fails_once_and_then_reports():
             reactor.callLater(0.02, hook.report, bodies[0]["attempt_id"], "busy", "in a call")
         return 500 if len(bodies) == 1 else 202, b""
 
-    async with website(answer) as url:
+    async with http_server(answer) as url:
         hook = over_http(url)
         assert await hook.place(REQUEST) == AttemptResult(AttemptEnd.BUSY, "in a call")
         await hook.close()
@@ -358,7 +358,7 @@ async def test_a_dialler_that_fails_once_and_then_reports():
 async def test_a_dialler_that_speaks_nonsense_failed_and_no_secret_is_logged(said, then):
     logged = []
     globalLogPublisher.addObserver(logged.append)
-    async with listening(raw(said, then)) as url:
+    async with listening_server(raw_server(said, then)) as url:
         hook = over_http(url)
         result = await hook.place(REQUEST)
         assert result.end is AttemptEnd.FAILED

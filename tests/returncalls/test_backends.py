@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.server import NOT_DONE_YET
 
-from tests.support.fake_ami import SECRET, USER, FakeAsterisk
-from tests.support.fake_web_servers import website
+from tests.support.fake_ami import SECRET, USER, FakeAMIServer
+from tests.support.fake_web_servers import http_server
 from tests.support.loopback_server import LOOPBACK, free_ports, reactor, until
 from tests.support.visits import Visit, visit
 
@@ -57,19 +57,19 @@ class Dialler:
 async def dialled_visit(directory: Path, **settings: str) -> AsyncIterator[tuple[Visit, Dialler]]:
     dialler = Dialler()
     given = {"WEBHOOK_SECRET": HOOK_SECRET, **settings}
-    async with website(dialler.answer) as url, visit(directory, WEBHOOK_URL=f"{url}/ring", **given) as here:
+    async with http_server(dialler.answer) as url, visit(directory, WEBHOOK_URL=f"{url}/ring", **given) as here:
         yield here, dialler
 
 
 async def report(here: Visit, attempt_id: str, **said: str) -> int:
-    return (await here.ask(f"/api/attempts/{attempt_id}", said))[0]
+    return (await here.request(f"/api/attempts/{attempt_id}", said))[0]
 
 
 @pytest.mark.deadline(60)
 async def test_a_visit_by_webhook_from_busy_to_the_residents_leg(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_CALLER_ID="Gate") as (here, dialler):
-        assert (await here.backend("connecting"))["kind"] == "webhook"
-        assert (await here.ring("101", "102"))[0] == 202
+        assert (await here.wait_for_backend("connecting"))["kind"] == "webhook"
+        assert (await here.call_resident("101", "102"))[0] == 202
         first = await dialler.until_asked(1)
         call_id = str(here.visitor.call_id)
         assert first == {
@@ -90,12 +90,12 @@ async def test_a_visit_by_webhook_from_busy_to_the_residents_leg(tmp_path: Path)
         assert second["number"] == "102"
         assert await report(here, first["attempt_id"], end="answered") == 404  # that one is over
         assert await report(here, second["attempt_id"], end="answered") == 200
-        assert (await here.return_in("answered"))[1] == ("102", "answered", "")
-        resident = await here.resident()
-        assert await here.return_in("connected") == [("101", "busy", "in a call"), ("102", "answered", "")]
-        assert await here.backend("up") == {"kind": "webhook", "state": "up", "reason": ""}
-        await here.leave(resident)
-        assert (await here.shown())["outcome"] == "caller_hangup"
+        assert (await here.wait_for_return("answered"))[1] == ("102", "answered", "")
+        resident = await here.connect_resident()
+        assert await here.wait_for_return("connected") == [("101", "busy", "in a call"), ("102", "answered", "")]
+        assert await here.wait_for_backend("up") == {"kind": "webhook", "state": "up", "reason": ""}
+        await here.hang_up_all(resident)
+        assert (await here.call_json())["outcome"] == "caller_hangup"
         assert dialler.wrong == []
         assert [asked["action"] for asked in dialler.asked] == ["place", "place"]
 
@@ -103,51 +103,51 @@ async def test_a_visit_by_webhook_from_busy_to_the_residents_leg(tmp_path: Path)
 @pytest.mark.deadline(60)
 async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_RING_SECONDS="1") as (here, dialler):
-        assert (await here.ring("101"))[0] == 202
+        assert (await here.call_resident("101"))[0] == 202
         await dialler.until_asked(1)
-        resident = await here.resident()
-        assert await here.return_in("connected") == [("101", "answered", "")]
+        resident = await here.connect_resident()
+        assert await here.wait_for_return("connected") == [("101", "answered", "")]
         await resident.until_heard(120 * 320)  # longer than the ring time and the time for its report
         assert [asked["action"] for asked in dialler.asked] == ["place"]
-        await here.leave(resident)
+        await here.hang_up_all(resident)
 
 
 @pytest.mark.deadline(60)
 async def test_nobody_answers_a_webhooks_call_or_the_visitor_leaves(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_RING_SECONDS="1") as (here, dialler):
-        assert (await here.ring("101"))[0] == 202
-        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("101", "no_answer")]
+        assert (await here.call_resident("101"))[0] == 202
+        assert [attempt[:2] for attempt in await here.wait_for_return("failed")] == [("101", "no_answer")]
         cancel = await dialler.until_asked(2)
         assert (cancel["action"], cancel["attempt_id"]) == ("cancel", dialler.asked[0]["attempt_id"])
-        assert (await here.ring("102"))[0] == 202
+        assert (await here.call_resident("102"))[0] == 202
         placed = await dialler.until_asked(3)
-        await here.leave()
+        await here.hang_up_all()
         cancel = await dialler.until_asked(4)
         assert (cancel["action"], cancel["attempt_id"]) == ("cancel", placed["attempt_id"])
-        assert (await here.shown())["return"]["state"] == "cancelled"
+        assert (await here.call_json())["return"]["state"] == "cancelled"
 
 
 @pytest.mark.deadline(60)
 async def test_a_webhook_that_refuses_or_is_away_and_comes_back(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, WEBHOOK_SECRET="mistyped") as (here, dialler):
-        assert (await here.ring("101"))[0] == 202
-        ((_, end, reason),) = await here.return_in("failed")
+        assert (await here.call_resident("101"))[0] == 202
+        ((_, end, reason),) = await here.wait_for_return("failed")
         assert (end, "403" in reason) == ("refused", True)
         assert len(dialler.wrong) == 1
     (port,) = free_ports(1)
     away = {"WEBHOOK_URL": f"http://{LOOPBACK}:{port}/ring", "WEBHOOK_SECRET": HOOK_SECRET}
     async with visit(tmp_path / "away", **away) as here:
         for _ in range(2):  # that it failed once must not keep the next one from being tried
-            assert (await here.ring("101"))[0] == 202
-            ((_, end, reason),) = await here.return_in("failed")
+            assert (await here.call_resident("101"))[0] == 202
+            ((_, end, reason),) = await here.wait_for_return("failed")
             assert (end, "the webhook is not available" in reason) == ("failed", True)
-        assert (await here.backend("failing"))["kind"] == "webhook"
+        assert (await here.wait_for_backend("failing"))["kind"] == "webhook"
 
 
 @pytest.mark.deadline(60)
 async def test_a_report_needs_the_token_or_a_signature(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, API_TOKEN="the-token-of-the-api") as (here, dialler):
-        assert (await here.ring("101", "102", "103"))[0] == 202
+        assert (await here.call_resident("101", "102", "103"))[0] == 202
         first = await dialler.until_asked(1)
 
         def post(attempt_id: str, body: bytes, signature: str) -> int:
@@ -206,7 +206,7 @@ class Pbx:
 @asynccontextmanager
 async def ari_visit(directory: Path, pbx: Pbx, **settings: str) -> AsyncIterator[Visit]:
     given = {"ARI_USER": "door", "ARI_PASSWORD": PASSWORD, **settings}
-    async with website(pbx.answer) as url, visit(directory, ARI_URL=url, **given) as here:
+    async with http_server(pbx.answer) as url, visit(directory, ARI_URL=url, **given) as here:
         yield here
 
 
@@ -214,9 +214,9 @@ async def ari_visit(directory: Path, pbx: Pbx, **settings: str) -> AsyncIterator
 async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path) -> None:
     pbx = Pbx()
     async with ari_visit(tmp_path, pbx, RETURN_CHANNEL="PJSIP/{number}@trunk") as here:
-        shown = await here.backend("up")  # this one has no events
+        shown = await here.wait_for_backend("up")  # this one has no events
         assert (shown["kind"], "events are not heard" in shown["reason"]) == ("ari", True)
-        assert (await here.ring("101", "102"))[0] == 202
+        assert (await here.call_resident("101", "102"))[0] == 202
         first = await pbx.until_placed(1)
         placed = pbx.placed[0]
         assert (placed["endpoint"], placed["context"]) == ("PJSIP/101@trunk", "audiosocket-return")
@@ -226,11 +226,11 @@ async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path)
         del pbx.states[first]
         second = await pbx.until_placed(2)
         pbx.states[second] = "Up"
-        await here.return_in("answered")
-        resident = await here.resident()
-        assert [attempt[1] for attempt in await here.return_in("connected")] == ["refused", "answered"]
+        await here.wait_for_return("answered")
+        resident = await here.connect_resident()
+        assert [attempt[1] for attempt in await here.wait_for_return("connected")] == ["refused", "answered"]
         assert (await report(here, "1", end="busy")) == 404  # nobody asked a webhook
-        await here.leave(resident)
+        await here.hang_up_all(resident)
         assert pbx.ended == []
 
 
@@ -238,34 +238,34 @@ async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path)
 async def test_by_ari_nobody_answers_and_the_visitor_leaves(tmp_path: Path) -> None:
     pbx = Pbx()
     async with ari_visit(tmp_path, pbx, RETURN_RING_SECONDS="1") as here:
-        await here.backend("up")
-        assert (await here.ring("101"))[0] == 202
+        await here.wait_for_backend("up")
+        assert (await here.call_resident("101"))[0] == 202
         first = await pbx.until_placed(1)
-        assert [attempt[:2] for attempt in await here.return_in("failed")] == [("101", "no_answer")]
+        assert [attempt[:2] for attempt in await here.wait_for_return("failed")] == [("101", "no_answer")]
         await until(lambda: pbx.ended == [first])
-        assert (await here.ring("102"))[0] == 202
+        assert (await here.call_resident("102"))[0] == 202
         second = await pbx.until_placed(2)
-        await here.leave()
+        await here.hang_up_all()
         await until(lambda: pbx.ended == [first, second])
-        assert (await here.shown())["return"]["state"] == "cancelled"
+        assert (await here.call_json())["return"]["state"] == "cancelled"
 
 
 @pytest.mark.deadline(60)
 async def test_ari_with_a_wrong_password_says_so_and_ami_still_tells_who_calls(tmp_path: Path) -> None:
-    asterisk, pbx = FakeAsterisk(), Pbx()
+    asterisk, pbx = FakeAMIServer(), Pbx()
     port = reactor.listenTCP(0, asterisk, interface=LOOPBACK)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port), "AMI_USER": USER, "AMI_SECRET": SECRET}
     try:
         async with ari_visit(tmp_path, pbx, RETURN_BACKEND="ari", **{**ami, "ARI_PASSWORD": "mistyped"}) as here:
-            shown = await here.backend("down")
+            shown = await here.wait_for_backend("down")
             assert (shown["kind"], "password" in shown["reason"]) == ("ari", True)
-            status, answer = await here.ring("101", "102")
+            status, answer = await here.call_resident("101", "102")
             assert (status, answer["call"]["return"]["state"]) == (202, "failed")
-            ((_, end, reason),) = await here.return_in("failed")
+            ((_, end, reason),) = await here.wait_for_return("failed")
             assert (end, "refuses the user or the password" in reason) == ("failed", True)
-            await until(lambda: bool(asterisk.named("CoreShowChannels")))
-            assert (await here.backend("down"))["ami"] == {"state": "up", "reason": ""}
-            assert asterisk.named("Originate") == []
+            await until(lambda: bool(asterisk.actions_named("CoreShowChannels")))
+            assert (await here.wait_for_backend("down"))["ami"] == {"state": "up", "reason": ""}
+            assert asterisk.actions_named("Originate") == []
     finally:
         await port.stopListening()
 
@@ -276,38 +276,38 @@ async def test_an_asterisk_that_comes_back_is_found_by_the_next_return_call(tmp_
     (port,) = free_ports(1)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port), "AMI_USER": USER, "AMI_SECRET": SECRET}
     async with visit(tmp_path, **ami) as here:
-        await here.backend("down")
-        assert (await here.ring("101"))[0] == 202
-        ((_, end, reason),) = await here.return_in("failed")
+        await here.wait_for_backend("down")
+        assert (await here.call_resident("101"))[0] == 202
+        ((_, end, reason),) = await here.wait_for_return("failed")
         assert (end, f"AMI at {LOOPBACK}:{port} is not available: connection refused" in reason) == (
             "failed",
             True,
         )
-        asterisk = FakeAsterisk()
+        asterisk = FakeAMIServer()
         listening = reactor.listenTCP(port, asterisk, interface=LOOPBACK)
-        while (await here.ring("101"))[1]["call"]["return"]["state"] == "failed":
+        while (await here.call_resident("101"))[1]["call"]["return"]["state"] == "failed":
             await deferLater(reactor, 0.2)
-        await until(lambda: len(asterisk.named("Originate")) == 1)
-        await here.leave()
-        await until(lambda: bool(asterisk.named("Hangup")))
+        await until(lambda: len(asterisk.actions_named("Originate")) == 1)
+        await here.hang_up_all()
+        await until(lambda: bool(asterisk.actions_named("Hangup")))
     await listening.stopListening()
 
 
 @pytest.mark.deadline(60)
 async def test_an_ami_account_that_hears_nothing_does_not_hang_up_who_has_come(tmp_path: Path) -> None:
-    asterisk = FakeAsterisk()
+    asterisk = FakeAMIServer()
     port = reactor.listenTCP(0, asterisk, interface=LOOPBACK)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port), "AMI_USER": USER, "AMI_SECRET": SECRET}
     try:
         async with visit(tmp_path, RETURN_RING_SECONDS="1", **ami) as here:
-            await here.backend("up")
-            assert (await here.ring("101"))[0] == 202
-            await until(lambda: len(asterisk.named("Originate")) == 1)
-            resident = await here.resident()
-            assert await here.return_in("connected") == [("101", "answered", "")]
+            await here.wait_for_backend("up")
+            assert (await here.call_resident("101"))[0] == 202
+            await until(lambda: len(asterisk.actions_named("Originate")) == 1)
+            resident = await here.connect_resident()
+            assert await here.wait_for_return("connected") == [("101", "answered", "")]
             await resident.until_heard(350 * 320)  # longer than the ring time and all that is waited after it
-            assert asterisk.named("Hangup") == []
-            await here.leave(resident)
+            assert asterisk.actions_named("Hangup") == []
+            await here.hang_up_all(resident)
     finally:
         await port.stopListening()
 
@@ -318,9 +318,9 @@ async def test_a_server_that_stops_has_the_ringing_stopped_and_waits_for_nobody_
     tmp_path: Path, silent: bool
 ) -> None:
     async with dialled_visit(tmp_path) as (here, dialler):
-        assert (await here.ring("101"))[0] == 202
+        assert (await here.call_resident("101"))[0] == 202
         placed = await dialler.until_asked(1)
-        await here.backend("up")
+        await here.wait_for_backend("up")
         dialler.silent = silent
         assert await deferToThread(here.server.stop) == 0
         cancel = await dialler.until_asked(2)

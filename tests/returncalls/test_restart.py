@@ -17,7 +17,15 @@ from audiosocket.extensions.model import Role
 from audiosocket.returncalls.service import ReturnCalls
 from tests.returncalls.test_apps import Concierge
 from tests.returncalls.test_service import ANSWERED, BUSY, Telephones, let_in
-from tests.support.in_memory import CALL, ELSEWHERE, OTHER, START, Exchange, Line, ReturnEnded
+from tests.support.in_memory import (
+    CALL,
+    OTHER_CALL,
+    OTHER_EXTENSION,
+    START,
+    AsteriskConnection,
+    InMemoryServer,
+    ReturnEnded,
+)
 
 #: When the first process began, in seconds since the epoch: nowhere near the steady time of any process.
 EPOCH = 1_790_000_000.0
@@ -67,18 +75,18 @@ class Process:
                 self.telephones, time, ended=ended, ring_seconds=RING, window_seconds=WINDOW, caller_id="Gate"
             )
 
-        self.exchange = Exchange(self.app, journal=journal, make_returns=make_returns)
+        self.exchange = InMemoryServer(self.app, journal=journal, make_returns=make_returns)
         assert self.exchange.switchboard.returns is not None
         self.returns = self.exchange.switchboard.returns
         self.exchange.switchboard.restore(replay(journal.lines, journal.wall))
 
-    def visitor(self) -> Line:
+    def visitor(self) -> AsteriskConnection:
         return self.exchange.join()
 
-    def resident(self) -> Line:
+    def resident(self) -> AsteriskConnection:
         return self.exchange.join(role=Role.RESIDENT)
 
-    def run(self, seconds: float, *hearing: Line) -> None:
+    def run(self, seconds: float, *hearing: AsteriskConnection) -> None:
         self.exchange.run(seconds * 1000, *hearing)
 
     @property
@@ -117,8 +125,8 @@ def test_who_answers_after_the_restart_is_let_in_once(journal: Journal) -> None:
     assert (after.shown["state"], after.tried) == ("ringing", [("101", None)])
     assert after.shown["attempts"][0]["seconds"] == 7.0
     after.run(5, visitor)
-    assert not let_in(after.exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
-    assert not let_in(after.exchange.join(call_id=OTHER, role=Role.RESIDENT))
+    assert not let_in(after.exchange.join(role=Role.RESIDENT, extension=OTHER_EXTENSION))
+    assert not let_in(after.exchange.join(call_id=OTHER_CALL, role=Role.RESIDENT))
     resident = after.resident()
     assert let_in(resident)
     assert (after.shown["state"], after.tried) == ("connected", [("101", "answered")])
@@ -142,8 +150,8 @@ def test_a_resident_may_be_back_before_the_visitor(journal: Journal) -> None:
     after.exchange.time.advance(0)
     assert [end.state for end in after.app.ends] == ["connected"]
     assert after.app.ends[0].attempts[0].number == "101"
-    assert after.exchange.names().count("call.resumed") == 1
-    assert "call.started" not in after.exchange.names()
+    assert after.exchange.event_names().count("call.resumed") == 1
+    assert "call.started" not in after.exchange.event_names()
 
 
 @pytest.mark.parametrize("away", [0.5, 5.0, 25.0])
@@ -213,7 +221,7 @@ def test_a_visitor_who_never_comes_back_ends_it(journal: Journal) -> None:
     assert after.telephones.stopped_ids == [placed.attempt_id]
     after.run(60)
     assert after.telephones.rung == []
-    assert after.exchange.asleep
+    assert after.exchange.idle
 
 
 def test_a_resident_whose_visitor_is_lost_is_told_goodbye(journal: Journal) -> None:
@@ -221,7 +229,7 @@ def test_a_resident_whose_visitor_is_lost_is_told_goodbye(journal: Journal) -> N
     after = journal.process_after(1)
     resident = after.resident()
     after.exchange.switchboard.expire()
-    assert resident.goodbye
+    assert resident.ended_by_server
     assert after.call.outcome == "lost"
 
 
@@ -269,7 +277,7 @@ def test_a_stop_stops_the_ringing_and_the_next_process_rings_anew(journal: Journ
     before.exchange.switchboard.close()
     assert before.telephones.stopped == 1
     assert before.tried == [("101", "cancelled")]
-    assert "return.ended" not in before.exchange.names()
+    assert "return.ended" not in before.exchange.event_names()
     after = journal.process_after(2)
     assert (after.shown["state"], after.telephones.rung) == ("waiting", [])
     assert not let_in(after.resident()), "its telephone was stopped"
@@ -336,7 +344,7 @@ def test_a_resident_whose_connection_broke_just_before_a_kill_comes_back(
     assert not let_in(after.resident())
     if not visitor_first:
         after.visitor()
-    assert after.exchange.names().count("call.resumed") == 1
+    assert after.exchange.event_names().count("call.resumed") == 1
 
 
 @pytest.mark.parametrize("visitor_first", [True, False])

@@ -18,8 +18,17 @@ from audiosocket.interfaces import App, AppFactory
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.service import NUMBERS_MOST, ReturnCalls
 from audiosocket.wire import HANGUP_FRAME
-from tests.conftest import LoggedFailures
-from tests.support.in_memory import CALL, ELSEWHERE, FRAME, OTHER, Exchange, Line, Listener, ReturnEnded
+from tests.support.in_memory import (
+    CALL,
+    FRAME,
+    OTHER_CALL,
+    OTHER_EXTENSION,
+    AsteriskConnection,
+    InMemoryServer,
+    RecordingApp,
+    ReturnEnded,
+)
+from tests.support.logged_failures import LoggedFailures
 
 BUSY, ANSWERED = AttemptResult(AttemptEnd.BUSY, "busy"), AttemptResult(AttemptEnd.ANSWERED)
 
@@ -67,7 +76,7 @@ class World:
                 self.telephones, time, ended=ended, ring_seconds=20, window_seconds=10, caller_id="Gate"
             )
 
-        self.exchange = Exchange(app or Listener(), make_returns=make_returns, **options)
+        self.exchange = InMemoryServer(app or RecordingApp(), make_returns=make_returns, **options)
         assert self.exchange.switchboard.returns is not None
         self.returns = self.exchange.switchboard.returns
         self.visitor = self.exchange.join()
@@ -85,7 +94,7 @@ class World:
         """What rings last ends like that."""
         self.telephones.ringing[-1].callback(result)
 
-    def resident(self) -> Line:
+    def resident(self) -> AsteriskConnection:
         return self.exchange.join(role=Role.RESIDENT)
 
     @property
@@ -97,7 +106,7 @@ class World:
         return [(attempt["number"], attempt["end"]) for attempt in self.shown["attempts"]]
 
     def events(self) -> list[str]:
-        return [name for name in self.exchange.names() if name.startswith("return.")]
+        return [name for name in self.exchange.event_names() if name.startswith("return.")]
 
 
 @pytest.fixture
@@ -105,7 +114,7 @@ def world() -> World:
     return World()
 
 
-def let_in(line: Line) -> bool:
+def let_in(line: AsteriskConnection) -> bool:
     return not any(data == HANGUP_FRAME for _, data in line.writes) and not line.half_closed
 
 
@@ -189,7 +198,7 @@ def test_the_visitor_leaves_while_it_rings(world: World) -> None:
     assert world.telephones.rung == ["101"]
     assert (world.shown["state"], world.shown["reason"]) == ("cancelled", "the visitor left")
     assert world.tried == [("101", "cancelled")]
-    names = world.exchange.names()
+    names = world.exchange.event_names()
     assert names.index("return.ended") < names.index("call.ended")
 
 
@@ -316,10 +325,10 @@ def test_one_return_call_lets_one_resident_in(world: World) -> None:
 
 
 def test_a_return_call_is_for_its_own_call(world: World) -> None:
-    world.exchange.join(call_id=OTHER)
+    world.exchange.join(call_id=OTHER_CALL)
     world.place("101")
-    assert not let_in(world.exchange.join(call_id=OTHER, role=Role.RESIDENT))
-    assert not let_in(world.exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
+    assert not let_in(world.exchange.join(call_id=OTHER_CALL, role=Role.RESIDENT))
+    assert not let_in(world.exchange.join(role=Role.RESIDENT, extension=OTHER_EXTENSION))
     assert let_in(world.resident())
 
 
@@ -372,7 +381,7 @@ def test_a_resident_whose_connection_broke_talks_on() -> None:
 def test_a_resident_whose_connection_broke_is_let_in_once_and_for_a_while(world: World) -> None:
     world.place("101")
     world.resident().reset()
-    assert not let_in(world.exchange.join(role=Role.RESIDENT, extension=ELSEWHERE))
+    assert not let_in(world.exchange.join(role=Role.RESIDENT, extension=OTHER_EXTENSION))
     back = world.resident()
     assert let_in(back)
     assert not let_in(world.resident())

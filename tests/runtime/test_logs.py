@@ -20,7 +20,7 @@ from twisted.python.logfile import LogFile
 
 from audiosocket.runtime import logs
 from audiosocket.runtime.logs import LogPlan, as_json_line, as_line, escape, observer, twistd_observer
-from tests.support.loopback_server import calm
+from tests.support.loopback_server import no_deadline
 
 #: Contract, section 9.
 LINE = re.compile(
@@ -88,7 +88,7 @@ def test_thousandths_never_run_ahead_of_their_second() -> None:
         assert int(stamp[-3:]) == int(when * 1000) % 1000
 
 
-@calm
+@no_deadline
 @given(NASTY_TEXT, NASTY_TEXT, NASTY_TEXT)
 @example("".join(NASTY), "".join(NASTY), "".join(NASTY))
 def test_one_event_is_one_line_whatever_a_peer_or_the_database_sent(peer: str, namespace: str, error: str) -> None:
@@ -130,7 +130,7 @@ def strictly(text: str) -> Any:
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | NASTY_TEXT | st.binary(max_size=4) | st.just({})
 
 
-@calm
+@no_deadline
 @given(
     st.dictionaries(st.sampled_from(["n", "text", "level", "module", "ts", "peer", "log_x"]) | NASTY_TEXT, VALUES)
 )

@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from audiosocket.runtime.gc_stats import GCStats
 from audiosocket.runtime.reactor_lag import BUCKETS_MS, EVERY_SECONDS, UNHEALTHY, WORTH_A_CAUSE, ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import Stack, StackFrame, StackSample, StackSampler, waiting_in
-from tests.support.server_process import Running
+from tests.support.server_process import ServerProcess
 
 
 class Reactor(Clock):
@@ -246,7 +246,7 @@ async def test_what_blocks_a_real_reactor_is_named(lines: list[str]) -> None:
 
 def test_a_server_that_was_stopped_and_goes_on_blames_no_code(tmp_path: Path) -> None:
     pause = threading.Event()
-    with Running(tmp_path) as server:
+    with ServerProcess(tmp_path) as server:
         assert server.process is not None
         before = server.api("/api/status")["reactor"]
         server.process.send_signal(signal.SIGSTOP)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from audiosocket.runtime.warmup import LOOK_SECONDS, Warmup
-from tests.conftest import LoggedFailures
+from tests.support.logged_failures import LoggedFailures
 
 
 class Start:

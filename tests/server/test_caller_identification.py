@@ -12,8 +12,8 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg
 from audiosocket.server.caller_identification import LIST_PAUSE_SECONDS, CallerIdentification
 from tests.asterisk.test_ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, Calling
-from tests.conftest import LoggedFailures
-from tests.support.in_memory import CALL, OTHER, Exchange, Line, Listener
+from tests.support.in_memory import CALL, OTHER_CALL, AsteriskConnection, InMemoryServer, RecordingApp
+from tests.support.logged_failures import LoggedFailures
 
 IN_APP = f"{CALL},127.0.0.1:{VISITOR_PORT}"
 
@@ -23,12 +23,12 @@ class Gate(Calling):
 
     def __init__(self) -> None:
         super().__init__()
-        self.app = Listener()
-        self.lines: list[Line] = []
+        self.app = RecordingApp()
+        self.lines: list[AsteriskConnection] = []
         callers = CallerIdentification(self.channels, self.clock)
-        self.exchange = Exchange(self.app, accept_unexpected_resident=True, time=self.clock, callers=callers)
+        self.exchange = InMemoryServer(self.app, accept_unexpected_resident=True, time=self.clock, callers=callers)
 
-    def join(self, call_id: UUID = CALL, role: Role = Role.VISITOR) -> Line:
+    def join(self, call_id: UUID = CALL, role: Role = Role.VISITOR) -> AsteriskConnection:
         self.lines.append(self.exchange.join(call_id, role))
         self.flush()
         return self.lines[-1]
@@ -42,7 +42,7 @@ class Gate(Calling):
         return call.to_json(self.clock.seconds())["caller"]
 
     def listings(self) -> int:
-        return len(self.asterisk.named("CoreShowChannels"))
+        return len(self.asterisk.actions_named("CoreShowChannels"))
 
     def finish(self) -> None:
         for line in self.lines:
@@ -68,8 +68,8 @@ def test_an_app_is_told_once_who_is_calling(gate: Gate, application: str, data: 
     steps: list[Callable[[], object]] = [lambda: gate.runs(application, data), gate.join]
     for step in steps if first == "the event" else reversed(steps):
         step()
-    assert gate.app.story == ["joined", "identified"]
-    (told,) = (told for told in gate.app.told if told.what == "identified")
+    assert gate.app.methods == ["joined", "identified"]
+    (told,) = (told for told in gate.app.events if told.method == "identified")
     assert told.value == told.leg.caller == DOOR_INFO
     gate.runs(application, data)
     gate.run(5)
@@ -80,7 +80,7 @@ def test_an_app_is_told_once_who_is_calling(gate: Gate, application: str, data: 
 def test_the_caller_is_unknown_until_then_and_shown_from_then_on(gate: Gate) -> None:
     gate.calls()
     line = gate.join()
-    assert gate.app.told[0].leg.caller is None
+    assert gate.app.events[0].leg.caller is None
     assert gate.shown() is None
     gate.runs("AudioSocket", IN_APP)
     wanted = {"channel": "PJSIP/door-00000001", "number": "5511", "name": "Porta Norte", "dialled": "1000"}
@@ -99,7 +99,7 @@ def test_visitor_and_resident_are_told_apart(gate: Gate) -> None:
     assert gate.told() == [DOOR_INFO], "the visitor's channel is not the resident's"
     gate.calls(RESIDENT, exten="1001")
     gate.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
-    roles = [(told.leg.role, told.value.channel) for told in gate.app.told if told.what == "identified"]
+    roles = [(told.leg.role, told.value.channel) for told in gate.app.events if told.method == "identified"]
     assert roles == [(Role.VISITOR, DOOR["Channel"]), (Role.RESIDENT, RESIDENT["Channel"])]
     assert gate.shown()["channel"] == DOOR["Channel"]
 
@@ -161,7 +161,7 @@ def test_a_leg_that_is_over_is_told_nothing_and_leaves_nothing(gate: Gate) -> No
     gate.join().hang_up()
     gate.runs("AudioSocket", IN_APP)
     gate.run(1)
-    assert gate.app.story == ["joined", "left"]
+    assert gate.app.methods == ["joined", "left"]
     assert gate.listings() == 1
 
 
@@ -169,7 +169,7 @@ def test_a_leg_that_an_app_ends_at_once_is_not_waited_for(gate: Gate) -> None:
     gate.app._then = {"joined": lambda leg: leg.hang_up()}
     gate.join()
     gate.run(1)
-    assert (gate.app.story, gate.listings()) == (["joined", "left"], 1)
+    assert (gate.app.methods, gate.listings()) == (["joined", "left"], 1)
 
 
 def test_an_app_that_raises_costs_its_own_call(gate: Gate, logged_failures: LoggedFailures) -> None:
@@ -179,12 +179,12 @@ def test_an_app_that_raises_costs_its_own_call(gate: Gate, logged_failures: Logg
 
     gate.app._then = {"identified": fail}
     gate.join()
-    gate.join(OTHER)
-    for number, call_id in enumerate((CALL, OTHER)):
+    gate.join(OTHER_CALL)
+    for number, call_id in enumerate((CALL, OTHER_CALL)):
         channel = {"Channel": f"PJSIP/door-{number}", "Uniqueid": f"{number}"}
         gate.calls(channel)
         gate.runs("AudioSocket", f"{call_id},127.0.0.1:8080", channel)
-    outcomes = [gate.exchange.registry.get(call_id) for call_id in (CALL, OTHER)]
+    outcomes = [gate.exchange.registry.get(call_id) for call_id in (CALL, OTHER_CALL)]
     assert [call and call.outcome for call in outcomes] == ["app_failed", None]
     assert len(gate.told()) == 2
     assert len(logged_failures.flush(RuntimeError)) == 1
@@ -195,8 +195,8 @@ def test_an_app_may_hang_up_on_whom_it_learns_of(gate: Gate) -> None:
     gate.calls()
     gate.runs("AudioSocket", IN_APP)
     line = gate.join()
-    assert gate.app.story == ["joined", "identified", "left"]
-    assert line.goodbye
+    assert gate.app.methods == ["joined", "identified", "left"]
+    assert line.ended_by_server
 
 
 def test_a_leg_that_joins_again_is_identified_again_and_a_resumed_one_is_not(gate: Gate) -> None:
@@ -205,21 +205,21 @@ def test_a_leg_that_joins_again_is_identified_again_and_a_resumed_one_is_not(gat
     gate.join()
     gate.run(2)
     gate.join()  # the old connection went quiet
-    assert gate.app.story == ["joined", "identified", "resumed"]
+    assert gate.app.methods == ["joined", "identified", "resumed"]
     gate.join(role=Role.RESIDENT)
     gate.lines[1].hang_up()
     gate.join()
-    assert gate.app.story[-3:] == ["left", "joined", "identified"]
+    assert gate.app.methods[-3:] == ["left", "joined", "identified"]
 
 
 def test_without_ami_no_app_is_asked() -> None:
-    app = Listener()
-    exchange = Exchange(app)
+    app = RecordingApp()
+    exchange = InMemoryServer(app)
     line = exchange.join()
     exchange.run(2_000)
-    assert app.story == ["joined"]
+    assert app.methods == ["joined"]
     line.hang_up()
-    assert exchange.asleep
+    assert exchange.idle
 
 
 def test_the_hook_does_nothing_by_itself() -> None:

@@ -30,13 +30,13 @@ from audiosocket.server.control import ServerControl
 from audiosocket.server.extension_control import ROWS_SHOWN, TableControl
 from audiosocket.server.single_process import AudioSocketServer
 from tests.support.loopback_server import (
-    House,
+    LoopbackServer,
     data_file,
     extension,
     free_ports,
+    is_closed,
     occupied,
     reactor,
-    refused,
     until,
 )
 
@@ -88,7 +88,7 @@ class Office:
 
     def __init__(self, directory: Path, table: TableInMemory | None, api_port: int) -> None:
         self.path = data_file(directory)
-        self.house = House(reserved_ports=frozenset({api_port}))
+        self.house = LoopbackServer(reserved_ports=frozenset({api_port}))
         files = FileThread(reactor)
         database: Any = table
         self.poller = Poller(
@@ -251,16 +251,16 @@ async def test_without_a_database_the_file_is_the_table(tmp_path: Path) -> None:
         control = here.control
         added = await control.extensions.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
         assert (added.id, added.port, added.return_port) == (4, b, None)
-        assert not await refused(b)
+        assert not await is_closed(b)
         changed = await control.extensions.change(4, {"porta_retorno": str(c), "condominio_id": 9})
         assert (changed.port, changed.return_port, changed.condominium_id) == (b, c, 9)
-        assert not await refused(c)
+        assert not await is_closed(c)
         changed = await control.extensions.change(4, {"porta_ia": d})
         assert (changed.number, changed.port) == ("2000", d)
-        assert await refused(b)
+        assert await is_closed(b)
         assert here.saved() == [extension(3, a), changed]
         await control.extensions.remove(3)
-        assert await refused(a)
+        assert await is_closed(a)
         assert here.saved() == [changed]
         assert control.ready() == (True, "")
         await control.extensions.remove(4)
@@ -335,13 +335,13 @@ async def test_with_a_database_changes_go_through_the_table(tmp_path: Path) -> N
         added = await here.control.extensions.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
         assert added.id == 6
         assert table.rows[1]["extension_ia_number_port"] == str(b)
-        assert not await refused(b)
+        assert not await is_closed(b)
         table.rows[0]["extension_ia_return"] = "changed behind our back"
         await here.control.extensions.change(5, {"porta_ia": c})
         assert table.rows[0]["extension_ia_return"] == "changed behind our back"
         assert here.shown(5)["actual_porta_ia"] == c
         await here.control.extensions.remove(5)
-        assert await refused(c)
+        assert await is_closed(c)
         assert [one.id for one in here.saved()] == [6]
         await here.control.extensions.remove(6)
         assert here.control.status()["total_extensions"] == 0
@@ -384,7 +384,7 @@ async def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(
         monkeypatch.setattr(cache, "save", full)
         with pytest.raises(SourceUnavailable, match="No space left on device"):
             await here.control.extensions.add({"ramal_ia": "2", "porta_ia": b})
-        assert await refused(b)
+        assert await is_closed(b)
 
 
 async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ async def test_a_server_that_stops_is_not_ready_and_says_goodbye(tmp_path: Path)
         report = await caller.ended
         assert (report.ended_by, report.broken) == ("server", ())
         await stopping
-        assert await refused(a)
+        assert await is_closed(a)
         assert here.control.calls.all()[0]["outcome"] == "shutdown"
 
 

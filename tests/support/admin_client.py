@@ -32,7 +32,7 @@ CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
 
 class FakeControl:
-    """Behaves as the server does, in a dict; ``failing`` and ``waiting`` disturb it.
+    """Behaves as the server does, in a dict; ``error`` and ``blocked_on`` disturb it.
 
     It is its own `ExtensionControl` and `CallControl`.
     """
@@ -41,13 +41,13 @@ class FakeControl:
         self.extensions = self.calls = self
         self.running = {0: DEFAULT_EXTENSION}
         self.legs = {(CALL, Role.VISITOR)}
-        self.asked: list[tuple[Any, ...]] = []
-        self.failing: BaseException | None = None
-        self.refusing: AudioSocketError | None = None  # a return call
-        self.waiting: Deferred[None] | None = None
-        self.begun = 0
-        self.report: dict[str, Any] = {"result": "applied"}
-        self.state = (True, "")
+        self.requests: list[tuple[Any, ...]] = []
+        self.error: BaseException | None = None
+        self.call_error: AudioSocketError | None = None  # a return call
+        self.blocked_on: Deferred[None] | None = None
+        self.started = 0
+        self.refresh_result: dict[str, Any] = {"result": "applied"}
+        self.health = (True, "")
 
     def status(self) -> Soon[dict[str, Any]]:
         self._fail()
@@ -71,7 +71,7 @@ class FakeControl:
         self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
     ) -> str:
         self._fail()
-        self.asked.append(("dialplan", extension_id, asked_at))
+        self.requests.append(("dialplan", extension_id, asked_at))
         chosen = self.running.values() if extension_id is None else [self._known(extension_id)]
         return lines(*chosen, style=style, wideband=wideband, host=host)
 
@@ -79,42 +79,42 @@ class FakeControl:
         self._fail()
         if (call_id, role) not in self.legs:
             raise UnknownCall(f"call {call_id} has no live {role.value} leg")
-        self.asked.append(("hang_up", call_id, role))
+        self.requests.append(("hang_up", call_id, role))
 
     def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
         call = self.get(call_id)
-        if self.refusing is not None:
-            raise self.refusing
-        self.asked.append(("return", call_id, *numbers))
+        if self.call_error is not None:
+            raise self.call_error
+        self.requests.append(("return", call_id, *numbers))
         return call
 
     def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
         call = self.get(call_id)
-        if self.refusing is not None:
-            raise self.refusing
-        self.asked.append(("cancel", call_id))
+        if self.call_error is not None:
+            raise self.call_error
+        self.requests.append(("cancel", call_id))
         return call
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         self._fail()
-        if self.refusing is not None:
-            raise self.refusing
-        self.asked.append(("report", attempt_id, end, reason))
+        if self.call_error is not None:
+            raise self.call_error
+        self.requests.append(("report", attempt_id, end, reason))
 
     def vouches(self, signature: str, body: bytes) -> bool:
         return signature == f"signed {body.decode()}"
 
     def ready(self) -> tuple[bool, str]:
-        return self.state
+        return self.health
 
     def healthy(self) -> tuple[bool, str]:
-        return self.state
+        return self.health
 
     async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
         await self._disturb()
-        self.asked.append(("refresh", force, dry_run))
+        self.requests.append(("refresh", force, dry_run))
         stats = {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}
-        return {**self.report, "stats": stats}
+        return {**self.refresh_result, "stats": stats}
 
     async def rows(self) -> dict[str, Any]:
         await self._disturb()
@@ -123,7 +123,7 @@ class FakeControl:
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         await self._disturb()
-        self.asked.append(("restart", extension_id, number))
+        self.requests.append(("restart", extension_id, number))
         for extension in self.running.values():
             if extension_id == extension.id or (extension_id is None and number == extension.number):
                 return extension
@@ -139,7 +139,7 @@ class FakeControl:
 
     async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
         await self._disturb()
-        self.asked.append(("change", extension_id, dict(fields)))
+        self.requests.append(("change", extension_id, dict(fields)))
         self.running[extension_id] = parse_json({**self._known(extension_id).to_json(), **fields})
         return self.running[extension_id]
 
@@ -153,13 +153,13 @@ class FakeControl:
         return self.running[extension_id]
 
     def _fail(self) -> None:
-        if self.failing is not None:
-            raise self.failing
+        if self.error is not None:
+            raise self.error
 
     async def _disturb(self) -> None:
-        self.begun += 1
-        if self.waiting is not None:
-            await self.waiting
+        self.started += 1
+        if self.blocked_on is not None:
+            await self.blocked_on
         self._fail()
 
 
@@ -167,7 +167,7 @@ DATABASE_GONE = SourceUnavailable("the database cannot be reached: connection re
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One HTTP response."""
 
     status: int
@@ -180,7 +180,7 @@ class Answer:
         return json.loads(self.body.decode("utf-8"))
 
 
-class Pipe(StringTransport):
+class FakeTransport(StringTransport):
     """The server's side of a connection in memory."""
 
     def __init__(self, local: str, peer: str) -> None:
@@ -192,43 +192,43 @@ class Pipe(StringTransport):
         self.half_closed = True
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """The server will write no more."""
         return bool(self.half_closed or self.disconnecting)
 
 
-class Wire:
+class FakeConnection:
     """One client connection in memory; time passes when the test says so."""
 
     def __init__(self, site: Any, local: str = "127.0.0.1", peer: str = "127.0.0.1") -> None:
-        self.pipe = Pipe(local, peer)
-        channel: AdminChannel | None = site.buildProtocol(self.pipe.getPeer())
+        self.transport = FakeTransport(local, peer)
+        channel: AdminChannel | None = site.buildProtocol(self.transport.getPeer())
         self.accepted = channel is not None
         if channel is not None:
             self.channel = channel
-            channel.makeConnection(self.pipe)
+            channel.makeConnection(self.transport)
 
-    def send(self, *pieces: bytes) -> Wire:
+    def send(self, *pieces: bytes) -> FakeConnection:
         for piece in pieces:
-            if not self.pipe.disconnecting:
+            if not self.transport.disconnecting:
                 self.channel.dataReceived(piece)
         return self
 
-    def answers(self, *methods: str) -> list[Answer]:
+    def responses(self, *methods: str) -> list[Response]:
         """Everything the server wrote so far; ``methods`` are those asked for, where it matters (HEAD)."""
-        stream = _Stream(self.pipe.value())
-        found: list[Answer] = []
+        stream = _Stream(self.transport.value())
+        found: list[Response] = []
         while stream.left():
             method = methods[len(found)] if len(found) < len(methods) else "GET"
             response = HTTPResponse(stream, method=method)  # type: ignore[arg-type]
             response.begin()
             body = response.read()
-            found.append(Answer(response.status, response.headers, body))
+            found.append(Response(response.status, response.headers, body))
         return found
 
     def close(self) -> None:
         """The client is gone."""
-        self.pipe.connected = False
+        self.transport.connected = False
         self.channel.connectionLost(Failure(ConnectionDone()))
 
 
@@ -245,7 +245,7 @@ class _Stream(BytesIO):
         return self.tell() < len(self.getvalue())
 
 
-class Web:
+class AdminClient:
     """The API over a `FakeControl`, asked in memory."""
 
     def __init__(self, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
@@ -254,10 +254,10 @@ class Web:
         control: Control = self.control
         self.site = make_site(control, token=token, hosts=hosts, reactor=self.clock)
 
-    def wire(self, **addresses: str) -> Wire:
-        return Wire(self.site, **addresses)
+    def connect(self, **addresses: str) -> FakeConnection:
+        return FakeConnection(self.site, **addresses)
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -266,23 +266,23 @@ class Web:
         local: str = "127.0.0.1",
         peer: str = "127.0.0.1",
         **headers: str,
-    ) -> Answer:
+    ) -> Response:
         """One request on a connection of its own; header names are written with underscores."""
-        wire = self.wire(local=local, peer=peer)
-        wire.send(request(method, path, body, **headers))
-        (answer,) = wire.answers(method)
+        wire = self.connect(local=local, peer=peer)
+        wire.send(request_bytes(method, path, body, **headers))
+        (answer,) = wire.responses(method)
         wire.close()
         return answer
 
 
-def each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
-    """Run a test on a fresh `Web` for every row of a table: a pytest test of its own costs far more."""
+def for_each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
+    """Run a test on a fresh `AdminClient` for every row of a table: a pytest test of its own costs far more."""
 
     def decorate(test: Callable[..., None]) -> Callable[[], None]:
         def run() -> None:
             for row in rows:
                 try:
-                    test(Web(), *(row if isinstance(row, tuple) else (row,)))
+                    test(AdminClient(), *(row if isinstance(row, tuple) else (row,)))
                 except AssertionError as problem:
                     raise AssertionError(f"{row}: {problem}") from problem
 
@@ -292,7 +292,7 @@ def each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
     return decorate
 
 
-def request(method: str, path: str, body: bytes | object = b"", **headers: str) -> bytes:
+def request_bytes(method: str, path: str, body: bytes | object = b"", **headers: str) -> bytes:
     """The bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Host": "localhost", **headers}

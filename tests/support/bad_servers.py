@@ -30,7 +30,7 @@ class Server(Protocol):
     def connectionMade(self) -> None:
         self.parser = Parser()
         self.received: list[Any] = []
-        self.seen: list[str] = []
+        self.notes: list[str] = []
         self.open = True
         self.transport.setTcpNoDelay(True)
         self.factory.calls.append(self)
@@ -59,7 +59,7 @@ class Server(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.open = False
-        self.seen.append(reason.type.__name__)
+        self.notes.append(reason.type.__name__)
         self.stop()
         self.factory.gone(self)
 
@@ -74,14 +74,14 @@ class PacedServer(Server):
     rate = 8000
 
     def begin(self) -> None:
-        self.said: list[bytes] = []
+        self.queue: list[bytes] = []
         self.clock = LoopingCall(self.tick)
 
     def identified(self) -> None:
         self.clock.start(0.02)
 
     def tick(self) -> None:
-        frame = self.said.pop(0) if self.said else bytes(self.rate // 50 * 2)
+        frame = self.queue.pop(0) if self.queue else bytes(self.rate // 50 * 2)
         self.transport.write(audio_frame(self.rate, frame))
 
     def hang_up(self) -> None:
@@ -98,7 +98,7 @@ class PacedServer(Server):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        self.seen.append("wrote to the end")
+        self.notes.append("wrote to the end")
 
 
 class EchoServer(Server):
@@ -111,7 +111,7 @@ class EchoServer(Server):
         self.transport.write(audio_frame(event.rate, event.pcm))
 
 
-class Misbehaving(PacedServer):
+class FaultyServer(PacedServer):
     """Paced and right for ten frames, then `misbehave` once instead of the next."""
 
     after = 10
@@ -136,29 +136,29 @@ class Misbehaving(PacedServer):
         reactor.callLater(seconds, lambda: self.transport.connected and self.transport.write(data))
 
 
-def sends(data: bytes) -> type[Misbehaving]:
+def sends(data: bytes) -> type[FaultyServer]:
     """A server that sends ``data`` once, then goes on."""
 
-    class Sends(Misbehaving):
+    class Sends(FaultyServer):
         def misbehave(self) -> None:
             self.transport.write(data)
 
     return Sends
 
 
-class SplitsFrames(Misbehaving):
+class SplitsFrames(FaultyServer):
     def misbehave(self) -> None:
         self.transport.write(FRAME[:3])
         self.later(0.1, FRAME[3:])
 
 
-class SplitsPayload(Misbehaving):
+class SplitsPayload(FaultyServer):
     def misbehave(self) -> None:
         self.transport.write(FRAME[:200])
         self.later(0.1, FRAME[200:])
 
 
-class PausesInHeader(Misbehaving):
+class PausesInHeader(FaultyServer):
     """Legal: half a header, the rest 200 ms later; Asterisk waits."""
 
     def misbehave(self) -> None:
@@ -172,26 +172,26 @@ class PausesInHeader(Misbehaving):
             self.clock.start(0.02)
 
 
-class NeverFinishesHeader(Misbehaving):
+class NeverFinishesHeader(FaultyServer):
     def misbehave(self) -> None:
         self.stop()
         self.transport.write(FRAME[:2])
 
 
-class Resets(Misbehaving):
+class Resets(FaultyServer):
     def misbehave(self) -> None:
         self.stop()
         self.transport.abortConnection()
 
 
-class CutsFrame(Misbehaving):
+class CutsFrame(FaultyServer):
     def misbehave(self) -> None:
         self.stop()
         self.transport.write(FRAME[:50])
         self.transport.loseConnection()
 
 
-class ClosesPlainly(Misbehaving):
+class ClosesWithoutHangup(FaultyServer):
     """Legal: a FIN without 0x00."""
 
     def misbehave(self) -> None:
@@ -199,12 +199,12 @@ class ClosesPlainly(Misbehaving):
         self.transport.loseConnection()
 
 
-class HangsUp(Misbehaving):
+class HangsUp(FaultyServer):
     def misbehave(self) -> None:
         self.hang_up()
 
 
-class TalksOn(Misbehaving):
+class SendsAfterHangup(FaultyServer):
     """Sends another frame 50 ms after its 0x00, whatever the caller does."""
 
     def misbehave(self) -> None:
@@ -212,15 +212,15 @@ class TalksOn(Misbehaving):
         self.later(0.05, FRAME)
 
     def readConnectionLost(self) -> None:
-        self.seen.append("ignored a FIN")
+        self.notes.append("ignored a FIN")
 
 
-class FallsSilent(Misbehaving):
+class StopsSending(FaultyServer):
     def misbehave(self) -> None:
         self.stop()
 
 
-class Deaf(PacedServer):
+class NeverReads(PacedServer):
     """Talks, but never reads after the UUID; its receive buffer is small."""
 
     def identified(self) -> None:
@@ -228,7 +228,7 @@ class Deaf(PacedServer):
         self.transport.stopReading()
 
 
-class Listening:
+class ListeningServer:
     """A server on a loopback port: its ``port`` and its ``calls``, which outlive their connections."""
 
     def __init__(self, protocol: type[Server], receive_buffer: int | None = None) -> None:
@@ -257,9 +257,9 @@ class Listening:
 
 
 @asynccontextmanager
-async def serve(protocol: type[Server], receive_buffer: int | None = None) -> AsyncIterator[Listening]:
+async def serve(protocol: type[Server], receive_buffer: int | None = None) -> AsyncIterator[ListeningServer]:
     """A listening server for the length of a ``with``; connections that are left are aborted at its end."""
-    listening = Listening(protocol, receive_buffer)
+    listening = ListeningServer(protocol, receive_buffer)
     try:
         yield listening
     finally:

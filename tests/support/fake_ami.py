@@ -25,20 +25,20 @@ MAX_LINE = 1022
 
 
 class Action(dict[str, str]):
-    """One action of the client; of a repeated key the first value counts, `every` has all."""
+    """One action of the client; of a repeated key the first value counts, `values_of` has all."""
 
     def __init__(self, lines: list[tuple[str, str]]) -> None:
         super().__init__(reversed(lines))
         self.lines = lines
 
-    def every(self, key: str) -> list[str]:
+    def values_of(self, key: str) -> list[str]:
         return [value for name, value in self.lines if name == key]
 
 
-class FakeConnection(Protocol):
+class FakeAMIConnection(Protocol):
     """One connection as Asterisk sees it."""
 
-    asterisk: FakeAsterisk
+    asterisk: FakeAMIServer
 
     def connectionMade(self) -> None:
         self.rest = b""
@@ -66,18 +66,18 @@ class FakeConnection(Protocol):
         for line in block.split(b"\r\n"):
             key, colon, value = line.decode().partition(": ")
             if not colon or b"\n" in line or b"\r" in line or b"\0" in line or len(line) + 2 > MAX_LINE:
-                self.asterisk.wrong.append(repr(line))
+                self.asterisk.violations.append(repr(line))
             lines.append((key, value))
         action = Action(lines)
-        if lines[0][0] != "Action" or len(action.every("Action")) != 1 or len(lines) > 128:
-            self.asterisk.wrong.append(repr(block))
+        if lines[0][0] != "Action" or len(action.values_of("Action")) != 1 or len(lines) > 128:
+            self.asterisk.violations.append(repr(block))
         if not self.logged_in and action["Action"] not in ("Challenge", "Login", "Logoff"):
-            self.asterisk.wrong.append(f"{action['Action']} before the login")
+            self.asterisk.violations.append(f"{action['Action']} before the login")
         self.asterisk.actions.append(action)
-        reaction = self.asterisk.reactions.get(action["Action"]) or getattr(self, f"on_{action['Action']}", None)
+        reaction = self.asterisk.replies.get(action["Action"]) or getattr(self, f"on_{action['Action']}", None)
         if reaction is None:
             self.error(action, "Invalid/unknown command")
-        elif action["Action"] in self.asterisk.reactions:
+        elif action["Action"] in self.asterisk.replies:
             reaction(self, action)
         else:
             reaction(action)
@@ -144,8 +144,8 @@ class FakeConnection(Protocol):
         )
 
 
-class FakeAsterisk(Factory):
-    """What all connections share. ``reactions`` replace the ordinary answer to an action by name."""
+class FakeAMIServer(Factory):
+    """What all connections share. ``replies`` replace the ordinary answer to an action by name."""
 
     def __init__(self, user: str = USER, secret: str = SECRET) -> None:
         self.user = user
@@ -153,19 +153,19 @@ class FakeAsterisk(Factory):
         self.greeting: bytes | None = f"{GREETING}\r\n".encode()
         self.frozen = False
         self.numbers = itertools.count(1)
-        self.connections: list[FakeConnection] = []
+        self.connections: list[FakeAMIConnection] = []
         self.actions: list[Action] = []
-        self.wrong: list[str] = []
-        self.reactions: dict[str, Callable[[FakeConnection, Action], None]] = {}
+        self.violations: list[str] = []
+        self.replies: dict[str, Callable[[FakeAMIConnection, Action], None]] = {}
         #: what CoreShowChannels lists, by Uniqueid; a key with parentheses is only for Getvar
         self.channels: dict[str, dict[str, str]] = {}
 
-    def buildProtocol(self, addr: object) -> FakeConnection:
-        connection = FakeConnection()
+    def buildProtocol(self, addr: object) -> FakeAMIConnection:
+        connection = FakeAMIConnection()
         connection.asterisk = self
         return connection
 
-    def named(self, name: str) -> list[Action]:
+    def actions_named(self, name: str) -> list[Action]:
         """The actions of this name so far."""
         return [action for action in self.actions if action["Action"] == name]
 
@@ -177,10 +177,10 @@ class FakeAsterisk(Factory):
 
 
 @implementer(interfaces.IStreamClientEndpoint)
-class MemoryEndpoint:
-    """Connects to a `FakeAsterisk` without a socket; ``problem`` is what connecting fails with, if anything."""
+class FakeAMIEndpoint:
+    """Connects to a `FakeAMIServer` without a socket; ``problem`` is what connecting fails with, if anything."""
 
-    def __init__(self, asterisk: FakeAsterisk) -> None:
+    def __init__(self, asterisk: FakeAMIServer) -> None:
         self.asterisk = asterisk
         self.problem: Exception | None = None
         self.silent = False  # neither connects nor fails
@@ -201,13 +201,13 @@ class MemoryEndpoint:
         return defer.succeed(client)
 
 
-class World:
+class AMIFixture:
     """A fake Asterisk, our client, and a clock that is moved by hand."""
 
     def __init__(self, **client: Any) -> None:
         self.clock = task.Clock()
-        self.asterisk = FakeAsterisk()
-        self.endpoint = MemoryEndpoint(self.asterisk)
+        self.asterisk = FakeAMIServer()
+        self.endpoint = FakeAMIEndpoint(self.asterisk)
         settings: dict[str, Any] = {"pace": Timeouts(), "uniform": lambda low, high: 1.0, **client}
         secret = settings.pop("secret", SECRET)
         self.ami = AMIClient(self.endpoint, USER, secret, self.clock, **settings)
@@ -234,7 +234,7 @@ class World:
         self.asterisk.event(name, **fields)
         self.flush()
 
-    def drop(self) -> None:
+    def lose_connection(self) -> None:
         """The connection breaks."""
         for connection in self.asterisk.connections:
             if connection.open:
@@ -251,10 +251,10 @@ class World:
     def finish(self) -> None:
         """After every test: the client said nothing wrong and leaves nothing behind."""
         assert self.stop() == [None]
-        assert self.asterisk.wrong == []
+        assert self.asterisk.violations == []
         assert self.clock.getDelayedCalls() == []
         assert not any(connection.open for connection in self.asterisk.connections)
 
 
-def refused() -> Exception:
+def connection_refused() -> Exception:
     return error.ConnectionRefusedError()

@@ -42,11 +42,11 @@ class FakeLeg:
         #: What apps keep for after a restart.
         self.remembered: list[tuple[App, Any]] = []
         #: The numbers that apps had rung, a list for each return call.
-        self.rung: list[list[str]] = []
+        self.called_numbers: list[list[str]] = []
         #: A return call is under way.
         self.ringing = False
         #: What the next return call meets instead of being placed.
-        self.refusing: Exception | None = None
+        self.call_error: Exception | None = None
         #: Why the leg is over, None while it is not.
         self.outcome: str | None = None
         #: Whether an app asked for every frame to go back.
@@ -96,7 +96,7 @@ class FakeLeg:
         return self._playout.clear()
 
     def hang_up(self) -> None:
-        self.leave("server_hangup")
+        self.end("server_hangup")
 
     def note(self, event: str, **fields: Any) -> None:
         self.notes.append((event, fields))
@@ -114,10 +114,10 @@ class FakeLeg:
         self._taps.append(listener)
 
     def call_resident(self, numbers: str | Sequence[str]) -> None:
-        if self.refusing is not None:
-            raise self.refusing
+        if self.call_error is not None:
+            raise self.call_error
         assert not self.ringing, "one return call at a time"
-        self.rung.append([numbers] if isinstance(numbers, str) else list(numbers))
+        self.called_numbers.append([numbers] if isinstance(numbers, str) else list(numbers))
         self.ringing = True
 
     def cancel_resident(self) -> bool:
@@ -126,7 +126,7 @@ class FakeLeg:
 
     # what tests do
 
-    def return_ends(self, outcome: ReturnOutcome) -> None:
+    def end_return_call(self, outcome: ReturnOutcome) -> None:
         """The return call is over."""
         self.ringing = False
         self._tell(lambda app: app.return_ended(self, outcome))
@@ -147,18 +147,18 @@ class FakeLeg:
         self._playout.start(self.now_ms)
         self._tell(lambda app: app.resumed(self))
 
-    def restart(self, state: Any = None) -> None:
+    def resume_after_restart(self, state: Any = None) -> None:
         """The leg came back after a restart of the server, to apps that are new."""
         self._playout.start(self.now_ms)
         self._tick()
         self._tell(lambda app: app.restored(self, state))
         self._tell(lambda app: app.resumed(self))
 
-    def lose_other(self, outcome: str) -> None:
+    def end_other_leg(self, outcome: str) -> None:
         """The other side, which a restart cut off, is over."""
         self._tell(lambda app: app.other_gone(self, outcome))
 
-    def hear(self, pcm: bytes, rate: int = 8000) -> None:
+    def receive(self, pcm: bytes, rate: int = 8000) -> None:
         """A frame comes from the caller."""
         self._playout.set_rate(rate)
         for tap in self._taps:
@@ -174,7 +174,7 @@ class FakeLeg:
         for turn in range(int(ms / 20)):
             self._clock.advance(0.02)
             if hearing is not None and self.outcome is None:
-                self.hear(hearing(turn), rate)
+                self.receive(hearing(turn), rate)
             self._tick()
 
     def stall(self, ms: float) -> None:
@@ -182,7 +182,7 @@ class FakeLeg:
         self._clock.advance(ms / 1000)
         self._tick()
 
-    def leave(self, outcome: str = "caller_hangup") -> None:
+    def end(self, outcome: str = "caller_hangup") -> None:
         """The leg is over."""
         if self.outcome is not None:
             return
@@ -192,7 +192,7 @@ class FakeLeg:
         for app in self._apps:
             app.left(self, outcome)
 
-    def said(self, source: str = "spoken") -> bytes:
+    def sent_pcm(self, source: str = "spoken") -> bytes:
         """All audio sent so far that came from ``source``."""
         return b"".join(frame.pcm for _, frame in self.sent if frame.source == source)
 
@@ -228,7 +228,7 @@ def as_leg(leg: FakeLeg) -> Leg:
     return leg
 
 
-class Thread:
+class ManualThread:
     """A worker thread without a thread: runs jobs in order, at once or, when held, on `run`."""
 
     def __init__(self, *, held: bool = False) -> None:
@@ -257,17 +257,17 @@ class Thread:
         return done
 
 
-def context(
+def app_context(
     clock: Clock,
     values: Mapping[str, str] | None = None,
     *,
     sounds: SoundSource | None = None,
-    thread: Thread | None = None,
+    thread: ManualThread | None = None,
 ) -> AppContext:
     """What an app may use, with settings as in a ``.env``."""
     return AppContext(
         settings=Settings.parse(values or {}),
-        sounds=sounds or SoundCache(Thread()),
-        in_file_thread=thread or Thread(),
+        sounds=sounds or SoundCache(ManualThread()),
+        in_file_thread=thread or ManualThread(),
         call_later=clock.callLater,
     )

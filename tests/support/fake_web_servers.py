@@ -19,7 +19,7 @@ from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 
 
 @dataclass
-class Asked:
+class SentRequest:
     """A request as the server got it."""
 
     method: str
@@ -33,18 +33,18 @@ class Asked:
         return json.loads(self.body or b"null")
 
 
-class MemoryWeb:
+class FakeHTTPClient:
     """Stands in for `HTTPClient`: ``answer(asked)`` gives an `Answer`, an exception, or None for silence."""
 
-    def __init__(self, clock: task.Clock, answer: Callable[[Asked], Answer | Exception | None]) -> None:
+    def __init__(self, clock: task.Clock, answer: Callable[[SentRequest], Answer | Exception | None]) -> None:
         self.clock = clock
         self.answer = answer
-        self.asked: list[Asked] = []
+        self.requests: list[SentRequest] = []
         self.closed = False
 
     def ask(self, method, url, headers, body=None, *, seconds=5.0, keep=False):
-        asked = Asked(method, url, dict(headers), body, seconds)
-        self.asked.append(asked)
+        asked = SentRequest(method, url, dict(headers), body, seconds)
+        self.requests.append(asked)
         said = self.answer(asked)
         if isinstance(said, Answer):
             return succeed(said)
@@ -84,7 +84,7 @@ class _Anything(Resource):
 
 
 @asynccontextmanager
-async def listening(factory: protocol.Factory) -> AsyncIterator[str]:
+async def listening_server(factory: protocol.Factory) -> AsyncIterator[str]:
     """A real server on loopback; its address."""
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
     try:
@@ -94,15 +94,15 @@ async def listening(factory: protocol.Factory) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def website(answer: Callable[[Request, bytes], tuple[int, bytes] | int]) -> AsyncIterator[str]:
+async def http_server(answer: Callable[[Request, bytes], tuple[int, bytes] | int]) -> AsyncIterator[str]:
     """A real twisted.web server; ``answer`` gives status and body, or NOT_DONE_YET to stay silent."""
     site = Site(_Anything(answer))
     site.displayTracebacks = False
-    async with listening(site) as url:
+    async with listening_server(site) as url:
         yield url
 
 
-def raw(said: bytes, then: str = "keep") -> protocol.Factory:
+def raw_server(said: bytes, then: str = "keep") -> protocol.Factory:
     """A server that says these bytes to whatever it reads, then keeps, closes or resets the connection."""
 
     class Speaker(protocol.Protocol):

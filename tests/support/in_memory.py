@@ -1,6 +1,6 @@
 """Everything between an Asterisk and an app, in memory: transports, factories, switchboard, clock.
 
-`Line` is Asterisk's end of a connection and a strict one: it checks that every write towards it is one
+`AsteriskConnection` is the end that Asterisk holds, and a strict one: it checks that every write towards it is one
 whole frame it would accept, and that nothing follows a goodbye. Time moves only by `Exchange.run`.
 """
 
@@ -36,11 +36,11 @@ from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TICK_MS, TimerTicker
 from audiosocket.wire import HANGUP_FRAME, audio_frame, uuid_frame
-from tests.support.fake_leg import context
+from tests.support.fake_leg import app_context
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
-OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
-ELSEWHERE = Extension(7, "7000", "7001", "0.0.0.0", 9070, 9071, 3)
+OTHER_CALL = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+OTHER_EXTENSION = Extension(7, "7000", "7001", "0.0.0.0", 9070, 9071, 3)
 FRAME = audio_frame(8000, b"\x11\x22" * 160)
 #: What Twisted holds for a peer that does not read before it asks the producer to stop, in bytes.
 BUFFER_BYTES = 65_536
@@ -49,7 +49,7 @@ START = 1_000.0013
 
 
 @implementer(ITCPTransport, IConsumer)
-class Line:
+class AsteriskConnection:
     """Asterisk's end and Twisted's transport in one; what the server writes is in ``writes``."""
 
     def __init__(self, time: Time, host: str, port: int) -> None:
@@ -61,22 +61,22 @@ class Line:
         self.writes: list[tuple[float, bytes]] = []
         self.producer: Any = None
         self.no_delay = self.keep_alive = False
-        self.said_goodbye = False
+        self.hangup_sent = False
         #: The server sent its FIN.
         self.half_closed = False
         self.aborted = False
         #: `connectionLost` was called.
-        self.gone = False
+        self.closed = False
         #: Asterisk takes nothing: what is written waits.
-        self.stuck = False
-        self.waiting = 0
+        self.not_reading = False
+        self.unread_bytes = 0
         self.paused = False
 
     # what Asterisk does
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Asterisk sent ``data`` and it came in one read; lost after an abort, as on a real socket."""
-        if not self.gone and not self.aborted:
+        if not self.closed and not self.aborted:
             assert self.protocol is not None
             self.protocol.dataReceived(data)
 
@@ -88,9 +88,9 @@ class Line:
         """A RST came."""
         self._lose(ConnectionLost())
 
-    def take(self) -> None:
+    def resume_reading(self) -> None:
         """Asterisk reads again, everything at once."""
-        self.stuck, self.waiting = False, 0
+        self.not_reading, self.unread_bytes = False, 0
         if self.paused and self.producer is not None:
             self.paused = False
             self.producer.resumeProducing()
@@ -98,13 +98,13 @@ class Line:
     # what it heard
 
     @property
-    def heard(self) -> bytes:
+    def received(self) -> bytes:
         return b"".join(data for _, data in self.writes)
 
     @property
-    def goodbye(self) -> bool:
+    def ended_by_server(self) -> bool:
         """The last thing written was the hangup frame, and the server's FIN follows it."""
-        return self.said_goodbye and self.half_closed
+        return self.hangup_sent and self.half_closed
 
     def audio(self, since: float = 0.0) -> list[tuple[float, int, bytes]]:
         """Time in seconds, kind and payload of each audio frame written after ``since``."""
@@ -120,14 +120,14 @@ class Line:
         assert len(data) == 3 + length, "not exactly one frame in a write"
         assert kind == 0 or (0x10 <= kind <= 0x18 and length), f"Asterisk ends the leg on kind 0x{kind:02x}"
         assert not self.half_closed, "written after the FIN"
-        assert not self.said_goodbye, "written after goodbye"
-        if self.gone or self.aborted:
+        assert not self.hangup_sent, "written after goodbye"
+        if self.closed or self.aborted:
             return
         self.writes.append((self.time.seconds(), data))
-        self.said_goodbye = data == HANGUP_FRAME
-        if self.stuck:
-            self.waiting += len(data)
-            if self.waiting > BUFFER_BYTES and self.producer is not None and not self.paused:
+        self.hangup_sent = data == HANGUP_FRAME
+        if self.not_reading:
+            self.unread_bytes += len(data)
+            if self.unread_bytes > BUFFER_BYTES and self.producer is not None and not self.paused:
                 self.paused = True
                 self.producer.pauseProducing()
 
@@ -150,7 +150,7 @@ class Line:
         self.half_closed = True
 
     def abortConnection(self) -> None:
-        if not self.gone and not self.aborted:
+        if not self.closed and not self.aborted:
             self.aborted = True
             self.time.callLater(0, self._lose, ConnectionAborted())
 
@@ -170,12 +170,12 @@ class Line:
         return IPv4Address("TCP", "127.0.0.1", self.port)
 
     def getPeer(self) -> IAddress:
-        return address(self.host)
+        return peer_address(self.host)
 
     def _lose(self, why: Exception) -> None:
-        if self.gone:
+        if self.closed:
             return
-        self.gone = True
+        self.closed = True
         if self.producer is not None:
             self.producer.stopProducing()
             self.producer = None
@@ -183,25 +183,25 @@ class Line:
         self.protocol.connectionLost(Failure(why))
 
 
-def address(host: str) -> IPv4Address | IPv6Address:
+def peer_address(host: str) -> IPv4Address | IPv6Address:
     kind: Any = IPv6Address if ":" in host else IPv4Address
     return kind("TCP", host, 50_123)
 
 
 @dataclass
-class Told:
+class AppEvent:
     """One call of an app's method."""
 
-    what: str
+    method: str
     leg: Leg
     value: Any
 
 
-class Listener(App):
+class RecordingApp(App):
     """Writes down what it is told, then does what the test wants done at that point."""
 
     def __init__(self, **then: Callable[[Leg], object]) -> None:
-        self.told: list[Told] = []
+        self.events: list[AppEvent] = []
         self._then = then
 
     def joined(self, leg: Leg) -> None:
@@ -229,17 +229,17 @@ class Listener(App):
         self._note("left", leg, outcome)
 
     def _note(self, what: str, leg: Leg, value: Any) -> None:
-        self.told.append(Told(what, leg, value))
+        self.events.append(AppEvent(what, leg, value))
         if what in self._then:
             self._then[what](leg)
 
     @property
-    def story(self) -> list[str]:
+    def methods(self) -> list[str]:
         """The names of what it was told, in order."""
-        return [told.what for told in self.told]
+        return [told.method for told in self.events]
 
     def values(self, what: str) -> list[Any]:
-        return [told.value for told in self.told if told.what == what]
+        return [told.value for told in self.events if told.method == what]
 
 
 class Echo(App):
@@ -253,7 +253,7 @@ class Echo(App):
 ReturnEnded = Callable[[Call, ReturnOutcome], bool]
 
 
-class Exchange:
+class InMemoryServer:
     """A switchboard with factories for two extensions; ``apps`` serve both roles, one instance for all calls.
 
     An app given as a function (a factory) is made once per call.
@@ -288,7 +288,7 @@ class Exchange:
         self.switchboard = Switchboard(
             self.registry,
             {Role.VISITOR: served, Role.RESIDENT: served},
-            context(self.time),
+            app_context(self.time),
             legs=self.legs,
             admission=self.admission,
             clock=self.clock,
@@ -312,10 +312,10 @@ class Exchange:
         role: Role = Role.VISITOR,
         extension: Extension = DEFAULT_EXTENSION,
         host: str = "127.0.0.1",
-    ) -> Line:
+    ) -> AsteriskConnection:
         """A connection that has said nothing yet."""
-        line = Line(self.time, host, extension.ports()[role])
-        line.protocol = self.factory(role, extension).buildProtocol(address(host))
+        line = AsteriskConnection(self.time, host, extension.ports()[role])
+        line.protocol = self.factory(role, extension).buildProtocol(peer_address(host))
         assert line.protocol is not None, f"{host} was not let in"
         line.protocol.makeConnection(line)  # type: ignore[arg-type]
         return line
@@ -325,10 +325,10 @@ class Exchange:
         call_id: UUID = CALL,
         role: Role = Role.VISITOR,
         extension: Extension = DEFAULT_EXTENSION,
-    ) -> Line:
+    ) -> AsteriskConnection:
         """A connection that has said its UUID."""
         line = self.connect(role, extension)
-        line.say(uuid_frame(call_id))
+        line.send(uuid_frame(call_id))
         return line
 
     @property
@@ -336,25 +336,25 @@ class Exchange:
         """Steady time in seconds."""
         return float(self.time.seconds())
 
-    def run(self, ms: float, *hearing: Line, step: float = 5.0, frame: bytes = FRAME) -> None:
+    def run(self, ms: float, *hearing: AsteriskConnection, step: float = 5.0, frame: bytes = FRAME) -> None:
         """Let time pass in steps of milliseconds, with ``frame`` arriving on each of ``hearing`` every 20 ms."""
         start = self.now
         for n in range(1, round(ms / step) + 1):
             self.time.advance(start + n * step / 1000 - self.now)
             if n * step % 20 == 0:
                 for line in hearing:
-                    line.say(frame)
+                    line.send(frame)
 
     def stall(self, ms: float) -> None:
         """The reactor is blocked for this long, then everything that is due comes at once."""
         self.time.advance(ms / 1000)
 
-    def names(self) -> list[str]:
+    def event_names(self) -> list[str]:
         """The names of all call events so far."""
         return [record["event"] for record in self.events]
 
     @property
-    def asleep(self) -> bool:
+    def idle(self) -> bool:
         """No timer is left anywhere, one tick later: the clock stops in its own turn."""
         self.time.advance(TICK_MS / 1000)
         return not self.time.getDelayedCalls()

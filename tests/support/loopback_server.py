@@ -40,7 +40,9 @@ from audiosocket.settings import Settings
 reactor: Any = global_reactor
 LOOPBACK = "127.0.0.1"
 #: For tests of any input: a slow machine is no fault, and our fixtures keep nothing from one example to the next.
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+no_deadline = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 #: Below the ports the kernel hands out by itself.
 _PORTS = random.Random(os.getpid())
 
@@ -82,7 +84,7 @@ def extension(
     return Extension(extension_id, number or f"n{extension_id}", "r", ip, port, return_port, 0)
 
 
-class Heard(list[tuple[LogLevel, str]]):
+class CapturedLog(list[tuple[LogLevel, str]]):
     """What our own modules logged while it was asked to listen: level and text."""
 
     def __init__(self) -> None:
@@ -96,7 +98,7 @@ class Heard(list[tuple[LogLevel, str]]):
     def close(self) -> None:
         globalLogPublisher.removeObserver(self._observe)
 
-    def saying(self, text: str) -> list[str]:
+    def containing(self, text: str) -> list[str]:
         """The lines that contain ``text``."""
         return [line for _, line in self if text in line]
 
@@ -107,13 +109,13 @@ async def until(condition: Callable[[], bool]) -> None:
         await deferLater(reactor, 0.005)
 
 
-async def turns(count: int = 5) -> None:
+async def reactor_turns(count: int = 5) -> None:
     """Lets the reactor run."""
     for _ in range(count):
         await deferLater(reactor, 0)
 
 
-class House:
+class LoopbackServer:
     """Listeners and a switchboard with echo on both roles; no database, no file."""
 
     def __init__(
@@ -166,7 +168,7 @@ class House:
     def sockets(self) -> dict[tuple[int, Role], tuple[int, int]]:
         """Port and inode of every listener: the inode stays as long as the socket does."""
         return {
-            (key, role): (listener.port, inode(listener))
+            (key, role): (listener.port, socket_inode(listener))
             for key, service in self.listeners.services_by_id().items()
             for role, listener in service.listeners.items()
         }
@@ -185,22 +187,22 @@ class House:
         return await caller.ended
 
 
-def inode(listener: Any) -> int:
+def socket_inode(listener: Any) -> int:
     """Tells one socket from another that has the same address."""
     return os.fstat(listener._port.fileno()).st_ino
 
 
 @contextlib.asynccontextmanager
-async def house(**options: Any) -> AsyncIterator[House]:
-    """A `House` that is closed in the end, calls and all."""
-    built = House(**options)
+async def loopback_server(**options: Any) -> AsyncIterator[LoopbackServer]:
+    """A `LoopbackServer` that is closed in the end, calls and all."""
+    built = LoopbackServer(**options)
     try:
         yield built
     finally:
         await built.close()
 
 
-async def refused(port: int) -> bool:
+async def is_closed(port: int) -> bool:
     """True when nobody listens on the port."""
 
     def knock() -> bool:
@@ -210,12 +212,12 @@ async def refused(port: int) -> bool:
     return await deferToThread(knock)
 
 
-class FileThread:
-    """Runs file work at once; ``held`` keeps it back until `go`, ``failing`` makes it fail."""
+class ManualFileThread:
+    """Runs file work at once; ``held`` keeps it back until `release`, ``error`` makes it fail."""
 
     def __init__(self) -> None:
         self.held: list[tuple[Deferred[Any], Callable[[], Any]]] | None = None
-        self.failing: OSError | None = None
+        self.error: OSError | None = None
         self.done: list[str] = []
 
     def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
@@ -228,8 +230,8 @@ class FileThread:
 
     def _work(self, result: Deferred[Any], job: Callable[[], Any], name: str) -> None:
         try:
-            if self.failing is not None:
-                raise self.failing
+            if self.error is not None:
+                raise self.error
             value = job()
         except OSError as error:
             result.errback(error)
@@ -237,7 +239,7 @@ class FileThread:
             self.done.append(name)
             result.callback(value)
 
-    def go(self) -> None:
+    def release(self) -> None:
         """Do what was held back, and hold nothing back any more."""
         held, self.held = self.held or [], None
         for result, job in held:
@@ -249,6 +251,6 @@ def data_file(directory: Path) -> Path:
     return directory / "ramais_config.json"
 
 
-def same(one: Sequence[Extension], other: Sequence[Extension]) -> bool:
+def same_extensions(one: Sequence[Extension], other: Sequence[Extension]) -> bool:
     """The same extensions, in whatever order."""
     return sorted(one, key=lambda e: e.id) == sorted(other, key=lambda e: e.id)

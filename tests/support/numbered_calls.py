@@ -47,7 +47,7 @@ class NumberedCall:
         head = BODY.pack(MARK, self.number, sequence)
         return head + bytes((self.number + sequence + i) & 0xFF for i in range(320 - len(head)))
 
-    def say(self) -> None:
+    def send_frame(self) -> None:
         """Send the next frame as Asterisk does: whole, or the call is over."""
         frame = audio_frame(8000, self.payload(self.sent))
         try:
@@ -59,7 +59,7 @@ class NumberedCall:
         else:
             self.ended = True
 
-    def hear(self) -> None:
+    def read(self) -> None:
         """Check what came."""
         try:
             data = self.sock.recv(65_536)
@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> None:
                 if fd == sys.stdin.fileno():
                     told_to_stop = True
                     continue
-                by_fd[fd].hear()
+                by_fd[fd].read()
                 if by_fd[fd].ended:
                     poller.unregister(fd)
             return told_to_stop
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> None:
                 continue
             call = calls[turn % count]
             if not call.ended:
-                call.say()
+                call.send_frame()
             turn += 1
             if turn % 16 == 0:
                 stop = listen(0)

@@ -43,7 +43,7 @@ def _can_bind(port: int) -> bool:
     return True
 
 
-def install(directory: Path, name: str) -> None:
+def install_example_app(directory: Path, name: str) -> None:
     """One of ``examples/apps`` as pip would install it, in the directory in which the server runs."""
     package = ROOT / "examples" / "apps" / name
     declared = configparser.ConfigParser()
@@ -51,10 +51,10 @@ def install(directory: Path, name: str) -> None:
     module = f"audiosocket_{name}"
     (entry,) = declared["options.entry_points"]["audiosocket.apps"].strip().splitlines()
     assert entry.startswith(f"{name} = {module}:")
-    offer(directory, entry, (package / f"{module}.py").read_text())
+    install_app(directory, entry, (package / f"{module}.py").read_text())
 
 
-def offer(directory: Path, entry: str, source: str) -> None:
+def install_app(directory: Path, entry: str, source: str) -> None:
     """An app, its entry point being ``name = module:Class``, in the directory in which the server runs."""
     module = entry.partition(" = ")[2].partition(":")[0]
     info = directory / f"{module}-1.0.dist-info"
@@ -64,7 +64,7 @@ def offer(directory: Path, entry: str, source: str) -> None:
     (directory / f"{module}.py").write_text(source)
 
 
-class Running:
+class ServerProcess:
     """``python -m audiosocket`` in a directory, with settings from the environment.
 
     Without ``rows`` the local file has one extension, id 1, number 1000, on `visitor` and `resident`; with a
@@ -92,7 +92,7 @@ class Running:
         self._wait = wait
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> ServerProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._rows is None and "DB_HOST" not in self.settings:
             self._rows = [{"id": 1, "ramal_ia": "1000", "porta_ia": self.visitor, "porta_retorno": self.resident}]

@@ -12,50 +12,50 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
 from tests.support.loopback_server import LOOPBACK, free_ports, reactor
-from tests.support.server_process import Running
+from tests.support.server_process import ServerProcess
 
 
 class Visit:
     """A running server, and a visitor who is in a call of extension 1000, whose return number is 1001."""
 
-    def __init__(self, server: Running, visitor: Caller) -> None:
+    def __init__(self, server: ServerProcess, visitor: Caller) -> None:
         self.server = server
         self.visitor = visitor
         self.path = f"/api/calls/{visitor.call_id}"
 
-    async def ask(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
+    async def request(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
         """Status and JSON of one HTTP request."""
         return await deferToThread(self.server.request, path, body, method)
 
-    async def ring(self, *numbers: str) -> tuple[int, Any]:
+    async def call_resident(self, *numbers: str) -> tuple[int, Any]:
         """Ask for the return call."""
-        return await self.ask(f"{self.path}/return", {"numbers": list(numbers)})
+        return await self.request(f"{self.path}/return", {"numbers": list(numbers)})
 
-    async def shown(self) -> Any:
+    async def call_json(self) -> Any:
         """The call as the API shows it."""
-        return (await self.ask(self.path))[1]["call"]
+        return (await self.request(self.path))[1]["call"]
 
-    async def return_in(self, state: str) -> list[tuple[str, str | None, str]]:
+    async def wait_for_return(self, state: str) -> list[tuple[str, str | None, str]]:
         """Waits until the return call is in this state; number, end and reason of its attempts."""
-        while (shown := (await self.shown())["return"])["state"] != state:
+        while (shown := (await self.call_json())["return"])["state"] != state:
             assert shown["state"] in {"ringing", "answered"}, shown
             await deferLater(reactor, 0.05)
         return [(attempt["number"], attempt["end"], attempt["reason"]) for attempt in shown["attempts"]]
 
-    async def backend(self, state: str) -> dict[str, Any]:
+    async def wait_for_backend(self, state: str) -> dict[str, Any]:
         """Waits until the backend is in this state; all that status says of it."""
-        while (shown := (await self.ask("/api/status"))[1]["return_backend"])["state"] != state:
+        while (shown := (await self.request("/api/status"))[1]["return_backend"])["state"] != state:
             await deferLater(reactor, 0.05)
         return dict(shown)
 
-    async def resident(self) -> Caller:
+    async def connect_resident(self) -> Caller:
         """The resident's leg arrives, and is let in."""
         resident = Caller(reactor, self.visitor.call_id)
         await resident.dial(LOOPBACK, self.server.resident)
         await resident.until_heard(640)
         return resident
 
-    async def leave(self, *others: Caller) -> None:
+    async def hang_up_all(self, *others: Caller) -> None:
         """Everybody hangs up."""
         for caller in (self.visitor, *others):
             caller.hang_up()
@@ -68,7 +68,9 @@ async def visit(directory: Path, **settings: str) -> AsyncIterator[Visit]:
     given = {"VISITOR_APP": "echo", "RESIDENT_APP": "echo", "RETURN_RING_SECONDS": "5", **settings}
     visitor_port, resident_port = free_ports(2)
     row = {"id": 1, "ramal_ia": "1000", "ramal_retorno": "1001"}
-    server = Running(directory, given, rows=[{**row, "porta_ia": visitor_port, "porta_retorno": resident_port}])
+    server = ServerProcess(
+        directory, given, rows=[{**row, "porta_ia": visitor_port, "porta_retorno": resident_port}]
+    )
     server.visitor, server.resident = visitor_port, resident_port
     await deferToThread(server.__enter__)
     visitor = Caller(reactor)

@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 
 from audiosocket.wire import audio_frame, uuid_frame
-from tests.support.server_process import Running
+from tests.support.server_process import ServerProcess
 from tests.system.test_soak import wait_until
 
 CONNECTIONS = int(os.environ.get("HOSTILE_CONNECTIONS", "3000"))
@@ -93,7 +93,7 @@ def resident_mb(pid: int) -> float:
 @pytest.mark.slow
 def test_strangers_cost_the_neighbours_nothing(tmp_path: Path) -> None:
     slow: deque[socket.socket] = deque()
-    with Running(tmp_path, {"VISITOR_APP": "echo"}) as running:
+    with ServerProcess(tmp_path, {"VISITOR_APP": "echo"}) as running:
         for _ in range(300):  # what grows once, grows now
             knock(running.visitor, slow)
         command = [sys.executable, "-m", "tests.support.numbered_calls", "20", str(running.visitor)]

@@ -14,27 +14,27 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
 from tests.support import visits
-from tests.support.fake_ami import SECRET, USER, FakeAsterisk
-from tests.support.loopback_server import LOOPBACK, reactor, turns, until
-from tests.support.server_process import Running, install
+from tests.support.fake_ami import SECRET, USER, FakeAMIServer
+from tests.support.loopback_server import LOOPBACK, reactor, reactor_turns, until
+from tests.support.server_process import ServerProcess, install_example_app
 from tests.support.visits import Visit
 
 
 class AmiVisit(Visit):
     """A visit with an Asterisk beside the server."""
 
-    def __init__(self, server: Running, visitor: Caller, asterisk: FakeAsterisk) -> None:
+    def __init__(self, server: ServerProcess, visitor: Caller, asterisk: FakeAMIServer) -> None:
         super().__init__(server, visitor)
         self.asterisk = asterisk
 
     async def originated(self, count: int = 1) -> Any:
-        await until(lambda: len(self.asterisk.named("Originate")) == count)
-        return self.asterisk.named("Originate")[-1]
+        await until(lambda: len(self.asterisk.actions_named("Originate")) == count)
+        return self.asterisk.actions_named("Originate")[-1]
 
 
 @asynccontextmanager
 async def visit(directory: Path, **settings: str) -> AsyncIterator[AmiVisit]:
-    asterisk = FakeAsterisk()
+    asterisk = FakeAMIServer()
     port = reactor.listenTCP(0, asterisk, interface=LOOPBACK)
     given = {
         "AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port), "AMI_USER": USER, "AMI_SECRET": SECRET,
@@ -45,7 +45,7 @@ async def visit(directory: Path, **settings: str) -> AsyncIterator[AmiVisit]:
             yield AmiVisit(here.server, here.visitor, asterisk)
     finally:
         await port.stopListening()
-    assert asterisk.wrong == []
+    assert asterisk.violations == []
 
 
 @pytest.mark.deadline(60)
@@ -55,10 +55,10 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
         early = Caller(reactor, here.visitor.call_id)
         await early.dial(LOOPBACK, here.server.resident)
         await early.ended  # nobody has called a resident yet
-        assert (await here.ask(f"{here.path}/return", {"number": "1/2"}))[0] == 422
-        status, answer = await here.ask(f"{here.path}/return", {"numbers": ["101", "102"]})
+        assert (await here.request(f"{here.path}/return", {"number": "1/2"}))[0] == 422
+        status, answer = await here.request(f"{here.path}/return", {"numbers": ["101", "102"]})
         assert (status, answer["status"], answer["call"]["return"]["state"]) == (202, "success", "ringing")
-        assert (await here.ask(f"{here.path}/return", {"number": "103"}))[0] == 409
+        assert (await here.request(f"{here.path}/return", {"number": "103"}))[0] == 409
         first = await here.originated()
         assert (first["Channel"], first["Exten"], first["Context"]) == ("PJSIP/101", "1001", "audiosocket-return")
         assert (first["CallerID"], first["Timeout"]) == ("Gate", "25000")
@@ -68,8 +68,8 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
         second = await here.originated(2)
         assert second["Channel"] == "PJSIP/102"
         here.asterisk.event("OriginateResponse", Response="Success", Uniqueid=second["ChannelId"], Reason="4")
-        resident = await here.resident()
-        call = await here.shown()
+        resident = await here.connect_resident()
+        call = await here.call_json()
         assert call["return"]["state"] == "connected"
         assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [
             ("101", "busy"),
@@ -77,12 +77,16 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
         ]
         assert {leg["role"]: leg["state"] for leg in call["legs"]} == {"visitor": "live", "resident": "live"}
         assert call["caller"] is None  # the imitation has told of no channel
-        assert (await here.ask("/api/status"))[1]["return_backend"] == {"kind": "ami", "state": "up", "reason": ""}
+        assert (await here.request("/api/status"))[1]["return_backend"] == {
+            "kind": "ami",
+            "state": "up",
+            "reason": "",
+        }
         resident.hang_up()
         here.visitor.hang_up()
         await resident.ended
         await here.visitor.ended
-        assert (await here.ask(f"{here.path}/return", {"number": "103"}))[0] == 404
+        assert (await here.request(f"{here.path}/return", {"number": "103"}))[0] == 404
         assert SECRET not in here.server.log()
 
 
@@ -90,22 +94,22 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
 async def test_the_ringing_stops_when_the_visitor_leaves(tmp_path: Path) -> None:
     async with visit(tmp_path) as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
-        assert (await here.ask(f"{here.path}/return", {"number": "101"}))[0] == 202
+        assert (await here.request(f"{here.path}/return", {"number": "101"}))[0] == 202
         originated = await here.originated()
         here.visitor.hang_up()
-        await until(lambda: bool(here.asterisk.named("Hangup")))
-        assert here.asterisk.named("Hangup")[0]["Channel"] == originated["ChannelId"]
-        call = await here.shown()
+        await until(lambda: bool(here.asterisk.actions_named("Hangup")))
+        assert here.asterisk.actions_named("Hangup")[0]["Channel"] == originated["ChannelId"]
+        call = await here.call_json()
         assert (call["state"], call["return"]["state"]) == ("ended", "cancelled")
 
 
 @pytest.mark.deadline(60)
 async def test_a_wrong_secret_is_the_end_of_the_attempt_at_once(tmp_path: Path) -> None:
     async with visit(tmp_path, AMI_SECRET="mistyped") as here:
-        while (await here.ask("/api/status"))[1]["return_backend"]["state"] == "connecting":
-            await turns()
-        assert (await here.ask(f"{here.path}/return", {"number": "1&2"}))[0] == 422
-        status, answer = await here.ask(f"{here.path}/return", {"numbers": ["101", "102"]})
+        while (await here.request("/api/status"))[1]["return_backend"]["state"] == "connecting":
+            await reactor_turns()
+        assert (await here.request(f"{here.path}/return", {"number": "1&2"}))[0] == 422
+        status, answer = await here.request(f"{here.path}/return", {"numbers": ["101", "102"]})
         assert status == 202
         placed = answer["call"]["return"]
         (attempt,) = placed["attempts"]
@@ -113,11 +117,11 @@ async def test_a_wrong_secret_is_the_end_of_the_attempt_at_once(tmp_path: Path) 
         assert re.match(r"AMI at 127\.0\.0\.1:\d+ is not available: login refused", attempt["reason"])
         assert placed["reason"] == attempt["reason"] + "; 1 number was not tried"
         assert "mistyped" not in str(answer)
-        backend = (await here.ask("/api/status"))[1]["return_backend"]
+        backend = (await here.request("/api/status"))[1]["return_backend"]
         assert (backend["kind"], backend["state"]) == ("ami", "down")
         here.visitor.hang_up()
         await here.visitor.ended
-        end = (await here.shown())["timeline"][-1]
+        end = (await here.call_json())["timeline"][-1]
         assert (end["event"], end["return"]["attempts"]) == ("call.ended", [{**attempt, "number": "**01"}])
 
 
@@ -126,7 +130,7 @@ VOICE = b"\x21\x43" * 160
 
 @pytest.mark.deadline(60)
 async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> None:
-    install(tmp_path, "concierge")
+    install_example_app(tmp_path, "concierge")
     apps = {"VISITOR_APP": "concierge", "RESIDENT_APP": "concierge", "CONCIERGE_NUMBERS": "101,102"}
     async with visit(tmp_path, **apps) as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
@@ -137,7 +141,7 @@ async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> N
         here.asterisk.event("Hangup", Uniqueid=first["ChannelId"], Cause="17")
         second = await here.originated(2)
         assert second["Channel"] == "PJSIP/102"
-        resident = await here.resident()
+        resident = await here.connect_resident()
         resident.say(VOICE * 5)
         await here.visitor.until(lambda: VOICE in here.visitor.heard)
         here.visitor.say(VOICE[::-1] * 5)
@@ -145,7 +149,7 @@ async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> N
         resident.hang_up()
         await resident.ended
         assert (await here.visitor.ended).ended_by == "server"
-        call = await here.shown()
+        call = await here.call_json()
         tried = [(attempt["number"], attempt["end"]) for attempt in call["return"]["attempts"]]
         assert tried == [("101", "busy"), ("102", "answered")]
         assert call["timeline"][-1]["event"] == "call.ended"
@@ -158,16 +162,16 @@ async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> N
 async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path: Path) -> None:
     async with visit(tmp_path) as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
-        assert (await here.ask(f"{here.path}/return", {"number": "101"}))[0] == 202
+        assert (await here.request(f"{here.path}/return", {"number": "101"}))[0] == 202
         rung = await here.originated()
         await deferToThread(here.server.stop, signal.SIGKILL)
         await here.visitor.ended
         await deferToThread(here.server.start)
-        resident = await here.resident()  # even before the visitor is back
+        resident = await here.connect_resident()  # even before the visitor is back
         visitor = Caller(reactor, here.visitor.call_id)
         await visitor.dial(LOOPBACK, here.server.visitor)
         await visitor.until_heard(640)
-        call = await here.shown()
+        call = await here.call_json()
         assert call["return"]["state"] == "connected"
         assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [("101", "answered")]
         resident.hang_up()
@@ -177,7 +181,7 @@ async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path:
         assert ((await second.ended).ended_by, len(second.heard)) == ("server", 0), "once"
         visitor.hang_up()
         await visitor.ended
-        hung_up = [action["Channel"] for action in here.asterisk.named("Hangup")]
+        hung_up = [action["Channel"] for action in here.asterisk.actions_named("Hangup")]
         assert rung["ChannelId"] not in hung_up
 
 
@@ -185,7 +189,7 @@ async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path:
 async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_visitor(tmp_path: Path) -> None:
     async with visit(tmp_path, RETURN_RING_SECONDS="2", RETURN_WINDOW_SECONDS="1") as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
-        assert (await here.ask(f"{here.path}/return", {"numbers": ["101", "102"]}))[0] == 202
+        assert (await here.request(f"{here.path}/return", {"numbers": ["101", "102"]}))[0] == 202
         await here.originated()
         await deferToThread(here.server.stop, signal.SIGKILL)
         await here.visitor.ended
@@ -193,20 +197,20 @@ async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_vi
         visitor = Caller(reactor, here.visitor.call_id)
         await visitor.dial(LOOPBACK, here.server.visitor)
         assert (await here.originated(2))["Channel"] == "PJSIP/102"
-        call = await here.shown()
+        call = await here.call_json()
         assert [(a["number"], a["end"]) for a in call["return"]["attempts"]] == [
             ("101", "failed"),
             ("102", None),
         ]
         visitor.hang_up()
         await visitor.ended
-        assert (await here.shown())["return"]["state"] == "cancelled"
+        assert (await here.call_json())["return"]["state"] == "cancelled"
 
 
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_who_is_calling_is_in_the_list_and_told_to_the_app(tmp_path: Path, workers: str) -> None:
-    install(tmp_path, "concierge")
+    install_example_app(tmp_path, "concierge")
     async with visit(tmp_path, WORKERS=workers, VISITOR_APP="concierge", RESIDENT_APP="concierge") as here:
         await until(lambda: sum(connection.logged_in for connection in here.asterisk.connections) == int(workers))
         channel = {"Channel": "PJSIP/gate-1", "Uniqueid": "1.1", "CallerIDNum": "5511", "CallerIDName": "Porta"}
@@ -214,11 +218,11 @@ async def test_who_is_calling_is_in_the_list_and_told_to_the_app(tmp_path: Path,
         data = f"{here.visitor.call_id},{LOOPBACK}:{here.server.visitor}"
         here.asterisk.event("Newexten", **channel, Exten="s", Application="AudioSocket", AppData=data)
         wanted = {"channel": "PJSIP/gate-1", "number": "5511", "name": "Porta", "dialled": "1000"}
-        while (call := await here.shown())["caller"] != wanted:
-            await turns()
+        while (call := await here.call_json())["caller"] != wanted:
+            await reactor_turns()
         (noted,) = (event for event in call["timeline"] if event["event"] == "app.note")
         assert (noted["caller"], noted["dialled"]) == ("5511", "1000")
         here.visitor.hang_up()
         await here.visitor.ended
-        (listed,) = (await here.ask("/api/calls"))[1]["calls"]
+        (listed,) = (await here.request("/api/calls"))[1]["calls"]
         assert listed["caller"] == wanted

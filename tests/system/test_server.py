@@ -23,8 +23,8 @@ from twisted.internet.threads import deferToThread
 from audiosocket.client.caller import Caller
 from audiosocket.server import api_port as apiport
 from tests.runtime.test_logs import LINE
-from tests.support.loopback_server import LOOPBACK, Heard, occupied, reactor, refused, until
-from tests.support.server_process import ROOT, Running, free_ports
+from tests.support.loopback_server import LOOPBACK, CapturedLog, is_closed, occupied, reactor, until
+from tests.support.server_process import ROOT, ServerProcess, free_ports
 
 TWISTD = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
 BY_TWISTD = (TWISTD, "-n", "audiosocket")
@@ -77,8 +77,8 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
         f"API_PORT={other_api}\nDATA_DIR=two\nLOG_DIR=two/logs\nVISITOR_APP=silence\nDB_HOTS=typo\n"
     )
     options = (f"--api-port={api}", "--data-dir=one", "--log-dir=one/logs", "--visitor-app=echo")
-    first = Running(tmp_path, {"API_PORT": str(api)}, rows=None, command=BY_TWISTD, options=options)
-    second = Running(
+    first = ServerProcess(tmp_path, {"API_PORT": str(api)}, rows=None, command=BY_TWISTD, options=options)
+    second = ServerProcess(
         tmp_path, {"API_PORT": str(other_api)}, rows=None, command=BY_PYTHON, options=("--env-file=two.env",)
     )
     async with both(first, second):
@@ -106,8 +106,8 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
         for one in (echoing, *more):
             report = await one.ended
             assert (report.ended_by, report.broken) == ("server", ())
-        assert await refused(a)
-        assert await refused(c)
+        assert await is_closed(a)
+        assert await is_closed(c)
     log = (tmp_path / "one" / "logs" / "audiosocket.log").read_text()
     check_log(
         log,
@@ -132,7 +132,7 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
 
 
 @contextlib.asynccontextmanager
-async def both(*servers: Running) -> AsyncIterator[None]:
+async def both(*servers: ServerProcess) -> AsyncIterator[None]:
     """All of them at once; each is stopped by its own pid whatever happens."""
     with contextlib.ExitStack() as running:
         await gatherResults([deferToThread(running.enter_context, server) for server in servers])
@@ -181,7 +181,7 @@ async def file_with(path: Path) -> None:
 
 
 async def answering(port: int) -> None:
-    while await refused(port):
+    while await is_closed(port):
         await deferLater(reactor, 0.02)
 
 
@@ -227,7 +227,7 @@ PASSWORD, TOKEN = "pa55-marker-of-the-database", "t0ken-marker-of-the-api"
 
 
 @pytest.fixture
-def unreachable(tmp_path: Path) -> Iterator[Running]:
+def unreachable(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server whose database refuses it, with secrets in all places, JSON lines, no file."""
     (closed, visitor) = free_ports(2)
     settings = {
@@ -241,13 +241,13 @@ def unreachable(tmp_path: Path) -> Iterator[Running]:
         "REFRESH_INTERVAL_SECONDS": "1",
     }
     rows = [{"id": 3, "ramal_ia": "77", "porta_ia": visitor}]
-    with Running(tmp_path, settings, rows=rows) as server:
+    with ServerProcess(tmp_path, settings, rows=rows) as server:
         server.visitor = visitor
         yield server
 
 
 @pytest.mark.deadline(30)
-async def test_without_its_database_it_serves_the_file_and_tells_no_secret(unreachable: Running) -> None:
+async def test_without_its_database_it_serves_the_file_and_tells_no_secret(unreachable: ServerProcess) -> None:
     server = unreachable
     caller = await call(server.visitor)
     await caller.until_heard(640)
@@ -279,7 +279,7 @@ async def test_without_its_database_it_serves_the_file_and_tells_no_secret(unrea
 @pytest.mark.deadline(30)
 async def test_a_fresh_machine_needs_nothing(tmp_path: Path) -> None:
     """The default ports may be in use on the machine of the test: what is configured is what counts."""
-    with Running(tmp_path / "new", {"DB_HOST": ""}, wait=False) as server:
+    with ServerProcess(tmp_path / "new", {"DB_HOST": ""}, wait=False) as server:
         log = tmp_path / "new" / "logs" / "audiosocket.log"
         while not log.exists() or "the API listens on" not in log.read_text():
             await deferLater(reactor, 0.02)
@@ -295,17 +295,17 @@ async def test_a_fresh_machine_needs_nothing(tmp_path: Path) -> None:
 async def test_an_api_without_its_port_keeps_trying_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apiport, "RETRY_SECONDS", 0.02)
     (port,) = free_ports(1)
-    heard = Heard()
+    heard = CapturedLog()
     api = apiport.ApiPort(Factory.forProtocol(Protocol), LOOPBACK, port, reactor)
     with occupied(port):
         api.startService()
         await deferLater(reactor, 0.1)
-        assert len(heard.saying("the API is not reachable")) == 1
+        assert len(heard.containing("the API is not reachable")) == 1
         assert f"port {port} is in use" in heard[0][1]
         await maybeDeferred(api.stopService)
         api.startService()
-    await until(lambda: bool(heard.saying("the API listens on")))
-    assert not await refused(port)
+    await until(lambda: bool(heard.containing("the API listens on")))
+    assert not await is_closed(port)
     await maybeDeferred(api.stopService)
-    assert await refused(port)
+    assert await is_closed(port)
     heard.close()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
-from tests.support.server_process import Running, free_ports
+from tests.support.server_process import ServerProcess, free_ports
 
 CALLS = int(os.environ.get("SOAK_CALLS", "60"))
 CHANGES = int(os.environ.get("SOAK_CHANGES", "60"))
@@ -134,7 +134,7 @@ def listening_inodes() -> dict[int, str]:
     return found
 
 
-def shown(running: Running) -> Rows:
+def shown(running: ServerProcess) -> Rows:
     status = running.api("/api/status")
     shown_as = {"ramal_ia": "ramal_ia", "porta_ia": "actual_porta_ia", "porta_retorno": "actual_porta_retorno"}
     return {row["id"]: {key: row[name] for key, name in shown_as.items()} for row in status["extensions"]}
@@ -163,7 +163,7 @@ def test_the_table_changes_at_random_under_live_calls(
     for _ in range(EXTENSIONS):
         table.add()
     settings = {**database_settings, "VISITOR_APP": "echo", "REFRESH_INTERVAL_SECONDS": "5"}
-    with Running(tmp_path, settings) as running:
+    with ServerProcess(tmp_path, settings) as running:
         assert wait_until(lambda: shown(running) == table.good, 10)
         ports = [str(row["porta_ia"]) for row in table.good.values()]
         command = [sys.executable, "-m", "tests.support.numbered_calls", str(CALLS), *ports]

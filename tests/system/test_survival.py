@@ -14,8 +14,8 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.calls.journal import FILE_NAME
 from audiosocket.client.caller import Caller
-from tests.support.loopback_server import LOOPBACK, reactor, refused, until
-from tests.support.server_process import Running
+from tests.support.loopback_server import LOOPBACK, is_closed, reactor, until
+from tests.support.server_process import ServerProcess
 
 TONE = b"\x21\x43" * 160
 
@@ -40,7 +40,7 @@ async def hang_up(callers: Iterable[Caller]) -> None:
     await gatherResults([caller.ended for caller in callers])
 
 
-async def shown(server: Running, caller: Caller) -> dict[str, object]:
+async def shown(server: ServerProcess, caller: Caller) -> dict[str, object]:
     answer = await deferToThread(server.api, f"/api/calls/{caller.call_id}")
     return dict(answer["call"])
 
@@ -53,7 +53,7 @@ def names(call: dict[str, object]) -> list[str]:
 
 @pytest.mark.deadline(60)
 async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_path: Path) -> None:
-    server = Running(tmp_path, {"VISITOR_APP": "echo", "RESIDENT_APP": "echo"})
+    server = ServerProcess(tmp_path, {"VISITOR_APP": "echo", "RESIDENT_APP": "echo"})
     with server:
         callers = await all_up(server.visitor, [uuid4() for _ in range(20)])
         resident = await call(server.resident, callers[0].call_id)
@@ -101,7 +101,7 @@ async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_pat
 
 @pytest.mark.deadline(40)
 async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
-    with Running(tmp_path, {"RESUME_SECONDS": "1"}) as server:
+    with ServerProcess(tmp_path, {"RESUME_SECONDS": "1"}) as server:
         caller = await call(server.visitor)
         await deferToThread(server.stop, signal.SIGKILL)
         await caller.ended
@@ -118,7 +118,9 @@ async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.deadline(40)
 async def test_who_is_back_alone_on_a_bridge_is_hung_up_when_the_other_is_lost(tmp_path: Path) -> None:
-    with Running(tmp_path, {"RESUME_SECONDS": "3", "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}) as server:
+    with ServerProcess(
+        tmp_path, {"RESUME_SECONDS": "3", "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}
+    ) as server:
         visitor = await call(server.visitor)
         resident = await call(server.resident, visitor.call_id)
         await deferToThread(server.stop, signal.SIGKILL)
@@ -137,12 +139,12 @@ async def test_who_is_back_alone_on_a_bridge_is_hung_up_when_the_other_is_lost(t
 
 @pytest.mark.deadline(40)
 async def test_a_stop_lets_calls_end_by_themselves_and_keeps_new_ones_out(tmp_path: Path) -> None:
-    with Running(tmp_path, {"DRAIN_SECONDS": "20", "VISITOR_APP": "echo", "RESIDENT_APP": "echo"}) as server:
+    with ServerProcess(tmp_path, {"DRAIN_SECONDS": "20", "VISITOR_APP": "echo", "RESIDENT_APP": "echo"}) as server:
         caller = await call(server.visitor)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
         await until(lambda: "stopped listening" in server.log())
-        assert await refused(server.visitor)
+        assert await is_closed(server.visitor)
         assert await deferToThread(server.request, "/readyz") == (503, {"status": "error", "message": "draining"})
         resident = await call(server.resident, caller.call_id)
         stranger = Caller(reactor, uuid4())
@@ -158,7 +160,7 @@ async def test_a_stop_lets_calls_end_by_themselves_and_keeps_new_ones_out(tmp_pa
 
 @pytest.mark.deadline(40)
 async def test_calls_that_a_stop_interrupts_go_on_after_the_start(tmp_path: Path) -> None:
-    with Running(tmp_path, {"DRAIN_SECONDS": "1"}) as server:
+    with ServerProcess(tmp_path, {"DRAIN_SECONDS": "1"}) as server:
         caller = await call(server.visitor)
         assert await deferToThread(server.stop) == 0
         report = await caller.ended
@@ -173,7 +175,7 @@ async def test_calls_that_a_stop_interrupts_go_on_after_the_start(tmp_path: Path
 
 @pytest.mark.deadline(40)
 async def test_the_second_signal_ends_now_and_still_says_goodbye(tmp_path: Path) -> None:
-    with Running(tmp_path, {"DRAIN_SECONDS": "3600"}) as server:
+    with ServerProcess(tmp_path, {"DRAIN_SECONDS": "3600"}) as server:
         caller = await call(server.visitor)
         assert server.process is not None
         server.process.send_signal(signal.SIGINT)

@@ -17,9 +17,9 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
-from tests.support.loopback_server import LOOPBACK, reactor, refused, until
+from tests.support.loopback_server import LOOPBACK, is_closed, reactor, until
 from tests.support.numbered_calls import call_ids
-from tests.support.server_process import ROOT, Running
+from tests.support.server_process import ROOT, ServerProcess
 from tests.system.test_survival import all_up, hang_up, names, shown
 
 WORKERS = 2
@@ -32,15 +32,15 @@ def ids_of(worker: int, count: int) -> list[UUID]:
     return [next(ids) for _ in range(count)]
 
 
-async def status(server: Running) -> dict[str, Any]:
+async def status(server: ServerProcess) -> dict[str, Any]:
     return dict(await deferToThread(server.api, "/api/status"))
 
 
-async def workers(server: Running) -> list[dict[str, Any]]:
+async def workers(server: ServerProcess) -> list[dict[str, Any]]:
     return list((await status(server))["workers"])
 
 
-async def until_up(server: Running, index: int, restarts: int) -> dict[str, Any]:
+async def until_up(server: ServerProcess, index: int, restarts: int) -> dict[str, Any]:
     """The worker, once its successor is up."""
     while True:
         worker = (await workers(server))[index]
@@ -48,7 +48,7 @@ async def until_up(server: Running, index: int, restarts: int) -> dict[str, Any]
             return worker
 
 
-async def until_spare(server: Running) -> None:
+async def until_spare(server: ServerProcess) -> None:
     """Until a process stands ready to replace a worker."""
     while (await status(server))["spare_worker"] is None:
         pass
@@ -84,7 +84,7 @@ class Numbered:
 
 @pytest.mark.deadline(60)
 async def test_two_processes_listen_and_one_api_shows_the_calls_of_both(tmp_path: Path) -> None:
-    with Running(tmp_path, APPS) as server:
+    with ServerProcess(tmp_path, APPS) as server:
         assert listening_sockets(server.visitor) == WORKERS
         pids = [worker["pid"] for worker in await workers(server)]
         assert len({*pids, server.pid}) == 3
@@ -110,7 +110,7 @@ async def test_two_processes_listen_and_one_api_shows_the_calls_of_both(tmp_path
 
 @pytest.mark.deadline(60)
 async def test_both_legs_of_a_call_meet_whichever_process_accepts_them(tmp_path: Path) -> None:
-    with Running(tmp_path, {**APPS, "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}) as server:
+    with ServerProcess(tmp_path, {**APPS, "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}) as server:
         ids = [*ids_of(0, 6), *ids_of(1, 6)]
         visitors = await all_up(server.visitor, ids)
         residents = await all_up(server.resident, ids)
@@ -125,7 +125,7 @@ async def test_both_legs_of_a_call_meet_whichever_process_accepts_them(tmp_path:
 
 @pytest.mark.deadline(90)
 async def test_a_killed_worker_is_replaced_its_calls_resume_and_the_others_lose_no_frame(tmp_path: Path) -> None:
-    with Running(tmp_path, APPS) as server, Numbered(50, server.visitor, "--of", "0/2") as others:
+    with ServerProcess(tmp_path, APPS) as server, Numbered(50, server.visitor, "--of", "0/2") as others:
         await deferToThread(others.up)
         await until_spare(server)
         ids = ids_of(1, 10)
@@ -150,7 +150,7 @@ async def test_a_killed_worker_is_replaced_its_calls_resume_and_the_others_lose_
 
 @pytest.mark.deadline(60)
 async def test_who_calls_while_a_worker_is_replaced_is_answered_by_its_successor(tmp_path: Path) -> None:
-    with Running(tmp_path, APPS) as server:
+    with ServerProcess(tmp_path, APPS) as server:
         await until_spare(server)
         os.kill((await workers(server))[1]["pid"], signal.SIGKILL)
         # Accepted by worker 0 and handed over, or waiting in the queue of the dead one: nobody dials twice.
@@ -162,7 +162,7 @@ async def test_who_calls_while_a_worker_is_replaced_is_answered_by_its_successor
 
 @pytest.mark.deadline(60)
 async def test_the_lines_of_all_processes_go_into_one_log_as_json(tmp_path: Path) -> None:
-    with Running(tmp_path, {**APPS, "LOG_FORMAT": "json"}) as server:
+    with ServerProcess(tmp_path, {**APPS, "LOG_FORMAT": "json"}) as server:
         ids = [*ids_of(0, 2), *ids_of(1, 2)]
         await hang_up(await all_up(server.visitor, ids))
         await until(lambda: server.log().count('"event": "call.ended"') == len(ids))
@@ -175,11 +175,11 @@ async def test_the_lines_of_all_processes_go_into_one_log_as_json(tmp_path: Path
 
 @pytest.mark.deadline(60)
 async def test_a_changed_port_moves_in_all_processes_and_its_calls_go_on(tmp_path: Path) -> None:
-    with Running(tmp_path, APPS) as server:
+    with ServerProcess(tmp_path, APPS) as server:
         callers = await all_up(server.visitor, [*ids_of(0, 2), *ids_of(1, 2)])
         old, new = server.visitor, server.api_port + 1
         await deferToThread(server.api, "/api/extensions/1", {"porta_ia": new}, "PUT")
-        assert await refused(old)
+        assert await is_closed(old)
         assert listening_sockets(old) == 0
         draining = (await status(server))["draining"]
         assert [(one["port"], one["connections"]) for one in draining] == [(old, 4)]
@@ -193,7 +193,7 @@ async def test_a_changed_port_moves_in_all_processes_and_its_calls_go_on(tmp_pat
 
 @pytest.mark.deadline(60)
 async def test_a_port_of_somebody_who_would_share_it_is_seen_as_taken(tmp_path: Path) -> None:
-    server = Running(tmp_path, APPS, wait=False)
+    server = ServerProcess(tmp_path, APPS, wait=False)
     with socket.socket() as somebody:
         somebody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         somebody.bind(("0.0.0.0", server.visitor))
@@ -214,11 +214,11 @@ async def test_a_port_of_somebody_who_would_share_it_is_seen_as_taken(tmp_path: 
 
 @pytest.mark.deadline(60)
 async def test_a_stop_lets_the_calls_of_all_processes_end_by_themselves(tmp_path: Path) -> None:
-    with Running(tmp_path, {**APPS, "DRAIN_SECONDS": "20"}) as server:
+    with ServerProcess(tmp_path, {**APPS, "DRAIN_SECONDS": "20"}) as server:
         callers = await all_up(server.visitor, [*ids_of(0, 1), *ids_of(1, 1)])
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
-        while not await refused(server.visitor):
+        while not await is_closed(server.visitor):
             pass
         assert await deferToThread(server.request, "/readyz") == (503, {"status": "error", "message": "draining"})
         residents = await all_up(server.resident, [caller.call_id for caller in callers])
@@ -233,7 +233,7 @@ async def test_a_stop_lets_the_calls_of_all_processes_end_by_themselves(tmp_path
 
 @pytest.mark.deadline(60)
 async def test_a_second_signal_ends_all_processes_now_and_says_goodbye(tmp_path: Path) -> None:
-    with Running(tmp_path, {**APPS, "DRAIN_SECONDS": "3600"}) as server:
+    with ServerProcess(tmp_path, {**APPS, "DRAIN_SECONDS": "3600"}) as server:
         pids = [worker["pid"] for worker in await workers(server)]
         callers = await all_up(server.visitor, [*ids_of(0, 1), *ids_of(1, 1)])
         assert server.process is not None
@@ -252,7 +252,7 @@ async def test_a_second_signal_ends_all_processes_now_and_says_goodbye(tmp_path:
 
 @pytest.mark.deadline(90)
 async def test_workers_die_with_a_killed_front_and_their_calls_resume(tmp_path: Path) -> None:
-    with Running(tmp_path, APPS) as server:
+    with ServerProcess(tmp_path, APPS) as server:
         pids = [worker["pid"] for worker in await workers(server)]
         ids = [*ids_of(0, 3), *ids_of(1, 3)]
         callers = await all_up(server.visitor, ids)
@@ -270,7 +270,7 @@ async def test_workers_die_with_a_killed_front_and_their_calls_resume(tmp_path: 
 @pytest.mark.deadline(90)
 async def test_calls_resume_after_a_start_with_another_number_of_workers(tmp_path: Path) -> None:
     ids = [*ids_of(0, 2), *ids_of(1, 2)]
-    server = Running(tmp_path, {**APPS, "WORKERS": "1"})
+    server = ServerProcess(tmp_path, {**APPS, "WORKERS": "1"})
     with server:
         callers = await all_up(server.visitor, ids)
         for count in ("2", "3", "1"):

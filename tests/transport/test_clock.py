@@ -13,8 +13,8 @@ from audiosocket.media.playout import AHEAD_MS, DEBT_MS
 from audiosocket.transport.clock import PHASES, MediaClock
 from audiosocket.transport.ticker import TICK_MS, TimerTicker
 from audiosocket.wire import RATES, audio_frame, frame_bytes
-from tests.conftest import LoggedFailures
-from tests.support.in_memory import FRAME, START, Echo, Exchange, Line, Listener
+from tests.support.in_memory import FRAME, START, AsteriskConnection, Echo, InMemoryServer, RecordingApp
+from tests.support.logged_failures import LoggedFailures
 
 VOICE = b"\x21\x43"
 
@@ -48,7 +48,7 @@ class ClockFixture:
             self.time.advance(start + n * step / 1000 - self.time.seconds())
 
 
-def written_ms(line: Line) -> float:
+def written_ms(line: AsteriskConnection) -> float:
     """Milliseconds of audio written so far."""
     return sum(len(pcm) * 1000 / (2 * RATES[kind]) for _, kind, pcm in line.audio())
 
@@ -233,11 +233,11 @@ def test_after_a_stall_every_member_has_one_turn_not_many() -> None:
 
 
 def test_silence_comes_from_the_uuid_on_without_a_gap() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     exchange.run(300)
     assert line.writes == []
-    line.say(b"\x01\x00\x10" + bytes(16))
+    line.send(b"\x01\x00\x10" + bytes(16))
     start = exchange.now
     assert [(kind, pcm) for _, kind, pcm in line.audio()] == [(0x10, bytes(320))]
     exchange.run(3_000, step=1)
@@ -249,9 +249,9 @@ def test_silence_comes_from_the_uuid_on_without_a_gap() -> None:
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_50_frames_a_second_for_minutes_each_in_one_write(rate: int) -> None:
     """Speech, silence and a caller's frames at another rate: the line checks every write, here is the count."""
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
-    line.say(audio_frame(rate, bytes(frame_bytes(rate))))
+    line.send(audio_frame(rate, bytes(frame_bytes(rate))))
     [leg] = exchange.legs
     start = exchange.now
     for minute in range(1, 4):
@@ -266,7 +266,7 @@ def test_50_frames_a_second_for_minutes_each_in_one_write(rate: int) -> None:
 
 def test_a_stall_of_70_ms_is_repaid() -> None:
     for speak in (True, False):
-        exchange = Exchange(Listener())
+        exchange = InMemoryServer(RecordingApp())
         line = exchange.join()
         [leg] = exchange.legs
         start = exchange.now
@@ -282,7 +282,7 @@ def test_a_stall_of_70_ms_is_repaid() -> None:
 
 def test_a_stall_of_1_s_does_not_burst() -> None:
     for speak in (True, False):
-        exchange = Exchange(Listener())
+        exchange = InMemoryServer(RecordingApp())
         line = exchange.join()
         [leg] = exchange.legs
         if speak:
@@ -301,7 +301,7 @@ def test_a_stall_of_1_s_does_not_burst() -> None:
 @pytest.mark.parametrize("burst", [1, 5, 50])
 def test_never_more_than_100_ms_ahead(burst: int) -> None:
     """A caller whose frames come in lumps hears itself, but never early by more than that."""
-    exchange = Exchange(Echo())
+    exchange = InMemoryServer(Echo())
     line = exchange.join()
     start = line.writes[0][0]
     ahead = []
@@ -309,7 +309,7 @@ def test_never_more_than_100_ms_ahead(burst: int) -> None:
         exchange.run(5)
         if n % (4 * burst) == 0:
             for _ in range(burst):
-                line.say(FRAME)
+                line.send(FRAME)
         ahead.append(written_ms(line) - (exchange.now - start) * 1000)
     assert max(ahead) <= AHEAD_MS + 0.001
     assert min(ahead) > -5.1
@@ -317,7 +317,7 @@ def test_never_more_than_100_ms_ahead(burst: int) -> None:
 
 @pytest.mark.parametrize("when", [0, 3, 11, 17])
 def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(when: int) -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     [leg] = exchange.legs
     leg.play(VOICE * 8_000 * 5)
@@ -334,7 +334,7 @@ def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(w
 
 
 def test_speech_after_a_clear_is_heard_at_once_and_whole() -> None:
-    exchange = Exchange(Listener())
+    exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     [leg] = exchange.legs
     leg.play(VOICE * 8_000)
@@ -348,19 +348,19 @@ def test_speech_after_a_clear_is_heard_at_once_and_whole() -> None:
 
 def test_no_leg_no_timer() -> None:
     """Neither between calls nor after the last one."""
-    exchange = Exchange(Echo())
-    assert exchange.asleep
+    exchange = InMemoryServer(Echo())
+    assert exchange.idle
     line = exchange.join()
     exchange.run(500, line)
-    assert not exchange.asleep
+    assert not exchange.idle
     line.hang_up()
-    assert exchange.asleep
+    assert exchange.idle
     assert len(exchange.clock) == 0
 
 
 def test_time_forgotten_while_nothing_waited_is_not_made_up_for_minutes_later() -> None:
     """An echo may use it right after the stall, when the caller's frames of that time come in a lump."""
-    exchange = Exchange(Echo())
+    exchange = InMemoryServer(Echo())
     line = exchange.join()
     exchange.run(1_000, line)
     exchange.stall(2_000)
@@ -369,24 +369,24 @@ def test_time_forgotten_while_nothing_waited_is_not_made_up_for_minutes_later() 
     before = written_ms(line)
     exchange.run(1_000)
     for _ in range(50):
-        line.say(FRAME)
+        line.send(FRAME)
     for n in range(1, 50):
         exchange.run(20)
         assert written_ms(line) - before <= 1_000 + n * 20 + AHEAD_MS + 25
 
 
 def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
-    exchange = Exchange(Echo())
+    exchange = InMemoryServer(Echo())
     line = exchange.join()
     exchange.run(1_000, line)
     exchange.stall(1_000)
     for _ in range(50):
-        line.say(FRAME)
+        line.send(FRAME)
     exchange.run(1_500, line)
     [leg] = exchange.legs
     assert leg.playout.dropped == 0
     before = exchange.now
-    line.say(audio_frame(8000, VOICE * 160))
+    line.send(audio_frame(8000, VOICE * 160))
     exchange.run(200)
     [when] = [when for when, _, pcm in line.audio(since=before) if pcm == VOICE * 160]
     assert when - before <= 0.15

@@ -23,8 +23,8 @@ from audiosocket.provisioning.extension_service import ThrottledPort
 from audiosocket.transport import epoll
 from audiosocket.transport.epoll import SocketPoller
 from audiosocket.transport.tcp import CORK_BYTES, DirectTransport
-from tests.conftest import LoggedFailures
-from tests.support.loopback_server import LOOPBACK, reactor, turns, until
+from tests.support.logged_failures import LoggedFailures
+from tests.support.loopback_server import LOOPBACK, reactor, reactor_turns, until
 
 needs_epoll = pytest.mark.skipif(not epoll.available(), reason="this system has no epoll")
 both = pytest.mark.parametrize("kind", [pytest.param("ours", marks=needs_epoll), "twisted"])
@@ -113,7 +113,7 @@ async def read(client: socket.socket, count: int) -> bytes:
         try:
             piece = client.recv(65_536)
         except BlockingIOError:
-            await turns(1)
+            await reactor_turns(1)
             continue
         if not piece:
             break
@@ -165,7 +165,7 @@ async def test_a_clean_close_by_the_peer_is_reported_once(kind: str) -> None:
         peer.transport.write(b"too late")
         peer.transport.loseConnection()
         peer.transport.abortConnection()
-        await turns()
+        await reactor_turns()
         assert len(peer.lost) == 1
 
 
@@ -186,7 +186,7 @@ async def test_writing_to_a_closed_peer_only_loses_the_connection(kind: str) -> 
         client.close()
         for _ in range(50):
             peer.transport.write(b"data")
-            await turns(1)
+            await reactor_turns(1)
         assert len(peer.lost) == 1
 
 
@@ -274,7 +274,7 @@ async def test_reading_can_be_paused(kind: str) -> None:
         client, peer = await here.connect()
         peer.transport.pauseProducing()
         client.send(b"later")
-        await turns()
+        await reactor_turns()
         assert peer.got == b""
         peer.transport.resumeProducing()
         await until(lambda: peer.got == b"later")
@@ -364,7 +364,7 @@ async def test_a_socket_polled_on_tick_is_read_on_the_tick_and_not_before() -> N
         assert here.poller.poll()
         assert peer.got == b"onetwo"
         client.send(b"three")
-        await turns()
+        await reactor_turns()
         assert peer.got == b"onetwo"
         peer.transport.read_on_tick(False)
         await until(lambda: peer.got == b"onetwothree")
@@ -379,10 +379,10 @@ async def test_the_end_of_a_connection_polled_on_tick_is_reported_on_the_tick() 
             peer.transport.read_on_tick(True)
             client.send(b"last bytes")
             client.close()
-        await turns()
+        await reactor_turns()
         assert not any(peer.lost for _, peer in pairs)
         while here.poller.poll():
-            await turns()
+            await reactor_turns()
         assert [peer.got for _, peer in pairs] == [b"last bytes"] * 2
         assert all(peer.lost[0].check(ConnectionDone) for _, peer in pairs)
         assert here.poller.fileno() == -1
@@ -399,7 +399,7 @@ async def test_queued_data_of_a_socket_polled_on_tick_is_written_on_ticks() -> N
             here.poller.poll()
             with contextlib.suppress(BlockingIOError):
                 got += client.recv(1_000_000)
-            await turns(1)
+            await reactor_turns(1)
         assert bytes(got) == LARGE
 
 

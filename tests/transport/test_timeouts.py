@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.transport.timeouts import TimeoutQueue
-from tests.support.loopback_server import calm
+from tests.support.loopback_server import no_deadline
 
 DURATIONS = (2.0, 5.0)
 steps = st.one_of(
@@ -38,7 +38,7 @@ def test_a_rounding_error_does_not_delay_a_timeout() -> None:
     assert timeouts.pop(0.3) is not None
 
 
-@calm
+@no_deadline
 @given(st.lists(steps, max_size=60))
 def test_it_behaves_as_a_plain_dict_of_deadlines(done: list[tuple[str, int, float | None]]) -> None:
     timeouts, model, now, fired = TimeoutQueue(), dict[int, float](), 0.0, list[int]()

@@ -30,7 +30,7 @@ from audiosocket.workers.child_process import Launch
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.shared_ports import SharedPortFactory, SharedPorts
 from audiosocket.workers.socket_passing import Inbox, PassedSocket
-from tests.conftest import LoggedFailures
+from tests.support.logged_failures import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, until
 from tests.support.server_process import free_ports
 
