@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from twisted.internet import defer, error
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IConsumer,
-    IProtocol,
-    IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
 )
@@ -23,7 +19,6 @@ from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
-    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     ResponseDone,
 )
@@ -32,14 +27,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from audiosocket.errors import AudioSocketError, InvalidSetting
-from audiosocket.outbound.resolver import Resolver
+from audiosocket.errors import AudioSocketError
+from audiosocket.outbound.endpoints import Endpoints, split_url
 
 #: Seconds for one whole request, name lookup and body included.
 REQUEST_SECONDS = 5.0
-#: Seconds for the lookup of a name, and for a connection to one address.
-LOOKUP_SECONDS = 4.0
-CONNECT_SECONDS = 2.0
 MAX_BODY_BYTES = 65_536
 #: Seconds that an idle connection is kept; Asterisk closes its end after 15.
 IDLE_SECONDS = 5.0
@@ -89,18 +81,7 @@ def checked_url(url: str, what: str) -> str:
     It must be http or https, without a fragment, blanks or a user and password, which belong in settings of
     their own; the error does not repeat an address that has them, and never a query, which may hold a token.
     """
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidSetting(f"{what}: write it in ASCII, without blanks")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise InvalidSetting(f"{what}: it is not a URL") from None
-    if "@" in parts.netloc:
-        raise InvalidSetting(f"{what}: user and password do not belong in the address")
-    if parts.scheme not in {"http", "https"} or not host or port == 0 or parts.fragment:
-        without_query = url.partition("?")[0]
-        raise InvalidSetting(f"{what}: {without_query!r} does not look like http://host:8088/path")
+    split_url(url, what, ("http", "https"), "http://host:8088/path")
     return url.rstrip("/")
 
 
@@ -113,7 +94,8 @@ class HTTPClient:
         self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
         self._pool.maxPersistentPerHost = 8
         self._connections: WeakSet[Any] = WeakSet()
-        self._endpoints = endpoints = _Endpoints(reactor, self._connections)
+        self._endpoints = Endpoints(reactor, self._connections.add)
+        endpoints = _AgentEndpoints(self._endpoints)
         self._kept = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         self._once = Agent.usingEndpointFactory(reactor, endpoints, HTTPConnectionPool(reactor, persistent=False))
         self._running: set[defer.Deferred[Answer]] = set()
@@ -155,9 +137,9 @@ class HTTPClient:
 
         return asked.addTimeout(seconds, self._clock, too_late).addBoth(over)
 
-    def endpoint(self, url: str) -> IStreamClientEndpoint:
+    def endpoint(self, url: str, ca_file: str = "") -> IStreamClientEndpoint:
         """Where the server of a URL is, for a connection of another kind; `close` ends that, too."""
-        return self._endpoints.endpointForURI(URI.fromBytes(url.encode()))
+        return self._endpoints.for_url(url, ca_file)
 
     def close(self) -> defer.Deferred[None]:
         """Ends what is under way and fires when the connections are closed."""
@@ -246,52 +228,11 @@ class _Content:
 
 
 @implementer(IAgentEndpointFactory)
-class _Endpoints:
-    """Endpoints that never block: one lookup per name at a time, each address with its own short deadline."""
+class _AgentEndpoints:
+    """`Endpoints`, as twisted.web asks for them."""
 
-    def __init__(self, reactor: Any, connections: WeakSet[Any]) -> None:
-        self._reactor = reactor
-        self._connections = connections
-        self._lookup = Resolver(reactor, reactor)
-        self._trust: BrowserLikePolicyForHTTPS | None = None
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        host = uri.host.decode("ascii").strip("[]")
-        made = self._connections.add
-        endpoint: IStreamClientEndpoint = _Endpoint(self._reactor, self._lookup, host, uri.port, made)
-        if uri.scheme == b"https":
-            self._trust = self._trust or BrowserLikePolicyForHTTPS()
-            return wrapClientTLS(self._trust.creatorForNetloc(uri.host, uri.port), endpoint)
-        return endpoint
-
-
-@implementer(IStreamClientEndpoint)
-class _Endpoint:
-    def __init__(self, reactor: Any, lookup: Resolver, host: str, port: int, made: Callable[[Any], None]) -> None:
-        self._reactor = reactor
-        self._lookup = lookup
-        self._host = host
-        self._port = port
-        self._made = made
-
-    def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
-        return defer.Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        try:
-            addresses = await self._lookup.addresses(self._host, LOOKUP_SECONDS)
-        except defer.TimeoutError:
-            raise error.DNSLookupError(f"the name {self._host!r} was not looked up in time") from None
-        refused: Exception = error.ConnectError()
-        for address in addresses:
-            kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            try:
-                connected: IProtocol = await kind(
-                    self._reactor, address, self._port, timeout=CONNECT_SECONDS
-                ).connect(factory)
-            except (error.ConnectError, error.TimeoutError) as problem:
-                refused = problem
-            else:
-                self._made(connected)
-                return connected
-        raise refused
+        return self._endpoints.for_url(uri.toBytes().decode("ascii"))
