@@ -258,7 +258,7 @@ def test_the_parts_are_put_together_and_nothing_happens_before_the_start(
     monkeypatch.setenv("DB_HOST", "127.0.0.1")
     server = build(parse(), clock)
     kinds = {type(child).__name__ for child in server}
-    assert kinds >= {"Listeners", "Watchdog", "ApiPort", "Database", "Poller"}
+    assert kinds >= {"Listeners", "ReactorLagMonitor", "ApiPort", "Database", "Poller"}
     assert isinstance(list(server)[-1], Poller), "what it finds opens the ports: it comes last"
     assert all(isinstance(child, Service) for child in server)
     assert [type(child) for child in server if isinstance(child, ApiPort | Listeners)] == [Listeners, ApiPort]
