@@ -99,6 +99,11 @@ class AdminAPI:
         """The lines of all extensions that run, in one text, with what they share once."""
         return self._dialplan(request, None)
 
+    @app.route("/api/extensions/<extension_id>/apps", methods=["GET"])
+    def extension_apps(self, request: AdminRequest, extension_id: str) -> bytes:
+        """What an extension's legs run, and from which entry of ``apps.toml``."""
+        return reply(request, self._control.extensions.apps_of(bodies.parse_extension_id(extension_id)))
+
     def _dialplan(self, request: AdminRequest, extension_id: int | None) -> bytes:
         style, wideband, host = bodies.dialplan_wishes(request.uri)
         text = self._control.extensions.dialplan(extension_id, style, wideband, host, asked_at(request))

@@ -29,7 +29,7 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
-from audiosocket.server.assembly import build_call_components, make_steady
+from audiosocket.server.assembly import build_call_components, make_steady, select_apps
 from audiosocket.server.control import ServerControl
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue
@@ -67,9 +67,8 @@ def build(options: Options, reactor: Any) -> AudioSocketServer | SupervisorServe
 def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
     """One process that does everything."""
     settings = options.settings
-    side = build_call_components(
-        settings, options.apps, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
-    )
+    selection = select_apps(settings, options.apps, options.placeholders, reactor)
+    side = build_call_components(settings, selection, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor)
     listeners = Listeners(side.make_factory, reactor, **_where_to_listen(settings))
     poller, database = _make_table(options, listeners, side.files, reactor)
     server = AudioSocketServer(
@@ -82,9 +81,10 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
     )
-    control = ServerControl(server, database, reactor.seconds, settings.api_port, side.backend)
+    control = ServerControl(server, database, reactor.seconds, settings.api_port, selection, side.backend)
     _make_api(settings, control, reactor).setServiceParent(server)
     side.backend.setServiceParent(server)
+    selection.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     install_runtime_services(
@@ -108,7 +108,9 @@ def _build_front(options: Options, reactor: Any) -> SupervisorServer:
     poller, database = _make_table(options, listeners, files, reactor)
     server = SupervisorServer(pool, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
     backend = ReturnBackend(settings, reactor, time.time)
-    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, backend)
+    selection = select_apps(settings, options.apps, options.placeholders, reactor)
+    selection.setServiceParent(server)
+    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, selection, backend)
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(settings, control, reactor).setServiceParent(server)
     if database is not None:
@@ -123,6 +125,8 @@ def _launch(options: Options) -> Launch:
     settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in unneeded}
     # It has no API to protect.
     settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
+    if options.settings.apps_file:
+        settings.update(APPS_FILE=str(Path(options.settings.apps_file).expanduser().absolute()))
     count = options.settings.workers
     return Launch(
         [sys.executable, "-m", "audiosocket.workers"],
@@ -131,6 +135,7 @@ def _launch(options: Options) -> Launch:
             "settings": settings,
             "journals": [journals.name(index, count) for index in range(count)],
             "lines": logs.plan is not None,
+            "env_file": options.env_file,
         },
     )
 

@@ -28,6 +28,12 @@ class ExtensionControl(Protocol):
         host or a single row with a value that a dialplan cannot hold; of all, such a row is left out.
         """
 
+    def apps_of(self, extension_id: int) -> dict[str, Any]:
+        """Return the apps of an extension's legs and where they are chosen, secrets masked.
+
+        Raises `UnknownExtension`.
+        """
+
     async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:
         """Read the table and apply it (or return what would change); raises `SourceUnavailable`."""
 

@@ -11,6 +11,25 @@ class InvalidSetting(AudioSocketError):
     """A setting has a value that cannot be used; the text names the setting and the value."""
 
 
+class InvalidParameter(AudioSocketError):
+    """An app's parameter in ``apps.toml`` cannot be used; the text never repeats a value, which may be a secret.
+
+    ``parameter`` is its name, empty when the table as a whole is wrong.
+    """
+
+    def __init__(self, message: str, parameter: str = "") -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class InvalidAppRules(AudioSocketError):
+    """``apps.toml`` cannot be used; ``line`` is where, 0 when that is not known."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 class InvalidExtension(AudioSocketError):
     """One row, file entry or request body does not describe an extension.
 

@@ -11,7 +11,7 @@ Register it under the entry-point group ``audiosocket.apps`` and name it in ``VI
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -230,6 +230,21 @@ class SoundSource(Protocol):
 
 
 @dataclass(frozen=True)
+class CallPolicy:
+    """What ``apps.toml`` decides for the calls of an extension, whichever apps run."""
+
+    #: Record the legs, and write down what a bot's dialect reports as said.
+    record: bool = False
+    transcript: bool = False
+    #: Days after which recordings and transcripts are removed.
+    retention_days: int = 30
+    #: A bot may set the outcome ``authorised`` by itself.
+    bot_may_authorise: bool = False
+    #: The dialplan context into which a bot may transfer its caller; empty: it may not.
+    transfer_context: str = ""
+
+
+@dataclass(frozen=True)
 class AppContext:
     """What an app may use; handed to its factory, once per call."""
 
@@ -239,6 +254,11 @@ class AppContext:
     in_file_thread: Callable[..., Awaitable[Any]]
     #: Calls back after seconds; returns an object with ``cancel()``.
     call_later: Callable[..., Any]
+    #: What the app's ``parse_parameters`` made of its table in ``apps.toml``; None without that function.
+    parameters: Any = None
+    policy: CallPolicy = field(default_factory=CallPolicy)
+    #: The apps of each role's legs, in order.
+    chains: Mapping[Role, Sequence[str]] = field(default_factory=dict)
 
 
 AppFactory = Callable[[AppContext], App]

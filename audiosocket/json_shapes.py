@@ -198,6 +198,16 @@ class DatabaseJSON(_DatabaseDetails):
     reason: str
 
 
+class AppRulesJSON(TypedDict):
+    """The file ``apps.toml``: ``state`` is "absent", "used" or "rejected" (by ``line`` and ``reason``)."""
+
+    file: str
+    state: str
+    entries: int
+    line: int | None
+    reason: str | None
+
+
 class TableStatusJSON(TypedDict):
     """The part of the status that is about extensions and where they come from."""
 
@@ -209,6 +219,7 @@ class TableStatusJSON(TypedDict):
     last_refresh: RefreshJSON | None
     last_success_age_seconds: float | None
     database: DatabaseJSON
+    apps: AppRulesJSON
     uptime_seconds: float
     version: str
 

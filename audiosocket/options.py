@@ -74,10 +74,16 @@ class Options(usage.Options):
         self.has_env_file = self["env-file"] == ".env" or os.path.exists(self["env-file"])
         self._choose_pidfile()
 
+    def placeholders(self) -> dict[str, str]:
+        """The environment, and beneath it the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
+        return {**read_env_file(self.env_file), **self.environment}
+
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
-        path = str(self["env-file"])
-        from_file = read_env_file(path)
-        values = {**from_file, **os.environ}
+        # Absolute: a daemon changes its directory.
+        self.env_file = os.path.abspath(str(self["env-file"]))
+        self.environment = dict(os.environ)
+        from_file = read_env_file(str(self["env-file"]))
+        values = {**from_file, **self.environment}
         for info in catalogue():
             value = None if info.secret else self[_option(info.name)]
             if value is not None:

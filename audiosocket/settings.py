@@ -119,6 +119,9 @@ class Settings:
     )
     visitor_app: str = _setting("play+echo", _text, "app of visitor legs; a+b runs both on one leg")
     resident_app: str = _setting("play+echo", _text, "app of resident legs")
+    apps_file: str = _setting(
+        "", _text, "which extension runs which app; empty = apps.toml in DATA_DIR; it need not exist"
+    )
     accept_unexpected_resident: bool = _setting(
         "false", _flag, "accept resident legs that no call is waiting for (they may open a gate)"
     )

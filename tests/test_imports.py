@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, str] = {
     "returncalls": "errors json_shapes settings extensions interfaces calls asterisk outbound",
     "apps": "errors wire extensions interfaces media settings calls.outcomes",
     "bots": "errors interfaces json_shapes media outbound settings",
-    "provisioning": "errors json_shapes extensions postgres calls.protocol transport",
+    "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
     "server": (
         "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
         "asterisk control_interface calls returncalls apps bots provisioning"
@@ -56,7 +56,7 @@ PURE = (
     "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_records calls.journal_replay "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
     "runtime.rate_limit workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
-    "bots.openai_realtime"
+    "bots.openai_realtime provisioning.toml_lines"
 )
 #: Standard modules that reach out of the process.
 IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "ALLOWED_PEERS": tuple(ipaddress.ip_network(part) for part in PRIVATE_NETWORKS.split(",")),
     "VISITOR_APP": "play+echo",
     "RESIDENT_APP": "play+echo",
+    "APPS_FILE": "",
     "ACCEPT_UNEXPECTED_RESIDENT": False,
     "RETURN_BACKEND": "auto",
     "AMI_HOST": "",

@@ -103,6 +103,8 @@ def _loaded(entry: EntryPoint) -> AppFactory:
         raise UnknownApp(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise UnknownApp(f"{where} is not a class or function but {type(found).__name__}")
+    if isinstance(found, type) and not issubclass(found, App):
+        raise UnknownApp(f"{where} is a class that is no subclass of audiosocket.interfaces.App")
     if _takes(found, 1):
         return cast(AppFactory, found)
     if _takes(found, 0):

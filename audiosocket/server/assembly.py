@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from audiosocket.apps import registry as app_registry
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
@@ -23,10 +24,14 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import SoundCache
+from audiosocket.provisioning.app_rules import Chain
+from audiosocket.provisioning.app_rules_file import FILE_NAME as APPS_FILE_NAME
+from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.admission import ConnectionAdmission
+from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
@@ -55,6 +60,7 @@ class CallComponents:
     backend: ReturnBackend
     clock: MediaClock
     transport: MakeTransport | None
+    selection: AppSelection
 
     def make_factory(self, extension: Extension, role: Role) -> AudioSocketFactory:
         """The protocol factory of one port; implements `listening.MakeFactory`."""
@@ -63,8 +69,25 @@ class CallComponents:
         )
 
 
+def select_apps(
+    settings: Settings,
+    apps: Mapping[Role, Apps],
+    values: Callable[[], Mapping[str, str]],
+    reactor: Any,
+    *,
+    quiet: bool = False,
+) -> AppSelection:
+    """What chooses the apps of calls, with its file read. ``values`` fill ``${NAME}`` in it."""
+    specs = {Role.VISITOR: settings.visitor_app, Role.RESIDENT: settings.resident_app}
+    defaults = {role: Chain(specs[role], apps[role], f"{role.name}_APP") for role in Role}
+    path = Path(settings.apps_file or Path(settings.data_dir) / APPS_FILE_NAME).expanduser().absolute()
+    selection = AppSelection(path, defaults, values, app_registry.load, deferToThread, reactor, quiet=quiet)
+    selection.load_now()
+    return selection
+
+
 def build_call_components(
-    settings: Settings, apps: Mapping[Role, Apps], journal: Path, reactor: Any
+    settings: Settings, selection: AppSelection, journal: Path, reactor: Any
 ) -> CallComponents:
     """Everything connected and nothing started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
@@ -90,8 +113,7 @@ def build_call_components(
     )
     switchboard = Switchboard(
         calls,
-        apps,
-        context,
+        AppInstances(selection.choose, context, app_registry.load),
         legs=legs,
         admission=ConnectionAdmission(settings.allowed_peers, reactor.seconds),
         clock=clock,
@@ -99,7 +121,7 @@ def build_call_components(
         returns=returns,
         callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
     )
-    return CallComponents(switchboard, kept, files, backend, clock, transport)
+    return CallComponents(switchboard, kept, files, backend, clock, transport, selection)
 
 
 def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[MediaClock, MakeTransport | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
+from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.call_control import LocalCallControl
@@ -25,10 +26,11 @@ class ServerControl:
         database: Database | None,
         seconds: Callable[[], float],
         api_port: int,
+        selection: AppSelection,
         backend: ReturnBackend | None = None,
     ) -> None:
         self._server = server
-        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port)
+        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = LocalCallControl(server, seconds, backend)
 
     def status(self) -> StatusJSON:

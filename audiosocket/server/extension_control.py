@@ -25,6 +25,7 @@ from audiosocket.json_shapes import (
     TableStatusJSON,
 )
 from audiosocket.postgres.database import Database, Row
+from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.extension_service import ExtensionService
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
@@ -46,7 +47,9 @@ class TableControl:
         database: Database | None,
         seconds: Callable[[], float],
         api_port: int,
+        selection: AppSelection,
     ) -> None:
+        self._selection = selection
         self._listeners = listeners
         self._poller = poller
         self._database = database
@@ -90,6 +93,7 @@ class TableControl:
             if poller.last_success is None
             else round(now - poller.last_success, 1),
             "database": self._database_status(),
+            "apps": self._selection.to_json(),
             "uptime_seconds": round(self._seconds() - self._started, 1),
             "version": __version__,
         }
@@ -118,6 +122,10 @@ class TableControl:
             "listening": state.listening,
             "backends": state.backends,
         }
+
+    def apps_of(self, extension_id: int) -> dict[str, Any]:
+        extension = _known(self._listeners.extensions, extension_id)
+        return {"extension_id": extension_id, **self._selection.choose(extension).to_json()}
 
     def dialplan(
         self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""

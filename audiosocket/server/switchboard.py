@@ -6,7 +6,7 @@ Which leg may join which call is decided by the registry (``calls/registry.py``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from uuid import UUID
@@ -21,21 +21,13 @@ from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.interfaces import App, AppContext, AppFactory
-from audiosocket.interfaces import Leg as LegForApps
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.server.admission import ConnectionAdmission
+from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.live_legs import LiveLegs, is_suspended
 from audiosocket.transport.clock import MediaClock
-
-
-class _Unmade(App):
-    """Stands for an app whose constructor raised: ends its call through the same door as any other fault."""
-
-    def joined(self, leg: LegForApps) -> None:
-        raise LookupError("this app could not be made; the failure before this one says why")
 
 
 class Switchboard:
@@ -49,8 +41,7 @@ class Switchboard:
     def __init__(
         self,
         registry: CallRegistry,
-        apps: Mapping[Role, Sequence[tuple[str, AppFactory]]],
-        context: AppContext,
+        apps: AppInstances,
         *,
         legs: LiveLegs,
         admission: ConnectionAdmission,
@@ -64,7 +55,6 @@ class Switchboard:
         self.returns = returns
         self._callers = callers
         self._apps = apps
-        self._context = context
         self._clock = clock
         self._legs = legs
         self._make_leg = partial(  # once: a bound method of its own for each leg would weigh more than its audio
@@ -75,8 +65,6 @@ class Switchboard:
             failed=self._app_failed,
             mislabelled=self._mislabelled,
         )
-        #: The apps of each call, by name.
-        self._instances: dict[UUID, tuple[tuple[str, App], ...]] = {}
         #: Extensions whose callers' audio is not the slin it is labelled as, and what it was last.
         self.codecs: dict[int, str] = {}
         #: What of that has been in the log: callers of one extension may bring codecs in turn.
@@ -154,25 +142,9 @@ class Switchboard:
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
         if role is Role.RESIDENT and self.returns is not None:
             self.returns.joined(call)
-        apps = tuple([self._instance(call, name, factory) for name, factory in self._apps[role]])
-        leg = self._make_leg(call, record, apps, residents=self.returns)
+        leg = self._make_leg(call, record, self._apps.of(call, role), residents=self.returns)
         self._legs.add(leg)
         return leg
-
-    def _instance(self, call: Call, name: str, factory: AppFactory) -> tuple[str, App]:
-        """The name and the app, the same for both legs of the call. Pairs: a dictionary is larger than an app."""
-        made = self._instances.get(call.call_id, ())
-        for pair in made:
-            if pair[0] == name:
-                return pair
-        try:
-            app = factory(self._context)
-        except Exception:  # noqa: BLE001 - a plug-in's constructor costs its own call
-            self._log.failure("app {name} cannot be made for {call_id}", name=name, call_id=str(call.call_id))
-            app = _Unmade(self._context)
-        pair = (name, app)
-        self._instances[call.call_id] = (*made, pair)
-        return pair
 
     def _leg_over(self, leg: Leg, ending: LegOutcome) -> None:
         self._legs.remove(leg)
@@ -182,7 +154,7 @@ class Switchboard:
             self.returns.visitor_left(leg.call)
         self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
-            self._instances.pop(leg.call_id, None)
+            self._apps.forget(leg.call_id)
 
     def _mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
@@ -235,7 +207,7 @@ class Switchboard:
         if other is not None:
             other.other_gone(ending)
         elif call.ended is not None:
-            self._instances.pop(call.call_id, None)
+            self._apps.forget(call.call_id)
 
     @property
     def late_turns(self) -> int:

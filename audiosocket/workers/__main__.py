@@ -38,7 +38,7 @@ def run(reactor: Any, workers: int) -> None:
     """One life of a worker."""
     make_steady(reactor)
     channel, *ends = [_socket(FIRST_DESCRIPTOR + number) for number in range(1 + 2 * workers)]
-    process = WorkerProcess(ends[:workers], ends[workers:], reactor, reactor.stop)
+    process = WorkerProcess(ends[:workers], ends[workers:], reactor, reactor.stop, dict(os.environ))
     reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(process.close()))
     with channel:
         attach(process.channel, channel, reactor)

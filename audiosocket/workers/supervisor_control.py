@@ -20,6 +20,7 @@ from audiosocket.json_shapes import (
     WorkerStatusJSON,
 )
 from audiosocket.postgres.database import Database
+from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.reactor_lag import UNHEALTHY
 from audiosocket.server.control import MAX_PROBLEMS
@@ -40,11 +41,12 @@ class SupervisorControl:
         database: Database | None,
         seconds: Callable[[], float],
         api_port: int,
+        selection: AppSelection,
         backend: ReturnBackend,
     ) -> None:
         self._server = server
         self._pool = server.pool
-        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port)
+        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = SupervisorCallControl(server.pool, backend)
 
     async def status(self) -> SupervisorStatusJSON:

@@ -23,10 +23,10 @@ from audiosocket.json_shapes import WorkerStatusJSON
 from audiosocket.media import lazy_imports
 from audiosocket.runtime import logs
 from audiosocket.runtime.warmup import install_runtime_services
-from audiosocket.server.assembly import CallComponents, build_call_components
+from audiosocket.server.assembly import CallComponents, build_call_components, select_apps
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
-from audiosocket.settings import Settings
+from audiosocket.settings import Settings, read_env_file
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.log_relay import LogToSupervisor
 from audiosocket.workers.worker_ports import WorkerPorts
@@ -58,7 +58,9 @@ class WorkerProcess:
         boxes: Sequence[socket.socket],
         reactor: Any,
         end: Callable[[], object],
+        environment: Mapping[str, str],
     ) -> None:
+        self._environment = environment
         self._inboxes = inboxes
         self._boxes = boxes
         self._reactor = reactor
@@ -114,7 +116,8 @@ class WorkerProcess:
             Role.RESIDENT: registry.load(settings.resident_app),
         }
         journal = Path(settings.data_dir) / message["journals"][message["index"]]
-        side = build_call_components(settings, apps, journal, self._reactor)
+        selection = select_apps(settings, apps, self._values(message["env_file"]), self._reactor, quiet=True)
+        side = build_call_components(settings, selection, journal, self._reactor)
         doors = WorkerPorts(
             message["index"],
             side.make_factory,
@@ -132,6 +135,7 @@ class WorkerProcess:
             resume_seconds=settings.resume_seconds,
         )
         side.backend.setServiceParent(server)
+        selection.setServiceParent(server)
         install_runtime_services(
             server,
             self._reactor,
@@ -145,6 +149,10 @@ class WorkerProcess:
         server.startService()
         self.channel.tell("ready", pid=os.getpid())
         self._beat()
+
+    def _values(self, env_file: str) -> Callable[[], Mapping[str, str]]:
+        """What fills ``${NAME}`` in ``apps.toml``; the file is read anew each time."""
+        return lambda: {**read_env_file(env_file), **self._environment}
 
     # the end
 

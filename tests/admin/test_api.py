@@ -536,6 +536,7 @@ ROUTES = [
     ("PUT", "/api/extensions/0", NEW),
     ("DELETE", "/api/extensions/0", b""),
     ("GET", "/api/extensions/0/dialplan", b""),
+    ("GET", "/api/extensions/0/apps", b""),
     ("GET", "/api/extensions/dialplan", b""),
     ("POST", "/api/restart", {"extension_id": 0}),
     ("GET", "/api/calls", b""),

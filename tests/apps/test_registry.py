@@ -155,6 +155,13 @@ class TestPlugIns:
             "the app 'robot' comes from acme-voices 1.5 and zenith-voices 1.5; uninstall all but one"
         )
 
+    def test_that_are_classes_but_no_apps_are_refused(self, install: Install) -> None:
+        install("acme-voices", {"robot": "robot:Robot"}, robot="class Robot: pass\n")
+        assert problem("robot") == (
+            "the app 'robot' of acme-voices 1.5 (robot:Robot) is a class that is no subclass of "
+            "audiosocket.interfaces.App"
+        )
+
 
 class TestProblems:
     def test_are_those_the_apps_know_of(self, tmp_path: Path) -> None:

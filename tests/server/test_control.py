@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
 
+from audiosocket.apps import registry
 from audiosocket.errors import (
     ExtensionTaken,
     InvalidExtension,
@@ -22,6 +24,8 @@ from audiosocket.errors import (
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.postgres.database import DatabaseState
 from audiosocket.provisioning import local_file as cache
+from audiosocket.provisioning.app_rules import Chain
+from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.file_thread import FileThread
@@ -83,6 +87,12 @@ class TableInMemory:
         return found
 
 
+def no_app_rules(directory: Path) -> AppSelection:
+    """The settings alone say which apps run."""
+    defaults = {role: Chain("echo", tuple(registry.load("echo")), f"{role.name}_APP") for role in Role}
+    return AppSelection(directory / "apps.toml", defaults, dict, registry.load, deferToThread, reactor)
+
+
 class Office:
     """A server without a process: control, the house it controls and its table."""
 
@@ -103,7 +113,7 @@ class Office:
         )
         self.server = AudioSocketServer(self.house.listeners, self.house.switchboard, self.poller, files, reactor)
         self.poller.setServiceParent(self.server)
-        self.control = ServerControl(self.server, database, reactor.seconds, api_port)
+        self.control = ServerControl(self.server, database, reactor.seconds, api_port, no_app_rules(directory))
 
     def shown(self, extension_id: int) -> dict[str, Any]:
         """An extension as in ``/api/status``."""
@@ -473,7 +483,9 @@ class LongTable:
 
 
 async def test_a_long_table_is_shown_in_part_and_says_so() -> None:
-    control = TableControl(cast(Any, None), cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082)
+    control = TableControl(
+        cast(Any, None), cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082, cast(Any, None)
+    )
     shown = await control.rows()
     assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, ROWS_SHOWN, True)
     assert shown["extensions"][-1]["id"] == ROWS_SHOWN - 1

@@ -388,7 +388,7 @@ def test_what_a_call_needed_is_given_up_with_it() -> None:
         exchange.run(20, line)
         line.hang_up()
     assert len(made) == 50
-    assert exchange.switchboard._instances == {}
+    assert exchange.switchboard._apps._calls == {}
     assert len(exchange.legs) == 0
     assert not exchange.admission._waiting
     assert exchange.idle

@@ -75,6 +75,11 @@ class FakeControl:
         chosen = self.running.values() if extension_id is None else [self._known(extension_id)]
         return lines(*chosen, style=style, wideband=wideband, host=host)
 
+    def apps_of(self, extension_id: int) -> dict[str, Any]:
+        self._fail()
+        self._known(extension_id)
+        return {"extension_id": extension_id, "visitor": {"app": "echo", "apps": ["echo"], "from": "VISITOR_APP"}}
+
     def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
         self._fail()
         if (call_id, role) not in self.legs:

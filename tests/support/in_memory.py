@@ -29,6 +29,7 @@ from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg, ReturnOutco
 from audiosocket.media.resample import StreamConverter
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.server.admission import ConnectionAdmission
+from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
@@ -287,8 +288,7 @@ class InMemoryServer:
         ]
         self.switchboard = Switchboard(
             self.registry,
-            {Role.VISITOR: served, Role.RESIDENT: served},
-            app_context(self.time),
+            AppInstances.fixed({Role.VISITOR: served, Role.RESIDENT: served}, app_context(self.time)),
             legs=self.legs,
             admission=self.admission,
             clock=self.clock,

@@ -32,6 +32,7 @@ from audiosocket.media.sound_cache import SoundCache
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.server.admission import ConnectionAdmission
+from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.assembly import media
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
@@ -132,8 +133,7 @@ class LoopbackServer:
         self.clock, self._transport = media(os.environ.get("LEG_TRANSPORT", "auto"), reactor, time.monotonic)
         self.switchboard = Switchboard(
             CallRegistry(EventLog()),
-            {Role.VISITOR: both, Role.RESIDENT: both},
-            context,
+            AppInstances.fixed({Role.VISITOR: both, Role.RESIDENT: both}, context, app_registry.load),
             legs=LiveLegs(),
             admission=ConnectionAdmission(settings.allowed_peers, time.monotonic),
             clock=self.clock,
