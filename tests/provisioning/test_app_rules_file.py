@@ -14,7 +14,7 @@ from audiosocket.apps import registry
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.app_rules import Chain
 from audiosocket.provisioning.app_rules_file import LOOK_SECONDS, AppSelection
-from tests.support.loopback_server import Heard
+from tests.support.loopback_server import CapturedLog
 
 EXTENSION = Extension(1, "1001", "r", "127.0.0.1", 9000, None, 15)
 
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(tmp_path: P
     one = Fixture(tmp_path / "apps.toml")
     one.write('[extension."1001"]\nvisitor = "silence"\n')
     one.later()
-    heard = Heard()
+    heard = CapturedLog()
     one.write('[extension."1001"]\nvisitor = "silent"\n')
     one.later(3)
     heard.close()
@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(tmp_path: P
     shown = one.selection.to_json()
     assert (shown["state"], shown["line"]) == ("rejected", 2)
     assert "'silent' is no app" in str(shown["reason"])
-    assert len(heard.saying("cannot be used, line 2")) == 1
+    assert len(heard.containing("cannot be used, line 2")) == 1
     one.write('[extension."1001"]\nvisitor = "play"\n')
     one.later()
     assert one.visitor == "play"
@@ -122,7 +122,7 @@ def test_a_directory_in_its_place_is_reported(tmp_path: Path) -> None:
 
 def test_another_process_that_reads_the_same_file_says_nothing(tmp_path: Path) -> None:
     one = Fixture(tmp_path / "apps.toml", quiet=True)
-    heard = Heard()
+    heard = CapturedLog()
     one.write("nonsense")
     one.later()
     one.write("")

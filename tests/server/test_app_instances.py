@@ -17,8 +17,8 @@ from audiosocket.interfaces import App, AppContext, AppFactory, CallPolicy
 from audiosocket.provisioning.app_rules import CallApps, Chain, Parameters
 from audiosocket.server.app_instances import REPLACED, AppInstances
 from tests.conftest import LoggedFailures
-from tests.support.fake_leg import FakeLeg, context
-from tests.support.loopback_server import Heard
+from tests.support.fake_leg import FakeLeg, app_context
+from tests.support.loopback_server import CapturedLog
 
 
 class Told(App):
@@ -46,7 +46,7 @@ def chosen(factory: AppFactory, **parameters: Any) -> CallApps:
 
 
 def instances(apps: CallApps) -> AppInstances:
-    return AppInstances(lambda extension: apps, context(Clock()), lambda spec: [(spec, Told)])
+    return AppInstances(lambda extension: apps, app_context(Clock()), lambda spec: [(spec, Told)])
 
 
 def test_both_legs_share_an_app_and_calls_do_not() -> None:
@@ -72,14 +72,14 @@ def test_an_app_without_a_table_has_its_defaults() -> None:
 
 @pytest.mark.parametrize("returned", [None, 5, Told, object()])
 def test_a_factory_that_returns_no_app_ends_its_call(returned: Any, logged_failures: LoggedFailures) -> None:
-    heard = Heard()
+    heard = CapturedLog()
     ((name, app),) = instances(chosen(cast(AppFactory, lambda context: returned))).of(call(), Role.VISITOR)
     heard.close()
     assert name == "told"
     with pytest.raises(LookupError):
         app.joined(FakeLeg(Clock()))
     assert len(logged_failures.flush(TypeError)) == 1
-    assert heard.saying("app told cannot be made")
+    assert heard.containing("app told cannot be made")
 
 
 def test_a_leg_that_was_taken_over_before_a_restart_runs_what_took_it_over() -> None:
