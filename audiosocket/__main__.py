@@ -1,4 +1,4 @@
-"""``python -m audiosocket [options]``: ``twistd -n audiosocket [options]`` for those who call Python."""
+"""``python -m audiosocket [options]``, the same as ``twistd -n audiosocket [options]``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 def main() -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    # Hardly anything that is imported is ever garbage, and looking for it takes a tenth of the start.
-    # `garbage.GarbagePolicy` begins to collect when the services start.
+    # Little of what is imported becomes garbage, and collections take a tenth of the start.
+    # `runtime.gc_policy.GCPolicy` turns the collector on when the services start.
     gc.disable()
     from twisted.scripts.twistd import run  # noqa: PLC0415
 

@@ -1,14 +1,14 @@
-"""Every error this project raises on purpose; whatever is not here is a bug."""
+"""The errors that this project raises; any other exception is a bug."""
 
 from __future__ import annotations
 
 
 class AudioSocketError(Exception):
-    """The root: an error whose text may be shown to an operator."""
+    """The base class; the text of these errors may be shown to an operator."""
 
 
 class InvalidSetting(AudioSocketError):
-    """A setting has a value that cannot be used; the text names the setting and the value."""
+    """A setting with an unusable value; the text names the setting and the value."""
 
 
 class InvalidParameter(AudioSocketError):
@@ -31,9 +31,9 @@ class InvalidAppRules(AudioSocketError):
 
 
 class InvalidExtension(AudioSocketError):
-    """One row, file entry or request body does not describe an extension.
+    """A row, file entry or request body that does not describe an extension.
 
-    ``field`` is the JSON name of the offending key (``porta_ia``) or empty when the whole entry is wrong.
+    ``field`` is the JSON name of the wrong key (``porta_ia``), or empty when the whole entry is wrong.
     """
 
     def __init__(self, message: str, field: str = "") -> None:
@@ -54,23 +54,23 @@ class UnknownCall(AudioSocketError):
 
 
 class ReturnTaken(AudioSocketError):
-    """The call is in no state to be given, or to lose, a return call now."""
+    """The state of the call does not allow to place, or to cancel, a return call now."""
 
 
 class ReturnUnavailable(AudioSocketError):
-    """Nobody can place return calls now: not configured, or the backend is away."""
+    """Return calls cannot be placed now: no backend is configured, or it cannot be reached."""
 
 
 class UnknownAttempt(AudioSocketError):
-    """No attempt to reach a resident that somebody else reports on has this id, or it has ended already."""
+    """No attempt of a return call that a webhook reports on has this id, or it has ended already."""
 
 
 class InvalidReport(AudioSocketError):
-    """An attempt is said to have ended in a way that there is none."""
+    """The reported end of an attempt is not one of the known ends."""
 
 
 class InvalidNumber(AudioSocketError):
-    """What should be called is not a number, or there are none or too many."""
+    """A number that cannot be dialled, no number, or too many of them."""
 
 
 class SourceUnavailable(AudioSocketError):
@@ -78,11 +78,11 @@ class SourceUnavailable(AudioSocketError):
 
 
 class WorkerGone(AudioSocketError):
-    """The process that has the answer is being replaced or does not answer; its successor will."""
+    """The worker process that has the answer is being replaced or does not answer; try again."""
 
 
 class InvalidSound(AudioSocketError):
-    """A sound file cannot be read or is not a WAV this project can convert."""
+    """A sound file that cannot be read or converted."""
 
 
 class UnknownApp(AudioSocketError):
@@ -90,4 +90,11 @@ class UnknownApp(AudioSocketError):
 
 
 class LocalProtocolError(AudioSocketError):
-    """We were about to send something Asterisk does not accept: a bug on our side."""
+    """An attempt to send what Asterisk does not accept: a bug on our side."""
+
+
+def describe_cause(error: Exception) -> str:
+    """Return what the system reports, or what is wrong with the text; never the text, which may be a secret."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not UTF-8"
+    return getattr(error, "strerror", None) or str(error)

@@ -1,6 +1,6 @@
-"""The options of ``twistd audiosocket``, checked, and read together with environment and ``.env``.
+"""The options of ``twistd audiosocket``, read together with the environment and ``.env``, and checked.
 
-Whatever is wrong with a setting stops the start with one line and exit status 1 before anything listens.
+A wrong setting ends the start with one line and exit status 1 before anything listens.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, NoReturn
 from twisted.python import usage
 
 from audiosocket.apps import registry as app_registry
-from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp
+from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp, describe_cause
 from audiosocket.extensions.model import Role
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.returncalls.backends.selection import check
 from audiosocket.runtime import logs
 from audiosocket.runtime.logs import LogPlan
 from audiosocket.server.assembly import Apps
-from audiosocket.settings import Settings, catalogue, describe_cause, misspelt, read_env_file, read_password
+from audiosocket.settings import Settings, catalogue, merge, misspelt, read_env_file, read_password
 
 
 def _option(name: str) -> str:
@@ -29,16 +29,16 @@ def _option(name: str) -> str:
 
 
 class Options(usage.Options):
-    """Every setting that is no secret is an option, too: option > environment > .env > default."""
+    """The settings as options, secrets excepted. Precedence: option, environment, .env, default."""
 
     synopsis = "[options]"
     longdesc = (
-        "Every option mirrors a setting of the same name in capitals (--api-port is API_PORT), which may also "
-        "stand in the environment or in the .env file. Secrets "
-        f"({', '.join(info.name for info in catalogue() if info.secret)}) are settings only."
+        "Every option has the name of a setting (--api-port is API_PORT), which may also be in the environment "
+        "or in the .env file. Secrets "
+        f"({', '.join(info.name for info in catalogue() if info.secret)}) are not options."
     )
     optParameters = [
-        ["env-file", None, ".env", "file of settings; it need not exist"],
+        ["env-file", None, ".env", "file with settings; it need not exist"],
         *[
             [_option(info.name), None, None, f"{info.help} [default: {info.default or 'empty'}]"]
             for info in catalogue()
@@ -47,13 +47,13 @@ class Options(usage.Options):
     ]
 
     def opt_db_password(self, _: str) -> None:
-        """refused: everybody on the machine can read a command line; see DB_PASSWORD and --db-password-file"""
-        # Without this, getopt takes it for the beginning of --db-password-file and the value for a file.
-        raise usage.UsageError("DB_PASSWORD is a setting, not an option: others can read a command line")
+        """rejected: every user of the machine can read a command line; use DB_PASSWORD or --db-password-file"""
+        # Without this, getopt takes it for an abbreviation of --db-password-file.
+        raise usage.UsageError("DB_PASSWORD is a setting, not an option: other users can read a command line")
 
     def parseArgs(self, *args: str) -> None:
         if args:
-            raise usage.UsageError(f"what is {args[0]!r}? Settings are given as --option=value")
+            raise usage.UsageError(f"unexpected argument {args[0]!r}: settings are given as --option=value")
 
     def postOptions(self) -> None:
         try:
@@ -69,21 +69,21 @@ class Options(usage.Options):
             self._prepare_directories()
             self._choose_log()
         except AudioSocketError as error:
-            _refuse(str(error))
+            _fail(str(error))
         self.misspelt = misspelt([*from_file, *os.environ])
         self.has_env_file = self["env-file"] == ".env" or os.path.exists(self["env-file"])
         self._choose_pidfile()
 
     def placeholders(self) -> dict[str, str]:
-        """The environment, and beneath it the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
-        return {**read_env_file(self.env_file), **self.environment}
+        """Return the environment merged with the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
+        return merge(read_env_file(self.env_file), self.environment)
 
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
-        # Absolute: a daemon changes its directory.
+        # An absolute path, as twistd changes the working directory of a daemon.
         self.env_file = os.path.abspath(str(self["env-file"]))
         self.environment = dict(os.environ)
         from_file = read_env_file(str(self["env-file"]))
-        values = {**from_file, **self.environment}
+        values = merge(from_file, self.environment)
         for info in catalogue():
             value = None if info.secret else self[_option(info.name)]
             if value is not None:
@@ -97,13 +97,13 @@ class Options(usage.Options):
                 path.mkdir(parents=True, exist_ok=True)
             except (OSError, ValueError) as error:
                 raise InvalidSetting(
-                    f"{name.upper()}: {str(path)!r} cannot be made: {describe_cause(error)}"
+                    f"{name.upper()}: {str(path)!r} cannot be created: {describe_cause(error)}"
                 ) from None
             if not os.access(path, os.W_OK | os.X_OK):
-                raise InvalidSetting(f"{name.upper()}: {str(path)!r} is not writable for this user")
+                raise InvalidSetting(f"{name.upper()}: {str(path)!r} is not writable by this user")
 
     def _choose_log(self) -> None:
-        """Log to our file unless the operator told twistd otherwise."""
+        """Log to our file unless twistd was given another log."""
         top: Any = self.parent
         if top is None or "logger" not in top or top["logger"] or top["logfile"] or top.get("syslog"):
             return
@@ -120,16 +120,16 @@ class Options(usage.Options):
             logs.check(logs.plan)
         except OSError as error:
             raise InvalidSetting(
-                f"LOG_DIR: {settings.log_dir!r} has a {logs.FILE_NAME} that cannot be written: "
+                f"LOG_DIR: {settings.log_dir!r} contains a {logs.FILE_NAME} that cannot be written: "
                 f"{describe_cause(error)}"
             ) from None
         top["logger"] = "audiosocket.runtime.logs.twistd_observer"
 
     def _choose_pidfile(self) -> None:
-        """Instances side by side must not share twistd's default file, and a foreground one needs none.
+        """Use a pid file of our own in the background, and none in the foreground.
 
-        A file left by a killed process makes twistd refuse to start when the number is in use again,
-        as it always is in a container.
+        Two instances must not share twistd's default file. In the foreground a file left by a killed process
+        would stop twistd from starting when its process id is in use again, as it always is in a container.
         """
         top: Any = self.parent
         if top is None or top.get("pidfile") != "twistd.pid":
@@ -152,6 +152,6 @@ def _check_bind_address(address: str) -> None:
         raise InvalidSetting(f"BIND_ADDRESS: {address!r} is not an address of this machine")
 
 
-def _refuse(message: str) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     sys.stderr.write(f"audiosocket: {logs.escape(message)}\n")
     raise SystemExit(1)

@@ -1,6 +1,6 @@
-"""Creates the table ``extension_ia`` and its triggers: ``python -m audiosocket.schema``.
+"""The command that creates the table ``extension_ia`` and its triggers: ``python -m audiosocket.schema``.
 
-A command that runs once and ends, so it may wait for PostgreSQL; the server itself never does.
+It may block while it waits for PostgreSQL, unlike the server.
 """
 
 from __future__ import annotations
@@ -13,50 +13,29 @@ from importlib import resources
 from pathlib import Path
 
 import psycopg2
-from dotenv import dotenv_values
 
 from audiosocket.errors import AudioSocketError, InvalidSetting
 from audiosocket.postgres.connection import one_line
-from audiosocket.settings import Settings
+from audiosocket.settings import Settings, merge, read_env_file, read_password
 
-#: How long to wait for somebody who has locked the table, in seconds.
+#: How long to wait for a lock of the table, in seconds.
 LOCK_SECONDS = 5.0
 
 
 def sql() -> str:
-    """The statements, safe to run again and again."""
+    """Return the statements; they may be run repeatedly."""
     return resources.files("audiosocket").joinpath("postgres/extension_ia.sql").read_text("utf-8")
 
 
 def load_settings(env_file: Path, environment: Mapping[str, str]) -> Settings:
-    """The settings of ``env_file`` (which may be missing), those in ``environment`` taking precedence.
-
-    Raises `InvalidSetting`.
-    """
-    try:
-        written = dotenv_values(env_file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InvalidSetting(f"--env-file: {str(env_file)!r} cannot be read ({problem})") from None
-    return Settings.parse({**{name: value or "" for name, value in written.items()}, **environment})
-
-
-def password(settings: Settings) -> str:
-    """DB_PASSWORD, or the first line of DB_PASSWORD_FILE; raises `InvalidSetting`."""
-    if not settings.db_password_file:
-        return settings.db_password
-    try:
-        text = Path(settings.db_password_file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InvalidSetting(
-            f"DB_PASSWORD_FILE: {settings.db_password_file!r} cannot be read ({problem})"
-        ) from None
-    return text.splitlines()[0] if text else ""
+    """Return the settings as the server has them; ``env_file`` need not exist. Raises `InvalidSetting`."""
+    return Settings.parse(merge(read_env_file(env_file), environment))
 
 
 def apply(settings: Settings) -> str:
-    """Runs the statements in one transaction; returns what was done to which database.
+    """Run the statements in one transaction; return a sentence about the result.
 
-    Raises `InvalidSetting` without a database, psycopg2's errors from it.
+    Raises `InvalidSetting` when no database is configured, and the errors of psycopg2.
     """
     if not settings.db_host:
         raise InvalidSetting(
@@ -67,7 +46,7 @@ def apply(settings: Settings) -> str:
         port=settings.db_port,
         dbname=settings.db_name,
         user=settings.db_user or None,
-        password=password(settings) or None,
+        password=read_password(settings) or None,
         sslmode=settings.db_sslmode,
         connect_timeout=5,
         application_name="audiosocket-schema",
@@ -84,8 +63,11 @@ def apply(settings: Settings) -> str:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m audiosocket.schema", description=__doc__)
+    """Run the command and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m audiosocket.schema",
+        description="Creates the table extension_ia and its triggers; may be run again.",
+    )
     parser.add_argument(
         "--env-file", type=Path, default=Path(".env"), help="file with the DB_ settings (default .env)"
     )
@@ -96,10 +78,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return 0
     try:
         done = apply(load_settings(options.env_file, environment))
-    except AudioSocketError as problem:
-        sys.stderr.write(f"{problem}\n")
-    except psycopg2.Error as problem:
-        sys.stderr.write(f"the database refuses: {one_line(problem)}\n")
+    except AudioSocketError as error:
+        sys.stderr.write(f"{error}\n")
+    except psycopg2.Error as error:
+        sys.stderr.write(f"the database reports: {one_line(error)}\n")
     else:
         sys.stdout.write(f"{done}\n")
         return 0

@@ -1,8 +1,8 @@
-"""Every setting of the server: its name, default, check and explanation, in one table.
+"""Every setting of the server, with default, check and explanation, and the readers of settings files.
 
-`Settings.parse` is pure: a mapping of names to text goes in, a frozen value comes out, and a wrong value
-raises `InvalidSetting` naming the setting and the value. ``tap.py`` is the only caller that feeds it the
-real environment; the options of ``twistd audiosocket`` and ``.env.example`` follow this table.
+`Settings.parse` is pure: it takes a mapping of names to text and returns a frozen value; a wrong value raises
+`InvalidSetting` with the name of the setting and the value. The programs pass it the environment; the options of
+``twistd audiosocket`` and ``.env.example`` follow this table.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 
-from audiosocket.errors import InvalidSetting
+from audiosocket.errors import InvalidSetting, describe_cause
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1/128,fc00::/7,fe80::/10"
-#: In the order in which ``auto`` looks for them, with the settings that each needs.
+#: The backends in the order in which ``auto`` tries them, with the settings that each needs.
 RETURN_BACKENDS = {
     "ami": ("AMI_HOST", "AMI_USER", "AMI_SECRET"),
     "ari": ("ARI_URL", "ARI_USER", "ARI_PASSWORD"),
     "webhook": ("WEBHOOK_URL", "WEBHOOK_SECRET"),
 }
+#: How similar (0 to 1) a name must be to a setting to be taken for it: one letter wrong in the shortest names.
+MIN_SIMILARITY = 0.85
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -44,7 +48,7 @@ def _flag(value: str) -> bool:
 def _whole(low: int, high: int, what: str) -> Callable[[str], int]:
     def parse(value: str) -> int:
         digits = (value.lstrip("0") or "0") if value.isascii() and value.isdigit() else ""
-        # int() itself refuses thousands of digits, in words about something else
+        # int() rejects thousands of digits with an error about something else
         if not digits or len(digits) > len(str(high)) or not low <= int(digits) <= high:
             raise ValueError(f"is not {what} ({low} to {high})")
         return int(digits)
@@ -84,7 +88,7 @@ _port = _whole(1, 65_535, "a TCP port")
 
 
 def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
-    """One row of the table: the default as text, so that it goes through the same check."""
+    """Define one setting; the default is text, so that it passes the same check as a given value."""
     return field(repr=not secret, metadata={"default": default, "parse": parse, "help": help, "secret": secret})
 
 
@@ -201,7 +205,7 @@ class Settings:
 
     @classmethod
     def parse(cls, values: Mapping[str, str]) -> Settings:
-        """The settings in ``values`` (names in capitals); blank and missing ones have their defaults.
+        """Return the settings in ``values`` (names in capitals); blank and missing ones have their defaults.
 
         Raises `InvalidSetting`; the text never contains the value of a secret.
         """
@@ -216,14 +220,14 @@ class Settings:
                 shown = "(hidden)" if spec.metadata["secret"] else repr(given)
                 raise InvalidSetting(f"{name}: {shown} {error}") from None
         settings = cls(**parsed)
-        settings._check_together()
+        settings._check_combinations()
         return settings
 
-    def _check_together(self) -> None:
+    def _check_combinations(self) -> None:
         if not self.api_token and not ipaddress.ip_address(self.api_host).is_loopback:
             raise InvalidSetting(
                 f"API_HOST: '{self.api_host}' is not loopback; set API_TOKEN first, "
-                "or anybody who reaches it can change extensions"
+                "or any host that can connect to it can change extensions"
             )
         if self.db_password and self.db_password_file:
             raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
@@ -240,7 +244,7 @@ class Settings:
 
     @property
     def return_kind(self) -> str:
-        """Who places return calls: one of `RETURN_BACKENDS`, or "none"."""
+        """The backend of return calls: one of `RETURN_BACKENDS`, or "none"."""
         if self.return_backend != "auto":
             return self.return_backend
         given = (kind for kind, (first, *_) in RETURN_BACKENDS.items() if getattr(self, first.lower()))
@@ -249,7 +253,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SettingInfo:
-    """What help texts and documentation need to know of one setting."""
+    """One setting, for help texts and documentation."""
 
     name: str
     default: str
@@ -258,7 +262,7 @@ class SettingInfo:
 
 
 def catalogue() -> tuple[SettingInfo, ...]:
-    """All settings in the order of the documentation."""
+    """Return all settings in the order of the documentation."""
     return tuple(
         SettingInfo(s.name.upper(), s.metadata["default"], s.metadata["help"], s.metadata["secret"])
         for s in fields(Settings)
@@ -266,48 +270,38 @@ def catalogue() -> tuple[SettingInfo, ...]:
 
 
 def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of a name that is not a setting and the setting it is one typo away from.
+    """Return pairs of a name that is not a setting and the setting that it resembles, but for about one letter.
 
-    A typo is one letter wrong, missing or too many, two neighbours swapped, or another case.
+    Case is ignored.
     """
-    known = {info.name for info in catalogue()}
-    return [
-        (name, close)
-        for name in names
-        if name not in known
-        for close in sorted(known)
-        if _one_typo(name.upper(), close)
-    ]
+    known = [info.name for info in catalogue()]
+    pairs: list[tuple[str, str]] = []
+    for name in names:
+        if name not in known:
+            as_long = [each for each in known if abs(len(each) - len(name)) <= 1]
+            pairs += [(name, each) for each in get_close_matches(name.upper(), as_long, 1, MIN_SIMILARITY)]
+    return pairs
 
 
-def _one_typo(a: str, b: str) -> bool:
-    if a == b:
-        return True
-    if abs(len(a) - len(b)) > 1:
-        return False
-    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    rest_a, rest_b = a[start:], b[start:]
-    return (
-        rest_a[1:] == rest_b[1:]
-        or rest_a[1:] == rest_b
-        or rest_a == rest_b[1:]
-        or (rest_a[1::-1] + rest_a[2:] == rest_b and len(rest_a) > 1)
-    )
-
-
-def read_env_file(path: str) -> dict[str, str]:
-    """The names and values in a ``.env`` file; empty when it does not exist. Raises `InvalidSetting`."""
+def read_env_file(path: str | Path) -> dict[str, str]:
+    """Return the names and values in a ``.env`` file, none when it does not exist. Raises `InvalidSetting`."""
     try:
         with open(path, encoding="utf-8-sig") as source:
             values = dotenv_values(stream=source, interpolate=False)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InvalidSetting(f"--env-file: {path!r} cannot be read: {describe_cause(error)}") from None
+        raise InvalidSetting(f"--env-file: {str(path)!r} cannot be read: {describe_cause(error)}") from None
     return {name: value for name, value in values.items() if value is not None}
 
 
+def merge(*sources: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of all sources; a later source wins, also with an empty value."""
+    return {name: value for source in sources for name, value in source.items()}
+
+
 def read_password(settings: Settings) -> str:
+    """Return DB_PASSWORD, or the first line of DB_PASSWORD_FILE. Raises `InvalidSetting`."""
     if not settings.db_password_file:
         return settings.db_password
     try:
@@ -316,10 +310,3 @@ def read_password(settings: Settings) -> str:
     except (OSError, ValueError) as error:
         name = settings.db_password_file
         raise InvalidSetting(f"DB_PASSWORD_FILE: {name!r} cannot be read: {describe_cause(error)}") from None
-
-
-def describe_cause(error: Exception) -> str:
-    """What the system says, or what is wrong with the text; never the text, which may be a secret."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start + 1} is not UTF-8"
-    return getattr(error, "strerror", None) or str(error)

@@ -1,59 +1,35 @@
-"""Prints Asterisk's dialplan for extensions of the local file: ``python -m audiosocket.show_dialplan ID …``.
+"""The command that prints Asterisk's dialplan for extensions: ``python -m audiosocket.show_dialplan [ID …]``.
 
-It reads what the server keeps in ``ramais_config.json`` and changes nothing there, so it may run beside it;
+It reads the server's ``ramais_config.json`` without changing it, so it may run beside the server.
 ``GET /api/extensions/{id}/dialplan``, and ``/api/extensions/dialplan`` for all, answer with the same text.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from audiosocket.asterisk import dialplan
-from audiosocket.errors import AudioSocketError, InvalidSetting, SourceUnavailable, UnknownExtension
+from audiosocket.errors import AudioSocketError, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
-from audiosocket.extensions.validation import Validator
-from audiosocket.provisioning.local_file import FILE_NAME
+from audiosocket.provisioning.local_file import FILE_NAME, read
+from audiosocket.settings import merge, read_env_file
 
 
 def running(path: Path) -> dict[int, Extension]:
-    """The extensions in the file by id, the default one without a file; raises `SourceUnavailable`.
-
-    Not `cache.load`: that sets a damaged file aside and removes leftovers, which is the server's business.
-    """
-    try:
-        document = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        return {DEFAULT_EXTENSION.id: DEFAULT_EXTENSION}
-    except OSError as error:
-        raise SourceUnavailable(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise SourceUnavailable(f"{path} is damaged ({error})") from None
-    entries = document.get("ramais") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise SourceUnavailable(f'{path} has no list under "ramais"')
-    validator = Validator()
-    validator.add_entries(entries)
-    return {extension.id: extension for extension in validator.result().extensions}
-
-
-def setting(names: Iterable[str], env_file: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the server that was started with these has under those names; raises `InvalidSetting`."""
-    try:
-        written = dotenv_values(env_file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InvalidSetting(f"--env-file: {str(env_file)!r} cannot be read ({problem})") from None
-    return {name: environment.get(name) or written.get(name) or "" for name in names}
+    """Return the extensions in the file by id, the default one without a file; raises `SourceUnavailable`."""
+    loaded = read(path)
+    if loaded.trouble:
+        raise SourceUnavailable(loaded.trouble)
+    extensions = (DEFAULT_EXTENSION,) if loaded.extensions is None else loaded.extensions
+    return {extension.id: extension for extension in extensions}
 
 
 def chosen(ids: Sequence[int], known: Mapping[int, Extension], path: Path) -> list[Extension]:
-    """These extensions; raises `UnknownExtension`."""
+    """Return the extensions with these ids, each once; raises `UnknownExtension`."""
     for wanted in ids:
         if wanted not in known:
             has = ", ".join(map(str, sorted(known)[:20])) or "none"
@@ -62,26 +38,28 @@ def chosen(ids: Sequence[int], known: Mapping[int, Extension], path: Path) -> li
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """The command line; returns the exit status."""
+    """Run the command and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m audiosocket.show_dialplan",
         description="Prints the lines of Asterisk's dialplan for extensions, ready to paste.",
     )
-    parser.add_argument("id", type=int, nargs="*", help="ids of extensions (default: all of them)")
-    parser.add_argument("--style", choices=dialplan.STYLES, default="plain", help="for which Asterisk")
-    parser.add_argument("--wideband", action="store_true", help="16 kHz instead of 8")
-    parser.add_argument("--no-survival", action="store_true", help="do not keep callers while the server restarts")
+    parser.add_argument("id", type=int, nargs="*", help="ids of extensions (default: all)")
+    parser.add_argument("--style", choices=dialplan.STYLES, default="plain", help="kind of Asterisk installation")
+    parser.add_argument("--wideband", action="store_true", help="16 kHz instead of 8 kHz")
+    parser.add_argument(
+        "--no-survival", action="store_true", help="without the loop that keeps callers while the server restarts"
+    )
     parser.add_argument(
         "--host",
         default="",
-        help="where Asterisk reaches the server (default: the row's address, or BIND_ADDRESS)",
+        help="address under which Asterisk reaches the server (default: the row's address, or BIND_ADDRESS)",
     )
     parser.add_argument("--data-dir", type=Path, help=f"directory of {FILE_NAME} (default: the server's)")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the server's settings (default .env)")
     options = parser.parse_args(arguments)
     try:
-        settings = setting(("DATA_DIR", "BIND_ADDRESS"), options.env_file, environment)
-        path = (options.data_dir or Path(settings["DATA_DIR"] or "data")) / FILE_NAME
+        values = merge(read_env_file(options.env_file), environment)
+        path = (options.data_dir or Path(values.get("DATA_DIR", "").strip() or "data")) / FILE_NAME
         known, wrong = running(path), list[str]()
         if options.id:
             extensions = chosen(options.id, known, path)
@@ -91,13 +69,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             *extensions,
             style=options.style,
             host=options.host,
-            otherwise=dialplan.place(settings["BIND_ADDRESS"].strip()),
+            otherwise=dialplan.place(values.get("BIND_ADDRESS", "").strip()),
             wideband=options.wideband,
             survive=not options.no_survival,
             wrong=wrong,
         )
-    except AudioSocketError as problem:
-        sys.stderr.write(f"{problem}\n")
+    except AudioSocketError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(text)
     sys.stderr.writelines(f"{sentence}\n" for sentence in wrong)

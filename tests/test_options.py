@@ -1,4 +1,4 @@
-"""Options, environment, ``.env`` and defaults, as ``twistd`` parses them in this process."""
+"""Options, environment, ``.env`` and defaults, as ``twistd`` parses them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 from twisted.application.service import Service
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python import usage
-from twisted.scripts.twistd import ServerOptions
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined] # re-exported for the platform
 
 from audiosocket import tap
 from audiosocket.composition import build
@@ -29,7 +29,7 @@ from tests.support.loopback_server import CapturedLog
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory, an environment without settings, no log chosen."""
+    """Use an empty directory, an environment without settings, and no log."""
     monkeypatch.chdir(tmp_path)
     for info in catalogue():
         monkeypatch.delenv(info.name, raising=False)
@@ -44,14 +44,14 @@ def parse(*arguments: str) -> Options:
 
 
 def twistd(*arguments: str) -> ServerOptions:
-    """The options of ``twistd`` around ours."""
+    """Parse the options of ``twistd`` and ours."""
     top = ServerOptions()
     top.parseOptions([*arguments[:-1], *([arguments[-1]] if arguments else [])])
     return top
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line a start is refused with."""
+def rejection(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the one line with which a start is rejected."""
     with pytest.raises(SystemExit) as caught:
         parse(*arguments)
     assert caught.value.code == 1
@@ -63,7 +63,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return shown.err
 
 
-#: One setting of each kind: default, then what .env, environment and option say, in that order.
+#: One setting of each kind: the default, then (text, value) in .env, environment and option.
 KINDS: dict[str, tuple[Any, Sequence[tuple[str, Any]]]] = {
     "db_name": ("postgres", [("one", "one"), ("two words", "two words"), ("três", "três")]),
     "api_port": (8082, [("9001", 9001), (" 9002 ", 9002), ("9003", 9003)]),
@@ -83,20 +83,20 @@ def test_option_before_environment_before_env_file_before_default(
         return {name: getattr(parsed, name) for name in KINDS}
 
     assert settings() == {name: default for name, (default, _) in KINDS.items()}
-    lines = [f"{name.upper()}={said[0][0]}" for name, (_, said) in KINDS.items()]
+    lines = [f"{name.upper()}={given[0][0]}" for name, (_, given) in KINDS.items()]
     (alone / ".env").write_text("\n".join(lines), encoding="utf-8")
-    assert settings() == {name: said[0][1] for name, (_, said) in KINDS.items()}
-    for name, (_, said) in KINDS.items():
-        monkeypatch.setenv(name.upper(), said[1][0])
-    assert settings() == {name: said[1][1] for name, (_, said) in KINDS.items()}
-    arguments = [f"--{name.replace('_', '-')}={said[2][0]}" for name, (_, said) in KINDS.items()]
-    assert settings(*arguments) == {name: said[2][1] for name, (_, said) in KINDS.items()}
-    # An empty variable is a word, too: it turns off what the file says.
+    assert settings() == {name: given[0][1] for name, (_, given) in KINDS.items()}
+    for name, (_, given) in KINDS.items():
+        monkeypatch.setenv(name.upper(), given[1][0])
+    assert settings() == {name: given[1][1] for name, (_, given) in KINDS.items()}
+    arguments = [f"--{name.replace('_', '-')}={given[2][0]}" for name, (_, given) in KINDS.items()]
+    assert settings(*arguments) == {name: given[2][1] for name, (_, given) in KINDS.items()}
+    # An empty variable overrides the file, too.
     monkeypatch.setenv("DB_NAME", "")
     assert parse().settings.db_name == "postgres"
 
 
-def test_another_env_file_and_what_it_may_contain(alone: Path) -> None:
+def test_another_env_file_with_quotes_comments_and_empty_values(alone: Path) -> None:
     (alone / ".env").write_text("API_PORT=9001\n")
     (alone / "other.env").write_bytes(
         b"\xef\xbb\xbfexport API_PORT='9002' # a comment\r\n"
@@ -109,7 +109,7 @@ def test_another_env_file_and_what_it_may_contain(alone: Path) -> None:
     assert parse("--env-file=none.env").settings.api_port == 8082
 
 
-def test_an_env_file_that_was_asked_for_and_does_not_exist_is_warned_about() -> None:
+def test_a_missing_env_file_that_was_given_is_warned_about() -> None:
     heard = CapturedLog()
     build(parse("--env-file=none.env"), Clock())
     assert len(heard.containing("none.env")) == 1
@@ -118,7 +118,7 @@ def test_an_env_file_that_was_asked_for_and_does_not_exist_is_warned_about() -> 
     heard.close()
 
 
-def test_names_one_typo_away_are_warned_about_wherever_they_stand(
+def test_a_misspelt_name_is_warned_about_in_file_and_environment(
     alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (alone / ".env").write_text("DB_PASWORD=secret-1\nSOMETHING_ELSE=1\ndb_user=x\n")
@@ -134,19 +134,19 @@ def test_names_one_typo_away_are_warned_about_wherever_they_stand(
     heard.close()
 
 
-def test_the_password_may_stand_in_a_file(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_password_can_be_in_a_file(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = alone / "password"
     for content, password in ((b"geheim\n", "geheim"), (b" s p \r\nmore\n", " s p "), ("ção".encode(), "ção")):
         file.write_bytes(content)
         assert parse("--db-password-file=password").password == password
-    assert "DB_PASSWORD_FILE" in refusal(capsys, "--db-password-file=nothing")
+    assert "DB_PASSWORD_FILE" in rejection(capsys, "--db-password-file=nothing")
     file.write_bytes(b"\xff\xfe")
-    assert "DB_PASSWORD_FILE" in refusal(capsys, "--db-password-file=password")
-    assert "DB_PASSWORD_FILE" in refusal(capsys, "--db-password-file=.")
+    assert "DB_PASSWORD_FILE" in rejection(capsys, "--db-password-file=password")
+    assert "DB_PASSWORD_FILE" in rejection(capsys, "--db-password-file=.")
 
 
-def test_secrets_are_no_options(alone: Path) -> None:
-    """Everybody on the machine can read a command line."""
+def test_secrets_are_not_options(alone: Path) -> None:
+    """Every user of the machine can read a command line."""
     for option in ("--db-password=secret-2", "--api-token=secret-2", "--ami-secret=secret-2"):
         with pytest.raises(usage.UsageError) as caught:
             parse(option)
@@ -154,7 +154,7 @@ def test_secrets_are_no_options(alone: Path) -> None:
     assert parse("--db-password-file=/dev/null").password == ""
 
 
-def test_a_wrong_value_is_refused_in_one_line_with_name_and_value(
+def test_a_wrong_value_is_rejected_in_one_line_with_name_and_value(
     alone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (alone / "file").write_text("")
@@ -174,35 +174,33 @@ def test_a_wrong_value_is_refused_in_one_line_with_name_and_value(
         (["--allowed-peers=10.0.0.0/99"], ["ALLOWED_PEERS", "'10.0.0.0/99'"]),
         (["--log-level=loud\n\x1b[31m"], ["LOG_LEVEL", "loud"]),
     ):
-        shown = refusal(capsys, *arguments)
+        shown = rejection(capsys, *arguments)
         for word in words:
             assert word in shown, (arguments, shown)
     for name, value in (("API_PORT", "x"), ("DATA_DIR", "file/data"), ("VISITOR_APP", "a\nb")):
         monkeypatch.setenv(name, value)
-        assert name in refusal(capsys)
+        assert name in rejection(capsys)
         monkeypatch.delenv(name)
     for name, value in (("DATA_DIR", '"a\\0b"'), ("LOG_LEVEL", '"a\\nb"'), ("DB_PASSWORD_FILE", '"\\x00"')):
         (alone / ".env").write_bytes(f"{name}={value}\n".encode().replace(b"\\0", b"\0").replace(b"\\x00", b"\0"))
-        assert name in refusal(capsys)
+        assert name in rejection(capsys)
     (alone / ".env").write_bytes("DB_NAME=São\n".encode("latin-1"))
-    assert "--env-file" in refusal(capsys)
+    assert "--env-file" in rejection(capsys)
 
 
-def test_a_refused_start_leaves_no_directories(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejected_start_creates_no_directories(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argument in ("--api-port=x", "--bind-address=192.0.2.1", "--visitor-app=nonsense"):
-        refusal(capsys, argument)
+        rejection(capsys, argument)
     assert list(alone.iterdir()) == []
 
 
-def test_directories_are_made(alone: Path) -> None:
+def test_directories_are_created(alone: Path) -> None:
     parse("--data-dir=a/b", "--log-dir=c/d")
     assert (alone / "a" / "b").is_dir()
     assert (alone / "c" / "d").is_dir()
 
 
-def test_a_log_file_that_cannot_be_written_is_refused_like_any_wrong_value(
-    alone: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_file_that_cannot_be_written_is_rejected(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (alone / "logs" / "audiosocket.log").mkdir(parents=True)
     with pytest.raises(SystemExit):
         twistd("-n", "audiosocket")
@@ -211,7 +209,7 @@ def test_a_log_file_that_cannot_be_written_is_refused_like_any_wrong_value(
     assert shown.count("\n") == 1
 
 
-def test_under_twistd_our_log_is_chosen_unless_the_operator_chose_one(alone: Path) -> None:
+def test_twistd_uses_our_log_unless_it_was_given_another(alone: Path) -> None:
     top = twistd("-n", "audiosocket", "--log-dir=l", "--log-format=json", "--log-level=warn", "--log-files=3")
     assert top["logger"] is logs.twistd_observer or top["logger"] == "audiosocket.runtime.logs.twistd_observer"
     assert logs.plan == logs.LogPlan(alone / "l", "json", "warn", 10_000_000, 3, echo=True)
@@ -222,7 +220,7 @@ def test_under_twistd_our_log_is_chosen_unless_the_operator_chose_one(alone: Pat
     assert (logs.plan, top["logger"]) == (None, None)
 
 
-def test_instances_side_by_side_share_no_pid_file(alone: Path) -> None:
+def test_two_instances_share_no_pid_file(alone: Path) -> None:
     assert twistd("-n", "audiosocket")["pidfile"] == ""
     assert Path(twistd("audiosocket")["pidfile"]).absolute() == alone / "twistd.pid"
     assert twistd("audiosocket", "--data-dir=two")["pidfile"] == str(alone / "two" / "twistd.pid")
@@ -245,21 +243,19 @@ def test_help_documents_every_option(capsys: pytest.CaptureFixture[str]) -> None
         assert name in shown
 
 
-def test_what_is_no_option_is_refused() -> None:
+def test_unknown_options_and_arguments_are_rejected() -> None:
     for arguments in (["--api-prot=1"], ["start"], ["--api-port"]):
         with pytest.raises(usage.UsageError):
             parse(*arguments)
 
 
-def test_the_parts_are_put_together_and_nothing_happens_before_the_start(
-    alone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_build_makes_all_services_and_starts_nothing(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setenv("DB_HOST", "127.0.0.1")
     server = build(parse(), clock)
     kinds = {type(child).__name__ for child in server}
     assert kinds >= {"Listeners", "ReactorLagMonitor", "ApiPort", "Database", "Poller"}
-    assert isinstance(list(server)[-1], Poller), "what it finds opens the ports: it comes last"
+    assert isinstance(list(server)[-1], Poller), "it opens the ports, so it comes last"
     assert all(isinstance(child, Service) for child in server)
     assert [type(child) for child in server if isinstance(child, ApiPort | Listeners)] == [Listeners, ApiPort]
     assert clock.getDelayedCalls() == []
@@ -269,14 +265,14 @@ def test_the_parts_are_put_together_and_nothing_happens_before_the_start(
     assert parse("--visitor-app=play+record").apps[Role.VISITOR][1][0] == "record"
 
 
-def test_the_plugin_is_what_twistd_finds() -> None:
+def test_twistd_finds_the_plugin() -> None:
     top = ServerOptions()
     (ours,) = (line for line in top.subCommands if line[0] == "audiosocket")
     assert ours[2]().__class__ is tap.Options
 
 
 class SignalledReactor:
-    """Remembers what a signal handler asked for, and does it when told to."""
+    """Records what a signal handler calls."""
 
     def __init__(self) -> None:
         self.handlers: dict[int, Any] = {}
@@ -286,25 +282,26 @@ class SignalledReactor:
     def addSystemEventTrigger(self, phase: str, event: str, call: object, number: int, handler: Any) -> None:
         self.handlers[number] = handler
 
-    def callFromThread(self, what: Any, *arguments: Any) -> None:
-        self.later.append((what, *arguments))
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        self.later.append((function, *arguments))
 
     def stop(self) -> None:
         self.stopped += 1
 
 
-def test_a_signal_that_interrupts_the_log_cannot_stop_the_server_from_stopping() -> None:
-    """Found as a server deaf to SIGTERM: the handler logged while the main thread held the log's lock."""
+def test_a_signal_that_interrupts_logging_does_not_deadlock() -> None:
+    """A handler that logs would wait for the log's lock, which the interrupted thread holds."""
     reactor = SignalledReactor()
-    written: list[Any] = []
-    globalLogPublisher.addObserver(written.append)
+    written: list[LogEvent] = []
+    observer = cast("ILogObserver", written.append)
+    globalLogPublisher.addObserver(observer)
     try:
         tap._stop_cleanly(reactor, cast(Any, None))
         reactor.handlers[signal.SIGTERM](signal.SIGTERM, None)
         assert (written, reactor.stopped) == ([], 0)
-        for what, *arguments in reactor.later:
-            what(*arguments)
+        for function, *arguments in reactor.later:
+            function(*arguments)
         assert reactor.stopped == 1
         assert [event["name"] for event in written] == ["SIGTERM"]
     finally:
-        globalLogPublisher.removeObserver(written.append)
+        globalLogPublisher.removeObserver(observer)

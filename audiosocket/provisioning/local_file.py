@@ -10,13 +10,13 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from audiosocket.extensions.model import Extension, Problem
+from audiosocket.extensions.model import MAX_INTEGER, Extension, Problem
 from audiosocket.extensions.validation import Validator
 
 FILE_NAME = "ramais_config.json"
@@ -26,7 +26,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the file gave. ``extensions`` is None when there is no usable file; ``trouble`` says why.
+    """The content of the file. ``extensions`` is None when there is no usable file; ``trouble`` says why.
 
     ``rejected`` counts the entries left out, ``problems`` describes at most 100 of them.
     """
@@ -37,11 +37,19 @@ class Loaded:
     trouble: str = ""
     #: When the file was written, seconds since the epoch.
     saved_at: float | None = None
+    #: The file can be read, but its content is unusable.
+    damaged: bool = False
 
 
 def load(path: Path, limit: int) -> Loaded:
-    """The extensions in the file; never raises. A damaged file is set aside under another name."""
+    """Read the file as `read` does, remove temporary files, and rename a damaged file so that it is kept."""
     _clear_leftovers(path)
+    loaded = read(path, limit)
+    return replace(loaded, trouble=f"{loaded.trouble}; {_set_aside(path)}") if loaded.damaged else loaded
+
+
+def read(path: Path, limit: int = MAX_INTEGER) -> Loaded:
+    """Return the extensions in the file, at most ``limit``. Changes nothing and raises nothing."""
     try:
         with path.open("rb") as source:
             saved_at = os.fstat(source.fileno()).st_mtime
@@ -51,21 +59,21 @@ def load(path: Path, limit: int) -> Loaded:
     except OSError as error:
         return Loaded(None, trouble=f"{path} cannot be read: {error.strerror}")
     if len(data) > MAX_BYTES:
-        return Loaded(None, trouble=f"{path} is larger than {MAX_BYTES >> 20} MB; {_set_aside(path)}")
+        return Loaded(None, trouble=f"{path} is larger than {MAX_BYTES >> 20} MB", damaged=True)
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        return Loaded(None, trouble=f"{path} is damaged ({error}); {_set_aside(path)}")
+        return Loaded(None, trouble=f"{path} is damaged ({error})", damaged=True)
     entries = document.get("ramais") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        return Loaded(None, trouble=f'{path} has no list under "ramais"; {_set_aside(path)}')
+        return Loaded(None, trouble=f'{path} has no list under "ramais"', damaged=True)
     validator = Validator(limit=limit)
     validator.add_entries(entries)
-    verdict = validator.result()
-    if entries and not verdict.extensions:
-        trouble = f"{path} has no usable entry ({verdict.problems[0].reason}); {_set_aside(path)}"
-        return Loaded(None, verdict.problems, verdict.rejected, trouble)
-    return Loaded(verdict.extensions, verdict.problems, verdict.rejected, saved_at=saved_at)
+    result = validator.result()
+    if entries and not result.extensions:
+        trouble = f"{path} has no usable entry ({result.problems[0].reason})"
+        return Loaded(None, result.problems, result.rejected, trouble, damaged=True)
+    return Loaded(result.extensions, result.problems, result.rejected, saved_at=saved_at)
 
 
 def save(path: Path, extensions: Sequence[Extension], source: str) -> None:

@@ -282,7 +282,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: str)
     return status, out, err
 
 
-def test_the_command_prints_the_same(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+def test_the_command_prints_what_the_api_answers(capsys: pytest.CaptureFixture[str], data: Path) -> None:
     where = ("--data-dir", str(data))
     assert run(capsys, "7", *where) == (0, lines(ROW, style="plain"), "")
     assert run(capsys, "7", "--style", "freepbx", "--wideband", *where) == (
@@ -304,7 +304,7 @@ def test_the_command_prints_some_or_all(capsys: pytest.CaptureFixture[str], data
     assert run(capsys, "7", "8", "7", *where)[1] == out
 
 
-def test_the_command_leaves_out_of_all_what_cannot_be_written(
+def test_the_command_leaves_out_rows_that_cannot_be_printed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     bad = replace(ROW, id=8, number="1;2", port=9100, return_port=9101)
@@ -314,18 +314,20 @@ def test_the_command_leaves_out_of_all_what_cannot_be_written(
     assert err.startswith("extension 8 is left out: ramal_ia is '1;2'")
 
 
-def test_the_command_knows_bind_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_uses_bind_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path))
     bound = lines(DEFAULT_EXTENSION, style="plain", otherwise=ServerAddress("192.0.2.9", "BIND_ADDRESS"))
     assert run(capsys, *where, BIND_ADDRESS="192.0.2.9") == (0, bound, "")
     env_file = tmp_path / "some.env"
     env_file.write_text("BIND_ADDRESS=192.0.2.9\n")
     assert run(capsys, *where, "--env-file", str(env_file)) == (0, bound, "")
+    unbound = run(capsys, *where)
+    assert run(capsys, *where, "--env-file", str(env_file), BIND_ADDRESS="") == unbound, "as the server reads it"
     named = lines(DEFAULT_EXTENSION, style="plain", host="h.example")
     assert run(capsys, *where, "--host", "h.example", BIND_ADDRESS="192.0.2.9") == (0, named, "")
 
 
-def test_the_command_finds_the_servers_directory(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+def test_the_command_uses_the_data_directory_of_the_server(capsys: pytest.CaptureFixture[str], data: Path) -> None:
     assert run(capsys, "7", DATA_DIR=str(data))[0] == 0
     env_file = data / "some.env"
     env_file.write_text(f"DATA_DIR={data}\n")
@@ -345,7 +347,7 @@ def test_the_command_without_a_file_shows_the_default(capsys: pytest.CaptureFixt
         (json.dumps({"ramais": [{**ROW.to_json(), "ramal_ia": "1;2"}]}), "7", "ramal_ia is '1;2'"),
     ],
 )
-def test_the_command_says_what_is_wrong_and_touches_nothing(
+def test_the_command_reports_an_error_and_changes_no_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str, wanted: str, words: str
 ) -> None:
     (tmp_path / "ramais_config.json").write_text(content)

@@ -13,6 +13,8 @@ import psycopg2
 import pytest
 
 from audiosocket import schema
+from audiosocket.errors import InvalidSetting
+from audiosocket.settings import read_password
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
 
 INSERT = "insert into extension_ia values (default, '1001', '1002', '192.0.2.1', '8080', 7, '8081')"
@@ -36,7 +38,7 @@ def payloads(postgres: PostgresServer, database: str, *statements: str) -> list[
     return [json.loads(notify.payload) for notify in listener.notifies]
 
 
-def test_may_be_run_again_and_again_without_losing_a_row(
+def test_it_may_be_run_repeatedly_and_keeps_the_rows(
     capsys: pytest.CaptureFixture[str],
     postgres: PostgresServer,
     database_name: str,
@@ -165,7 +167,7 @@ def test_an_error_is_one_line_and_status_1(
     assert "wrong-secret" not in err
 
 
-def test_a_role_that_may_not_create_is_told_so(
+def test_a_role_without_the_right_to_create_gets_an_error(
     capsys: pytest.CaptureFixture[str],
     postgres: PostgresServer,
     database_name: str,
@@ -174,7 +176,7 @@ def test_a_role_that_may_not_create_is_told_so(
     postgres.execute("postgres", f"alter database {database_name} owner to test")
     assert run(capsys, database_settings)[::2] == (
         1,
-        "the database refuses: permission denied for schema public\n",
+        "the database reports: permission denied for schema public\n",
     )
 
 
@@ -191,26 +193,27 @@ def test_a_locked_table_ends_the_command(
         cursor.execute("begin; lock table extension_ia")
     status, _, err = run(capsys, database_settings)
     blocker.close()
-    assert (status, err) == (1, "the database refuses: canceling statement due to lock timeout\n")
+    assert (status, err) == (1, "the database reports: canceling statement due to lock timeout\n")
 
 
-def test_settings_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_env_file(tmp_path: Path) -> None:
     file = tmp_path / "our.env"
     file.write_text("DB_HOST=db.example\nDB_USER='a${b}c'\nDB_PORT=5555\nBARE\n")
     settings = schema.load_settings(file, {"DB_PORT": "6666", "PATH": "/bin"})
     assert (settings.db_host, settings.db_user, settings.db_port) == ("db.example", "a${b}c", 6666)
+    assert schema.load_settings(file, {"DB_HOST": ""}).db_host == ""
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(schema.InvalidSetting, match="--env-file"):
+    with pytest.raises(InvalidSetting, match="--env-file"):
         schema.load_settings(file, {})
 
 
-def test_the_password_may_be_in_a_file(tmp_path: Path) -> None:
+def test_the_password_can_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("s3cret \n# not this\n")
     settings = schema.load_settings(tmp_path / "none", {"DB_PASSWORD_FILE": str(file)})
-    assert schema.password(settings) == "s3cret "
+    assert read_password(settings) == "s3cret "
     file.write_text("")
-    assert schema.password(settings) == ""
+    assert read_password(settings) == ""
 
 
 def test_as_a_command(postgres: PostgresServer, database_name: str, database_settings: dict[str, str]) -> None:
