@@ -33,16 +33,20 @@ MAY_IMPORT: dict[str, str] = {
     "control_interface": "extensions json_shapes asterisk",
     "calls": "errors json_shapes wire extensions interfaces media transport",
     "returncalls": "errors json_shapes settings extensions interfaces calls asterisk outbound",
-    "apps": "errors wire extensions interfaces media settings calls.outcomes",
+    "prompts": "errors interfaces media",
+    "apps": (
+        "errors wire extensions interfaces media prompts settings calls.outcomes returncalls.dial_string "
+        "returncalls.templates"
+    ),
     "bots": "errors interfaces json_shapes media outbound settings",
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
     "server": (
         "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
-        "asterisk control_interface calls returncalls apps bots provisioning"
+        "asterisk control_interface calls returncalls prompts apps bots provisioning"
     ),
     "workers": (
         "errors json_shapes settings wire extensions media transport outbound runtime postgres interfaces "
-        "asterisk control_interface calls returncalls apps bots provisioning server"
+        "asterisk control_interface calls returncalls prompts apps bots provisioning server"
     ),
     "client": "errors wire media",
     "admin": "control_interface errors json_shapes extensions asterisk.dialplan runtime",
@@ -56,7 +60,8 @@ PURE = (
     "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_records calls.journal_replay "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
     "runtime.rate_limit workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
-    "bots.openai_realtime provisioning.toml_lines"
+    "bots.openai_realtime provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
+    "apps.porteiro.asking apps.porteiro.dialogue"
 )
 #: Standard modules that reach out of the process.
 IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}
