@@ -1,4 +1,4 @@
-"""The HTTP API without a server: a `Control` in memory, and HTTP in memory or over loopback sockets."""
+"""The admin API without a server: a Control in memory, and HTTP over memory or loopback sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from twisted.internet import reactor
@@ -23,23 +23,22 @@ from twisted.python.failure import Failure
 from admin.resource import make_site
 from admin.site import AdminChannel
 from audiosocket.asterisk.dialplan import Style, lines
-from audiosocket.control_interface import CallControl, Control, ExtensionControl, Soon
+from audiosocket.control_interface import Control, Soon
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.json_shapes import CallJSON, RefreshJSON, RowsJSON, StatusJSON
-from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
 
 class FakeControl:
-    """A `Control` over a dict, its own `ExtensionControl` and `CallControl`.
+    """Behaves as the server does, in a dict; ``error`` and ``blocked_on`` disturb it.
 
-    Every method raises ``error`` where it is set; coroutines wait for ``blocked_on`` before.
+    It is its own `ExtensionControl` and `CallControl`.
     """
 
     def __init__(self) -> None:
+        self.extensions = self.calls = self
         self.running = {0: DEFAULT_EXTENSION}
         self.legs = {(CALL, Role.VISITOR)}
         self.requests: list[tuple[Any, ...]] = []
@@ -50,31 +49,23 @@ class FakeControl:
         self.refresh_result: dict[str, Any] = {"result": "applied"}
         self.health = (True, "")
 
-    @property
-    def extensions(self) -> ExtensionControl:
-        return self
-
-    @property
-    def calls(self) -> CallControl:
-        return self
-
-    def status(self) -> Soon[StatusJSON]:
+    def status(self) -> Soon[dict[str, Any]]:
         self._fail()
         shown = [
             {**e.to_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
             for e in self.running.values()
         ]
-        return cast("StatusJSON", {"total_extensions": len(shown), "extensions": shown})
+        return {"total_extensions": len(shown), "extensions": shown}
 
-    def all(self) -> Soon[list[CallJSON]]:
+    def all(self) -> Soon[list[dict[str, Any]]]:
         self._fail()
-        return [cast("CallJSON", {"call_id": str(CALL), "state": "live"})]
+        return [{"call_id": str(CALL), "state": "live"}]
 
-    def get(self, call_id: UUID) -> Soon[CallJSON]:
+    def get(self, call_id: UUID) -> Soon[dict[str, Any]]:
         self._fail()
         if call_id != CALL:
             raise UnknownCall(f"no call has the UUID {call_id}")
-        return cast("CallJSON", {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]})
+        return {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]}
 
     def dialplan(
         self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
@@ -94,16 +85,15 @@ class FakeControl:
         if (call_id, role) not in self.legs:
             raise UnknownCall(f"call {call_id} has no live {role.value} leg")
         self.requests.append(("hang_up", call_id, role))
-        return None
 
-    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[CallJSON]:
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
         call = self.get(call_id)
         if self.call_error is not None:
             raise self.call_error
         self.requests.append(("return", call_id, *numbers))
         return call
 
-    def cancel_return(self, call_id: UUID) -> Soon[CallJSON]:
+    def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
         call = self.get(call_id)
         if self.call_error is not None:
             raise self.call_error
@@ -115,7 +105,6 @@ class FakeControl:
         if self.call_error is not None:
             raise self.call_error
         self.requests.append(("report", attempt_id, end, reason))
-        return None
 
     def vouches(self, signature: str, body: bytes) -> bool:
         return signature == f"signed {body.decode()}"
@@ -126,16 +115,16 @@ class FakeControl:
     def healthy(self) -> tuple[bool, str]:
         return self.health
 
-    async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:
+    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
         await self._disturb()
         self.requests.append(("refresh", force, dry_run))
         stats = {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}
-        return cast("RefreshJSON", {**self.refresh_result, "stats": stats})
+        return {**self.refresh_result, "stats": stats}
 
-    async def rows(self) -> RowsJSON:
+    async def rows(self) -> dict[str, Any]:
         await self._disturb()
         rows = [extension.to_json() for extension in self.running.values()]
-        return cast("RowsJSON", {"total": len(rows), "extensions": rows})
+        return {"total": len(rows), "extensions": rows}
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         await self._disturb()
@@ -191,13 +180,13 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """Return the body; fail unless its Content-Type is JSON."""
+        """The body, which must be what its headers say."""
         assert self.headers["Content-Type"] == "application/json; charset=utf-8", self.headers["Content-Type"]
         return json.loads(self.body.decode("utf-8"))
 
 
 class FakeTransport(StringTransport):
-    """The transport of the server's end of a connection in memory."""
+    """The server's side of a connection in memory."""
 
     def __init__(self, local: str, peer: str) -> None:
         kinds = [IPv6Address if ":" in host else IPv4Address for host in (local, peer)]
@@ -209,12 +198,12 @@ class FakeTransport(StringTransport):
 
     @property
     def finished(self) -> bool:
-        """Whether the server has closed its end."""
+        """The server will write no more."""
         return bool(self.half_closed or self.disconnecting)
 
 
 class FakeConnection:
-    """One client connection in memory."""
+    """One client connection in memory; time passes when the test says so."""
 
     def __init__(self, site: Any, local: str = "127.0.0.1", peer: str = "127.0.0.1") -> None:
         self.transport = FakeTransport(local, peer)
@@ -231,7 +220,7 @@ class FakeConnection:
         return self
 
     def responses(self, *methods: str) -> list[Response]:
-        """Return the responses so far; ``methods`` are those of the requests, needed for HEAD."""
+        """Everything the server wrote so far; ``methods`` are those asked for, where it matters (HEAD)."""
         stream = _Stream(self.transport.value())
         found: list[Response] = []
         while stream.left():
@@ -243,34 +232,32 @@ class FakeConnection:
         return found
 
     def close(self) -> None:
-        """Close the connection by the client."""
+        """The client is gone."""
         self.transport.connected = False
         self.channel.connectionLost(Failure(ConnectionDone()))
 
 
 class _Stream(BytesIO):
-    """Bytes that `HTTPResponse` reads as if from a socket, and whose `close` does nothing."""
+    """Bytes that `HTTPResponse` may take for a socket, and that survive its closing them."""
 
     def makefile(self, mode: str) -> _Stream:
         return self
 
     def close(self) -> None:
-        """Do nothing: the next response starts where this one ended."""
+        """The next response starts where this one ended."""
 
     def left(self) -> bool:
         return self.tell() < len(self.getvalue())
 
 
 class AdminClient:
-    """The API over a `FakeControl`, with a client in memory and a clock that the test moves."""
+    """The API over a `FakeControl`, asked in memory."""
 
     def __init__(self, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
         self.control = FakeControl()
         self.clock = Clock()
         control: Control = self.control
-        self.site = make_site(
-            control, token=token, hosts=hosts, signature_header=SIGNATURE_HEADER, reactor=self.clock
-        )
+        self.site = make_site(control, token=token, hosts=hosts, reactor=self.clock)
 
     def connect(self, **addresses: str) -> FakeConnection:
         return FakeConnection(self.site, **addresses)
@@ -285,10 +272,7 @@ class AdminClient:
         peer: str = "127.0.0.1",
         **headers: str,
     ) -> Response:
-        """Send one request on a connection of its own and return the response.
-
-        The names of ``headers`` have underscores for hyphens.
-        """
+        """One request on a connection of its own; header names are written with underscores."""
         wire = self.connect(local=local, peer=peer)
         wire.send(request_bytes(method, path, body, **headers))
         (answer,) = wire.responses(method)
@@ -297,7 +281,7 @@ class AdminClient:
 
 
 def for_each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
-    """Run a test for every row with a new `AdminClient`: much faster than one pytest test for each."""
+    """Run a test on a fresh `AdminClient` for every row of a table: a pytest test of its own costs far more."""
 
     def decorate(test: Callable[..., None]) -> Callable[[], None]:
         def run() -> None:
@@ -314,7 +298,7 @@ def for_each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
 
 
 def request_bytes(method: str, path: str, body: bytes | object = b"", **headers: str) -> bytes:
-    """Return the bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
+    """The bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Host": "localhost", **headers}
     if content:
@@ -329,8 +313,8 @@ def request_bytes(method: str, path: str, body: bytes | object = b"", **headers:
 
 @asynccontextmanager
 async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
-    """Serve the API on a free loopback port, and give the port."""
-    site: Any = make_site(control, token=token, hosts=(), signature_header=SIGNATURE_HEADER, reactor=reactor)
+    """The API on a loopback port, which is given."""
+    site: Any = make_site(control, token=token, hosts=(), reactor=reactor)
     port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
     try:
         yield port.getHost().port
@@ -339,5 +323,5 @@ async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
 
 
 def dial(port: int) -> socket.socket:
-    """Return a blocking client socket, for threads."""
+    """A plain client socket, for threads."""
     return socket.create_connection(("127.0.0.1", port), timeout=5)
