@@ -29,7 +29,7 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
-from audiosocket.server.assembly import build_call_components, make_steady, select_apps
+from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
 from audiosocket.server.control import ServerControl
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue
@@ -59,8 +59,8 @@ def build(options: Options, reactor: Any) -> AudioSocketServer | SupervisorServe
     for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
-    make_steady(reactor)
-    journals.rearrange(Path(settings.data_dir).absolute(), settings.workers)
+    use_monotonic_time(reactor)
+    journals.redistribute(Path(settings.data_dir).absolute(), settings.workers)
     return _build_front(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
 
 

@@ -204,7 +204,7 @@ class AudioSocketProtocol(Protocol):
     def _identified(self, call_id: UUID) -> None:
         self._clock.cancel_timeout(self)
         said, self._said = self._said, b""
-        if self.factory.elsewhere is not None and self.factory.elsewhere(self, call_id, said):
+        if self.factory.pass_on is not None and self.factory.pass_on(self, call_id, said):
             return
         answer = self.factory.join(self, call_id)
         if isinstance(answer, str):
@@ -278,6 +278,9 @@ class ConnectionObserver(Interface):
 
 #: Takes what a `Port` gives its transports: socket, protocol, peer, port, session number, reactor.
 MakeTransport = Callable[..., Any]
+#: With several workers: passes a connection, its UUID and all that it sent to the worker that has the call; false
+#: when that is this one.
+PassOn = Callable[[AudioSocketProtocol, UUID, bytes], bool]
 
 
 class AudioSocketFactory(Factory):
@@ -293,6 +296,7 @@ class AudioSocketFactory(Factory):
         doorkeeper: ConnectionObserver,
         clock: MediaClock,
         transport: MakeTransport | None = None,
+        pass_on: PassOn | None = None,
     ) -> None:
         self.extension = extension
         self.role = role
@@ -305,9 +309,7 @@ class AudioSocketFactory(Factory):
         self.connections: set[AudioSocketProtocol] = set()
         #: Called when the last connection is gone.
         self.emptied: Callable[[], object] | None = None
-        #: With several workers: gives a connection, its UUID and all it said to the worker that has the call.
-        #: False when that is this one.
-        self.elsewhere: Callable[[AudioSocketProtocol, UUID, bytes], bool] | None = None
+        self.pass_on = pass_on
 
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
         if addr is None or not self._doorkeeper.may_connect(addr):

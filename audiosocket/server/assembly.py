@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.journal import CallJournal
-from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
+from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory
@@ -62,10 +62,10 @@ class CallComponents:
     transport: MakeTransport | None
     selection: AppSelection
 
-    def make_factory(self, extension: Extension, role: Role) -> AudioSocketFactory:
-        """The protocol factory of one port; implements `listening.MakeFactory`."""
+    def make_factory(self, extension: Extension, role: Role, pass_on: PassOn | None = None) -> AudioSocketFactory:
+        """Return the protocol factory of one port; implements `extension_service.MakeFactory`."""
         return AudioSocketFactory(
-            extension, role, self.switchboard.join, self.switchboard.admission, self.clock, self.transport
+            extension, role, self.switchboard.join, self.switchboard.admission, self.clock, self.transport, pass_on
         )
 
 
@@ -139,7 +139,7 @@ def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Medi
     return MediaClock(ticker, seconds, after_tick=poller.poll), functools.partial(DirectTransport, poller)
 
 
-def make_steady(reactor: Any) -> None:
+def use_monotonic_time(reactor: Any) -> None:
     """Twisted's timers follow the time of day; a clock that is set back must not stop the audio."""
     if not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic

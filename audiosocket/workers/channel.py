@@ -1,7 +1,7 @@
-"""The line between the front process and one worker: JSON messages, questions with answers, descriptors.
+"""The connection between the supervisor and one worker: JSON messages, requests with responses, descriptors.
 
-A message is a JSON object behind its length, over a pair of Unix sockets that the front made before it
-started the worker: nobody else can reach it. Descriptors travel with the message that names their number.
+A message is a JSON object behind its length, over a pair of Unix sockets that the supervisor made before it
+started the worker: no other process can reach it. Descriptors travel with the message that states their number.
 """
 
 from __future__ import annotations
@@ -14,8 +14,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IFileDescriptorReceiver, IPushProducer
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.interfaces import (
+    IConsumer,
+    IFileDescriptorReceiver,
+    IPushProducer,
+    IReactorSocket,
+    IReactorTime,
+    ITCPTransport,
+    IUNIXTransport,
+)
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
@@ -25,54 +33,68 @@ from audiosocket import errors
 from audiosocket.errors import AudioSocketError, WorkerGone
 
 Message = dict[str, Any]
-#: Does what a message asks for; what it returns, or the `AudioSocketError` it raises, is the answer.
+#: Handles a message and its descriptors; what it returns, or the `AudioSocketError` it raises, is the response.
 MessageHandler = Callable[[Message, list[int]], "Awaitable[Any] | Any"]
 
-#: A list of some 100,000 calls.
-MESSAGE_BYTES = 128_000_000
-#: A question without an answer fails after this many seconds: the other side is blocked.
-ANSWER_SECONDS = 2.0
+#: A list of some 100,000 calls, in bytes.
+MAX_MESSAGE_BYTES = 128_000_000
+#: A request without a response fails after this many seconds: the other side is blocked.
+RESPONSE_SECONDS = 2.0
 
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
-#: The errors that an answer may bring, by name.
+#: The errors that a response may bring, by name.
 _ERRORS = {kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type)}
 
 
-def attach(channel: Channel, end: socket.socket, reactor: Any) -> None:
-    """Connect a channel over ``end``, which stays the caller's to close."""
-    factory = Factory.forProtocol(lambda: channel)
+def attach(channel: Channel, end: socket.socket, reactor: IReactorSocket) -> None:
+    """Connect a channel over ``end``, which the caller closes."""
+    factory = ServerFactory()
+    factory.protocol = lambda: channel
     factory.noisy = False
     reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, factory)
 
 
+class UnixTransport(IUNIXTransport, ITCPTransport, IConsumer):
+    """What a `Channel` needs of its transport."""
+
+
 @implementer(IFileDescriptorReceiver, IPushProducer)
 class Channel(Int32StringReceiver):
-    """One end. ``lost`` is called when the other one is gone."""
+    """One end of the connection. ``name`` is the other side's, for log lines and errors.
 
-    MAX_LENGTH = MESSAGE_BYTES
-    transport: Any  # a Unix socket's: with descriptors
+    ``lost`` is called when the other side is gone, ``drained`` when it reads again after `full` was true.
+    """
+
+    MAX_LENGTH = MAX_MESSAGE_BYTES
+    transport: UnixTransport
     _log = Logger()
 
-    def __init__(self, name: str, obey: MessageHandler, lost: Callable[[], object], reactor: Any) -> None:
-        #: The other side's, for people.
+    def __init__(
+        self,
+        name: str,
+        handle: MessageHandler,
+        lost: Callable[[], object],
+        clock: IReactorTime,
+        drained: Callable[[], object] = lambda: None,
+    ) -> None:
         self.name = name
-        self._obey = obey
+        self._handle = handle
         self._lost = lost
-        self._reactor = reactor
-        self._asked: dict[int, Deferred[Any]] = {}
+        self._clock = clock
+        self._drained = drained
+        self._requests: dict[int, Deferred[Any]] = {}
         self._number = 0
-        self._received: deque[int] = deque()
+        self._descriptors: deque[int] = deque()
         self.open = False
-        #: True while the other side has not taken what it was told; what can wait should wait for `drained`.
+        #: True while the other side has not read what it was sent; messages that can wait should wait.
         self.full = False
-        self.drained: Callable[[], object] | None = None
 
-    # saying
+    # sending
 
-    def tell(self, kind: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
-        """Say something that needs no answer; nothing happens when nobody is there.
+    def notify(self, kind: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
+        """Send a message without a response; do nothing when the channel is not open.
 
-        ``descriptors`` must stay open until the other side has answered something said later.
+        ``descriptors`` must stay open until the other side has responded to a later request.
         """
         if not self.open:
             return
@@ -80,100 +102,102 @@ class Channel(Int32StringReceiver):
             self.transport.sendFileDescriptor(descriptor)
         self.sendString(_encode({**fields, "kind": kind, "descriptors": len(descriptors)}).encode())
 
-    def ask(self, kind: str, descriptors: Sequence[int] = (), /, **fields: Any) -> Deferred[Any]:
-        """The answer, later. Fails with `WorkerGone`, or with the error the other side raised."""
+    def request(self, kind: str, descriptors: Sequence[int] = (), /, **fields: Any) -> Deferred[Any]:
+        """Send a message; fires with the response.
+
+        Fails with `WorkerGone`, or with the `AudioSocketError` that the other side raised.
+        """
         self._number += 1
         number = self._number
 
-        def gone(_: Any = None) -> None:
-            self._asked.pop(number, None)
+        def cancelled(_: Deferred[Any]) -> None:
+            self._requests.pop(number, None)
 
-        asked: Deferred[Any] = Deferred(gone)
+        response: Deferred[Any] = Deferred(cancelled)
         if not self.open:
-            asked.errback(WorkerGone(f"{self.name} is not there; ask again in a moment"))
-            return asked
-        self._asked[number] = asked
-        self.tell(kind, descriptors, **fields, ask=number)
+            response.errback(WorkerGone(f"{self.name} is not connected; try again in a moment"))
+            return response
+        self._requests[number] = response
+        self.notify(kind, descriptors, **fields, request=number)
 
-        def too_late(_: Failure, seconds: float) -> Failure:
-            return Failure(WorkerGone(f"{self.name} does not answer within {seconds:g} s"))
+        def timed_out(_: Failure, seconds: float) -> Failure:
+            return Failure(WorkerGone(f"{self.name} did not respond within {seconds:g} s"))
 
-        return asked.addTimeout(ANSWER_SECONDS, self._reactor, too_late)
+        return response.addTimeout(RESPONSE_SECONDS, self._clock, timed_out)
 
-    # hearing
+    # receiving
 
     def connectionMade(self) -> None:
         self.open = True
         self.transport.registerProducer(self, True)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """They come before the message they belong to."""
+        """Keep a descriptor for the message it belongs to, which arrives after it."""
         os.set_inheritable(descriptor, False)
-        self._received.append(descriptor)
+        self._descriptors.append(descriptor)
 
     def stringReceived(self, string: bytes) -> None:
         message = json.loads(string)
-        if "answers" in message:
-            self._answered(message)
+        if "response_to" in message:
+            self._response_received(message)
             return
-        descriptors = [self._received.popleft() for _ in range(message["descriptors"])]
-        done: Deferred[Any] = ensureDeferred(self._work(message, descriptors))
+        descriptors = [self._descriptors.popleft() for _ in range(message["descriptors"])]
+        done: Deferred[Any] = ensureDeferred(self._respond(message, descriptors))
         done.addErrback(lambda why: self._log.failure("a message of {name} failed", why, name=self.name))
 
-    async def _work(self, message: Message, descriptors: list[int]) -> None:
-        number = message.get("ask")
+    async def _respond(self, message: Message, descriptors: list[int]) -> None:
+        number = message.get("request")
         try:
-            result = self._obey(message, descriptors)
+            result = self._handle(message, descriptors)
             if isinstance(result, Awaitable):
                 result = await result
         except AudioSocketError as error:
             if number is None:
                 raise
-            self._answer({"answers": number, "error": type(error).__name__, "text": str(error)})
+            self._send({"response_to": number, "error": type(error).__name__, "text": str(error)})
         except Exception:
             if number is not None:
-                self._answer({"answers": number, "error": "", "text": "it failed; the log says why"})
+                self._send({"response_to": number, "error": "", "text": "it failed; the log says why"})
             raise
         else:
             if number is not None:
-                self._answer({"answers": number, "result": result})
+                self._send({"response_to": number, "result": result})
 
-    def _answer(self, answer: Message) -> None:
+    def _send(self, response: Message) -> None:
         if self.open:
-            self.sendString(_encode(answer).encode())
+            self.sendString(_encode(response).encode())
 
-    def _answered(self, message: Message) -> None:
-        asked = self._asked.pop(message["answers"], None)
-        if asked is None:
-            return  # it came too late
+    def _response_received(self, message: Message) -> None:
+        response = self._requests.pop(message["response_to"], None)
+        if response is None:
+            return  # the request has timed out
         if "error" in message:
             kind = _ERRORS.get(message["error"], AudioSocketError)
-            asked.errback(kind(message["text"]))
+            response.errback(kind(message["text"]))
         else:
-            asked.callback(message["result"])
+            response.callback(message["result"])
 
     def lengthLimitExceeded(self, length: int) -> None:
-        self._log.error("a message of {name} has {n} bytes; giving it up", name=self.name, n=length)
+        self._log.error("closing the channel to {name}: a message has {n} bytes", name=self.name, n=length)
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.open = False
-        asked, self._asked = list(self._asked.values()), {}
-        for each in asked:
-            each.errback(WorkerGone(f"{self.name} is gone; ask again in a moment"))
-        while self._received:
-            os.close(self._received.popleft())
+        requests, self._requests = list(self._requests.values()), {}
+        for response in requests:
+            response.errback(WorkerGone(f"{self.name} is gone; try again in a moment"))
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
         self._lost()
 
-    # the transport's buffer, as a producer sees it
+    # IPushProducer: the transport's buffer
 
     def pauseProducing(self) -> None:
         self.full = True
 
     def resumeProducing(self) -> None:
         self.full = False
-        if self.drained is not None:
-            self.drained()
+        self._drained()
 
     def stopProducing(self) -> None:
         self.full = True

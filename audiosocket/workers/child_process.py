@@ -1,52 +1,67 @@
-"""One process that is, or may become, a worker: started, spoken to, ended."""
+"""A process that is, or may become, a worker: start it, exchange messages with it, end it."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.workers.channel import Channel, Message, attach
 
-#: The first descriptor of a worker's own: its channel; then all inboxes, then all ends that letters are put into.
+#: The first descriptor that a worker gets besides the standard ones: its channel. Then come the reading ends of
+#: all inboxes, then their sending ends.
 FIRST_DESCRIPTOR = 3
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a worker is started: the command, its environment, and what it is told first."""
+    """How a worker is started: the command, its environment, and the fields of its first message."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
-    first_words: Message
+    initial_message: Message
+
+
+class ProcessObserver(Protocol):
+    """Receives what a process sends, and its end."""
+
+    def message_received(self, process: ChildProcess, message: Message) -> None:
+        """The process has sent a message."""
+
+    def process_ended(self, process: ChildProcess) -> None:
+        """The process is gone; ``process.exit_reason`` tells why."""
 
 
 class ChildProcess(ProcessProtocol):
-    """A process. It imports what it needs and waits for ``begin``, which makes it a certain worker."""
+    """A process that has its modules imported and waits for ``begin``, which makes it worker number ``index``.
 
-    def __init__(self, launch: Launch, descriptors: Sequence[int], reactor: Any) -> None:
+    ``observer`` is notified of it until `begin` names another one.
+    """
+
+    def __init__(
+        self, launch: Launch, descriptors: Sequence[int], reactor: ServerReactor, observer: ProcessObserver
+    ) -> None:
         self._launch = launch
-        self._reactor = reactor
-        self.began = reactor.seconds()
+        self._observer = observer
+        #: When it was started, in seconds of the reactor's clock.
+        self.started = reactor.seconds()
         self.pid: int | None = None
-        #: Why it is over: "" while it is not.
-        self.why = ""
-        #: Called with what it says, and when it is over.
-        self.hear: Callable[[Message], object] = lambda message: None
-        self.over: Callable[[], object] = lambda: None
-        #: It has imported everything and listens to us.
-        self.here = False
+        #: Why it ended, as text; "" while it runs.
+        self.exit_reason = ""
+        #: It has imported everything and can become a worker at once.
+        self.prepared = False
         self._waiting: list[Deferred[None]] = []
-        self._channel = Channel("a worker", self._hear, self._hung_up, reactor)
-        self._ending = False
+        self._channel = Channel("a worker", self._message_received, self._channel_lost, reactor)
+        self._stopping = False
         ours, its = socket.socketpair()
         try:
             for end in (ours, its):
@@ -64,49 +79,50 @@ class ChildProcess(ProcessProtocol):
             its.close()
         self.pid = process.pid
 
-    def begin(self, index: int) -> None:
-        """From now on it is worker ``index``."""
+    def begin(self, index: int, observer: ProcessObserver) -> None:
+        """Make it worker ``index``; ``observer`` is notified of it from now on."""
+        self._observer = observer
         self._channel.name = f"worker {index}"
-        self.tell("begin", **self._launch.first_words, index=index)
+        self.notify("begin", **self._launch.initial_message, index=index)
 
-    def tell(self, kind: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
-        """See `Channel.tell`."""
-        self._channel.tell(kind, descriptors, **fields)
+    def notify(self, kind: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
+        """See `Channel.notify`."""
+        self._channel.notify(kind, descriptors, **fields)
 
-    def ask(self, kind: str, **fields: Any) -> Deferred[Any]:
-        """See `Channel.ask`."""
-        return self._channel.ask(kind, **fields)
+    def request(self, kind: str, **fields: Any) -> Deferred[Any]:
+        """See `Channel.request`."""
+        return self._channel.request(kind, **fields)
 
     def stop(self) -> Deferred[None]:
-        """Let it say goodbye; fires when it is gone."""
-        self._ending = True
-        if self.why:
+        """Ask it to hang up its calls and exit; fires when it is gone."""
+        self._stopping = True
+        if self.exit_reason:
             return succeed(None)
-        self.tell("stop")
+        self.notify("stop")
         gone: Deferred[None] = Deferred()
         self._waiting.append(gone)
         return gone
 
     def kill(self) -> None:
-        """End it at once."""
-        if not self.why and self.transport is not None:
+        """Kill it without waiting."""
+        if not self.exit_reason and self.transport is not None:
             with suppress(ProcessExitedAlready):
                 self.transport.signalProcess("KILL")
 
-    def _hear(self, message: Message, _: list[int]) -> None:
-        if message["kind"] == "here":
-            self.here = True
+    def _message_received(self, message: Message, _: list[int]) -> None:
+        if message["kind"] == "prepared":
+            self.prepared = True
         else:
-            self.hear(message)
+            self._observer.message_received(self, message)
 
-    def _hung_up(self) -> None:
-        if not self._ending:  # it is dead, or of no use any more
+    def _channel_lost(self) -> None:
+        if not self._stopping:  # it is dead, or cannot be used any more
             self.kill()
 
     def processEnded(self, reason: Failure) -> None:
         signal, status = getattr(reason.value, "signal", None), getattr(reason.value, "exitCode", None)
-        self.why = f"signal {signal}" if signal is not None else f"exit status {status}"
+        self.exit_reason = f"signal {signal}" if signal is not None else f"exit status {status}"
         waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
-        self.over()
+        for gone in waiting:
+            gone.callback(None)
+        self._observer.process_ended(self)

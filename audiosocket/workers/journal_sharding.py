@@ -1,4 +1,4 @@
-"""One call journal per worker, and what to do with those of a start with another number of workers."""
+"""One call journal per worker; journals of a start with another number of workers are distributed again."""
 
 from __future__ import annotations
 
@@ -18,35 +18,31 @@ log = Logger()
 
 
 def name(index: int, workers: int) -> str:
-    """The file of one worker; a single process has the one it always had."""
+    """Return the file name of one worker's journal; a single process uses that of the ``calls`` package."""
     return journal.FILE_NAME if workers == 1 else f"calls.{index}of{workers}.journal"
 
 
-def rearrange(directory: Path, workers: int) -> None:
-    """Give each worker the calls it owns, where another number of workers wrote them down. Blocking.
+def redistribute(directory: Path, workers: int) -> None:
+    """Move the calls in journals of another number of workers to the workers that own them. Blocking.
 
-    To be called before any of them opens its journal. What cannot be read or written stays, and is logged.
+    To be called before any worker opens its journal. A journal that cannot be read or moved stays, and is logged.
     """
     ours = {name(index, workers) for index in range(workers)}
     for path in sorted(directory.glob("calls*.journal")):
         if _NAME.fullmatch(path.name) and path.name not in ours:
-            trouble = _share_out(path, workers)
-            if trouble:
-                log.error("{path}: its calls cannot be taken over: {why}", path=str(path), why=trouble)
+            try:
+                _distribute(path, workers)
+            except BlockingIOError:
+                _report(path, "another process has it open; give each process its own DATA_DIR")
+            except OSError as error:
+                _report(path, str(error.strerror))
 
 
-def _share_out(path: Path, workers: int) -> str:
-    """What went wrong, or nothing."""
-    try:
-        _append(path, workers)
-    except BlockingIOError:
-        return "another process has it; give each its own DATA_DIR"
-    except OSError as error:
-        return str(error.strerror)
-    return ""
+def _report(path: Path, why: str) -> None:
+    log.error("the calls in {path} cannot be restored: {why}", path=str(path), why=why)
 
 
-def _append(path: Path, workers: int) -> None:
+def _distribute(path: Path, workers: int) -> None:
     with path.open("rb") as old:
         fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shares: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -54,8 +50,8 @@ def _append(path: Path, workers: int) -> None:
             try:
                 shares[owner(call_of(line), workers)].append(line)
             except DAMAGED:
-                continue  # the journal's own reader would skip it, too
+                continue  # the reader of the journal skips such a line, too
         for index, lines in shares.items():
             with (path.parent / name(index, workers)).open("ab") as new:
-                new.write(b"\n".join([b"", *lines, b""]))  # the last line there may be torn
+                new.write(b"\n".join([b"", *lines, b""]))  # the last line there may be incomplete
         path.unlink()

@@ -1,4 +1,4 @@
-"""All workers together: started, watched, replaced; their ports and their inboxes kept while one is away."""
+"""All workers: started, watched and replaced; their ports and inboxes are kept while one is being replaced."""
 
 from __future__ import annotations
 
@@ -14,53 +14,56 @@ from twisted.logger import Logger
 
 from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.workers import socket_passing as handover
+from audiosocket.server.reactor import ServerReactor
+from audiosocket.workers import socket_passing
 from audiosocket.workers.affinity import owner
+from audiosocket.workers.channel import Message
 from audiosocket.workers.child_process import ChildProcess, Launch
 from audiosocket.workers.half_close import HalfCloseFactory
 from audiosocket.workers.shared_ports import SharedPorts
-from audiosocket.workers.socket_passing import Inbox
+from audiosocket.workers.socket_passing import Inbox, PassedSocket
 from audiosocket.workers.worker_handle import WorkerHandle
 
-#: Between two looks whether a worker is blocked, in seconds.
-LOOK_SECONDS = 1.0
-#: A spare process is started so long after it is missed, in seconds: the workers' own start comes first.
+#: Interval between two checks whether a worker is blocked, in seconds.
+CHECK_SECONDS = 1.0
+#: A spare process is started this long after the last one was used, in seconds: the workers start first.
 SPARE_SECONDS = 2.0
-#: A worker that is told to stop has this long, in seconds, before it is killed.
+#: Delays between attempts to start a spare process when they die, in seconds.
+MIN_SPARE_DELAY, MAX_SPARE_DELAY = 0.1, 60.0
+#: A worker that is asked to stop is killed after this, in seconds.
 STOP_SECONDS = 8.0
 
 
 class WorkerPool(Service):
-    """``count`` workers and a process in reserve. ``ports`` is where their listening sockets are opened."""
+    """``count`` workers and a spare process. ``ports`` opens their listening sockets.
+
+    Implements `worker_handle.WorkerObserver`, and `child_process.ProcessObserver` for the spare process.
+    """
 
     _log = Logger()
 
-    def __init__(self, count: int, launch: Launch, reactor: Any) -> None:
+    def __init__(self, count: int, launch: Launch, reactor: ServerReactor) -> None:
         self._launch = launch
         self._reactor = reactor
-        self._boxes = [handover.inbox() for _ in range(count)]
+        #: The sending and the reading end of each worker's inbox.
+        self._inboxes = [socket_passing.inbox() for _ in range(count)]
         self._spare: ChildProcess | None = None
-        self._spares_died = Backoff(0.1, 60.0)
-        self.workers = [
-            WorkerHandle(index, self._next_life, reactor, counted=self._counted, moved=self._moved)
-            for index in range(count)
-        ]
+        self._spare_backoff = Backoff(MIN_SPARE_DELAY, MAX_SPARE_DELAY)
+        self.workers = [WorkerHandle(index, self, reactor) for index in range(count)]
         self.ports = SharedPorts(self.workers, reactor)
-        farewells = HalfCloseFactory(reactor)
-        self._unanswered = [
-            Inbox(out, lambda _, descriptor: farewells.say(socket.socket(fileno=descriptor)), reactor)
-            for _, out in self._boxes
-        ]
+        self._half_close = HalfCloseFactory(reactor)
+        #: Read the inboxes of workers that are out.
+        self._stand_ins = [Inbox(out, self._close_passed, reactor) for _, out in self._inboxes]
         self._standing_in: set[int] = set()
         self._timers: dict[str, IDelayedCall] = {}
 
-    # life
+    # start and end
 
     def startService(self) -> None:
         super().startService()
         for worker in self.workers:
             worker.start()
-        self._timers["look"] = self._reactor.callLater(LOOK_SECONDS, self._watch)
+        self._timers["check"] = self._reactor.callLater(CHECK_SECONDS, self._check)
 
     async def stopService(self) -> None:
         super().stopService()
@@ -69,69 +72,72 @@ class WorkerPool(Service):
                 timer.cancel()
         gone: Deferred[Any] = DeferredList([worker.stop() for worker in self.workers])
         if self._spare is not None:
-            self._spare.over = lambda: None
             self._spare.kill()
-        end = self._reactor.callLater(STOP_SECONDS, self._kill)
+        killing = self._reactor.callLater(STOP_SECONDS, self._kill)
         await gone
-        if end.active():
-            end.cancel()
-        for inbox, (into, out) in zip(self._unanswered, self._boxes, strict=True):
+        if killing.active():
+            killing.cancel()
+        for inbox, (into, out) in zip(self._stand_ins, self._inboxes, strict=True):
             inbox.stop()
             into.close()
             out.close()
 
     def stop_now(self) -> None:
         """Shorten a stop that is in progress."""
-        for worker in self.workers:
-            worker.tell("stop_now")
+        self.notify("stop_now")
 
     def _kill(self) -> None:
         for worker in self.workers:
             worker.kill()
 
-    def _watch(self) -> None:
-        self._timers["look"] = self._reactor.callLater(LOOK_SECONDS, self._watch)
+    def _check(self) -> None:
+        self._timers["check"] = self._reactor.callLater(CHECK_SECONDS, self._check)
         for worker in self.workers:
-            worker.look()
+            worker.check()
 
-    # a process in reserve
+    # processes
 
-    def _next_life(self) -> ChildProcess:
-        """The spare if there is one: a worker that has to import everything first is away for half a second."""
-        life, self._spare = self._spare or self._new_life(), None
-        self._want_spare(0.0)
-        return life
+    def next_process(self) -> ChildProcess:
+        """Return the spare process, if there is one: a new one needs half a second to import everything."""
+        process, self._spare = self._spare or self._new_process(), None
+        self._start_spare_later(0.0)
+        return process
 
-    def _new_life(self) -> ChildProcess:
-        ends = [*(out for _, out in self._boxes), *(into for into, _ in self._boxes)]
-        return ChildProcess(self._launch, [end.fileno() for end in ends], self._reactor)
+    def _new_process(self) -> ChildProcess:
+        ends = [*(out for _, out in self._inboxes), *(into for into, _ in self._inboxes)]
+        return ChildProcess(self._launch, [end.fileno() for end in ends], self._reactor, self)
 
     @property
     def spare(self) -> int | None:
-        """The process that stands ready to replace a worker at once."""
-        return self._spare.pid if self._spare is not None and self._spare.here else None
+        """The process id of the spare process, once it can replace a worker at once."""
+        return self._spare.pid if self._spare is not None and self._spare.prepared else None
 
-    def _want_spare(self, seconds: float) -> None:
+    def _start_spare_later(self, delay: float) -> None:
         timer = self._timers.get("spare")
-        if timer is None or not timer.active():
-            self._timers["spare"] = self._reactor.callLater(seconds + SPARE_SECONDS, self._make_spare)
+        if self.running and (timer is None or not timer.active()):
+            self._timers["spare"] = self._reactor.callLater(delay + SPARE_SECONDS, self._start_spare)
 
-    def _make_spare(self) -> None:
+    def _start_spare(self) -> None:
         if self._spare is not None:
             return
         try:
-            self._spare = self._new_life()
+            self._spare = self._new_process()
         except OSError as error:
-            self._log.error("no process stands ready to replace a worker: {why}", why=error.strerror)
-            self._spare_died()
-        else:
-            self._spare.over = self._spare_died
+            self._log.error("no spare process can be started: {why}; trying again", why=error.strerror)
+            self._start_spare_later(self._spare_backoff.pause())
 
-    def _spare_died(self) -> None:
-        self._spare = None
-        self._want_spare(self._spares_died.pause())
+    def message_received(self, process: ChildProcess, message: Message) -> None:
+        """Ignore messages of a spare process: before it begins it has nothing to report."""
 
-    def _moved(self, worker: WorkerHandle) -> None:
+    def process_ended(self, process: ChildProcess) -> None:
+        """The spare process is gone: start another one later."""
+        if process is self._spare:
+            self._spare = None
+            self._start_spare_later(self._spare_backoff.pause())
+
+    # workers
+
+    def state_changed(self, worker: WorkerHandle) -> None:
         index = worker.index
         if worker.state == "starting":
             for port in self.ports.ports.values():
@@ -143,68 +149,71 @@ class WorkerPool(Service):
         if worker.out and index not in self._standing_in:
             self._stand_in_for(worker)
         elif worker.state == "up" and index in self._standing_in:
-            self._take_back(worker)
+            self._hand_back(worker)
 
     def _stand_in_for(self, worker: WorkerHandle) -> None:
-        """Nobody waits in vain: new connections go to the other workers, its own are closed."""
+        """Direct new connections to the other workers, and half-close those that only this one may have."""
         self._standing_in.add(worker.index)
         for port in self.ports.ports.values():
-            port.give_up(worker.index)
-        self._unanswered[worker.index].start()
+            port.close_socket(worker.index)
+        self._stand_ins[worker.index].start()
 
-    def _take_back(self, worker: WorkerHandle) -> None:
+    def _close_passed(self, _: PassedSocket, descriptor: int) -> None:
+        self._half_close.half_close(socket.socket(fileno=descriptor))
+
+    def _hand_back(self, worker: WorkerHandle) -> None:
         self._standing_in.remove(worker.index)
-        self._unanswered[worker.index].stop()
+        self._stand_ins[worker.index].stop()
         for port in self.ports.ports.values():
             try:
-                port.renew(worker.index)
+                port.reopen_socket(worker.index)
             except OSError as error:
                 self._log.error("{name} cannot share a port: {why}", name=worker.name, why=error.strerror)
             else:
                 worker.open_port(port)
 
-    def _counted(self, worker: WorkerHandle) -> None:
-        self.ports.count(worker.index, worker.pulse["connections"])
+    def connections_counted(self, worker: WorkerHandle) -> None:
+        self.ports.count(worker.index, worker.report["connections"])
 
-    # asking
+    # calls
 
     @property
     def live_legs(self) -> int:
-        """Legs of all workers, as they said last: at most a quarter of a second ago."""
-        return sum(worker.pulse.get("live", 0) for worker in self.workers)
+        """Legs of all workers, as reported last: at most a quarter of a second ago."""
+        return sum(worker.report.get("live", 0) for worker in self.workers)
 
     def owner(self, call_id: UUID) -> WorkerHandle:
-        """The worker that has this call, if there is such a call."""
+        """Return the worker that has this call, if there is such a call."""
         return self.workers[owner(call_id, len(self.workers))]
 
-    def tell(self, kind: str, **fields: Any) -> None:
-        """Tell all of them something that needs no answer."""
+    def notify(self, kind: str, **fields: Any) -> None:
+        """Send a message without a response to all workers."""
         for worker in self.workers:
-            worker.tell(kind, **fields)
+            worker.notify(kind, **fields)
 
-    async def ask(self, kind: str, **fields: Any) -> list[Any]:
-        """The answers of those that are there, in the order of the workers."""
-        asked = [worker.ask(kind, **fields) for worker in self.workers]
-        answers = []
-        for each in asked:
+    async def request(self, kind: str, **fields: Any) -> list[Any]:
+        """Return the responses of the workers that respond, in the order of the workers."""
+        requests = [worker.request(kind, **fields) for worker in self.workers]
+        responses = []
+        for request in requests:
             try:
-                answers.append(await each)
+                responses.append(await request)
             except WorkerGone as error:
-                self._log.warn("{error}; the answer is without it", error=str(error))
-        return answers
+                self._log.warn("{error}; the response is without it", error=str(error))
+        return responses
 
     def problems(self) -> list[str]:
-        """What is wrong with the workers, one sentence each."""
+        """Return what is wrong with the workers, one sentence each."""
         wrong = [f"{worker.name} is {worker.state}" for worker in self.workers if worker.state != "up"]
         wanted = len(self.ports.ports)
         for worker in self.workers:
-            if worker.state == "up" and worker.pulse.get("ports", 0) < wanted:
-                wrong.append(f"{worker.name} listens on {worker.pulse.get('ports', 0)} of {wanted} ports")
+            if worker.state == "up" and worker.report.get("ports", 0) < wanted:
+                wrong.append(f"{worker.name} listens on {worker.report.get('ports', 0)} of {wanted} ports")
         return wrong
 
     async def refresh(self) -> None:
-        """Bring what workers say of themselves now and then up to date."""
-        asked = [ensureDeferred(worker.refresh()) for worker in self.workers]
-        for each in asked:
+        """Bring the reports of all workers up to date."""
+        refreshes = [ensureDeferred(worker.refresh()) for worker in self.workers]
+        for refresh in refreshes:
             with suppress(WorkerGone):
-                await each
+                await refresh

@@ -1,9 +1,9 @@
-"""Ports that all workers listen on: opened here, once, and handed to each worker as a descriptor.
+"""Ports that all workers listen on: opened by the supervisor and passed to each worker as a descriptor.
 
-`SharedPorts` is what the front's `Listeners` take for a reactor, so that alternatives, retries, swaps and
-the lines in the log are the same as in one process. Each port is as many sockets as there are workers, bound
-with SO_REUSEPORT: the kernel deals connections out among them. The front keeps every socket open, so what waits
-in a dead worker's queue is answered by its successor.
+`SharedPorts` is what the supervisor's `Listeners` use as a reactor, so that alternatives, retries, swaps and log
+lines are the same as in one process. Each port consists of as many sockets as there are workers, bound with
+SO_REUSEPORT: the kernel distributes connections among them. The supervisor keeps every socket open, so that
+connections in the queue of a dead worker are accepted by the one that replaces it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTCP, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,38 +24,38 @@ from audiosocket.errors import AudioSocketError
 from audiosocket.extensions.model import Extension, Role
 
 
-class Listening(Protocol):
+class PortUser(Protocol):
     """A worker, as its ports see it."""
 
     def open_port(self, port: SharedPort) -> None:
-        """Listen there, too."""
+        """Begin to listen on the port, too."""
 
     def close_port(self, port: SharedPort) -> Deferred[Any]:
-        """Fires when it listens there no more."""
+        """Stop listening on the port; fires when that is done."""
 
     def relabel_port(self, port: SharedPort) -> None:
-        """The values of the port's row have changed."""
+        """Take the changed values of the port's row."""
 
 
 class SharedPortFactory:
-    """Stands for the factories of one port in all workers; `listeners.Listeners` keeps its books on it."""
+    """Stands for the factories of one port in all workers; used by `listeners.Listeners`."""
 
     noisy = False
 
     def __init__(self, extension: Extension, role: Role) -> None:
         self._extension = extension
         self.role = role
-        #: Nothing is accepted here.
+        #: Nothing is accepted in this process.
         self.transport: Callable[..., Any] | None = None
         self.port: SharedPort | None = None
         self.emptied: Callable[[], object] | None = None
         self._counts: dict[int, int] = {}
 
     def doStart(self) -> None:
-        """Twisted's word for the first port of a factory."""
+        """Do nothing; Twisted calls it before the first port of a factory listens."""
 
     def doStop(self) -> None:
-        """Twisted's word for the end of the last one."""
+        """Do nothing; Twisted calls it after the last port of a factory was closed."""
 
     @property
     def extension(self) -> Extension:
@@ -70,11 +70,11 @@ class SharedPortFactory:
 
     @property
     def connections(self) -> range:
-        """As many as all workers have on this port, calls or not."""
+        """As many items as all workers have connections on this port, with a call or without."""
         return range(sum(self._counts.values()))
 
     def count(self, worker: int, connections: int) -> None:
-        """A worker has that many now."""
+        """Set the number of connections that a worker has on this port."""
         before = len(self.connections)
         self._counts[worker] = connections
         if before and not self.connections and self.emptied is not None:
@@ -83,41 +83,42 @@ class SharedPortFactory:
 
 @implementer(IListeningPort)
 class SharedPort:
-    """One port. ``token`` is its name between the processes; no other port ever has the same."""
+    """One port. ``token`` identifies it between the processes; it is never used again."""
 
     def __init__(
         self,
         token: int,
-        side: SharedPortFactory,
-        where: tuple[str, int],
+        factory: SharedPortFactory,
+        address: tuple[str, int],
         sockets: Sequence[socket.socket],
         owner: SharedPorts,
     ) -> None:
         self.token = token
-        self.side = side
+        self.factory = factory
+        #: The listening socket of each worker; None while that worker is out.
         self.sockets: list[socket.socket | None] = list(sockets)
-        self._where = where
+        self._address = address
         self._owner = owner
-        side.port = self
+        factory.port = self
 
     def startListening(self) -> None:
-        """It does already."""
+        """Do nothing: the sockets listen from the beginning."""
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Address and port."""
-        kind = IPv6Address if ":" in self._where[0] else IPv4Address
-        return kind("TCP", *self._where)
+        """Return address and port."""
+        kind = IPv6Address if ":" in self._address[0] else IPv4Address
+        return kind("TCP", *self._address)
 
     def relabel(self) -> None:
-        """Tell the workers that the row has other values."""
+        """Send the changed values of the row to the workers."""
         for worker in self._owner.workers:
             worker.relabel_port(self)
 
     def stopListening(self) -> Deferred[None]:
-        """Fires when nobody listens here any more; connections go on."""
+        """Close the port in all processes; fires when that is done. Connections go on."""
         self._owner.ports.pop(self.token, None)
         done: Deferred[Any] = DeferredList(
-            [worker.close_port(self).addErrback(_went_with_it) for worker in self._owner.workers]
+            [worker.close_port(self).addErrback(_ignore_gone) for worker in self._owner.workers]
         )
         return done.addCallback(lambda _: self._closed())
 
@@ -126,48 +127,51 @@ class SharedPort:
         self._owner.forget_if_empty(self.token)
 
     def close(self) -> None:
-        """Close the front's own copies."""
+        """Close the supervisor's copies of the sockets."""
         for index in range(len(self.sockets)):
-            self.give_up(index)
+            self.close_socket(index)
 
-    def give_up(self, index: int) -> None:
-        """Close the socket of one worker, which is not there."""
-        mine, self.sockets[index] = self.sockets[index], None
-        if mine is not None:
-            mine.close()
+    def close_socket(self, index: int) -> None:
+        """Close the supervisor's copy of one worker's socket."""
+        own, self.sockets[index] = self.sockets[index], None
+        if own is not None:
+            own.close()
 
-    def renew(self, index: int) -> None:
+    def reopen_socket(self, index: int) -> None:
         """Open the socket of one worker again. Raises OSError."""
         if self.sockets[index] is None:
-            self.sockets[index] = _listen(*self._where, self._owner.backlog, shared=True)
+            self.sockets[index] = _listen(*self._address, self._owner.backlog, shared=True)
 
 
-def _went_with_it(why: Failure) -> None:
-    """A worker that is gone listens nowhere; one that is blocked is going to be replaced."""
+def _ignore_gone(why: Failure) -> None:
+    """A worker that is gone does not listen; one that is blocked is going to be replaced."""
     why.trap(AudioSocketError)
 
 
 @implementer(IReactorTCP, IReactorTime)
 class SharedPorts:
-    """The reactor of the front's `Listeners`: listening means that all ``workers`` do."""
+    """The reactor of the supervisor's `Listeners`: a port is opened in all ``workers``.
+
+    ``clock`` is the real reactor.
+    """
 
     backlog = 1_024
 
-    def __init__(self, workers: Sequence[Listening], reactor: Any) -> None:
+    def __init__(self, workers: Sequence[PortUser], clock: IReactorTime) -> None:
         self.workers = workers
-        self._reactor = reactor
+        self._clock = clock
         self._tokens = 0
-        #: What is open, by token.
+        #: The open ports, by token.
         self.ports: dict[int, SharedPort] = {}
-        #: Where connections are counted, closed ports included as long as they have some.
-        self.sides: dict[int, SharedPortFactory] = {}
+        #: The factories that have a port or connections, by token of the port.
+        self.factories: dict[int, SharedPortFactory] = {}
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-        """Open a port for all workers; raises `CannotListenError` when anybody else has it."""
+        """Open a port for all workers; raises `CannotListenError` when another program has it."""
         self.backlog = backlog
         sockets: list[socket.socket] = []
         try:
-            # With SO_REUSEPORT a second server of the same user would share the port unnoticed.
+            # With SO_REUSEPORT alone a second server of the same user would share the port unnoticed.
             _bind(interface, port, shared=False).close()
             for _ in self.workers:
                 sockets.append(_listen(interface, port, backlog, shared=True))
@@ -178,49 +182,49 @@ class SharedPorts:
         self._tokens += 1
         shared = SharedPort(self._tokens, factory, (interface, port), sockets, self)
         self.ports[shared.token] = shared
-        self.sides[shared.token] = factory
+        self.factories[shared.token] = factory
         for worker in self.workers:
             worker.open_port(shared)
         return shared
 
     def connectTCP(self, *args: Any, **kwargs: Any) -> Any:
-        """The front's listeners call nobody."""
+        """Not implemented: listeners do not connect."""
         raise NotImplementedError("only for listening")
 
     def close(self) -> None:
-        """Close the front's own copies of all sockets: what the workers close now is closed."""
+        """Close the supervisor's copies of all sockets, so that a port is closed once the workers close it."""
         for port in self.ports.values():
             port.close()
 
     def count(self, worker: int, counts: dict[str, int]) -> None:
-        """A worker says how many connections it has, by token."""
+        """Set how many connections a worker has, by token."""
         for name, number in counts.items():
             token = int(name)
-            side = self.sides.get(token)
-            if side is not None:
-                side.count(worker, number)
+            factory = self.factories.get(token)
+            if factory is not None:
+                factory.count(worker, number)
                 self.forget_if_empty(token)
 
     def forget_if_empty(self, token: int) -> None:
-        """Count no more connections of a port that is closed and has none."""
-        if token not in self.ports and token in self.sides and not self.sides[token].connections:
-            del self.sides[token]
+        """Stop counting for a port that is closed and has no connections."""
+        if token not in self.ports and token in self.factories and not self.factories[token].connections:
+            del self.factories[token]
 
     def forget(self, worker: int) -> None:
-        """All connections of a worker are gone."""
-        self.count(worker, {str(token): 0 for token in list(self.sides)})
+        """Count no connections of a worker that is gone."""
+        self.count(worker, {str(token): 0 for token in list(self.factories)})
 
     def seconds(self) -> float:
-        """Steady time, in seconds."""
-        return float(self._reactor.seconds())
+        """Return steady time, in seconds."""
+        return float(self._clock.seconds())
 
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As the reactor's."""
-        return self._reactor.callLater(delay, callable, *args, **kwargs)
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> IDelayedCall:
+        """Call later, with the real reactor."""
+        return self._clock.callLater(delay, callable, *args, **kwargs)
 
-    def getDelayedCalls(self) -> Sequence[Any]:
-        """As the reactor's."""
-        return list(self._reactor.getDelayedCalls())
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """Return the delayed calls of the real reactor."""
+        return list(self._clock.getDelayedCalls())
 
 
 def _listen(interface: str, port: int, backlog: int, *, shared: bool) -> socket.socket:
@@ -230,7 +234,7 @@ def _listen(interface: str, port: int, backlog: int, *, shared: bool) -> socket.
 
 
 def _bind(interface: str, port: int, *, shared: bool) -> socket.socket:
-    """A bound socket; raises OSError and leaves none."""
+    """Return a bound socket; raises OSError and then leaves none open."""
     version = ip_address(interface.partition("%")[0]).version if interface else 4
     opened = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     try:

@@ -1,7 +1,8 @@
-"""An accepted connection goes to the worker that owns its UUID: the socket itself, and what was read of it.
+"""Pass an accepted connection to the worker that owns its UUID: the socket itself, and what was read from it.
 
-Each worker has an inbox, one end of a pair of datagram sockets whose other end all the others send into. The
-front holds both ends as well, so what lies in an inbox survives its reader and waits for the next one.
+Each worker has an inbox: the reading end of a pair of datagram sockets, whose sending end all the others have. The
+supervisor holds both ends as well, so that messages in the inbox of a dead worker are read by the one that
+replaces it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,22 +27,25 @@ from audiosocket.errors import AudioSocketError
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.parsing import parse_json
 
-#: Connections taken from the inbox between two turns of the reactor.
+#: Messages read from the inbox in one turn of the reactor.
 PER_TURN = 8
-#: A handed connection with all that can have been read of it, in bytes.
-LETTER_BYTES = 72_000
+#: A message with all that can have been read from its connection, in bytes.
+MAX_MESSAGE_BYTES = 72_000
 #: What an inbox holds while its worker is being replaced, in bytes of kernel memory.
 INBOX_BYTES = 4_000_000
+#: Message headers, one for each port, that are cached.
+MAX_HEADERS = 4_096
 
-#: Heads of letters, one for each port, that need not be made or read again.
-HEADS_KEPT = 4_096
-
-_HEAD = struct.Struct(">H")
+_LENGTH = struct.Struct(">H")
 
 
 @dataclass(frozen=True)
 class PassedSocket:
-    """A connection on its way: the port it came in by (``token``), whose and for whom that is, what it said."""
+    """A connection on its way to its worker.
+
+    ``token`` is the port that accepted it, ``extension`` and ``role`` are the port's, ``unread`` is all that was
+    read from the connection.
+    """
 
     token: int
     extension: Extension
@@ -50,7 +54,7 @@ class PassedSocket:
 
 
 def inbox() -> tuple[socket.socket, socket.socket]:
-    """The end to send into and the end to read from."""
+    """Return the sending end and the reading end of a new inbox."""
     into, out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in (into, out):
         end.setblocking(False)
@@ -58,45 +62,54 @@ def inbox() -> tuple[socket.socket, socket.socket]:
     return into, out
 
 
-def send(into: socket.socket, handed: PassedSocket, descriptor: int) -> bool:
-    """Put a connection into an inbox; false when that is full. The caller closes its own descriptor."""
+def send(into: socket.socket, passed: PassedSocket, descriptor: int) -> bool:
+    """Put a connection into an inbox; return false when that is full. The caller closes its own descriptor."""
+    header = _header(passed.token, passed.extension, passed.role)
     try:
-        socket.send_fds(into, [_head(handed.token, handed.extension, handed.role), handed.unread], [descriptor])
+        socket.send_fds(into, [header, passed.unread], [descriptor])
     except OSError:
         return False
     return True
 
 
-@lru_cache(maxsize=HEADS_KEPT)
-def _head(token: int, extension: Extension, role: Role) -> bytes:
-    about = {"token": token, "extension": extension.to_json(), "role": role.value}
-    head = json.dumps(about, separators=(",", ":")).encode()
-    return _HEAD.pack(len(head)) + head
+@lru_cache(maxsize=MAX_HEADERS)
+def _header(token: int, extension: Extension, role: Role) -> bytes:
+    fields = {"token": token, "extension": extension.to_json(), "role": role.value}
+    header = json.dumps(fields, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(header)) + header
 
 
-@lru_cache(maxsize=HEADS_KEPT)
-def _about(head: bytes) -> tuple[int, Extension, Role]:
-    about: Mapping[str, Any] = json.loads(head)
-    return int(about["token"]), parse_json(about["extension"]), Role(about["role"])
+@lru_cache(maxsize=MAX_HEADERS)
+def _parse_header(header: bytes) -> tuple[int, Extension, Role]:
+    fields: Mapping[str, Any] = json.loads(header)
+    return int(fields["token"]), parse_json(fields["extension"]), Role(fields["role"])
+
+
+def _parse(message: bytes) -> PassedSocket:
+    (length,) = _LENGTH.unpack_from(message)
+    start = _LENGTH.size
+    return PassedSocket(*_parse_header(message[start : start + length]), message[start + length :])
 
 
 @implementer(IReadDescriptor)
 class Inbox:
-    """Reads an inbox in the reactor and gives each connection to ``take``, which then owns the descriptor."""
+    """Reads an inbox in the reactor and calls ``received`` for each connection; that then owns the descriptor."""
 
     _log = Logger()
 
-    def __init__(self, out: socket.socket, take: Callable[[PassedSocket, int], object], reactor: Any) -> None:
+    def __init__(
+        self, out: socket.socket, received: Callable[[PassedSocket, int], object], reactor: IReactorFDSet
+    ) -> None:
         self._out = out
-        self._take = take
+        self._received = received
         self._reactor = reactor
 
     def start(self) -> None:
-        """Read from now on."""
+        """Start reading."""
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Leave what comes to somebody else."""
+        """Stop reading; what arrives stays in the inbox."""
         self._reactor.removeReader(self)
 
     def fileno(self) -> int:
@@ -106,51 +119,43 @@ class Inbox:
         return "inbox"
 
     def connectionLost(self, reason: object) -> None:
-        """The reactor stops."""
+        """Do nothing; the reactor calls it when it stops."""
 
     def doRead(self) -> None:
         for _ in range(PER_TURN):
             try:
-                letter, descriptors, _flags, _address = socket.recv_fds(self._out, LETTER_BYTES, 1)
+                message, descriptors, _flags, _address = socket.recv_fds(self._out, MAX_MESSAGE_BYTES, 1)
             except BlockingIOError:
                 return
-            if not letter:  # all senders are gone
+            if not message:  # all sending ends are closed
                 self.stop()
                 return
             if not descriptors:
-                self._log.error(
-                    "a connection handed over is lost: too many open files; raise the limit (ulimit -n)"
-                )
+                self._log.error("a passed connection is lost: too many open files; raise the limit (ulimit -n)")
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
-                self._open(letter, descriptor)
+                self._message_received(message, descriptor)
 
-    def _open(self, letter: bytes, descriptor: int) -> None:
+    def _message_received(self, message: bytes, descriptor: int) -> None:
         try:
-            handed = _read(letter)
+            passed = _parse(message)
         except (ValueError, KeyError, struct.error, AudioSocketError):
-            self._log.failure("a connection handed over is closed: its letter cannot be read")
+            self._log.failure("a passed connection is closed: its message cannot be parsed")
             os.close(descriptor)
             return
-        self._take(handed, descriptor)
+        self._received(passed, descriptor)
 
 
-def _read(letter: bytes) -> PassedSocket:
-    (length,) = _HEAD.unpack_from(letter)
-    start = _HEAD.size
-    return PassedSocket(*_about(letter[start : start + length]), letter[start + length :])
-
-
-def take_out(transport: Any) -> socket.socket:
-    """The socket of a transport, which hears nothing more of it; its protocol is told nothing."""
+def detach_socket(transport: Any) -> socket.socket:
+    """Return the socket of a transport, which does not use it any more; its protocol is not notified."""
     if hasattr(transport, "detach"):
-        mine: socket.socket = transport.detach()
-        return mine
-    # Twisted's own would shut the connection down for every process: it gets something else to close.
+        detached: socket.socket = transport.detach()
+        return detached
+    # Twisted's own transport would shut the connection down for every process: it gets another socket to close.
     transport.unregisterProducer()
     transport.stopReading()
     transport.stopWriting()
-    mine, transport.socket = transport.socket, socket.socket()
+    detached, transport.socket = transport.socket, socket.socket()
     transport.protocol = Protocol()
     transport.connectionLost(Failure(ConnectionDone()))
-    return mine
+    return detached

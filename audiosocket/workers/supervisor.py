@@ -1,9 +1,8 @@
-"""The process an operator starts with ``--workers``: configuration, API and workers, but no calls."""
+"""The supervisor: the process that the operator starts with ``--workers``. It has no calls."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
@@ -18,12 +17,16 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
 from audiosocket.server.draining import drain
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.shared_ports import SharedPortFactory
 
 
 class SupervisorListeners(Listeners):
-    """Knows how many connections each port has before it closes one: workers say it up to 0.1 s late."""
+    """Listeners that first ask the workers how many connections each port has.
+
+    The workers' own reports are up to 0.1 s old, and a port without connections is forgotten when it is closed.
+    """
 
     def __init__(self, pool: WorkerPool, *, bind_address: str, reserved_ports: frozenset[int]) -> None:
         super().__init__(SharedPortFactory, pool.ports, bind_address=bind_address, reserved_ports=reserved_ports)
@@ -39,9 +42,9 @@ class SupervisorListeners(Listeners):
 
 
 class SupervisorServer(MultiService):
-    """The tree of services of the front. Children: workers, listeners, watchdog, API, database, poller.
+    """The service tree of the supervisor. Children: listeners, reactor monitor, API, database, poller.
 
-    A stop lets calls run to their own end for ``drain_seconds``, as in a single process.
+    A stop lets calls end by themselves for ``drain_seconds``, as in a single process.
     """
 
     _log = Logger()
@@ -52,7 +55,7 @@ class SupervisorServer(MultiService):
         listeners: Listeners,
         poller: Poller,
         files: FileThread,
-        reactor: Any,
+        reactor: ServerReactor,
         *,
         drain_seconds: float = 0,
     ) -> None:
@@ -92,13 +95,13 @@ class SupervisorServer(MultiService):
                 self.poller,
                 lambda: self.pool.live_legs,
                 lambda: 0 if self._forced else self._drain_seconds,
-                refuse_new_calls=lambda: self.pool.tell("drain"),
+                refuse_new_calls=lambda: self.pool.notify("drain"),
                 clock=self._reactor,
             )
         self.ending = "stopping"
         await maybeDeferred(self.poller.stopService)
         self.pool.ports.close()
-        # Workers part from their calls while the API still answers.
+        # The workers hang up their calls while the API still answers.
         await self.pool.stopService()
         await maybeDeferred(super().stopService)
         await self._files.stop()

@@ -28,12 +28,15 @@ from audiosocket.server.extension_control import TableControl
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorServer
 
-#: The states of a worker's connection to who places return calls, the one to worry about first.
+#: The states of a worker's backend of return calls, the worst first.
 _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
 
 
 class SupervisorControl:
-    """One API over all workers. ``backend`` is never started: it only knows the webhook's secret."""
+    """Extensions of this process and calls of all workers.
+
+    ``backend`` is never started, it only verifies the webhook's signatures. ``seconds`` is a steady clock.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class SupervisorControl:
 
     async def status(self) -> SupervisorStatusJSON:
         refreshed = ensureDeferred(self._pool.refresh())
-        answers: list[WorkerStatusJSON] = await self._pool.ask("status")
+        answers: list[WorkerStatusJSON] = await self._pool.request("status")
         await refreshed
         live: Counter[int] = Counter()
         for answer in answers:
@@ -74,7 +77,7 @@ class SupervisorControl:
         }
 
     def _latest(self, reactors: Sequence[ReactorJSON]) -> ReactorJSON:
-        """The process whose callers have most reason to complain; the front's own when there is none."""
+        """Return the figures of the worker that was latest; the supervisor's own when no worker responds."""
         mine = self._server.reactor_lag.to_json()
         return max(reactors, key=lambda reactor: float(reactor["lag_ms_worst_10s"]), default=mine)
 
@@ -85,7 +88,7 @@ class SupervisorControl:
                 "pid": worker.pid,
                 "state": worker.state,
                 "restarts": worker.restarts,
-                "live_legs": worker.pulse.get("live", 0),
+                "live_legs": worker.report.get("live", 0),
                 "reactor": reactors.get(worker.pid or 0),
             }
             for worker in self._pool.workers
@@ -98,7 +101,7 @@ class SupervisorControl:
         return not problems, "; ".join(problems[:MAX_PROBLEMS])
 
     def healthy(self) -> tuple[bool, str]:
-        late = {"the front": self._server.reactor_lag.recent_worst}
+        late = {"the supervisor": self._server.reactor_lag.recent_worst}
         late.update({worker.name: worker.lateness for worker in self._pool.workers})
         wrong = [f"{name} was {seconds:.1f} s late" for name, seconds in late.items() if seconds > UNHEALTHY]
         return not wrong, "; ".join(wrong)
@@ -112,7 +115,7 @@ class SupervisorCallControl:
         self._backend = backend
 
     async def all(self) -> list[CallJSON]:
-        found: list[CallJSON] = [call for calls in await self._pool.ask("calls") for call in calls]
+        found: list[CallJSON] = [call for calls in await self._pool.request("calls") for call in calls]
         return sorted(found, key=lambda call: call["state"] == "ended")
 
     async def get(self, call_id: UUID) -> CallJSON:
@@ -128,34 +131,34 @@ class SupervisorCallControl:
         return cast("CallJSON", await self._of(call_id, "cancel_return"))
 
     async def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
-        """One of the workers has asked for this attempt; nobody else knows which."""
-        trouble: UnknownAttempt | None = None
+        """Pass the report to the workers in turn: only the one that placed the attempt knows it."""
+        unknown: UnknownAttempt | None = None
         for worker in self._pool.workers:
             try:
-                await worker.ask("attempt_ended", attempt=attempt_id, end=end, reason=reason)
+                await worker.request("attempt_ended", attempt=attempt_id, end=end, reason=reason)
             except UnknownAttempt as error:
-                trouble = error
+                unknown = error
             else:
                 return
-        if trouble is not None:
-            raise trouble
+        if unknown is not None:
+            raise unknown
 
     def vouches(self, signature: str, body: bytes) -> bool:
         return self._backend.vouches(signature, body)
 
     async def _of(self, call_id: UUID, kind: str, **fields: Any) -> Any:
-        return await self._pool.owner(call_id).ask(kind, call_id=str(call_id), **fields)
+        return await self._pool.owner(call_id).request(kind, call_id=str(call_id), **fields)
 
 
 def _added(totals: Sequence[Mapping[str, int]]) -> dict[str, int]:
     added: Counter[str] = Counter()
-    for each in totals:
-        added.update(each)
+    for total in totals:
+        added.update(total)
     return dict(added)
 
 
 def _worst(backends: Sequence[BackendJSON]) -> BackendJSON:
-    """Each worker has its own connection; the one in most trouble is shown."""
+    """Return the worst state: each worker has a backend of its own."""
     if not backends:
-        return {"kind": "none", "state": "down", "reason": "no worker is there"}
+        return {"kind": "none", "state": "down", "reason": "no worker responds"}
     return min(backends, key=lambda backend: _WORST_FIRST.index(backend["state"]))

@@ -1,135 +1,133 @@
-"""One worker as the front sees it: a number, and the process that has it at the moment."""
+"""One worker as the supervisor sees it: a number, and the process that has it at the moment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
-from audiosocket.workers import log_relay as relay
+from audiosocket.workers import log_relay
 from audiosocket.workers.channel import Message
 from audiosocket.workers.child_process import ChildProcess
 from audiosocket.workers.shared_ports import SharedPort
 
-#: Pauses before a worker is replaced grow, until one has lived this long, in seconds.
-WELL_SECONDS = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.01, 15.0
-#: A worker that says nothing for so long, in seconds, is blocked: its calls are lost already.
+#: Delays before a worker is replaced grow, until one has run for this long, in seconds.
+STABLE_SECONDS = 10.0
+#: The first and the longest of these delays, in seconds.
+MIN_DELAY, MAX_DELAY = 0.01, 15.0
+#: A worker that has sent nothing for this long, in seconds, is blocked: its calls are lost already.
 BLOCKED_SECONDS = 15.0
-#: For so long callers wait for a worker that is not there, in seconds.
-PATIENCE_SECONDS = 2.0
-#: A worker says something at least this often, in seconds.
-PULSE_SECONDS = 1.5
+#: Callers wait this long for a worker that is being replaced, in seconds.
+REPLACE_SECONDS = 2.0
+#: A worker sends something at least this often, in seconds.
+REPORT_SECONDS = 1.5
+
+
+class WorkerObserver(Protocol):
+    """The pool, as its workers see it."""
+
+    def next_process(self) -> ChildProcess:
+        """Return a process that can become a worker; raises OSError."""
+
+    def connections_counted(self, worker: WorkerHandle) -> None:
+        """The worker has reported how many connections it has, see `WorkerHandle.report`."""
+
+    def state_changed(self, worker: WorkerHandle) -> None:
+        """The worker is starting, up, down, or has been down for too long; see `WorkerHandle.state` and `out`."""
 
 
 class WorkerHandle:
-    """Worker number ``index``. ``next_life`` gives it a process.
-
-    ``counted`` is called when it has said how many connections it has, ``moved`` when it comes up, is gone,
-    or has been away too long.
-    """
+    """Worker number ``index``; implements `child_process.ProcessObserver`."""
 
     _log = Logger()
 
-    def __init__(
-        self,
-        index: int,
-        next_life: Callable[[], ChildProcess],
-        reactor: Any,
-        *,
-        counted: Callable[[WorkerHandle], object],
-        moved: Callable[[WorkerHandle], object],
-    ) -> None:
+    def __init__(self, index: int, observer: WorkerObserver, clock: IReactorTime) -> None:
         self.index = index
         self.name = f"worker {index}"
-        self._next_life = next_life
-        self._reactor = reactor
-        self._counted = counted
-        self._moved = moved
-        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        self._life: ChildProcess | None = None
+        self._observer = observer
+        self._clock = clock
+        self._backoff = Backoff(MIN_DELAY, MAX_DELAY)
+        self._process: ChildProcess | None = None
         self._replacing: IDelayedCall | None = None
-        self._patience: IDelayedCall | None = None
+        self._giving_up: IDelayedCall | None = None
         self._stopping = False
-        self._heard = 0.0
+        self._last_message = 0.0
         #: "starting", "up" or "down".
         self.state = "down"
-        #: It has been away for so long that its callers wait no more; until it is up again.
+        #: It has been down for so long that its callers no longer wait; false once it is up again.
         self.out = False
         self.restarts = 0
-        #: What it said of itself last: live legs, connections, lateness.
-        self.pulse: Message = {}
+        #: Its latest report: live legs, open ports, connections, lateness.
+        self.report: Message = {}
 
-    # life
+    # start and end
 
     def start(self) -> None:
-        """Give it a process; ``moved`` is the moment to tell it its ports."""
+        """Give it a process; at `WorkerObserver.state_changed` it can be sent its ports."""
         try:
-            life = self._next_life()
+            process = self._observer.next_process()
         except OSError as error:
             self._log.error("{name} cannot be started: {why}; trying again", name=self.name, why=error.strerror)
             self._replace_later()
             return
-        life.hear = lambda message: self._hear(message, life)
-        life.over = self._over
-        self._life = life
-        self._heard = self._reactor.seconds()
-        life.begin(self.index)
-        self._turn("starting")
+        self._process = process
+        self._last_message = self._clock.seconds()
+        process.begin(self.index, self)
+        self._set_state("starting")
 
     def stop(self) -> Deferred[None]:
-        """Let it say goodbye; fires when it is gone. It is not replaced any more."""
+        """Ask it to hang up its calls and exit; fires when it is gone. It is not replaced any more."""
         self._stopping = True
         self._cancel_timers()
-        return succeed(None) if self._life is None else self._life.stop()
+        return succeed(None) if self._process is None else self._process.stop()
 
     def kill(self) -> None:
-        """End its process at once."""
-        if self._life is not None:
-            self._life.kill()
+        """Kill its process without waiting."""
+        if self._process is not None:
+            self._process.kill()
 
-    def look(self) -> None:
-        """Replace it when it is blocked; called now and then."""
-        silent = self._reactor.seconds() - self._heard
-        if self._life is not None and silent > BLOCKED_SECONDS:
+    def check(self) -> None:
+        """Kill it when it is blocked, so that it is replaced; to be called at regular intervals."""
+        silent = self._clock.seconds() - self._last_message
+        if self._process is not None and silent > BLOCKED_SECONDS:
             self._log.error(
-                "{name} (pid {pid}) has said nothing for {s:.0f} s: it is blocked and is replaced",
+                "{name} (pid {pid}) has sent nothing for {s:.0f} s: it is blocked and is replaced",
                 name=self.name,
                 pid=self.pid,
                 s=silent,
             )
-            self._heard = self._reactor.seconds()
+            self._last_message = self._clock.seconds()
             self.kill()
 
-    def _over(self) -> None:
-        life, self._life = self._life, None
-        assert life is not None  # noqa: S101 - for mypy; it was ours
-        live, self.pulse = self.pulse.get("live", 0), {}
-        self._turn("down")
+    def process_ended(self, process: ChildProcess) -> None:
+        self._process = None
+        live, self.report = self.report.get("live", 0), {}
+        self._set_state("down")
         if self._stopping:
-            if life.why != "exit status 0":
-                self._log.warn("{name} (pid {pid}) ended: {why}", name=self.name, pid=life.pid, why=life.why)
+            if process.exit_reason != "exit status 0":
+                self._log.warn(
+                    "{name} (pid {pid}) ended: {why}", name=self.name, pid=process.pid, why=process.exit_reason
+                )
             return
-        if self._reactor.seconds() - life.began > WELL_SECONDS:
+        if self._clock.seconds() - process.started > STABLE_SECONDS:
             self._backoff.reset()
         self._log.error(
             "{name} (pid {pid}) died: {why}; {live} legs are cut off and may resume; it is replaced",
             name=self.name,
-            pid=life.pid,
-            why=life.why,
+            pid=process.pid,
+            why=process.exit_reason,
             live=live,
         )
         self._replace_later()
 
     def _replace_later(self) -> None:
-        self._replacing = self._reactor.callLater(self._backoff.pause(), self._replace)
-        if self._patience is None:
-            self._patience = self._reactor.callLater(PATIENCE_SECONDS, self._give_up)
+        self._replacing = self._clock.callLater(self._backoff.pause(), self._replace)
+        if self._giving_up is None:
+            self._giving_up = self._clock.callLater(REPLACE_SECONDS, self._give_up)
 
     def _replace(self) -> None:
         self.restarts += 1
@@ -137,81 +135,78 @@ class WorkerHandle:
 
     def _give_up(self) -> None:
         self.out = True
-        self._moved(self)
+        self._observer.state_changed(self)
 
-    def _turn(self, state: str) -> None:
+    def _set_state(self, state: str) -> None:
         self.state = state
-        self._moved(self)
+        self._observer.state_changed(self)
 
     def _cancel_timers(self) -> None:
-        for timer in (self._replacing, self._patience):
+        for timer in (self._replacing, self._giving_up):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._replacing = self._patience = None
+        self._replacing = self._giving_up = None
 
-    # what is seen of it
+    # state
 
     @property
     def pid(self) -> int | None:
         """The process that is this worker now."""
-        return None if self._life is None else self._life.pid
+        return None if self._process is None else self._process.pid
 
     @property
     def lateness(self) -> float:
-        """How late its reactor was within the last 10 s, in seconds; silence is lateness, too."""
-        silent = self._reactor.seconds() - self._heard if self.state == "up" else 0.0
-        return max(float(self.pulse.get("late", 0.0)), silent - PULSE_SECONDS)
+        """How late its reactor was within the last 10 s, in seconds; a missing report counts as lateness."""
+        silent = self._clock.seconds() - self._last_message if self.state == "up" else 0.0
+        return max(float(self.report.get("late", 0.0)), silent - REPORT_SECONDS)
 
-    # talking
+    # messages
 
-    def tell(self, kind: str, **fields: Any) -> None:
-        """Say something that needs no answer."""
-        if self._life is not None:
-            self._life.tell(kind, **fields)
+    def notify(self, kind: str, **fields: Any) -> None:
+        """Send a message without a response; do nothing while it has no process."""
+        if self._process is not None:
+            self._process.notify(kind, **fields)
 
-    def ask(self, kind: str, **fields: Any) -> Deferred[Any]:
-        """The answer, later; fails with `WorkerGone` when there is none."""
-        if self._life is None:
-            return fail(WorkerGone(f"{self.name} is being replaced; ask again in a moment"))
-        return self._life.ask(kind, **fields)
+    def request(self, kind: str, **fields: Any) -> Deferred[Any]:
+        """Send a message; fires with the response, fails with `WorkerGone` when there is none."""
+        if self._process is None:
+            return fail(WorkerGone(f"{self.name} is being replaced; try again in a moment"))
+        return self._process.request(kind, **fields)
 
-    def _hear(self, message: Message, life: ChildProcess) -> None:
+    def message_received(self, process: ChildProcess, message: Message) -> None:
         if message["kind"] == "log":
-            relay.publish(message, self.index)
-            if message["lost"]:
-                self._log.error("{n} lines of {name} were lost", n=message["lost"], name=self.name)
-        if life is not self._life:
-            return  # the last words of a dead process are only fit for the log
-        self._heard = self._reactor.seconds()
+            log_relay.publish(message, self.index)
+            if message["dropped"]:
+                self._log.error("{n} log lines of {name} were dropped", n=message["dropped"], name=self.name)
+        if process is not self._process:
+            return  # of the messages of a dead process only the log is of use
+        self._last_message = self._clock.seconds()
         if message["kind"] == "ready":
             self._cancel_timers()
             self.out = False
-            self._turn("up")
-        elif message["kind"] == "pulse":
-            self.pulse = message
-            self._counted(self)
+            self._set_state("up")
+        elif message["kind"] == "report":
+            self.report = message
+            self._observer.connections_counted(self)
 
     async def refresh(self) -> None:
-        """Bring `pulse` up to date."""
+        """Bring `report` up to date."""
         if self.state == "up":
-            self.pulse = await self.ask("pulse")
-            self._counted(self)
+            self.report = await self.request("report")
+            self._observer.connections_counted(self)
 
-    # as ports see it
+    # shared_ports.PortUser
 
     def open_port(self, port: SharedPort) -> None:
-        """Listen there, too."""
         if self.out:
-            port.give_up(self.index)
-        mine = port.sockets[self.index]
-        if mine is not None and self._life is not None:
-            about = {"extension": port.side.extension.to_json(), "role": port.side.role.value}
-            self._life.tell("open", [mine.fileno()], token=port.token, **about)
+            port.close_socket(self.index)
+        own = port.sockets[self.index]
+        if own is not None and self._process is not None:
+            fields = {"extension": port.factory.extension.to_json(), "role": port.factory.role.value}
+            self._process.notify("open", [own.fileno()], token=port.token, **fields)
 
     def close_port(self, port: SharedPort) -> Deferred[Any]:
-        """Fires when it listens there no more."""
-        return self.ask("close", token=port.token)
+        return self.request("close", token=port.token)
 
     def relabel_port(self, port: SharedPort) -> None:
-        """The values of the port's row have changed."""
-        self.tell("relabel", token=port.token, extension=port.side.extension.to_json())
+        self.notify("relabel", token=port.token, extension=port.factory.extension.to_json())

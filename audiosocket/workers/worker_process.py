@@ -1,4 +1,4 @@
-"""What a worker does with the front's messages: begins, opens ports, answers about its calls, ends."""
+"""A worker: begins when the supervisor says so, opens ports, responds about its calls, stops."""
 
 from __future__ import annotations
 
@@ -26,180 +26,194 @@ from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components, select_apps
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
-from audiosocket.settings import Settings, read_env_file
+from audiosocket.server.reactor import ServerReactor
+from audiosocket.settings import Settings, merge, read_env_file
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.log_relay import LogToSupervisor
 from audiosocket.workers.worker_ports import WorkerPorts
 
-#: Between two looks whether there is news for the front, in seconds.
-PULSE_SECONDS = 0.1
-#: So many of those without news, and it is told all the same that we are alive.
-QUIET_PULSES = 10
+#: Interval between two checks whether the report has changed, in seconds.
+REPORT_SECONDS = 0.1
+#: An unchanged report is sent every so many checks, to show that the worker is alive.
+UNCHANGED_CHECKS = 10
 
 
 @dataclass(frozen=True)
 class Running:
-    """What there is once the front's first words have come."""
+    """The parts of a worker that has begun."""
 
     server: CallServer
-    doors: WorkerPorts
-    side: CallComponents
-    control: LocalCallControl
+    ports: WorkerPorts
+    components: CallComponents
+    calls: LocalCallControl
 
 
 class WorkerProcess:
-    """``inboxes`` and ``boxes`` are the ends of all workers' inboxes; ``end`` is called when it is time to go."""
+    """The process of one worker.
+
+    ``receiving`` and ``sending`` are the ends of all workers' inboxes; ``stop`` ends the process. ``environment``
+    are the variables of the process.
+    """
 
     _log = Logger()
 
     def __init__(
         self,
-        inboxes: Sequence[socket.socket],
-        boxes: Sequence[socket.socket],
-        reactor: Any,
-        end: Callable[[], object],
+        receiving: Sequence[socket.socket],
+        sending: Sequence[socket.socket],
+        reactor: ServerReactor,
+        stop: Callable[[], object],
         environment: Mapping[str, str],
     ) -> None:
         self._environment = environment
-        self._inboxes = inboxes
-        self._boxes = boxes
+        self._receiving = receiving
+        self._sending = sending
         self._reactor = reactor
-        self._end = end
+        self._stop = stop
         self._running: Running | None = None
-        self._log_to: LogToSupervisor | None = None
+        self._log_relay: LogToSupervisor | None = None
         self._timer: IDelayedCall | None = None
-        self._said: Message = {}
-        self._quiet = 0
+        self._sent_report: Message = {}
+        self._unchanged = 0
         self._stopping = False
-        self.channel = Channel("the front", self._obey, self._orphaned, reactor)
-        self._orders: Mapping[str, Callable[[Running, Message], Any]] = {
-            "relabel": lambda us, said: us.doors.relabel(said["token"], parse_json(said["extension"])),
-            "close": lambda us, said: us.doors.close(said["token"]).addCallback(lambda _: None),
-            "drain": lambda us, said: us.side.switchboard.refuse_new_calls(),
-            "stop_now": lambda us, said: us.server.stop_now(),
-            "pulse": lambda us, said: self._pulse_of(us),
-            "status": lambda us, said: self._status(us),
-            "calls": lambda us, said: us.control.all(),
-            "call": lambda us, said: us.control.get(UUID(said["call_id"])),
-            "hang_up": lambda us, said: us.control.hang_up(UUID(said["call_id"]), Role(said["role"])),
-            "return_call": lambda us, said: us.control.return_call(UUID(said["call_id"]), said["numbers"]),
-            "cancel_return": lambda us, said: us.control.cancel_return(UUID(said["call_id"])),
-            "attempt_ended": lambda us, said: us.control.attempt_ended(
-                said["attempt"], said["end"], said["reason"]
-            ),
+        self.channel = Channel("the supervisor", self._handle, self._channel_lost, reactor, self._drained)
+        self._handlers: Mapping[str, Callable[[Running, Message], Any]] = {
+            "relabel": lambda us, sent: us.ports.relabel(sent["token"], parse_json(sent["extension"])),
+            "close": lambda us, sent: us.ports.close(sent["token"]).addCallback(lambda _: None),
+            "drain": lambda us, sent: us.components.switchboard.refuse_new_calls(),
+            "stop_now": lambda us, sent: us.server.stop_now(),
+            "report": lambda us, sent: self._make_report(us),
+            "status": lambda us, sent: self._status(us),
+            "calls": lambda us, sent: us.calls.all(),
+            "call": lambda us, sent: us.calls.get(UUID(sent["call_id"])),
+            "hang_up": lambda us, sent: us.calls.hang_up(UUID(sent["call_id"]), Role(sent["role"])),
+            "return_call": lambda us, sent: us.calls.return_call(UUID(sent["call_id"]), sent["numbers"]),
+            "cancel_return": lambda us, sent: us.calls.cancel_return(UUID(sent["call_id"])),
+            "attempt_ended": lambda us, sent: us.calls.attempt_ended(sent["attempt"], sent["end"], sent["reason"]),
         }
 
-    def present(self) -> None:
-        """Everything is imported: we can begin at once."""
-        self.channel.tell("here")
+    def report_prepared(self) -> None:
+        """Report that everything is imported, so that the worker can begin at once."""
+        self.channel.notify("prepared")
 
-    def _obey(self, message: Message, descriptors: list[int]) -> Any:
-        if message["kind"] == "begin":
+    def _handle(self, message: Message, descriptors: list[int]) -> Any:
+        kind = message["kind"]
+        if kind == "begin":
             return self._begin(message)
-        if message["kind"] == "stop":
+        if kind == "stop":
+            self._stopping = True
             return self._stop()
         running = self._running
         if running is None:
-            raise RuntimeError(f"{message['kind']} before begin")
-        if message["kind"] == "open":
+            raise RuntimeError(f"{kind} before begin")
+        if kind == "open":
             extension, role = parse_json(message["extension"]), Role(message["role"])
-            return running.doors.open(message["token"], extension, role, descriptors[0])
-        return self._orders[message["kind"]](running, message)
+            return running.ports.open(message["token"], extension, role, descriptors[0])
+        return self._handlers[kind](running, message)
 
     def _begin(self, message: Message) -> None:
         settings = Settings.parse(message["settings"])
-        line = logs.formatter(settings.log_format) if message["lines"] else None
-        self._log_to = LogToSupervisor(self.channel, line, self._reactor)
-        globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_to, logs.wanted(settings.log_level))])
+        index = message["index"]
+        self._start_log(settings, lines=message["lines"])
         apps = {
             Role.VISITOR: registry.load(settings.visitor_app),
             Role.RESIDENT: registry.load(settings.resident_app),
         }
-        journal = Path(settings.data_dir) / message["journals"][message["index"]]
+        journal = Path(settings.data_dir) / message["journals"][index]
         selection = select_apps(settings, apps, self._values(message["env_file"]), self._reactor, quiet=True)
-        side = build_call_components(settings, selection, journal, self._reactor)
-        doors = WorkerPorts(
-            message["index"],
-            side.make_factory,
-            self._inboxes[message["index"]],
-            self._boxes,
+        components = build_call_components(settings, selection, journal, self._reactor)
+        switchboard = components.switchboard
+        ports = WorkerPorts(
+            index,
+            components.make_factory,
+            self._receiving[index],
+            self._sending,
             self._reactor,
-            lambda why: side.switchboard.admission.reject("crowded", why),
+            lambda why: switchboard.admission.reject("crowded", why),
         )
         server = CallServer(
-            doors,
-            side.switchboard,
-            side.files,
+            ports,
+            switchboard,
+            components.files,
             self._reactor,
-            journal=side.journal,
+            journal=components.journal,
             resume_seconds=settings.resume_seconds,
         )
-        side.backend.setServiceParent(server)
+        components.backend.setServiceParent(server)
         selection.setServiceParent(server)
         install_runtime_services(
             server,
             self._reactor,
-            busy=lambda: side.switchboard.live_legs > 0,
+            busy=lambda: switchboard.live_legs > 0,
             listening=lambda: True,
-            forget=side.switchboard.forget,
+            forget=switchboard.forget,
             load=lazy_imports.load,
         )
-        control = LocalCallControl(server, self._reactor.seconds, side.backend)
-        self._running = Running(server, doors, side, control)
+        calls = LocalCallControl(server, self._reactor.seconds, components.backend)
+        self._running = Running(server, ports, components, calls)
         server.startService()
-        self.channel.tell("ready", pid=os.getpid())
-        self._beat()
+        self.channel.notify("ready", pid=os.getpid())
+        self._report()
 
     def _values(self, env_file: str) -> Callable[[], Mapping[str, str]]:
-        """What fills ``${NAME}`` in ``apps.toml``; the file is read anew each time."""
-        return lambda: {**read_env_file(env_file), **self._environment}
+        """Return what reads the values of ``${NAME}`` in ``apps.toml``, each time from the current file."""
+        return lambda: merge(read_env_file(env_file), self._environment)
 
-    # the end
+    def _start_log(self, settings: Settings, *, lines: bool) -> None:
+        """Send the log to the supervisor: as finished lines, or as events where ``lines`` is false."""
+        line = logs.formatter(settings.log_format) if lines else None
+        self._log_relay = LogToSupervisor(self.channel, line, self._reactor)
+        globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_relay, logs.wanted(settings.log_level))])
 
-    def _stop(self) -> None:
-        self._stopping = True
-        self._end()
+    def _drained(self) -> None:
+        if self._log_relay is not None:
+            self._log_relay.flush()
+
+    # stop
 
     async def close(self) -> None:
-        """Part from the calls, and see to it that the front has read the last line of the log."""
+        """Hang up all calls, and wait until the supervisor has read the last line of the log."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if self._running is not None:
             await maybeDeferred(self._running.server.stopService)
-        if self._log_to is not None:
-            self._log_to.flush()
-        with suppress(WorkerGone):  # the front is in a hurry, too
-            await self.channel.ask("bye")
+        if self._log_relay is not None:
+            self._log_relay.flush()
+        with suppress(WorkerGone):  # a supervisor that does not wait is gone already
+            await self.channel.request("stopped")
 
-    def _orphaned(self) -> None:
-        """The front is gone: what it cannot stop must not keep its successor from the ports and journals."""
+    def _channel_lost(self) -> None:
+        """Exit without the supervisor: the next one must find the ports and the journals free."""
         if not self._stopping:
             os._exit(1)
 
-    # news
+    # reports
 
-    def _beat(self) -> None:
-        self._timer = self._reactor.callLater(PULSE_SECONDS, self._beat)
+    def _report(self) -> None:
+        self._timer = self._reactor.callLater(REPORT_SECONDS, self._report)
         if self._running is None or self.channel.full:
             return
-        pulse = self._pulse_of(self._running)
-        self._quiet += 1
-        if pulse != self._said or self._quiet >= QUIET_PULSES:
-            self._said, self._quiet = pulse, 0
-            self.channel.tell("pulse", **pulse)
+        report = self._make_report(self._running)
+        self._unchanged += 1
+        if report != self._sent_report or self._unchanged >= UNCHANGED_CHECKS:
+            self._sent_report, self._unchanged = report, 0
+            self.channel.notify("report", **report)
 
-    def _pulse_of(self, us: Running) -> Message:
-        """Connections by token: those that are named once are named until they are none."""
-        counts = us.doors.counts()
-        before = self._said.get("connections", {})
+    def _make_report(self, us: Running) -> Message:
+        """Return live legs, ports, lateness, and connections by token.
+
+        A port whose last connection has gone since the last report is contained once more, as 0.
+        """
+        counts = us.ports.counts()
+        before = self._sent_report.get("connections", {})
         return {
-            "live": us.side.switchboard.live_legs,
-            "ports": us.doors.open_ports,
+            "live": us.components.switchboard.live_legs,
+            "ports": us.ports.open_ports,
             "late": round(us.server.reactor_lag.recent_worst, 1),
             "connections": {**{token: 0 for token, number in before.items() if number}, **counts},
         }
 
     @staticmethod
     def _status(us: Running) -> WorkerStatusJSON:
-        live = {str(key): number for key, number in us.control.live_by_extension().items()}
-        return {**us.control.status(), "live_by_extension": live, "pid": os.getpid()}
+        live = {str(key): number for key, number in us.calls.live_by_extension().items()}
+        return {**us.calls.status(), "live_by_extension": live, "pid": os.getpid()}
