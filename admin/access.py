@@ -1,7 +1,7 @@
-"""Who may pass: the checks that come before any route, in the order of `AccessCheck.admit`.
+"""Access checks that run before any route, in the order of `AccessCheck.admit`.
 
-Host keeps web pages out that rebind their name to our address (DNS rebinding), Origin those that post
-to us from a browser; the token is for everybody else.
+The check of Host stops DNS rebinding (web pages whose name resolves to our address), that of Origin stops web
+pages that post to us from a browser, and the token stops every other client.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from admin.token_auth import TokenAuth
 
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 
-#: Carries a report's own signature; the path of reports, of which the last segment is the attempt's.
-SIGNATURE_HEADER = b"x-audiosocket-signature"
+#: The path of reports on attempts, without its last segment, the attempt's id.
 _REPORTS = [b"api", b"attempts"]
 
-_ALWAYS_OURS = ("localhost", "127.0.0.1", "::1")
+_OUR_HOSTS = ("localhost", "127.0.0.1", "::1")
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+(?:%[^\[\]]*)?\]|[^\[\]:/@\s]+)(?::(?P<port>[0-9]{0,5}))?")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.IGNORECASE)
@@ -30,11 +29,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class AccessCheck:
-    """Lets requests in, or raises the `HTTPError` they are answered with.
+    """The checks of a request; a request that fails one is answered with an `HTTPError`.
 
-    ``hosts`` are names of our own besides localhost and the address a connection came in on; wildcard
-    addresses among them name nobody and are ignored. ``clock`` is steady time in seconds. ``vouches`` tells
-    whether the signature of a report on a return call is right for its body; such a report needs no token.
+    ``hosts`` are names of this server besides localhost and the local address of a connection; wildcard addresses
+    among them are ignored. ``clock`` returns steady time in seconds. ``vouches`` returns whether the signature of
+    a report on an attempt, taken from the header ``signature_header``, is valid for its body; such a report needs
+    no token.
     """
 
     def __init__(
@@ -43,15 +43,17 @@ class AccessCheck:
         token: str,
         hosts: Iterable[str],
         clock: Callable[[], float],
-        vouches: Callable[[str, bytes], bool] = lambda signature, body: False,
+        signature_header: str,
+        vouches: Callable[[str, bytes], bool],
     ) -> None:
-        names = {canonical_host(host) for host in (*_ALWAYS_OURS, *hosts)}
+        names = {canonical_host(host) for host in (*_OUR_HOSTS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
         self._token = TokenAuth(token, clock)
+        self._signature_header = signature_header.encode("ascii")
         self._vouches = vouches
 
     def admit(self, request: Request) -> None:
-        """Check Host, path, token and Origin; raises `HTTPError`."""
+        """Check Host, path, token and Origin; raise `HTTPError`."""
         self._check_host(request)
         segments = _segments(request.path)
         if segments[0] == b"api" and not self._is_signed_report(request, segments):
@@ -61,7 +63,7 @@ class AccessCheck:
             _check_origin(request)
 
     def _is_signed_report(self, request: Request, segments: list[bytes]) -> bool:
-        signatures = _header(request, SIGNATURE_HEADER)
+        signatures = _header(request, self._signature_header)
         if request.method != b"POST" or segments[:-1] != _REPORTS or len(signatures) != 1:
             return False
         if request.content is None:
@@ -75,7 +77,7 @@ class AccessCheck:
         if not hosts and request.clientproto == b"HTTP/1.0":
             return
         if len(hosts) != 1:
-            raise HTTPError(400, f"The request has {len(hosts)} Host headers; HTTP/1.1 wants exactly one.")
+            raise HTTPError(400, f"The request has {len(hosts)} Host headers; HTTP/1.1 requires exactly one.")
         authority = _AUTHORITY.fullmatch(hosts[0])
         name = canonical_host(authority["name"]) if authority else ""
         if name not in self._hosts and name != canonical_host(getattr(request.getHost(), "host", "")):
@@ -86,14 +88,14 @@ class AccessCheck:
             )
 
 
-def asked_at(request: Request) -> str:
-    """The name or address of ours that an admitted request was sent to."""
+def requested_host(request: Request) -> str:
+    """Return the name or address of this server that an admitted request was sent to."""
     authority = _AUTHORITY.fullmatch("".join(_header(request, b"host")))
     return canonical_host(authority["name"] if authority else getattr(request.getHost(), "host", ""))
 
 
 def canonical_host(name: str) -> str:
-    """A host name or address in the one spelling in which two of them can be compared."""
+    """Return a host name or address in its canonical form, for comparing."""
     name = name.strip().strip("[]").lower().removesuffix(".")
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
@@ -105,10 +107,10 @@ def canonical_host(name: str) -> str:
 
 
 def _segments(path: bytes) -> list[bytes]:
-    """The decoded segments of a path that means one thing only.
+    """Return the decoded segments of a path; raise `HTTPError` for an invalid or ambiguous one.
 
-    Routers fold slashes that are doubled or encoded; to the check of the token such a path could look
-    like another one, so it is nobody's.
+    Routers merge slashes that are doubled or encoded, so that the check of the token could see another path than
+    the router; such a path is answered 404.
     """
     if not path.startswith(b"/"):
         raise HTTPError(400, f"The request is for {quoted(path.decode('latin-1'))}, which is not a path.")
@@ -120,7 +122,7 @@ def _segments(path: bytes) -> list[bytes]:
     if _BAD_PERCENT.search(path):
         raise HTTPError(400, "The path has a % that is not followed by two hexadecimal digits.")
     if b"" in segments[:-1] or any(b"/" in segment for segment in segments):
-        raise HTTPError(404, f"There is no {quoted(path.decode('latin-1'))} here.")
+        raise HTTPError(404, f"There is no resource {quoted(path.decode('latin-1'))}.")
     return segments
 
 
@@ -128,17 +130,17 @@ def _check_origin(request: Request) -> None:
     origins = _header(request, b"origin")
     if not origins:
         return
-    # Without a Host (HTTP/1.0) there is nothing an Origin could be equal to.
-    ours = "".join(_header(request, b"host"))
+    # Without a Host (HTTP/1.0) no Origin can match.
+    host = "".join(_header(request, b"host"))
     for origin in origins:
         parts = _ORIGIN.fullmatch(origin)
         scheme = parts["scheme"].lower() if parts else ""
-        place = _place(parts["authority"], scheme) if parts else None
-        if place is None or place != _place(ours, scheme):
-            raise HTTPError(403, f"A page of {quoted(origin)} may not change anything here.")
+        address = _host_and_port(parts["authority"], scheme) if parts else None
+        if address is None or address != _host_and_port(host, scheme):
+            raise HTTPError(403, f"Web pages of {quoted(origin)} may not send this request.")
 
 
-def _place(authority: str, scheme: str) -> tuple[str, int] | None:
+def _host_and_port(authority: str, scheme: str) -> tuple[str, int] | None:
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
         return None

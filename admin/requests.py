@@ -1,6 +1,7 @@
-"""What comes in: request bodies, queries and ids, checked as far as HTTP goes.
+"""HTTP requests: parsing of bodies, queries and ids.
 
-Whether a port is a port is not decided here: that is `audiosocket.extensions.parsing.parse_json`, behind Control.
+The values of an extension are not checked here but in `audiosocket.extensions.parsing.parse_json`, behind
+`Control`.
 """
 
 from __future__ import annotations
@@ -23,15 +24,14 @@ FIELDS = tuple(key for key in COLUMNS.values() if key != "id")
 
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
-_WISHES = ("force", "dry_run")
+_REFRESH_OPTIONS = ("force", "dry_run")
 _FLAGS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def parse_object(raw: bytes, *, may_be_empty: bool = False) -> dict[str, Any]:
-    """The JSON object in a body; raises `HTTPError` (400).
+    """Return the JSON object in a body; raise `HTTPError` (400).
 
-    Stricter than `json.loads` where a lenient reading would guess: duplicate keys, NaN, infinite numbers
-    and half surrogate pairs are refused.
+    Stricter than `json.loads`: duplicate keys, NaN, infinite numbers and unpaired surrogates are errors.
     """
     if not raw.strip():
         if may_be_empty:
@@ -46,7 +46,7 @@ def parse_object(raw: bytes, *, may_be_empty: bool = False) -> dict[str, Any]:
         )
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
-        raise HTTPError(400, "The body is not UTF-8 text (or escapes half a surrogate pair).") from None
+        raise HTTPError(400, "The body is not UTF-8 text (or has an unpaired surrogate).") from None
     except RecursionError:
         raise HTTPError(400, "The body is nested too deeply.") from None
     except ValueError as error:
@@ -57,27 +57,27 @@ def parse_object(raw: bytes, *, may_be_empty: bool = False) -> dict[str, Any]:
 
 
 def extension_fields(raw: bytes) -> dict[str, Any]:
-    """The fields of a new extension; raises `HTTPError` (400, 422)."""
+    """Return the fields of a new extension; raise `HTTPError` (400, 422)."""
     given = parse_object(raw)
     if "id" in given:
-        raise HTTPError(422, "id is given by the server; leave it out.", field="id")
-    _known(given, FIELDS)
+        raise HTTPError(422, "id is assigned by the server; leave it out.", field="id")
+    _check_keys(given, FIELDS)
     return given
 
 
 def changed_fields(raw: bytes, extension_id: int) -> dict[str, Any]:
-    """The fields to change of an extension, those not given stay; raises `HTTPError` (400, 422)."""
+    """Return the fields of an extension that change, those not given stay; raise `HTTPError` (400, 422)."""
     given = parse_object(raw)
     if str(given.pop("id", extension_id)) != str(extension_id):
         raise HTTPError(422, f"id cannot change; leave it out or send {extension_id}.", field="id")
-    _known(given, FIELDS)
+    _check_keys(given, FIELDS)
     if not given:
         raise HTTPError(422, f"There is nothing to change; send at least one of {', '.join(FIELDS)}.")
     return given
 
 
 def which_extension(raw: bytes) -> tuple[int | None, str | None]:
-    """The extension a body names, as (id, None) or (None, number); the id wins; raises `HTTPError` (400)."""
+    """Return the extension a body names, as (id, None) or else (None, number); raise `HTTPError` (400)."""
     given = parse_object(raw)
     extension_id, number = given.get("extension_id"), given.get("ramal")
     if extension_id is not None:
@@ -92,7 +92,7 @@ def which_extension(raw: bytes) -> tuple[int | None, str | None]:
 
 
 def which_leg(raw: bytes) -> tuple[UUID, Role]:
-    """The leg a body names, the visitor's when it names no role; raises `HTTPError` (400)."""
+    """Return the leg a body names, the visitor's by default; raise `HTTPError` (400)."""
     given = parse_object(raw)
     call_id, role = given.get("call_id"), given.get("role")
     if call_id is None:
@@ -104,14 +104,14 @@ def which_leg(raw: bytes) -> tuple[UUID, Role]:
 
 
 def return_numbers(raw: bytes) -> list[str]:
-    """The numbers to ring, in their order; raises `HTTPError` (400, 422 for a key that is unknown).
+    """Return the numbers to call, in order; raise `HTTPError` (400, 422 for an unknown key).
 
-    A whole number stands for its digits; one with leading zeros must be text.
+    A JSON integer stands for its digits; a number with leading zeros must be text.
     """
     given = parse_object(raw)
-    _known(given, ("number", "numbers"))
+    _check_keys(given, ("number", "numbers"))
     if len(given) != 1:
-        raise HTTPError(400, 'Name whom to ring: {"number": "101"} or {"numbers": ["101", "102"]}.')
+        raise HTTPError(400, 'Give the number to call: {"number": "101"} or {"numbers": ["101", "102"]}.')
     key, value = next(iter(given.items()))
     numbers = value if key == "numbers" and isinstance(value, list) else [value]
     for number in numbers:
@@ -122,21 +122,24 @@ def return_numbers(raw: bytes) -> list[str]:
 
 
 def attempt_end(raw: bytes) -> tuple[str, str]:
-    """How an attempt ended and why; which ends there are is not decided here. Raises `HTTPError` (400, 422)."""
+    """Return how an attempt ended and why, the end unchecked; raise `HTTPError` (400, 422)."""
     given = parse_object(raw)
-    _known(given, ("end", "reason"))
+    _check_keys(given, ("end", "reason"))
     end, reason = given.get("end"), given.get("reason")
     if not isinstance(end, str):
-        raise HTTPError(400, 'Say how it ended: {"end": "busy", "reason": "in another call"}.', field="end")
+        raise HTTPError(
+            400, 'Give how the attempt ended: {"end": "busy", "reason": "in another call"}.', field="end"
+        )
     if not isinstance(reason, str | None):
         raise HTTPError(400, f"reason is {quoted(reason)}, not text.", field="reason")
     return end, reason or ""
 
 
-def refresh_wishes(raw: bytes, uri: bytes) -> dict[str, bool]:
-    """``force`` and ``dry_run`` from the body or the query of ``uri``, the body wins; raises `HTTPError`.
+def refresh_options(raw: bytes, uri: bytes) -> dict[str, bool]:
+    """Return ``force`` and ``dry_run`` from the body or the query of ``uri``; the body has priority.
 
-    A misspelt wish is an error: somebody who asked for a dry run must not get a real one.
+    Raises `HTTPError` (400, 422), also for an unknown option: a misspelt ``dry_run`` must not become a real
+    refresh.
     """
     # Twisted's own query parser drops "?dry_run" because it has no "=".
     _, _, query = uri.partition(b"?")
@@ -144,21 +147,21 @@ def refresh_wishes(raw: bytes, uri: bytes) -> dict[str, bool]:
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         given[name] = _FLAGS.get(text.lower(), text)
     given.update(parse_object(raw, may_be_empty=True))
-    _known(given, _WISHES)
+    _check_keys(given, _REFRESH_OPTIONS)
     for name, value in given.items():
         if not isinstance(value, bool):
             raise HTTPError(400, f"{name} is {quoted(value)}; it must be true or false.", field=name)
-    return {name: given.get(name, False) for name in _WISHES}
+    return {name: given.get(name, False) for name in _REFRESH_OPTIONS}
 
 
-def dialplan_wishes(uri: bytes) -> tuple[Style, bool, str]:
-    """``style``, ``wideband`` and ``host`` (empty: not given) from the query of ``uri``.
+def dialplan_options(uri: bytes) -> tuple[Style, bool, str]:
+    """Return ``style``, ``wideband`` and ``host`` (empty: not given) from the query of ``uri``.
 
-    Raises `HTTPError`, and `InvalidExtension` for a host that is none.
+    Raises `HTTPError` (400, 422), and `InvalidExtension` for an invalid host.
     """
     _, _, query = uri.partition(b"?")
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    _known(given, ("style", "wideband", "host"))
+    _check_keys(given, ("style", "wideband", "host"))
     name, flag = given.get("style", "plain"), given.get("wideband", "false")
     style = next((style for style in STYLES if style == name), None)
     if style is None:
@@ -170,33 +173,31 @@ def dialplan_wishes(uri: bytes) -> tuple[Style, bool, str]:
 
 
 def parse_call_id(text: object) -> UUID:
-    """A UUID in any of its spellings; raises `HTTPError` (400)."""
+    """Return a UUID, written in any of its forms; raise `HTTPError` (400)."""
     if not isinstance(text, str) or not _UUID.fullmatch(text):
         raise HTTPError(400, f"call_id is {quoted(text)}, not a UUID.", field="call_id")
     return UUID(text)
 
 
 def parse_extension_id(text: str) -> int:
-    """The id of an extension; raises `UnknownExtension` for what no row can have."""
+    """Return the id of an extension; raise `UnknownExtension` for what no row can have."""
     if not _INTEGER.fullmatch(text) or abs(int(text)) > MAX_INTEGER:
         raise UnknownExtension(f"No extension has the id {quoted(text)}.")
     return int(text)
 
 
-def _known(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def _check_keys(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in given:
         if key not in known:
-            raise HTTPError(
-                422, f"{quoted(key)} is not known here; there are {', '.join(known)}.", field=quoted(key)
-            )
+            raise HTTPError(422, f"{quoted(key)} is unknown; known are {', '.join(known)}.", field=quoted(key))
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {quoted(twice)} is there twice")
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {quoted(duplicate)} occurs twice")
     return members
 
 

@@ -1,4 +1,4 @@
-"""What goes out: JSON, the same shape for every error, and which error is which HTTP status."""
+"""HTTP responses: JSON with one shape for every error, and the HTTP status and the message of each error."""
 
 from __future__ import annotations
 
@@ -28,27 +28,33 @@ from audiosocket.errors import (
 JSON_TYPE = "application/json; charset=utf-8"
 TEXT_TYPE = "text/plain; charset=utf-8"
 
-#: Status of each error that `audiosocket.control_interface.Control` raises on purpose.
-STATUS: Mapping[type[AudioSocketError], int] = {
-    InvalidExtension: 422,
-    ExtensionTaken: 409,
-    UnknownExtension: 404,
-    UnknownCall: 404,
-    SourceUnavailable: 503,
-    InvalidNumber: 422,
-    ReturnTaken: 409,
-    ReturnUnavailable: 503,
-    WorkerGone: 503,
-    UnknownAttempt: 404,
-    InvalidReport: 400,
+#: Status of each error that `audiosocket.control_interface.Control` raises, and the message for one without a
+#: text.
+ERRORS: Mapping[type[AudioSocketError], tuple[int, str]] = {
+    InvalidExtension: (422, "The extension is not valid."),
+    ExtensionTaken: (409, "Another extension has this number or port."),
+    UnknownExtension: (404, "There is no such extension."),
+    UnknownCall: (404, "There is no such call, or it has no such live leg."),
+    SourceUnavailable: (503, "The database is not available."),
+    InvalidNumber: (422, "The number is not valid."),
+    ReturnTaken: (409, "The state of the call does not allow this now."),
+    ReturnUnavailable: (503, "Return calls cannot be placed now."),
+    WorkerGone: (503, "The worker process does not answer; try again."),
+    UnknownAttempt: (404, "There is no such attempt, or it has ended."),
+    InvalidReport: (400, "The report is not valid."),
+}
+#: The message of a status that an error without a text of its own is answered with.
+MESSAGES: Mapping[int, str] = {
+    500: "The server failed; its log has the reason.",
+    **{code: f"{name.decode('ascii')}." for code, name in RESPONSES.items() if code != 500},
 }
 
 
 class HTTPError(AudioSocketError):
-    """A request that is answered with an HTTP error.
+    """The error that a request is answered with.
 
-    ``code`` is the HTTP status, ``headers`` go into the answer, ``field`` is the JSON name of the key at
-    fault or empty.
+    ``code`` is the HTTP status, ``headers`` are added to the response, ``field`` is the JSON name of the invalid
+    key or empty.
     """
 
     def __init__(self, code: int, message: str, headers: Mapping[str, str] | None = None, field: str = "") -> None:
@@ -58,7 +64,7 @@ class HTTPError(AudioSocketError):
         self.field = field
 
     def body(self) -> bytes:
-        """The answer's JSON."""
+        """Return the JSON of the response."""
         answer = {"status": "error", "message": str(self)}
         if self.field:
             answer["field"] = self.field
@@ -66,52 +72,52 @@ class HTTPError(AudioSocketError):
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:
-    """JSON as the old service wrote it (spaces after separators, ASCII only): scripts may grep it.
+    """Return JSON in the format of the replaced service (spaces after separators, ASCII only): scripts search it.
 
-    A value JSON has no word for becomes its text: apps of other people may note anything in a timeline.
+    A value that JSON cannot express is converted to text: an app may put anything into a timeline.
     """
     return json.dumps(answer, default=str).encode("ascii")
 
 
 def reply(request: Request, answer: Mapping[str, Any], code: int = 200) -> bytes:
-    """Set the status and the headers of a successful answer; returns its body, for Klein to write."""
+    """Set the status and the headers of a successful response; return its body, for Klein to write."""
     return _prepare(request, code, encode({"status": "success", **answer}))
 
 
 def reply_text(request: Request, text: str) -> bytes:
-    """As `reply`, for what is pasted somewhere and not parsed."""
+    """As `reply`, with plain text instead of JSON."""
     return _prepare(request, 200, text.encode("utf-8"), TEXT_TYPE)
 
 
-def refuse(request: Request, refusal: HTTPError) -> bytes:
-    """Set the status and the headers of an error; returns its body, for Klein to write."""
-    for name, value in refusal.headers.items():
+def reply_error(request: Request, error: HTTPError) -> bytes:
+    """Set the status and the headers of an error response; return its body, for Klein to write."""
+    for name, value in error.headers.items():
         request.setHeader(name, value)
-    return _prepare(request, refusal.code, refusal.body())
+    return _prepare(request, error.code, error.body())
 
 
 def to_http_error(error: BaseException | None, path: str) -> HTTPError | None:
-    """The HTTP error for an exception, None when the exception is a bug on our side."""
+    """Return the HTTP error for an exception, None for an exception that is a bug of ours."""
     if isinstance(error, HTTPError):
         return error
     if isinstance(error, NotFound):
-        return HTTPError(404, f"There is no {quoted(path)} here.")
+        return HTTPError(404, f"There is no resource {quoted(path)}.")
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        return HTTPError(405, f"{quoted(path)} answers only {allowed}.", {"Allow": allowed})
+        return HTTPError(405, f"{quoted(path)} allows only {allowed}.", {"Allow": allowed})
     if isinstance(error, HTTPException):
         code = error.code or 500
-        return HTTPError(code, RESPONSES.get(code, b"Error").decode("ascii") + ".")
-    for kind, code in STATUS.items():
+        return HTTPError(code, MESSAGES.get(code, "Error."))
+    for kind, (code, message) in ERRORS.items():
         if isinstance(error, kind):
-            return HTTPError(code, str(error) or str(kind.__doc__), field=getattr(error, "field", ""))
+            return HTTPError(code, str(error) or message, field=getattr(error, "field", ""))
     return None
 
 
-def quoted(value: object, most: int = 60) -> str:
-    """A value from a request as an error message quotes it, at most ``most`` characters."""
+def quoted(value: object, max_length: int = 60) -> str:
+    """Return a value of a request for an error message, printable and at most ``max_length`` characters."""
     text = value if isinstance(value, str) and value.isprintable() else repr(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= max_length else text[: max_length - 3] + "..."
 
 
 def _prepare(request: Request, code: int, body: bytes, content_type: str = JSON_TYPE) -> bytes:

@@ -1,4 +1,4 @@
-"""HTTP as this API wants it spoken: bounded bodies, bounded patience, JSON for whatever goes wrong."""
+"""The HTTP server of the API: limits on bodies, time and connections, and JSON for every error."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from admin.access import SAFE_METHODS, AccessCheck
-from admin.responses import JSON_TYPE, HTTPError, refuse
+from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reply_error
 
 #: Largest request body, in bytes.
-MOST_BODY = 64 * 1024
-#: Seconds in which a request has to be complete, and in which an idle connection is kept.
+MAX_BODY_BYTES = 64 * 1024
+#: Seconds in which a request has to be complete, and after which an idle connection is closed.
 REQUEST_SECONDS = 30
-#: Seconds a client has to take the rest of its answer once we want to close.
+#: Seconds a client has to read the rest of its response once we want to close.
 CLOSING_SECONDS = 15
-#: Seconds in which the rest of a refused request is read and thrown away.
+#: Seconds in which the rest of a rejected request is read and discarded.
 LINGER_SECONDS = 2
-#: Connections open at once. Descriptors are what calls are made of; the API does not take them all.
-MOST_CONNECTIONS = 256
+#: Connections open at once; a limit, as calls need file descriptors, too.
+MAX_CONNECTIONS = 256
 
-#: In every answer, unless its handler chose otherwise.
-HYGIENE = {
+#: Headers of every response, unless its handler set them.
+SECURITY_HEADERS = {
     b"Cache-Control": b"no-store",
     b"X-Content-Type-Options": b"nosniff",
     b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
@@ -39,7 +39,7 @@ HYGIENE = {
 
 
 class AdminRequest(Request):
-    """A request that is kept in memory, refused while it grows too large, and checked by the gate."""
+    """A request that is kept in memory, limited in size, and passed to `AccessCheck`."""
 
     defaultContentType = JSON_TYPE.encode("ascii")
     site: AdminSite
@@ -48,99 +48,99 @@ class AdminRequest(Request):
     _log = Logger()
 
     def gotLength(self, length: int | None) -> None:
-        if length is not None and length > MOST_BODY:
+        if length is not None and length > MAX_BODY_BYTES:
             _body_too_large()
         # Twisted would open a temporary file for a body of unknown length.
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        if self.content.tell() + len(data) > MOST_BODY:
+        if self.content.tell() + len(data) > MAX_BODY_BYTES:
             _body_too_large()
         super().handleContentChunk(data)
 
     def process(self) -> None:
         self.site = self.channel.site
         try:
-            self.site.gate.admit(self)
-        except HTTPError as refusal:
-            self._answer(refusal)
+            self.site.access.admit(self)
+        except HTTPError as error:
+            self._answer(error)
         else:
             super().process()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer what failed outside of every handler; those have their own last resort."""
+        """Answer a failure outside of the routes; failures of routes are answered by `AdminAPI`."""
         path = self.path.decode("latin-1")
         self._log.failure("{method} {path} failed", reason, method=self.method.decode("ascii"), path=path)
-        self._answer(HTTPError(500, "The server failed; its log says why."))
+        self._answer(HTTPError(500, MESSAGES[500]))
         return reason
 
-    def _answer(self, refusal: HTTPError) -> None:
-        self.write(refuse(self, refusal))
+    def _answer(self, error: HTTPError) -> None:
+        self.write(reply_error(self, error))
         self.finish()
 
 
 @implementer(IHalfCloseableProtocol)
 class AdminChannel(HTTPChannel):
-    """One connection. Whatever Twisted refuses by itself is refused here, in JSON."""
+    """One connection. What Twisted itself would reject is rejected here, in JSON."""
 
     site: AdminSite
     transport: ITCPTransport
-    _begun = False
+    _receiving = False
     _closing = False
-    _refused = False
+    _rejected = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.site.opened(self)
+        self.site.connection_opened(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         super().connectionLost(reason)
-        self.site.closed(self)
+        self.site.connection_closed(self)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._refused:
+        if self._rejected:
             return
-        if not self._begun:
-            # Only the first bytes of a request restart the timer: a client that dribbles gains nothing.
-            self._begun = True
+        if not self._receiving:
+            # Only the first bytes of a request restart the timer, so that a slow client cannot prolong it.
+            self._receiving = True
             self.resetTimeout()
         try:
             LineReceiver.dataReceived(self, data)
-        except HTTPError as refusal:
-            self._refuse(refusal)
+        except HTTPError as error:
+            self._reject(error)
 
     def headerReceived(self, line: bytes) -> bool:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length" and len(value.strip()) > 18 and value.strip().isdigit():
-            _body_too_large()  # int() has a limit of its own, and raises
+            _body_too_large()  # int() raises for more than 4300 digits
         return super().headerReceived(line)  # type: ignore[no-any-return]
 
     def lineLengthExceeded(self, line: bytes) -> NoReturn:
         raise HTTPError(431, f"A line of the request is longer than {self.MAX_LENGTH} bytes.")
 
     def _respondToBadRequestAndDisconnect(self) -> NoReturn:
-        # Not public, but all that Twisted refuses ends here, always below dataReceived; if it is renamed
-        # one day, clients get Twisted's bare 400 again.
+        # Not public, but every request that Twisted rejects comes here, always below dataReceived. If Twisted
+        # renames it, clients get Twisted's 400 without a body again.
         raise HTTPError(400, "This is not a well-formed HTTP/1.1 request.")
 
     def allContentReceived(self) -> None:
-        self.site.busy(self)
+        self.site.connection_busy(self)
         super().allContentReceived()
 
     def requestDone(self, request: AdminRequest) -> None:
-        self._begun = False
-        self.site.idle(self)
+        self._receiving = False
+        self.site.connection_idle(self)
         super().requestDone(request)
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         headers.setRawHeaders(b"Server", [b"audiosocket"])
-        for name, value in HYGIENE.items():
+        for name, value in SECURITY_HEADERS.items():
             if not headers.hasHeader(name):
                 headers.setRawHeaders(name, [value])
         super().writeHeaders(version, code, reason, headers)
 
     def loseConnection(self) -> None:
-        # In this order: after a half-close the connection is lost, and its timer stopped, within the call.
+        # In this order: after a half-close connectionLost, which stops the timer, runs within the call.
         self._closing = True
         self.setTimeout(CLOSING_SECONDS)
         super().loseConnection()
@@ -152,34 +152,34 @@ class AdminChannel(HTTPChannel):
             self.loseConnection()
 
     def readConnectionLost(self) -> None:
-        """A client that closed its side after asking still gets what was already answered."""
+        """Close after a client's half-close, once the responses are written."""
         self.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close after a refusal; the rest of the request is still coming in."""
+        """Do nothing after our own half-close: the rest of a rejected request is still to be read."""
 
-    def _refuse(self, refusal: HTTPError) -> None:
-        """Answer at once, then let the client finish: a reset could overtake the answer."""
-        self._refused = self._closing = True
-        body = refusal.body()
+    def _reject(self, error: HTTPError) -> None:
+        """Answer immediately, then read on until the client has finished: a reset could overtake the response."""
+        self._rejected = self._closing = True
+        body = error.body()
         headers = Headers(
             {"Content-Type": [JSON_TYPE], "Content-Length": [str(len(body))], "Connection": ["close"]}
         )
-        code = refusal.code
-        self.writeHeaders(b"HTTP/1.1", str(code).encode("ascii"), RESPONSES.get(code, b"Refused"), headers)
+        code = error.code
+        self.writeHeaders(b"HTTP/1.1", str(code).encode("ascii"), RESPONSES.get(code, b"Error"), headers)
         self.write(body)
         self.transport.loseWriteConnection()
         self.setTimeout(LINGER_SECONDS)
 
 
 class AdminSite(Site):
-    """The factory of the API's connections; above `MOST_CONNECTIONS` the one idle longest is dropped."""
+    """The factory of the API's connections; above `MAX_CONNECTIONS` the one idle longest is closed."""
 
     protocol = AdminChannel  # type: ignore[assignment]
     noisy = False
     _log = Logger()
 
-    def __init__(self, resource: IResource, gate: AccessCheck, reactor: IReactorTime) -> None:
+    def __init__(self, resource: IResource, access: AccessCheck, reactor: IReactorTime) -> None:
         super().__init__(
             resource,
             AdminRequest,
@@ -187,15 +187,15 @@ class AdminSite(Site):
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
-        self.gate = gate
+        self.access = access
         self._open: set[AdminChannel] = set()
         self._idle: dict[AdminChannel, None] = {}
 
     def startFactory(self) -> None:
-        """No access log, so no clock for its time stamps; `log` writes down what changed something."""
+        """Start without Twisted's access log and its timer; `log` logs requests that change something."""
 
     def buildProtocol(self, addr: IAddress | None) -> AdminChannel | None:  # type: ignore[override]
-        if len(self._open) >= MOST_CONNECTIONS:
+        if len(self._open) >= MAX_CONNECTIONS:
             if not self._idle:
                 return None
             oldest = next(iter(self._idle))
@@ -203,26 +203,26 @@ class AdminSite(Site):
             oldest.transport.abortConnection()
         return super().buildProtocol(addr)  # type: ignore[no-any-return]
 
-    def opened(self, channel: AdminChannel) -> None:
-        """A connection was accepted; it is idle until a whole request has arrived."""
+    def connection_opened(self, channel: AdminChannel) -> None:
+        """Add an accepted connection; it is idle until a whole request has arrived."""
         self._open.add(channel)
         self._idle[channel] = None
 
-    def busy(self, channel: AdminChannel) -> None:
-        """A request is complete and being answered."""
+    def connection_busy(self, channel: AdminChannel) -> None:
+        """Mark a connection whose request is complete and being answered."""
         self._idle.pop(channel, None)
 
-    def idle(self, channel: AdminChannel) -> None:
-        """The answer is written."""
+    def connection_idle(self, channel: AdminChannel) -> None:
+        """Mark a connection whose response is written."""
         self._idle[channel] = None
 
-    def closed(self, channel: AdminChannel) -> None:
-        """The connection is gone."""
+    def connection_closed(self, channel: AdminChannel) -> None:
+        """Remove a closed connection."""
         self._open.discard(channel)
         self._idle.pop(channel, None)
 
     def log(self, request: AdminRequest) -> None:  # type: ignore[override]
-        """One line for each request that changed something or failed to."""
+        """Log each request that changed something, and those that failed with a 5xx status."""
         if request.method in SAFE_METHODS or 400 <= request.code < 500:
             return
         self._log.info(
@@ -235,4 +235,4 @@ class AdminSite(Site):
 
 
 def _body_too_large() -> NoReturn:
-    raise HTTPError(413, f"The body is larger than {MOST_BODY} bytes.")
+    raise HTTPError(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")

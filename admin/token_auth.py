@@ -1,4 +1,4 @@
-"""The bearer token, and a limit on guessing it."""
+"""The bearer token, and a limit on attempts to guess it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from twisted.logger import Logger
 
 from admin.responses import HTTPError
 
-#: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that it waits.
-MOST_WRONG = 10
+#: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that its requests are rejected.
+MAX_WRONG = 10
 WINDOW_SECONDS = 60.0
-#: Peers whose wrong tokens are remembered; beyond that the one that erred longest ago is forgotten.
-MOST_PEERS = 1000
+#: Peers whose wrong tokens are counted; above that the peer with the oldest wrong token is dropped.
+MAX_PEERS = 1000
 
 
 class TokenAuth:
-    """Compares tokens in constant time; a peer that guesses is answered 429, even if it guesses right.
+    """A check of the token in constant time; a peer with too many wrong tokens is answered 429, whatever it sends.
 
-    ``clock`` is steady time in seconds. An empty token lets everybody in.
+    ``clock`` returns steady time in seconds. With an empty token every request passes.
     """
 
     _log = Logger()
@@ -38,35 +38,39 @@ class TokenAuth:
         if self._digest is None:
             return
         if not headers:
-            raise self._unauthorized("This server wants its API_TOKEN: send 'Authorization: Bearer ...'.")
+            raise self._unauthorized("This server requires its API_TOKEN: send 'Authorization: Bearer ...'.")
         peer, now = _network(peer), self._clock()
-        self._wait(peer, now)
+        self._check_limit(peer, now)
         scheme, _, given = headers[0].partition(b" ")
         right = hmac.compare_digest(_digest(given.strip()), self._digest)
         if right and len(headers) == 1 and scheme.lower() == b"bearer":
             return
-        self._note(peer, now)
+        self._count_wrong(peer, now)
         raise self._unauthorized("The token in the Authorization header is not this server's API_TOKEN.")
 
     def _unauthorized(self, message: str) -> HTTPError:
         return HTTPError(401, message, {"WWW-Authenticate": "Bearer"})
 
-    def _wait(self, peer: str, now: float) -> None:
+    def _check_limit(self, peer: str, now: float) -> None:
         times = self._wrong.get(peer)
         while times and now - times[0] >= WINDOW_SECONDS:
             times.popleft()
-        if times and len(times) >= MOST_WRONG:
+        if times and len(times) >= MAX_WRONG:
             seconds = max(1, math.ceil(times[0] + WINDOW_SECONDS - now))
             message = f"Too many wrong tokens from {peer}; wait {seconds} s."
             raise HTTPError(429, message, {"Retry-After": str(seconds)})
 
-    def _note(self, peer: str, now: float) -> None:
-        times = self._wrong.setdefault(peer, deque(maxlen=MOST_WRONG))
+    def _count_wrong(self, peer: str, now: float) -> None:
+        times = self._wrong.setdefault(peer, deque(maxlen=MAX_WRONG))
         self._wrong.move_to_end(peer)
         times.append(now)
-        if len(times) == MOST_WRONG:
-            self._log.warn("{peer} sent {n} wrong tokens within a minute and has to wait", peer=peer, n=MOST_WRONG)
-        while len(self._wrong) > MOST_PEERS:
+        if len(times) == MAX_WRONG:
+            self._log.warn(
+                "{peer} sent {n} wrong tokens within a minute; its requests are rejected for a minute",
+                peer=peer,
+                n=MAX_WRONG,
+            )
+        while len(self._wrong) > MAX_PEERS:
             self._wrong.popitem(last=False)
 
 
@@ -75,7 +79,7 @@ def _digest(token: bytes) -> bytes:
 
 
 def _network(peer: str) -> str:
-    """IPv6 hosts own a whole /64: counting single addresses would count nothing."""
+    """Return an IPv4 address unchanged, an IPv6 address as its /64, of which a host can use any address."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:

@@ -24,6 +24,7 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
 from audiosocket.runtime import logs
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
@@ -166,7 +167,13 @@ def _make_table(
 
 def _make_api(settings: Settings, control: Control, reactor: Any) -> ApiPort:
     hosts = (settings.api_host, *settings.api_allowed_hosts)
-    site = make_site(control, token=settings.api_token, hosts=hosts, reactor=reactor)
+    site = make_site(
+        control,
+        token=settings.api_token,
+        hosts=hosts,
+        signature_header=SIGNATURE_HEADER,
+        reactor=reactor,
+    )
     return ApiPort(site, settings.api_host, settings.api_port, reactor)
 
 

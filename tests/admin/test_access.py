@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admin.token_auth import MOST_PEERS, TokenAuth
+from admin.token_auth import MAX_PEERS, TokenAuth
 from tests.support.admin_client import CALL, AdminClient, Response, for_each, request_bytes
 
 TOKEN = "a-token-of-24-characters"
@@ -225,10 +225,10 @@ def test_an_ipv6_network_is_one_peer() -> None:
 
 def test_a_crowd_of_guessers_takes_no_memory() -> None:
     web = AdminClient(token=TOKEN)
-    for n in range(MOST_PEERS + 500):
+    for n in range(MAX_PEERS + 500):
         guess(web, "wrong", f"10.1.{n // 250}.{n % 250}")
-    check: TokenAuth = web.site.gate._token  # type: ignore[attr-defined]
-    assert len(check._wrong) == MOST_PEERS
+    check: TokenAuth = web.site.access._token  # type: ignore[attr-defined]
+    assert len(check._wrong) == MAX_PEERS
 
 
 # --- Origin -----------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""Every endpoint of contract section 7, every error it can answer, over HTTP in memory."""
+"""Every route, with every error it can answer, over HTTP in memory."""
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin.api import AdminAPI
+from admin.responses import ERRORS
 from audiosocket.asterisk.dialplan import Style, lines
-from audiosocket.control_interface import CallControl, Control, ExtensionControl
 from audiosocket.errors import (
     AudioSocketError,
     ExtensionTaken,
@@ -47,7 +46,7 @@ def web() -> AdminClient:
 
 
 def error(answer: Response, status: int, *words: str) -> dict[str, Any]:
-    """The answer is an error of the contract's shape whose message has the words."""
+    """Check that the response is an error with the shape of all errors and these words in its message."""
     said = answer.json()
     assert (answer.status, said["status"]) == (status, "error"), said
     assert set(said) <= {"status", "message", "field"}
@@ -59,17 +58,6 @@ def success(answer: Response, status: int = 200) -> dict[str, Any]:
     said = answer.json()
     assert (answer.status, said.pop("status")) == (status, "success"), said
     return said  # type: ignore[no-any-return]
-
-
-def test_the_fake_has_the_shape_of_control() -> None:
-    """mypy is not run on the tests every day; a Control that grows or changes fails here."""
-    for protocol in (Control, ExtensionControl, CallControl):
-        for name, method in inspect.getmembers(protocol, inspect.isfunction):
-            if name.startswith("_"):
-                continue
-            fake = getattr(FakeControl, name)
-            assert inspect.signature(fake) == inspect.signature(method), name
-            assert inspect.iscoroutinefunction(fake) == inspect.iscoroutinefunction(method), name
 
 
 # --- the four endpoints of the old service ---------------------------------------------------------
@@ -323,7 +311,7 @@ def test_a_return_call_is_placed(web: AdminClient, body: object, numbers: tuple[
     ({"number": ["101"]}, 400, "text"),
     ({"numbers": ["101", False]}, 400, "False"),
     (b'{"number": 1' + b"0" * 5000 + b"}", 400, "JSON"),
-    ({"number": "101", "numbers": ["102"]}, 400, "Name whom"),
+    ({"number": "101", "numbers": ["102"]}, 400, "Give the number"),
     ({"telefone": "101"}, 422, "telefone"),
 )
 def test_a_return_call_needs_a_number(web: AdminClient, body: bytes | object, status: int, word: str) -> None:
@@ -555,10 +543,22 @@ def test_every_route_is_tested_for_failures() -> None:
             method,
             rule.rule.replace("<extension_id>", "0").replace("<call_id>", str(CALL)).replace("<attempt_id>", "1"),
         )
-        for rule in AdminAPI.app.url_map.iter_rules()
+        for rule in AdminAPI(FakeControl()).app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD"}
     }
     assert there - probes == {(method, path) for method, path, _ in ROUTES}
+
+
+def test_no_route_replaces_another_one() -> None:
+    """Klein keeps routes by the names of their functions."""
+    rules = list(AdminAPI(FakeControl()).app.url_map.iter_rules())
+    assert len({rule.endpoint for rule in rules}) == len(rules) > 10
+
+
+def test_an_error_without_text_has_a_fixed_message(web: AdminClient) -> None:
+    for kind, (status, message) in ERRORS.items():
+        web.control.error = kind("")
+        assert error(web.request("GET", "/api/status"), status)["message"] == message != kind.__doc__
 
 
 def test_a_bug_is_500_without_internals_and_logged_once(logged_failures: LoggedFailures) -> None:

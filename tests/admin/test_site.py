@@ -9,13 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from admin.site import CLOSING_SECONDS, LINGER_SECONDS, MOST_BODY, MOST_CONNECTIONS, REQUEST_SECONDS
+from admin.site import CLOSING_SECONDS, LINGER_SECONDS, MAX_BODY_BYTES, MAX_CONNECTIONS, REQUEST_SECONDS
 from tests.support.admin_client import AdminClient, FakeConnection, Response, for_each, request_bytes
 from tests.support.logged_failures import LoggedFailures
 
 HEALTH = request_bytes("GET", "/healthz")
 REFRESH = b"POST /api/refresh HTTP/1.1\r\nHost: localhost\r\n"
-LARGEST = b"{}".ljust(MOST_BODY)
+LARGEST = b"{}".ljust(MAX_BODY_BYTES)
 
 
 def refused(wire: FakeConnection, status: int) -> Response:
@@ -75,7 +75,7 @@ def test_the_largest_body_passes(web: AdminClient) -> None:
 
 
 def test_a_body_is_refused_before_it_arrives(web: AdminClient) -> None:
-    wire = web.connect().send(REFRESH + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + 1))
+    wire = web.connect().send(REFRESH + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
     refused(wire, 413)
     wire.send(LARGEST, b" ", HEALTH)
     assert len(wire.responses()) == 1
@@ -289,7 +289,7 @@ def test_a_closed_connection_leaves_no_timer(web: AdminClient) -> None:
 
 
 def test_the_longest_idle_connection_makes_room(web: AdminClient) -> None:
-    first, *others = [web.connect() for _ in range(MOST_CONNECTIONS)]
+    first, *others = [web.connect() for _ in range(MAX_CONNECTIONS)]
     first.send(HEALTH)  # now the second one is idle longest
     new = web.connect().send(HEALTH)
     assert new.responses()[0].status == 200
@@ -301,14 +301,14 @@ def test_the_longest_idle_connection_makes_room(web: AdminClient) -> None:
 
 
 def test_connections_that_were_answered_are_idle_again(web: AdminClient) -> None:
-    wires = [web.connect().send(HEALTH) for _ in range(MOST_CONNECTIONS)]
+    wires = [web.connect().send(HEALTH) for _ in range(MAX_CONNECTIONS)]
     assert web.connect().accepted
     assert [wire.transport.disconnected for wire in wires[:2]] == [True, False]
 
 
 def test_connections_that_are_gone_are_not_counted(web: AdminClient) -> None:
     for raw in (b"", HEALTH[:9], HEALTH, b"rubbish\r\n\r\n"):
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS):
             web.connect().send(raw).close()
     first, second = web.connect(), web.connect()
     assert not first.transport.disconnected
@@ -317,7 +317,7 @@ def test_connections_that_are_gone_are_not_counted(web: AdminClient) -> None:
 
 def test_work_in_progress_makes_no_room(web: AdminClient) -> None:
     web.control.blocked_on = Deferred()
-    busy = [web.connect().send(request_bytes("POST", "/api/refresh")) for _ in range(MOST_CONNECTIONS)]
+    busy = [web.connect().send(request_bytes("POST", "/api/refresh")) for _ in range(MAX_CONNECTIONS)]
     assert not web.connect().accepted
     web.control.blocked_on.callback(None)
-    assert [wire.responses()[0].status for wire in busy] == [200] * MOST_CONNECTIONS
+    assert [wire.responses()[0].status for wire in busy] == [200] * MAX_CONNECTIONS

@@ -15,7 +15,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import HTTPConnectionPool
 
-from admin.uncancelled import shielded
 from tests.support.admin_client import CALL, DATABASE_GONE, FakeControl, dial, listening, request_bytes
 from tests.support.logged_failures import LoggedFailures
 
@@ -88,24 +87,6 @@ def _connections(port: int) -> list[Any]:
     return [
         reader for reader in reactor.getReaders() if "admin" in type(getattr(reader, "protocol", None)).__module__
     ]
-
-
-async def test_cancelling_leaves_the_work_alone() -> None:
-    done: list[str] = []
-    gate: Deferred[None] = Deferred()
-
-    async def work() -> str:
-        await gate
-        done.append("work")
-        return "result"
-
-    waiting = shielded(work(), "the test")
-    outcome: list[Any] = []
-    waiting.addBoth(outcome.append)
-    waiting.cancel()
-    assert len(outcome) == 1
-    gate.callback(None)
-    assert done == ["work"]
 
 
 async def test_who_stops_sending_still_hears_the_answer() -> None:

@@ -1,4 +1,4 @@
-"""The admin API without a server: a Control in memory, and HTTP over memory or loopback sockets."""
+"""The HTTP API without a server: a `Control` in memory, and HTTP in memory or over loopback sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from twisted.internet import reactor
@@ -23,22 +23,23 @@ from twisted.python.failure import Failure
 from admin.resource import make_site
 from admin.site import AdminChannel
 from audiosocket.asterisk.dialplan import Style, lines
-from audiosocket.control_interface import Control, Soon
+from audiosocket.control_interface import CallControl, Control, ExtensionControl, Soon
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json
+from audiosocket.json_shapes import CallJSON, RefreshJSON, RowsJSON, StatusJSON
+from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
 
 class FakeControl:
-    """Behaves as the server does, in a dict; ``error`` and ``blocked_on`` disturb it.
+    """A `Control` over a dict, its own `ExtensionControl` and `CallControl`.
 
-    It is its own `ExtensionControl` and `CallControl`.
+    Every method raises ``error`` where it is set; coroutines wait for ``blocked_on`` before.
     """
 
     def __init__(self) -> None:
-        self.extensions = self.calls = self
         self.running = {0: DEFAULT_EXTENSION}
         self.legs = {(CALL, Role.VISITOR)}
         self.requests: list[tuple[Any, ...]] = []
@@ -49,23 +50,31 @@ class FakeControl:
         self.refresh_result: dict[str, Any] = {"result": "applied"}
         self.health = (True, "")
 
-    def status(self) -> Soon[dict[str, Any]]:
+    @property
+    def extensions(self) -> ExtensionControl:
+        return self
+
+    @property
+    def calls(self) -> CallControl:
+        return self
+
+    def status(self) -> Soon[StatusJSON]:
         self._fail()
         shown = [
             {**e.to_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
             for e in self.running.values()
         ]
-        return {"total_extensions": len(shown), "extensions": shown}
+        return cast("StatusJSON", {"total_extensions": len(shown), "extensions": shown})
 
-    def all(self) -> Soon[list[dict[str, Any]]]:
+    def all(self) -> Soon[list[CallJSON]]:
         self._fail()
-        return [{"call_id": str(CALL), "state": "live"}]
+        return [cast("CallJSON", {"call_id": str(CALL), "state": "live"})]
 
-    def get(self, call_id: UUID) -> Soon[dict[str, Any]]:
+    def get(self, call_id: UUID) -> Soon[CallJSON]:
         self._fail()
         if call_id != CALL:
             raise UnknownCall(f"no call has the UUID {call_id}")
-        return {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]}
+        return cast("CallJSON", {"call_id": str(CALL), "timeline": [{"event": "app.note", "what": {1, 2}}]})
 
     def dialplan(
         self, extension_id: int | None, style: Style, wideband: bool, host: str = "", asked_at: str = ""
@@ -85,15 +94,16 @@ class FakeControl:
         if (call_id, role) not in self.legs:
             raise UnknownCall(f"call {call_id} has no live {role.value} leg")
         self.requests.append(("hang_up", call_id, role))
+        return None
 
-    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[dict[str, Any]]:
+    def return_call(self, call_id: UUID, numbers: Sequence[str]) -> Soon[CallJSON]:
         call = self.get(call_id)
         if self.call_error is not None:
             raise self.call_error
         self.requests.append(("return", call_id, *numbers))
         return call
 
-    def cancel_return(self, call_id: UUID) -> Soon[dict[str, Any]]:
+    def cancel_return(self, call_id: UUID) -> Soon[CallJSON]:
         call = self.get(call_id)
         if self.call_error is not None:
             raise self.call_error
@@ -105,6 +115,7 @@ class FakeControl:
         if self.call_error is not None:
             raise self.call_error
         self.requests.append(("report", attempt_id, end, reason))
+        return None
 
     def vouches(self, signature: str, body: bytes) -> bool:
         return signature == f"signed {body.decode()}"
@@ -115,16 +126,16 @@ class FakeControl:
     def healthy(self) -> tuple[bool, str]:
         return self.health
 
-    async def refresh(self, *, force: bool, dry_run: bool) -> dict[str, Any]:
+    async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:
         await self._disturb()
         self.requests.append(("refresh", force, dry_run))
         stats = {"removed": 0, "updated": 0, "added": 0, "total_active": len(self.running)}
-        return {**self.refresh_result, "stats": stats}
+        return cast("RefreshJSON", {**self.refresh_result, "stats": stats})
 
-    async def rows(self) -> dict[str, Any]:
+    async def rows(self) -> RowsJSON:
         await self._disturb()
         rows = [extension.to_json() for extension in self.running.values()]
-        return {"total": len(rows), "extensions": rows}
+        return cast("RowsJSON", {"total": len(rows), "extensions": rows})
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         await self._disturb()
@@ -180,13 +191,13 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """The body, which must be what its headers say."""
+        """Return the body; fail unless its Content-Type is JSON."""
         assert self.headers["Content-Type"] == "application/json; charset=utf-8", self.headers["Content-Type"]
         return json.loads(self.body.decode("utf-8"))
 
 
 class FakeTransport(StringTransport):
-    """The server's side of a connection in memory."""
+    """The transport of the server's end of a connection in memory."""
 
     def __init__(self, local: str, peer: str) -> None:
         kinds = [IPv6Address if ":" in host else IPv4Address for host in (local, peer)]
@@ -198,12 +209,12 @@ class FakeTransport(StringTransport):
 
     @property
     def finished(self) -> bool:
-        """The server will write no more."""
+        """Whether the server has closed its end."""
         return bool(self.half_closed or self.disconnecting)
 
 
 class FakeConnection:
-    """One client connection in memory; time passes when the test says so."""
+    """One client connection in memory."""
 
     def __init__(self, site: Any, local: str = "127.0.0.1", peer: str = "127.0.0.1") -> None:
         self.transport = FakeTransport(local, peer)
@@ -220,7 +231,7 @@ class FakeConnection:
         return self
 
     def responses(self, *methods: str) -> list[Response]:
-        """Everything the server wrote so far; ``methods`` are those asked for, where it matters (HEAD)."""
+        """Return the responses so far; ``methods`` are those of the requests, needed for HEAD."""
         stream = _Stream(self.transport.value())
         found: list[Response] = []
         while stream.left():
@@ -232,32 +243,34 @@ class FakeConnection:
         return found
 
     def close(self) -> None:
-        """The client is gone."""
+        """Close the connection by the client."""
         self.transport.connected = False
         self.channel.connectionLost(Failure(ConnectionDone()))
 
 
 class _Stream(BytesIO):
-    """Bytes that `HTTPResponse` may take for a socket, and that survive its closing them."""
+    """Bytes that `HTTPResponse` reads as if from a socket, and whose `close` does nothing."""
 
     def makefile(self, mode: str) -> _Stream:
         return self
 
     def close(self) -> None:
-        """The next response starts where this one ended."""
+        """Do nothing: the next response starts where this one ended."""
 
     def left(self) -> bool:
         return self.tell() < len(self.getvalue())
 
 
 class AdminClient:
-    """The API over a `FakeControl`, asked in memory."""
+    """The API over a `FakeControl`, with a client in memory and a clock that the test moves."""
 
     def __init__(self, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
         self.control = FakeControl()
         self.clock = Clock()
         control: Control = self.control
-        self.site = make_site(control, token=token, hosts=hosts, reactor=self.clock)
+        self.site = make_site(
+            control, token=token, hosts=hosts, signature_header=SIGNATURE_HEADER, reactor=self.clock
+        )
 
     def connect(self, **addresses: str) -> FakeConnection:
         return FakeConnection(self.site, **addresses)
@@ -272,7 +285,10 @@ class AdminClient:
         peer: str = "127.0.0.1",
         **headers: str,
     ) -> Response:
-        """One request on a connection of its own; header names are written with underscores."""
+        """Send one request on a connection of its own and return the response.
+
+        The names of ``headers`` have underscores for hyphens.
+        """
         wire = self.connect(local=local, peer=peer)
         wire.send(request_bytes(method, path, body, **headers))
         (answer,) = wire.responses(method)
@@ -281,7 +297,7 @@ class AdminClient:
 
 
 def for_each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
-    """Run a test on a fresh `AdminClient` for every row of a table: a pytest test of its own costs far more."""
+    """Run a test for every row with a new `AdminClient`: much faster than one pytest test for each."""
 
     def decorate(test: Callable[..., None]) -> Callable[[], None]:
         def run() -> None:
@@ -298,7 +314,7 @@ def for_each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
 
 
 def request_bytes(method: str, path: str, body: bytes | object = b"", **headers: str) -> bytes:
-    """The bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
+    """Return the bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Host": "localhost", **headers}
     if content:
@@ -313,8 +329,8 @@ def request_bytes(method: str, path: str, body: bytes | object = b"", **headers:
 
 @asynccontextmanager
 async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
-    """The API on a loopback port, which is given."""
-    site: Any = make_site(control, token=token, hosts=(), reactor=reactor)
+    """Serve the API on a free loopback port, and give the port."""
+    site: Any = make_site(control, token=token, hosts=(), signature_header=SIGNATURE_HEADER, reactor=reactor)
     port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
     try:
         yield port.getHost().port
@@ -323,5 +339,5 @@ async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
 
 
 def dial(port: int) -> socket.socket:
-    """A plain client socket, for threads."""
+    """Return a blocking client socket, for threads."""
     return socket.create_connection(("127.0.0.1", port), timeout=5)

@@ -1,0 +1,56 @@
+"""Routes for calls: listing, hanging up, and return calls to a resident."""
+
+from __future__ import annotations
+
+from klein import Klein
+
+from admin import requests
+from admin.responses import reply
+from admin.site import AdminRequest
+from admin.uncancelled import maybe_await
+from audiosocket.control_interface import Control
+
+
+def add_routes(app: Klein, control: Control) -> None:
+    """Add the routes for calls to ``app``."""
+
+    @app.route("/api/calls", methods=["GET"])
+    async def list_calls(request: AdminRequest) -> bytes:
+        """Return the live calls, then the recently ended ones."""
+        calls = await maybe_await(control.calls.all())
+        return reply(request, {"total": len(calls), "calls": calls})
+
+    @app.route("/api/calls/<call_id>", methods=["GET"])
+    async def get_call(request: AdminRequest, call_id: str) -> bytes:
+        """Return one call with its timeline."""
+        call = await maybe_await(control.calls.get(requests.parse_call_id(call_id)))
+        return reply(request, {"call": call})
+
+    @app.route("/api/calls/<call_id>/return", methods=["POST"])
+    async def start_return_call(request: AdminRequest, call_id: str) -> bytes:
+        """Call the resident, or several numbers in order; the response does not wait for the resident's answer."""
+        parsed_id = requests.parse_call_id(call_id)
+        numbers = requests.return_numbers(request.content.read())
+        call = await maybe_await(control.calls.return_call(parsed_id, numbers))
+        return reply(request, {"message": f"Chamada de retorno iniciada para {parsed_id}", "call": call}, 202)
+
+    @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
+    async def cancel_return_call(request: AdminRequest, call_id: str) -> bytes:
+        """Cancel the return call."""
+        parsed_id = requests.parse_call_id(call_id)
+        call = await maybe_await(control.calls.cancel_return(parsed_id))
+        return reply(request, {"message": f"Chamada de retorno cancelada para {parsed_id}", "call": call})
+
+    @app.route("/api/attempts/<attempt_id>", methods=["POST"])
+    async def report_attempt(request: AdminRequest, attempt_id: str) -> bytes:
+        """Take the report of the webhook's receiver on how one attempt ended."""
+        end, reason = requests.attempt_end(request.content.read())
+        await maybe_await(control.calls.attempt_ended(attempt_id, end, reason))
+        return reply(request, {"message": f"Tentativa encerrada: {end}"})
+
+    @app.route("/api/hangup", methods=["POST"])
+    async def hang_up(request: AdminRequest) -> bytes:
+        """Send the hangup frame to one leg."""
+        call_id, role = requests.which_leg(request.content.read())
+        await maybe_await(control.calls.hang_up(call_id, role))
+        return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})

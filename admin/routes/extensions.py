@@ -1,0 +1,119 @@
+"""Routes for extensions: the rows of the table, applying them, and their dialplan.
+
+What changes the table or the listeners is shielded: Klein cancels a handler when its client disconnects, and half
+a change would be worse than a whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from admin import requests
+from admin.access import requested_host
+from admin.responses import reply, reply_text
+from admin.site import AdminRequest
+from audiosocket.control_interface import Control
+from audiosocket.errors import AudioSocketError
+from audiosocket.runtime.deferreds import shielded
+
+T = TypeVar("T")
+_log = Logger()
+
+
+def add_routes(app: Klein, control: Control) -> None:
+    """Add the routes for extensions to ``app``."""
+    extensions = control.extensions
+
+    @app.route("/api/refresh", methods=["POST"])
+    async def refresh(request: AdminRequest) -> bytes:
+        """Read the table and apply it, or report what would change."""
+        options = requests.refresh_options(request.content.read(), request.uri)
+        work = extensions.refresh(force=options["force"], dry_run=options["dry_run"])
+        result = await _to_the_end(work, "POST /api/refresh")
+        if options["dry_run"]:
+            message = "Simulação concluída, nada foi alterado"
+        elif result.get("result") == "held_back":
+            message = f"Nada foi alterado: {result.get('reason')}"
+        else:
+            message = "Configurações atualizadas com sucesso"
+        return reply(request, {"message": message, **result})
+
+    @app.route("/api/restart", methods=["POST"])
+    async def restart(request: AdminRequest) -> bytes:
+        """Reopen the listeners of an extension."""
+        extension_id, number = requests.which_extension(request.content.read())
+        work = extensions.restart(extension_id=extension_id, number=number)
+        await _to_the_end(work, "POST /api/restart")
+        name = number if extension_id is None else f"ID {extension_id}"
+        return reply(request, {"message": f"Ramal {name} reiniciado com sucesso"})
+
+    @app.route("/api/extensions", methods=["GET"])
+    async def list_extensions(request: AdminRequest) -> bytes:
+        """Return the rows of the database."""
+        rows = await _to_the_end(extensions.rows(), "GET /api/extensions")
+        return reply(request, rows)
+
+    @app.route("/api/extensions", methods=["POST"])
+    async def add_extension(request: AdminRequest) -> bytes:
+        """Insert an extension and apply it."""
+        fields = requests.extension_fields(request.content.read())
+        extension = await _to_the_end(extensions.add(fields), "POST /api/extensions")
+        request.setHeader("Location", f"/api/extensions/{extension.id}")
+        message = f"Ramal {extension.number} adicionado com sucesso"
+        return reply(request, {"message": message, "extension": extension.to_json()}, 201)
+
+    @app.route("/api/extensions/<extension_id>", methods=["PUT"])
+    async def change_extension(request: AdminRequest, extension_id: str) -> bytes:
+        """Change the given fields of an extension and apply them."""
+        parsed_id = requests.parse_extension_id(extension_id)
+        fields = requests.changed_fields(request.content.read(), parsed_id)
+        extension = await _to_the_end(extensions.change(parsed_id, fields), f"PUT /api/extensions/{parsed_id}")
+        message = f"Ramal ID {parsed_id} atualizado com sucesso"
+        return reply(request, {"message": message, "extension": extension.to_json()})
+
+    @app.route("/api/extensions/<extension_id>", methods=["DELETE"])
+    async def remove_extension(request: AdminRequest, extension_id: str) -> bytes:
+        """Delete an extension; its calls continue."""
+        parsed_id = requests.parse_extension_id(extension_id)
+        await _to_the_end(extensions.remove(parsed_id), f"DELETE /api/extensions/{parsed_id}")
+        return reply(request, {"message": f"Ramal ID {parsed_id} removido com sucesso"})
+
+    @app.route("/api/extensions/<extension_id>/dialplan", methods=["GET"])
+    def dialplan(request: AdminRequest, extension_id: str) -> bytes:
+        """Return Asterisk's dialplan for one extension as text."""
+        return reply_dialplan(request, requests.parse_extension_id(extension_id))
+
+    @app.route("/api/extensions/dialplan", methods=["GET"])
+    def whole_dialplan(request: AdminRequest) -> bytes:
+        """Return Asterisk's dialplan for all running extensions as one text, with what they share once."""
+        return reply_dialplan(request, None)
+
+    @app.route("/api/extensions/<extension_id>/apps", methods=["GET"])
+    def extension_apps(request: AdminRequest, extension_id: str) -> bytes:
+        """Return the apps of an extension's legs, and the entry of ``apps.toml`` that chose them."""
+        return reply(request, extensions.apps_of(requests.parse_extension_id(extension_id)))
+
+    def reply_dialplan(request: AdminRequest, extension_id: int | None) -> bytes:
+        style, wideband, host = requests.dialplan_options(request.uri)
+        text = extensions.dialplan(extension_id, style, wideband, host, requested_host(request))
+        return reply_text(request, text)
+
+
+def _to_the_end(work: Awaitable[T], name: str) -> Deferred[T]:
+    """Return the result of ``work``, which goes on after its client has disconnected; log it then as ``name``."""
+
+    def log(outcome: T | Failure) -> None:
+        if not isinstance(outcome, Failure):
+            _log.info("{name} completed after its client had disconnected", name=name)
+        elif outcome.check(AudioSocketError):
+            _log.warn("{name} failed after its client had disconnected: {error}", name=name, error=outcome.value)
+        else:
+            _log.failure("{name} failed after its client had disconnected", outcome, name=name)
+
+    return shielded(work, log)
