@@ -11,10 +11,10 @@ Register it under the entry-point group ``audiosocket.apps`` and name it in ``VI
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from audiosocket.extensions.model import Extension, Role
@@ -108,11 +108,19 @@ class Leg(Protocol):
     def heard_ms(self) -> int:
         """Milliseconds of played audio the caller has been sent, silence not counted."""
 
-    def play(self, pcm: bytes, rate: int | None = None) -> bool:
+    @property
+    def ahead_ms(self) -> float:
+        """Milliseconds of audio that were sent before their time: 40 for live audio at most."""
+
+    def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
         """Append audio of any length; another ``rate`` than the leg's is converted.
 
-        False when 15 minutes wait already and nothing was appended.
+        ``live`` audio is being made now: where nothing waits before it, its first frames leave at once and not at
+        their tick. False when 15 minutes wait already and nothing was appended.
         """
+
+    def pause(self, paused: bool) -> None:
+        """Keep queued audio back and send silence instead, or go on."""
 
     def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = 2_000) -> None:
         """Send one frame on as it is, at once if that is not ahead of real time; dropped while speaking.
@@ -126,6 +134,19 @@ class Leg(Protocol):
 
     def clear(self) -> int:
         """Stop speaking within 40 ms (barge-in); returns the milliseconds thrown away."""
+
+    def hand_over(self, app: App, to: str, reason: str) -> None:
+        """Let the apps named in ``to`` take the place of ``app`` on this leg, from now on and after a restart.
+
+        What is queued is dropped. ``app`` is told nothing more; the others `joined`. An app that handed this leg
+        over before does not get it back: the leg is then hung up. ``reason`` goes into the event.
+        """
+
+    def connect_other(self, connected: bool) -> bool:
+        """Pass each leg's audio on to the other leg of the call, or stop; false when there is no other leg.
+
+        The apps go on: what they play is heard instead of the other side.
+        """
 
     def hang_up(self) -> None:
         """End this leg now with a hangup frame; play, mark and hang up in `App.marked` to finish a sentence."""
@@ -158,11 +179,17 @@ class Leg(Protocol):
         """Stop the ringing; false when nobody is being rung."""
 
 
+#: What a hook returns: nothing, or the coroutine of an ``async def``.
+HookResult: TypeAlias = Coroutine[Any, Any, None] | None
+
+
 class App:
     """What a call does with its audio; one instance per call and app name, serving one leg or both.
 
-    Every method is a no-op to override. None of them may block: an app that waits for a disk, a name
-    server or a model does so in a Deferred or a thread. An app that raises ends its own call only.
+    Every method is a no-op to override, a plain function or a coroutine (``async def``). The coroutines of an app
+    run one after another on each leg, plain functions at once; `left` cancels what still runs. None may block:
+    an app that waits for a disk, a name server or a model does so in a Deferred or a thread. An app that raises
+    ends its own call only.
     """
 
     #: True for an app that passes one leg's frames on to another: both are read the moment something comes. Other
@@ -173,21 +200,21 @@ class App:
         #: What the server offers; None only where an app is made by hand, as in a test.
         self.context = context
 
-    def joined(self, leg: Leg) -> None:
+    def joined(self, leg: Leg) -> HookResult:
         """A leg of the call was accepted; it may play at once."""
 
-    def resumed(self, leg: Leg) -> None:
+    def resumed(self, leg: Leg) -> HookResult:
         """The same leg came back over a new connection; what was queued goes on."""
 
-    def restored(self, leg: Leg, state: Any) -> None:
+    def restored(self, leg: Leg, state: Any) -> HookResult:
         """The leg came back after a restart of the server, to an app that is new; `resumed` follows.
 
         ``state`` is what the app of old gave `Leg.remember`, or None. What was queued is lost. Unless
         overridden, the leg joins again.
         """
-        self.joined(leg)
+        return self.joined(leg)
 
-    def other_gone(self, leg: Leg, outcome: str) -> None:
+    def other_gone(self, leg: Leg, outcome: str) -> HookResult:
         """The other side of the call, which was there before a restart of the server, is not any more.
 
         Its ``leg`` may never have been seen by this app; ``outcome`` is what `left` is told: "lost" when it
@@ -195,30 +222,30 @@ class App:
         unless the next resident is being rung.
         """
 
-    def identified(self, leg: Leg, caller: CallerInfo) -> None:
+    def identified(self, leg: Leg, caller: CallerInfo) -> HookResult:
         """It is known who is on this leg, from here on also as ``leg.caller``; called once, after `joined`.
 
         Usually in the same moment; where AMI has to be asked it takes a second or two. Never without ``AMI_HOST``,
         nor for a telephone of another Asterisk. Called anew when the leg joins again or after a restart.
         """
 
-    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> HookResult:
         """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""
 
-    def digit(self, leg: Leg, digit: str) -> None:
+    def digit(self, leg: Leg, digit: str) -> HookResult:
         """The caller pressed one of ``0-9 * # A-D``."""
 
-    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> HookResult:
         """The audio before a mark has been sent; ``heard_ms`` counts played audio since the leg began."""
 
-    def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
+    def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> HookResult:
         """A return call that was placed for this visitor's ``leg``, by an app or through the API, has ended.
 
         When it is connected, the resident's leg has already `joined` its own apps. A visitor who has left is
         told nothing.
         """
 
-    def left(self, leg: Leg, outcome: str) -> None:
+    def left(self, leg: Leg, outcome: str) -> HookResult:
         """The leg is over; ``outcome`` is a value of ``calls.Ending``. Nothing can be played any more."""
 
 

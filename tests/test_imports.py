@@ -49,6 +49,9 @@ MAY_IMPORT: dict[str, str] = {
         "asterisk control_interface calls returncalls prompts apps bots provisioning server"
     ),
     "client": "errors wire media",
+    "testing": (
+        "errors settings wire extensions interfaces media transport calls apps provisioning server client"
+    ),
     "admin": "control_interface errors json_shapes extensions asterisk.dialplan runtime",
 }
 #: Where programs begin: they may import everything, but only `composition` imports `admin`.

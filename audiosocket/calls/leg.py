@@ -6,13 +6,17 @@ back with the same UUID, only the connection beneath is exchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from twisted.python.failure import Failure
+
+from audiosocket.calls.async_hooks import AsyncHooks
 from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.leg_api import Connection, LegBase, Residents
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.interfaces import App, CallerInfo, ReturnOutcome
+from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 from audiosocket.media.playout import Frame, Playout
 from audiosocket.media.playout_queue import Converter, MarkReached
@@ -21,8 +25,20 @@ from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored,
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan forgets ``c(slin)``.
 G711_RATE = 8_000
+#: Frames that may wait for their turn on the other leg, in milliseconds: two people notice more than that.
+CONNECTED_WAIT_MS = 200
+#: Under this name a call remembers which apps a leg runs since one was replaced: no app has it.
+REPLACED = ""
 #: Changes of the sample rate worth an event, per leg; a peer that changes it with every frame is not.
 RATE_NOTES_MOST = 20
+
+
+def _no_replacement(call: Call, spec: str) -> Sequence[tuple[str, App]]:
+    raise LookupError(f"no app {spec!r} is known here")
+
+
+def _no_other(leg: Leg) -> Leg | None:
+    return None
 
 
 class Leg(LegBase):
@@ -33,11 +49,16 @@ class Leg(LegBase):
         "_decode",
         "_ears",
         "_failed",
+        "_find_other",
+        "_handed_over",
+        "_hooks",
         "_introduced",
         "_mislabelled",
+        "_other",
         "_over",
         "_probe",
         "_rate_changes",
+        "_replace",
         "_sure",
     )
 
@@ -52,12 +73,22 @@ class Leg(LegBase):
         over: Callable[[Leg, LegOutcome], None],
         failed: Callable[[Leg], None],
         mislabelled: Callable[[Leg, str], None],
+        replace: Callable[[Call, str], Sequence[tuple[str, App]]] = _no_replacement,
+        find_other: Callable[[Leg], Leg | None] = _no_other,
         residents: Residents | None = None,
     ) -> None:
         super().__init__(call, record, apps, Playout(make_converter), clock, residents)
         self._over = over
         self._failed = failed
         self._mislabelled = mislabelled
+        self._replace = replace
+        self._find_other = find_other
+        #: The other leg of the call while their audio is passed on to each other.
+        self._other: Leg | None = None
+        #: Apps that handed this leg over.
+        self._handed_over: tuple[App, ...] = ()
+        #: The coroutines of apps whose hooks are coroutines, by app; most have none.
+        self._hooks: dict[str, AsyncHooks] | None = None
         #: How many of the apps know of this leg: those whose `joined` was called.
         self._introduced = 0
         self._rate_changes = 0
@@ -132,6 +163,77 @@ class Leg(LegBase):
         if getattr(one[1].audio, "__func__", None) is not App.audio:
             self._ears += (one,)
 
+    def hand_over(self, app: App, to: str, reason: str) -> None:
+        at = next((at for at, (_, known) in enumerate(self._apps) if known is app), None)
+        if at is None or self._connection is None:
+            return
+        name = self._apps[at][0]
+        self.clear()
+        self.pause(False)
+        try:
+            new = self._replace(self.call, to)
+        except Exception:  # noqa: BLE001 - such as an app that was uninstalled
+            self._app_failed(name)
+            return
+        self._handed_over += (app,)
+        self.note("app.replaced", app=name, to=to, reason=reason)
+        if any(one is gone for _, one in new for gone in self._handed_over):
+            self.end(LegOutcome.SERVER_HANGUP)
+            return
+        known = [one for _, one in self._apps]
+        new = [pair for pair in new if pair[1] not in known]
+        if self._hooks is not None and name in self._hooks:
+            self._hooks.pop(name).cancel()
+        self._ears = tuple(pair for pair in self._ears if pair[1] is not app)
+        self._apps = (*self._apps[:at], *new, *self._apps[at + 1 :])
+        self._introduced -= 1
+        kept = "+".join(name for name, _ in self._apps)
+        self.call.remember(self.role, REPLACED, {"apps": kept})
+        for pair in new:
+            if self._connection is None:
+                return
+            self._introduce(pair)
+            self._call(pair[0], pair[1].joined, self)
+            if self._connection is not None and self.record.caller is not None:
+                self._call(pair[0], pair[1].identified, self, self.record.caller)
+        if any(each.passes_on for _, each in new):
+            self._read_on_tick(False)
+
+    def connect_other(self, connected: bool) -> bool:
+        if not connected:
+            was = self._other
+            self._part()
+            return was is not None
+        other = self._find_other(self)
+        if other is None or other.connection is None or self._connection is None:
+            return False
+        if self._other is not other:
+            self._other, other._other = other, self
+            self.note("bridge.started")
+        return True
+
+    def _part(self) -> None:
+        other, self._other = self._other, None
+        if other is not None:
+            other._other = None
+            self.note("bridge.ended")
+
+    def _run_hook(self, name: str, result: object) -> None:
+        if not isinstance(result, Coroutine):
+            return
+        if self._hooks is None:
+            self._hooks = {}
+        hooks = self._hooks.get(name)
+        if hooks is None:
+            hooks = self._hooks[name] = AsyncHooks(partial(self._hook_failed, name))
+        hooks.add(result)
+
+    def _hook_failed(self, name: str, failure: Failure) -> None:
+        if self._connection is None:
+            self._log.failure("{name} raised after the end of {leg}", failure, name=name, leg=self)
+        else:
+            self._app_failed(name, failure)
+
     def _connect(self, connection: Connection) -> None:
         self._connection = connection
         now = self._clock.now_ms()
@@ -154,6 +256,9 @@ class Leg(LegBase):
         self._clock.discard(self)
         self._playout.clear()
         self._taps = ()
+        self._part()
+        for hooks in (self._hooks or {}).values():
+            hooks.cancel()
         # The books, and with them the journal, come before the goodbye: killed between the two we would otherwise
         # resume a call that is over for its caller.
         self._over(self, ending)
@@ -221,11 +326,15 @@ class Leg(LegBase):
             self._call(type(tap).__name__, tap.heard, now, pcm, rate)
         if self._looping:
             self._send(now, Frame(rate, pcm, "passed"))
+        if self._other is not None:
+            self._other.pass_on(pcm, rate, at_most_ms=CONNECTED_WAIT_MS)
         for name, app in self._ears:
             if self._connection is None:
                 return
             try:
-                app.audio(self, pcm, rate)
+                result = app.audio(self, pcm, rate)
+                if result is not None:
+                    self._run_hook(name, result)
             except Exception:  # noqa: BLE001 - an app's fault costs its own call
                 self._app_failed(name)
 
@@ -276,14 +385,14 @@ class Leg(LegBase):
                 self.record.silence_out += 1
             self._said(now, pcm, rate)
 
-    def _tell(self, what: Callable[[App], None], *, even_when_over: bool = False) -> None:
+    def _tell(self, what: Callable[[App], HookResult], *, even_when_over: bool = False) -> None:
         for name, app in self._apps[: self._introduced]:
             if self._connection is None and not even_when_over:
                 return  # the app before this one hung up
             self._call(name, what, app)
 
-    def _app_failed(self, name: str) -> None:
-        self._log.failure("{name} raised in {leg}; ending its call", name=name, leg=self)
+    def _app_failed(self, name: str, failure: Failure | None = None) -> None:
+        self._log.failure("{name} raised in {leg}; ending its call", failure, name=name, leg=self)
         self.note("app.failed", app=name)
         self._failed(self)
 

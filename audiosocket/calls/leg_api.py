@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.outcomes import LegOutcome
@@ -132,8 +133,27 @@ class LegBase(ABC):
     def heard_ms(self) -> int:
         return self._playout.heard_ms
 
-    def play(self, pcm: bytes, rate: int | None = None) -> bool:
-        return self._playout.play(pcm, rate or self._playout.rate)
+    @property
+    def ahead_ms(self) -> float:
+        return self._playout.ahead_ms(self._clock.now_ms())
+
+    def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
+        taken = self._playout.play(pcm, rate or self._playout.rate)
+        if live:
+            self._send_live()
+        return taken
+
+    def _send_live(self) -> None:
+        """Write the frames that may leave before their tick."""
+        now = self._seconds() * 1000
+        for rate, pcm, _ in self._playout.take_live(now):
+            connection = self._connection
+            if connection is not None and connection.send_frames(audio_header(rate, len(pcm)) + pcm):
+                self._said(now, pcm, rate)
+        self.due_ms = self._playout.due_ms
+
+    def pause(self, paused: bool) -> None:
+        self._playout.pause(paused)
 
     def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
         if not pcm:
@@ -209,7 +229,7 @@ class LegBase(ABC):
         """Send what is due at ``now`` (milliseconds)."""
 
     @abstractmethod
-    def _app_failed(self, name: str) -> None:
+    def _app_failed(self, name: str, failure: Failure | None = None) -> None:
         """An app raised: that ends its call."""
 
     def _read_on_tick(self, on_tick: bool) -> None:
@@ -223,8 +243,14 @@ class LegBase(ABC):
             for tap in self._taps:
                 self._call(type(tap).__name__, tap.said, now, pcm, rate)
 
-    def _call(self, name: str, method: Callable[..., None], *arguments: object) -> None:
+    def _call(self, name: str, method: Callable[..., Any], *arguments: object) -> None:
         try:
-            method(*arguments)
+            result = method(*arguments)
+            if result is not None:
+                self._run_hook(name, result)
         except Exception:  # noqa: BLE001 - an app's fault costs its own call
             self._app_failed(name)
+
+    @abstractmethod
+    def _run_hook(self, name: str, result: object) -> None:
+        """Run a coroutine that a hook returned."""

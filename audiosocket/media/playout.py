@@ -40,6 +40,8 @@ CATCH_UP_PER_TICK = 1
 FORGOTTEN_KEPT_MS = 200
 #: Where frames pass, silence fills in after this long without one, or so much too few, in milliseconds.
 GAP_MS = 80
+#: Live audio may be written this far ahead of real time, in milliseconds: a frame need not wait for its tick.
+LIVE_AHEAD_MS = 40
 #: Silence frames per tick: one, and one more to repay time owed.
 SILENCE_PER_TICK = 2
 
@@ -138,6 +140,32 @@ class Playout:
         """
         return self._said().append(pcm, rate)
 
+    def take_live(self, now: float) -> list[Frame]:
+        """Return whole frames of spoken audio that may leave now, `LIVE_AHEAD_MS` ahead at most."""
+        out: list[Frame] = []
+        speech = self._speech
+        if speech is None or self._passed:
+            return out
+        while speech.queued_ms >= FRAME_MS and self._sent_ms + FRAME_MS <= now + LIVE_AHEAD_MS:
+            if now - self._sent_ms > MOST_OWED_MS:
+                self._forget_debt(now)
+            frame = self._next_frame()
+            if frame.source != "spoken":  # it is paused
+                break
+            out.append(frame)
+            self._sent_ms += FRAME_MS
+        if out:
+            self.due_ms = -math.inf if speech.marks else self._sent_ms
+        return out
+
+    def pause(self, paused: bool) -> None:
+        """Keep spoken audio back and send silence instead, or go on."""
+        self._said().paused = paused
+
+    def ahead_ms(self, now: float) -> float:
+        """Return the milliseconds of audio that were written before their time."""
+        return max(0.0, self._sent_ms - now)
+
     def mark(self, name: str) -> None:
         """Ask to be told when everything appended so far has been sent; at the next tick if it has been."""
         self._said().mark(name)
@@ -206,7 +234,8 @@ class Playout:
         if now - self._sent_ms > MOST_OWED_MS:
             self._forget_debt(now)
         speech = self._speech
-        if speech is not None and speech.marks:
+        # Live audio that was written ahead has not been heard yet: its marks wait, to within a frame.
+        if speech is not None and speech.marks and self._sent_ms <= now + FRAME_MS + SLACK_MS:
             out.extend(speech.reached())
         silent = 0
         while self._sent_ms <= now + SLACK_MS:

@@ -71,6 +71,7 @@ class PlayoutQueue:
         "_speaking",
         "_staged",
         "marks",
+        "paused",
         "rate",
         "underruns",
     )
@@ -81,6 +82,8 @@ class PlayoutQueue:
         self.underruns = 0
         #: Marks whose audio is staged: bytes of the leg's rate still to be sent before each, and its name.
         self.marks: tuple[tuple[int, str], ...] = ()
+        #: True while nothing is taken out, whatever waits.
+        self.paused = False
         self._make_converter = make_converter
         self._converter: Converter | None = None
         self._converter_rates = (rate, rate)
@@ -168,6 +171,9 @@ class PlayoutQueue:
 
     def take(self, want: int) -> bytes:
         """The next ``want`` bytes, filled up with silence at the end; empty when nothing waits."""
+        if self.paused:
+            self._speaking = False
+            return b""
         if self._queue or self._converter is not None:
             self._stage(want)
         at = self._at

@@ -10,6 +10,7 @@ from uuid import UUID
 from twisted.logger import Logger
 
 from audiosocket.calls.call import Call
+from audiosocket.calls.leg import REPLACED
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.provisioning.app_rules import CallApps, Chain, LoadApps
@@ -121,10 +122,6 @@ def _checked(made: object) -> App:
     if not isinstance(made, App):
         raise TypeError(f"the factory returned {type(made).__name__}, which is no App")
     return made
-
-
-#: Under this name a call remembers which apps have taken a leg over: no app has it.
-REPLACED = ""
 
 
 def _replaced(call: Call, role: Role) -> str:

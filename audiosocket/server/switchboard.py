@@ -64,6 +64,8 @@ class Switchboard:
             over=self._leg_over,
             failed=self._app_failed,
             mislabelled=self._mislabelled,
+            replace=apps.replacement,
+            find_other=lambda leg: legs.get(leg.call_id, _other(leg.role)),
         )
         #: Extensions whose callers' audio is not the slin it is labelled as, and what it was last.
         self.codecs: dict[int, str] = {}

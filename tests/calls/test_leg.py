@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as Time
 
 from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.events import EventLog, Record
-from audiosocket.calls.leg import RATE_NOTES_MOST, Leg
+from audiosocket.calls.leg import RATE_NOTES_MOST, REPLACED, Leg
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import LocalProtocolError
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
@@ -717,3 +718,155 @@ def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
     lump = audio_frame(8000, VOICE) * 3
     stage.leg.heard(lump, FRAME_HEADERS[lump[:3]])
     assert app.methods.count("audio") == 1
+
+
+# live audio
+
+
+def test_live_audio_leaves_at_once_and_is_not_far_ahead() -> None:
+    stage = Stage().start()
+    stage.time.advance(0.003)
+    stage.leg.play(VOICE * 5, live=True)
+    assert [pcm for _, pcm in stage.wire.sent] == [SILENCE, VOICE]
+    assert 20 < stage.leg.ahead_ms <= 40
+    stage.run(100)
+    assert [pcm for _, pcm in stage.wire.sent] == [SILENCE, *[VOICE] * 5]
+
+
+def test_a_stream_of_live_frames_is_passed_on_without_a_gap() -> None:
+    stage = Stage().start()
+    for _ in range(50):
+        stage.time.advance(0.002)
+        stage.leg.play(VOICE, live=True)
+        stage.time.advance(0.008)
+        stage.run(10)
+    assert [pcm for _, pcm in stage.wire.sent[1:]] == [VOICE] * 50
+    assert stage.record.underruns == 0
+
+
+def test_less_than_a_frame_of_live_audio_waits_for_the_rest() -> None:
+    stage = Stage().start()
+    stage.leg.play(VOICE[:100], live=True)
+    assert [pcm for _, pcm in stage.wire.sent] == [SILENCE]
+    stage.leg.play(VOICE[100:], live=True)
+    assert [pcm for _, pcm in stage.wire.sent] == [SILENCE, VOICE]
+
+
+def test_a_mark_behind_live_audio_is_reached_when_that_is_heard() -> None:
+    app = RecordingApp()
+    stage = Stage(app).start()
+    begun = stage.time.seconds()
+    stage.leg.play(VOICE * 2, live=True)
+    stage.leg.mark("end")
+    while not app.values("marked"):
+        stage.time.advance(0.005)
+        stage.leg.tick(stage.time.seconds() * 1000)
+    # Silence until 20 ms, then two frames: the second is heard from 40 to 60 ms.
+    assert 0.034 <= stage.time.seconds() - begun <= 0.061
+
+
+def test_paused_audio_waits_and_the_caller_hears_silence() -> None:
+    stage = Stage().start()
+    stage.leg.play(VOICE * 3)
+    stage.leg.pause(True)
+    stage.run(100)
+    assert {pcm for _, pcm in stage.wire.sent} == {SILENCE}
+    stage.leg.pause(False)
+    stage.run(60)
+    assert [pcm for _, pcm in stage.wire.sent][-3:] == [VOICE] * 3
+    assert stage.record.underruns == 0
+
+
+# apps that take over
+
+
+def replacing(stage: Stage, **apps: App) -> None:
+    """Let the leg find these apps by name."""
+    stage.leg._replace = lambda call, spec: [(name, apps[name]) for name in spec.split("+")]
+
+
+def test_an_app_that_hands_over_is_replaced_in_its_place() -> None:
+    bot, recorder, fallback = RecordingApp(), RecordingApp(), RecordingApp()
+    stage = Stage(bot, recorder).start()
+    replacing(stage, porteiro=fallback)
+    stage.leg.play(VOICE * 50)
+    stage.leg.hand_over(bot, "porteiro", "no connection")
+    stage.leg.received(Digit("1"))
+    stage.leg.end(LegOutcome.CALLER_HANGUP)
+    assert bot.methods == ["joined"]
+    assert fallback.methods == ["joined", "digit", "left"]
+    assert recorder.methods == ["joined", "digit", "left"]
+    assert stage.leg.queued_ms == 0
+    (event,) = [event for event in stage.events if event["event"] == "app.replaced"]
+    assert (event["app"], event["to"], event["reason"]) == ("app0", "porteiro", "no connection")
+    assert stage.call.states == {(Role.VISITOR, REPLACED): {"apps": "porteiro+app1"}}
+
+
+def test_an_app_that_hands_over_while_it_joins_is_replaced() -> None:
+    fallback, recorder = RecordingApp(), RecordingApp()
+    bot = RecordingApp(joined=lambda leg: leg.hand_over(bot, "porteiro", "refused"))
+    stage = Stage(bot, recorder)
+    replacing(stage, porteiro=fallback)
+    stage.start()
+    stage.leg.received(Digit("1"))
+    assert fallback.methods == ["joined", "digit"]
+    assert recorder.methods == ["joined", "digit"]
+
+
+def test_a_leg_that_comes_back_to_an_app_that_gave_it_up_ends() -> None:
+    first, second = RecordingApp(), RecordingApp()
+    stage = Stage(first).start()
+    replacing(stage, first=first, second=second)
+    stage.leg.hand_over(first, "second", "one")
+    stage.leg.hand_over(second, "first", "two")
+    assert stage.over == [LegOutcome.SERVER_HANGUP]
+
+
+def test_the_audio_of_a_replaced_app_goes_to_the_next_one_only() -> None:
+    bot, fallback = Echo(), RecordingApp()
+    stage = Stage(bot).start()
+    replacing(stage, porteiro=fallback)
+    stage.leg.hand_over(bot, "porteiro", "x")
+    stage.leg.received(Audio(8000, VOICE))
+    assert fallback.methods == ["joined", "audio"]
+    assert VOICE not in [pcm for _, pcm in stage.wire.sent]
+
+
+# coroutines
+
+
+def test_a_hook_that_is_a_coroutine_runs_and_its_failure_ends_the_call(logged_failures: LoggedFailures) -> None:
+    class Slow(App):
+        async def joined(self, leg: LegForApps) -> None:
+            await waiting
+            leg.play(VOICE)
+
+        async def digit(self, leg: LegForApps, digit: str) -> None:
+            raise ZeroDivisionError
+
+    waiting: Deferred[None] = Deferred()
+    stage = Stage(Slow()).start()
+    stage.leg.received(Digit("1"))
+    assert stage.failed == 0, "the digit waits behind joined"
+    assert stage.leg.queued_ms == 0
+    waiting.callback(None)
+    assert stage.failed == 1
+    assert stage.over == [LegOutcome.APP_FAILED]
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
+def test_a_hook_that_never_ends_does_not_keep_the_leg() -> None:
+    seen: list[str] = []
+
+    class Stuck(App):
+        async def joined(self, leg: LegForApps) -> None:
+            await Deferred()
+
+        async def left(self, leg: LegForApps, outcome: str) -> None:
+            seen.append(outcome)
+
+    stage = Stage(Stuck()).start()
+    stage.leg.received(HungUp())
+    assert stage.over == [LegOutcome.CALLER_HANGUP]
+    assert seen == ["caller_hangup"]
+    assert stage.failed == 0

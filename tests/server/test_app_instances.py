@@ -12,10 +12,11 @@ from twisted.internet.task import Clock
 
 from audiosocket.calls.call import Call
 from audiosocket.calls.events import EventLog
+from audiosocket.calls.leg import REPLACED
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, CallPolicy
 from audiosocket.provisioning.app_rules import CallApps, Chain, Parameters
-from audiosocket.server.app_instances import REPLACED, AppInstances
+from audiosocket.server.app_instances import AppInstances
 from tests.conftest import LoggedFailures
 from tests.support.fake_leg import FakeLeg, app_context
 from tests.support.loopback_server import CapturedLog
