@@ -615,7 +615,7 @@ bodies = json_values | st.dictionaries(
 @settings(max_examples=150, deadline=None)
 @given(route=st.sampled_from([route[:2] for route in ROUTES]), body=bodies | st.binary(max_size=200))
 def test_no_body_makes_the_server_fail(route: tuple[str, str], body: bytes | object) -> None:
-    """Whatever the JSON: an answer of the contract's shape, never 500."""
+    """Whatever the JSON: an answer of the documented shape, never 500."""
     answer = AdminClient().request(*route, body)
     if answer.headers["Content-Type"].startswith("text/plain"):
         assert answer.status == 200

@@ -62,7 +62,7 @@ def test_it_may_be_run_repeatedly_and_keeps_the_rows(
     assert len(payloads(postgres, database_name, "delete from extension_ia")) == 1  # not once per run
 
 
-def test_the_table_is_the_one_of_the_contract(postgres: PostgresServer, database_with_table: str) -> None:
+def test_the_table_is_the_one_that_operators_have(postgres: PostgresServer, database_with_table: str) -> None:
     columns = postgres.execute(
         database_with_table,
         "select column_name, data_type, character_maximum_length, is_nullable, identity_generation "

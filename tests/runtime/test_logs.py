@@ -22,7 +22,7 @@ from audiosocket.runtime import logs
 from audiosocket.runtime.logs import LogPlan, as_json_line, as_line, escape, observer, twistd_observer
 from tests.support.loopback_server import no_deadline
 
-#: Contract, section 9.
+#: The form that docs/operations.md promises.
 LINE = re.compile(
     r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3} - (?P<module>\S+) - (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)"
     r" - (?P<text>.*)\n"
