@@ -78,7 +78,7 @@ class _File:
             if self._wav is None:
                 self._wav = open_recording(self._directory, self._stem, self._rate)
             for frame in frames:
-                add = self._timeline.hear if frame.from_caller else self._timeline.say
+                add = self._timeline.add_received if frame.from_caller else self._timeline.add_sent
                 add(frame.now_ms, frame.pcm, frame.rate)
             self._wav.append(self._timeline.take(now_ms, final=final))
             if final or self._wav.full:

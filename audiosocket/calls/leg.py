@@ -343,7 +343,7 @@ class Leg(LegBase):
         if not self._sure:
             if self._probe is None:
                 self._probe = CodecProbe()
-            codec = self._probe.look(now, payload)
+            codec = self._probe.add(now, payload)
             if codec is not None:
                 if codec != "unknown":  # which may still become something else
                     self._probe, self._sure = None, True

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from audiosocket.client.rules import BrokenRule, HeardFrame
 from audiosocket.client.sender import Sender
+from audiosocket.media.pcm import FULL_SCALE
 from audiosocket.wire import FRAME_MS, SAMPLE_BYTES
 
 #: A frame whose largest sample is below this is silence: -60 dBFS, above what G.711 makes of zeros.
 SILENCE_PEAK = 32
-FULL_SCALE = 32_768
 
 EndedBy = Literal["caller", "server", "rule", "failed"]
 

@@ -1,14 +1,15 @@
-"""Recognises audio that is labelled as signed linear and is not.
+"""Detection of audio that is labelled as signed linear and is not.
 
-``Dial(AudioSocket/host:port/uuid)`` without ``c(slin)`` sends the caller's own codec under kind 0x10 (measured on
-Asterisk 22.10). G.711 is 8 bytes a millisecond where slin has 16, in frames of the caller's packets: 80 to 480
-bytes of G.711, 160 to 960 of slin. Two things must agree, for taking honest slin for G.711 would spoil a good
-call: the pace, and what the bytes are when read as each codec (``evidence.py``). Pauses and lost packets make slin
-slow, a lump after a stall makes G.711 fast; then nothing is said and the next window is looked at.
+``Dial(AudioSocket/host:port/uuid)`` without ``c(slin)`` sends the caller's own codec under kind 0x10 (measured
+on Asterisk 22.10). G.711 has 8 bytes per millisecond where slin has 16, in frames of the size of the caller's
+packets: 80 to 480 bytes of G.711, 160 to 960 of slin. Two things must agree, since taking slin for G.711 would
+spoil a good call: the pace, and the likelihood of each codec (``codec_likelihood.py``). Pauses and lost packets
+make slin slow, a burst after a stall makes G.711 fast; then there is no verdict, and the next window is
+evaluated.
 
-Weighing bytes costs 57 us a frame, counting them half a microsecond. So nothing is weighed of what has the pace of
-slin: that is slin once it has kept it for longer than any lump of G.711 lasts. Only what is slower is weighed, 10
-frames of it before the first verdict.
+Evaluating bytes takes 57 us for a frame, counting them half a microsecond. So frames at the pace of slin are only
+counted: they are slin once they have kept it for longer than any burst of G.711 lasts. Only slower ones are
+evaluated, 10 frames before the first verdict.
 """
 
 from __future__ import annotations
@@ -16,121 +17,122 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from audiosocket.media.codec_likelihood import MOST_BYTES, bits_per_byte
+from audiosocket.media.codec_likelihood import MAX_BYTES, bits_per_byte
 from audiosocket.media.pcm import alaw_to_slin, ulaw_to_slin
 
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({"ulaw": ulaw_to_slin, "alaw": alaw_to_slin})
 
-#: Audio whose pace is taken while nothing is weighed, in milliseconds.
-STRETCH_MS = 200.0
-#: Audio that is weighed and judged together, in milliseconds: with the stretch before it 0.6 s to the verdict.
-WINDOW_MS = 400.0
-#: A gap between frames counts for so many milliseconds at most: longer ones are pauses, or stalls before a lump.
-GAP_MS = 100.0
-#: Bytes a millisecond: G.711 has 8 and slin 16, and between these two nothing is said.
-G711_MOST, SLIN_LEAST = 10.0, 12.0
-#: So many stretches in a row with the pace of slin are slin, whatever the bytes look like: 1.6 s.
-FAST_STRETCHES = 8
-#: A reading makes sense when it needs at least so many bits a byte less than the others, ...
+#: Length of a window while frames are only counted, in milliseconds.
+COUNTING_MS = 200.0
+#: Length of a window whose frames are evaluated, in milliseconds: with the one before it 0.6 s to the verdict.
+EVALUATION_MS = 400.0
+#: A gap between frames counts as so many milliseconds at most: longer ones are pauses, or stalls before a burst.
+MAX_GAP_MS = 100.0
+#: Bytes per millisecond: G.711 has 8 and slin 16, and a pace between these two gives no verdict.
+MAX_G711_PACE, MIN_SLIN_PACE = 10.0, 12.0
+#: So many windows in a row at the pace of slin are slin, whatever their bytes are: 1.6 s.
+FAST_WINDOWS = 8
+#: A codec is the likely one if it needs at least so many bits per byte less than the others, ...
 MARGIN_BITS = 0.2
-#: ... a law so many less than slin, as taking slin for a law is the worse mistake, ...
+#: ... a law so many less than slin, as taking slin for a law is the worse error, ...
 SLIN_MARGIN_BITS = 0.5
-#: ... and less than these (random bytes need 8), ...
-NOISE_BITS = 7.7
+#: ... and at most so many (random bytes need 8), ...
+MAX_BITS = 7.7
 #: ... over at least so many bytes.
-LEAST_BYTES = 1_000
-#: Bytes of a window that are weighed at most, against a flood of frames: 10 frames of 160 bytes.
-MOST_WEIGHED = 10 * MOST_BYTES
-#: Windows that make no sense before ``unknown`` is said, about 5 s; and all further windows are as long as that.
-PATIENCE = 12
+MIN_EVALUATED_BYTES = 1_000
+#: Bytes of a window that are evaluated at most, against a flood of frames: 10 frames of 160 bytes.
+MAX_EVALUATED_BYTES = 10 * MAX_BYTES
+#: Windows without a likely codec before the verdict is ``unknown``, about 5 s; all further windows are that long.
+MAX_UNCLEAR_WINDOWS = 12
 
 
 class CodecProbe:
-    """Looks at the frames of kind 0x10 of one leg until it is sure what they are; ``verdict`` is None before.
+    """Determines the codec of the frames of kind 0x10 of one leg; ``verdict`` is None until it is known.
 
-    Verdicts: ``slin``, ``ulaw`` and ``alaw`` are final. ``unknown`` (not the pace of slin, and no reading makes
-    sense: G.722, most likely) is said after some seconds and may still become one of the others.
+    The verdicts ``slin``, ``ulaw`` and ``alaw`` are final. ``unknown`` (not the pace of slin, and no likely codec:
+    probably G.722) comes after some seconds and may still change to one of the others.
     """
 
     __slots__ = (
         "_bits",
         "_bytes",
         "_elapsed_ms",
+        "_evaluated",
+        "_evaluated_windows",
         "_fast",
-        "_judged",
         "_last_ms",
-        "_senseless",
         "_slow",
-        "_weighed",
+        "_unclear",
         "verdict",
     )
 
     def __init__(self) -> None:
         self.verdict: str | None = None
         self._last_ms: float | None = None
-        #: The stretch before was not of the pace of slin: frames are weighed.
+        #: The previous window was slower than slin: frames are evaluated.
         self._slow = False
-        #: Stretches in a row at the pace of slin; windows with enough to judge by; those that made no sense.
-        self._fast = self._judged = self._senseless = 0
-        self._begin()
+        #: Windows in a row at the pace of slin; windows with enough bytes; those of them without a likely codec.
+        self._fast = self._evaluated_windows = self._unclear = 0
+        self._begin_window()
 
-    def _begin(self) -> None:
+    def _begin_window(self) -> None:
         self._elapsed_ms = 0.0
-        self._bytes = self._weighed = 0
+        self._bytes = self._evaluated = 0
         self._bits = (0.0, 0.0, 0.0)
 
-    def look(self, now_ms: float, payload: bytes) -> str | None:
-        """Take one frame, as it came at ``now_ms`` (milliseconds); the verdict if this frame brought a new one."""
-        if self._last_ms is not None:  # the first frame only starts the time
-            self._elapsed_ms += min(now_ms - self._last_ms, GAP_MS)
+    def add(self, now_ms: float, payload: bytes) -> str | None:
+        """Take one frame that arrived at ``now_ms`` (milliseconds); return the verdict if it is a new one."""
+        if self._last_ms is not None:  # the first frame only starts the clock
+            self._elapsed_ms += min(now_ms - self._last_ms, MAX_GAP_MS)
             self._bytes += len(payload)
         self._last_ms = now_ms
         if self._slow:
-            self._weigh(payload)
-            wanted = WINDOW_MS if self._judged < PATIENCE else WINDOW_MS * PATIENCE
+            self._evaluate(payload)
+            many = self._evaluated_windows >= MAX_UNCLEAR_WINDOWS
+            length_ms = EVALUATION_MS * MAX_UNCLEAR_WINDOWS if many else EVALUATION_MS
         else:
-            wanted = STRETCH_MS
-        if self._elapsed_ms < wanted:
+            length_ms = COUNTING_MS
+        if self._elapsed_ms < length_ms:
             return None
-        verdict = self._judge()
-        self._begin()
+        verdict = self._close_window()
+        self._begin_window()
         if verdict is not None:
             self.verdict = verdict
         return verdict
 
-    def _weigh(self, payload: bytes) -> None:
-        if self._weighed >= MOST_WEIGHED:
+    def _evaluate(self, payload: bytes) -> None:
+        if self._evaluated >= MAX_EVALUATED_BYTES:
             return
         bits = bits_per_byte(payload)
         if bits is not None:
-            size = min(len(payload), MOST_BYTES)
-            self._weighed += size
+            size = min(len(payload), MAX_BYTES)
+            self._evaluated += size
             slin, ulaw, alaw = self._bits
             self._bits = (slin + bits[0] * size, ulaw + bits[1] * size, alaw + bits[2] * size)
 
-    def _judge(self) -> str | None:
-        """What the stretch or window that is full says; None for nothing new."""
+    def _close_window(self) -> str | None:
+        """Return the verdict of the window that is full; None for no new one."""
         pace = self._bytes / self._elapsed_ms
-        enough = self._weighed >= LEAST_BYTES
-        reading = self._reading() if enough else None
-        self._judged += enough
-        self._slow = pace <= SLIN_LEAST
+        enough = self._evaluated >= MIN_EVALUATED_BYTES
+        codec = self._likely_codec() if enough else None
+        self._evaluated_windows += enough
+        self._slow = pace <= MIN_SLIN_PACE
         if not self._slow:
             self._fast += 1
-            return "slin" if reading == "slin" or self._fast == FAST_STRETCHES else None
+            return "slin" if codec == "slin" or self._fast == FAST_WINDOWS else None
         self._fast = 0
-        if reading in DECODERS:
-            return reading if pace <= G711_MOST else None
-        if enough and reading is None:
-            self._senseless += 1
-            return "unknown" if self._senseless == PATIENCE else None
+        if codec in DECODERS:
+            return codec if pace <= MAX_G711_PACE else None
+        if enough and codec is None:
+            self._unclear += 1
+            return "unknown" if self._unclear == MAX_UNCLEAR_WINDOWS else None
         return None
 
-    def _reading(self) -> str | None:
-        """The one reading that makes sense of what was weighed; None when there is none."""
-        slin, ulaw, alaw = (bits / self._weighed for bits in self._bits)
+    def _likely_codec(self) -> str | None:
+        """Return the likely codec of the evaluated bytes, or None."""
+        slin, ulaw, alaw = (bits / self._evaluated for bits in self._bits)
         law, worse, name = (ulaw, alaw, "ulaw") if ulaw < alaw else (alaw, ulaw, "alaw")
-        if min(slin, law) > NOISE_BITS:
+        if min(slin, law) > MAX_BITS:
             return None
         if slin + MARGIN_BITS <= law:
             return "slin"

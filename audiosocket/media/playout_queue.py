@@ -1,7 +1,7 @@
-"""What apps have said and a leg has not yet sent: audio of any size and rate, with marks in between.
+"""The audio that apps have played and a leg has not yet sent, with marks in between.
 
-Pure: audio goes in as it comes, leaves cut into frames of the leg's rate, and is converted late, so that a
-change of the leg's rate costs nothing.
+Pure: audio of any size and rate is appended, and taken out in frames of the leg's rate. It is converted only
+when it is taken out, so that a change of the leg's rate loses nothing.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Final, NamedTuple, Protocol
 
 from audiosocket.wire import SAMPLE_BYTES
 
-#: Spoken audio that may wait, in milliseconds; what is appended beyond it is refused.
-MAX_SPOKEN_MS = 15 * 60 * 1000
+#: Audio that may be queued, in milliseconds; more is rejected.
+MAX_QUEUED_MS = 15 * 60 * 1000
 #: Source audio converted at a time, in milliseconds.
 CONVERT_MS = 100
 
 
 class Converter(Protocol):
-    """A streaming change of sample rate, as in ``resample.StreamConverter``."""
+    """A streaming sample rate converter, such as `resample.StreamConverter`."""
 
     def feed(self, pcm: bytes) -> bytes:
-        """The converted samples that are ready."""
+        """Return the converted samples that are ready."""
 
     def flush(self) -> bytes:
-        """What the converter still held back."""
+        """Return the samples held back so far, and begin a new stream."""
 
 
 class MarkReached(NamedTuple):
-    """A mark whose audio has all been sent. ``heard_ms`` counts spoken audio since the leg began."""
+    """A mark whose audio has been sent. ``heard_ms`` counts spoken audio since the leg began."""
 
     name: str
     heard_ms: int
@@ -39,7 +39,7 @@ class MarkReached(NamedTuple):
 
 @dataclass(slots=True)
 class _Piece:
-    """Audio waiting in its own rate; ``at`` is the next byte."""
+    """Queued audio in its own rate; ``at`` is the next byte."""
 
     pcm: bytes
     rate: int
@@ -50,12 +50,12 @@ class _Piece:
         return (len(self.pcm) - self.at) * 1000 / (SAMPLE_BYTES * self.rate)
 
 
-#: The queue of a leg that says nothing: most legs do, most of the time. Nothing is ever put into it.
-_NOTHING: Final[deque[_Piece | str]] = deque()
+#: The queue of a leg without queued audio; shared by all of them, and never appended to.
+_EMPTY: Final[deque[_Piece | str]] = deque()
 
 
 class PlayoutQueue:
-    """The queue of one leg at ``rate`` Hz. ``make_converter`` is given the source's rate and the leg's."""
+    """The queue of one leg at ``rate`` Hz. ``make_converter`` takes the source's rate and the leg's."""
 
     __slots__ = (
         "_at",
@@ -78,11 +78,11 @@ class PlayoutQueue:
 
     def __init__(self, make_converter: Callable[[int, int], Converter], rate: int) -> None:
         self.rate = rate
-        #: Times audio ran dry without a mark at its end.
+        #: Times that audio ended without a mark at its end.
         self.underruns = 0
-        #: Marks whose audio is staged: bytes of the leg's rate still to be sent before each, and its name.
+        #: Marks whose audio is staged: bytes at the leg's rate still to be sent before each, and its name.
         self.marks: tuple[tuple[int, str], ...] = ()
-        #: True while nothing is taken out, whatever waits.
+        #: While true, `take` returns nothing.
         self.paused = False
         self._make_converter = make_converter
         self._converter: Converter | None = None
@@ -90,16 +90,16 @@ class PlayoutQueue:
         self._converted_in = self._converted_out = 0
         self._heard_ms = 0.0
         self._playable: tuple[int, ...] = ()
-        self._queue = _NOTHING
+        self._queue = _EMPTY
         self._queued_ms = 0.0
-        #: Audio at the leg's rate; ``_at`` is the next byte.
+        #: Audio converted to the leg's rate; ``_at`` is the next byte.
         self._staged = b""
         self._at = 0
         self._speaking = False
 
     @property
     def waiting(self) -> bool:
-        """True while audio waits."""
+        """Whether audio is queued."""
         return bool(self._queue) or bool(self._staged) or self._converter is not None
 
     @property
@@ -109,31 +109,31 @@ class PlayoutQueue:
 
     @property
     def queued_ms(self) -> int:
-        """Milliseconds of audio that wait."""
+        """Milliseconds of audio queued."""
         return int(self._queued_ms + (len(self._staged) - self._at) * 1000 / (SAMPLE_BYTES * self.rate))
 
-    # what apps do
+    # called for apps
 
     def append(self, pcm: bytes, rate: int) -> bool:
-        """Append 16-bit mono samples; an odd last byte is cut off. False when too much waits already.
+        """Append 16-bit mono samples, without an odd last byte; return false when the queue is full.
 
-        Raises what the converter raises (`ValueError`) for a ``rate`` it cannot convert.
+        Raises `ValueError` for a ``rate`` that cannot be converted.
         """
         if rate != self.rate and rate not in self._playable:
-            self._make_converter(rate, self.rate)  # fails here, in its app, and not later in the clock's turn
+            self._make_converter(rate, self.rate)  # fails here, in its app, and not later in a tick of the clock
             self._playable += (rate,)
         length = len(pcm) - len(pcm) % SAMPLE_BYTES
         if not length:
             return True
         piece = _Piece(pcm if length == len(pcm) else pcm[:length], rate)
-        if self._queued_ms + piece.left_ms > MAX_SPOKEN_MS:
+        if self._queued_ms + piece.left_ms > MAX_QUEUED_MS:
             return False
         self._queued_ms += piece.left_ms
         self._put_last(piece)
         return True
 
     def mark(self, name: str) -> None:
-        """Ask to be told when everything appended so far has been sent."""
+        """Report `MarkReached` when everything appended so far has been sent."""
         if self.waiting:
             self._put_last(name)
         else:
@@ -141,23 +141,23 @@ class PlayoutQueue:
             self._speaking = False
 
     def _put_last(self, item: _Piece | str) -> None:
-        if self._queue is _NOTHING:
+        if self._queue is _EMPTY:
             self._queue = deque()
         self._queue.append(item)
 
     def clear(self) -> int:
-        """Forget all audio and marks that wait; returns the milliseconds thrown away."""
+        """Drop all queued audio and marks; return the milliseconds dropped."""
         lost = self.queued_ms
-        self._queue, self._queued_ms = _NOTHING, 0.0
+        self._queue, self._queued_ms = _EMPTY, 0.0
         self._staged, self._at, self.marks = b"", 0, ()
         self._converter = None
         self._speaking = False
         return lost
 
-    # what the leg does
+    # called by the leg
 
     def set_rate(self, rate: int) -> None:
-        """The leg's rate changes; what waits follows."""
+        """Change the leg's rate; staged audio is converted."""
         self._flush()
         staged, self._at = self._staged[self._at :], 0
         if staged:
@@ -170,7 +170,7 @@ class PlayoutQueue:
         self.rate = rate
 
     def take(self, want: int) -> bytes:
-        """The next ``want`` bytes, filled up with silence at the end; empty when nothing waits."""
+        """Return the next ``want`` bytes, filled up with silence at the end; empty when nothing is queued."""
         if self.paused:
             self._speaking = False
             return b""
@@ -194,17 +194,17 @@ class PlayoutQueue:
         return pcm if length == want else pcm.ljust(want, b"\0")
 
     def reached(self) -> list[MarkReached]:
-        """Takes out the marks with nothing left to send before them."""
+        """Remove and return the marks with nothing left to send before them."""
         reached = [MarkReached(name, self.heard_ms) for due, name in self.marks if due <= 0]
         self.marks = self.marks[len(reached) :]
         return reached
 
     def _stage(self, want: int) -> None:
-        """Bring ``want`` bytes of the leg's rate forward, if there are, and the marks right behind them."""
+        """Stage ``want`` bytes at the leg's rate, if there are that many, and the marks right behind them."""
         while self._queue:
             head = self._queue[0]
             if isinstance(head, str):
-                # The converter goes on: restarting it here would be heard as a click at every mark.
+                # The converter continues: restarting it here would be heard as a click at every mark.
                 self.marks += ((self._end(), head),)
                 self._queue.popleft()
                 continue
@@ -217,7 +217,7 @@ class PlayoutQueue:
             if head.at >= len(head.pcm):
                 self._queue.popleft()
             self._convert(piece, head.rate)
-        self._queue, self._queued_ms = _NOTHING, 0.0
+        self._queue, self._queued_ms = _EMPTY, 0.0
         if len(self._staged) - self._at < want:
             self._flush()
 
@@ -240,7 +240,7 @@ class PlayoutQueue:
         self._staged, self._at = self._staged[self._at :] + pcm, 0
 
     def _end(self) -> int:
-        """Bytes from here to the end of what is staged, with what the converter holds back."""
+        """Return the bytes up to the end of what is staged, with what the converter holds back."""
         if self._converter is None:
             return len(self._staged) - self._at
         source, target = self._converter_rates
@@ -248,7 +248,7 @@ class PlayoutQueue:
         return len(self._staged) - self._at + max(0, total - self._converted_out)
 
     def _flush(self) -> None:
-        """Stage what the converter held back; marks behind it move to its real end."""
+        """Stage what the converter held back; marks behind it move to the actual end."""
         if self._converter is None:
             return
         expected = self._end()

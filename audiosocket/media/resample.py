@@ -1,21 +1,21 @@
-"""Sample-rate conversion of slin: whole sounds with soxr, running streams with an FIR filter of our own.
+"""Sample-rate conversion of slin: whole sounds with soxr, streams with an FIR filter of our own.
 
-`convert` is for what is known in full (files): soxr's HQ, its errors below the rounding to 16 bit (-88 dB).
+`convert` is for whole sounds (files): soxr's HQ, with errors below the rounding to 16 bit (-88 dB).
 
-`StreamConverter` is for what is being said. soxr holds back 12 to 60 ms of a stream and gives it out in
-lumps, so this is a polyphase Kaiser-windowed sinc over 56 samples of the slower rate:
+`StreamConverter` is for streams. soxr holds back 12 to 60 ms of a stream and returns it in bursts, so this is a
+polyphase Kaiser-windowed sinc over 56 samples of the slower rate:
 
 * delay: 28 samples of the slower rate plus at most one of the faster are held back: 3.5 ms between
   8 kHz and anything above, 1.75 ms between 16 and 24 kHz, 0.65 ms between 44.1 and 48 kHz. The output
   itself is not shifted: sample 0 out is sample 0 in.
 * pass band: within 0.1 dB up to 0.85 of the slower Nyquist (3.4 of 4 kHz), -6 dB at 0.92;
 * images and aliases, from the slower Nyquist on: -72 dB or less, measured over all 72 pairs;
-* DC passes exactly: silence stays silence and full scale stays full scale.
+* DC is exact: silence stays silence and full scale stays full scale.
 * CPU: `StreamConverter.feed` of 20 ms takes 15 to 35 us between 8, 16, 24 and 48 kHz, 40 to 60 us with
   44.1 kHz on one side and up to 200 us between 44.1 and 192 kHz (numpy 2.4; a noisy virtual core).
 
 Coefficients are integers and every sum stays below 2**53, so float64 arithmetic is exact: the same
-samples come out however the stream was cut and in whatever order the BLAS library adds.
+samples come out however the stream was split and in whatever order the BLAS library adds.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from audiosocket.media.pcm import converted_samples
+from audiosocket.media.pcm import FULL_SCALE, converted_samples
+from audiosocket.wire import SAMPLE_BYTES
 
 Floats = NDArray[np.float32]
-FULL_SCALE = 32_768.0
 _SLIN = np.dtype("<i2")
 
 #: Half the filter, in samples of the slower rate.
@@ -42,24 +42,24 @@ _KAISER_BETA = 7.0
 _CUTOFF = 0.92
 #: Coefficients are multiples of 2**-30: 2**30 x 2**15 x (sum of magnitudes, below 4) stays under 2**53.
 _UNIT = 2.0**30
-#: Coefficients one pair of rates may need (16 MB); any two rates in use need less than a tenth.
+#: Coefficients that a pair of rates may need (16 MB); all pairs of common rates need less than a tenth.
 _MAX_COEFFICIENTS = 2_000_000
 _ROWS = 64
 _BLOCK = 1 << 16
 
 
 def convert(pcm: bytes, source: int, target: int) -> bytes:
-    """A whole sound from ``source`` to ``target`` Hz: no delay, no samples lost at either end.
+    """Convert a whole sound from ``source`` to ``target`` Hz, without delay or samples lost at either end.
 
     The result has `converted_samples` samples; half a sample at the end of ``pcm`` is dropped.
     """
-    samples = np.frombuffer(pcm, _SLIN, len(pcm) // 2)
+    samples = np.frombuffer(pcm, _SLIN, len(pcm) // SAMPLE_BYTES)
     blocks = (samples[n : n + _BLOCK].astype(np.float32) for n in range(0, len(samples), _BLOCK))
     return convert_blocks(blocks, source, target)
 
 
 def convert_blocks(blocks: Iterable[Floats], source: int, target: int) -> bytes:
-    """Like `convert` for samples as float32 in units of one slin step, piece by piece."""
+    """Convert as `convert` does, from blocks of float32 samples in units of one slin step."""
     pieces: list[bytes] = []
     taken = 0
     if source == target:
@@ -69,7 +69,7 @@ def convert_blocks(blocks: Iterable[Floats], source: int, target: int) -> bytes:
         taken += len(block)
         pieces.append(_to_slin(stream.resample_chunk(block)))
     pieces.append(_to_slin(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
-    size = converted_samples(taken, source, target) * 2
+    size = converted_samples(taken, source, target) * SAMPLE_BYTES
     return b"".join(pieces)[:size].ljust(size, b"\0")
 
 
@@ -80,7 +80,7 @@ def _to_slin(samples: NDArray[np.floating]) -> bytes:
 
 @dataclass(frozen=True)
 class _Filter:
-    """A period: ``outputs`` samples from ``inputs``, seen with ``reach`` more on either side.
+    """One period: ``outputs`` samples from ``inputs``, with ``reach`` more inputs on either side.
 
     ``matrix`` has one row per sample of that window and one column per output.
     """
@@ -97,7 +97,7 @@ def _design(source: int, target: int) -> _Filter:
     inputs, outputs = source // divisor, target // divisor
     ratio = max(1.0, inputs / outputs)
     reach = math.ceil(_REACH * ratio)
-    # Several short periods in one multiply fewer rows, at the price of some zeros.
+    # Several short periods in one make the matrix multiplication cheaper, at the price of some zeros.
     times = max(1, reach // 2 // inputs)
     inputs, outputs = inputs * times, outputs * times
     window = inputs + 2 * reach
@@ -112,10 +112,10 @@ def _design(source: int, target: int) -> _Filter:
 
 
 class StreamConverter:
-    """Converts slin that arrives in pieces of any size, odd ones included, from one rate to another.
+    """Converts slin in pieces of any size, odd ones included, from one rate to another.
 
-    The bytes that come out do not depend on how they were cut when they went in. Raises `ValueError`
-    for a pair of rates without a usable common divisor (all nine of AudioSocket's are fine).
+    The output does not depend on how the input was split. Raises `ValueError` for a pair of rates without a
+    usable common divisor (all nine rates of AudioSocket have one).
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -129,17 +129,17 @@ class StreamConverter:
         reach = self._filter.reach if self._filter else 0
         self._taken = 0
         self._given = 0
-        #: The first period that is not given out whole, and the input from ``reach`` before it on.
+        #: The first period not yet returned whole, and the input from ``reach`` before it on.
         self._period = 0
         self._history: NDArray[np.int16] = np.zeros(reach, _SLIN)
 
     @property
     def delay_ms(self) -> float:
-        """Milliseconds of audio held back while streaming; `flush` gives them out."""
+        """Milliseconds of audio held back while streaming; `flush` returns them."""
         return self._filter.reach * 1000 / self.source if self._filter else 0.0
 
     def feed(self, pcm: bytes) -> bytes:
-        """What can be said now, after ``pcm`` has come in; may be empty."""
+        """Take ``pcm`` and return the converted samples that are ready; may be empty."""
         if self._odd:
             pcm = self._odd + pcm
         even = len(pcm) & ~1
@@ -152,7 +152,7 @@ class StreamConverter:
         return self._give(-(-ready * self._filter.outputs // self._filter.inputs))
 
     def flush(self) -> bytes:
-        """The rest of the stream; in total `converted_samples` came out. Then a new stream begins."""
+        """Return the rest, so that `converted_samples` were returned in total, and begin a new stream."""
         self._odd = b""
         if self._filter is None:
             return b""
@@ -161,7 +161,7 @@ class StreamConverter:
         return rest
 
     def _give(self, end: int) -> bytes:
-        """The output samples from where the last call stopped up to ``end``."""
+        """Return the output samples from the end of the last call up to ``end``."""
         design = self._filter
         if design is None or end <= self._given:
             return b""
@@ -175,7 +175,7 @@ class StreamConverter:
         return pcm
 
     def _multiply(self, design: _Filter, periods: int) -> NDArray[np.float64]:
-        """The next ``periods`` whole periods; what has not come in yet counts as silence."""
+        """Return the next ``periods`` whole periods; missing input counts as silence."""
         history = np.zeros(periods * design.inputs + 2 * design.reach)
         known = self._history[: len(history)]
         history[: len(known)] = known

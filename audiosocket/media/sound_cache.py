@@ -1,11 +1,11 @@
-"""Sound files as calls want them: read once, in a thread, and kept while they are used."""
+"""A cache of sound files, which are read and converted in a thread."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -19,14 +19,14 @@ _Key = tuple[Path, int]
 
 
 class SoundCache:
-    """Sound files as calls want them: each read and converted once, in a thread, and kept while used.
+    """Sounds by file and rate, each read and converted once.
 
-    ``in_thread`` is `twisted.internet.threads.deferToThread` or the like. A file that changed (time of
-    change, size, inode) is read again; a failed read is tried again by the next call that asks. The
-    least recently used sounds go when more than ``limit_bytes`` are kept.
+    ``in_thread`` runs a function in a thread, as `twisted.internet.threads.deferToThread` does. A file that has
+    changed (time of change, size, inode) is read again; a failed read is repeated by the next `get`. The least
+    recently used sounds are dropped when more than ``limit_bytes`` are kept.
     """
 
-    def __init__(self, in_thread: Callable[..., Deferred[Any]], limit_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, in_thread: Callable[..., Deferred[Sound]], limit_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self._in_thread = in_thread
         self._limit = limit_bytes
         self._kept: OrderedDict[_Key, Sound] = OrderedDict()
@@ -34,13 +34,13 @@ class SoundCache:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of all sounds kept."""
+        """Bytes of all cached sounds."""
         return sum(len(sound.pcm) for sound in self._kept.values())
 
     def get(self, path: Path, rate: int) -> Deferred[bytes]:
-        """The sound at ``rate`` Hz; fails with `InvalidSound`. Cancelling gives up this one request only."""
+        """Return the sound at ``rate`` Hz; fails with `InvalidSound`. Cancelling affects this request only."""
         key = (path, rate)
-        # Without a canceller a cancelled Deferred forgets the answer that still comes.
+        # Without a canceller, a cancelled Deferred ignores the result that still comes.
         answer: Deferred[bytes] = Deferred()
         if key in self._waiting:
             self._waiting[key].append(answer)
@@ -66,7 +66,7 @@ class SoundCache:
 
 
 def _read(path: Path, rate: int, kept: Sound | None) -> Sound:
-    """Runs in a thread, where the first one may wait until numpy and soxr are loaded."""
-    from audiosocket.media.soundfile import read_if_changed  # noqa: PLC0415 - no port need wait for it at the start
+    """Read the sound, in a thread; the first call may wait until numpy and soxr are imported."""
+    from audiosocket.media.soundfile import read_if_changed  # noqa: PLC0415 - not imported at the start
 
     return read_if_changed(path, rate, kept)

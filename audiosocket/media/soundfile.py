@@ -1,10 +1,9 @@
-"""Sound files a user is likely to have, as slin at the rate a leg speaks.
+"""Sound files, read as slin at the rate of a leg.
 
-WAV with PCM of 8 to 32 bits, float, A-law or u-law, plain or extensible, up to 8 channels (averaged to
-one), 4 to 384 kHz; and Asterisk's files without a header, whose name tells the rate (``.sln``, ``.sln16``
-… as in its ``format_sln.c``) or the law (``.ulaw``, ``.alaw``). Files are read block by block, so memory
-is the result plus 1 MB, and never on the reactor's thread. Loading this module takes a tenth of a second
-(numpy, soxr): `lateload`.
+WAV with PCM of 8 to 32 bits, float, A-law or u-law, plain or extensible, up to 8 channels (averaged to one), 4 to
+384 kHz; and Asterisk's files without a header, whose suffix gives the rate (``.sln``, ``.sln16`` … as in its
+``format_sln.c``) or the law (``.ulaw``, ``.alaw``). Files are read block by block, so memory is the result plus
+1 MB. Reading blocks, and importing this module takes a tenth of a second (numpy, soxr; see ``lazy_imports.py``).
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosocket.errors import InvalidSound
-from audiosocket.media.pcm import SAMPLE_BYTES, alaw_to_slin, converted_samples, ulaw_to_slin
-from audiosocket.media.resample import FULL_SCALE, Floats, convert_blocks
+from audiosocket.media.pcm import FULL_SCALE, alaw_to_slin, converted_samples, ulaw_to_slin
+from audiosocket.media.resample import Floats, convert_blocks
 from audiosocket.media.wav import Encoding, WavLayout, read_layout
+from audiosocket.wire import SAMPLE_BYTES
 
-#: Neither a file nor what it becomes may be larger: 3.4 hours at 8 kHz.
+#: The size of a file and of the converted sound at most: 3.4 hours at 8 kHz.
 MAX_SOUND_BYTES = 200_000_000
 _BLOCK_FRAMES = 1 << 15
 
@@ -54,20 +54,20 @@ _G711_SUFFIXES: Mapping[str, Encoding] = MappingProxyType(
 
 
 def read_wav(path: Path, rate: int) -> bytes:
-    """The sound in ``path`` as slin at ``rate`` Hz; blocks, so call it from a thread.
+    """Return the sound in ``path`` as slin at ``rate`` Hz; blocks, so call it in a thread.
 
-    Raises `InvalidSound` with the file and what is wrong with it: missing, not a file, unreadable,
-    empty, too large, damaged, not a WAV, compressed.
+    Raises `InvalidSound` with the file and the cause: missing, not a file, unreadable, empty, too large, damaged,
+    not a WAV, compressed.
     """
-    with _naming(path), open(path, "rb", opener=_open_at_once) as source:
+    with _naming(path), open(path, "rb", opener=_open_nonblocking) as source:
         return _read(source, path, rate)
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turns what goes wrong inside into an `InvalidSound` that says with which file."""
+    """Turn errors inside into an `InvalidSound` with the name of the file."""
     if "\0" in str(path):
-        raise InvalidSound(f"sound file {str(path)!r}: there is a NUL character in its name")
+        raise InvalidSound(f"sound file {str(path)!r}: its name contains a NUL character")
     try:
         yield
     except InvalidSound as why:
@@ -76,8 +76,8 @@ def _naming(path: Path) -> Iterator[None]:
         raise InvalidSound(f"sound file {path}: {why.strerror or why}") from why
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Opens for reading without waiting for a writer, should this be a named pipe."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open for reading without waiting for a writer, in case this is a named pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -89,7 +89,7 @@ def _read(source: BinaryIO, path: Path, rate: int) -> bytes:
         raise InvalidSound(f"{status.st_size} bytes; at most {MAX_SOUND_BYTES} are read")
     layout = _headerless(path, status.st_size) or read_layout(source, status.st_size)
     if not layout.frames:
-        raise InvalidSound("there is no audio in it")
+        raise InvalidSound("it contains no audio")
     size = converted_samples(layout.frames, layout.rate, rate) * SAMPLE_BYTES
     if size > MAX_SOUND_BYTES:
         raise InvalidSound(f"it becomes {size} bytes at {rate} Hz; at most {MAX_SOUND_BYTES} are kept")
@@ -97,7 +97,7 @@ def _read(source: BinaryIO, path: Path, rate: int) -> bytes:
 
 
 def _headerless(path: Path, size: int) -> WavLayout | None:
-    """The layout of Asterisk's files without a header, None when the name is not one of theirs."""
+    """Return the layout of an Asterisk file without a header, None for any other suffix."""
     suffix = path.suffix.lower()
     if suffix in _SLIN_RATES:
         return WavLayout(Encoding.PCM, 1, _SLIN_RATES[suffix], 2, 0, size - size % 2)
@@ -107,7 +107,7 @@ def _headerless(path: Path, size: int) -> WavLayout | None:
 
 
 def _blocks(source: BinaryIO, layout: WavLayout) -> Iterator[Floats]:
-    """The samples as one channel of float32, in units of one slin step."""
+    """Yield the samples as one channel of float32, in units of one slin step."""
     source.seek(layout.offset)
     left = layout.length
     while left > 0:
@@ -142,14 +142,14 @@ def _decode(raw: bytes, encoding: Encoding, width: int) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Sound:
-    """``identity`` is time of change (ns), size and inode, taken before reading."""
+    """A sound that was read; ``identity`` is time of change (ns), size and inode, taken before reading."""
 
     identity: tuple[int, int, int]
     pcm: bytes
 
 
 def read_if_changed(path: Path, rate: int, kept: Sound | None) -> Sound:
-    """The sound as the file is now, ``kept`` if that is still it; blocks."""
+    """Return the sound as the file is now, ``kept`` if the file has not changed; blocks."""
     with _naming(path):
         status = path.stat()
     identity = (status.st_mtime_ns, status.st_size, status.st_ino)

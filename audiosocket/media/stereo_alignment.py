@@ -1,11 +1,11 @@
-"""Two one-channel tracks, what was heard and what was said, side by side at true time.
+"""The two directions of a leg as the channels of one recording, aligned in time.
 
-Frames come with jitter: over TCP they are late, and after a stall many come at once. So the samples of a
-track follow each other without a seam as long as they keep up with the clock, and silence goes in only
-where a frame *and all that follow it within the settle time* are more than 60 ms late: then there was a
-pause, and it gets the length that the earliest of them says. A track that runs ahead is left alone.
+Frames arrive with jitter: over TCP they are late, and after a stall many come at once. So the samples of a track
+are joined without gaps as long as they keep up with the clock, and silence is inserted only where a frame *and
+all that follow it within the settle time* are more than 60 ms late: then there was a pause, as long as the
+earliest of them is late. A track that runs ahead is left unchanged.
 
-What `StereoAligner.take` gives out is final, therefore it stays the settle time behind.
+What `StereoAligner.take` returns is final, so it stays behind the clock by the settle time.
 """
 
 from __future__ import annotations
@@ -15,36 +15,27 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
-from audiosocket.media.pcm import SAMPLE_BYTES, converted_samples
+from audiosocket.media.pcm import converted_samples
+from audiosocket.media.playout_queue import Converter
+from audiosocket.wire import SAMPLE_BYTES
 
 SETTLE_MS = 200
 LATE_MS = 60
-#: A track further ahead of the clock than this is a flood and not a voice.
+#: Frames are dropped while their track is further ahead of the clock than this.
 MAX_AHEAD_MS = 30_000
-#: With this many frames in view the earliest one tells the time; with fewer, jitter is allowed for.
-_COMPANY = 8
-_VIEW = 64
+#: With this many frames within the settle time the earliest one gives the length of a pause; with fewer, jitter is
+#: allowed for.
+_ENOUGH_FRAMES = 8
+#: Frames considered at most.
+_MAX_FRAMES = 64
 _MAX_JITTER_MS = 100
 _JITTER_FRAMES = 50
 
 
-class Converter(Protocol):
-    """`audiosocket.media.resample.StreamConverter`, which this layer may not import."""
-
-    def feed(self, pcm: bytes) -> bytes:
-        """What can be given out after ``pcm``."""
-        ...
-
-    def flush(self) -> bytes:
-        """The rest, and begin anew."""
-        ...
-
-
 @dataclass(frozen=True)
 class _Frame:
-    """``due`` is when it arrived and should end, ``samples`` its length, both at the timeline's rate."""
+    """``due`` is when it arrived and should end, ``samples`` its length, both at the rate of the recording."""
 
     due: int
     pcm: bytes
@@ -53,6 +44,8 @@ class _Frame:
 
 
 class _Track:
+    """One direction, as samples at ``rate`` Hz."""
+
     def __init__(self, rate: int, converter: Callable[[int, int], Converter], settle: int) -> None:
         self._rate = rate
         self._new_converter = converter
@@ -73,12 +66,12 @@ class _Track:
 
     @property
     def written(self) -> int:
-        """Where the track ends, in samples, without what the converter holds back."""
+        """The length of the track in samples, without what the converter holds back."""
         return self._taken + len(self._ready) // SAMPLE_BYTES
 
     @property
     def end(self) -> int:
-        """Where the track ends when all frames are written without a gap."""
+        """The length of the track when all frames are written without a gap."""
         return self.written + self._held + self._waiting_samples
 
     @property
@@ -90,21 +83,21 @@ class _Track:
         self._waiting_samples += frame.samples
 
     def fill(self, until: int, *, final: bool) -> None:
-        """Write frames and silence up to ``until`` at least, with ``final`` all frames."""
+        """Write frames and silence up to ``until`` at least; with ``final`` all frames."""
         while self.written < until or (final and self._waiting):
             gap = self._gap() if self._waiting else until - self.written - self._held
             if self._waiting and gap <= 0:
                 self._place(self._waiting.popleft())
                 continue
             self._finish_conversion()
-            # Beyond ``until`` it can still turn out that the frames were less late.
+            # Beyond ``until`` frames yet to come can show that the pause is shorter.
             self._silence(gap if final else min(gap, until - self.written))
         if final:
             self._finish_conversion()
             self._silence(until - self.written)
 
     def cut(self, samples: int) -> array[int]:
-        """Take out the next ``samples`` samples."""
+        """Remove and return the next ``samples`` samples."""
         size = samples * SAMPLE_BYTES
         piece = array("h", bytes(self._ready[:size]))
         del self._ready[:size]
@@ -112,11 +105,11 @@ class _Track:
         return piece
 
     def _gap(self) -> int:
-        """Samples of silence that belong before the first waiting frame; 0 or less for none."""
+        """Return the samples of silence before the first waiting frame; 0 or less for none."""
         position = self.written + self._held
         horizon = self._waiting[0].due + self._settle
         seen: list[int] = []
-        for frame in islice(self._waiting, _VIEW):
+        for frame in islice(self._waiting, _MAX_FRAMES):
             if frame.due > horizon:
                 break
             position += frame.samples
@@ -125,7 +118,7 @@ class _Track:
         if self._in_silence:
             return earliest
         allowed = self._late
-        if len(seen) < _COMPANY and self._lateness:
+        if len(seen) < _ENOUGH_FRAMES and self._lateness:
             allowed += min(self._max_jitter, max(self._lateness) - min(self._lateness))
         return earliest if earliest > allowed else 0
 
@@ -156,10 +149,9 @@ class _Track:
 
 
 class StereoAligner:
-    """Aligns what one leg hears and says; times are milliseconds of any clock, ``start_ms`` its zero.
+    """Aligns the two directions of one leg; times are milliseconds of any clock, ``start_ms`` is its zero.
 
-    ``converter`` makes a `Converter` from a source to a target rate (the class `StreamConverter` will
-    do); it is used for frames of another rate than ``rate``.
+    ``converter`` makes a `Converter` from a source to a target rate, for frames of another rate than ``rate``.
     """
 
     def __init__(
@@ -170,31 +162,30 @@ class StereoAligner:
         settle_ms: int = SETTLE_MS,
     ) -> None:
         self.rate = rate
-        #: Milliseconds of audio thrown away because a track was `MAX_AHEAD_MS` ahead.
+        #: Milliseconds of audio dropped because a track was `MAX_AHEAD_MS` ahead.
         self.dropped_ms = 0.0
         self._start_ms = start_ms
         self._settle = rate * settle_ms // 1000
         self._latest = 0
         self._taken = 0
-        self._heard = _Track(rate, converter, self._settle)
-        self._said = _Track(rate, converter, self._settle)
+        self._received = _Track(rate, converter, self._settle)
+        self._sent = _Track(rate, converter, self._settle)
 
-    def hear(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        """A frame of the left channel arrived: it ends now."""
-        self._add(self._heard, now_ms, pcm, rate)
+    def add_received(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        """Add a frame of the left channel that ends now."""
+        self._add(self._received, now_ms, pcm, rate)
 
-    def say(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        """A frame of the right channel was sent: it ends now."""
-        self._add(self._said, now_ms, pcm, rate)
+    def add_sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        """Add a frame of the right channel that ends now."""
+        self._add(self._sent, now_ms, pcm, rate)
 
     def take(self, now_ms: float, *, final: bool = False) -> bytes:
-        """The next piece of interleaved stereo, up to the settle time before ``now_ms``.
+        """Return the next piece of interleaved stereo, up to the settle time before ``now_ms``.
 
-        With ``final`` everything that is left: up to ``now_ms`` and to the end of the longer track,
-        both of equal length.
+        With ``final`` everything that is left: up to ``now_ms`` and to the end of the longer track.
         """
         until = max(self._taken, self._position(now_ms) - (0 if final else self._settle))
-        tracks = (self._heard, self._said)
+        tracks = (self._received, self._sent)
         for track in tracks:
             track.fill(until, final=final)
         if final:
@@ -208,7 +199,7 @@ class StereoAligner:
         return stereo.tobytes()
 
     def _position(self, now_ms: float) -> int:
-        """The clock in samples; it never goes back."""
+        """Return the time in samples; it never goes back."""
         self._latest = max(self._latest, round((now_ms - self._start_ms) * self.rate / 1000))
         return self._latest
 

@@ -22,8 +22,8 @@ from typing import TypeAlias
 import webrtcvad
 
 from audiosocket.media.lazy_imports import stream_converter
-from audiosocket.media.pcm import SAMPLE_BYTES
 from audiosocket.media.playout_queue import Converter
+from audiosocket.wire import SAMPLE_BYTES
 
 RATE = 8_000
 WINDOW_MS = 20

@@ -1,7 +1,7 @@
-"""What a RIFF/WAVE file says about itself, and the header of those we write.
+"""The header of a RIFF/WAVE file: read, and written for our own recordings.
 
-The standard library's ``wave`` refuses float, extensible and G.711 files and trips over damaged ones, so
-this reads the chunks itself and leaves the samples to the caller. Layout from Microsoft's "Multimedia
+The standard library's ``wave`` rejects float, extensible and G.711 files and fails on damaged ones, so the chunks
+are read here, and the samples by the caller. Layout from Microsoft's "Multimedia
 Programming Interface and Data Specifications 1.0" and ``WAVEFORMATEXTENSIBLE``; RF64 from EBU Tech 3306.
 """
 
@@ -15,18 +15,19 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from audiosocket.errors import InvalidSound
+from audiosocket.wire import SAMPLE_BYTES
 
 HEADER_BYTES = 44
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 4_000, 384_000
-#: Sizes that say "not known when the header was written" (streams, and RF64, whose ds64 chunk has it).
+#: Sizes that mean "not known when the header was written" (streams, and RF64, where the ds64 chunk has the size).
 _UNKNOWN_SIZES = frozenset((0, 0xFFFFFFFF))
 _EXTENSIBLE = 0xFFFE
 _MAX_FORMAT_BYTES = 1024
 
 
 class Encoding(enum.Enum):
-    """How one sample is written."""
+    """The encoding of a sample."""
 
     PCM = "PCM"
     FLOAT = "float"
@@ -61,10 +62,10 @@ _COMPRESSED: Mapping[int, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class WavLayout:
-    """Where the samples are and what they look like.
+    """Position and format of the samples.
 
-    ``width`` is bytes of one sample of one channel; ``offset`` and ``length`` are bytes in the file,
-    ``length`` a multiple of ``block`` and never beyond the end of the file.
+    ``width`` is the bytes of one sample of one channel; ``offset`` and ``length`` are bytes in the file,
+    ``length`` is a multiple of ``block`` and never beyond the end of the file.
     """
 
     encoding: Encoding
@@ -86,8 +87,8 @@ class WavLayout:
 
 
 def wav_header(rate: int, channels: int, data_bytes: int) -> bytes:
-    """The 44 bytes in front of ``data_bytes`` of 16 bit PCM; raises `struct.error` above 4 GB."""
-    block = channels * 2
+    """Return the 44 bytes before ``data_bytes`` of 16 bit PCM; raises `struct.error` above 4 GB."""
+    block = channels * SAMPLE_BYTES
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", HEADER_BYTES - 8 + data_bytes, b"WAVE"),
@@ -97,10 +98,10 @@ def wav_header(rate: int, channels: int, data_bytes: int) -> bytes:
 
 
 def read_layout(source: BinaryIO, size: int) -> WavLayout:
-    """The layout of the WAV in ``source``, a seekable file of ``size`` bytes.
+    """Return the layout of the WAV in ``source``, a seekable file of ``size`` bytes.
 
-    Sizes that are wrong are forgiven as far as the samples can be found. Raises `InvalidSound` with
-    what is wrong, without the file's name.
+    Wrong sizes are tolerated as long as the samples can be found. Raises `InvalidSound` with the cause, without
+    the name of the file.
     """
     head = source.read(12)
     if not head:
@@ -123,11 +124,11 @@ def read_layout(source: BinaryIO, size: int) -> WavLayout:
             length = min(length, size - start)  # noqa: PLW2901
             length -= length % (width * channels)  # noqa: PLW2901
             return WavLayout(encoding, channels, rate, width, start, length)
-    raise InvalidSound("damaged WAV: no samples in it (data chunk)")
+    raise InvalidSound("damaged WAV: it has no samples (data chunk)")
 
 
 def _chunks(source: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and length of each chunk's content; the file stands at the start at each step."""
+    """Yield name, start and length of each chunk's content, with the file positioned at the start."""
     position = 12
     while position + 8 <= size:
         source.seek(position)
@@ -140,13 +141,13 @@ def _chunks(source: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_unpadded(source: BinaryIO, position: int) -> bool:
-    """Whether the writer forgot the pad byte after an odd chunk and the next one begins right here."""
+    """Return whether the pad byte after an odd chunk is missing, so that the next chunk begins here."""
     source.seek(position)
     return source.read(4) in {b"fmt ", b"data", b"fact", b"LIST"}
 
 
 def _format(chunk: bytes) -> tuple[Encoding, int, int, int]:
-    """Encoding, channels, rate and width from the content of a fmt chunk."""
+    """Return encoding, channels, rate and width from the content of a fmt chunk."""
     if len(chunk) < 16:
         raise InvalidSound(f"damaged WAV: its format has {len(chunk)} bytes instead of 16")
     tag, channels, rate, _bytes_per_second, block, bits = struct.unpack_from("<HHIIHH", chunk)

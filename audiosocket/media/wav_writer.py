@@ -1,10 +1,10 @@
-"""A stereo WAV that is valid whenever one looks, also after ``kill -9`` in the middle of writing.
+"""A stereo WAV that is valid at any time, also after ``kill -9`` in the middle of writing.
 
-Samples are written first and the sizes in the header after them, in one `os.pwrite` each time: the header
-never promises what is not there. (Between the creation of the file and its first header, some
-microseconds, it is empty.) Nothing is forced to the disk: a power cut may cost the last seconds.
+Samples are written first and the sizes in the header after them, each with one `os.pwrite`: the header never
+claims more than the file has. (Between the creation of the file and its first header, some microseconds, it is
+empty.) Nothing is synced to the disk: a power failure may lose the last seconds.
 
-Everything here blocks and belongs to one worker thread.
+Everything here blocks, and is called in one thread.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import os
 from pathlib import Path
 
 from audiosocket.media.wav import HEADER_BYTES, wav_header
+from audiosocket.wire import SAMPLE_BYTES
 
 CHANNELS = 2
-FRAME_BYTES = 2 * CHANNELS
-#: What the 32 bits of the header's sizes can say: 37 hours at 8 kHz, 6 at 48 kHz.
+FRAME_BYTES = SAMPLE_BYTES * CHANNELS
+#: The limit of the 32 bit sizes in the header: 37 hours at 8 kHz, 6 at 48 kHz.
 MAX_DATA_BYTES = 0xFFFFFFFF - HEADER_BYTES
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StereoWavWriter:
-    """A WAV of 16 bit stereo at ``rate`` Hz, created for its owner alone (mode 0600).
+    """A WAV of 16 bit stereo at ``rate`` Hz, readable by its owner only (mode 0600).
 
-    Raises `FileExistsError` when there is a ``path`` already, a symbolic link included, and `OSError`
-    when it cannot be created. ``limit_bytes`` bounds the samples.
+    Raises `FileExistsError` when ``path`` exists, also as a symbolic link, and `OSError` when it cannot be
+    created. At most ``limit_bytes`` of samples are written.
     """
 
     def __init__(self, path: Path, rate: int, limit_bytes: int = MAX_DATA_BYTES) -> None:
@@ -47,7 +48,7 @@ class StereoWavWriter:
 
     @property
     def full(self) -> bool:
-        """Whether the limit is reached and further audio is left out."""
+        """Whether the limit is reached, so that further audio is dropped."""
         return self._size >= self._limit
 
     @property
@@ -56,10 +57,10 @@ class StereoWavWriter:
         return self._descriptor < 0
 
     def append(self, frames: bytes) -> None:
-        """Add interleaved samples, left first; what does not fit under the limit is left out.
+        """Append interleaved samples, left first; what exceeds the limit is dropped.
 
-        Raises `OSError` when the disk is full or broken: the file stays valid as it was before, and
-        the next call tries the same place again. Raises `ValueError` for half a frame.
+        Raises `OSError` when writing fails: the file stays valid as it was before, and the next call writes to the
+        same position. Raises `ValueError` for an incomplete frame.
         """
         if len(frames) % FRAME_BYTES:
             raise ValueError(f"{len(frames)} bytes are not whole frames of {FRAME_BYTES}")
@@ -72,7 +73,7 @@ class StereoWavWriter:
         self._size = size
 
     def close(self) -> None:
-        """Close the file; it needs nothing more to be valid. Harmless when repeated."""
+        """Close the file, which is valid already; do nothing when closed already."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -84,9 +85,9 @@ class StereoWavWriter:
 
 
 def open_recording(directory: Path, stem: str, rate: int) -> StereoWavWriter:
-    """A new ``stem.wav`` in ``directory`` (made if missing), or ``stem-2.wav``, ``stem-3.wav`` … if taken.
+    """Create ``stem.wav`` in ``directory`` (created if missing), or ``stem-2.wav``, ``stem-3.wav`` … if it exists.
 
-    Raises `OSError` when that is impossible and `ValueError` for a stem that is not a plain file name.
+    Raises `OSError` when that fails, and `ValueError` for a stem that is not a plain file name.
     """
     if not stem or stem.startswith(".") or "/" in stem or "\0" in stem:
         raise ValueError(f"{stem!r} is not a file name for a recording")

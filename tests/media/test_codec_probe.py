@@ -1,4 +1,4 @@
-"""G.711 under the name of slin: recognised within a second, whatever it is; honest slin never accused."""
+"""`CodecProbe`: G.711 labelled as slin is detected within a second, and slin is never taken for G.711."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.media.codec_probe import MOST_WEIGHED, PATIENCE, WINDOW_MS, CodecProbe
+from audiosocket.media.codec_probe import EVALUATION_MS, MAX_EVALUATED_BYTES, MAX_UNCLEAR_WINDOWS, CodecProbe
 from audiosocket.media.pcm import from_samples, slin_to_alaw, slin_to_ulaw, to_samples, tone
 from audiosocket.wire import Audio, Parser
 
@@ -48,7 +48,7 @@ def capture(name: str) -> bytes:
 
 
 def recorded(name: str) -> Timed:
-    """The audio frames of a recorded stream, each with the time of the read that completed it."""
+    """Return the audio frames of a recorded stream, each with the time of the read that completed it."""
     parser, data, at, frames = Parser(), (CAPTURES / f"{name}.bin").read_bytes(), 0, []
     for ms, size in json.loads((CAPTURES / f"{name}.reads.json").read_text()):
         frames += [
@@ -63,13 +63,13 @@ def louder(pcm: bytes, gain: float) -> bytes:
 
 
 def clicking(*, between: int) -> bytes:
-    """Digital silence with a loud click every so many samples, as a bad connector makes."""
+    """Return digital silence with a loud click in every ``between`` samples, as from a bad connector."""
     drawn = random.Random(between)
     return from_samples(drawn.randint(-20_000, 20_000) if n % between == 7 else 0 for n in range(8_000))
 
 
 ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
-#: What callers send. The voice is a recorded one.
+#: Audio that callers send. The speech is recorded.
 SIGNALS: dict[str, Callable[[], bytes]] = {
     "speech": lambda: capture("sip-app-speech-pt"),
     "quiet speech": lambda: louder(capture("sip-app-speech-pt"), 0.05),
@@ -93,14 +93,15 @@ SIGNALS: dict[str, Callable[[], bytes]] = {
         for level in (-8, -30)
     },
 }
-#: What no codec of the telephone network lets through, but slin may be made of.
+#: Audio that no codec of the telephone network transmits, but slin may contain.
 ONLY_SLIN: dict[str, Callable[[], bytes]] = {
     "a square wave": lambda: from_samples(([20_000] * 9 + [-20_000] * 9) * 444),
     "clicks in silence": lambda: clicking(between=40),
     "full-scale noise": lambda: noise(20_000),
     **{
-        f"a constant {n}": lambda n=n: from_samples([n] * 8_000) for n in (1, -2, 8, -8, 300, -132, 0x2C2C, 0x7F7E)
-    },  # type: ignore[misc]
+        f"a constant {n}": lambda n=n: from_samples([n] * 8_000)  # type: ignore[misc]
+        for n in (1, -2, 8, -8, 300, -132, 0x2C2C, 0x7F7E)
+    },
     **{
         f"dither around {n}": lambda n=n: from_samples(v + n for v in to_samples(noise(0.4)))  # type: ignore[misc]
         for n in (-131, 8, 300, -3000)
@@ -111,39 +112,39 @@ ONLY_SLIN: dict[str, Callable[[], bytes]] = {
 # streams
 
 
-def cut(data: bytes, size: int, *, ms: int, least_ms: int = 0) -> Timed:
-    """``data`` in frames of ``size`` bytes each ``ms`` milliseconds, over again until that takes ``least_ms``."""
-    count = max(len(data) // size, -(-least_ms // ms))
+def cut(data: bytes, size: int, *, ms: int, min_ms: int = 0) -> Timed:
+    """Return ``data`` in frames of ``size`` bytes every ``ms`` milliseconds, repeated for ``min_ms`` at least."""
+    count = max(len(data) // size, -(-min_ms // ms))
     data *= -(-count * size // len(data))
     return [(float(n * ms), data[n * size : (n + 1) * size]) for n in range(count)]
 
 
 def g711(data: bytes, ms: int) -> Timed:
-    return cut(data, 8 * ms, ms=ms, least_ms=1_000)
+    return cut(data, 8 * ms, ms=ms, min_ms=1_000)
 
 
-def slin(data: bytes, ms: int, *, least_ms: int = 4_000) -> Timed:
-    return cut(data, 16 * ms, ms=ms, least_ms=least_ms)
+def slin(data: bytes, ms: int, *, min_ms: int = 4_000) -> Timed:
+    return cut(data, 16 * ms, ms=ms, min_ms=min_ms)
 
 
 def verdicts(frames: Iterable[tuple[float, bytes]]) -> list[tuple[float, str]]:
-    """What is said and when, by the times of the frames; nothing is asked any more after a final verdict."""
-    probe, said = CodecProbe(), []
+    """Return the verdicts with the times of their frames, up to the first final one."""
+    probe, found = CodecProbe(), list[tuple[float, str]]()
     for now, payload in frames:
-        verdict = probe.look(now, payload)
+        verdict = probe.add(now, payload)
         if verdict is not None:
             assert probe.verdict == verdict
-            said.append((now, verdict))
+            found.append((now, verdict))
             if verdict != "unknown":
                 break
-    return said
+    return found
 
 
 def names(frames: Iterable[tuple[float, bytes]]) -> list[str]:
     return [verdict for _, verdict in verdicts(frames)]
 
 
-def in_lumps(frames: Timed, every_ms: float) -> Timed:
+def in_bursts(frames: Timed, every_ms: float) -> Timed:
     return [(now // every_ms * every_ms, payload) for now, payload in frames]
 
 
@@ -157,12 +158,12 @@ def with_losses(frames: Timed, share: float, seed: int = 4) -> Timed:
     return [frame for frame in frames if drawn.random() >= share]
 
 
-# G.711 is recognised
+# G.711 is detected
 
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_each_law_is_recognised_within_a_second_in_packets_of_any_length(signal: str, law: str) -> None:
+def test_each_law_is_detected_within_a_second_in_packets_of_any_length(signal: str, law: str) -> None:
     data = LAWS[law](SIGNALS[signal]())
     for ms in PACKETS:
         [(when, verdict)] = verdicts(g711(data, ms))
@@ -170,7 +171,7 @@ def test_each_law_is_recognised_within_a_second_in_packets_of_any_length(signal:
         assert when <= 1_000
 
 
-def test_a_recorded_ulaw_call_of_a_real_asterisk_is_recognised() -> None:
+def test_a_recorded_ulaw_call_of_asterisk_is_detected() -> None:
     frames = recorded("chan-ulaw-labelled-slin-2s")
     [(when, verdict)] = verdicts(frames)
     assert verdict == "ulaw"
@@ -178,29 +179,29 @@ def test_a_recorded_ulaw_call_of_a_real_asterisk_is_recognised() -> None:
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_frames_read_in_beats_and_lumps_and_with_jitter_are_recognised_as_well(law: str) -> None:
+def test_frames_read_on_ticks_in_bursts_or_with_jitter_are_detected(law: str) -> None:
     for signal in ("speech", "silence", "noise of 300"):
         data = LAWS[law](SIGNALS[signal]())
         for ms in PACKETS:
-            frames = cut(data, 8 * ms, ms=ms, least_ms=2_000)
-            for arriving in (in_lumps(frames, 5), in_lumps(frames, 100), jittered(frames, 30)):
+            frames = cut(data, 8 * ms, ms=ms, min_ms=2_000)
+            for arriving in (in_bursts(frames, 5), in_bursts(frames, 100), jittered(frames, 30)):
                 assert names(arriving) == [law], (signal, ms)
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_lump_after_a_stall_only_makes_the_verdict_late(law: str) -> None:
-    """The first second comes at once, at a pace that is not that of G.711, and then all is well."""
+def test_a_burst_after_a_stall_only_delays_the_verdict(law: str) -> None:
+    """The first second arrives at once, faster than G.711, the rest regularly."""
     for signal in ("speech", "silence", "noise of 300"):
-        frames = cut(LAWS[law](SIGNALS[signal]()), 160, ms=20, least_ms=4_000)
+        frames = cut(LAWS[law](SIGNALS[signal]()), 160, ms=20, min_ms=4_000)
         [(when, verdict)] = verdicts((max(now, 1_000.0), payload) for now, payload in frames)
         assert verdict == law
         assert when <= 3_000
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_caller_that_pauses_is_recognised(law: str) -> None:
+def test_a_caller_that_pauses_is_detected(law: str) -> None:
     """Silence suppression and digits: no frames for a while."""
-    frames = cut(LAWS[law](SIGNALS["speech"]()), 160, ms=20, least_ms=6_000)
+    frames = cut(LAWS[law](SIGNALS["speech"]()), 160, ms=20, min_ms=6_000)
     assert names(frame for frame in frames if frame[0] % 500 < 300) == [law]
 
 
@@ -212,7 +213,7 @@ def test_a_caller_that_pauses_is_recognised(law: str) -> None:
     seed=st.integers(0, 1_000),
 )
 @settings(max_examples=60, deadline=None)
-def test_noise_of_any_level_and_colour_is_recognised(
+def test_noise_of_any_level_and_colour_is_detected(
     amplitude: float, colour: float, law: str, ms: int, seed: int
 ) -> None:
     assert names(g711(LAWS[law](coloured(amplitude, colour, seed)), ms)) == [law]
@@ -230,7 +231,7 @@ def coloured(amplitude: float, colour: float, seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("signal", [*SIGNALS, *ONLY_SLIN])
-def test_honest_slin_is_slin_in_packets_of_any_length(signal: str) -> None:
+def test_slin_is_slin_in_packets_of_any_length(signal: str) -> None:
     data = {**SIGNALS, **ONLY_SLIN}[signal]()
     for ms in PACKETS:
         frames = slin(data, ms)
@@ -239,8 +240,8 @@ def test_honest_slin_is_slin_in_packets_of_any_length(signal: str) -> None:
 
 
 @pytest.mark.parametrize("signal", [*SIGNALS, *ONLY_SLIN])
-def test_honest_slin_that_is_slow_is_never_taken_for_g711(signal: str) -> None:
-    """Lost packets, pauses and half the frames missing have the pace of G.711: what the bytes are must do."""
+def test_slow_slin_is_never_taken_for_g711(signal: str) -> None:
+    """With lost packets, pauses or half of the frames missing, slin has the pace of G.711."""
     data = {**SIGNALS, **ONLY_SLIN}[signal]()
     for ms in PACKETS:
         frames = slin(data, ms)
@@ -254,13 +255,13 @@ def test_honest_slin_that_is_slow_is_never_taken_for_g711(signal: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["app-tone-3s", "sip-app-speech-pt", "chan-slin16-tone-2s"])
-def test_a_recorded_slin_call_of_a_real_asterisk_is_left_alone(name: str) -> None:
-    """Of 16 kHz, too, as if it had come under kind 0x10."""
+def test_a_recorded_slin_call_of_asterisk_is_slin(name: str) -> None:
+    """Also one of 16 kHz, as if it had come under kind 0x10."""
     assert names(recorded(name)) == ["slin"]
 
 
 def test_a_constant_that_looks_like_the_silence_of_ulaw_is_slin_by_its_pace() -> None:
-    """The one thing that only time can tell: -1 is two bytes of 0xff."""
+    """-1 is two bytes of 0xff, so only the pace distinguishes it."""
     for ms in PACKETS:
         assert names(slin(b"\xff" * 16_000, ms)) == ["slin"], ms
 
@@ -280,13 +281,13 @@ def test_no_noise_of_slin_is_taken_for_g711(
     data = from_samples(
         max(-32_768, min(32_767, v + middle)) for v in to_samples(coloured(amplitude, colour, seed))
     )
-    assert not set(names(with_losses(slin(data, ms, least_ms=3_000), lost, seed))) & set(LAWS)
+    assert not set(names(with_losses(slin(data, ms, min_ms=3_000), lost, seed))) & set(LAWS)
 
 
 # neither
 
 
-def test_what_no_reading_explains_is_unknown_after_some_seconds_and_not_for_ever() -> None:
+def test_audio_without_a_likely_codec_is_unknown_until_one_is_likely() -> None:
     drawn = random.Random(1)
     senseless = [(n * 20.0, drawn.randbytes(160)) for n in range(500)]
     [(when, verdict)] = verdicts(senseless)
@@ -296,41 +297,41 @@ def test_what_no_reading_explains_is_unknown_after_some_seconds_and_not_for_ever
     assert names(senseless + voice + [(6_000 + now, payload) for now, payload in voice]) == ["unknown", "alaw"]
 
 
-def test_random_bytes_at_the_pace_of_slin_are_left_alone() -> None:
+def test_random_bytes_at_the_pace_of_slin_are_slin() -> None:
     drawn = random.Random(2)
     assert names((n * 20.0, drawn.randbytes(320)) for n in range(500)) == ["slin"]
 
 
 @given(st.lists(st.tuples(st.floats(0, 300), st.binary(min_size=1, max_size=700)), max_size=60))
 @settings(max_examples=100, deadline=None)
-def test_any_frames_at_all_are_looked_at_without_a_fault(frames: Sequence[tuple[float, bytes]]) -> None:
+def test_any_frames_are_accepted(frames: Sequence[tuple[float, bytes]]) -> None:
     now, probe = 0.0, CodecProbe()
     for gap, payload in frames:
         now += gap
-        assert probe.look(now, payload) in {None, "slin", "ulaw", "alaw", "unknown"}
+        assert probe.add(now, payload) in {None, "slin", "ulaw", "alaw", "unknown"}
 
 
-def test_nothing_is_weighed_of_a_caller_with_the_pace_of_slin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weighing costs as much as four echoed frames: the bytes of honest callers are not looked at."""
-    monkeypatch.setattr("audiosocket.media.codec_probe.bits_needed", lambda payload: pytest.fail("weighed"))
+def test_frames_at_the_pace_of_slin_are_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluating a frame costs as much as echoing four."""
+    monkeypatch.setattr("audiosocket.media.codec_probe.bits_per_byte", lambda payload: pytest.fail("weighed"))
     for ms in PACKETS:
         [(when, verdict)] = verdicts(jittered(slin(SIGNALS["clipped speech"](), ms), 15))
         assert verdict == "slin"
         assert when <= 2_000
 
 
-def test_a_flood_of_frames_is_weighed_in_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is looked at in vain costs a few frames a second, however many come."""
+def test_only_a_part_of_a_flood_of_frames_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost is that of a few frames per second, however many arrive."""
     weighed: list[int] = []
 
     def count(payload: bytes) -> tuple[float, float, float]:
         weighed.append(len(payload))
         return (8.0, 8.0, 8.0)
 
-    monkeypatch.setattr("audiosocket.media.codec_probe.bits_needed", count)
+    monkeypatch.setattr("audiosocket.media.codec_probe.bits_per_byte", count)
     probe = CodecProbe()
     payload = random.Random(3).randbytes(160)
     for n in range(10_000):
-        probe.look(n * 2.0, payload if n < 200 else payload[:20])
-    windows = PATIENCE + 20_000 / (WINDOW_MS * PATIENCE)
-    assert sum(weighed) <= MOST_WEIGHED * (windows + 1)
+        probe.add(n * 2.0, payload if n < 200 else payload[:20])
+    windows = MAX_UNCLEAR_WINDOWS + 20_000 / (EVALUATION_MS * MAX_UNCLEAR_WINDOWS)
+    assert sum(weighed) <= MAX_EVALUATED_BYTES * (windows + 1)

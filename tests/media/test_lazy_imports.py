@@ -1,4 +1,4 @@
-"""What is loaded late: not by the start, and what comes then is the real thing."""
+"""The late imports: not made by the start, and complete after `load`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ assert late <= set(sys.modules)
 """
 
 
-def test_the_start_does_not_load_them_and_load_does() -> None:
+def test_the_start_does_not_import_them_and_load_does() -> None:
     program = PROGRAM.format(modules="twisted.scripts.twistd, audiosocket.tap")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_converter_is_the_one_of_resample() -> None:
+def test_the_converter_is_a_stream_converter() -> None:
     load()
     made = stream_converter(8_000, 16_000)
     assert type(made) is StreamConverter

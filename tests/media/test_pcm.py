@@ -39,11 +39,11 @@ def test_duration(size: int, rate: int, ms: float) -> None:
 
 
 @pytest.mark.parametrize("level", [-3.1, -20.0, -40.0])
-def test_a_tone_has_the_level_that_was_asked_for(level: float) -> None:
+def test_a_tone_has_the_given_level(level: float) -> None:
     assert audio.level(audio.tone(8000, 1000, 1000, level)) == pytest.approx(level, abs=0.02)
 
 
-def test_a_tone_has_its_frequency() -> None:
+def test_a_tone_has_the_given_frequency() -> None:
     samples = values(audio.tone(8000, 440, 1000))
     rising = sum(1 for a, b in pairwise(samples) if a < 0 <= b)
     assert rising == pytest.approx(440, abs=1)
@@ -64,7 +64,7 @@ def test_level_of_the_extremes() -> None:
 
 
 @given(st.binary(max_size=2000), st.sampled_from([8000, 11025, 44100]), st.integers(1, 60))
-def test_chunks_lose_nothing_and_are_equally_long(pcm: bytes, rate: int, ms: int) -> None:
+def test_chunks_are_complete_and_equally_long(pcm: bytes, rate: int, ms: int) -> None:
     pieces = list(audio.chunks(pcm, rate, ms))
     size = rate * ms // 1000 * 2
     assert all(len(piece) == size for piece in pieces)
@@ -74,7 +74,7 @@ def test_chunks_lose_nothing_and_are_equally_long(pcm: bytes, rate: int, ms: int
     assert not any(whole[len(pcm) :])
 
 
-def test_chunks_of_nothing_are_refused() -> None:
+def test_chunks_without_a_sample_are_rejected() -> None:
     with pytest.raises(ValueError, match="less than one sample"):
         list(audio.chunks(b"12", 8000, 0))
 
@@ -100,7 +100,7 @@ def test_decision_values() -> None:
 
 
 @pytest.mark.parametrize(("encode", "decode"), LAWS)
-def test_every_code_survives_being_decoded_and_encoded(encode: Codec, decode: Codec) -> None:
+def test_every_code_is_the_same_after_decoding_and_encoding(encode: Codec, decode: Codec) -> None:
     pcm = decode(EVERY_CODE)
     assert decode(encode(pcm)) == pcm
     changed = [code for code in EVERY_CODE if encode(pcm)[code] != code]
@@ -108,7 +108,7 @@ def test_every_code_survives_being_decoded_and_encoded(encode: Codec, decode: Co
 
 
 @pytest.mark.parametrize(("encode", "decode"), LAWS)
-def test_encoding_keeps_order_and_the_interval(encode: Codec, decode: Codec) -> None:
+def test_encoding_is_monotonic_and_stays_in_the_interval(encode: Codec, decode: Codec) -> None:
     once = values(decode(encode(EVERY_SAMPLE)))
     assert once == sorted(once)
     steps = sorted(set(once))

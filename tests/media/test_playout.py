@@ -1,4 +1,4 @@
-"""The outgoing side of a leg: what is said, when, and what the caller has really heard."""
+"""`Playout`: which frames are sent, when, and how much of the spoken audio has been sent."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, MAX_PASSED_MS, Frame, Playout
-from audiosocket.media.playout_queue import MAX_SPOKEN_MS, Converter, MarkReached
+from audiosocket.media.playout_queue import MAX_QUEUED_MS, Converter, MarkReached
 from audiosocket.media.resample import StreamConverter
 from audiosocket.wire import RATES, frame_bytes
 
 MS = 16  # bytes of one millisecond at 8 kHz
 
 
-class HoldingBack:
-    """A converter that repeats or skips samples and, like a real filter, holds the last ones back."""
+class FakeConverter:
+    """A converter that repeats or skips samples and, as a real filter does, holds the last ones back."""
 
     def __init__(self, source: int, target: int, hold_ms: float = 5) -> None:
         self.source, self.target = source, target
@@ -41,18 +41,18 @@ class HoldingBack:
 
 
 def started(rate: int = 8000) -> Playout:
-    playout = Playout(HoldingBack, rate)
+    playout = Playout(FakeConverter, rate)
     playout.start(0)
     return playout
 
 
 def numbered(samples: int, first: int = 1) -> bytes:
-    """Samples that can be told apart; none of them is zero."""
+    """Return samples that differ from each other, none of them zero."""
     return b"".join((1 + (first + n - 1) % 32_000).to_bytes(2, "little") for n in range(samples))
 
 
 def run(playout: Playout, until: float, since: float = 0, step: float = 20) -> list[Frame | MarkReached]:
-    """What comes out of regular ticks, the last one just before ``until``."""
+    """Return the output of regular ticks, the last one just before ``until``."""
     out: list[Frame | MarkReached] = []
     ticks = int((until - since) / step)
     for n in range(ticks):
@@ -73,8 +73,8 @@ def names(out: list[Frame | MarkReached]) -> list[str]:
 
 
 class TestSilence:
-    def test_flows_from_the_first_moment(self) -> None:
-        """An Asterisk that hears nothing for 2 s ends the leg."""
+    def test_is_sent_from_the_start(self) -> None:
+        """Asterisk ends a leg that sends nothing for 2 s."""
         assert started().tick(0) == [Frame(8000, bytes(320), "silence")]
 
     def test_is_one_frame_every_20_ms_at_any_rate(self) -> None:
@@ -83,21 +83,21 @@ class TestSilence:
             assert [len(frame.pcm) for frame in out] == [frame_bytes(rate)] * 50
             assert {frame.source for frame in out} == {"silence"}
 
-    def test_repays_a_late_clock_one_frame_per_tick(self) -> None:
-        """A burst of silence would reach the caller as a burst and delay what is said next."""
+    def test_makes_up_for_a_late_tick_by_one_frame_per_tick(self) -> None:
+        """A burst of silence would reach the caller as a burst and delay what is played next."""
         playout = started()
         playout.tick(0)
         counts = [len(playout.tick(80 + 20 * n)) for n in range(6)]
         assert counts == [2, 2, 2, 1, 1, 1]
 
-    def test_does_not_come_when_the_leg_is_ahead(self) -> None:
+    def test_is_not_sent_when_the_leg_is_ahead(self) -> None:
         playout = started()
         playout.tick(0)
         assert playout.tick(10) == []
         assert len(playout.tick(15)) == 1  # within the slack of a clock with phases of 5 ms
 
 
-class TestSpeech:
+class TestSpokenAudio:
     def test_is_cut_into_frames_in_order(self) -> None:
         playout = started()
         sound = numbered(1000)
@@ -108,33 +108,33 @@ class TestSpeech:
         assert [frame.source for frame in frames(out)] == ["spoken"] * 7 + ["silence"] * 13
         assert {len(frame.pcm) for frame in frames(out)} == {320}
 
-    def test_of_odd_length_loses_half_a_sample(self) -> None:
+    def test_of_odd_length_loses_the_last_byte(self) -> None:
         playout = started()
         assert playout.play(numbered(160) + b"x", 8000)
         assert playout.play(b"y", 8000)
         assert playout.play(numbered(160, 161), 8000)
         assert spoken(run(playout, 100)) == numbered(320)
 
-    def test_of_nothing_is_not_speaking(self) -> None:
+    def test_of_no_bytes_is_not_queued(self) -> None:
         playout = started()
         assert playout.play(b"", 8000)
         assert not playout.speaking
 
-    def test_that_waits_is_bounded(self) -> None:
+    def test_that_is_queued_is_bounded(self) -> None:
         playout = started()
         minute = bytes(60_000 * MS)
         for _ in range(15):
             assert playout.play(minute, 8000)
-        assert playout.queued_ms == MAX_SPOKEN_MS
+        assert playout.queued_ms == MAX_QUEUED_MS
         assert not playout.play(numbered(160), 8000)
-        assert playout.queued_ms == MAX_SPOKEN_MS
+        assert playout.queued_ms == MAX_QUEUED_MS
         run(playout, 100)
         assert playout.play(numbered(160), 8000)
 
-    def test_at_a_rate_nobody_can_convert_is_refused_at_once(self) -> None:
-        """Raised in the clock's turn, it would silence the leg instead of ending the app's call."""
+    def test_at_a_rate_that_cannot_be_converted_is_rejected_at_once(self) -> None:
+        """Raised in a tick, it would end the audio of the leg instead of the app's call."""
 
-        def refuse(source: int, target: int) -> HoldingBack:
+        def refuse(source: int, target: int) -> FakeConverter:
             raise ValueError(f"{source} to {target}")
 
         playout = Playout(refuse, 8000)
@@ -142,7 +142,7 @@ class TestSpeech:
             playout.play(numbered(160), 22_051)
         assert not playout.speaking
 
-    def test_counts_what_waits_and_what_was_heard(self) -> None:
+    def test_is_counted_while_queued_and_when_sent(self) -> None:
         playout = started()
         playout.play(bytes(1000 * MS), 8000)
         run(playout, 200)
@@ -151,14 +151,14 @@ class TestSpeech:
         assert (playout.queued_ms, playout.heard_ms) == (0, 1000)
 
     def test_in_many_short_pieces_is_counted_to_the_millisecond(self) -> None:
-        """An agent truncates what its model said by this number; a millisecond lost per piece adds up."""
+        """An agent truncates the text of its model by this number; a millisecond lost per piece adds up."""
         playout = started()
         for n in range(100):
             playout.play(numbered(44), 8000)  # 5.5 ms
             playout.tick(20 * n)
         assert playout.heard_ms == 550
 
-    def test_after_a_late_clock_repays_what_is_owed_and_no_more(self) -> None:
+    def test_after_a_late_tick_makes_up_for_100_ms_at_most(self) -> None:
         playout = started()
         playout.tick(0)
         playout.play(numbered(8000), 8000)
@@ -166,7 +166,7 @@ class TestSpeech:
         assert playout.skipped_ms == 1000 - 20 - DEBT_MS
         assert len(playout.tick(1020)) == 1
 
-    def test_that_runs_dry_is_an_underrun(self) -> None:
+    def test_that_ends_without_a_mark_is_an_underrun(self) -> None:
         playout = started()
         playout.play(numbered(320), 8000)
         run(playout, 200)
@@ -210,8 +210,8 @@ class TestMarks:
         playout.mark("nothing")
         assert playout.tick(0) == [MarkReached("nothing", 0), Frame(8000, bytes(320), "silence")]
 
-    def test_with_nothing_before_them_do_not_disturb_an_echo(self) -> None:
-        """A leg whose caller talks is always a little ahead: its clock has no frame of its own to send."""
+    def test_with_nothing_before_them_do_not_affect_an_echo(self) -> None:
+        """A leg that echoes is always a little ahead: no other frame is due."""
         playout = started()
         out: list[Frame | MarkReached] = playout.tick(0)
         passed = 0
@@ -224,7 +224,7 @@ class TestMarks:
         assert names(out) == ["aside"]
 
     def test_wait_for_what_a_converter_held_back(self) -> None:
-        """`play, mark, hang up when marked` must not cut the end off a converted sound."""
+        """Hanging up at a mark must not cut off the end of a converted sound."""
         for samples in range(300, 1000, 20):
             playout = started()
             playout.play(numbered(samples), 16_000)
@@ -236,12 +236,12 @@ class TestMarks:
             assert spoken(out[:at]).rstrip(b"\0") == wanted.rstrip(b"\0")
             assert spoken(out[at:]) == b""
 
-    def test_do_not_interrupt_a_conversion(self) -> None:
-        """A sound fed in pieces, a mark behind each, sounds like the sound: the filter is not restarted."""
-        made: list[HoldingBack] = []
+    def test_do_not_restart_a_conversion(self) -> None:
+        """A sound in pieces with a mark behind each is converted as one."""
+        made: list[FakeConverter] = []
 
-        def make(source: int, target: int) -> HoldingBack:
-            made.append(HoldingBack(source, target))
+        def make(source: int, target: int) -> FakeConverter:
+            made.append(FakeConverter(source, target))
             return made[-1]
 
         playout = Playout(make, 8000)
@@ -254,7 +254,7 @@ class TestMarks:
         assert names(out) == [str(n) for n in range(10)]
         assert [item.heard_ms for item in out if isinstance(item, MarkReached)] == [100 * n for n in range(1, 11)]
 
-    def test_come_in_their_own_time_when_the_rate_changes_before_them(self) -> None:
+    def test_are_reached_on_time_when_the_rate_changes_before_them(self) -> None:
         playout = started()
         playout.play(numbered(8000), 8000)
         playout.mark("middle")
@@ -270,9 +270,9 @@ class TestMarks:
 
 
 class TestRates:
-    @pytest.mark.parametrize("make", [HoldingBack, StreamConverter])
-    def test_sound_of_any_rate_lasts_as_long_as_it_is(self, make: Callable[[int, int], Converter]) -> None:
-        """And the mark behind each tenth of a second comes with its last sample."""
+    @pytest.mark.parametrize("make", [FakeConverter, StreamConverter])
+    def test_sound_of_any_rate_keeps_its_duration(self, make: Callable[[int, int], Converter]) -> None:
+        """A mark behind each tenth of a second is reached with its last sample."""
         for source, target in itertools.product(RATES.values(), (8000, 44_100, 48_000)):
             playout = Playout(make, target)
             playout.start(0)
@@ -284,8 +284,8 @@ class TestRates:
             assert marks == [("0", 100), ("1", 200), ("2", 300)], (source, target)
             assert {len(frame.pcm) for frame in frames(out)} == {frame_bytes(target)}
 
-    def test_a_change_of_the_legs_rate_loses_nothing_of_what_waits(self) -> None:
-        """Neither what is staged nor what the converters held back."""
+    def test_a_change_of_the_legs_rate_loses_no_queued_audio(self) -> None:
+        """Neither staged audio nor what the converters held back."""
         playout = started()
         playout.play(numbered(24_000), 24_000)
         out: list[Frame | MarkReached] = []
@@ -297,14 +297,14 @@ class TestRates:
         assert [frame.rate for frame in frames(out)[::5][:5]] == [8000, 16_000, 8000, 48_000, 12_000]
         assert b"\0\0" not in [spoken(out)[n : n + 2] for n in range(0, len(spoken(out)), 2)]
 
-    def test_a_change_with_nothing_waiting_changes_the_silence(self) -> None:
+    def test_a_change_with_an_empty_queue_changes_the_silence(self) -> None:
         playout = started()
         playout.tick(0)
         playout.set_rate(48_000)
         assert playout.tick(20) == [Frame(48_000, bytes(1920), "silence")]
 
-    def test_the_same_rate_again_touches_nothing(self) -> None:
-        def never(source: int, target: int) -> HoldingBack:
+    def test_the_same_rate_again_changes_nothing(self) -> None:
+        def never(source: int, target: int) -> FakeConverter:
             raise AssertionError(f"a converter from {source} to {target}")
 
         playout = Playout(never, 8000)
@@ -315,7 +315,7 @@ class TestRates:
         out += run(playout, 100, since=20)
         assert spoken(out).rstrip(b"\0") == numbered(400).rstrip(b"\0")
 
-    def test_pieces_of_several_rates_follow_each_other_whole(self) -> None:
+    def test_pieces_of_several_rates_follow_each_other_complete(self) -> None:
         playout = started()
         for rate in (16_000, 8000, 24_000, 16_000):
             playout.play(numbered(rate // 10), rate)
@@ -324,7 +324,7 @@ class TestRates:
 
 
 class TestClear:
-    def test_silences_from_the_next_frame_on(self) -> None:
+    def test_sends_silence_from_the_next_frame_on(self) -> None:
         playout = started()
         playout.play(numbered(80_000), 8000)
         playout.mark("never")
@@ -334,7 +334,7 @@ class TestClear:
         assert (spoken(out), names(out)) == (b"", [])
         assert (playout.queued_ms, playout.heard_ms, playout.underruns) == (0, 200, 0)
 
-    def test_forgets_what_a_converter_held_back(self) -> None:
+    def test_drops_what_a_converter_held_back(self) -> None:
         playout = started()
         playout.play(numbered(16_000), 16_000)
         out = playout.tick(0)
@@ -344,24 +344,24 @@ class TestClear:
         out = run(playout, 100, since=20)
         assert spoken(out) == numbered(160)
 
-    def test_forgets_passed_frames_that_wait(self) -> None:
+    def test_drops_waiting_passed_frames(self) -> None:
         playout = started()
         for _ in range(20):
             playout.pass_on(0, numbered(160), 8000)
         playout.clear()
         assert [frame.source for frame in frames(run(playout, 300))] == ["silence"] * 10
 
-    def test_of_nothing_loses_nothing(self) -> None:
+    def test_of_an_empty_queue_returns_zero(self) -> None:
         assert started().clear() == 0
 
 
 class TestPassing:
-    def test_a_frame_leaves_at_once_and_as_it_came(self) -> None:
+    def test_a_frame_is_sent_at_once_and_unchanged(self) -> None:
         playout = started()
         playout.tick(0)
         assert playout.pass_on(1, b"odd", 16_000)
 
-    def test_frames_beyond_100_ms_ahead_wait_their_turn(self) -> None:
+    def test_frames_beyond_100_ms_ahead_wait(self) -> None:
         playout = started()
         sent = [playout.pass_on(0, numbered(160, n), 8000) for n in range(10)]
         assert sent == [True] * (AHEAD_MS // 20) + [False] * 5
@@ -369,7 +369,7 @@ class TestPassing:
         assert [frame.pcm for frame in out[:5]] == [numbered(160, n) for n in range(5, 10)]
         assert {frame.source for frame in out[5:]} == {"silence"}
 
-    def test_a_frame_does_not_overtake_those_that_wait(self) -> None:
+    def test_a_frame_does_not_overtake_waiting_ones(self) -> None:
         playout = started()
         for n in range(6):
             playout.pass_on(0, numbered(160, n), 8000)
@@ -377,7 +377,7 @@ class TestPassing:
         out = frames(playout.tick(100) + playout.tick(120))
         assert [frame.pcm for frame in out] == [numbered(160, 5), numbered(160, 6)]
 
-    def test_frames_that_wait_too_long_make_room_for_newer_ones(self) -> None:
+    def test_the_oldest_waiting_frames_are_dropped_for_newer_ones(self) -> None:
         playout = started()
         for n in range(200):
             playout.pass_on(0, numbered(160, n), 8000)
@@ -387,7 +387,7 @@ class TestPassing:
         out = frames(run(playout, 100 + MAX_PASSED_MS, since=100))
         assert [frame.pcm for frame in out] == [numbered(160, n) for n in range(200 - kept, 200)]
 
-    def test_whoever_passes_on_may_let_less_wait(self) -> None:
+    def test_the_limit_of_waiting_frames_can_be_lowered(self) -> None:
         playout = started()
         for n in range(50):
             playout.pass_on(0, numbered(160, n), 8000, at_most_ms=200)
@@ -398,13 +398,13 @@ class TestPassing:
             numbered(160, n) for n in range(40, 50)
         ]
 
-    def test_a_frame_longer_than_what_may_wait_is_not_lost(self) -> None:
+    def test_a_frame_longer_than_the_limit_is_not_dropped(self) -> None:
         playout = started()
         assert not playout.pass_on(0, numbered(8000), 8000, at_most_ms=200)
         assert next(frame.pcm for frame in frames(run(playout, 100))) == numbered(8000)
         assert playout.dropped == 0
 
-    def test_nobody_lets_more_wait_than_two_seconds(self) -> None:
+    def test_at_most_two_seconds_wait(self) -> None:
         playout = started()
         for n in range(200):
             playout.pass_on(0, numbered(160, n), 8000, at_most_ms=60_000)
@@ -419,8 +419,8 @@ class TestPassing:
         assert playout.pass_on(60, b"..", 8000)
         assert b".." not in spoken(out)
 
-    def test_a_frame_does_not_get_between_a_sound_and_its_end(self) -> None:
-        """The last frame is full, and 5 ms are still in the converter."""
+    def test_a_frame_is_not_sent_between_a_sound_and_its_end(self) -> None:
+        """The last frame is complete, and 5 ms are still in the converter."""
         playout = started()
         playout.play(numbered(16 * 25), 16_000)
         out = playout.tick(0)
@@ -429,7 +429,7 @@ class TestPassing:
         assert playout.heard_ms == 25
         assert playout.pass_on(21, b"..", 8000)
 
-    def test_frames_sent_after_a_late_clock_count_against_the_debt(self) -> None:
+    def test_frames_passed_after_a_late_tick_reduce_the_debt(self) -> None:
         playout = started()
         playout.tick(0)
         assert playout.pass_on(2000, numbered(160), 8000)
@@ -437,8 +437,8 @@ class TestPassing:
         assert playout.tick(2000) == []  # what came during the stall is about to be read
         assert len(playout.tick(2020)) == 2
 
-    def test_a_frame_that_is_a_little_late_is_waited_for_and_delays_nothing(self) -> None:
-        """Filling in for it and passing it, too, would put everything after it 20 ms later, each time."""
+    def test_silence_waits_for_a_slightly_late_frame(self) -> None:
+        """Sending both would delay everything after it by 20 ms, each time."""
         playout, passed, filled = started(), 0, 0
         for n in range(500):
             late = 55 if n % 10 == 3 else 0
@@ -450,7 +450,7 @@ class TestPassing:
         assert (passed, playout.dropped) == (500, 0)
         assert filled <= 1
 
-    def test_where_frames_stop_passing_silence_fills_in_after_80_ms_and_repays_the_gap(self) -> None:
+    def test_silence_begins_80_ms_after_the_last_passed_frame_and_fills_the_gap(self) -> None:
         playout = started()
         for n in range(50):
             assert playout.pass_on(20 * n, numbered(160, n), 8000)
@@ -461,15 +461,15 @@ class TestPassing:
         sent = sum(len(frames) for _, frames in out)
         assert sent == pytest.approx(50, abs=2)
 
-    def test_frames_held_back_by_the_cap_leave_as_soon_as_it_allows(self) -> None:
+    def test_waiting_frames_are_sent_as_soon_as_the_limit_allows(self) -> None:
         playout = started()
         for n in range(7):
             playout.pass_on(0, numbered(160, n), 8000)
         assert [frame.pcm for frame in frames(playout.tick(20))] == [numbered(160, 5)]
         assert [frame.pcm for frame in frames(playout.tick(40))] == [numbered(160, 6)]
 
-    def test_a_stall_of_ours_does_not_delay_an_echo_for_good(self) -> None:
-        """A second of frames at once, after a second without a turn: all leave, gently, within a second."""
+    def test_a_late_tick_does_not_delay_an_echo_permanently(self) -> None:
+        """A second of frames at once, after a second without a tick: all are sent within another second."""
         playout = started()
         playout.tick(0)
         out = [
@@ -488,8 +488,8 @@ class TestPassing:
 
 
 class TestStart:
-    def test_again_owes_nothing_for_the_time_between(self) -> None:
-        """A leg that comes back over a new connection goes on where it was."""
+    def test_again_has_no_debt_for_the_time_between(self) -> None:
+        """A leg that resumes on a new connection continues where it was."""
         playout = started()
         playout.play(numbered(16_000), 8000)
         out = run(playout, 100)
@@ -513,7 +513,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 @settings(max_examples=80, deadline=None)
-def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tuple[str, int]]) -> None:
+def test_spoken_audio_is_sent_once_in_order_with_its_marks(steps: list[tuple[str, int]]) -> None:
     playout = started()
     now, said, expected = 0.0, b"", []
     out: list[Frame | MarkReached] = []
@@ -560,8 +560,8 @@ def test_all_that_is_said_is_heard_once_in_order_with_its_marks(steps: list[tupl
     st.sampled_from((8000, 24_000)),
 )
 @settings(max_examples=80, deadline=None)
-def test_whatever_happens_the_leg_keeps_time(steps: list[tuple[str, int]], source: int) -> None:
-    """Not more than 100 ms ahead, no more behind than may be repaid, every frame whole."""
+def test_a_leg_keeps_time_for_any_sequence_of_steps(steps: list[tuple[str, int]], source: int) -> None:
+    """It is at most 100 ms ahead, no further behind than is made up for, and every frame is complete."""
     playout = started()
     now = sent = 0.0
 

@@ -1,4 +1,4 @@
-"""Sample-rate conversion: lengths, quality, delay, and streams cut anywhere."""
+"""Sample-rate conversion: lengths, quality, delay, and streams split anywhere."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def as_floats(pcm: bytes) -> NDArray[np.float64]:
 
 
 def converted_sine(way: Way, hz: float, source: int, target: int) -> NDArray[np.float64]:
-    """150 ms of a converted sine without what happens at its two ends."""
+    """Return 150 ms of a converted sine, without its two ends."""
     n = np.arange(int(source * 0.2))
     pcm = np.rint(AMPLITUDE * np.sin(2 * np.pi * hz * n / source)).astype("<i2").tobytes()
     samples = as_floats(way(pcm, source, target))
@@ -47,7 +47,7 @@ def converted_sine(way: Way, hz: float, source: int, target: int) -> NDArray[np.
 
 
 def fitted(samples: NDArray[np.float64], hz: float, rate: int) -> tuple[float, NDArray[np.float64]]:
-    """Amplitude of the sine of ``hz`` in there, and everything else."""
+    """Return the amplitude of the sine of ``hz`` in the samples, and the residual."""
     angle = 2 * np.pi * hz * np.arange(len(samples)) / rate
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     parts, *_ = np.linalg.lstsq(waves, samples, rcond=None)
@@ -69,7 +69,7 @@ def test_the_length_is_exact(way: Way) -> None:
         assert len(out) == 2 * converted_samples(samples, source, target), (source, target, samples)
 
 
-def test_a_stream_may_be_cut_anywhere() -> None:
+def test_a_stream_may_be_split_anywhere() -> None:
     for source, target in PAIRS:
         pcm = noise(source // 20 + 3)
         cuts = np.random.default_rng(source + target)
@@ -97,14 +97,14 @@ def test_any_split_gives_the_same_bytes(pair: tuple[int, int], pcm: bytes, cuts:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_tone_of_1_khz_stays_one(way: Way) -> None:
+def test_a_tone_of_1_khz_is_preserved(way: Way) -> None:
     for source, target in PAIRS:
         amplitude, rest = fitted(converted_sine(way, 1000, source, target), 1000, target)
         assert abs(decibels(amplitude)) < 0.01, (source, target)
         assert rms_decibels(rest) < -75, (source, target)
 
 
-def test_the_stream_keeps_what_a_telephone_needs() -> None:
+def test_a_stream_preserves_the_telephone_band() -> None:
     for source, target in PAIRS:
         hz = 0.85 * min(source, target) / 2
         amplitude, _ = fitted(converted_sine(streamed, hz, source, target), hz, target)
@@ -130,8 +130,8 @@ def test_aliases_are_rejected(way: Way) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("source", "target"), [(8000, 16000), (24000, 8000), (44100, 8000), (8000, 48000)])
-def test_nothing_is_shifted_in_time(way: Way, source: int, target: int) -> None:
-    """A short blip comes out where it went in."""
+def test_conversion_does_not_shift_the_time(way: Way, source: int, target: int) -> None:
+    """A short pulse is at the same time in the output."""
     middle, width = 0.1, 0.001
     t = np.arange(int(source * 0.2)) / source
     pcm = np.rint(20_000 * np.exp(-(((t - middle) / width) ** 2))).astype("<i2").tobytes()
@@ -140,7 +140,7 @@ def test_nothing_is_shifted_in_time(way: Way, source: int, target: int) -> None:
     assert found == pytest.approx(middle, abs=0.00001)
 
 
-def test_silence_and_constants_stay_what_they_are() -> None:
+def test_silence_and_constants_are_preserved() -> None:
     for (source, target), value in itertools.product(PAIRS, (0, 12_345, 32_767, -32_768)):
         pcm = np.full(source // 10, value, "<i2").tobytes()
         inner = as_floats(streamed(pcm, source, target))[target // 50 : -target // 50]
@@ -158,7 +158,7 @@ def test_full_scale_is_clipped_and_does_not_wrap(way: Way) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "most"),
+    ("source", "target", "limit"),
     [
         (8000, 16000, 3.5),
         (16000, 8000, 3.5),
@@ -168,11 +168,11 @@ def test_full_scale_is_clipped_and_does_not_wrap(way: Way) -> None:
         (8000, 8000, 0),
     ],
 )
-def test_what_a_stream_holds_back(source: int, target: int, most: float) -> None:
+def test_the_delay_of_a_stream_is_bounded(source: int, target: int, limit: float) -> None:
     converter = StreamConverter(source, target)
     given_out = sum(len(converter.feed(bytes(source // 50 * 2))) for _ in range(10)) / 2 / target * 1000
-    assert 200 - given_out <= most + 1000 / target
-    assert converter.delay_ms <= most
+    assert 200 - given_out <= limit + 1000 / target
+    assert converter.delay_ms <= limit
 
 
 def test_frames_come_out_evenly_after_the_first() -> None:
@@ -189,7 +189,7 @@ def test_after_a_flush_a_new_stream_begins() -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [(8000, 8000), (8000, 16000)])
-def test_half_a_sample_waits_for_its_other_half(source: int, target: int) -> None:
+def test_an_odd_byte_waits_for_the_next_piece(source: int, target: int) -> None:
     pcm = noise(400)
     converter = StreamConverter(source, target)
     out = b"".join(converter.feed(bytes([byte])) for byte in pcm)
@@ -205,14 +205,13 @@ def test_equal_rates_change_nothing() -> None:
     assert streamed(noise(100), 16000, 16000) == noise(100)
 
 
-def test_rates_without_common_measure_are_refused_by_the_stream_and_not_by_files() -> None:
+def test_rates_without_a_common_divisor_are_rejected_for_streams_only() -> None:
     with pytest.raises(ValueError, match="from 8000 to 44101 Hz"):
         StreamConverter(8000, 44101)
     assert len(convert(noise(8000), 8000, 44101)) == 2 * 44101
 
 
-def test_a_long_whole_is_converted_like_a_short_one() -> None:
-    """Longer than the pieces it is converted in."""
+def test_a_sound_longer_than_a_block_is_converted_without_gaps() -> None:
     pcm = tone(8000, 440, 20_000)
     samples = as_floats(convert(pcm, 8000, 16000))
     assert len(samples) == 320_000
