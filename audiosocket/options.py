@@ -21,7 +21,8 @@ from audiosocket.returncalls.backends.selection import check
 from audiosocket.runtime import logs
 from audiosocket.runtime.logs import LogPlan
 from audiosocket.server.assembly import Apps
-from audiosocket.settings import Settings, catalogue, merge, misspelt, read_env_file, read_password
+from audiosocket.settings import Settings, catalogue, misspelt
+from audiosocket.settings_files import merge, read_env_file, read_password
 
 
 def _option(name: str) -> str:
@@ -76,19 +77,15 @@ class Options(usage.Options):
 
     def placeholders(self) -> dict[str, str]:
         """Return the environment merged with the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
-        return merge(read_env_file(self.env_file), self.environment)
+        return merge(read_env_file(self.env_file, self.environment), self.environment)
 
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
         # An absolute path, as twistd changes the working directory of a daemon.
         self.env_file = os.path.abspath(str(self["env-file"]))
         self.environment = dict(os.environ)
-        from_file = read_env_file(str(self["env-file"]))
-        values = merge(from_file, self.environment)
-        for info in catalogue():
-            value = None if info.secret else self[_option(info.name)]
-            if value is not None:
-                values[info.name] = value
-        return values, from_file
+        from_file = read_env_file(str(self["env-file"]), self.environment)
+        options = {info.name: self[_option(info.name)] or "" for info in catalogue() if not info.secret}
+        return merge(from_file, self.environment, options), from_file
 
     def _prepare_directories(self) -> None:
         for name in ("data_dir", "log_dir"):

@@ -16,7 +16,8 @@ import psycopg2
 
 from audiosocket.errors import AudioSocketError, InvalidSetting
 from audiosocket.postgres.connection import one_line
-from audiosocket.settings import Settings, merge, read_env_file, read_password
+from audiosocket.settings import Settings
+from audiosocket.settings_files import merge, read_env_file, read_password
 
 #: How long to wait for a lock of the table, in seconds.
 LOCK_SECONDS = 5.0
@@ -29,7 +30,7 @@ def sql() -> str:
 
 def load_settings(env_file: Path, environment: Mapping[str, str]) -> Settings:
     """Return the settings as the server has them; ``env_file`` need not exist. Raises `InvalidSetting`."""
-    return Settings.parse(merge(read_env_file(env_file), environment))
+    return Settings.parse(merge(read_env_file(env_file, environment), environment))
 
 
 def apply(settings: Settings) -> str:

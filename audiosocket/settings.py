@@ -1,4 +1,4 @@
-"""Every setting of the server, with default, check and explanation, and the readers of settings files.
+"""Every setting of the server, with default, check and explanation.
 
 `Settings.parse` is pure: it takes a mapping of names to text and returns a frozen value; a wrong value raises
 `InvalidSetting` with the name of the setting and the value. The programs pass it the environment; the options of
@@ -8,15 +8,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-
-from audiosocket.errors import InvalidSetting, describe_cause
+from audiosocket.errors import InvalidSetting
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -29,6 +27,12 @@ RETURN_BACKENDS = {
 }
 #: How similar (0 to 1) a name must be to a setting to be taken for it: one letter wrong in the shortest names.
 MIN_SIMILARITY = 0.85
+MAX_HOST_NAME = 253
+#: A label of a host name; an underscore is common in the names of containers.
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
+#: What a rejected value may look like to be repeated: a URL or key=value in the wrong setting may hold a password.
+_MAY_BE_SHOWN = re.compile(r"(?!.*://)[^@=]*", re.DOTALL)
+_HOST_LIKE = re.compile(r"[\w.:,/%\[\]-]*", re.ASCII)
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -65,23 +69,54 @@ def _choice(*known: str) -> Callable[[str], str]:
     return parse
 
 
+class _HostError(ValueError):
+    """A value that is not a host or a network; repeated only if it looks like one."""
+
+
 def _address(value: str) -> str:
     literal = "127.0.0.1" if value == "localhost" else value.strip("[]")
     try:
         return str(ipaddress.ip_address(literal))
     except ValueError:
-        raise ValueError("is not an IP address") from None
+        raise _HostError("is not an IP address") from None
+
+
+def _host(value: str) -> str:
+    literal = value.strip("[]")
+    try:
+        ipaddress.ip_address(literal)
+    except ValueError:
+        labels = value.removesuffix(".").split(".")
+        if value and (len(value) > MAX_HOST_NAME or not all(map(_HOST_LABEL.fullmatch, labels))):
+            raise _HostError("is not a host name or an IP address") from None
+        return value
+    return literal
+
+
+def _database_host(value: str) -> str:
+    if value.startswith("/") and value.isprintable() and "=" not in value:
+        return value  # the directory of a Unix socket, as libpq takes it
+    try:
+        return _host(value)
+    except ValueError:
+        raise _HostError(
+            "is not a host name, an IP address or the directory of a socket; "
+            "port, database, user and password have settings of their own"
+        ) from None
 
 
 def _networks(value: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
-    except ValueError as error:
-        raise ValueError(f"is not a list of networks ({error})") from None
+    except ValueError:
+        raise _HostError("is not a list of networks like 10.0.0.0/8,192.168.0.0/16") from None
 
 
 def _names(value: str) -> tuple[str, ...]:
-    return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    names = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    for name in names:
+        _host(name)
+    return names
 
 
 _port = _whole(1, 65_535, "a TCP port")
@@ -96,7 +131,7 @@ def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bo
 class Settings:
     """All settings, checked. Field names are the setting names in lower case."""
 
-    db_host: str = _setting("", _text, "PostgreSQL server; empty = no database")
+    db_host: str = _setting("", _database_host, "PostgreSQL server; empty = no database")
     db_port: int = _setting("5432", _port, "PostgreSQL port")
     db_name: str = _setting("postgres", _text, "database that holds extension_ia")
     db_user: str = _setting("", _text, "database user")
@@ -134,7 +169,7 @@ class Settings:
         _choice("auto", "none", *RETURN_BACKENDS),
         "what places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none",
     )
-    ami_host: str = _setting("", _text, "Asterisk's manager interface (AMI); empty = not used")
+    ami_host: str = _setting("", _host, "Asterisk's manager interface (AMI); empty = not used")
     ami_port: int = _setting("5038", _port, "port of AMI")
     ami_user: str = _setting("", _text, "AMI user, the section of manager.conf")
     ami_secret: str = _setting("", _text, "secret of AMI_USER", secret=True)
@@ -217,7 +252,9 @@ class Settings:
             try:
                 parsed[spec.name] = spec.metadata["parse"](given or spec.metadata["default"])
             except ValueError as error:
-                shown = "(hidden)" if spec.metadata["secret"] else repr(given)
+                form = _HOST_LIKE if isinstance(error, _HostError) else _MAY_BE_SHOWN
+                hidden = spec.metadata["secret"] or not form.fullmatch(given)
+                shown = "(not shown)" if hidden else repr(given)
                 raise InvalidSetting(f"{name}: {shown} {error}") from None
         settings = cls(**parsed)
         settings._check_combinations()
@@ -281,32 +318,3 @@ def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
             as_long = [each for each in known if abs(len(each) - len(name)) <= 1]
             pairs += [(name, each) for each in get_close_matches(name.upper(), as_long, 1, MIN_SIMILARITY)]
     return pairs
-
-
-def read_env_file(path: str | Path) -> dict[str, str]:
-    """Return the names and values in a ``.env`` file, none when it does not exist. Raises `InvalidSetting`."""
-    try:
-        with open(path, encoding="utf-8-sig") as source:
-            values = dotenv_values(stream=source, interpolate=False)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InvalidSetting(f"--env-file: {str(path)!r} cannot be read: {describe_cause(error)}") from None
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def merge(*sources: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of all sources; a later source wins, also with an empty value."""
-    return {name: value for source in sources for name, value in source.items()}
-
-
-def read_password(settings: Settings) -> str:
-    """Return DB_PASSWORD, or the first line of DB_PASSWORD_FILE. Raises `InvalidSetting`."""
-    if not settings.db_password_file:
-        return settings.db_password
-    try:
-        with open(settings.db_password_file, encoding="utf-8") as source:
-            return source.readline().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        name = settings.db_password_file
-        raise InvalidSetting(f"DB_PASSWORD_FILE: {name!r} cannot be read: {describe_cause(error)}") from None

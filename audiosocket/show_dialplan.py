@@ -16,7 +16,7 @@ from audiosocket.asterisk import dialplan
 from audiosocket.errors import AudioSocketError, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 from audiosocket.provisioning.local_file import FILE_NAME, read
-from audiosocket.settings import merge, read_env_file
+from audiosocket.settings_files import merge, read_env_file
 
 
 def running(path: Path) -> dict[int, Extension]:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the server's settings (default .env)")
     options = parser.parse_args(arguments)
     try:
-        values = merge(read_env_file(options.env_file), environment)
+        values = merge(read_env_file(options.env_file, environment), environment)
         path = (options.data_dir or Path(values.get("DATA_DIR", "").strip() or "data")) / FILE_NAME
         known, wrong = running(path), list[str]()
         if options.id:

@@ -23,7 +23,8 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime import logs
 from audiosocket.server.api_port import ApiPort
-from audiosocket.settings import catalogue, read_env_file
+from audiosocket.settings import catalogue
+from audiosocket.settings_files import read_env_file
 from tests.support.loopback_server import CapturedLog
 
 
@@ -91,21 +92,29 @@ def test_option_before_environment_before_env_file_before_default(
     assert settings() == {name: given[1][1] for name, (_, given) in KINDS.items()}
     arguments = [f"--{name.replace('_', '-')}={given[2][0]}" for name, (_, given) in KINDS.items()]
     assert settings(*arguments) == {name: given[2][1] for name, (_, given) in KINDS.items()}
-    # An empty variable overrides the file, too.
-    monkeypatch.setenv("DB_NAME", "")
-    assert parse().settings.db_name == "postgres"
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_value_counts_as_not_set(alone: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    """As compose files pass ``API_TOKEN=``: it must not switch off what ``.env`` sets."""
+    (alone / ".env").write_text("API_TOKEN=from-file\nDB_NAME=from_file\n")
+    monkeypatch.setenv("API_TOKEN", blank)
+    monkeypatch.setenv("DB_NAME", blank)
+    assert parse().settings.api_token == "from-file"
+    assert parse(f"--db-name={blank}").settings.db_name == "from_file"
+    monkeypatch.setenv("DB_NAME", "from_environment")
+    assert parse(f"--db-name={blank}").settings.db_name == "from_environment"
 
 
 def test_another_env_file_with_quotes_comments_and_empty_values(alone: Path) -> None:
     (alone / ".env").write_text("API_PORT=9001\n")
     (alone / "other.env").write_bytes(
-        b"\xef\xbb\xbfexport API_PORT='9002' # a comment\r\n"
-        b'DB_PASSWORD="placeholder $b #c ${HOME}"\nEMPTY\nAPI_TOKEN=\n'
+        b"\xef\xbb\xbfexport API_PORT='9002' # a comment\r\nDB_PASSWORD=\"placeholder $b #c\"\nAPI_TOKEN=\n"
     )
     options = parse("--env-file", "other.env")
     assert options.settings.api_port == 9002
-    assert options.password == "placeholder $b #c ${HOME}"
-    assert read_env_file(str(alone / "none.env")) == {}
+    assert options.password == "placeholder $b #c"
+    assert read_env_file(alone / "none.env", {}) == {}
     assert parse("--env-file=none.env").settings.api_port == 8082
 
 

