@@ -31,7 +31,7 @@ from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.server.control import ServerControl
-from audiosocket.server.extension_control import ROWS_SHOWN, TableControl
+from audiosocket.server.extension_stores import MAX_ROWS_SHOWN, DatabaseStore
 from audiosocket.server.single_process import AudioSocketServer
 from tests.support.loopback_server import (
     LoopbackServer,
@@ -483,9 +483,7 @@ class LongTable:
 
 
 async def test_a_long_table_is_shown_in_part_and_says_so() -> None:
-    control = TableControl(
-        cast(Any, None), cast(Any, None), cast(Any, LongTable()), lambda: 0.0, 8082, cast(Any, None)
-    )
-    shown = await control.rows()
-    assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, ROWS_SHOWN, True)
-    assert shown["extensions"][-1]["id"] == ROWS_SHOWN - 1
+    store = DatabaseStore(cast(Any, LongTable()), cast(Any, None), lambda extension: None)
+    shown = await store.rows()
+    assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, MAX_ROWS_SHOWN, True)
+    assert shown["extensions"][-1]["id"] == MAX_ROWS_SHOWN - 1

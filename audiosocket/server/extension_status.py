@@ -1,0 +1,120 @@
+"""What the status shows of the extensions: listeners, source of the configuration, database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from audiosocket import __version__
+from audiosocket.extensions.model import Role
+from audiosocket.json_shapes import DatabaseJSON, ExtensionStatusJSON, TableStatusJSON
+from audiosocket.postgres.database import Database
+from audiosocket.provisioning.app_rules_file import AppSelection
+from audiosocket.provisioning.extension_service import ExtensionService
+from audiosocket.provisioning.listeners import Listeners
+from audiosocket.provisioning.poller import Poller
+
+
+class ExtensionStatus:
+    """Makes the part of the status that is not about calls. ``seconds`` is a steady clock, in seconds."""
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        poller: Poller,
+        database: Database | None,
+        selection: AppSelection,
+        seconds: Callable[[], float],
+    ) -> None:
+        self._listeners = listeners
+        self._poller = poller
+        self._database = database
+        self._selection = selection
+        self._seconds = seconds
+        self._started = seconds()
+        self._shown: list[ExtensionStatusJSON] = []
+        self._shown_generation = -1
+
+    def to_json(self, live: Mapping[int, int]) -> TableStatusJSON:
+        """Return the status; ``live`` has the number of live calls of each extension that has any."""
+        poller = self._poller
+        extensions = self._extensions(live)
+        now = time.time()
+        return {
+            "status": "success",
+            "total_extensions": len(extensions),
+            "extensions": extensions,
+            "draining": [
+                {
+                    "extension_id": factory.extension.id,
+                    "role": factory.role.value,
+                    "port": port,
+                    "connections": len(factory.connections),
+                }
+                for factory, port in self._listeners.draining.items()
+            ],
+            "configuration": {
+                "source": poller.source,
+                "age_seconds": _age(now, poller.source_since),
+                "file_trouble": poller.file_trouble,
+            },
+            "last_refresh": poller.last.to_json() if poller.last is not None else None,
+            "last_success_age_seconds": None
+            if poller.last_success is None
+            else round(now - poller.last_success, 1),
+            "database": self._database_status(),
+            "apps": self._selection.to_json(),
+            "uptime_seconds": round(self._seconds() - self._started, 1),
+            "version": __version__,
+        }
+
+    def _extensions(self, live: Mapping[int, int]) -> list[ExtensionStatusJSON]:
+        """Return what is shown of each extension; it is cached, as there may be thousands."""
+        listeners = self._listeners
+        if self._shown_generation != listeners.generation:
+            self._shown_generation = listeners.generation
+            self._shown = [_extension_status(one) for _, one in sorted(listeners.services_by_id().items())]
+        if not live:
+            return self._shown
+        return [{**row, "live_calls": live[row["id"]]} if row["id"] in live else row for row in self._shown]
+
+    def _database_status(self) -> DatabaseJSON:
+        if self._database is None:
+            return {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
+        state = self._database.state
+        return {
+            "configured": True,
+            "state": state.state,
+            "since_seconds": round(self._seconds() - state.since, 1),
+            "reason": state.reason,
+            "failed_attempts": state.attempts,
+            "next_try_seconds": None if state.next_try_seconds is None else round(state.next_try_seconds, 1),
+            "listening": state.listening,
+            "backends": state.backends,
+        }
+
+
+def _extension_status(service: ExtensionService) -> ExtensionStatusJSON:
+    extension, listeners, wrong = service.extension, service.listeners, service.wrong
+    visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)
+    state = "failed" if service.failed else "degraded" if wrong else "listening"
+    return {
+        "id": extension.id,
+        "ramal_ia": extension.number,
+        "ramal_retorno": extension.return_number,
+        "porta_ia": extension.port,
+        "porta_retorno": extension.return_port,
+        "condominio_id": extension.condominium_id,
+        "ip": extension.server_ip,
+        "status": "ativo" if visitor is not None else "inativo",
+        "state": state,
+        "reason": "; ".join(wrong),
+        "bind": next((listener.bind for listener in listeners.values()), None),
+        "actual_porta_ia": visitor.port if visitor is not None else None,
+        "actual_porta_retorno": resident.port if resident is not None else None,
+        "live_calls": 0,
+    }
+
+
+def _age(now: float, then: float | None) -> float | None:
+    return None if then is None else round(max(0.0, now - then), 1)
