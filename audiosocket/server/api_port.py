@@ -1,26 +1,28 @@
-"""The port of the HTTP API: opened when it can be had, so that a taken port never stops the calls."""
+"""The port of the HTTP API. A port that is in use does not stop the calls: it is tried again."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from audiosocket.provisioning.extension_service import why
+from audiosocket.server.reactor import ServerReactor
 
 RETRY_SECONDS = 5.0
 
 
 class ApiPort(Service):
-    """Listens for the API, and keeps trying while somebody else has its port."""
+    """Listens for the API; retries every 5 s while another program has its port."""
 
     _log = Logger()
 
-    def __init__(self, site: IProtocolFactory, host: str, port: int, reactor: Any) -> None:
+    def __init__(self, site: IProtocolFactory, host: str, port: int, reactor: ServerReactor) -> None:
         self.setName("api")
         self._site = site
         self._host = host
@@ -28,7 +30,7 @@ class ApiPort(Service):
         self._reactor = reactor
         self._listening: IListeningPort | None = None
         self._retry: IDelayedCall | None = None
-        self._complained = False
+        self._logged = False
 
     def startService(self) -> None:
         super().startService()
@@ -43,15 +45,17 @@ class ApiPort(Service):
 
     def _try(self) -> None:
         try:
-            self._listening = self._reactor.listenTCP(self._port, self._site, interface=self._host)
+            self._listening = self._reactor.listenTCP(
+                self._port, cast("ServerFactory[Any]", self._site), interface=self._host
+            )
         except CannotListenError as error:
-            if not self._complained:
-                self._complained = True
+            if not self._logged:
+                self._logged = True
                 self._log.error(
-                    "the API is not reachable: {why}; calls are answered all the same; free it or set API_PORT",
+                    "the API cannot listen: {why}; calls are answered all the same; free the port or set API_PORT",
                     why=why(error),
                 )
             self._retry = self._reactor.callLater(RETRY_SECONDS, self._try)
             return
-        self._complained = False
+        self._logged = False
         self._log.info("the API listens on http://{host}:{port}", host=self._host, port=self._port)

@@ -1,6 +1,6 @@
-"""All that one process needs to have calls: registry, journal, apps' context, return calls, switchboard.
+"""Build all that a process with calls needs: registry, journal, context of the apps, return calls, switchboard.
 
-The single process and each worker of ``--workers`` are made of it; what differs is who opens the ports.
+The single process and each worker use it; they differ in how their ports are opened.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -34,6 +33,7 @@ from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.live_legs import LiveLegs
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
 from audiosocket.transport import epoll
@@ -43,16 +43,16 @@ from audiosocket.transport.tcp import DirectTransport
 from audiosocket.transport.ticker import TimerTicker, make_ticker
 
 log = Logger()
-#: Events of which the switchboard's own line, with peer and port, says more. Of the last leg that leaves,
-#: ``call.ended`` does: lines are half of what setting up a call costs.
-SAID_ELSEWHERE = frozenset({"call.started", "leg.joined"})
+#: Events that are not logged, as the switchboard's own line has peer and port, too. Nor is the event of the last
+#: leg that leaves, as ``call.ended`` follows: log lines are half of the cost of setting up a call.
+LOGGED_ELSEWHERE = frozenset({"call.started", "leg.joined"})
 _IDENTITY = frozenset({"event", "call_id", "extension", "number"})
 Apps = tuple[tuple[str, AppFactory], ...]
 
 
 @dataclass(frozen=True)
 class CallComponents:
-    """What has calls: the switchboard, and what it needs to be stopped and asked."""
+    """The switchboard and its parts, connected."""
 
     switchboard: Switchboard
     journal: CallJournal
@@ -73,11 +73,11 @@ def select_apps(
     settings: Settings,
     apps: Mapping[Role, Apps],
     values: Callable[[], Mapping[str, str]],
-    reactor: Any,
+    reactor: ServerReactor,
     *,
     quiet: bool = False,
 ) -> AppSelection:
-    """What chooses the apps of calls, with its file read. ``values`` fill ``${NAME}`` in it."""
+    """Return the selection of apps, its file read. ``values`` returns the values of ``${NAME}`` in the file."""
     specs = {Role.VISITOR: settings.visitor_app, Role.RESIDENT: settings.resident_app}
     defaults = {role: Chain(specs[role], apps[role], f"{role.name}_APP") for role in Role}
     path = Path(settings.apps_file or Path(settings.data_dir) / APPS_FILE_NAME).expanduser().absolute()
@@ -87,9 +87,9 @@ def select_apps(
 
 
 def build_call_components(
-    settings: Settings, selection: AppSelection, journal: Path, reactor: Any
+    settings: Settings, selection: AppSelection, journal: Path, reactor: ServerReactor
 ) -> CallComponents:
-    """Everything connected and nothing started. Raises `InvalidSetting`."""
+    """Return all parts, connected and not started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
     context = AppContext(settings, SoundCache(deferToThread), files.run, reactor.callLater)
@@ -124,11 +124,13 @@ def build_call_components(
     return CallComponents(switchboard, kept, files, backend, clock, transport, selection)
 
 
-def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[MediaClock, MakeTransport | None]:
-    """The clock of all legs and what makes their transports, None for Twisted's own; see ``docs/transport.md``.
+def media(
+    choice: str, reactor: ServerReactor, seconds: Callable[[], float]
+) -> tuple[MediaClock, MakeTransport | None]:
+    """Return the clock of all legs and what makes their transports, None for Twisted's; see ``docs/transport.md``.
 
-    ``choice`` is the setting LEG_TRANSPORT: "stock" does without epoll and timerfd also where they are.
-    ``seconds`` is a steady clock.
+    ``choice`` is the setting LEG_TRANSPORT: "stock" uses neither epoll nor timerfd. ``seconds`` is a steady clock,
+    in seconds.
     """
     if choice == "stock":
         return MediaClock(TimerTicker(reactor, seconds), seconds), None
@@ -139,14 +141,14 @@ def media(choice: str, reactor: Any, seconds: Callable[[], float]) -> tuple[Medi
     return MediaClock(ticker, seconds, after_tick=poller.poll), functools.partial(DirectTransport, poller)
 
 
-def use_monotonic_time(reactor: Any) -> None:
-    """Twisted's timers follow the time of day; a clock that is set back must not stop the audio."""
+def use_monotonic_time(reactor: ServerReactor) -> None:
+    """Make Twisted's timers use the monotonic clock: a time of day that is set back must not stop the audio."""
     if not reactor.getDelayedCalls():
-        reactor.seconds = time.monotonic
+        reactor.seconds = time.monotonic  # type: ignore[method-assign]
 
 
 def _log_event(record: Record) -> None:
-    if record["event"] in SAID_ELSEWHERE or record.get("remaining") == 0:
+    if record["event"] in LOGGED_ELSEWHERE or record.get("remaining") == 0:
         return
     log.info(
         "{event} call {call_id} extension {extension} ({number}) {details}",

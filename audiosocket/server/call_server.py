@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
@@ -14,6 +12,7 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
 from audiosocket.server.draining import wait_until
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
 
 #: How long a stop waits for the peers to close, in seconds; connections abort themselves before.
@@ -35,7 +34,7 @@ class CallServer(MultiService):
         ports: IService,
         switchboard: Switchboard,
         files: FileThread,
-        reactor: Any,
+        reactor: ServerReactor,
         *,
         journal: CallJournal | None = None,
         resume_seconds: float = 60,

@@ -1,4 +1,4 @@
-"""Which legs do not know yet who is calling, and how they learn it: from AMI's events, else from a listing."""
+"""Identify the callers of legs, from AMI's events or else from a listing of channels."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.calls.leg import Leg
 from audiosocket.extensions.model import Role
 
-#: Seconds that an event may be behind the connection it announces.
+#: How long the event of a channel may arrive after its connection, in seconds.
 EVENT_SECONDS = 0.3
-#: Least time between two listings, in seconds; they take longer turns where they are long.
-LIST_PAUSE_SECONDS = 1.0
-#: Channels that are listed per second at most, on the average.
-LISTED_PER_SECOND = 500
+#: Minimum time between two listings, in seconds; more where there are many channels.
+MIN_LIST_SECONDS = 1.0
+#: Channels listed per second at most, on average.
+MAX_LISTED_PER_SECOND = 500
 
 _Key = tuple[UUID, Role]
 
 
 class CallerIdentification:
-    """Tells each leg once who is calling, as soon as that is known; nobody waits for it.
+    """Identifies the caller of each leg once, as soon as it is known; nothing waits for that.
 
-    Usually the event is there before the leg. Where none comes within 0.3 s, the best guess counts; where there is
-    no guess either, one listing answers for all legs that want one, and after it only AMI's own news do.
+    Usually the event arrives before the leg. Where none arrives within 0.3 s, the channel that matches best is
+    taken; where none matches, one listing serves all legs that need it. After it only further events are used.
     """
 
     def __init__(self, channels: ChannelTracker, clock: IReactorTime) -> None:
         self._channels = channels
         self._clock = clock
         self._waiting: dict[_Key, Leg] = {}
-        #: Those for which nobody has looked yet, in their order, and from when on that is due.
+        #: Legs whose event may still arrive, in their order, and until when.
         self._due: dict[_Key, float] = {}
         self._next_listing = -inf
         self._timer: IDelayedCall | None = None
         channels.watch(self._channel_changed)
 
     def joined(self, leg: Leg) -> None:
-        """A leg has a connection, its first or another one."""
+        """Identify the caller of a leg that has got a connection, its first one or another."""
         if leg.caller is not None or leg.connection is None:
             return
         key = leg.call_id, leg.role
         self._waiting[key] = leg
         self._due[key] = self._clock.seconds() + EVENT_SECONDS
         if not self._try(key):
-            self._plan()
+            self._schedule()
 
     def left(self, leg: Leg) -> None:
-        """A leg is over."""
+        """Forget a leg that has ended."""
         self._forget((leg.call_id, leg.role))
 
     def _channel_changed(self, call_id: UUID | None) -> None:
@@ -57,7 +57,7 @@ class CallerIdentification:
             self._try(key)
 
     def _try(self, key: _Key) -> bool:
-        """Tells the leg if it can be told; a guess is made only once its event is overdue."""
+        """Identify the leg if its caller is known; the best match is taken only once its event is overdue."""
         leg = self._waiting.get(key)
         if leg is None:
             return False
@@ -79,13 +79,13 @@ class CallerIdentification:
             self._timer.cancel()
             self._timer = None
 
-    def _plan(self) -> None:
-        """Looks again when the first leg is due, and not before another listing may be made."""
+    def _schedule(self) -> None:
+        """Check again when the first leg is due, but not before another listing may be made."""
         if self._due and self._timer is None:
             when = max(next(iter(self._due.values())), self._next_listing)
-            self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._look)
+            self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         now = self._clock.seconds()
         overdue = [key for key, due in self._due.items() if due <= now]
@@ -93,6 +93,6 @@ class CallerIdentification:
             del self._due[key]
         unknown = [key for key in overdue if not self._try(key) and key in self._waiting]
         if unknown and self._channels.up:
-            self._next_listing = now + max(LIST_PAUSE_SECONDS, self._channels.sizes[0] / LISTED_PER_SECOND)
+            self._next_listing = now + max(MIN_LIST_SECONDS, self._channels.sizes[0] / MAX_LISTED_PER_SECOND)
             self._channels.listing()
-        self._plan()
+        self._schedule()

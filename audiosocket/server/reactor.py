@@ -5,23 +5,15 @@ from __future__ import annotations
 from twisted.internet.interfaces import (
     IReactorCore,
     IReactorFDSet,
-    IReactorPluggableNameResolver,
     IReactorProcess,
     IReactorSocket,
-    IReactorTCP,
     IReactorThreads,
-    IReactorTime,
 )
+
+from audiosocket.outbound.endpoints import IConnectingReactor
 
 
 class ServerReactor(
-    IReactorCore,
-    IReactorFDSet,
-    IReactorPluggableNameResolver,
-    IReactorProcess,
-    IReactorSocket,
-    IReactorTCP,
-    IReactorThreads,
-    IReactorTime,
+    IReactorCore, IReactorFDSet, IReactorProcess, IReactorSocket, IReactorThreads, IConnectingReactor
 ):
-    """All that the parts of a server need; those that need a single interface take that one."""
+    """All that the parts of a server need; a part that needs a single interface takes that one."""

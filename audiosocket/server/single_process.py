@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.logger import Logger
 
 from audiosocket import __version__
@@ -13,6 +11,7 @@ from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.call_server import CallServer
 from audiosocket.server.draining import drain
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
 
 
@@ -31,7 +30,7 @@ class AudioSocketServer(CallServer):
         switchboard: Switchboard,
         poller: Poller,
         files: FileThread,
-        reactor: Any,
+        reactor: ServerReactor,
         *,
         journal: CallJournal | None = None,
         resume_seconds: float = 60,

@@ -57,7 +57,7 @@ class Switchboard:
         self._apps = apps
         self._clock = clock
         self._legs = legs
-        self._make_leg = partial(  # once: a bound method of its own for each leg would weigh more than its audio
+        self._make_leg = partial(
             Leg,
             clock=clock,
             make_converter=make_converter,
@@ -67,18 +67,18 @@ class Switchboard:
             replace=apps.replacement,
             find_other=lambda leg: legs.get(leg.call_id, _other(leg.role)),
         )
-        #: Extensions whose callers' audio is not the slin it is labelled as, and what it was last.
+        #: Extensions whose audio is not slin although its frames are, and the codec that was detected last.
         self.codecs: dict[int, str] = {}
-        #: What of that has been in the log: callers of one extension may bring codecs in turn.
+        #: What of that was logged already: callers of one extension may alternate between codecs.
         self._reported: set[tuple[int, str]] = set()
         self._closed = False
         self._refuses_new_calls = False
 
     def join(self, connection: AudioSocketProtocol, role: Role, extension: Extension, call_id: UUID) -> Leg | str:
-        """The leg for a connection that said its UUID, or the reason why it is refused."""
+        """Return the leg of a connection that has sent its UUID, or the reason why it is refused."""
         if self._closed:
             return "the server is stopping"
-        if self._refuses_new_calls and not self._belongs_to_a_call(call_id):
+        if self._refuses_new_calls and not self._is_live(call_id):
             return "the server is stopping and takes no new calls"
         now = self._clock.now_ms() / 1000
         wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -114,27 +114,27 @@ class Switchboard:
         return leg
 
     def _restart(self, leg: Leg, connection: AudioSocketProtocol) -> None:
-        """The first connection of a leg that a restart cut off."""
+        """Connect a leg that was cut off by a restart for the first time since."""
         call = leg.call
         leg.restart(connection, {app: state for (role, app), state in call.states.items() if role is leg.role})
         if leg.role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_back(call)
         other = call.legs.get(_other(leg.role))
-        # Its apps know nothing of a leg that ended before they began, or while this one was away.
+        # Its apps were not notified of a leg that ended before they began, or while this one was suspended.
         if other is not None and other.ending is not None and not self._return_pending(call):
             leg.other_gone(other.ending)
 
     def _return_pending(self, call: Call) -> bool:
         return self.returns is not None and self.returns.pending(call)
 
-    def _belongs_to_a_call(self, call_id: UUID) -> bool:
+    def _is_live(self, call_id: UUID) -> bool:
         call = self.registry.get(call_id)
         return call is not None and call.ended is None
 
     def _new_leg(self, call: Call, role: Role, peer: str, port: int, now: float) -> Leg:
         before = call.legs.get(role)
         record = LegState(role, peer, port, joined=now, last_heard=now)
-        if before is not None:  # it left while the other leg kept the call alive, or the server was restarted
+        if before is not None:  # it ended while the other leg kept the call alive, or the server was restarted
             record.resumes = before.resumes + 1
         if before is not None and before.dormant:
             record.joined = before.joined
@@ -165,7 +165,7 @@ class Switchboard:
             return
         self._reported.add((extension.id, codec))
         self._log.error(
-            "extension {id} ({number}): Asterisk sends {codec} under the name of slin{decoded}; write c(slin) or "
+            "extension {id} ({number}): Asterisk sends {codec} in frames for slin{decoded}; write c(slin) or "
             "c(slin16) as the third part of Dial(AudioSocket/host:port/uuid/c(slin)) in the dialplan",
             id=extension.id,
             number=extension.number,
@@ -177,7 +177,7 @@ class Switchboard:
         self.end_call(leg.call_id, LegOutcome.APP_FAILED)
 
     def end_call(self, call_id: UUID, ending: LegOutcome) -> None:
-        """End all legs of a call, also those that have not come back after a restart."""
+        """End all legs of a call, also those that a restart has suspended."""
         for role in Role:
             leg = self._legs.get(call_id, role)
             if leg is not None:
@@ -199,7 +199,7 @@ class Switchboard:
         self._give_up(call, role, ending)
 
     def _give_up(self, call: Call, role: Role, ending: LegOutcome) -> None:
-        """Wait no longer for a leg that a restart cut off; the apps of the other one, if it is back, are told."""
+        """End a leg that a restart has suspended; notify the apps of the other leg if that is connected."""
         if not is_suspended(call, role):
             return
         if role is Role.VISITOR and self.returns is not None:
@@ -213,20 +213,20 @@ class Switchboard:
 
     @property
     def late_turns(self) -> int:
-        """Turns of the clock that came more than a frame (20 ms) late, for all legs of the process."""
+        """Ticks of the clock that came more than a frame (20 ms) late, for all legs of the process."""
         return self._clock.late_turns
 
     @property
     def live_legs(self) -> int:
-        """Legs with a connection; not those that a restart cut off and that have not come back."""
+        """The number of legs with a connection; legs that a restart has suspended are not counted."""
         return len(self._legs)
 
     def forget(self) -> bool:
-        """Drop the UUIDs of calls that have been over long enough; true when there were any."""
+        """Drop the UUIDs of calls that ended long enough ago; return true when there were any."""
         return self.registry.forget(self._clock.now_ms() / 1000)
 
     def restore(self, kept: Replayed) -> None:
-        """Take over the calls of the process before this one, and the return calls that were under way."""
+        """Restore the calls of the previous process, and the return calls that were in progress."""
         now = self._clock.now_ms() / 1000
         self.registry.restore(kept, now)
         for old in kept.calls:
@@ -235,9 +235,9 @@ class Switchboard:
                 self.returns.restore(call, old.returns, now - kept.at)
 
     def expire(self) -> int:
-        """Close what did not come back after a restart; returns how many legs that were.
+        """End the legs that did not resume after a restart; return their number.
 
-        A resident whose visitor is lost is told goodbye: there is nobody to talk to.
+        A resident whose visitor is lost is hung up.
         """
         lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.dormant]
         for call, role in lost:
@@ -251,7 +251,7 @@ class Switchboard:
         self._refuses_new_calls = True
 
     def close(self) -> None:
-        """Refuse newcomers from now on and end every leg; with a journal the calls resume after a restart."""
+        """Refuse new connections and end every leg; with a journal the calls resume after a restart."""
         self._closed = True
         if self.returns is not None:
             self.returns.interrupt()

@@ -10,7 +10,7 @@ import pytest
 
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, Leg
-from audiosocket.server.caller_identification import LIST_PAUSE_SECONDS, CallerIdentification
+from audiosocket.server.caller_identification import MIN_LIST_SECONDS, CallerIdentification
 from tests.asterisk.test_ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, Calling
 from tests.support.in_memory import CALL, OTHER_CALL, AsteriskConnection, InMemoryServer, RecordingApp
 from tests.support.logged_failures import LoggedFailures
@@ -134,7 +134,7 @@ def test_one_listing_serves_many_and_a_crowd_does_not_flood_ami(gate: Gate) -> N
         gate.run(1 / each, step=1 / each)
     gate.run(2)
     assert [info.channel for info in gate.told()] == [f"PJSIP/door-{number}" for number in range(seconds * each)]
-    assert gate.listings() <= 2 + (seconds + 2) / LIST_PAUSE_SECONDS
+    assert gate.listings() <= 2 + (seconds + 2) / MIN_LIST_SECONDS
 
 
 def test_a_leg_that_nobody_knows_is_listed_for_once(gate: Gate) -> None:
