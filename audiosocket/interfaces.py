@@ -1,6 +1,6 @@
-"""What the parts may know of each other: the leg an app plays on, the app itself, and `Control`.
+"""The API for app authors: `App`, `Leg`, `AppContext` and their values.
 
-A voice bot is a subclass of `App`. It never sees a socket, a frame boundary or a clock::
+A voice bot is a subclass of `App`, and needs to know nothing of sockets, frames or clocks::
 
     class Parrot(App):
         def audio(self, leg, pcm, rate):
@@ -23,22 +23,22 @@ from audiosocket.settings import Settings
 
 
 class Tap(Protocol):
-    """Hears both directions of a leg, for recordings. ``now_ms`` is steady time in milliseconds."""
+    """Receives both directions of a leg, for recordings. ``now_ms`` is steady time in milliseconds."""
 
-    def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        """A frame came from the caller."""
+    def received(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        """Take a frame that came from the caller."""
 
-    def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        """A frame was written to the caller, silence included."""
+    def sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
+        """Take a frame that was sent to the caller, silence included."""
 
 
 @dataclass(frozen=True)
 class CallerInfo:
-    """The telephone behind a leg, in Asterisk's words; a text is empty where Asterisk does not know it.
+    """The telephone behind a leg, as Asterisk describes it; a text is empty where Asterisk does not know it.
 
     ``channel`` is the name of its channel and ``channel_id`` the Uniqueid, ``number`` and ``name`` are the caller
-    id, ``dialled`` is what was dialled. Whoever calls may be free to choose the caller id: it proves nothing. Of a
-    resident who was rung, ``channel`` is the telephone, and the caller id is the one that it was shown.
+    id, ``dialled`` is the number dialled. Callers may be able to choose their caller id: it proves nothing. For a
+    resident who was rung, ``channel`` is the telephone, and the caller id is the one shown there.
     """
 
     channel: str
@@ -48,15 +48,16 @@ class CallerInfo:
     dialled: str
 
     def to_json(self) -> CallerJSON:
-        """As shown by the API."""
+        """Return the telephone as shown by the API."""
         return {"channel": self.channel, "number": self.number, "name": self.name, "dialled": self.dialled}
 
 
 @dataclass(frozen=True)
 class ReturnAttempt:
-    """One number that was rung; ``end`` is a value of ``originate.AttemptEnd``, ``reason`` is for people.
+    """One number that was rung; ``end`` is a value of `returncalls.originator.AttemptEnd`, ``reason`` is for
+    people.
 
-    After a restart of the server ``number`` is whole, too; it stays out of ``repr``, as logs are read by many.
+    ``number`` is the complete number, and is left out of ``repr`` to keep it out of logs.
     """
 
     number: str = field(repr=False)
@@ -74,11 +75,11 @@ class ReturnOutcome:
 
 
 class Leg(Protocol):
-    """One side of a call as apps see it. All audio is signed 16-bit little-endian mono."""
+    """One side of a call, as apps see it. All audio is signed 16-bit little-endian mono."""
 
     @property
     def call_id(self) -> UUID:
-        """The call's UUID."""
+        """The UUID of the call."""
 
     @property
     def role(self) -> Role:
@@ -86,11 +87,11 @@ class Leg(Protocol):
 
     @property
     def extension(self) -> Extension:
-        """The extension the call arrived on, as it was then."""
+        """The extension that the call arrived on, as it was then."""
 
     @property
     def caller(self) -> CallerInfo | None:
-        """Who is calling; None until `App.identified`."""
+        """The telephone; None until `App.identified`."""
 
     @property
     def rate(self) -> int:
@@ -98,85 +99,89 @@ class Leg(Protocol):
 
     @property
     def now_ms(self) -> float:
-        """Steady time in milliseconds, the clock of `Tap` and timelines."""
+        """Steady time in milliseconds, as in `Tap`."""
 
     @property
     def queued_ms(self) -> int:
-        """Milliseconds of audio that wait to be spoken."""
+        """Milliseconds of audio queued."""
 
     @property
     def heard_ms(self) -> int:
-        """Milliseconds of played audio the caller has been sent, silence not counted."""
+        """Milliseconds of played audio sent to the caller, without silence."""
 
     @property
     def ahead_ms(self) -> float:
-        """Milliseconds of audio that were sent before their time: 40 for live audio at most."""
+        """Milliseconds of audio sent ahead of real time: at most 40 for live audio."""
 
     def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
         """Append audio of any length; another ``rate`` than the leg's is converted.
 
-        ``live`` audio is being made now: where nothing waits before it, its first frames leave at once and not at
-        their tick. False when 15 minutes wait already and nothing was appended.
+        With ``live`` (audio that is being generated now) the first frames are sent at once instead of at their
+        tick, if nothing is queued before them. Return false, and append nothing, when 15 minutes are queued
+        already.
         """
 
     def pause(self, paused: bool) -> None:
-        """Keep queued audio back and send silence instead, or go on."""
+        """Send silence and keep the audio queued, or continue."""
 
     def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = 2_000) -> None:
-        """Send one frame on as it is, at once if that is not ahead of real time; dropped while speaking.
+        """Send one frame unchanged, at once if that is not ahead of real time; it is dropped while audio is
+        queued.
 
-        What cannot leave at once waits its turn; beyond ``at_most_ms`` milliseconds the oldest is dropped.
-        Raises `LocalProtocolError` for a rate or length AudioSocket cannot carry; nothing is sent of nothing.
+        A frame that cannot be sent at once waits; beyond ``at_most_ms`` milliseconds the oldest is dropped. An
+        empty frame is ignored. Raises `LocalProtocolError` for a rate or length that AudioSocket cannot carry.
         """
 
     def mark(self, name: str) -> None:
         """Call `App.marked` when everything appended so far has been sent."""
 
     def clear(self) -> int:
-        """Stop speaking within 40 ms (barge-in); returns the milliseconds thrown away."""
+        """Drop all queued audio (barge-in), to be silent within 40 ms; return the milliseconds dropped."""
 
     def hand_over(self, app: App, to: str, reason: str) -> None:
-        """Let the apps named in ``to`` take the place of ``app`` on this leg, from now on and after a restart.
+        """Replace ``app`` on this leg by the apps named in ``to``, from now on and after a restart.
 
-        What is queued is dropped. ``app`` is told nothing more; the others `joined`. An app that handed this leg
-        over before does not get it back: the leg is then hung up. ``reason`` goes into the event.
+        Queued audio is dropped. No method of ``app`` is called any more; `App.joined` of the others is. An app
+        that has handed over this leg before does not get it back: the leg is then hung up. ``reason`` is written
+        into the event.
         """
 
     def connect_other(self, connected: bool) -> bool:
-        """Pass each leg's audio on to the other leg of the call, or stop; false when there is no other leg.
+        """Pass each leg's audio on to the other leg of the call, or stop; return false when there is no other leg.
 
-        The apps go on: what they play is heard instead of the other side.
+        The apps continue: what they play is sent instead of the audio of the other side.
         """
 
     def hang_up(self) -> None:
-        """End this leg now with a hangup frame; play, mark and hang up in `App.marked` to finish a sentence."""
+        """End this leg now with a hangup frame; to finish the audio first, hang up in `App.marked`."""
 
     def note(self, event: str, /, **fields: Any) -> None:
-        """Write an event of ``events.EVENTS`` into the call's timeline."""
+        """Write an event of ``calls.events.EVENTS`` into the call's timeline."""
 
     def decide(self, outcome: str) -> bool:
-        """Name the call's outcome; false when it has one already."""
+        """Set the call's outcome; return false when it has one already."""
 
     def remember(self, app: App, state: Any) -> None:
-        """Keep ``state`` for `App.restored`, should the server be restarted while this leg is up.
+        """Keep ``state`` for `App.restored`, in case the server restarts during the call.
 
-        Replaces what ``app`` remembered before. Cheap enough for every change of a conversation's state, not
-        for every frame. Raises TypeError or ValueError for what JSON cannot carry or more than 16,384 characters.
+        It replaces the earlier state of ``app``. It may be called for every change of a conversation's state,
+        but is too expensive for every frame. Raises TypeError or ValueError for what JSON cannot represent, or
+        more than 16,384 characters of it.
         """
 
     def tap(self, listener: Tap) -> None:
-        """Let ``listener`` hear both directions until the leg is over."""
+        """Pass both directions to ``listener`` until the leg ends."""
 
     def call_resident(self, numbers: str | Sequence[str]) -> None:
-        """Ring a resident, these numbers one after the other, and let the one who answers join this call.
+        """Ring these numbers, one after the other, and let the resident who answers join this call.
 
-        Returns at once; `App.return_ended` says how it went. The resident's leg runs the apps of
-        ``RESIDENT_APP``. Raises `InvalidNumber`, `ReturnTaken` (a return call is under way, or the resident is
-        there) and `ReturnUnavailable` (no backend is configured); an app that does not catch them ends its call.
+        Returns at once; `App.return_ended` reports the outcome. The resident's leg runs the apps of
+        ``RESIDENT_APP``. Raises `InvalidNumber`, `ReturnTaken` (a return call is in progress, or the resident has
+        joined) and `ReturnUnavailable` (no backend is configured); an app that does not catch them ends its call.
         """
 
     def cancel_resident(self) -> bool:
-        """Stop the ringing; false when nobody is being rung."""
+        """Stop the return call; return false when there is none."""
 
 
 #: What a hook returns: nothing, or the coroutine of an ``async def``.
@@ -184,104 +189,106 @@ HookResult: TypeAlias = Coroutine[Any, Any, None] | None
 
 
 class App:
-    """What a call does with its audio; one instance per call and app name, serving one leg or both.
+    """The behaviour of a call; one instance per call and app name, for one leg or both.
 
-    Every method is a no-op to override, a plain function or a coroutine (``async def``). The coroutines of an app
-    run one after another on each leg, plain functions at once; `left` cancels what still runs. None may block:
-    an app that waits for a disk, a name server or a model does so in a Deferred or a thread. An app that raises
-    ends its own call only.
+    Every method does nothing unless overridden, by a plain function or a coroutine (``async def``). The coroutines
+    of an app run one after another on each leg, plain functions at once; `left` cancels those still running. None
+    may block: an app that waits for a disk, a name server or a model does so in a Deferred or a thread. An app
+    that raises ends its own call only.
     """
 
-    #: True for an app that passes one leg's frames on to another: both are read the moment something comes. Other
-    #: legs are read in the clock's beats, at most 5 ms late and at half the price, until they pass a frame back.
+    #: True for an app that passes one leg's frames on to another: both are read as soon as data arrives. Other
+    #: legs are read on the clock's ticks, at most 5 ms late and at half the cost, until they pass on a frame.
     passes_on = False
 
     def __init__(self, context: AppContext | None = None) -> None:
-        #: What the server offers; None only where an app is made by hand, as in a test.
+        #: What the server provides; None only for an app that is made by hand, as in a test.
         self.context = context
 
     def joined(self, leg: Leg) -> HookResult:
-        """A leg of the call was accepted; it may play at once."""
+        """Handle a new leg of the call; audio may be played at once."""
 
     def resumed(self, leg: Leg) -> HookResult:
-        """The same leg came back over a new connection; what was queued goes on."""
+        """Handle a leg that resumes on a new connection; its queued audio continues."""
 
     def restored(self, leg: Leg, state: Any) -> HookResult:
-        """The leg came back after a restart of the server, to an app that is new; `resumed` follows.
+        """Handle a leg that resumes after a restart of the server, in a new app; `resumed` follows.
 
-        ``state`` is what the app of old gave `Leg.remember`, or None. What was queued is lost. Unless
-        overridden, the leg joins again.
+        ``state`` is what the previous app gave to `Leg.remember`, or None. Queued audio is lost. Calls `joined`
+        unless overridden.
         """
         return self.joined(leg)
 
     def other_gone(self, leg: Leg, outcome: str) -> HookResult:
-        """The other side of the call, which was there before a restart of the server, is not any more.
+        """Handle the loss of the other leg of the call, which had joined before a restart of the server.
 
-        Its ``leg`` may never have been seen by this app; ``outcome`` is what `left` is told: "lost" when it
-        did not come back. Called when that is certain, after `restored` and `resumed` of the leg that is back,
-        unless the next resident is being rung.
+        This app may never have seen that ``leg``; ``outcome`` is as in `left`: "lost" when it did not resume.
+        Called when that is certain, after `restored` and `resumed` of the leg that has resumed, unless the next
+        resident is being rung.
         """
 
     def identified(self, leg: Leg, caller: CallerInfo) -> HookResult:
-        """It is known who is on this leg, from here on also as ``leg.caller``; called once, after `joined`.
+        """Handle the identification of the caller, from now on also in ``leg.caller``; called once, after
+        `joined`.
 
-        Usually in the same moment; where AMI has to be asked it takes a second or two. Never without ``AMI_HOST``,
-        nor for a telephone of another Asterisk. Called anew when the leg joins again or after a restart.
+        Usually it follows at once; if AMI has to be queried, it takes a second or two. It is never called
+        without ``AMI_HOST``, nor for a telephone of another Asterisk. It is called again when the leg joins
+        again and after a restart.
         """
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> HookResult:
-        """A frame from the caller, usually 20 ms, never empty, possibly of odd length."""
+        """Handle a frame from the caller, usually 20 ms, never empty, possibly of odd length."""
 
     def digit(self, leg: Leg, digit: str) -> HookResult:
-        """The caller pressed one of ``0-9 * # A-D``."""
+        """Handle a DTMF digit, one of ``0-9 * # A-D``."""
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> HookResult:
-        """The audio before a mark has been sent; ``heard_ms`` counts played audio since the leg began."""
+        """Handle a mark whose audio has been sent; ``heard_ms`` counts played audio since the leg began."""
 
     def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> HookResult:
-        """A return call that was placed for this visitor's ``leg``, by an app or through the API, has ended.
+        """Handle the end of a return call for this visitor's ``leg``, placed by an app or through the API.
 
-        When it is connected, the resident's leg has already `joined` its own apps. A visitor who has left is
-        told nothing.
+        When it is connected, `joined` has already been called in the apps of the resident's leg. It is not called
+        for a visitor who has left.
         """
 
     def left(self, leg: Leg, outcome: str) -> HookResult:
-        """The leg is over; ``outcome`` is a value of ``calls.Ending``. Nothing can be played any more."""
+        """Handle the end of the leg; ``outcome`` is a value of `calls.outcomes.LegOutcome`."""
 
 
 class SoundSource(Protocol):
-    """Sounds, read and converted off the reactor and shared by all calls."""
+    """Sounds that are read and converted in a thread, and shared by all calls."""
 
     def get(self, path: Path, rate: int) -> Awaitable[bytes]:
-        """The sound as 16-bit mono at ``rate``; raises `InvalidSound`."""
+        """Return the sound as 16-bit mono at ``rate``; raises `InvalidSound`."""
 
 
 @dataclass(frozen=True)
 class CallPolicy:
-    """What ``apps.toml`` decides for the calls of an extension, whichever apps run."""
+    """The policy of ``apps.toml`` for the calls of an extension, whichever apps run."""
 
-    #: Record the legs, and write down what a bot's dialect reports as said.
+    #: Record the legs, and write the transcript that a bot's dialect reports.
     record: bool = False
     transcript: bool = False
     #: Days after which recordings and transcripts are removed.
     retention_days: int = 30
     #: A bot may set the outcome ``authorised`` by itself.
     bot_may_authorise: bool = False
-    #: The dialplan context into which a bot may transfer its caller; empty: it may not.
+    #: The dialplan context to which a bot may transfer its caller; empty: it may not.
     transfer_context: str = ""
 
 
 @dataclass(frozen=True)
 class AppContext:
-    """What an app may use; handed to its factory, once per call."""
+    """What the server provides to an app; passed to its factory, once per call."""
 
     settings: Settings
     sounds: SoundSource
-    #: Runs a blocking function in the one file-writing thread; results come back in the reactor.
+    #: Runs a blocking function in the one thread that writes files; the result arrives in the reactor's thread.
     in_file_thread: Callable[..., Awaitable[Any]]
-    #: Calls back after seconds; returns an object with ``cancel()``.
+    #: Calls a function after a number of seconds; returns an object with ``cancel()``.
     call_later: Callable[..., Any]
-    #: What the app's ``parse_parameters`` made of its table in ``apps.toml``; None without that function.
+    #: What the app's ``parse_parameters`` returned for its table in ``apps.toml``; None without that function.
     parameters: Any = None
     policy: CallPolicy = field(default_factory=CallPolicy)
     #: The apps of each role's legs, in order.

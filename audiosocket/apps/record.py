@@ -116,10 +116,10 @@ class _Recording:
         #: The last event is out.
         self._ended = False
 
-    def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
+    def received(self, now_ms: float, pcm: bytes, rate: int) -> None:
         self._keep(_Frame(now_ms, pcm, rate, True))
 
-    def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
+    def sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
         self._keep(_Frame(now_ms, pcm, rate, False))
 
     def finish(self, now_ms: float) -> None:

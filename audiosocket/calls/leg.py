@@ -323,7 +323,7 @@ class Leg(LegBase):
         if rate == G711_RATE and (not self._sure or self._decode is not None):
             pcm = self._as_slin(now, pcm)
         for tap in self._taps:
-            self._call(type(tap).__name__, tap.heard, now, pcm, rate)
+            self._call(type(tap).__name__, tap.received, now, pcm, rate)
         if self._looping:
             self._send(now, Frame(rate, pcm, "passed"))
         if self._other is not None:

@@ -241,7 +241,7 @@ class LegBase(ABC):
         self.record.frames_out += 1
         if self._taps:
             for tap in self._taps:
-                self._call(type(tap).__name__, tap.said, now, pcm, rate)
+                self._call(type(tap).__name__, tap.sent, now, pcm, rate)
 
     def _call(self, name: str, method: Callable[..., Any], *arguments: object) -> None:
         try:

@@ -208,7 +208,7 @@ class LegDouble:
         """A frame comes from the caller."""
         self._playout.set_rate(rate)
         for tap in self._taps:
-            tap.heard(self.now_ms, pcm, rate)
+            tap.received(self.now_ms, pcm, rate)
         self._tell(lambda app: app.audio(self, pcm, rate))
 
     def press(self, digit: str) -> None:
@@ -277,7 +277,7 @@ class LegDouble:
     def _send(self, frame: Frame) -> None:
         self.sent.append((self.now_ms, frame))
         for tap in self._taps:
-            tap.said(self.now_ms, frame.pcm, frame.rate)
+            tap.sent(self.now_ms, frame.pcm, frame.rate)
 
 
 def leg_for(

@@ -289,7 +289,7 @@ class TestFailing:
         assert leg.sources()[-50:] == ["passed"] * 50
         (line,) = errors(captured)
         assert "RECORD_DIR" in line
-        assert str(CALL) in line or "FakeLeg" in line
+        assert str(CALL) in line or "LegDouble" in line
         assert "No space left" in line
         leg.end()
         assert leg.notes[1:] == [("recording.failed", {"reason": "No space left on device"})]

@@ -64,10 +64,10 @@ class Ears:
         self.heard_frames: list[tuple[float, bytes, int]] = []
         self.said_frames: list[tuple[float, bytes, int]] = []
 
-    def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
+    def received(self, now_ms: float, pcm: bytes, rate: int) -> None:
         self.heard_frames.append((now_ms, pcm, rate))
 
-    def said(self, now_ms: float, pcm: bytes, rate: int) -> None:
+    def sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
         self.said_frames.append((now_ms, pcm, rate))
 
 
@@ -426,7 +426,7 @@ def test_a_tap_hears_both_directions_with_their_times() -> None:
     assert len(ears.heard_frames) == 1
 
 
-@pytest.mark.parametrize("method", ["heard", "said"])
+@pytest.mark.parametrize("method", ["received", "sent"])
 def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
     method: str, logged_failures: LoggedFailures
 ) -> None:
