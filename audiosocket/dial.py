@@ -1,6 +1,6 @@
 """``python -m audiosocket.dial``: a call to an AudioSocket server, as Asterisk would place it.
 
-As a library: `place_calls` places the calls of an `DialOptions` and prints nothing.
+As a library: `place_calls` places the calls of `DialOptions` and prints nothing.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from audiosocket.client.rules import HeardFrame
 from audiosocket.client.summary import CallSummary, describe
 from audiosocket.wire import SAMPLE_BYTES
 
-#: Seconds of audio kept of each call without ``--save``: enough to find an echo in.
+#: Seconds of audio kept of each call without ``--save``, enough to find an echo.
 KEPT_SECONDS = 20.0
-#: Seconds of silence after which a greeting is taken to be over.
-PAUSE = 0.4
-#: Seconds between two of many calls: their frames do not leave in one clump.
-STAGGER = 0.001
+#: Seconds of silence that end a greeting.
+PAUSE_SECONDS = 0.4
+#: Seconds between the starts of two calls, so that the frames of all calls are not sent at once.
+STAGGER_SECONDS = 0.001
 
 
-async def place_calls(reactor: Any, order: DialOptions) -> list[CallSummary]:
-    """Place all calls of ``order`` at once and wait for their ends.
+async def place_calls(reactor: Any, options: DialOptions) -> list[CallSummary]:
+    """Place all calls of ``options`` at once, wait for their ends, and return their summaries.
 
-    When the reactor is stopped (SIGINT), the callers hang up and what was heard by then is reported.
+    When the reactor is stopped (SIGINT), all calls are hung up.
     """
-    keep = None if order.save is not None else KEPT_SECONDS
-    callers = [Caller(reactor, call_id, order.rate, keep_seconds=keep) for call_id in order.call_ids]
+    keep = None if options.save is not None else KEPT_SECONDS
+    callers = [Caller(reactor, call_id, options.rate, keep_seconds=keep) for call_id in options.call_ids]
     calls = gatherResults(
-        [ensureDeferred(_call(reactor, order, caller, n * STAGGER)) for n, caller in enumerate(callers)],
+        [ensureDeferred(_call(reactor, options, caller, n * STAGGER_SECONDS)) for n, caller in enumerate(callers)],
         consumeErrors=True,
     )
 
@@ -57,27 +57,27 @@ async def place_calls(reactor: Any, order: DialOptions) -> list[CallSummary]:
     reports = await calls
     if not interrupted:
         reactor.removeSystemEventTrigger(trigger)
-    pieces = choose_pieces(order.sound, order.rate)
+    pieces = choose_pieces(options.sound, options.rate)
     return [
-        _told(pieces, caller, report, path)
-        for caller, report, path in zip(callers, reports, order.recordings, strict=True)
+        _summarize(pieces, caller, report, path)
+        for caller, report, path in zip(callers, reports, options.recordings, strict=True)
     ]
 
 
-async def _call(reactor: Any, order: DialOptions, caller: Caller, delay: float) -> CallReport:
-    """One call from its first moment to its report; failures are in the report."""
+async def _call(reactor: Any, options: DialOptions, caller: Caller, delay: float) -> CallReport:
+    """Place one call and return its report, also where it fails."""
     try:
         if delay:
             await deferLater(reactor, delay)
-        await caller.dial(order.host, order.port)
-        timer = None if order.seconds is None else reactor.callLater(order.seconds, caller.hang_up)
+        await caller.dial(options.host, options.port)
+        timer = None if options.seconds is None else reactor.callLater(options.seconds, caller.hang_up)
         try:
-            if order.patience:
-                latest = reactor.seconds() + order.patience
-                await caller.until(lambda: caller.silent_for >= PAUSE or reactor.seconds() >= latest)
-            caller.say(order.sound)
+            if options.greeting_seconds:
+                latest = reactor.seconds() + options.greeting_seconds
+                await caller.until(lambda: caller.silent_for >= PAUSE_SECONDS or reactor.seconds() >= latest)
+            caller.say(options.sound)
             await caller.until_said()
-            caller.press(order.digits)
+            caller.press(options.digits)
             await caller.until_said()
             if timer is None:
                 timer = reactor.callLater(TAIL_SECONDS, caller.hang_up)
@@ -89,19 +89,19 @@ async def _call(reactor: Any, order: DialOptions, caller: Caller, delay: float) 
         return await caller.ended
 
 
-def _told(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> CallSummary:
-    told = CallSummary(report)
+def _summarize(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> CallSummary:
+    summary = CallSummary(report)
     said_at = report.first_said_ms
     if said_at is not None:
         said = [piece for piece in pieces if said_at + piece.at_ms + PIECE_MS < report.seconds * 1000]
-        told = CallSummary(report, find_echo(said, said_at, caller.heard_frames), sought=bool(said))
+        summary = CallSummary(report, find_echo(said, said_at, caller.heard_frames), sought=bool(said))
     if path is None or not caller.heard_frames:
-        return told
+        return summary
     try:
         _save(path, caller.heard_frames)
     except OSError as error:
-        return replace(told, unsaved=str(error))
-    return replace(told, saved=path)
+        return replace(summary, unsaved=str(error))
+    return replace(summary, saved=path)
 
 
 def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
@@ -113,19 +113,19 @@ def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
         recording.writeframes(sound)
 
 
-async def run(reactor: Any, order: DialOptions, out: TextIO) -> int:
-    """Place the calls, tell ``out`` what happened; the exit status: 0 no rule broken, else 1."""
-    calls = await place_calls(reactor, order)
-    print(describe(calls, order.host, order.port), file=out)
+async def run(reactor: Any, options: DialOptions, out: TextIO) -> int:
+    """Place the calls and print their description to ``out``; return the exit status."""
+    calls = await place_calls(reactor, options)
+    print(describe(calls, options.host, options.port), file=out)
     return 0 if all(call.ok for call in calls) else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; ends the process with its exit status."""
-    order = parse(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line and exit with its status."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
 
     async def status(reactor: Any) -> None:
-        raise SystemExit(await run(reactor, order, sys.stdout))
+        raise SystemExit(await run(reactor, options, sys.stdout))
 
     react(status)
 

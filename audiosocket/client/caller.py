@@ -1,6 +1,6 @@
-"""A caller that behaves as Asterisk 22 does toward an AudioSocket server, and is stricter.
+"""A client that behaves toward an AudioSocket server as Asterisk 22 does, and is stricter.
 
-The same code is the test caller (`audiosocket.dial`) and the tests' fake Asterisk::
+It is the base of the command `audiosocket.dial`, and the tests' imitation of Asterisk::
 
     caller = Caller(reactor)
     await caller.dial("127.0.0.1", 8080)      # connected, UUID sent
@@ -11,7 +11,7 @@ The same code is the test caller (`audiosocket.dial`) and the tests' fake Asteri
     report = await caller.ended
     assert report.ok, report.broken
 
-The rules are in `caller_rules`, what leaves when is in `caller_speech`, the socket is `caller_line`.
+The rules are in `client.rules`, what is sent and when is in `client.sender`, the socket is in `client.connection`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from audiosocket.wire import uuid_frame
 #: Seconds to wait for the server to close after its hangup (it has seen our FIN), and after ours.
 SERVER_LINGER = 1.0
 CALLER_LINGER = 5.0
-#: Reads in one look, 64 kB each: a flood cannot keep us from our own grid.
-READS_PER_LOOK = 16
+#: Reads in one turn, 64 kB each, so that a flood of data does not delay what we send.
+READS_PER_TURN = 16
 
 
 class CallFailed(AudioSocketError):
-    """The call could not be placed, or ended before what was awaited happened; ``report`` says how."""
+    """A call that could not be placed, or ended before the awaited condition was met; ``report`` is its report."""
 
     def __init__(self, message: str, report: CallReport | None = None) -> None:
         super().__init__(message)
@@ -48,13 +48,12 @@ class CallFailed(AudioSocketError):
 
 
 class Caller:
-    """One call to an AudioSocket server. Everything happens in real time on ``reactor``.
+    """One call to an AudioSocket server, in real time on ``reactor``.
 
-    ``rate`` is what the caller sends, in Hz; the server may answer at any other. ``quiet`` sends nothing when
-    there is nothing to say (a muted caller) instead of silence. ``identify=False`` sends no UUID.
-    ``send_buffer`` (bytes) makes a server that stops reading be noticed sooner than in minutes.
-    ``keep_seconds`` bounds how much of what was heard is kept. Raises `LocalProtocolError` for a rate
-    without a kind.
+    ``rate`` is the rate of the audio sent, in Hz; the server may send at another one. With ``quiet`` nothing is
+    sent where there is no audio (a muted caller), instead of silence. ``identify=False`` sends no UUID. A small
+    ``send_buffer`` (bytes) detects a server that stops reading within seconds. ``keep_seconds`` limits how much of
+    the received audio is kept. Raises `LocalProtocolError` for a rate that AudioSocket does not have.
     """
 
     def __init__(
@@ -76,120 +75,123 @@ class Caller:
         self._clock = clock
         self._identify = identify
         self._send_buffer = send_buffer
-        self._speech = Sender(rate, quiet=quiet)
-        self._hearing = ReceiveStats(keep_seconds)
+        self._sender = Sender(rate, quiet=quiet)
+        self._received = ReceiveStats(keep_seconds)
         self._waiting = ConditionWaiter()
-        self._listening: list[Deferred[CallReport]] = []
+        self._ended: list[Deferred[CallReport]] = []
         self._dialling: Deferred[None] | None = None
-        self._line: Connection | None = None
+        self._connection: Connection | None = None
         self._reader: AsteriskReader | None = None
         self._timers: dict[str, IDelayedCall] = {}
-        self._zero = 0.0
+        self._connected_at = 0.0
         self._connected_ms: float | None = None
         self._ended_by: EndedBy | None = None
         self._ended_at = 0.0
 
     def dial(self, host: str, port: int) -> Deferred[None]:
-        """Connect (2 s for each address of ``host``) and send the UUID; fails with `CallFailed`."""
+        """Connect (2 s for each address of ``host``) and send the UUID; fail with `CallFailed`."""
         if self._dialling is not None or self.report is not None:
-            raise CallFailed("a Caller places one call; make another one", self.report)
+            raise CallFailed("a Caller places one call; create another one", self.report)
         self._dialling = Deferred.fromCoroutine(self._dial(host, port))
         return self._dialling
 
     @property
     def ended(self) -> Deferred[CallReport]:
-        """Fires with the report when the connection is closed; every access is a Deferred of its own."""
+        """A new Deferred for each access, which fires with the report when the connection is closed."""
         ended: Deferred[CallReport] = Deferred()
         if self.report is not None:
             ended.callback(self.report)
         else:
-            self._listening.append(ended)
+            self._ended.append(ended)
         return ended
 
-    # What the caller does.
+    # Sending.
 
     def say(self, pcm: bytes) -> None:
-        """Queue audio at ``rate``; it leaves as 20 ms frames in real time."""
-        self._speech.say(pcm)
+        """Queue audio at ``rate``; it is sent as 20 ms frames in real time."""
+        self._sender.say(pcm)
 
     def say_frame(self, payload: bytes) -> None:
-        """Queue one frame with exactly this payload, in order with the rest, one frame a tick."""
-        self._speech.say_frame(payload)
+        """Queue one frame with exactly this payload, after what is queued."""
+        self._sender.say_frame(payload)
 
     def press(self, digits: str) -> None:
-        """Queue digits, 100 ms apart; raises `LocalProtocolError` for an impossible one."""
-        self._speech.press(digits)
+        """Queue digits, 100 ms apart; raise `LocalProtocolError` for an invalid one."""
+        self._sender.press(digits)
 
     def send_raw(self, data: bytes) -> None:
-        """Send any bytes now, waiting for room as long as it takes; for hostile tests."""
-        if self._line is not None and self._ended_by is None:
-            self._line.send_patiently(data)
+        """Send any bytes immediately, and wait as long as needed for buffer space; for tests of bad clients."""
+        if self._connection is not None and self._ended_by is None:
+            self._connection.send_all(data)
 
     def hang_up(self) -> None:
-        """FIN, as Asterisk does, then read to the end of the stream (5 s at most). Nothing is judged any more."""
+        """Send FIN, as Asterisk does, and read to the end of the stream (5 s at most) without checking it."""
         if self._dialling is None:
             self._finish("caller")
         elif self._reader is None:
             self._dialling.cancel()
         elif self._ended_by is None:
-            self._reader.stop_judging()
-            self._part("caller", CALLER_LINGER)
+            self._reader.stop_checking()
+            self._half_close("caller", CALLER_LINGER)
 
     def reset(self) -> None:
-        """RST, as a broken network does."""
-        if self._line is not None and self.report is None:
-            self._line.reset()
+        """Send RST, as a broken network does."""
+        if self._connection is not None and self.report is None:
+            self._connection.reset()
             self._finish("caller")
 
-    # What the caller hears.
+    # Receiving.
 
     @property
     def heard(self) -> bytes:
-        """All audio heard so far, frame after frame; half a sample at the end of a frame is dropped."""
-        return bytes(self._hearing.pcm)
+        """All audio received so far; half a sample at the end of a frame is dropped."""
+        return bytes(self._received.pcm)
 
     @property
     def heard_frames(self) -> list[HeardFrame]:
-        """The audio frames heard so far, each as it was sent."""
-        return self._hearing.frames
+        """The audio frames received so far, each as it was sent."""
+        return self._received.frames
 
     @property
     def heard_rate(self) -> int | None:
         """The rate of the latest frame in Hz; None before the first."""
-        return self._hearing.last.rate if self._hearing.last else None
+        return self._received.last.rate if self._received.last else None
 
     @property
     def silent_for(self) -> float:
-        """Seconds for which nothing but silence has been heard, from the last sound or the connection on."""
-        return max(0.0, self._clock() - self._zero - self._hearing.sound_until_ms / 1000)
+        """Seconds since the last sound, or since the connection was made."""
+        return max(0.0, self._clock() - self._connected_at - self._received.sound_until_ms / 1000)
 
     @property
     def broken(self) -> tuple[BrokenRule, ...]:
-        """The rules the server has broken so far; the call ends with the first one."""
+        """The rules that the server has broken; the call ends with the first one."""
         return (self._reader.broken,) if self._reader and self._reader.broken else ()
 
     def until_heard(self, what: int | Callable[[bytes], bool]) -> Deferred[None]:
-        """Fires when ``what`` bytes were heard, or when ``what(heard)`` is true; `CallFailed` if the call ends."""
+        """Wait for ``what`` bytes of audio, or until ``what(heard)`` is true; fail with `CallFailed`."""
         if isinstance(what, int):
             wanted = what
-            return self.until(lambda: len(self._hearing.pcm) >= wanted)
+            return self.until(lambda: len(self._received.pcm) >= wanted)
         predicate = what
         return self.until(lambda: predicate(self.heard))
 
     def until_said(self) -> Deferred[None]:
-        """Fires when nothing is left to say or to press; `CallFailed` if the call ends before."""
-        return self.until(lambda: self._speech.idle)
+        """Wait until everything queued was sent; fail with `CallFailed` if the call ends before."""
+        return self.until(lambda: self._sender.idle)
 
     def until(self, condition: Callable[[], bool]) -> Deferred[None]:
-        """Fires when ``condition()`` is true, asked now, after each read and each tick; else `CallFailed`."""
+        """Wait until ``condition()`` is true; fail with `CallFailed` if the call ends before.
+
+        The condition is checked now, after each read and on each tick.
+        """
         return self._waiting.until(condition)
 
     # Connecting.
 
     async def _dial(self, host: str, port: int) -> None:
-        began = self._zero = self._clock()
+        began = self._connected_at = self._clock()
         try:
-            self._line, empty_at = await connect(self._reactor, host, port, self._clock, self._send_buffer)
+            self._connection, empty_at = await connect(self._reactor, host, port, self._clock, self._send_buffer)
         except CancelledError:
             self._finish("caller")
             raise CallFailed("hung up before the call was connected", self.report) from None
@@ -197,70 +199,70 @@ class Caller:
             why = f"cannot be reached at {host} port {port}: {error.strerror or error}"
             self._finish("failed", (BrokenRule(Rule.UNREACHABLE, (self._clock() - began) * 1000, why),))
             raise CallFailed(f"the server {why}", self.report) from None
-        self._zero = self._clock()
-        self._connected_ms = (self._zero - began) * 1000
-        self._reader = AsteriskReader(self._zero, empty_at)
-        self._line.attach(self._look)
+        self._connected_at = self._clock()
+        self._connected_ms = (self._connected_at - began) * 1000
+        self._reader = AsteriskReader(self._connected_at, empty_at)
+        self._connection.attach(self._read)
         if self._identify:
-            self._send(self._line, self._reader, uuid_frame(self.call_id))
+            self._send(self._connection, self._reader, uuid_frame(self.call_id))
             self._reader.identified(self._clock())
-        self._speech.start(self._zero)
-        self._at("tick", self._speech.next_at, self._tick)
+        self._sender.start(self._connected_at)
+        self._at("tick", self._sender.next_at, self._tick)
 
     # The call.
 
     def _tick(self) -> None:
-        self._look()
-        if self._line is None or self._reader is None or self._ended_by is not None:
+        self._read()
+        if self._connection is None or self._reader is None or self._ended_by is not None:
             return
-        for message in self._speech.due(self._clock()):
-            self._send(self._line, self._reader, message)
+        for message in self._sender.due(self._clock()):
+            self._send(self._connection, self._reader, message)
             if self._ended_by is not None:
                 return
-        self._at("tick", self._speech.next_at, self._tick)
-        self._waiting.ask()
+        self._at("tick", self._sender.next_at, self._tick)
+        self._waiting.check()
 
-    def _send(self, line: Connection, reader: AsteriskReader, message: bytes) -> None:
-        sent = line.send(message)
+    def _send(self, connection: Connection, reader: AsteriskReader, message: bytes) -> None:
+        sent = connection.send(message)
         if sent < len(message):
             reader.not_reading(self._clock(), sent, len(message))
-            self._judge(reader)
+            self._check(reader)
 
-    def _look(self) -> None:
-        """Read what there is, and ask the rules about what there is not."""
-        if self._line is None or self._reader is None or self.report is not None:
+    def _read(self) -> None:
+        """Read what the kernel has, and check the rules also where it has nothing."""
+        if self._connection is None or self._reader is None or self.report is not None:
             return
-        for _ in range(READS_PER_LOOK):
-            asked = self._clock()
+        for _ in range(READS_PER_TURN):
+            before = self._clock()
             try:
-                data = self._line.receive()
+                data = self._connection.receive()
             except OSError as error:
-                # EPIPE: the server's FIN was here before the reset, which answers what we still sent it.
-                self._gone(self._reader, reset=error.errno != errno.EPIPE)
+                # EPIPE: the server's FIN came before the reset, which answers what we sent after that.
+                self._closed(self._reader, reset=error.errno != errno.EPIPE)
                 return
             if data is None:
-                self._reader.ran_dry(asked)
+                self._reader.nothing_to_read(before)
                 break
             if not data:
-                self._gone(self._reader, reset=False)
+                self._closed(self._reader, reset=False)
                 return
             for frame in self._reader.receive(data, self._clock()):
-                self._hearing.add(frame)
-            if self._reader.next_look is None:
+                self._received.add(frame)
+            if self._reader.next_read is None:
                 break
-        self._judge(self._reader)
+        self._check(self._reader)
 
-    def _judge(self, reader: AsteriskReader) -> None:
+    def _check(self, reader: AsteriskReader) -> None:
         if reader.broken is not None:
             self._finish("rule")
         elif reader.hung_up and self._ended_by is None:
-            self._part("server", SERVER_LINGER)
+            self._half_close("server", SERVER_LINGER)
         else:
-            if reader.next_look is not None:
-                self._at("look", reader.next_look, self._look)
-            self._waiting.ask()
+            if reader.next_read is not None:
+                self._at("read", reader.next_read, self._read)
+            self._waiting.check()
 
-    def _gone(self, reader: AsteriskReader, *, reset: bool) -> None:
+    def _closed(self, reader: AsteriskReader, *, reset: bool) -> None:
         now = self._clock()
         reader.ended(now, reset=reset)
         closed_after = 0.0 if self._ended_by is None else (now - self._ended_at) * 1000
@@ -268,14 +270,14 @@ class Caller:
 
     # The end.
 
-    def _part(self, ended_by: EndedBy, linger: float) -> None:
-        """Half-close, and leave the rest of the stream some time to come in."""
+    def _half_close(self, ended_by: EndedBy, linger: float) -> None:
+        """Half-close, and read the rest of the stream for ``linger`` seconds."""
         self._ended_by, self._ended_at = ended_by, self._clock()
         self._stop_timers()
-        if self._line is not None:
-            self._line.hang_up()
+        if self._connection is not None:
+            self._connection.hang_up()
         self._at("linger", self._ended_at + linger, self._finish, ended_by)
-        self._waiting.ask()
+        self._waiting.check()
 
     def _finish(
         self, ended_by: EndedBy, broken: tuple[BrokenRule, ...] = (), closed_after: float | None = None
@@ -287,23 +289,23 @@ class Caller:
         if self._ended_by is None or self.broken:
             self._ended_by = ended_by
         self._stop_timers()
-        if self._line is not None:
-            self._line.close()
+        if self._connection is not None:
+            self._connection.close()
         self.report = summary(
-            self._hearing,
-            self._speech,
+            self._received,
+            self._sender,
             call_id=self.call_id,
-            zero=self._zero,
+            connected_at=self._connected_at,
             broken=broken or self.broken,
             ended_by=self._ended_by,
             connected_ms=self._connected_ms,
-            seconds=max(0.0, self._ended_at - self._zero),
+            seconds=max(0.0, self._ended_at - self._connected_at),
             most_ahead_ms=self._reader.most_ahead_ms if self._reader else 0.0,
             closed_after_ms=closed_after,
         )
-        self._waiting.end(_too_late(self.report))
-        listening, self._listening = self._listening, []
-        for ended in listening:
+        self._waiting.end(_call_over(self.report))
+        waiting, self._ended = self._ended, []
+        for ended in waiting:
             ended.callback(self.report)
 
     def _at(self, name: str, when: float, what: Callable[..., None], *args: object) -> None:
@@ -318,6 +320,6 @@ class Caller:
         self._timers.clear()
 
 
-def _too_late(report: CallReport) -> CallFailed:
-    why = report.broken[0].sentence if report.broken else f"the {report.ended_by} ended it"
+def _call_over(report: CallReport) -> CallFailed:
+    why = report.broken[0].sentence if report.broken else f"it was ended by the {report.ended_by}"
     return CallFailed(f"the call is over: {why}", report)

@@ -1,4 +1,4 @@
-"""Deferreds that wait for conditions to become true, and fail when that can no longer happen."""
+"""Deferreds that fire when a condition becomes true, and fail when that can no longer happen."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from twisted.python.failure import Failure
 
 
 class ConditionWaiter:
-    """Whoever waits for something in one call."""
+    """The conditions that are waited for in one call."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
-        self._over: Exception | None = None
+        self._error: Exception | None = None
 
     def until(self, condition: Callable[[], bool]) -> Deferred[None]:
-        """Fires once ``condition()`` is true, now or at a later `ask`."""
+        """Return a Deferred that fires once ``condition()`` is true, now or in a later `check`."""
         deferred: Deferred[None] = Deferred()
         self._waiting.append((condition, deferred))
-        self.ask()
+        self.check()
         return deferred
 
-    def ask(self) -> None:
-        """Something has changed: fire what is met. A condition that raises fails its own Deferred."""
+    def check(self) -> None:
+        """Fire the Deferreds whose condition is true; a condition that raises fails its own Deferred."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
         for condition, deferred in waiting:
-            if deferred.called:  # cancelled by whoever waited
+            if deferred.called:  # cancelled by the waiter
                 continue
             try:
                 met = condition()
-            except Exception:  # noqa: BLE001 - it is the waiting test's code: its error belongs to that test
+            except Exception:  # noqa: BLE001 - the condition is the waiter's code
                 deferred.errback(Failure())
                 continue
             if met:
                 deferred.callback(None)
             else:
                 self._waiting.append((condition, deferred))
-        if self._over is not None:
-            self._fail(self._over)
+        if self._error is not None:
+            self._fail(self._error)
 
     def end(self, error: Exception) -> None:
-        """Nothing will change any more: what is not met by now fails, and so does whoever comes later."""
-        self._over = error
-        self.ask()
+        """Fail all Deferreds whose condition is not true now, and all later ones, with ``error``."""
+        self._error = error
+        self.check()
 
     def _fail(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, []

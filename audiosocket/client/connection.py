@@ -1,7 +1,7 @@
-"""One non-blocking TCP connection in the reactor, as naked as Asterisk's own: every read and write is seen.
+"""One non-blocking TCP connection in the reactor that exposes every read and write.
 
-Twisted's transports buffer what does not fit and hide how a connection ended; an imitation of Asterisk has to
-see both, so this one owns its socket.
+Twisted's transports buffer what the kernel does not accept and hide how a connection ended. An imitation of
+Asterisk needs both, so this connection has a socket of its own.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 #: Seconds for one address, ``MAX_CONNECT_TIMEOUT_MSEC`` of res_audiosocket.c.
-CONNECT_PATIENCE = 2.0
+CONNECT_TIMEOUT = 2.0
 READ_BYTES = 65_536
 
 Address = tuple[int, Any]
 
 
 class ConnectionReactor(Protocol):
-    """What the caller needs of a reactor: descriptors, timers and threads to resolve names in."""
+    """The methods of a reactor that a caller uses: descriptors, timers, and threads to resolve names in."""
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None: ...
 
@@ -47,25 +47,25 @@ class ConnectionReactor(Protocol):
 async def connect(
     reactor: ConnectionReactor, host: str, port: int, clock: Callable[[], float], send_buffer: int | None = None
 ) -> tuple[Connection, float]:
-    """A connected line and the time just before it was tried: each address in turn, 2 s for each.
+    """Return a `Connection` and the time just before its attempt; the addresses are tried in turn, 2 s each.
 
-    Raises `OSError`, that of the last address; cancelling leaves no socket behind.
+    Raises `OSError`, that of the last address. Cancelling closes the socket.
     """
     problem = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for address in await _addresses(reactor, host, port):
         began = clock()
         try:
-            line = Connection(reactor, address, send_buffer)
-            await line.connect()
+            connection = Connection(reactor, address, send_buffer)
+            await connection.connect()
         except OSError as error:
             problem = error
         else:
-            return line, began
+            return connection, began
     raise problem
 
 
 async def _addresses(reactor: ConnectionReactor, host: str, port: int) -> list[Address]:
-    """Every address of ``host`` in the system's order, as Asterisk tries them."""
+    """Return every address of ``host`` in the system's order, as Asterisk tries them."""
     try:
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -84,7 +84,7 @@ async def _addresses(reactor: ConnectionReactor, host: str, port: int) -> list[A
 
 @implementer(IReadDescriptor, IWriteDescriptor)
 class Connection:
-    """The socket: `connect` it, be told by ``readable`` when something came, `receive`, `send`, end it."""
+    """A socket: `connect`, then `receive` when ``readable`` was called, `send`, and `hang_up` or `close`."""
 
     def __init__(self, reactor: ConnectionReactor, address: Address, send_buffer: int | None = None) -> None:
         family, self._address = address
@@ -95,18 +95,18 @@ class Connection:
         if send_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self._connecting: Deferred[None] | None = None
-        self._patience: IDelayedCall | None = None
+        self._timeout: IDelayedCall | None = None
         self._readable: Callable[[], None] | None = None
         self._backlog = b""
-        self._fault: OSError | None = None
+        self._error: OSError | None = None
         self._open = True
 
     def connect(self) -> Deferred[None]:
-        """Fires when the connection is up; fails with `OSError`, after 2 s at the latest."""
+        """Return a Deferred that fires when connected; it fails with `OSError` after 2 s at the latest."""
         self._connecting = Deferred(lambda _: self.close())
         problem = self._socket.connect_ex(self._address)
         if problem in (0, errno.EINPROGRESS):
-            self._patience = self._reactor.callLater(CONNECT_PATIENCE, self._connected, errno.ETIMEDOUT)
+            self._timeout = self._reactor.callLater(CONNECT_TIMEOUT, self._connected, errno.ETIMEDOUT)
             self._reactor.addWriter(self)
             return self._connecting
         connecting = self._connecting
@@ -114,25 +114,25 @@ class Connection:
         return connecting
 
     def attach(self, readable: Callable[[], None]) -> None:
-        """From now on ``readable`` is called whenever `receive` has something: bytes, the end or an error."""
+        """Call ``readable`` from now on whenever `receive` returns bytes or the end, or raises."""
         self._readable = readable
         self._reactor.addReader(self)
 
     def receive(self) -> bytes | None:
-        """What the kernel has, ``b""`` at the end of the stream, None for nothing yet; raises `OSError`."""
+        """Return what the kernel has, ``b""`` at the end of the stream, None for nothing yet; raise `OSError`."""
         try:
             data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
             return None
-        if not data and self._fault is not None:
-            raise self._fault
+        if not data and self._error is not None:
+            raise self._error
         return data
 
     def send(self, data: bytes) -> int:
-        """One ``send()``: how many bytes the kernel took, 0 when its buffer is full.
+        """Call ``send()`` once; return how many bytes the kernel accepted, 0 when its buffer is full.
 
-        A connection that is gone takes everything: what came before its end is still to be read, and
-        `receive` raises the error after that (the kernel reports it once, to whoever asks first).
+        A closed connection accepts everything: what was received before is still to be read, and `receive` raises
+        the error after that (the kernel reports it only once).
         """
         if self._backlog:
             self._backlog += data
@@ -142,43 +142,43 @@ class Connection:
         except BlockingIOError:
             return 0
         except OSError as error:
-            self._fault = error
+            self._error = error
             return len(data)
 
-    def send_patiently(self, data: bytes) -> None:
-        """Send all of it, as the kernel has room; what is sent afterwards queues behind it."""
+    def send_all(self, data: bytes) -> None:
+        """Send all of ``data`` as the kernel has space; what is sent later is queued behind it."""
         sent = self.send(data)
         if sent < len(data):
             self._backlog = data[sent:]
             self._reactor.addWriter(self)
 
     def hang_up(self) -> None:
-        """FIN; reading goes on."""
-        self._forget_writing()
+        """Send FIN; reading continues."""
+        self._stop_writing()
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:  # the peer has reset it: the read that comes next will say so
+            if error.errno != errno.ENOTCONN:  # reset by the peer: the next read raises it
                 raise
 
     def reset(self) -> None:
-        """RST instead of FIN, now."""
+        """Send RST."""
         if self._open:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def close(self) -> None:
-        """Leave the reactor and close the socket (RST if the server's data is unread, as everywhere)."""
+        """Close the socket; the kernel sends RST if data of the server is unread."""
         if not self._open:
             return
         self._open = False
-        self._forget_writing()
+        self._stop_writing()
         self._reactor.removeReader(self)
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
         self._socket.close()
 
-    def _forget_writing(self) -> None:
+    def _stop_writing(self) -> None:
         self._backlog = b""
         self._reactor.removeWriter(self)
 
@@ -191,11 +191,11 @@ class Connection:
             connecting.errback(OSError(problem, os.strerror(problem)))
             return
         self._reactor.removeWriter(self)
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._timeout is not None:
+            self._timeout.cancel()
         connecting.callback(None)
 
-    # What the reactor calls.
+    # Called by the reactor.
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -217,7 +217,7 @@ class Connection:
             self._reactor.removeWriter(self)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor saw a hang-up or an error before we did; the socket itself tells which."""
+        """Read the end or the error, which the reactor noticed first, from the socket."""
         if not self._open:
             return
         if self._connecting is not None:

@@ -1,7 +1,7 @@
-"""A recognisable second of sound, and finding what was said in what was heard.
+"""A second of sound that is easy to recognise, and the search for an echo of the audio sent.
 
-The search is a normalised cross-correlation of short, loud pieces of what was said with everything heard, by
-FFT: levels and codecs do not matter, other sounds do not match.
+The search is a normalised cross-correlation by FFT of short, loud pieces of the audio sent with all audio
+received. Levels and codecs do not matter, other sounds do not match.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from audiosocket.wire import SAMPLE_BYTES
 
 Samples = NDArray[np.float64]
 
-#: Four notes in Hz, a quarter of a second each, struck like a bell and rising as a bird's do. Steady notes
-#: would be found again in every other sound that has the same note in it, a server's chime for one.
+#: Four notes in Hz, a quarter of a second each, decaying and with a rising pitch: a constant pitch would match
+#: every other sound that contains it, for example a server's chime.
 NOTES = (640.0, 790.0, 1010.0, 860.0)
 NOTE_SECONDS = 0.25
 NOTE_RISE = 1.25
 NOTE_PEAK = 9_000
-#: Milliseconds of a piece of sound that is looked for, and from one such piece to the next.
+#: Milliseconds of a piece of sound that is searched for, and from the start of one to the start of the next.
 PIECE_MS = 200
 PIECES_APART_MS = 250
 MAX_PIECES = 4
-#: How alike (0 to 1) what is found must be, and where there is no need to look for another piece.
+#: The correlation (0 to 1) from which a match counts, and from which no other piece is searched for.
 ALIKE = 0.6
 CERTAIN = 0.9
-#: Seconds of what is said from which the pieces are chosen.
+#: Seconds of the audio sent from which the pieces are chosen.
 CHOSEN_SECONDS = 15
-#: Samples that are searched (8 s at 192 kHz, 3 min at 8 kHz); what comes later is not looked at.
+#: Samples that are searched (8 s at 192 kHz, 3 min at 8 kHz); later ones are not.
 MAX_SEARCHED = 1_500_000
 
 
 class Echo(NamedTuple):
-    """What was said came back: after how long (ms), and how alike it was (1: sample by sample)."""
+    """An echo of the audio sent: its delay (ms), and its correlation with it (1: equal)."""
 
     delay_ms: float
     likeness: float
 
 
 def tone_pattern(rate: int) -> bytes:
-    """One second of slin at ``rate`` Hz: four notes, so that every piece of it is unlike everything else."""
+    """Return one second of slin at ``rate`` Hz: four notes, every piece of which is unique."""
     time = np.arange(int(rate * NOTE_SECONDS)) / rate
     shape = np.minimum(1.0, time / 0.004) * np.exp(-7 * time)
     turns = time + time**2 * (NOTE_RISE - 1) / (2 * NOTE_SECONDS)
@@ -57,7 +57,7 @@ def tone_pattern(rate: int) -> bytes:
 
 
 class Piece(NamedTuple):
-    """A piece of what is said that is looked for: slin at ``rate`` Hz, ``at_ms`` after the sound's beginning."""
+    """A piece of the audio sent that is searched for: slin at ``rate`` Hz, ``at_ms`` after the start."""
 
     at_ms: float
     rate: int
@@ -65,9 +65,9 @@ class Piece(NamedTuple):
 
 
 def choose_pieces(said: bytes, rate: int) -> list[Piece]:
-    """Up to four pieces of 200 ms that are loud for this sound, in its first 15 s; none when that is silence.
+    """Return up to four pieces of 200 ms that are among the loudest of the first 15 s; none of silence.
 
-    More than one, because a server that once runs short puts a hole into the sound.
+    Several, as a server whose queue runs empty inserts silence into the sound.
     """
     size = rate * PIECE_MS // 1000
     pieces: list[Piece] = []
@@ -81,24 +81,24 @@ def choose_pieces(said: bytes, rate: int) -> list[Piece]:
 
 
 def find_echo(pieces: Sequence[Piece], said_at_ms: float, heard: Sequence[HeardFrame]) -> Echo | None:
-    """Where the first of ``pieces`` that came through, or else the one most alike, is heard again, if it is.
+    """Return the echo of the first piece that matches certainly, else of the best match, else None.
 
-    The sound was said from ``said_at_ms`` of the call on. What was heard before that, or at another rate than
+    The audio was sent from ``said_at_ms`` of the call on. What was received before that, or at another rate than
     most of it, is not searched.
     """
-    listened = main_rate(frame for frame in heard if frame.at_ms >= said_at_ms)
-    if listened is None:
+    rate = main_rate(frame for frame in heard if frame.at_ms >= said_at_ms)
+    if rate is None:
         return None
-    frames = [frame for frame in heard if frame.rate == listened and frame.at_ms >= said_at_ms]
+    frames = [frame for frame in heard if frame.rate == rate and frame.at_ms >= said_at_ms]
     positions, pcm = _line_up(frames)
     samples, best = _samples(pcm), None
     for piece in pieces:
-        found = _best(_samples(convert(piece.pcm, piece.rate, listened)), samples)
+        found = _best(_samples(convert(piece.pcm, piece.rate, rate)), samples)
         if found is None:
             continue
         where, likeness = found
         frame = int(np.searchsorted(positions, where, side="right")) - 1
-        came_at = frames[frame].at_ms + (where - positions[frame]) * 1000 / listened
+        came_at = frames[frame].at_ms + (where - positions[frame]) * 1000 / rate
         echo = Echo(max(0.0, came_at - said_at_ms - piece.at_ms), likeness)
         if likeness >= CERTAIN:
             return echo
@@ -108,16 +108,16 @@ def find_echo(pieces: Sequence[Piece], said_at_ms: float, heard: Sequence[HeardF
 
 
 def main_rate(frames: Iterable[HeardFrame]) -> int | None:
-    """The rate in Hz of most of ``frames``: a server may start at another before it knows its caller's."""
+    """Return the rate in Hz of most of ``frames``: a server may begin before it knows the caller's rate."""
     rates = Counter(frame.rate for frame in frames)
     return rates.most_common(1)[0][0] if rates else None
 
 
 def as_one_sound(frames: Sequence[HeardFrame]) -> tuple[bytes, int]:
-    """All frames as one slin at the rate of most of them, in Hz; raises `ValueError` for no frames."""
+    """Return all frames as slin at the rate of most of them, and that rate; raise `ValueError` for none."""
     rate = main_rate(frames)
     if rate is None:
-        raise ValueError("nothing was heard")
+        raise ValueError("no audio was received")
     runs = groupby(frames, key=lambda frame: frame.rate)
     return b"".join(convert(b"".join(_whole(run)), source, rate) for source, run in runs), rate
 
@@ -132,7 +132,7 @@ def _samples(pcm: bytes) -> Samples:
 
 
 def _loud(samples: Samples, size: int, step: int) -> list[int]:
-    """Where pieces of ``size`` samples begin that are at least half as loud as the loudest."""
+    """Return the starts of pieces of ``size`` samples that are at least half as loud as the loudest."""
     energy = np.concatenate(([0.0], np.cumsum(samples * samples)))
     starts = np.arange(0, max(1, samples.size - size + 1), step)
     energies = energy[np.minimum(starts + size, samples.size)] - energy[starts]
@@ -142,7 +142,7 @@ def _loud(samples: Samples, size: int, step: int) -> list[int]:
 
 
 def _line_up(frames: Sequence[HeardFrame]) -> tuple[list[int], bytes]:
-    """The first sample of each frame in the whole, and the whole."""
+    """Return the position of the first sample of each frame, and all frames as one."""
     positions: list[int] = []
     parts: list[bytes] = []
     size = 0
@@ -156,7 +156,7 @@ def _line_up(frames: Sequence[HeardFrame]) -> tuple[list[int], bytes]:
 
 
 def _best(wanted: Samples, heard: Samples) -> tuple[int, float] | None:
-    """The first place at which ``heard`` is most like ``wanted``, if it is at all."""
+    """Return position and correlation of the best match of ``wanted`` in ``heard``, None for no match."""
     if not 0 < wanted.size <= heard.size:
         return None
     size = 1 << (heard.size + wanted.size - 1).bit_length()
@@ -164,14 +164,14 @@ def _best(wanted: Samples, heard: Samples) -> tuple[int, float] | None:
     products = np.fft.irfft(spectrum, size)[: heard.size - wanted.size + 1]
     energy = np.concatenate(([0.0], np.cumsum(heard * heard)))
     energies = energy[wanted.size :] - energy[: -wanted.size]
-    # A stretch as quiet as silence would match anything by chance.
+    # Near-silence would match anything by chance.
     floor = wanted.size * SILENCE_PEAK**2 / 4
     likeness = np.where(
         energies > floor, products / np.sqrt(np.maximum(energies, floor) * float(wanted @ wanted)), 0.0
     )
-    most = float(likeness.max())
-    if most < ALIKE:
+    best = float(likeness.max())
+    if best < ALIKE:
         return None
-    where = int(np.flatnonzero(likeness >= most * 0.98)[0])
+    where = int(np.flatnonzero(likeness >= best * 0.98)[0])
     where += int(np.argmax(likeness[where : where + 8]))
     return where, min(1.0, float(likeness[where]))

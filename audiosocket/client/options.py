@@ -1,4 +1,4 @@
-"""What `audiosocket.dial` was asked to do: its arguments, checked before anything is called."""
+"""The command line of `audiosocket.dial`, checked before any call is placed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from uuid import UUID, uuid4
 from audiosocket.errors import InvalidSound, LocalProtocolError
 from audiosocket.wire import KINDS, digit_frame
 
-#: Seconds of a call without ``--play`` and ``--seconds``: a second of notes and time to hear them again.
+#: Seconds of a call without ``--play`` and ``--seconds``: one second of notes, and time for their echo.
 DEFAULT_SECONDS = 5.0
-#: Seconds to go on listening once a sound from ``--play`` and the digits have been said.
+#: Seconds to wait after the audio of ``--play`` and the digits were sent.
 TAIL_SECONDS = 2.0
-#: Seconds the notes wait for the server to finish its greeting, at most; less when a call is shorter than 5 s.
-PATIENCE_SECONDS = 3.0
+#: Largest number of seconds to wait for the end of the server's greeting; less in calls shorter than 5 s.
+GREETING_SECONDS = 3.0
 MAX_CALLS = 10_000
 
 _PROGRAM = "python -m audiosocket.dial"
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[^:\[\]\s]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 _DESCRIPTION = """\
-Calls an AudioSocket server as Asterisk 22 would, limits and time-outs included, and says what happened.
-Without --play the caller waits for the end of a greeting (3 s at most), says four notes, then nothing,
-so an echo is easy to notice.
+Call an AudioSocket server as Asterisk 22 would, with its limits and time-outs, and report what happened.
+Without --play, wait for the end of a greeting (3 s at most), send four notes, then silence, so that an
+echo is easy to notice.
 """
 _EPILOG = """\
 exit status: 0 the server broke no rule, 1 it broke one or a call failed, 2 wrong arguments
@@ -41,9 +41,9 @@ examples:
 
 @dataclass(frozen=True)
 class DialOptions:
-    """Calls to place. ``sound`` is slin at ``rate`` Hz; ``seconds`` None means until it is said, and a tail.
+    """The calls to place. ``sound`` is slin at ``rate`` Hz; without ``seconds`` a call ends 2 s after it.
 
-    ``patience`` is how many seconds the caller waits at most for a pause before it speaks.
+    ``greeting_seconds`` limits the wait for a pause before ``sound`` is sent.
     """
 
     host: str
@@ -54,11 +54,11 @@ class DialOptions:
     rate: int
     seconds: float | None
     save: Path | None
-    patience: float = 0.0
+    greeting_seconds: float = 0.0
 
     @property
     def recordings(self) -> list[Path | None]:
-        """Where each call's audio goes: heard.wav for one call, heard-1.wav and so on for more."""
+        """The file for each call's received audio: heard.wav for one call, heard-1.wav and so on for more."""
         if self.save is None or len(self.call_ids) == 1:
             return [self.save] * len(self.call_ids)
         save = self.save
@@ -67,14 +67,14 @@ class DialOptions:
 
 
 class _OneLine(argparse.ArgumentParser):
-    """Wrong arguments are one line on stderr and exit status 2."""
+    """A parser that reports wrong arguments in one line on stderr, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{_PROGRAM}: {message} (--help explains)\n")
 
 
 def parse(arguments: Sequence[str]) -> DialOptions:
-    """The order in ``arguments``; wrong ones are told in one line and raise `SystemExit` with 2."""
+    """Return the options in ``arguments``; report wrong ones in one line and raise `SystemExit` with 2."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.uuid is not None and given.calls > 1:
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str]) -> DialOptions:
     if given.save is not None and given.save.is_dir():
         parser.error(f"--save: {given.save} is a directory")
     if given.save is not None and not os.access(given.save.parent, os.W_OK):
-        parser.error(f"--save: nothing can be written to {given.save.parent}")
+        parser.error(f"--save: {given.save.parent} is not writable")
     seconds = given.seconds
     if seconds is None and given.play is None:
         seconds = DEFAULT_SECONDS
@@ -102,13 +102,13 @@ def parse(arguments: Sequence[str]) -> DialOptions:
         rate=given.rate,
         seconds=seconds,
         save=given.save,
-        patience=0.0 if given.play is not None or seconds is None else _patience(seconds),
+        greeting_seconds=0.0 if given.play is not None or seconds is None else _greeting_seconds(seconds),
     )
 
 
-def _patience(seconds: float) -> float:
-    """Leaves two seconds to say the notes and to hear them again, or half of a short call."""
-    return min(PATIENCE_SECONDS, max(seconds / 2, seconds - 2))
+def _greeting_seconds(seconds: float) -> float:
+    """Return the seconds that leave two for the notes and their echo, or half of a short call."""
+    return min(GREETING_SECONDS, max(seconds / 2, seconds - 2))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,23 +122,23 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("address", metavar="HOST:PORT", type=_address, help="a name, an IPv4 address, or [IPv6], and the port")
     add("--uuid", type=_uuid, help="the call's UUID (default: a new one)")
-    add("--play", metavar="IN.WAV", type=Path, help="say this sound (any rate and width, mono or stereo)")
-    add("--digits", metavar="12#", type=_digits, default="", help="press these keys once the sound is said")
-    add("--save", metavar="HEARD.WAV", type=Path, help="write what was heard; heard-1.wav … for more calls")
-    add("--calls", metavar="N", type=_calls, default=1, help="that many calls at once (default 1)")
+    add("--play", metavar="IN.WAV", type=Path, help="send this sound (any rate and width, mono or stereo)")
+    add("--digits", metavar="12#", type=_digits, default="", help="send these digits after the sound")
+    add("--save", metavar="HEARD.WAV", type=Path, help="write the received audio; heard-1.wav … for several calls")
+    add("--calls", metavar="N", type=_calls, default=1, help="place N calls at once (default 1)")
     add(
         "--seconds",
         metavar="S",
         type=_seconds,
-        help=f"hang up after S seconds (default {DEFAULT_SECONDS:.0f}, or {TAIL_SECONDS:.0f} s after all is said)",
+        help=f"hang up after S seconds (default {DEFAULT_SECONDS:.0f}, or {TAIL_SECONDS:.0f} s after the sound)",
     )
     rates = ", ".join(map(str, sorted(KINDS)))
-    add("--rate", metavar="HZ", type=_rate, default=8_000, help=f"what the caller speaks: {rates} (default 8000)")
+    add("--rate", metavar="HZ", type=_rate, default=8_000, help=f"rate of the audio sent: {rates} (default 8000)")
     return parser
 
 
 def _sound(path: Path | None, rate: int) -> bytes:
-    # Late, because numpy and soxr take longer to load than a wrong argument takes to tell.
+    # Imported late: numpy and soxr would delay the report of wrong arguments.
     if path is None:
         from audiosocket.client.echo_detection import tone_pattern  # noqa: PLC0415
 
@@ -163,7 +163,7 @@ def _uuid(text: str) -> UUID:
         call_id = UUID(text)
     except ValueError:
         call_id = None
-    if call_id is None or len(text) != 36:  # Asterisk takes the dashed form only
+    if call_id is None or len(text) != 36:  # Asterisk accepts the dashed form only
         raise argparse.ArgumentTypeError(f"{text!r} is not a UUID like {UUID(int=0)}")
     return call_id
 

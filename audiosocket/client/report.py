@@ -1,4 +1,4 @@
-"""What a caller noticed during a call, kept while it lasts and summed up at its end."""
+"""Statistics of the audio received in a call, and the report of a call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from audiosocket.client.sender import Sender
 from audiosocket.media.pcm import FULL_SCALE
 from audiosocket.wire import FRAME_MS, SAMPLE_BYTES
 
-#: A frame whose largest sample is below this is silence: -60 dBFS, above what G.711 makes of zeros.
+#: A frame whose largest sample is below this is silence: -60 dBFS, above G.711's encoding of zero.
 SILENCE_PEAK = 32
 
 EndedBy = Literal["caller", "server", "rule", "failed"]
 
 
 def peak(pcm: bytes) -> int:
-    """The largest sample of ``pcm``, 0 to 32,768."""
+    """Return the largest absolute sample of ``pcm``, 0 to 32,768."""
     if not pcm.strip(b"\0"):
         return 0
     samples = array("h", pcm[: len(pcm) // SAMPLE_BYTES * SAMPLE_BYTES])
@@ -31,7 +31,7 @@ def peak(pcm: bytes) -> int:
 
 
 class ReceiveStats:
-    """Everything heard, frame by frame; ``keep_seconds`` bounds the audio remembered, not what is counted."""
+    """Statistics of all audio frames received; ``keep_seconds`` limits the audio kept, not the counts."""
 
     def __init__(self, keep_seconds: float | None = None) -> None:
         self.frames: list[HeardFrame] = []
@@ -40,7 +40,7 @@ class ReceiveStats:
         self.ms = 0.0
         self.sound_ms = 0.0
         self.peak = 0
-        #: When the last frame with sound in it had been heard out, ms into the call; 0 before the first.
+        #: The end of the last frame with sound, ms into the call; 0 before the first.
         self.sound_until_ms = 0.0
         self.largest_gap_ms = 0.0
         self.late = 0
@@ -49,7 +49,7 @@ class ReceiveStats:
         self._keep_ms = math.inf if keep_seconds is None else keep_seconds * 1000
 
     def add(self, frame: HeardFrame) -> None:
-        """Count one frame, and remember it while there is room."""
+        """Count one frame, and keep its audio within the limit."""
         if self.last is None:
             self.first = frame
         else:
@@ -70,7 +70,7 @@ class ReceiveStats:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames by the time between the first and the last; 0 when there are not two moments."""
+        """Frames per second between the first frame and the last; 0 for frames read at one time."""
         if self.first is None or self.last is None or self.last.at_ms <= self.first.at_ms:
             return 0.0
         return (self.count - 1) * 1000 / (self.last.at_ms - self.first.at_ms)
@@ -78,11 +78,11 @@ class ReceiveStats:
 
 @dataclass(frozen=True)
 class CallReport:
-    """One call as the caller saw it; milliseconds count from the moment the connection was up.
+    """One call as the client saw it; milliseconds count from the time the connection was made.
 
-    ``largest_gap_ms`` and ``late_frames`` (more than 20 ms overdue) are as read by this process, whose own
-    worst delay was ``own_lateness_ms``. ``closed_after_ms`` is how long after the call's end the server closed
-    the connection: 0 when that was the end, None when it had not by the time the caller stopped waiting.
+    ``largest_gap_ms`` and ``late_frames`` (more than 20 ms late) are as read by this process, whose own largest
+    delay was ``own_lateness_ms``. ``closed_after_ms`` is how long after the end of the call the server closed the
+    connection: 0 when that was the end, None when it had not closed before the client stopped waiting.
     """
 
     call_id: UUID
@@ -108,31 +108,31 @@ class CallReport:
 
     @property
     def ok(self) -> bool:
-        """No rule was broken and the connection could be made."""
+        """Whether no rule was broken and the connection was made."""
         return not self.broken and self.ended_by != "failed"
 
     @property
     def seconds_silence(self) -> float:
-        """Seconds of the audio heard in which nothing was above -60 dBFS."""
+        """Seconds of the received audio in which no sample was above -60 dBFS."""
         return self.seconds_heard - self.seconds_sound
 
     @property
     def silence_only(self) -> bool:
-        """Frames came, but nothing could be heard in them."""
+        """Whether frames were received, all of them silence."""
         return self.frames_heard > 0 and self.seconds_sound == 0
 
     @property
     def peak_dbfs(self) -> float:
-        """The loudest sample in dB relative to full scale; minus infinity for digital silence."""
+        """The largest sample in dB relative to full scale; minus infinity for digital silence."""
         return 20 * math.log10(self.peak / FULL_SCALE) if self.peak else -math.inf
 
 
 def summary(
-    hearing: ReceiveStats,
-    speech: Sender,
+    received: ReceiveStats,
+    sender: Sender,
     *,
     call_id: UUID,
-    zero: float,
+    connected_at: float,
     broken: tuple[BrokenRule, ...],
     ended_by: EndedBy,
     connected_ms: float | None,
@@ -140,27 +140,27 @@ def summary(
     most_ahead_ms: float,
     closed_after_ms: float | None,
 ) -> CallReport:
-    """The report of a call whose connection was up at ``zero`` (seconds of the caller's clock)."""
-    said_at = speech.first_said_at
+    """Return the report of a call that was connected at ``connected_at`` (seconds of the client's clock)."""
+    first_said_at = sender.first_said_at
     return CallReport(
         call_id=call_id,
         broken=broken,
         ended_by=ended_by,
         connected_ms=connected_ms,
         seconds=seconds,
-        frames_sent=speech.frames,
-        digits_sent=speech.digits,
-        first_said_ms=None if said_at is None else (said_at - zero) * 1000,
-        frames_heard=hearing.count,
-        first_frame_ms=hearing.first.at_ms if hearing.first else None,
-        heard_rate=hearing.last.rate if hearing.last else None,
-        seconds_heard=hearing.ms / 1000,
-        seconds_sound=hearing.sound_ms / 1000,
-        peak=hearing.peak,
-        frames_per_second=hearing.frames_per_second,
-        largest_gap_ms=hearing.largest_gap_ms,
-        late_frames=hearing.late,
+        frames_sent=sender.frames,
+        digits_sent=sender.digits,
+        first_said_ms=None if first_said_at is None else (first_said_at - connected_at) * 1000,
+        frames_heard=received.count,
+        first_frame_ms=received.first.at_ms if received.first else None,
+        heard_rate=received.last.rate if received.last else None,
+        seconds_heard=received.ms / 1000,
+        seconds_sound=received.sound_ms / 1000,
+        peak=received.peak,
+        frames_per_second=received.frames_per_second,
+        largest_gap_ms=received.largest_gap_ms,
+        late_frames=received.late,
         most_ahead_ms=most_ahead_ms,
-        own_lateness_ms=speech.most_late * 1000,
+        own_lateness_ms=sender.max_late * 1000,
         closed_after_ms=closed_after_ms,
     )

@@ -1,4 +1,4 @@
-"""What happened in a call or in many, for people."""
+"""The report of one call or of many calls as text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from textwrap import wrap
 from audiosocket.client.echo_detection import Echo
 from audiosocket.client.report import CallReport
 
-#: Up to this many calls are told one by one.
-FEW = 4
+#: Up to this many calls are described one by one.
+MAX_DETAILED = 4
 WIDTH = 100
-#: Our own delay (ms) above which gaps say more about this machine than about the server.
+#: Our own delay (ms) above which the report notes that gaps may be due to this machine.
 OWN_LATENESS_MS = 20.0
 
 _ENDED_BY = {
@@ -29,10 +29,10 @@ _ENDED_BY = {
 
 @dataclass(frozen=True)
 class CallSummary:
-    """One call and what became of it.
+    """A call's report, and what was done with the received audio.
 
-    ``sought`` says that enough was said to look for; ``echo`` None then means that it did not come back.
-    ``unsaved`` says why what was heard is not in a file.
+    ``sought`` is true where enough was sent to search for its echo; ``echo`` None then means that there was none.
+    ``unsaved`` is why the received audio is not in a file.
     """
 
     report: CallReport
@@ -43,14 +43,14 @@ class CallSummary:
 
     @property
     def ok(self) -> bool:
-        """No rule broken, no call failed, nothing lost."""
+        """Whether no rule was broken, the call did not fail, and its audio was saved."""
         return self.report.ok and not self.unsaved
 
 
 def describe(calls: Sequence[CallSummary], host: str, port: int) -> str:
-    """All calls to one server: each in full when there are few, else what they have in common."""
+    """Return a text on all calls to one server: on each of them where they are few, else statistics."""
     address = f"{f'[{host}]' if ':' in host else host}:{port}"
-    if len(calls) <= FEW:
+    if len(calls) <= MAX_DETAILED:
         return "\n\n".join("\n".join(_one(call, address)) for call in calls)
     return "\n".join(_many(calls, address))
 
@@ -131,7 +131,7 @@ def _broken(calls: Sequence[CallSummary]) -> Iterator[str]:
 
 
 def _row(name: str, text: str) -> str:
-    """The name in its column and the text beside it, wrapped for a terminal."""
+    """Return the name in its column and the text beside it, wrapped for a terminal."""
     lines = wrap(text, WIDTH - 15, break_long_words=False, break_on_hyphens=False) or [""]
     return f"  {name:<13}" + ("\n" + " " * 15).join(lines)
 

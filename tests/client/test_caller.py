@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import struct
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
 from audiosocket.client.caller import Caller, CallFailed
@@ -33,6 +33,7 @@ from audiosocket.wire import (
 )
 from tests.support import bad_servers as servers
 from tests.support.bad_servers import FRAME, serve
+from tests.support.reactor import reactor
 
 CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
@@ -52,9 +53,9 @@ def watch(subject: AsteriskReader, start: float, end: float) -> None:
     """Looks every 20 ms that find nothing, the last one at ``end``."""
     now = start
     while now < end:
-        subject.ran_dry(now)
+        subject.nothing_to_read(now)
         now += 0.02
-    subject.ran_dry(end)
+    subject.nothing_to_read(end)
 
 
 def rule_of(subject: AsteriskReader) -> Rule | None:
@@ -152,7 +153,7 @@ def test_any_split_of_the_same_bytes_is_the_same(data: bytes, cuts: list[int]) -
     pieces = [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
     assert [frame for piece in pieces for frame in cut.receive(piece, 0.1)] == frames
     assert rule_of(cut) is rule_of(whole)
-    assert (cut.hung_up, cut.next_look) == (whole.hung_up, whole.next_look)
+    assert (cut.hung_up, cut.next_read) == (whole.hung_up, whole.next_read)
 
 
 @settings(max_examples=60, deadline=None)
@@ -172,8 +173,8 @@ def test_the_rest_of_a_frame_has_five_milliseconds(first: int, pause: float, rul
     """asterisk.md (a): 4.5 ms survive, 6 ms do not."""
     subject = reader()
     subject.receive(FRAME[:first], 0.1)
-    assert subject.next_look == pytest.approx(0.105)
-    subject.ran_dry(0.1 + pause)
+    assert subject.next_read == pytest.approx(0.105)
+    subject.nothing_to_read(0.1 + pause)
     subject.receive(FRAME[first:], 0.1 + pause)
     assert rule_of(subject) is rule
 
@@ -184,7 +185,7 @@ def test_each_byte_of_a_payload_starts_the_five_milliseconds_again() -> None:
     subject.receive(FRAME + FRAME[:3], 0.1)
     for at in range(3, 323):
         now = 0.1 + (at - 2) * 0.004
-        subject.ran_dry(now - 0.0005)
+        subject.nothing_to_read(now - 0.0005)
         heard = subject.receive(FRAME[at : at + 1], now)
     assert len(heard) == 1
     assert subject.broken is None
@@ -203,7 +204,7 @@ def test_a_header_may_be_partial_for_a_second() -> None:
     subject = reader()
     subject.receive(FRAME + FRAME[:2], 0.1)
     watch(subject, 0.1, 1.0)
-    assert subject.next_look is None
+    assert subject.next_read is None
     assert len(subject.receive(FRAME[2:] + FRAME[:1], 1.0)) == 1
     watch(subject, 1.0, 1.9)
     subject.receive(FRAME[1:2], 1.9)
@@ -246,11 +247,11 @@ def test_a_server_may_talk_before_the_uuid() -> None:
 def test_our_own_sleep_is_nobodys_silence() -> None:
     """Time in which we did not look does not count, neither for the first frame nor for a pause."""
     subject = reader()
-    subject.ran_dry(30.0)
+    subject.nothing_to_read(30.0)
     subject.receive(FRAME, 30.1)
-    subject.ran_dry(60.0)
+    subject.nothing_to_read(60.0)
     subject.receive(FRAME[:2], 60.1)
-    subject.ran_dry(90.0)
+    subject.nothing_to_read(90.0)
     assert subject.broken is None
 
 
@@ -259,7 +260,7 @@ def test_a_frame_may_begin_120_ms_early(ahead: int, rule: Rule | None) -> None:
     """``ahead`` frames too many at once, after a second of real time."""
     subject = reader()
     for tick in range(50):
-        subject.ran_dry(0.02 * tick)
+        subject.nothing_to_read(0.02 * tick)
         subject.receive(FRAME, 0.02 * tick)
     subject.receive(FRAME * (ahead + 1), 1.0)
     assert rule_of(subject) is rule
@@ -278,7 +279,7 @@ def test_long_frames_in_real_time_are_not_early() -> None:
     """A frame is early by when it begins: one second in one frame, every second, is real time."""
     subject = reader()
     for second in range(5):
-        subject.ran_dry(second)
+        subject.nothing_to_read(second)
         subject.receive(audio_frame(8_000, bytes(16_000)), float(second))
         watch(subject, second, second + 0.98)
     assert subject.broken is None
@@ -308,7 +309,7 @@ def test_nothing_is_judged_after_our_own_hangup() -> None:
     """Asterisk is not there any more to see it; what is still heard is heard."""
     subject = reader()
     subject.receive(FRAME[:100], 0.1)
-    subject.stop_judging()
+    subject.stop_checking()
     watch(subject, 0.1, 4.0)
     assert len(subject.receive(FRAME[100:] + FRAME * 20 + message(0x77, b"x"), 4.0)) == 21
     subject.ended(5.0, reset=True)
@@ -328,13 +329,14 @@ def play(server_writes: list[tuple[float, bytes]], looks: list[tuple[float, floa
         if data:
             subject.receive(data, done)
         else:
-            subject.ran_dry(asked)
+            subject.nothing_to_read(asked)
     return subject
 
 
 def paced(stalls: list[tuple[float, float]], ahead: int, seconds: float) -> list[tuple[float, bytes]]:
     """What a drift-free pacer writes that keeps ``ahead`` frames ahead and sleeps through ``stalls``."""
-    writes, sent, now = [], 0, 0.0
+    writes: list[tuple[float, bytes]] = []
+    sent, now = 0, 0.0
     while now < seconds:
         asleep = [start + length for start, length in stalls if start <= now < start + length]
         if asleep:
@@ -371,7 +373,7 @@ def test_a_paced_server_is_never_accused(
     server: list[tuple[float, float]], caller: list[tuple[float, float]], ahead: int
 ) -> None:
     """However both processes are starved: the caller by any amount, the server by less than the rules allow."""
-    quiet = []
+    quiet: list[tuple[float, float]] = []
     for start, length in sorted(server):  # far enough apart that no two stalls make one
         if not quiet or start > sum(quiet[-1]) + 0.1:
             quiet.append((start, length))
@@ -393,8 +395,8 @@ def test_the_same_simulation_accuses_a_bad_server() -> None:
 # What leaves, and when.
 
 
-def frames_of(messages: list[bytes]) -> list[object]:
-    return Parser(expect_identity=False).receive(b"".join(messages))
+def frames_of(messages: list[bytes]) -> list[Any]:
+    return list(Parser(expect_identity=False).receive(b"".join(messages)))
 
 
 def speech(*, quiet: bool = False, rate: int = 8_000) -> Sender:
@@ -411,7 +413,7 @@ def test_frames_leave_on_an_absolute_grid() -> None:
     assert frames_of(subject.due(10.0201)) == [Audio(8_000, bytes(320))]
     assert len(subject.due(10.0999)) == 3
     assert subject.next_at == pytest.approx(10.10)
-    assert subject.most_late == pytest.approx(0.0599)
+    assert subject.max_late == pytest.approx(0.0599)
 
 
 def test_speech_is_cut_into_frames_and_filled_up() -> None:
@@ -511,11 +513,11 @@ async def call_for(seconds: float, server: type[servers.Server]) -> CallReport:
         return report
 
 
-def together(calls: list[type[servers.Server]], seconds: float) -> object:
+def together(calls: list[type[servers.Server]], seconds: float) -> Deferred[list[CallReport]]:
     return gatherResults([ensureDeferred(call_for(seconds, server)) for server in calls], consumeErrors=True)
 
 
-WRONG = {
+WRONG: dict[type[servers.Server], str] = {
     servers.SplitsFrames: "split-frame",
     servers.SplitsPayload: "split-frame",
     servers.NeverFinishesHeader: "partial-header",
@@ -623,7 +625,7 @@ async def test_resets_like_a_broken_network() -> None:
         caller.reset()
         report = await caller.ended
         await deferLater(reactor, 0.05)
-        assert listening.calls[0].seen == ["ConnectionLost"]
+        assert listening.calls[0].notes == ["ConnectionLost"]
     assert report.ended_by == "caller"
 
 
@@ -695,7 +697,8 @@ async def test_who_waits_in_vain_is_told_why() -> None:
     async with serve(servers.sends(digit_frame("5"))) as listening:
         caller = Caller(reactor)
         await caller.dial("127.0.0.1", listening.port)
-        broken = caller.until(lambda: {}[1])
+        empty: dict[int, bool] = {}
+        broken = caller.until(lambda: empty[1])
         with pytest.raises(KeyError):
             await broken
         with pytest.raises(CallFailed, match="kind 0x03") as failed:
@@ -706,6 +709,10 @@ async def test_who_waits_in_vain_is_told_why() -> None:
         await caller.until_heard(320)  # this was heard in time
 
 
+def _until_heard(caller: Caller, payload: bytes) -> Deferred[None]:
+    return caller.until_heard(lambda heard: payload in heard)
+
+
 async def test_many_callers_at_once_have_their_own_calls() -> None:
     async with serve(servers.EchoServer) as listening:
         callers = [Caller(reactor, uuid4(), rate=16_000) for _ in range(20)]
@@ -713,9 +720,8 @@ async def test_many_callers_at_once_have_their_own_calls() -> None:
         for number, caller in enumerate(callers, 1):
             caller.say_frame(bytes([number]) * 640)
         said = [bytes([number]) * 640 for number in range(1, 21)]
-        await gatherResults(
-            [c.until_heard(lambda heard, s=s: s in heard) for c, s in zip(callers, said, strict=True)]
-        )
+        waits = [_until_heard(caller, each) for caller, each in zip(callers, said, strict=True)]
+        await gatherResults(waits)
         for caller in callers:
             caller.hang_up()
         reports = await gatherResults([caller.ended for caller in callers])

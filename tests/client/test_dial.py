@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import struct
 import sys
@@ -13,8 +12,8 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -31,9 +30,10 @@ from audiosocket.media.soundfile import read_wav
 from audiosocket.wire import KINDS, Audio, Identified, frame_bytes
 from tests.support import bad_servers as servers
 from tests.support.bad_servers import serve
+from tests.support.reactor import reactor
+from tests.support.server_process import ROOT, checkout_environment
 
 CALL = "0f8fad5b-d9cb-469f-a165-70867728950e"
-ROOT = Path(__file__).parents[2]
 
 
 # Arguments.
@@ -44,7 +44,7 @@ def test_a_plain_call_says_notes_for_five_seconds() -> None:
     assert (order.host, order.port, order.rate, order.seconds) == ("localhost", 8080, 8_000, 5.0)
     assert (order.digits, order.save, len(order.call_ids)) == ("", None, 1)
     assert order.sound == tone_pattern(8_000)
-    assert (order.patience, parse(["h:1", "--seconds", "1"]).patience) == (3.0, 0.5)
+    assert (order.greeting_seconds, parse(["h:1", "--seconds", "1"]).greeting_seconds) == (3.0, 0.5)
 
 
 def test_addresses() -> None:
@@ -137,7 +137,7 @@ def test_does_not_find_what_was_not_said() -> None:
         (np.sin(np.arange(4_000) * hz / 8_000 * 6.2832) * 9_000).astype("<i2").tobytes()
         for hz in (440, 640, 720, 790)
     )
-    chime = read_wav(ROOT / "audiosocket" / "media" / "welcome.wav", 8_000)
+    chime = read_wav(ROOT / "audiosocket" / "apps" / "sounds" / "welcome.wav", 8_000)
     for pcm in (b"", bytes(32_000), b"\1\0" * 16_000, noise, other, chime):
         assert find_echo(pieces, 0.0, heard_as(pcm, 8_000, 1.0)) is None
     assert find_echo(pieces, 5_000.0, heard_as(tone_pattern(8_000), 8_000, 100.0)) is None
@@ -217,14 +217,14 @@ async def test_waits_for_the_end_of_a_greeting() -> None:
     class Greets(servers.PacedServer):
         def begin(self) -> None:
             super().begin()
-            self.said = [b"\0\x10" * 160] * 20
+            self.queue = [b"\0\x10" * 160] * 20
 
         def audio(self, event: Audio) -> None:
-            if any(event.pcm) and not self.said:
-                self.said.append(event.pcm)
+            if any(event.pcm) and not self.queue:
+                self.queue.append(event.pcm)
 
     async with serve(Greets) as listening:
-        [told] = await dial.place_calls(reactor, order_for(listening.port, 2.2, patience=3.0))
+        [told] = await dial.place_calls(reactor, order_for(listening.port, 2.2, greeting_seconds=3.0))
     assert told.ok
     assert told.report.first_said_ms is not None
     assert told.report.first_said_ms > 790
@@ -235,10 +235,10 @@ async def test_waits_for_a_pause_only_so_long() -> None:
     class Talks(servers.PacedServer):
         def begin(self) -> None:
             super().begin()
-            self.said = [b"\0\x10" * 160] * 500
+            self.queue = [b"\0\x10" * 160] * 500
 
     async with serve(Talks) as listening:
-        [told] = await dial.place_calls(reactor, order_for(listening.port, 0.7, patience=0.5))
+        [told] = await dial.place_calls(reactor, order_for(listening.port, 0.7, greeting_seconds=0.5))
     assert told.report.first_said_ms is not None
     assert told.report.first_said_ms >= 499
 
@@ -310,7 +310,7 @@ async def test_what_cannot_be_saved_is_told_and_is_status_1(tmp_path: Path) -> N
 def report(**changes: object) -> CallReport:
     fields: dict[str, object] = {
         "call_id": UUID(CALL),
-        "zero": 0.0,
+        "connected_at": 0.0,
         "broken": (),
         "ended_by": "caller",
         "connected_ms": 0.4,
@@ -375,7 +375,7 @@ def test_says_who_was_late() -> None:
             hearing,
             late,
             call_id=UUID(CALL),
-            zero=0.0,
+            connected_at=0.0,
             broken=(),
             ended_by="caller",
             connected_ms=1.0,
@@ -399,9 +399,10 @@ class Command(ProcessProtocol):
     def __init__(self, *arguments: str) -> None:
         self.text = ""
         self.done: Deferred[int] = Deferred()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "audiosocket.dial", *arguments]
-        self.process = reactor.spawnProcess(self, sys.executable, command, env=environment)
+        self.process = reactor.spawnProcess(
+            self, sys.executable, command, env=checkout_environment(), path=str(ROOT)
+        )
 
     def outReceived(self, data: bytes) -> None:
         self.text += data.decode()
@@ -409,6 +410,7 @@ class Command(ProcessProtocol):
     errReceived = outReceived
 
     def processEnded(self, reason: Failure) -> None:
+        assert isinstance(reason.value, ProcessDone | ProcessTerminated)
         self.done.callback(reason.value.exitCode)
 
 

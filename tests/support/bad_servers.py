@@ -1,7 +1,7 @@
-"""Small AudioSocket servers for the test caller: one that is right, the others wrong in one way each.
+"""Small AudioSocket servers for the strict client: two correct ones, the others with one fault each.
 
-Each is a Twisted protocol class; `serve` puts one on a free loopback port. `PacedServer` is right: silence or an
-echo from the UUID on, one write per 20 ms, 0x00 and a half-close at its end.
+Each is a Twisted protocol class; `serve` listens with one on a free loopback port. `PacedServer` is correct:
+silence or queued audio from the UUID on, one write per 20 ms, 0x00 and a half-close at its end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
@@ -20,15 +19,21 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.wire import HANGUP_FRAME, Audio, Digit, Identified, Parser, audio_frame
+from tests.support.reactor import reactor
 
 FRAME = audio_frame(8000, bytes(320))
 
 
 class Server(Protocol):
-    """Reads everything, remembers it, sends nothing by itself."""
+    """A server that records everything and sends nothing."""
+
+    factory: RecordingFactory
+    #: A TCP transport; Twisted has no interface for all that is used of it.
+    transport: Any
 
     def connectionMade(self) -> None:
         self.parser = Parser()
+        #: What the parser returned, of any type of `wire.Event`.
         self.received: list[Any] = []
         self.notes: list[str] = []
         self.open = True
@@ -37,7 +42,7 @@ class Server(Protocol):
         self.begin()
 
     def begin(self) -> None:
-        """The connection is up."""
+        """Called when the connection is open."""
 
     def dataReceived(self, data: bytes) -> None:
         for event in self.parser.receive(data):
@@ -48,10 +53,10 @@ class Server(Protocol):
                 self.audio(event)
 
     def identified(self) -> None:
-        """The UUID is here."""
+        """Called with the UUID."""
 
     def audio(self, event: Audio) -> None:
-        """A frame of the caller is here."""
+        """Called with each audio frame of the caller."""
 
     @property
     def digits(self) -> str:
@@ -59,17 +64,17 @@ class Server(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.open = False
-        self.notes.append(reason.type.__name__)
+        self.notes.append(type(reason.value).__name__)
         self.stop()
-        self.factory.gone(self)
+        self.factory.closed(self)
 
     def stop(self) -> None:
-        """The connection is gone."""
+        """Called when the connection is closed."""
 
 
 @implementer(IHalfCloseableProtocol)
 class PacedServer(Server):
-    """Right in everything: paced silence from the UUID on; `hang_up` is 0x00, half-close, wait."""
+    """A correct server: paced silence from the UUID on; `hang_up` sends 0x00, half-closes and waits."""
 
     rate = 8000
 
@@ -98,11 +103,11 @@ class PacedServer(Server):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        self.notes.append("wrote to the end")
+        self.notes.append("write side closed")
 
 
 class EchoServer(Server):
-    """Right: each frame back at once (the simplest correct server)."""
+    """A correct server that returns each frame immediately."""
 
     def identified(self) -> None:
         self.transport.write(FRAME)
@@ -112,7 +117,7 @@ class EchoServer(Server):
 
 
 class FaultyServer(PacedServer):
-    """Paced and right for ten frames, then `misbehave` once instead of the next."""
+    """A server that is correct for nine frames and calls `misbehave` instead of the tenth."""
 
     after = 10
 
@@ -131,13 +136,13 @@ class FaultyServer(PacedServer):
         raise NotImplementedError
 
     def later(self, seconds: float, data: bytes) -> None:
-        """Send the rest, if the caller is still there."""
+        """Send ``data`` after ``seconds``, if the connection is still open."""
         self.stop()
         reactor.callLater(seconds, lambda: self.transport.connected and self.transport.write(data))
 
 
 def sends(data: bytes) -> type[FaultyServer]:
-    """A server that sends ``data`` once, then goes on."""
+    """Return a server that sends ``data`` once and then continues correctly."""
 
     class Sends(FaultyServer):
         def misbehave(self) -> None:
@@ -159,7 +164,7 @@ class SplitsPayload(FaultyServer):
 
 
 class PausesInHeader(FaultyServer):
-    """Legal: half a header, the rest 200 ms later; Asterisk waits."""
+    """Legal: half a header, the rest 200 ms later; Asterisk waits for it."""
 
     def misbehave(self) -> None:
         self.transport.write(FRAME[:2])
@@ -205,7 +210,7 @@ class HangsUp(FaultyServer):
 
 
 class SendsAfterHangup(FaultyServer):
-    """Sends another frame 50 ms after its 0x00, whatever the caller does."""
+    """A server that sends another frame 50 ms after its 0x00."""
 
     def misbehave(self) -> None:
         self.transport.write(HANGUP_FRAME)
@@ -221,29 +226,39 @@ class StopsSending(FaultyServer):
 
 
 class NeverReads(PacedServer):
-    """Talks, but never reads after the UUID; its receive buffer is small."""
+    """A server that sends but does not read after the UUID."""
 
     def identified(self) -> None:
         super().identified()
         self.transport.stopReading()
 
 
+class RecordingFactory(ServerFactory):
+    """A factory that keeps its protocols in ``calls`` and reports closed ones to ``closed``."""
+
+    def __init__(self, protocol: type[Server], calls: list[Server], closed: Callable[[Server], None]) -> None:
+        self.protocol: Any = protocol
+        self.calls = calls
+        self.closed = closed
+
+
 class ListeningServer:
-    """A server on a loopback port: its ``port`` and its ``calls``, which outlive their connections."""
+    """A server on a loopback port: its ``port`` and its ``calls``, closed ones included."""
 
     def __init__(self, protocol: type[Server], receive_buffer: int | None = None) -> None:
-        self.factory = ServerFactory.forProtocol(protocol)
-        self.factory.calls = self.calls = []
-        self.factory.gone = self._gone
-        self._live: Callable[[], bool] = lambda: any(call.open for call in self.calls)
+        self.calls: list[Server] = []
+        factory = RecordingFactory(protocol, self.calls, self._closed)
         self._empty: Deferred[None] | None = None
-        self._port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.port: int = self._port.getHost().port
         if receive_buffer is not None:
             self._port.socket.setsockopt(1, 8, struct.pack("i", receive_buffer))  # SOL_SOCKET, SO_RCVBUF
 
-    def _gone(self, call: Server) -> None:
-        if self._empty is not None and not self._live():
+    def _is_live(self) -> bool:
+        return any(call.open for call in self.calls)
+
+    def _closed(self, call: Server) -> None:
+        if self._empty is not None and not self._is_live():
             self._empty.callback(None)
 
     async def close(self) -> None:
@@ -251,14 +266,14 @@ class ListeningServer:
         for call in self.calls:
             if call.open:
                 call.transport.abortConnection()
-        if self._live():
+        if self._is_live():
             self._empty = Deferred()
             await self._empty
 
 
 @asynccontextmanager
 async def serve(protocol: type[Server], receive_buffer: int | None = None) -> AsyncIterator[ListeningServer]:
-    """A listening server for the length of a ``with``; connections that are left are aborted at its end."""
+    """Serve with a protocol class on a free loopback port; abort the connections that are left at the end."""
     listening = ListeningServer(protocol, receive_buffer)
     try:
         yield listening

@@ -1,7 +1,7 @@
-"""A strict imitation of Asterisk's manager interface, and a small world in memory that has one.
+"""A strict imitation of Asterisk's manager interface (AMI), and a fixture that connects our client to it.
 
-It takes nothing that Asterisk 22 would not take, and notes in ``wrong`` what it did not take. What it sends looks
-like what Asterisk 22 sent in ``tests/asterisk/test_ami.py``.
+What Asterisk 22 would reject is recorded in ``violations``. What the imitation sends has the form of what Asterisk
+22 sent in ``tests/real_asterisk/test_ami.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_LINE = 1022
 
 
 class Action(dict[str, str]):
-    """One action of the client; of a repeated key the first value counts, `values_of` has all."""
+    """One action of the client; of a repeated key it has the first value, `values_of` returns all."""
 
     def __init__(self, lines: list[tuple[str, str]]) -> None:
         super().__init__(reversed(lines))
@@ -36,9 +36,10 @@ class Action(dict[str, str]):
 
 
 class FakeAMIConnection(Protocol):
-    """One connection as Asterisk sees it."""
+    """Asterisk's end of one connection."""
 
     asterisk: FakeAMIServer
+    transport: interfaces.ITransport
 
     def connectionMade(self) -> None:
         self.rest = b""
@@ -74,13 +75,14 @@ class FakeAMIConnection(Protocol):
         if not self.logged_in and action["Action"] not in ("Challenge", "Login", "Logoff"):
             self.asterisk.violations.append(f"{action['Action']} before the login")
         self.asterisk.actions.append(action)
-        reaction = self.asterisk.replies.get(action["Action"]) or getattr(self, f"on_{action['Action']}", None)
-        if reaction is None:
-            self.error(action, "Invalid/unknown command")
-        elif action["Action"] in self.asterisk.replies:
-            reaction(self, action)
+        reply = self.asterisk.replies.get(action["Action"])
+        if reply is not None:
+            reply(self, action)
         else:
-            reaction(action)
+            getattr(self, f"on_{action['Action']}", self.unknown_action)(action)
+
+    def unknown_action(self, action: Action) -> None:
+        self.error(action, "Invalid/unknown command")
 
     def send(self, *lines: tuple[str, str]) -> None:
         if self.open and not self.asterisk.frozen:
@@ -88,7 +90,7 @@ class FakeAMIConnection(Protocol):
             self.transport.write(f"{text}\r\n".encode())
 
     def answer(self, action: Action, **fields: str) -> None:
-        """``Response: Success`` with these fields."""
+        """Send ``Response: Success`` with these fields."""
         self.send(("Response", "Success"), ("ActionID", action.get("ActionID", "")), *fields.items())
 
     def error(self, action: Action, message: str) -> None:
@@ -145,7 +147,7 @@ class FakeAMIConnection(Protocol):
 
 
 class FakeAMIServer(Factory):
-    """What all connections share. ``replies`` replace the ordinary answer to an action by name."""
+    """The state that all connections share. ``replies`` replace the default response to an action, by its name."""
 
     def __init__(self, user: str = USER, secret: str = SECRET) -> None:
         self.user = user
@@ -157,7 +159,7 @@ class FakeAMIServer(Factory):
         self.actions: list[Action] = []
         self.violations: list[str] = []
         self.replies: dict[str, Callable[[FakeAMIConnection, Action], None]] = {}
-        #: what CoreShowChannels lists, by Uniqueid; a key with parentheses is only for Getvar
+        #: What CoreShowChannels lists, by Uniqueid; a key with parentheses is only for Getvar.
         self.channels: dict[str, dict[str, str]] = {}
 
     def buildProtocol(self, addr: object) -> FakeAMIConnection:
@@ -166,11 +168,11 @@ class FakeAMIServer(Factory):
         return connection
 
     def actions_named(self, name: str) -> list[Action]:
-        """The actions of this name so far."""
+        """Return the actions of this name so far."""
         return [action for action in self.actions if action["Action"] == name]
 
     def event(self, name: str, **fields: str) -> None:
-        """To every connection that is logged in; ``_`` in a key stands for ``-``."""
+        """Send an event to every connection that is logged in; ``_`` in a key stands for ``-``."""
         for connection in self.connections:
             if connection.logged_in:
                 connection.send(("Event", name), *((key.replace("_", "-"), v) for key, v in fields.items()))
@@ -178,7 +180,7 @@ class FakeAMIServer(Factory):
 
 @implementer(interfaces.IStreamClientEndpoint)
 class FakeAMIEndpoint:
-    """Connects to a `FakeAMIServer` without a socket; ``problem`` is what connecting fails with, if anything."""
+    """An endpoint that connects to a `FakeAMIServer` in memory, or fails with ``problem``."""
 
     def __init__(self, asterisk: FakeAMIServer) -> None:
         self.asterisk = asterisk
@@ -202,7 +204,7 @@ class FakeAMIEndpoint:
 
 
 class AMIFixture:
-    """A fake Asterisk, our client, and a clock that is moved by hand."""
+    """A `FakeAMIServer`, our client, and a clock that the test moves."""
 
     def __init__(self, **client: Any) -> None:
         self.clock = task.Clock()
@@ -217,13 +219,13 @@ class AMIFixture:
         self.flush()
 
     def flush(self) -> None:
-        """Delivers everything that is on its way."""
+        """Deliver everything that was written by either side."""
         moved = True
         while moved:
             moved = any([pump.flush() for pump in self.endpoint.pumps])
 
     def run(self, seconds: float, step: float = 0.1) -> None:
-        """Lets time pass."""
+        """Let time pass in steps of ``step`` seconds."""
         self.flush()
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end - 1e-9:
@@ -235,21 +237,21 @@ class AMIFixture:
         self.flush()
 
     def lose_connection(self) -> None:
-        """The connection breaks."""
+        """Close all connections."""
         for connection in self.asterisk.connections:
             if connection.open:
                 connection.transport.loseConnection()
         self.flush()
 
     def stop(self) -> list[None]:
-        """Stops the client; the list has its end once it is there."""
+        """Stop the client; the returned list gets one item when it has stopped."""
         ended: list[None] = []
         self.ami.stopService().addCallback(ended.append)
         self.flush()
         return ended
 
     def finish(self) -> None:
-        """After every test: the client said nothing wrong and leaves nothing behind."""
+        """Stop; check that the client broke no rule and left no timer and no connection."""
         assert self.stop() == [None]
         assert self.asterisk.violations == []
         assert self.clock.getDelayedCalls() == []

@@ -1,26 +1,29 @@
-"""Other people's web servers: one in memory for clocks that a test turns, and real ones on loopback."""
+"""Web servers for the HTTP client: one in memory for a clock that the test moves, and real ones on loopback."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet import protocol, reactor, task
+from twisted.internet import protocol, task
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import ITCPTransport
+from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Site
 
 from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
+from tests.support.reactor import reactor
 
 
 @dataclass
 class SentRequest:
-    """A request as the server got it."""
+    """A request as the server received it."""
 
     method: str
     url: str
@@ -34,7 +37,7 @@ class SentRequest:
 
 
 class FakeHTTPClient:
-    """Stands in for `HTTPClient`: ``answer(asked)`` gives an `Answer`, an exception, or None for silence."""
+    """An `HTTPClient` whose ``answer(request)`` returns an `Answer`, an exception, or None for no response."""
 
     def __init__(self, clock: task.Clock, answer: Callable[[SentRequest], Answer | Exception | None]) -> None:
         self.clock = clock
@@ -42,50 +45,65 @@ class FakeHTTPClient:
         self.requests: list[SentRequest] = []
         self.closed = False
 
-    def ask(self, method, url, headers, body=None, *, seconds=5.0, keep=False):
-        asked = SentRequest(method, url, dict(headers), body, seconds)
-        self.requests.append(asked)
-        said = self.answer(asked)
-        if isinstance(said, Answer):
-            return succeed(said)
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        seconds: float = 5.0,
+        keep: bool = False,
+    ) -> Deferred[Answer]:
+        request = SentRequest(method, url, dict(headers), body, seconds)
+        self.requests.append(request)
+        answer = self.answer(request)
+        if isinstance(answer, Answer):
+            return succeed(answer)
         waiting: Deferred[Answer] = Deferred()
-        if said is not None:
-            waiting.errback(said)
+        if answer is not None:
+            waiting.errback(answer)
             return waiting
 
-        def too_late(failure, _):
+        def too_late(result: Answer | Failure, _: float) -> Answer:
             raise RequestFailed(f"no whole answer within {seconds:g} s")
 
         return waiting.addTimeout(seconds, self.clock, too_late)
 
-    def close(self):
+    def close(self) -> Deferred[None]:
         self.closed = True
         return succeed(None)
 
     def pass_time(self, seconds: float) -> None:
-        """In steps that are exact in binary: a quarter of a second stays one, however often it is added."""
+        """Advance the clock in steps of 1/32 s, which add up exactly in binary."""
         for _ in range(math.ceil(seconds * 32)):
             self.clock.advance(1 / 32)
 
 
-class _Anything(Resource):
+#: Status and body of a response to a request and its body, or NOT_DONE_YET for no response.
+WebAnswer = Callable[[Request, bytes], tuple[int, bytes] | int]
+
+
+class _AnyPath(Resource):
     isLeaf = True
 
-    def __init__(self, answer: Callable[[Request, bytes], tuple[int, bytes] | int]) -> None:
+    def __init__(self, answer: WebAnswer) -> None:
         super().__init__()
         self._answer = answer
 
-    def render(self, request):
-        said = self._answer(request, request.content.read())
-        if said == NOT_DONE_YET:
-            return NOT_DONE_YET
-        request.setResponseCode(said[0])
-        return said[1]
+    def render(self, request: Request) -> bytes | int:
+        content = request.content
+        answer = self._answer(request, content.read() if content else b"")
+        if isinstance(answer, int):
+            return answer
+        status, body = answer
+        request.setResponseCode(status)
+        return body
 
 
 @asynccontextmanager
-async def listening_server(factory: protocol.Factory) -> AsyncIterator[str]:
-    """A real server on loopback; its address."""
+async def listening_server(factory: protocol.Factory | Site) -> AsyncIterator[str]:
+    """Listen on a free loopback port, and give the URL."""
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
     try:
         yield f"http://127.0.0.1:{port.getHost().port}"
@@ -94,26 +112,28 @@ async def listening_server(factory: protocol.Factory) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def http_server(answer: Callable[[Request, bytes], tuple[int, bytes] | int]) -> AsyncIterator[str]:
-    """A real twisted.web server; ``answer`` gives status and body, or NOT_DONE_YET to stay silent."""
-    site = Site(_Anything(answer))
+async def http_server(answer: WebAnswer) -> AsyncIterator[str]:
+    """Serve HTTP with twisted.web on a free loopback port, and give the URL."""
+    site = Site(_AnyPath(answer))
     site.displayTracebacks = False
     async with listening_server(site) as url:
         yield url
 
 
-def raw_server(said: bytes, then: str = "keep") -> protocol.Factory:
-    """A server that says these bytes to whatever it reads, then keeps, closes or resets the connection."""
+def raw_server(response: bytes, then: str = "keep") -> protocol.Factory:
+    """Return a server that answers any data with these bytes, then keeps, closes or resets the connection."""
 
-    class Speaker(protocol.Protocol):
+    class RawProtocol(protocol.Protocol):
+        transport: ITCPTransport
+
         def dataReceived(self, data: bytes) -> None:
-            self.transport.write(said)
+            self.transport.write(response)
             if then == "close":
                 self.transport.loseConnection()
             elif then == "reset":
                 self.transport.abortConnection()
 
-    return protocol.Factory.forProtocol(Speaker)
+    return protocol.Factory.forProtocol(RawProtocol)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Everything between an Asterisk and an app, in memory: transports, factories, switchboard, clock.
+"""The server between Asterisk and the apps in memory: transports, factories, switchboard, clock.
 
 `AsteriskConnection` is the end that Asterisk holds, and a strict one: it checks that every write towards it is one
 whole frame it would accept, and that nothing follows a goodbye. Time moves only by `Exchange.run`.
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.task import Clock as Time
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,15 +43,15 @@ CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 OTHER_CALL = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
 OTHER_EXTENSION = Extension(7, "7000", "7001", "0.0.0.0", 9070, 9071, 3)
 FRAME = audio_frame(8000, b"\x11\x22" * 160)
-#: What Twisted holds for a peer that does not read before it asks the producer to stop, in bytes.
+#: What Twisted buffers for a peer that does not read before it pauses the producer, in bytes.
 BUFFER_BYTES = 65_536
-#: Where time begins, in seconds: not at zero, and not on the 5 ms grid.
+#: The time at the start, in seconds: not zero, and not on the 5 ms grid.
 START = 1_000.0013
 
 
 @implementer(ITCPTransport, IConsumer)
 class AsteriskConnection:
-    """Asterisk's end and Twisted's transport in one; what the server writes is in ``writes``."""
+    """Asterisk's end of a connection and Twisted's transport in one; ``writes`` has what the server wrote."""
 
     def __init__(self, time: Time, host: str, port: int) -> None:
         self.time = time
@@ -63,12 +63,12 @@ class AsteriskConnection:
         self.producer: Any = None
         self.no_delay = self.keep_alive = False
         self.hangup_sent = False
-        #: The server sent its FIN.
+        #: The server has sent its FIN.
         self.half_closed = False
         self.aborted = False
         #: `connectionLost` was called.
         self.closed = False
-        #: Asterisk takes nothing: what is written waits.
+        #: Asterisk does not read: what is written is buffered.
         self.not_reading = False
         self.unread_bytes = 0
         self.paused = False
@@ -76,27 +76,27 @@ class AsteriskConnection:
     # what Asterisk does
 
     def send(self, data: bytes) -> None:
-        """Asterisk sent ``data`` and it came in one read; lost after an abort, as on a real socket."""
+        """Send ``data`` as Asterisk, received in one read; lost after an abort, as on a real socket."""
         if not self.closed and not self.aborted:
             assert self.protocol is not None
             self.protocol.dataReceived(data)
 
     def hang_up(self) -> None:
-        """Asterisk closed the connection with a plain FIN."""
+        """Close the connection as Asterisk, with a FIN."""
         self._lose(ConnectionDone())
 
     def reset(self) -> None:
-        """A RST came."""
+        """Reset the connection (RST)."""
         self._lose(ConnectionLost())
 
     def resume_reading(self) -> None:
-        """Asterisk reads again, everything at once."""
+        """Read again as Asterisk, everything at once."""
         self.not_reading, self.unread_bytes = False, 0
         if self.paused and self.producer is not None:
             self.paused = False
             self.producer.resumeProducing()
 
-    # what it heard
+    # what it received
 
     @property
     def received(self) -> bytes:
@@ -104,11 +104,11 @@ class AsteriskConnection:
 
     @property
     def ended_by_server(self) -> bool:
-        """The last thing written was the hangup frame, and the server's FIN follows it."""
+        """Whether the last write was the hangup frame and the server's FIN followed it."""
         return self.hangup_sent and self.half_closed
 
     def audio(self, since: float = 0.0) -> list[tuple[float, int, bytes]]:
-        """Time in seconds, kind and payload of each audio frame written after ``since``."""
+        """Return time in seconds, kind and payload of each audio frame written since ``since``."""
         return [(when, data[0], data[3:]) for when, data in self.writes if data[0] and when >= since]
 
     def pcm(self, since: float = 0.0) -> bytes:
@@ -118,10 +118,10 @@ class AsteriskConnection:
 
     def write(self, data: bytes) -> None:
         kind, length = struct.unpack_from(">BH", data)
-        assert len(data) == 3 + length, "not exactly one frame in a write"
+        assert len(data) == 3 + length, "a write must be exactly one frame"
         assert kind == 0 or (0x10 <= kind <= 0x18 and length), f"Asterisk ends the leg on kind 0x{kind:02x}"
         assert not self.half_closed, "written after the FIN"
-        assert not self.hangup_sent, "written after goodbye"
+        assert not self.hangup_sent, "written after the hangup frame"
         if self.closed or self.aborted:
             return
         self.writes.append((self.time.seconds(), data))
@@ -133,7 +133,7 @@ class AsteriskConnection:
                 self.producer.pauseProducing()
 
     def writeSequence(self, iovec: Any) -> None:
-        raise AssertionError("pieces of a frame: Asterisk wants one write")
+        raise AssertionError("Asterisk requires a whole frame in one write")
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert streaming
@@ -145,7 +145,7 @@ class AsteriskConnection:
         self.producer = None
 
     def loseConnection(self) -> None:
-        raise AssertionError("close() with unread input makes the kernel send RST")
+        raise AssertionError("close() with unread input would make the kernel send RST")
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
@@ -170,7 +170,7 @@ class AsteriskConnection:
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", self.port)
 
-    def getPeer(self) -> IAddress:
+    def getPeer(self) -> IPv4Address | IPv6Address:
         return peer_address(self.host)
 
     def _lose(self, why: Exception) -> None:
@@ -185,8 +185,10 @@ class AsteriskConnection:
 
 
 def peer_address(host: str) -> IPv4Address | IPv6Address:
-    kind: Any = IPv6Address if ":" in host else IPv4Address
-    return kind("TCP", host, 50_123)
+    """Return the address of a peer on ``host``."""
+    if ":" in host:
+        return IPv6Address("TCP", host, 50_123)
+    return IPv4Address("TCP", host, 50_123)
 
 
 @dataclass
@@ -199,7 +201,7 @@ class AppEvent:
 
 
 class RecordingApp(App):
-    """Writes down what it is told, then does what the test wants done at that point."""
+    """An app that records its method calls and runs the test's function for each method."""
 
     def __init__(self, **then: Callable[[Leg], object]) -> None:
         self.events: list[AppEvent] = []
@@ -236,7 +238,7 @@ class RecordingApp(App):
 
     @property
     def methods(self) -> list[str]:
-        """The names of what it was told, in order."""
+        """The names of the methods called, in order."""
         return [told.method for told in self.events]
 
     def values(self, what: str) -> list[Any]:
@@ -255,9 +257,9 @@ ReturnEnded = Callable[[Call, ReturnOutcome], bool]
 
 
 class InMemoryServer:
-    """A switchboard with factories for two extensions; ``apps`` serve both roles, one instance for all calls.
+    """A switchboard with a factory for each port; ``apps`` are used for both roles, one instance for all calls.
 
-    An app given as a function (a factory) is made once per call.
+    An app given as a function (an `AppFactory`) is created once per call.
     """
 
     def __init__(
@@ -299,7 +301,7 @@ class InMemoryServer:
         self._factories: dict[tuple[int, Role], AudioSocketFactory] = {}
 
     def factory(self, role: Role = Role.VISITOR, extension: Extension = DEFAULT_EXTENSION) -> AudioSocketFactory:
-        """The factory of that port."""
+        """Return the factory of that port."""
         key = (extension.id, role)
         if key not in self._factories:
             self._factories[key] = AudioSocketFactory(
@@ -313,11 +315,11 @@ class InMemoryServer:
         extension: Extension = DEFAULT_EXTENSION,
         host: str = "127.0.0.1",
     ) -> AsteriskConnection:
-        """A connection that has said nothing yet."""
+        """Return a connection on which nothing has been sent."""
         line = AsteriskConnection(self.time, host, extension.ports()[role])
         line.protocol = self.factory(role, extension).buildProtocol(peer_address(host))
-        assert line.protocol is not None, f"{host} was not let in"
-        line.protocol.makeConnection(line)  # type: ignore[arg-type]
+        assert line.protocol is not None, f"{host} was rejected"
+        line.protocol.makeConnection(line)
         return line
 
     def join(
@@ -326,7 +328,7 @@ class InMemoryServer:
         role: Role = Role.VISITOR,
         extension: Extension = DEFAULT_EXTENSION,
     ) -> AsteriskConnection:
-        """A connection that has said its UUID."""
+        """Return a connection that has sent its UUID."""
         line = self.connect(role, extension)
         line.send(uuid_frame(call_id))
         return line
@@ -336,17 +338,17 @@ class InMemoryServer:
         """Steady time in seconds."""
         return float(self.time.seconds())
 
-    def run(self, ms: float, *hearing: AsteriskConnection, step: float = 5.0, frame: bytes = FRAME) -> None:
-        """Let time pass in steps of milliseconds, with ``frame`` arriving on each of ``hearing`` every 20 ms."""
+    def run(self, ms: float, *senders: AsteriskConnection, step: float = 5.0, frame: bytes = FRAME) -> None:
+        """Let time pass in steps of ``step`` ms; each of ``senders`` sends ``frame`` every 20 ms."""
         start = self.now
         for n in range(1, round(ms / step) + 1):
             self.time.advance(start + n * step / 1000 - self.now)
             if n * step % 20 == 0:
-                for line in hearing:
+                for line in senders:
                     line.send(frame)
 
     def stall(self, ms: float) -> None:
-        """The reactor is blocked for this long, then everything that is due comes at once."""
+        """Block the reactor for ``ms``, then run everything that is due at once."""
         self.time.advance(ms / 1000)
 
     def event_names(self) -> list[str]:

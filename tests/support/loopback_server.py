@@ -1,4 +1,4 @@
-"""The server's parts in this process, on loopback: for tests that look at sockets, calls and answers."""
+"""Parts of the server in this process, with real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
-from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.events import EventLog
@@ -37,19 +37,20 @@ from audiosocket.server.assembly import media
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
+from tests.support import reactor as typed_reactor
 
-reactor: Any = global_reactor
 LOOPBACK = "127.0.0.1"
-#: For tests of any input: a slow machine is no fault, and our fixtures keep nothing from one example to the next.
+reactor = typed_reactor.reactor
+#: Hypothesis settings without time limits, for slow machines; our fixtures keep no state between examples.
 no_deadline = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-#: Below the ports the kernel hands out by itself.
+#: Chooses ports below those that the kernel assigns by itself.
 _PORTS = random.Random(os.getpid())
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports in a row that nobody has, on any address."""
+    """Return ``count`` consecutive ports that are free on every address."""
     while True:
         first = _PORTS.randrange(12_000, 32_000 - count)
         ports = list(range(first, first + count))
@@ -70,7 +71,7 @@ def _is_free(port: int) -> bool:
 
 @contextlib.contextmanager
 def occupied(port: int, address: str = "0.0.0.0") -> Iterator[None]:
-    """Another program has the port."""
+    """Occupy a port, as another program would."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((address, port))
@@ -81,43 +82,44 @@ def occupied(port: int, address: str = "0.0.0.0") -> Iterator[None]:
 def extension(
     extension_id: int, port: int, return_port: int | None = None, number: str | None = None, ip: str = LOOPBACK
 ) -> Extension:
-    """An extension on loopback; its number is ``n`` and its id unless given."""
+    """Return an extension on loopback; its number is ``n`` and its id unless given."""
     return Extension(extension_id, number or f"n{extension_id}", "r", ip, port, return_port, 0)
 
 
+@implementer(ILogObserver)
 class CapturedLog(list[tuple[LogLevel, str]]):
-    """What our own modules logged while it was asked to listen: level and text."""
+    """Level and text of what our own modules log, until `close`."""
 
     def __init__(self) -> None:
         super().__init__()
-        globalLogPublisher.addObserver(self._observe)
+        globalLogPublisher.addObserver(self)
 
-    def _observe(self, event: LogEvent) -> None:
+    def __call__(self, event: LogEvent) -> None:
         if str(event.get("log_namespace", "")).startswith("audiosocket."):
             self.append((event["log_level"], formatEvent(event)))
 
     def close(self) -> None:
-        globalLogPublisher.removeObserver(self._observe)
+        globalLogPublisher.removeObserver(self)
 
     def containing(self, text: str) -> list[str]:
-        """The lines that contain ``text``."""
+        """Return the lines that contain ``text``."""
         return [line for _, line in self if text in line]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition; the test's own deadline ends it."""
+    """Wait for a condition, until the test's own deadline."""
     while not condition():
         await deferLater(reactor, 0.005)
 
 
 async def reactor_turns(count: int = 5) -> None:
-    """Lets the reactor run."""
+    """Let the reactor run ``count`` turns."""
     for _ in range(count):
         await deferLater(reactor, 0)
 
 
 class LoopbackServer:
-    """Listeners and a switchboard with echo on both roles; no database, no file."""
+    """Listeners and a switchboard with the app echo for both roles; no database, no file."""
 
     def __init__(
         self,
@@ -152,7 +154,7 @@ class LoopbackServer:
         return await self.listeners.apply(desired)
 
     async def call(self, port: int, call_id: UUID | None = None) -> Caller:
-        """A call that is up and hears its own voice."""
+        """Return a call that is connected and hears its echo."""
         caller = Caller(reactor, call_id)
         self.callers.append(caller)
         await caller.dial(LOOPBACK, port)
@@ -160,13 +162,13 @@ class LoopbackServer:
         return caller
 
     def extension_of(self, caller: Caller) -> Extension:
-        """The extension a call belongs to."""
+        """Return the extension of a call."""
         call = self.switchboard.registry.get(caller.call_id)
         assert call is not None
         return call.extension
 
     def sockets(self) -> dict[tuple[int, Role], tuple[int, int]]:
-        """Port and inode of every listener: the inode stays as long as the socket does."""
+        """Return port and inode of every listener; the inode identifies the socket."""
         return {
             (key, role): (listener.port, socket_inode(listener))
             for key, service in self.listeners.services_by_id().items()
@@ -174,7 +176,7 @@ class LoopbackServer:
         }
 
     async def close(self) -> None:
-        """Stops as the server does; every call must have gone by the rules until then."""
+        """Stop as the server does; check that no call broke a rule."""
         reports = [await self._hang_up(caller) for caller in self.callers]
         self.switchboard.close()
         await self.listeners.stopService()
@@ -188,13 +190,13 @@ class LoopbackServer:
 
 
 def socket_inode(listener: Any) -> int:
-    """Tells one socket from another that has the same address."""
+    """Return the inode of a listener's socket, which differs between sockets of the same address."""
     return os.fstat(listener._port.fileno()).st_ino
 
 
 @contextlib.asynccontextmanager
 async def loopback_server(**options: Any) -> AsyncIterator[LoopbackServer]:
-    """A `LoopbackServer` that is closed in the end, calls and all."""
+    """Give a `LoopbackServer`; close it with its calls in the end."""
     built = LoopbackServer(**options)
     try:
         yield built
@@ -203,17 +205,20 @@ async def loopback_server(**options: Any) -> AsyncIterator[LoopbackServer]:
 
 
 async def is_closed(port: int) -> bool:
-    """True when nobody listens on the port."""
+    """Return whether nothing listens on the port."""
 
-    def knock() -> bool:
-        with socket.socket() as knocking:
-            return knocking.connect_ex((LOOPBACK, port)) != 0
+    def connect_fails() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex((LOOPBACK, port)) != 0
 
-    return await deferToThread(knock)
+    return await deferToThread(connect_fails)
 
 
 class ManualFileThread:
-    """Runs file work at once; ``held`` keeps it back until `release`, ``error`` makes it fail."""
+    """A stand-in for the file thread: runs jobs at once, or in `release` while ``held`` is a list.
+
+    With ``error`` set, jobs fail with it.
+    """
 
     def __init__(self) -> None:
         self.held: list[tuple[Deferred[Any], Callable[[], Any]]] | None = None
@@ -240,17 +245,17 @@ class ManualFileThread:
             result.callback(value)
 
     def release(self) -> None:
-        """Do what was held back, and hold nothing back any more."""
+        """Run the held jobs, and hold no more."""
         held, self.held = self.held or [], None
         for result, job in held:
             self._work(result, job, "held")
 
 
 def data_file(directory: Path) -> Path:
-    """The local file of a data directory."""
+    """Return the path of the local file in a data directory."""
     return directory / "ramais_config.json"
 
 
 def same_extensions(one: Sequence[Extension], other: Sequence[Extension]) -> bool:
-    """The same extensions, in whatever order."""
+    """Return whether two lists have the same extensions, in any order."""
     return sorted(one, key=lambda e: e.id) == sorted(other, key=lambda e: e.id)

@@ -1,4 +1,4 @@
-"""Many calls with numbered frames, in a process of their own: what is lost or altered is counted, not inferred.
+"""Many calls with numbered frames in a process of their own, which counts lost and altered frames.
 
     python -m tests.support.numbered_calls CALLS PORT [PORT …] [--of INDEX/WORKERS]
 
@@ -25,13 +25,13 @@ from audiosocket.workers.affinity import owner
 FRAME_SECONDS = 0.02
 MARK = b"NUMB"
 BODY = struct.Struct("<4sII")
-#: Echoes still under way when the sending stops have this long, in seconds.
+#: Seconds to wait for the remaining echoes after the last frame was sent.
 DRAIN_SECONDS = 3.0
 
 
 @dataclass
 class NumberedCall:
-    """One call and what came back on it."""
+    """One call, and the counts of its echo."""
 
     number: int
     sock: socket.socket
@@ -43,12 +43,12 @@ class NumberedCall:
     ended: bool = False
 
     def payload(self, sequence: int) -> bytes:
-        """320 bytes that no other frame of any call has."""
+        """Return 320 bytes that differ from every other frame of every call."""
         head = BODY.pack(MARK, self.number, sequence)
         return head + bytes((self.number + sequence + i) & 0xFF for i in range(320 - len(head)))
 
     def send_frame(self) -> None:
-        """Send the next frame as Asterisk does: whole, or the call is over."""
+        """Send the next frame as Asterisk does: in one write, or end the call."""
         frame = audio_frame(8000, self.payload(self.sent))
         try:
             whole = self.sock.send(frame) == len(frame)
@@ -60,7 +60,7 @@ class NumberedCall:
             self.ended = True
 
     def read(self) -> None:
-        """Check what came."""
+        """Read and check what was received."""
         try:
             data = self.sock.recv(65_536)
         except BlockingIOError:
@@ -83,7 +83,7 @@ class NumberedCall:
 
 
 def call_ids(of: str = "") -> Iterator[UUID]:
-    """Random UUIDs; with ``of`` those that worker INDEX of WORKERS has."""
+    """Yield random UUIDs; with ``of`` those that belong to worker INDEX of WORKERS."""
     index, workers = (int(part) for part in (of or "0/1").split("/"))
     while True:
         call_id = uuid4()
@@ -92,7 +92,7 @@ def call_ids(of: str = "") -> Iterator[UUID]:
 
 
 def connect(number: int, port: int, call_id: UUID) -> NumberedCall:
-    """A connected call that has said its UUID."""
+    """Return a connected call that has sent its UUID."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(uuid_frame(call_id))
@@ -101,7 +101,7 @@ def connect(number: int, port: int, call_id: UUID) -> NumberedCall:
 
 
 def main(arguments: list[str]) -> None:
-    """Run until standard input closes."""
+    """Run until standard input is closed."""
     arguments, of = (arguments[:-2], arguments[-1]) if "--of" in arguments else (arguments, "")
     count, ports = int(arguments[0]), [int(port) for port in arguments[1:]]
     ids = call_ids(of)

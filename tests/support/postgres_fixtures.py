@@ -1,4 +1,4 @@
-"""Fixtures around a real PostgreSQL: one server for the session, one database for each test."""
+"""Fixtures of a real PostgreSQL: one server for the session, one database for each test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 from audiosocket import schema
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
@@ -16,9 +17,10 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def no_traceback() -> Iterator[None]:
-    """Fails on what the reactor logs when a descriptor raises: the old log.err, which has no ``log_failure``."""
+    """Fail on what the reactor logs with the old log.err, without ``log_failure``, when a descriptor raises."""
     seen: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("isError") and "log_failure" not in event:
             seen.append(formatEvent(event))
@@ -31,7 +33,7 @@ def no_traceback() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """The server; a test may stop, kill or freeze it and need not bring it back."""
+    """The server; a test may stop, kill or freeze it and need not restore it."""
     server = PostgresServer()
     yield server
     server.close()
@@ -50,7 +52,7 @@ def database_name(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def database_with_table(postgres: PostgresServer, database_name: str) -> str:
-    """The same with an empty ``extension_ia`` and its triggers."""
+    """A database with an empty ``extension_ia`` and its triggers."""
     connection = postgres.connect(database_name, ROLE, ROLE_PASSWORD)
     with connection.cursor() as cursor:
         cursor.execute(schema.sql())
@@ -60,7 +62,7 @@ def database_with_table(postgres: PostgresServer, database_name: str) -> str:
 
 @pytest.fixture
 def database_settings(postgres: PostgresServer, database_name: str) -> dict[str, str]:
-    """The settings under which `ROLE` reaches the database, ready for ``Settings.parse``."""
+    """The settings with which `ROLE` connects to the database, for ``Settings.parse``."""
     return {
         "DB_HOST": postgres.host,
         "DB_PORT": str(postgres.port),

@@ -1,4 +1,4 @@
-"""The real server in a process of its own, for tests from outside."""
+"""The real server in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,26 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from audiosocket.settings import catalogue
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20
 STOP_SECONDS = 15
 
 
+def checkout_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a process that imports this checkout and has no settings but ``settings``.
+
+    Only LEG_TRANSPORT is inherited: the whole suite runs with each of its values.
+    """
+    names = {setting.name for setting in catalogue()} - {"LEG_TRANSPORT"}
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    # PYTHONPATH comes before everything that is installed.
+    return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **(settings or {})}
+
+
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody uses, below those the kernel gives to outgoing connections."""
+    """Return ``count`` free ports below those that the kernel assigns to outgoing connections."""
     found: list[int] = []
     for port in random.sample(range(15_000, 32_000), 16_000):
         if _can_bind(port):
@@ -44,7 +57,7 @@ def _can_bind(port: int) -> bool:
 
 
 def install_example_app(directory: Path, name: str) -> None:
-    """One of ``examples/apps`` as pip would install it, in the directory in which the server runs."""
+    """Install one of ``examples/apps`` as pip would, into the working directory of the server."""
     package = ROOT / "examples" / "apps" / name
     declared = configparser.ConfigParser()
     declared.read(package / "setup.cfg")
@@ -55,7 +68,7 @@ def install_example_app(directory: Path, name: str) -> None:
 
 
 def install_app(directory: Path, entry: str, source: str) -> None:
-    """An app, its entry point being ``name = module:Class``, in the directory in which the server runs."""
+    """Install an app with the entry point ``name = module:Class`` into the working directory of the server."""
     module = entry.partition(" = ")[2].partition(":")[0]
     info = directory / f"{module}-1.0.dist-info"
     info.mkdir(parents=True)
@@ -68,8 +81,8 @@ class ServerProcess:
     """``python -m audiosocket`` in a directory, with settings from the environment.
 
     Without ``rows`` the local file has one extension, id 1, number 1000, on `visitor` and `resident`; with a
-    database in ``settings`` the file is left out. As a context manager it waits until ``/readyz`` says yes and
-    stops the process, by its own pid, in every case.
+    database in ``settings`` there is no file. As a context manager it waits until ``/readyz`` answers 200, and
+    stops the process in every case.
     """
 
     def __init__(
@@ -111,19 +124,17 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
+        """The process id of the server."""
         assert self.process is not None
         return self.process.pid
 
     def start(self) -> None:
-        """Start it (again)."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DB_", "API_"))}
-        environment.update(self.settings, PYTHONPATH=str(ROOT), PYTHONFAULTHANDLER="1")
+        """Start the process, for the first time or again."""
         with (self.directory / "stdout.txt").open("ab") as out:
             self.process = subprocess.Popen(
                 [*self._command, *self._options],
                 cwd=self.directory,
-                env=environment,
+                env=checkout_environment(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -133,7 +144,7 @@ class ServerProcess:
             raise AssertionError("the server did not become ready:\n" + self.stdout())
 
     def until_ready(self, seconds: float = START_SECONDS) -> bool:
-        """True as soon as ``/readyz`` answers 200."""
+        """Wait until ``/readyz`` answers 200; return False after ``seconds`` or when the process has ended."""
         pause = threading.Event()
         for _ in range(int(seconds / 0.05)):
             if self.process is None or self.process.poll() is not None:
@@ -148,18 +159,18 @@ class ServerProcess:
         return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Signal the process and return its exit status; when it does not end, fail with what it was doing."""
+        """Send a signal and return the exit status; if the process does not end, fail with its stacks."""
         assert self.process is not None
         self.process.send_signal(how)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # ends it; faulthandler writes all threads' stacks before
+            self.process.send_signal(signal.SIGABRT)  # faulthandler writes the stacks of all threads
             self.process.wait(STOP_SECONDS)
             raise AssertionError(f"it did not stop:\n{self.stdout()[-10_000:]}") from None
 
     def request(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
-        """Status and JSON of one HTTP request; ``body`` is sent as JSON, which makes it a POST."""
+        """Send one HTTP request, with ``body`` as JSON a POST; return status and JSON."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         if "API_TOKEN" in self.settings:
@@ -173,15 +184,15 @@ class ServerProcess:
                 return error.code, json.load(error)
 
     def api(self, path: str, body: object = None, method: str | None = None) -> Any:
-        """The JSON of a request that must succeed."""
+        """Send a request that must succeed; return its JSON."""
         status, answer = self.request(path, body, method)
         assert status < 300, (status, answer)
         return answer
 
     def log(self) -> str:
-        """The log file so far."""
+        """Return the log file so far."""
         return (self.directory / "logs" / "audiosocket.log").read_text(encoding="utf-8")
 
     def stdout(self) -> str:
-        """What the process wrote to standard output and error."""
+        """Return what the process wrote to standard output and error."""
         return (self.directory / "stdout.txt").read_text(encoding="utf-8", errors="replace")

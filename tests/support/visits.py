@@ -1,4 +1,4 @@
-"""A visitor in a call of the real server, for tests of what calls the resident."""
+"""A visitor in a call of the real server, for tests of return calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.server_process import ServerProcess
 
 
 class Visit:
-    """A running server, and a visitor who is in a call of extension 1000, whose return number is 1001."""
+    """A running server, and a visitor in a call of extension 1000, whose return number is 1001."""
 
     def __init__(self, server: ServerProcess, visitor: Caller) -> None:
         self.server = server
@@ -24,39 +24,39 @@ class Visit:
         self.path = f"/api/calls/{visitor.call_id}"
 
     async def request(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
-        """Status and JSON of one HTTP request."""
+        """Send one HTTP request; return status and JSON."""
         return await deferToThread(self.server.request, path, body, method)
 
     async def call_resident(self, *numbers: str) -> tuple[int, Any]:
-        """Ask for the return call."""
+        """Request the return call."""
         return await self.request(f"{self.path}/return", {"numbers": list(numbers)})
 
     async def call_json(self) -> Any:
-        """The call as the API shows it."""
+        """Return the call as the API shows it."""
         return (await self.request(self.path))[1]["call"]
 
     async def wait_for_return(self, state: str) -> list[tuple[str, str | None, str]]:
-        """Waits until the return call is in this state; number, end and reason of its attempts."""
+        """Wait until the return call is in this state; return number, end and reason of its attempts."""
         while (shown := (await self.call_json())["return"])["state"] != state:
             assert shown["state"] in {"ringing", "answered"}, shown
             await deferLater(reactor, 0.05)
         return [(attempt["number"], attempt["end"], attempt["reason"]) for attempt in shown["attempts"]]
 
     async def wait_for_backend(self, state: str) -> dict[str, Any]:
-        """Waits until the backend is in this state; all that status says of it."""
+        """Wait until the backend is in this state; return its part of the status."""
         while (shown := (await self.request("/api/status"))[1]["return_backend"])["state"] != state:
             await deferLater(reactor, 0.05)
         return dict(shown)
 
     async def connect_resident(self) -> Caller:
-        """The resident's leg arrives, and is let in."""
+        """Connect the resident's leg, and return it once it hears its echo."""
         resident = Caller(reactor, self.visitor.call_id)
         await resident.dial(LOOPBACK, self.server.resident)
         await resident.until_heard(640)
         return resident
 
     async def hang_up_all(self, *others: Caller) -> None:
-        """Everybody hangs up."""
+        """Hang up all legs."""
         for caller in (self.visitor, *others):
             caller.hang_up()
             await caller.ended
@@ -64,7 +64,7 @@ class Visit:
 
 @asynccontextmanager
 async def visit(directory: Path, **settings: str) -> AsyncIterator[Visit]:
-    """A visit on a server with these settings; ends with everybody gone and the server stopped."""
+    """Give a `Visit` on a server with these settings; hang up and stop the server in the end."""
     given = {"VISITOR_APP": "echo", "RESIDENT_APP": "echo", "RETURN_RING_SECONDS": "5", **settings}
     visitor_port, resident_port = free_ports(2)
     row = {"id": 1, "ramal_ia": "1000", "ramal_retorno": "1001"}

@@ -24,17 +24,11 @@ from audiosocket.client.caller import Caller
 from audiosocket.server import api_port as apiport
 from tests.runtime.test_logs import LINE
 from tests.support.loopback_server import LOOPBACK, CapturedLog, is_closed, occupied, reactor, until
-from tests.support.server_process import ROOT, ServerProcess, free_ports
+from tests.support.server_process import ServerProcess, checkout_environment, free_ports
 
 TWISTD = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
 BY_TWISTD = (TWISTD, "-n", "audiosocket")
 BY_PYTHON = (sys.executable, "-m", "audiosocket")
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    ours = ("DB_", "API_", "LOG_", "DATA_", "VISITOR_", "RESIDENT_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    return {**inherited, "PYTHONPATH": str(ROOT), **more}
 
 
 async def call(port: int) -> Caller:
@@ -150,7 +144,7 @@ async def test_a_daemon_writes_its_pid_and_its_log_and_goes_when_told(tmp_path: 
         lambda: subprocess.run(
             [TWISTD, f"--pidfile={pidfile}", "audiosocket", f"--api-port={api}"],
             cwd=tmp_path,
-            env=clean_environment(DRAIN_SECONDS="0"),
+            env=checkout_environment({"DRAIN_SECONDS": "0"}),
             capture_output=True,
             timeout=20,
             check=False,
@@ -206,7 +200,7 @@ def test_bad_settings_end_in_one_line_with_status_1_and_nothing_open(tmp_path: P
         subprocess.Popen(
             command,
             cwd=tmp_path,
-            env=clean_environment(**settings),
+            env=checkout_environment(settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
