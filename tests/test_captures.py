@@ -1,6 +1,6 @@
-"""Streams recorded from a real Asterisk: cut in any way, they are the same call.
+"""Streams recorded from a real Asterisk: split in any way, they are the same call.
 
-What they must give is read here by a few lines that share nothing with the parser.
+The expected messages are read here by a few lines that share no code with the parser.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from audiosocket.wire import RATES, Audio, Digit, Event, Identified, Parser
 from tests.support.in_memory import AsteriskConnection, Echo, InMemoryServer, RecordingApp
 
 CAPTURES = Path(__file__).parent / "captures"
-#: Name to the messages behind the UUID: how many, of which kind, of how many bytes (captures/README.md).
+#: Name to the messages after the UUID: number, kind and payload bytes of each (captures/README.md).
 EXPECTED = {
     "app-digits": (16, 0x03, 1),
     "app-tone-3s": (148, 0x10, 320),
@@ -32,7 +32,8 @@ EXPECTED = {
     "chan-ulaw-labelled-slin-2s": (99, 0x10, 160),
 }
 TIMED = sorted(path.name.partition(".")[0] for path in CAPTURES.glob("*.reads.json"))
-Heard = list[tuple[int, bytes]]
+#: Kind and payload.
+Messages = list[tuple[int, bytes]]
 
 
 @cache
@@ -41,8 +42,8 @@ def stream(name: str) -> bytes:
 
 
 @cache
-def truth(name: str) -> tuple[UUID, tuple[tuple[int, bytes], ...]]:
-    """The UUID, and kind and payload of each message behind it."""
+def messages_of(name: str) -> tuple[UUID, tuple[tuple[int, bytes], ...]]:
+    """Return the UUID, and kind and payload of each message after it."""
     data = stream(name)
     messages, at = [], 0
     while at < len(data):
@@ -64,34 +65,34 @@ def parsed(chunks: list[bytes]) -> list[Event]:
 
 
 def expected_events(name: str) -> list[Event]:
-    call_id, messages = truth(name)
+    call_id, messages = messages_of(name)
     events: list[Event] = [Identified(call_id)]
     for kind, payload in messages:
         events.append(Digit(payload.decode()) if kind == 3 else Audio(RATES[kind], payload))
     return events
 
 
-def expected_story(name: str) -> list[tuple[str, object]]:
-    """What an app must be told."""
-    told: list[tuple[str, object]] = [("joined", None)]
-    for kind, payload in truth(name)[1]:
-        told.append(("digit", payload.decode()) if kind == 3 else ("audio", (payload, RATES[kind])))
-    return [*told, ("left", "caller_hangup")]
+def expected_calls(name: str) -> list[tuple[str, object]]:
+    """Return the calls that an app must get: method and value."""
+    calls: list[tuple[str, object]] = [("joined", None)]
+    for kind, payload in messages_of(name)[1]:
+        calls.append(("digit", payload.decode()) if kind == 3 else ("audio", (payload, RATES[kind])))
+    return [*calls, ("left", "caller_hangup")]
 
 
-def in_rhythm(name: str, sure: int) -> Heard:
-    """Kind and samples of the audio an app is told when a stream comes at its own pace.
+def audio_at_its_pace(name: str, undetected: int) -> Messages:
+    """Return kind and samples of the audio that an app gets when a stream arrives at its recorded pace.
 
-    Only then can u-law under the label of slin be told from slin: the first ``sure`` frames go by before that.
+    Only then u-law that is labelled as slin can be detected, after ``undetected`` frames.
     """
-    voice = [each for each in truth(name)[1] if each[0] != 3]
+    voice = [each for each in messages_of(name)[1] if each[0] != 3]
     if name != "chan-ulaw-labelled-slin-2s":
         return voice
-    return voice[:sure] + [(kind, ulaw_to_slin(payload)) for kind, payload in voice[sure:]]
+    return voice[:undetected] + [(kind, ulaw_to_slin(payload)) for kind, payload in voice[undetected:]]
 
 
-def a_call(chunks: list[bytes]) -> list[tuple[str, object]]:
-    """What an app is told when ``chunks`` come through the real protocol, switchboard and leg."""
+def run_call(chunks: list[bytes]) -> list[tuple[str, object]]:
+    """Send ``chunks`` through protocol, switchboard and leg; return the calls that an app gets."""
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.connect()
@@ -101,12 +102,12 @@ def a_call(chunks: list[bytes]) -> list[tuple[str, object]]:
     assert exchange.idle
     assert exchange.event_names()[0] == "call.started"
     assert exchange.event_names()[-1] == "call.ended"
-    return [(told.method, told.value) for told in app.events]
+    return [(each.method, each.value) for each in app.events]
 
 
-def test_the_streams_are_what_their_readme_says() -> None:
+def test_the_streams_are_as_their_readme_describes() -> None:
     for name, (count, kind, size) in EXPECTED.items():
-        messages = truth(name)[1]
+        messages = messages_of(name)[1]
         assert [(each[0], len(each[1])) for each in messages] == [(kind, size)] * count, name
         if kind == 3:
             assert b"".join(payload for _, payload in messages) == b"0123456789*#ABCD"
@@ -114,21 +115,21 @@ def test_the_streams_are_what_their_readme_says() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_whole_and_byte_by_byte_are_the_same_call(name: str) -> None:
+def test_a_stream_is_the_same_call_whole_and_byte_by_byte(name: str) -> None:
     data = stream(name)
     singly = [data[at : at + 1] for at in range(len(data))]
     assert parsed([data]) == expected_events(name)
     assert parsed(singly) == expected_events(name)
-    assert a_call([data]) == expected_story(name)
-    assert a_call(singly) == expected_story(name)
+    assert run_call([data]) == expected_calls(name)
+    assert run_call(singly) == expected_calls(name)
 
 
 def test_every_split_of_the_digits_is_the_same_call() -> None:
-    """One cut everywhere through everything, two cuts everywhere through the parser."""
+    """Every single cut for a whole call, every pair of cuts for the parser."""
     name = "app-digits"
     data = stream(name)
     for cut in range(len(data) + 1):
-        assert a_call(pieces(data, [cut])) == expected_story(name), cut
+        assert run_call(pieces(data, [cut])) == expected_calls(name), cut
     events = expected_events(name)
     for cuts in itertools.combinations(range(len(data)), 2):
         assert parsed(pieces(data, list(cuts))) == events, cuts
@@ -136,7 +137,7 @@ def test_every_split_of_the_digits_is_the_same_call() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"app-digits"}))
 def test_every_split_of_the_first_frames_gives_the_same_events(name: str) -> None:
-    """The UUID and two frames, cut once at every byte."""
+    """The UUID and two frames, split once at every byte."""
     data = stream(name)[: 19 + 2 * (3 + EXPECTED[name][2])]
     events = expected_events(name)[:3]
     for cut in range(len(data) + 1):
@@ -145,29 +146,29 @@ def test_every_split_of_the_first_frames_gives_the_same_events(name: str) -> Non
 
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_any_pieces_are_the_same_call(data: st.DataObject) -> None:
+def test_any_split_is_the_same_call(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(EXPECTED)))
     whole = stream(name)
     cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=30))
     assert parsed(pieces(whole, cuts)) == expected_events(name)
-    assert a_call(pieces(whole, cuts)) == expected_story(name)
+    assert run_call(pieces(whole, cuts)) == expected_calls(name)
 
 
-@pytest.mark.parametrize("most", [7, 342, 4_000])
-def test_pieces_of_random_sizes_are_the_same_call(most: int) -> None:
+@pytest.mark.parametrize("limit", [7, 342, 4_000])
+def test_pieces_of_random_sizes_are_the_same_call(limit: int) -> None:
     """The same pieces in every run: the seed is the size. 342 is UUID and first frame in one segment."""
-    sizes = random.Random(most)
+    sizes = random.Random(limit)
     for name in EXPECTED:
         data, chunks, at = stream(name), [], 0
         while at < len(data):
-            size = sizes.randint(1, most)
+            size = sizes.randint(1, limit)
             chunks.append(data[at : at + size])
             at += size
-        assert a_call(chunks) == expected_story(name), name
+        assert run_call(chunks) == expected_calls(name), name
 
 
-def test_calls_interleaved_in_any_order_stay_apart() -> None:
-    """All streams at once, a random piece of a random one at a time."""
+def test_interleaved_calls_do_not_mix() -> None:
+    """All streams at once, one random piece of a random stream at a time."""
     order = random.Random(20)
     app = RecordingApp()
     exchange = InMemoryServer(app)
@@ -182,15 +183,15 @@ def test_calls_interleaved_in_any_order_stay_apart() -> None:
             del rest[name]
             lines[name].hang_up()
     for name in EXPECTED:
-        call_id = truth(name)[0]
-        told = [(each.method, each.value) for each in app.events if each.leg.call_id == call_id]
-        assert told == expected_story(name), name
+        call_id = messages_of(name)[0]
+        calls = [(each.method, each.value) for each in app.events if each.leg.call_id == call_id]
+        assert calls == expected_calls(name), name
     assert exchange.idle
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_in_its_own_rhythm_the_caller_gets_its_own_voice_and_silence_around_it(name: str) -> None:
-    """As recorded: read by read at its time, with an app that sends everything back."""
+def test_at_its_recorded_pace_a_stream_is_echoed_with_silence_around_it(name: str) -> None:
+    """Each read at its recorded time, with an app that echoes."""
     reads = json.loads((CAPTURES / f"{name}.reads.json").read_text())
     data = stream(name)
     assert sum(size for _, size in reads) == len(data)
@@ -205,11 +206,11 @@ def test_in_its_own_rhythm_the_caller_gets_its_own_voice_and_silence_around_it(n
         at += size
     exchange.run(200)
     line.hang_up()
-    sure = sum(len(payload) == 160 for payload, _ in app.values("audio"))
-    assert sure < 50, "a second"
-    voice = in_rhythm(name, sure)
+    undetected = sum(len(payload) == 160 for payload, _ in app.values("audio"))
+    assert undetected < 50, "detection takes less than a second"
+    voice = audio_at_its_pace(name, undetected)
     assert app.values("audio") == [(payload, RATES[kind]) for kind, payload in voice]
-    assert app.methods == [what for what, _ in expected_story(name)]
+    assert app.methods == [what for what, _ in expected_calls(name)]
     sent = [(kind, payload) for _, kind, payload in line.audio()]
     assert [each for each in sent if any(each[1])] == [each for each in voice if any(each[1])]
     seconds = sum(len(payload) / 2 / RATES[kind] for kind, payload in sent)

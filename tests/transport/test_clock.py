@@ -107,7 +107,7 @@ def test_the_grid_does_not_move_with_late_turns() -> None:
     fixture.clock.add(member)
     fixture.run(600_000, step=4.7)
     assert len(member.turns) == pytest.approx(30_000, abs=1)
-    phase = [(turn + 1e-6) % 20 for turn in member.turns]  # a hair early is on the grid
+    phase = [(turn + 1e-6) % 20 for turn in member.turns]  # rounding
     assert max(phase) - min(phase) <= 4.8
     assert fixture.clock.late_turns == 0
 
@@ -132,7 +132,7 @@ def test_without_members_there_is_no_timer() -> None:
     assert one.turns == []
 
 
-def test_it_sleeps_and_wakes_again() -> None:
+def test_it_stops_without_members_and_starts_again() -> None:
     fixture, member = ClockFixture(), Member()
     fixture.clock.add(member)
     fixture.run(100)
@@ -145,7 +145,7 @@ def test_it_sleeps_and_wakes_again() -> None:
     assert fixture.clock.late_turns == 0
 
 
-def test_a_member_may_leave_in_its_own_turn() -> None:
+def test_a_member_may_be_discarded_in_its_own_turn() -> None:
     fixture = ClockFixture()
     member = Member(lambda: fixture.clock.discard(member))
     fixture.clock.add(member)
@@ -154,7 +154,7 @@ def test_a_member_may_leave_in_its_own_turn() -> None:
     assert fixture.time.getDelayedCalls() == []
 
 
-def test_a_member_that_a_neighbours_turn_sent_away_has_no_turn_any_more() -> None:
+def test_a_member_discarded_in_the_turn_of_another_has_no_more_turns() -> None:
     fixture = ClockFixture()
     gone = Member()
     first = Member(lambda: fixture.clock.discard(gone))
@@ -165,7 +165,7 @@ def test_a_member_that_a_neighbours_turn_sent_away_has_no_turn_any_more() -> Non
     assert gone.turns == []
 
 
-def test_a_member_that_comes_in_anothers_turn_does_not_start_a_second_timer() -> None:
+def test_a_member_added_in_the_turn_of_another_does_not_start_a_second_timer() -> None:
     fixture = ClockFixture()
     late = Member()
 
@@ -184,7 +184,7 @@ def test_a_member_that_comes_in_anothers_turn_does_not_start_a_second_timer() ->
     assert fixture.time.getDelayedCalls() == []
 
 
-def test_a_member_that_raises_is_dropped_and_costs_the_others_nothing(logged_failures: LoggedFailures) -> None:
+def test_a_member_that_raises_is_dropped_and_the_others_are_not(logged_failures: LoggedFailures) -> None:
     fixture = ClockFixture()
 
     def fail() -> None:
@@ -215,7 +215,7 @@ def test_a_turn_more_than_one_frame_late_is_counted_once() -> None:
     assert fixture.clock.late_turns == 2
 
 
-def test_after_a_stall_every_member_has_one_turn_not_many() -> None:
+def test_after_a_stall_every_member_has_one_turn_only() -> None:
     fixture, members = ClockFixture(), [Member() for _ in range(4)]
     for member in members:
         fixture.clock.add(member)
@@ -232,7 +232,7 @@ def test_after_a_stall_every_member_has_one_turn_not_many() -> None:
 # what a caller gets
 
 
-def test_silence_comes_from_the_uuid_on_without_a_gap() -> None:
+def test_silence_is_sent_from_the_uuid_on_without_gaps() -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     exchange.run(300)
@@ -247,7 +247,7 @@ def test_silence_comes_from_the_uuid_on_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_50_frames_a_second_for_minutes_each_in_one_write(rate: int) -> None:
+def test_50_frames_are_sent_per_second_each_in_one_write(rate: int) -> None:
     """Speech, silence and a caller's frames at another rate: the line checks every write, here is the count."""
     exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
@@ -264,7 +264,7 @@ def test_50_frames_a_second_for_minutes_each_in_one_write(rate: int) -> None:
     assert written_ms(line) == pytest.approx((exchange.now - start) * 1000, abs=25)
 
 
-def test_a_stall_of_70_ms_is_repaid() -> None:
+def test_a_stall_of_70_ms_is_made_up_for() -> None:
     for speak in (True, False):
         exchange = InMemoryServer(RecordingApp())
         line = exchange.join()
@@ -280,7 +280,7 @@ def test_a_stall_of_70_ms_is_repaid() -> None:
         assert leg.playout.skipped_ms == 0
 
 
-def test_a_stall_of_1_s_does_not_burst() -> None:
+def test_a_stall_of_1_s_causes_no_burst() -> None:
     for speak in (True, False):
         exchange = InMemoryServer(RecordingApp())
         line = exchange.join()
@@ -299,8 +299,8 @@ def test_a_stall_of_1_s_does_not_burst() -> None:
 
 
 @pytest.mark.parametrize("burst", [1, 5, 50])
-def test_never_more_than_100_ms_ahead(burst: int) -> None:
-    """A caller whose frames come in lumps hears itself, but never early by more than that."""
+def test_frames_are_sent_at_most_100_ms_ahead(burst: int) -> None:
+    """A caller whose frames arrive in bursts hears its echo at most that much early."""
     exchange = InMemoryServer(Echo())
     line = exchange.join()
     start = line.writes[0][0]
@@ -316,7 +316,7 @@ def test_never_more_than_100_ms_ahead(burst: int) -> None:
 
 
 @pytest.mark.parametrize("when", [0, 3, 11, 17])
-def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(when: int) -> None:
+def test_clear_is_silent_within_40_ms_and_drops_the_rest(when: int) -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     [leg] = exchange.legs
@@ -333,7 +333,7 @@ def test_clear_silences_within_40_ms_and_nothing_of_the_old_speech_comes_after(w
     assert leg.queued_ms == 0
 
 
-def test_speech_after_a_clear_is_heard_at_once_and_whole() -> None:
+def test_audio_after_a_clear_is_sent_at_once_and_complete() -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     [leg] = exchange.legs
@@ -346,8 +346,7 @@ def test_speech_after_a_clear_is_heard_at_once_and_whole() -> None:
     assert line.pcm(since=cleared + 1e-6)[:1_600] == b"\x55\x66" * 800
 
 
-def test_no_leg_no_timer() -> None:
-    """Neither between calls nor after the last one."""
+def test_without_legs_there_is_no_timer() -> None:
     exchange = InMemoryServer(Echo())
     assert exchange.idle
     line = exchange.join()
@@ -358,14 +357,14 @@ def test_no_leg_no_timer() -> None:
     assert len(exchange.clock) == 0
 
 
-def test_time_forgotten_while_nothing_waited_is_not_made_up_for_minutes_later() -> None:
-    """An echo may use it right after the stall, when the caller's frames of that time come in a lump."""
+def test_skipped_time_cannot_be_used_minutes_later() -> None:
+    """An echo may use it right after the stall, when the caller's frames arrive in a burst."""
     exchange = InMemoryServer(Echo())
     line = exchange.join()
     exchange.run(1_000, line)
     exchange.stall(2_000)
     exchange.run(60_000, line)
-    exchange.run(200)  # what the passing frames left owed is repaid
+    exchange.run(200)  # makes up for the remaining debt
     before = written_ms(line)
     exchange.run(1_000)
     for _ in range(50):
@@ -375,7 +374,7 @@ def test_time_forgotten_while_nothing_waited_is_not_made_up_for_minutes_later() 
         assert written_ms(line) - before <= 1_000 + n * 20 + AHEAD_MS + 25
 
 
-def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
+def test_a_burst_right_after_a_stall_is_caught_up_with() -> None:
     exchange = InMemoryServer(Echo())
     line = exchange.join()
     exchange.run(1_000, line)
@@ -392,8 +391,8 @@ def test_a_lump_right_after_a_stall_of_ours_is_caught_up_with() -> None:
     assert when - before <= 0.15
 
 
-def test_a_time_that_rounds_to_just_before_the_grid_makes_progress() -> None:
-    """Found as an endless loop: the delay was too small to move the clock, so the turn came for ever."""
+def test_a_time_rounded_to_just_before_the_grid_makes_progress() -> None:
+    """The delay of the timer was too small to move the clock, so the same tick was repeated endlessly."""
 
     class RoundingClock(Clock):
         """A clock whose seconds, in milliseconds, stay a hair short of every grid point."""
