@@ -6,9 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints, is_typeddict
 
 import pytest
 
+from audiosocket import json_shapes
 from audiosocket.settings import catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -130,6 +132,21 @@ def test_every_section_of_a_route_says_how_it_fails() -> None:
     text = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
     for section in re.split(r"^### ", text, flags=re.MULTILINE)[2:]:
         assert "Errors:" in section or "503" in section, section.splitlines()[0]
+
+
+def test_every_key_of_an_answer_is_in_the_page() -> None:
+    """Whatever is renamed in the code is renamed there. Workers' answers to the supervisor are internal."""
+    text = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
+    shapes = [shape for shape in vars(json_shapes).values() if is_typeddict(shape)]
+    assert len(shapes) > 20
+    missing = [
+        f"{shape.__name__}.{key}"
+        for shape in shapes
+        if shape is not json_shapes.WorkerStatusJSON
+        for key in get_type_hints(shape)
+        if not re.search(rf"\b{key}\b", text)
+    ]
+    assert missing == []
 
 
 # settings
