@@ -38,7 +38,7 @@ class CallerJSON(TypedDict):
 
 
 class LegJSON(TypedDict):
-    """One leg of a call; ``state`` is "live", "dormant" or "ended"."""
+    """One leg of a call; ``state`` is "live", "suspended" or "ended"."""
 
     role: str
     peer: str
@@ -88,7 +88,7 @@ class _Timeline(TypedDict, total=False):
 
 
 class CallJSON(ReturnsJSON, _Timeline):
-    """A call; ``state`` is "live", "dormant" or "ended"; ``timeline`` only where one call is asked for."""
+    """A call; ``state`` is "live", "suspended" or "ended"; ``timeline`` only where one call is asked for."""
 
     call_id: str
     state: str

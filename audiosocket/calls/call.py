@@ -6,6 +6,7 @@ Who may join it is for ``callregistry.py`` to say.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -32,6 +33,8 @@ from audiosocket.json_shapes import CallJSON, LegJSON, ReturnCallJSON, ReturnsJS
 
 #: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
+#: What one app may keep for after a restart, as JSON, in characters.
+MAX_STATE_CHARACTERS = 16_384
 
 
 #: What apps remember of a call that is told nothing to remember: most are not.
@@ -72,7 +75,7 @@ class LegState:
     peer: str
     port: int
     joined: float
-    last_heard: float
+    last_received: float
     rate: int = 8000
     frames_in: int = 0
     frames_out: int = 0
@@ -84,16 +87,16 @@ class LegState:
     digits: int = 0
     ignored: int = 0
     resumes: int = 0
-    ending: LegOutcome | None = None
+    outcome: LegOutcome | None = None
     ended: float | None = None
     #: It was up when the server before this one died, and has not come back yet.
-    dormant: bool = False
+    suspended: bool = False
     #: Who is on it, once that is known.
     caller: CallerInfo | None = None
 
     def alive(self, now: float) -> bool:
         """True when it delivered a frame within the last second and is not over."""
-        return self.ending is None and now - self.last_heard <= ALIVE_SECONDS
+        return self.outcome is None and now - self.last_received <= ALIVE_SECONDS
 
     def to_json(self, now: float) -> LegJSON:
         """As shown by the API; durations in seconds."""
@@ -101,8 +104,8 @@ class LegState:
             "role": self.role.value,
             "peer": self.peer,
             "port": self.port,
-            "state": "dormant" if self.dormant else "live" if self.ending is None else "ended",
-            "outcome": None if self.ending is None else self.ending.value,
+            "state": "suspended" if self.suspended else "live" if self.outcome is None else "ended",
+            "outcome": None if self.outcome is None else self.outcome.value,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.joined, 3),
             "rate": self.rate,
             "frames_in": self.frames_in,
@@ -163,7 +166,14 @@ class Call:
         return True
 
     def remember(self, role: Role, app: str, state: Any) -> None:
-        """Keep what an app wants back when this leg resumes after a restart; ``state`` is as JSON gives it."""
+        """Keep what an app wants back when its leg resumes after a restart.
+
+        Raises TypeError or ValueError for what JSON cannot carry in `MAX_STATE_CHARACTERS`.
+        """
+        text = json.dumps(state)
+        if len(text) > MAX_STATE_CHARACTERS:
+            raise ValueError(f"a state of {len(text)} characters is more than {MAX_STATE_CHARACTERS}")
+        state = json.loads(text)
         if self.states.get((role, app)) != state:
             self.states = {**self.states, (role, app): state}
             if self.journal is not None:
@@ -181,15 +191,15 @@ class Call:
             journal.write(OpenedRecord(self.name, self.extension, self.started_at))
 
     @property
-    def dormant(self) -> bool:
+    def suspended(self) -> bool:
         """True after a restart until the first of its legs has come back."""
         live = self.live_legs
-        return bool(live) and all(leg.dormant for leg in live)
+        return bool(live) and all(leg.suspended for leg in live)
 
     @property
     def live_legs(self) -> list[LegState]:
-        """The legs that are not over, dormant ones among them."""
-        return [leg for leg in self.legs.values() if leg.ending is None]
+        """The legs that are not over, suspended ones among them."""
+        return [leg for leg in self.legs.values() if leg.outcome is None]
 
     def to_json(self, now: float, *, timeline: bool = False) -> CallJSON:
         """As shown by the API; durations in seconds."""
@@ -198,7 +208,7 @@ class Call:
         returns = _latest_and_earlier([one.to_json(now) for one in self.return_calls])
         shown: CallJSON = {
             "call_id": self.name,
-            "state": "dormant" if self.dormant else "live" if self.ended is None else "ended",
+            "state": "suspended" if self.suspended else "live" if self.ended is None else "ended",
             "outcome": self.outcome,
             "extension": self.extension.to_json(),
             "started_at": self.started_at,

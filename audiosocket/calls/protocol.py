@@ -52,17 +52,14 @@ IGNORED_MOST = 100
 class LegEnd(Interface):
     """The leg behind a connection, as the protocol sees it."""
 
-    def received(self, event: Event) -> None:
-        """A message arrived."""
+    def message_received(self, event: Event) -> None:
+        """Take a message that is not an ordinary frame."""
 
-    def heard(self, data: bytes, shape: tuple[int, int]) -> None:
-        """Ordinary frames arrived, one or more; ``shape`` is their rate and their length with the header."""
+    def frames_received(self, data: bytes, shape: tuple[int, int]) -> None:
+        """Take one or more ordinary frames; ``shape`` is their rate and their length with the header."""
 
-    def disconnected(self, connection: AudioSocketProtocol, ending: LegOutcome) -> None:
-        """The connection is gone or useless; late news of a connection the leg gave up is ignored."""
-
-
-Join = Callable[["AudioSocketProtocol", UUID], "LegEnd | str"]
+    def disconnected(self, connection: AudioSocketProtocol, outcome: LegOutcome) -> None:
+        """Note that a connection is closed or of no use; does nothing unless it is the one in use."""
 
 
 class Transport(ITCPTransport, IConsumer):
@@ -81,8 +78,8 @@ class AudioSocketProtocol(Protocol):
         self._clock = clock
         self._parser = Parser()
         self._leg: LegEnd | None = None
-        #: The leg's `heard`; None before there is a leg and after the goodbye.
-        self._heard: Callable[[bytes, tuple[int, int]], None] | None = None
+        #: The leg's `frames_received`; None before there is a leg and after the hangup frame.
+        self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
         #: All that came before the UUID was known, and with it.
         self._said = b""
         self._ignored = 0
@@ -106,11 +103,11 @@ class AudioSocketProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         # Nearly all data is one frame of 20 ms, or several after a stall: these skip the parser.
-        heard = self._heard
-        if heard is not None and not self._parser.rest:
+        take = self._frames_received
+        if take is not None and not self._parser.rest:
             shape = FRAME_HEADERS.get(data[:HEADER_BYTES])
             if shape is not None and (len(data) == shape[1] or has_equal_headers(data, shape[1])):
-                heard(data, shape)
+                take(data, shape)
                 return
         if self.finished:
             return
@@ -124,7 +121,7 @@ class AudioSocketProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._clock.cancel_timeout(self)
         self.factory.disconnected(self)
-        self.finished, self._heard = True, None
+        self.finished, self._frames_received = True, None
         if self._leg is not None:
             clean = reason.check(ConnectionDone) is not None
             self._leg.disconnected(self, LegOutcome.CALLER_HANGUP if clean else LegOutcome.CONNECTION_LOST)
@@ -152,7 +149,7 @@ class AudioSocketProtocol(Protocol):
         """
         if self.finished:
             return
-        self.finished, self._heard = True, None
+        self.finished, self._frames_received = True, None
         self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
@@ -160,13 +157,13 @@ class AudioSocketProtocol(Protocol):
 
     def abort(self) -> None:
         """Cut the connection off at once: for peers that do not speak the protocol."""
-        self.finished, self._heard = True, None
+        self.finished, self._frames_received = True, None
         self._clock.cancel_timeout(self)
         self.transport.abortConnection()
 
     def given_away(self) -> None:
         """The socket has been taken out of the transport, and belongs to another process now."""
-        self.finished, self._heard = True, None
+        self.finished, self._frames_received = True, None
         self.factory.disconnected(self)
 
     # the transport's buffer, as a producer sees it
@@ -192,7 +189,7 @@ class AudioSocketProtocol(Protocol):
         elif isinstance(event, Identified):
             self._identified(event.call_id)
         elif self._leg is not None:
-            self._leg.received(event)
+            self._leg.message_received(event)
             if isinstance(event, HungUp):
                 self.finish()
             elif isinstance(event, PeerError):
@@ -211,7 +208,7 @@ class AudioSocketProtocol(Protocol):
             self.factory.refused(self, call_id, answer)
             self.finish()
         else:
-            self._leg, self._heard = answer, answer.heard
+            self._leg, self._frames_received = answer, answer.frames_received
 
     def _count_ignored(self, event: Ignored) -> None:
         self._ignored += 1

@@ -127,13 +127,13 @@ class CallRegistry:
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
         back = first is not None and _comes_back(first, now)
-        if role is Role.RESIDENT and call.dormant and not back and not self._return_pending(call):
+        if role is Role.RESIDENT and call.suspended and not back and not self._return_pending(call):
             return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
-        if first is not None and first.ending in SENT_AWAY and not self._begins_anew(call, first, now):
+        if first is not None and first.outcome in SENT_AWAY and not self._begins_anew(call, first, now):
             return self._refuse(call, role, now, f"its {role.value} leg was sent away")
-        newcomer = not back and (first is None or first.ending is not None)
+        newcomer = not back and (first is None or first.outcome is not None)
         if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self._awaits_resident(call):
             return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
@@ -157,19 +157,19 @@ class CallRegistry:
         """Within it changes are written to the journal in one piece."""
         return nullcontext() if self._journal is None else self._journal
 
-    def leg_over(self, call: Call, role: Role, ending: LegOutcome, now: float) -> None:
+    def leg_over(self, call: Call, role: Role, outcome: LegOutcome, now: float) -> None:
         """A leg is over; the call is, too, when it was the last one. Only the first cause counts."""
         with self.together():
-            self._leg_over(call, role, ending, now)
+            self._leg_over(call, role, outcome, now)
 
-    def _leg_over(self, call: Call, role: Role, ending: LegOutcome, now: float) -> None:
+    def _leg_over(self, call: Call, role: Role, outcome: LegOutcome, now: float) -> None:
         leg = call.legs[role]
-        if leg.ending is not None:
+        if leg.outcome is not None:
             return
-        leg.ending, leg.ended, leg.dormant = ending, now, False
-        call.note("leg.left", now, role=role.value, outcome=ending.value, remaining=len(call.live_legs))
+        leg.outcome, leg.ended, leg.suspended = outcome, now, False
+        call.note("leg.left", now, role=role.value, outcome=outcome.value, remaining=len(call.live_legs))
         resident = call.legs.get(Role.RESIDENT)
-        if resident is not None and resident.dormant and ending in GONE_FOR_GOOD:
+        if resident is not None and resident.suspended and outcome in GONE_FOR_GOOD:
             self.leg_over(call, Role.RESIDENT, LegOutcome.LOST, now)  # nobody is left to come back to
         elif not call.live_legs and call.ended is None:
             self._end(call, now)
@@ -206,7 +206,7 @@ class CallRegistry:
 
     def _end(self, call: Call, now: float) -> None:
         main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()))
-        call.decide(main.ending.value if main.ending else LegOutcome.CONNECTION_LOST.value)
+        call.decide(main.outcome.value if main.outcome else LegOutcome.CONNECTION_LOST.value)
         call.ended = now
         if not self._interrupted:
             call.note_end(now)
@@ -250,24 +250,24 @@ def _comes_back(gone: LegState, now: float) -> bool:
 
     While its call is live the other leg is up, or will be back itself.
     """
-    if gone.dormant:
+    if gone.suspended:
         return True
-    return gone.ending in BROKEN and gone.ended is not None and now - gone.ended <= BACK_SECONDS
+    return gone.outcome in BROKEN and gone.ended is not None and now - gone.ended <= BACK_SECONDS
 
 
 def _restored_leg(role: Role, kept: SavedLeg, started: float, now: float) -> LegState:
     # A clock that was set back must not let it have ended in the future, when its time would not have begun yet.
     ended = None if kept.ended is None else min(now, started + kept.ended)
-    # What only a newer version knows is an ending after which no resident comes back by himself.
-    ending = next((ending for ending in LegOutcome if ending.value == kept.outcome), LegOutcome.LOST)
+    # What only a newer version knows is an outcome after which no resident comes back by himself.
+    outcome = next((outcome for outcome in LegOutcome if outcome.value == kept.outcome), LegOutcome.LOST)
     return LegState(
         role,
         kept.peer,
         kept.port,
         joined=started + kept.joined,
-        last_heard=-inf,
+        last_received=-inf,
         resumes=kept.resumes,
-        ending=None if kept.outcome is None else ending,
+        outcome=None if kept.outcome is None else outcome,
         ended=ended,
-        dormant=kept.outcome is None,
+        suspended=kept.outcome is None,
     )

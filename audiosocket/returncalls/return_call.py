@@ -150,7 +150,7 @@ class ReturnCall:
 
     def _go_on(self) -> None:
         visitor = self.call.legs.get(Role.VISITOR)
-        if visitor is not None and visitor.dormant and self._numbers:
+        if visitor is not None and visitor.suspended and self._numbers:
             self._wait("the visitor has not come back after the restart")
         else:
             self._next()

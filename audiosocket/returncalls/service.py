@@ -75,9 +75,9 @@ class ReturnCalls:
         visitor, resident = call.legs.get(Role.VISITOR), call.legs.get(Role.RESIDENT)
         if call.call_id in self._runs:
             raise ReturnTaken(f"a return call for {call.call_id} is already under way")
-        if resident is not None and resident.ending is None:
+        if resident is not None and resident.outcome is None:
             raise ReturnTaken(f"the call {call.call_id} has its resident already")
-        if visitor is None or visitor.ending is not None or visitor.dormant:
+        if visitor is None or visitor.outcome is not None or visitor.suspended:
             raise ReturnTaken(f"no visitor is waiting in the call {call.call_id}")
         if call.extension.return_port is None or not call.extension.return_number:
             raise ReturnTaken(

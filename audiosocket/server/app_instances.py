@@ -10,7 +10,7 @@ from uuid import UUID
 from twisted.logger import Logger
 
 from audiosocket.calls.call import Call
-from audiosocket.calls.leg import REPLACED
+from audiosocket.calls.leg_apps import REPLACED
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.provisioning.app_rules import CallApps, Chain, LoadApps

@@ -61,7 +61,7 @@ class CallerIdentification:
         leg = self._waiting.get(key)
         if leg is None:
             return False
-        port = leg.record.port
+        port = leg.state.port
         found = self._channels.certain(leg.call_id, port)
         if found is None and key not in self._due:
             other_port = next((one for role, one in leg.extension.ports().items() if role is not leg.role), None)

@@ -46,4 +46,4 @@ class LiveLegs:
 def is_suspended(call: Call, role: Role) -> bool:
     """Return whether this leg was cut off by a restart and has not resumed."""
     leg = call.legs.get(role)
-    return leg is not None and leg.dormant
+    return leg is not None and leg.suspended

@@ -6,7 +6,7 @@ Which leg may join which call is decided by the registry (``calls/registry.py``)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from uuid import UUID
@@ -21,6 +21,7 @@ from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.interfaces import App
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.server.admission import ConnectionAdmission
@@ -61,11 +62,7 @@ class Switchboard:
             Leg,
             clock=clock,
             make_converter=make_converter,
-            over=self._leg_over,
-            failed=self._app_failed,
-            mislabelled=self._mislabelled,
-            replace=apps.replacement,
-            find_other=lambda leg: legs.get(leg.call_id, _other(leg.role)),
+            owner=self,
         )
         #: Extensions whose audio is not slin although its frames are, and the codec that was detected last.
         self.codecs: dict[int, str] = {}
@@ -89,10 +86,10 @@ class Switchboard:
             call = admission.call
             if call is None:
                 return admission.reason
-            restored = call.legs[role].dormant if role in call.legs else False
+            restored = call.legs[role].suspended if role in call.legs else False
             leg = old or self._new_leg(call, role, peer, port, now)
             if old is not None:
-                old.record.peer, old.record.port, old.record.resumes = peer, port, old.record.resumes + 1
+                old.state.peer, old.state.port, old.state.resumes = peer, port, old.state.resumes + 1
                 call.note("leg.resumed", now, role=role.value, peer=peer, port=port)
         if old is not None:
             leg.resume(connection)
@@ -121,8 +118,8 @@ class Switchboard:
             self.returns.visitor_back(call)
         other = call.legs.get(_other(leg.role))
         # Its apps were not notified of a leg that ended before they began, or while this one was suspended.
-        if other is not None and other.ending is not None and not self._return_pending(call):
-            leg.other_gone(other.ending)
+        if other is not None and other.outcome is not None and not self._return_pending(call):
+            leg.other_gone(other.outcome)
 
     def _return_pending(self, call: Call) -> bool:
         return self.returns is not None and self.returns.pending(call)
@@ -133,32 +130,32 @@ class Switchboard:
 
     def _new_leg(self, call: Call, role: Role, peer: str, port: int, now: float) -> Leg:
         before = call.legs.get(role)
-        record = LegState(role, peer, port, joined=now, last_heard=now)
+        state = LegState(role, peer, port, joined=now, last_received=now)
         if before is not None:  # it ended while the other leg kept the call alive, or the server was restarted
-            record.resumes = before.resumes + 1
-        if before is not None and before.dormant:
-            record.joined = before.joined
-        if call.dormant:
+            state.resumes = before.resumes + 1
+        if before is not None and before.suspended:
+            state.joined = before.joined
+        if call.suspended:
             call.note("call.resumed", now)
-        call.legs[role] = record
+        call.legs[role] = state
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
         if role is Role.RESIDENT and self.returns is not None:
             self.returns.joined(call)
-        leg = self._make_leg(call, record, self._apps.of(call, role), residents=self.returns)
+        leg = self._make_leg(call, state, self._apps.of(call, role), residents=self.returns)
         self._legs.add(leg)
         return leg
 
-    def _leg_over(self, leg: Leg, ending: LegOutcome) -> None:
+    def leg_over(self, leg: Leg, outcome: LegOutcome) -> None:
         self._legs.remove(leg)
         if self._callers is not None:
             self._callers.left(leg)
         if leg.role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_left(leg.call)
-        self.registry.leg_over(leg.call, leg.role, ending, self._clock.now_ms() / 1000)
+        self.registry.leg_over(leg.call, leg.role, outcome, self._clock.now_ms() / 1000)
         if leg.call.ended is not None:
             self._apps.forget(leg.call_id)
 
-    def _mislabelled(self, leg: Leg, codec: str) -> None:
+    def mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
         self.codecs[extension.id] = codec
         if (extension.id, codec) in self._reported:
@@ -173,41 +170,50 @@ class Switchboard:
             decoded=", which cannot be decoded" if codec == "unknown" else "; it is decoded for now",
         )
 
-    def _app_failed(self, leg: Leg) -> None:
+    def app_failed(self, leg: Leg) -> None:
+        """End the call of a leg, one of whose apps raised; implements `LegOwner`."""
         self.end_call(leg.call_id, LegOutcome.APP_FAILED)
 
-    def end_call(self, call_id: UUID, ending: LegOutcome) -> None:
+    def replacement(self, leg: Leg, names: str) -> Sequence[tuple[str, App]]:
+        """Return the apps that take the place of one that handed its leg over; implements `LegOwner`."""
+        return self._apps.replacement(leg.call, names)
+
+    def other_leg(self, leg: Leg) -> Leg | None:
+        """Return the other leg of the same call, None when it has none; implements `LegOwner`."""
+        return self._legs.get(leg.call_id, _other(leg.role))
+
+    def end_call(self, call_id: UUID, outcome: LegOutcome) -> None:
         """End all legs of a call, also those that a restart has suspended."""
         for role in Role:
             leg = self._legs.get(call_id, role)
             if leg is not None:
-                leg.end(ending)
+                leg.end(outcome)
         call = self.registry.get(call_id)
         if call is not None:
             for role in Role:
-                self._give_up(call, role, ending)
+                self._give_up(call, role, outcome)
 
-    def hang_up(self, call_id: UUID, role: Role, ending: LegOutcome) -> None:
+    def hang_up(self, call_id: UUID, role: Role, outcome: LegOutcome) -> None:
         """End one leg; raises `UnknownCall` when there is no such live leg."""
         leg = self._legs.get(call_id, role)
         if leg is not None:
-            leg.end(ending)
+            leg.end(outcome)
             return
         call = self.registry.get(call_id)
         if call is None or not is_suspended(call, role):
             raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
-        self._give_up(call, role, ending)
+        self._give_up(call, role, outcome)
 
-    def _give_up(self, call: Call, role: Role, ending: LegOutcome) -> None:
+    def _give_up(self, call: Call, role: Role, outcome: LegOutcome) -> None:
         """End a leg that a restart has suspended; notify the apps of the other leg if that is connected."""
         if not is_suspended(call, role):
             return
         if role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_left(call)
-        self.registry.leg_over(call, role, ending, self._clock.now_ms() / 1000)
+        self.registry.leg_over(call, role, outcome, self._clock.now_ms() / 1000)
         other = self._legs.get(call.call_id, _other(role))
         if other is not None:
-            other.other_gone(ending)
+            other.other_gone(outcome)
         elif call.ended is not None:
             self._apps.forget(call.call_id)
 
@@ -239,7 +245,7 @@ class Switchboard:
 
         A resident whose visitor is lost is hung up.
         """
-        lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.dormant]
+        lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.suspended]
         for call, role in lost:
             self._give_up(call, role, LegOutcome.LOST)
             if role is Role.VISITOR:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "events.md"
 IDENTITY = {"call_id": "c", "extension": 4, "number": "1000"}
 #: Where a name is passed on and not written: the function, and the name of its parameter.
-PASSED_ON = {("leg_api.py", "event"), ("call.py", "event")}
+PASSED_ON = {("leg.py", "event"), ("call.py", "event")}
 #: Emitted by nobody here: for apps of others.
 FOR_APPS = {"app.note"}
 

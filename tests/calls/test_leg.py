@@ -12,7 +12,8 @@ from twisted.internet.task import Clock as Time
 
 from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.events import EventLog, Record
-from audiosocket.calls.leg import RATE_NOTES_MOST, REPLACED, Leg
+from audiosocket.calls.leg import MAX_RATE_EVENTS, Leg
+from audiosocket.calls.leg_apps import REPLACED
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import LocalProtocolError
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
@@ -90,6 +91,8 @@ class Stage:
         self.over: list[LegOutcome] = []
         self.failed = 0
         self.codecs: list[str] = []
+        #: Apps that can be found by name.
+        self.known: dict[str, App] = {}
         self.wire = Wire()
         self.leg = Leg(
             self.call,
@@ -97,14 +100,24 @@ class Stage:
             [(f"app{n}", app) for n, app in enumerate(apps)],
             clock=self.clock,
             make_converter=StreamConverter,
-            over=lambda _, ending: self.over.append(ending),
-            failed=self._app_failed,
-            mislabelled=lambda _, codec: self.codecs.append(codec),
+            owner=self,
         )
 
-    def _app_failed(self, leg: Leg) -> None:
+    def leg_over(self, leg: Leg, outcome: LegOutcome) -> None:
+        self.over.append(outcome)
+
+    def app_failed(self, leg: Leg) -> None:
         self.failed += 1
         leg.end(LegOutcome.APP_FAILED)
+
+    def mislabelled(self, leg: Leg, codec: str) -> None:
+        self.codecs.append(codec)
+
+    def replacement(self, leg: Leg, names: str) -> list[tuple[str, App]]:
+        return [(name, self.known[name]) for name in names.split("+")]
+
+    def other_leg(self, leg: Leg) -> Leg | None:
+        return None
 
     def start(self) -> Stage:
         self.leg.start(self.wire)
@@ -116,7 +129,7 @@ class Stage:
 
     def hear(self, *events: Event) -> None:
         for event in events:
-            self.leg.received(event)
+            self.leg.message_received(event)
 
     @property
     def idle(self) -> bool:
@@ -273,7 +286,7 @@ def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log()
     stage = Stage(RecordingApp()).start()
     for n in range(1_000):
         stage.hear(Audio(8000 if n % 2 else 16_000, VOICE))
-    assert len(stage.events) == RATE_NOTES_MOST
+    assert len(stage.events) == MAX_RATE_EVENTS
     assert stage.record.frames_in == 1_000
     assert stage.leg.rate == 8000
 
@@ -290,7 +303,7 @@ def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str, ms: 
     frame = audio_frame(8000, payload)
     for _ in range(1_200 // ms):
         if frame[:3] in FRAME_HEADERS:
-            stage.leg.heard(frame, FRAME_HEADERS[frame[:3]])
+            stage.leg.frames_received(frame, FRAME_HEADERS[frame[:3]])
         else:
             stage.hear(Audio(8000, payload))
         stage.run(ms)
@@ -370,7 +383,7 @@ def test_counters() -> None:
     assert (record.frames_in, record.digits, record.ignored) == (2, 2, 1)
     assert record.frames_out == len(stage.wire.sent) == 11
     assert record.silence_out == 8
-    assert record.last_heard == START
+    assert record.last_received == START
 
 
 def test_any_message_shows_that_the_leg_is_alive() -> None:
@@ -383,19 +396,19 @@ def test_any_message_shows_that_the_leg_is_alive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "ending"),
+    ("event", "outcome"),
     [
         (HungUp(), LegOutcome.CALLER_HANGUP),
         (PeerError(4), LegOutcome.PEER_ERROR),
         (PeerError(None), LegOutcome.PEER_ERROR),
     ],
 )
-def test_what_ends_a_leg_from_the_other_side(event: Event, ending: LegOutcome) -> None:
+def test_what_ends_a_leg_from_the_other_side(event: Event, outcome: LegOutcome) -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     stage.hear(event)
-    assert stage.over == [ending]
-    assert app.values("left") == [ending.value]
+    assert stage.over == [outcome]
+    assert app.values("left") == [outcome.value]
 
 
 def test_a_frame_the_peer_does_not_take_is_not_counted_as_sent() -> None:
@@ -662,7 +675,7 @@ def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() 
     stage.run(1_000)
     assert len(stage.wire.sent) == sent
     lump = b"".join(audio_frame(8000, bytes((n, 1)) * 160) for n in range(50))
-    stage.leg.heard(lump, FRAME_HEADERS[lump[:3]])
+    stage.leg.frames_received(lump, FRAME_HEADERS[lump[:3]])
     assert stage.wire.sent[sent:] == [(8000, bytes((n, 1)) * 160) for n in range(50)]
     assert (stage.record.frames_in, stage.record.frames_out) == (50, sent + 50)
 
@@ -671,7 +684,7 @@ def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
     stage, ears = Stage(RecordingApp(joined=loop_back)).start(), Ears()
     stage.leg.tap(ears)
     wide = audio_frame(16_000, b"\3\4" * 320)
-    stage.leg.heard(wide + wide, FRAME_HEADERS[wide[:3]])
+    stage.leg.frames_received(wide + wide, FRAME_HEADERS[wide[:3]])
     assert stage.wire.sent[-2:] == [(16_000, b"\3\4" * 320)] * 2
     assert len(ears.heard_frames) == len(ears.said_frames) == 2
     assert stage.record.rate == 16_000
@@ -716,7 +729,7 @@ def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
     app = RecordingApp(audio=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     lump = audio_frame(8000, VOICE) * 3
-    stage.leg.heard(lump, FRAME_HEADERS[lump[:3]])
+    stage.leg.frames_received(lump, FRAME_HEADERS[lump[:3]])
     assert app.methods.count("audio") == 1
 
 
@@ -780,18 +793,13 @@ def test_paused_audio_waits_and_the_caller_hears_silence() -> None:
 # apps that take over
 
 
-def replacing(stage: Stage, **apps: App) -> None:
-    """Let the leg find these apps by name."""
-    stage.leg._replace = lambda call, spec: [(name, apps[name]) for name in spec.split("+")]
-
-
 def test_an_app_that_hands_over_is_replaced_in_its_place() -> None:
     bot, recorder, fallback = RecordingApp(), RecordingApp(), RecordingApp()
     stage = Stage(bot, recorder).start()
-    replacing(stage, porteiro=fallback)
+    stage.known["porteiro"] = fallback
     stage.leg.play(VOICE * 50)
     stage.leg.hand_over(bot, "porteiro", "no connection")
-    stage.leg.received(Digit("1"))
+    stage.leg.message_received(Digit("1"))
     stage.leg.end(LegOutcome.CALLER_HANGUP)
     assert bot.methods == ["joined"]
     assert fallback.methods == ["joined", "digit", "left"]
@@ -806,9 +814,9 @@ def test_an_app_that_hands_over_while_it_joins_is_replaced() -> None:
     fallback, recorder = RecordingApp(), RecordingApp()
     bot = RecordingApp(joined=lambda leg: leg.hand_over(bot, "porteiro", "refused"))
     stage = Stage(bot, recorder)
-    replacing(stage, porteiro=fallback)
+    stage.known["porteiro"] = fallback
     stage.start()
-    stage.leg.received(Digit("1"))
+    stage.leg.message_received(Digit("1"))
     assert fallback.methods == ["joined", "digit"]
     assert recorder.methods == ["joined", "digit"]
 
@@ -816,7 +824,7 @@ def test_an_app_that_hands_over_while_it_joins_is_replaced() -> None:
 def test_a_leg_that_comes_back_to_an_app_that_gave_it_up_ends() -> None:
     first, second = RecordingApp(), RecordingApp()
     stage = Stage(first).start()
-    replacing(stage, first=first, second=second)
+    stage.known.update(first=first, second=second)
     stage.leg.hand_over(first, "second", "one")
     stage.leg.hand_over(second, "first", "two")
     assert stage.over == [LegOutcome.SERVER_HANGUP]
@@ -825,9 +833,9 @@ def test_a_leg_that_comes_back_to_an_app_that_gave_it_up_ends() -> None:
 def test_the_audio_of_a_replaced_app_goes_to_the_next_one_only() -> None:
     bot, fallback = Echo(), RecordingApp()
     stage = Stage(bot).start()
-    replacing(stage, porteiro=fallback)
+    stage.known["porteiro"] = fallback
     stage.leg.hand_over(bot, "porteiro", "x")
-    stage.leg.received(Audio(8000, VOICE))
+    stage.leg.message_received(Audio(8000, VOICE))
     assert fallback.methods == ["joined", "audio"]
     assert VOICE not in [pcm for _, pcm in stage.wire.sent]
 
@@ -846,7 +854,7 @@ def test_a_hook_that_is_a_coroutine_runs_and_its_failure_ends_the_call(logged_fa
 
     waiting: Deferred[None] = Deferred()
     stage = Stage(Slow()).start()
-    stage.leg.received(Digit("1"))
+    stage.leg.message_received(Digit("1"))
     assert stage.failed == 0, "the digit waits behind joined"
     assert stage.leg.queued_ms == 0
     waiting.callback(None)
@@ -866,7 +874,7 @@ def test_a_hook_that_never_ends_does_not_keep_the_leg() -> None:
             seen.append(outcome)
 
     stage = Stage(Stuck()).start()
-    stage.leg.received(HungUp())
+    stage.leg.message_received(HungUp())
     assert stage.over == [LegOutcome.CALLER_HANGUP]
     assert seen == ["caller_hangup"]
     assert stage.failed == 0

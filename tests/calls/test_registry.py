@@ -124,7 +124,7 @@ def test_an_unexpected_resident_opens_a_call_when_that_is_allowed() -> None:
 def test_a_second_leg_is_refused_while_the_first_is_alive() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
-    call.legs[Role.VISITOR].last_heard = 20.0
+    call.legs[Role.VISITOR].last_received = 20.0
     assert books.ask(Role.VISITOR, 20.0 + ALIVE_SECONDS) == Admission(None, "its visitor leg is alive")
     assert books.registry.refused_total == 1
     assert books.names() == ["call.started", "leg.refused"]
@@ -133,7 +133,7 @@ def test_a_second_leg_is_refused_while_the_first_is_alive() -> None:
 def test_a_leg_that_went_quiet_is_taken_over_and_the_call_goes_on() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
-    call.legs[Role.VISITOR].last_heard = 20.0
+    call.legs[Role.VISITOR].last_received = 20.0
     assert books.ask(Role.VISITOR, 20.0 + ALIVE_SECONDS + 0.001) == Admission(call, resumes=True)
     assert books.registry.started_total == 1
 
@@ -318,7 +318,7 @@ def test_only_the_first_cause_of_a_legs_end_counts() -> None:
     books.registry.leg_over(call, Role.VISITOR, LegOutcome.SLOW_READER, 15.0)
     books.registry.leg_over(call, Role.VISITOR, LegOutcome.CONNECTION_LOST, 16.0)
     leg = call.legs[Role.VISITOR]
-    assert (leg.ending, leg.ended) == (LegOutcome.SLOW_READER, 15.0)
+    assert (leg.outcome, leg.ended) == (LegOutcome.SLOW_READER, 15.0)
     assert call.outcome == "slow_reader"
     assert books.names().count("leg.left") == 1
     assert books.names().count("call.ended") == 1
@@ -331,7 +331,7 @@ def test_the_first_outcome_that_is_named_stays() -> None:
     assert not call.decide("gate_refused")
     books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 15.0)
     assert call.outcome == "gate_opened"
-    assert call.legs[Role.VISITOR].ending is LegOutcome.CALLER_HANGUP
+    assert call.legs[Role.VISITOR].outcome is LegOutcome.CALLER_HANGUP
     assert books.events[-1]["outcome"] == "gate_opened"
 
 

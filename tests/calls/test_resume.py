@@ -86,13 +86,13 @@ def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machi
     machine.app.events[0].leg.decide("gate_opened")
     for _ in range(restarts):
         exchange = machine.start(after=2.0)
-        assert (len(exchange.registry), the_call(exchange).dormant) == (1, True)
+        assert (len(exchange.registry), the_call(exchange).suspended) == (1, True)
     exchange.join(extension=OTHER_EXTENSION)
     resident(exchange, OTHER_EXTENSION)
     call = the_call(exchange)
     assert (call.extension, call.outcome) == (OTHER_EXTENSION, "gate_opened")
     assert machine.app.values("restored") == [{"page": "3"}, None]
-    assert {role: (leg.ending, leg.resumes) for role, leg in call.legs.items()} == {
+    assert {role: (leg.outcome, leg.resumes) for role, leg in call.legs.items()} == {
         Role.VISITOR: (None, 1),
         Role.RESIDENT: (None, 1),
     }
@@ -112,7 +112,7 @@ def test_a_leg_that_came_back_between_two_restarts_and_one_that_did_not(machine:
     second = machine.start(after=1)
     second.join()
     third = machine.start(after=1)
-    assert [leg.dormant for leg in the_call(third).legs.values()] == [True, True]
+    assert [leg.suspended for leg in the_call(third).legs.values()] == [True, True]
     resident(third)
     third.join()
     assert {role: leg.resumes for role, leg in the_call(third).legs.items()} == {Role.VISITOR: 2, Role.RESIDENT: 1}

@@ -254,7 +254,7 @@ def test_what_cannot_be_placed(world: World) -> None:
         world.place("102")
     world.visitor.hang_up()
     call = world.call
-    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, call.legs[Role.VISITOR].ending)  # type: ignore[arg-type]
+    world.exchange.switchboard.hang_up(CALL, Role.RESIDENT, call.legs[Role.VISITOR].outcome)  # type: ignore[arg-type]
     with pytest.raises(UnknownCall):
         world.place("102")
     assert world.telephones.rung == ["101"]
@@ -265,7 +265,7 @@ def test_without_a_visitor_nobody_is_rung(world: World) -> None:
     world.resident()
     world.visitor.hang_up()
     assert world.shown["state"] == "connected", "the resident is there already"
-    world.call.legs[Role.RESIDENT].ending = world.call.legs[Role.VISITOR].ending
+    world.call.legs[Role.RESIDENT].outcome = world.call.legs[Role.VISITOR].outcome
     with pytest.raises(ReturnTaken, match="no visitor"):
         world.place("101")
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from audiosocket.calls.call import Call
 from audiosocket.calls.events import EventLog
-from audiosocket.calls.leg import REPLACED
+from audiosocket.calls.leg_apps import REPLACED
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, CallPolicy
 from audiosocket.provisioning.app_rules import CallApps, Chain, Parameters

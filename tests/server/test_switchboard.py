@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from audiosocket.apps.bridge import Bridge
+from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import UnknownCall
@@ -409,8 +409,8 @@ class Pages:
     def __exit__(self, *exception: object) -> None:
         """Every line is kept at once."""
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        self.lines.append(json.dumps({"wall": 1_000.0, **line}).encode())
+    def write(self, record: JournalRecord) -> None:
+        self.lines.append(encode(record, 1_000.0))
 
     def restarted(self, *apps: App | AppFactory, now: float = 1_001.0) -> InMemoryServer:
         """The next process, which has read this."""
@@ -549,7 +549,7 @@ def test_two_who_talked_over_a_bridge_wait_for_each_other_and_not_for_ever() -> 
     assert visitor.ended_by_server
     call = exchange.registry.get(CALL)
     assert call is not None
-    assert {role: leg.ending for role, leg in call.legs.items()} == {
+    assert {role: leg.outcome for role, leg in call.legs.items()} == {
         Role.VISITOR: LegOutcome.SERVER_HANGUP,
         Role.RESIDENT: LegOutcome.LOST,
     }
@@ -661,7 +661,7 @@ def test_a_stop_interrupts_calls_and_whatever_apps_do_then_does_not_end_them() -
     after = pages.restarted(RecordingApp())
     call = after.registry.get(CALL)
     assert call is not None
-    assert (call.outcome, [leg.dormant for leg in call.legs.values()]) == (None, [True, True])
+    assert (call.outcome, [leg.suspended for leg in call.legs.values()]) == (None, [True, True])
 
 
 def test_while_it_drains_only_calls_that_are_there_have_new_legs() -> None:

@@ -107,7 +107,7 @@ async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
         await caller.ended
         await deferToThread(server.start)
         waiting = await shown(server, caller)
-        assert (waiting["state"], waiting["outcome"]) in {("dormant", None), ("ended", "lost")}
+        assert (waiting["state"], waiting["outcome"]) in {("suspended", None), ("ended", "lost")}
         await until(lambda: "did not resume within" in server.log())
         lost = await shown(server, caller)
         assert (lost["state"], lost["outcome"]) == ("ended", "lost")

@@ -294,7 +294,7 @@ def test_a_stall_of_1_s_causes_no_burst() -> None:
         exchange.run(500)
         assert at_once <= (DEBT_MS / 20 + 1 if speak else 2)
         assert leg.playout.skipped_ms == pytest.approx(1_000 - DEBT_MS, abs=25)
-        assert leg.record.late_turns == 1
+        assert leg.state.late_turns == 1
         assert 2_000 - written_ms(line) == pytest.approx(leg.playout.skipped_ms, abs=25)
 
 
