@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
+
+from twisted.internet.interfaces import IDelayedCall
 
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.json_shapes import CallerJSON
 from audiosocket.settings import Settings
+
+T = TypeVar("T")
 
 
 class Tap(Protocol):
@@ -263,6 +267,13 @@ class SoundSource(Protocol):
         """Return the sound as 16-bit mono at ``rate``; raises `InvalidSound`."""
 
 
+class InFileThread(Protocol):
+    """Runs a blocking function in the one thread that writes files; the result arrives in the reactor's thread."""
+
+    def __call__(self, function: Callable[..., T], /, *arguments: Any) -> Awaitable[T]:
+        """Return what ``function`` returns, or fail with what it raises."""
+
+
 @dataclass(frozen=True)
 class CallPolicy:
     """The policy of ``apps.toml`` for the calls of an extension, whichever apps run."""
@@ -284,10 +295,10 @@ class AppContext:
 
     settings: Settings
     sounds: SoundSource
-    #: Runs a blocking function in the one thread that writes files; the result arrives in the reactor's thread.
-    in_file_thread: Callable[..., Awaitable[Any]]
-    #: Calls a function after a number of seconds; returns an object with ``cancel()``.
-    call_later: Callable[..., Any]
+    #: For files that an app writes.
+    in_file_thread: InFileThread
+    #: Calls a function after a number of seconds: ``call_later(seconds, function, *arguments)``.
+    call_later: Callable[..., IDelayedCall]
     #: What the app's ``parse_parameters`` returned for its table in ``apps.toml``; None without that function.
     parameters: Any = None
     policy: CallPolicy = field(default_factory=CallPolicy)

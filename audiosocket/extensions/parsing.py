@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, MAX_TEXT, Extension
@@ -64,7 +64,7 @@ def is_scalar(value: object) -> TypeGuard[str | int]:
     return isinstance(value, str)
 
 
-def _text(entry: Mapping[str, Any], key: str) -> str:
+def _text(entry: Mapping[str, object], key: str) -> str:
     value = entry.get(key)
     if value is None:
         return ""
@@ -78,7 +78,7 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
     return text
 
 
-def _port(entry: Mapping[str, Any], key: str) -> int | None:
+def _port(entry: Mapping[str, object], key: str) -> int | None:
     value = entry.get(key)
     if value is None:
         return None
@@ -95,7 +95,7 @@ def _port(entry: Mapping[str, Any], key: str) -> int | None:
     return number
 
 
-def _integer(entry: Mapping[str, Any], key: str, default: int | None) -> int:
+def _integer(entry: Mapping[str, object], key: str, default: int | None) -> int:
     value = entry.get(key)
     if (value is None or value == "") and default is not None:
         return default
