@@ -16,11 +16,11 @@ from typing import Any
 
 from bench import machine, table
 from bench.build import CannotBuild, build
-from bench.contest import Bench
-from bench.figures import Round, Sample, disturbance, faults, to_json
 from bench.load import LoadFailed
 from bench.rows import Row, chosen
+from bench.scenarios import Bench
 from bench.servers import DidNotStart
+from bench.statistics import Round, Sample, disturbance, faults, to_json
 
 QUICK_SECONDS = 1.0
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 from bench import machine
-from bench.figures import Sample
 from bench.servers import Server
+from bench.statistics import Sample
 
 #: A generator that takes longer than this, beyond what it measures, hangs; in seconds.
 SPARE_SECONDS = 60.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import contest
-from bench.contest import ECHO, LOOPBACK, PORTEIRO, SPEAK, Bench
-from bench.figures import ASYNCIO, OURS, C, Figure, Sample, Target
+from bench import scenarios
 from bench.load import stalled
-from bench.thousand import thousand_extensions
+from bench.scenarios import ECHO, LOOPBACK, PORTEIRO, SPEAK, Bench
+from bench.statistics import ASYNCIO, OURS, C, Figure, Sample, Target
+from bench.thousand_extensions import thousand_extensions
 from bench.workers import two_to_one
 
 Take = Callable[[Bench, str], Sample]
@@ -70,18 +70,18 @@ def _off_pace(sample: Sample) -> Sample:
 def _most(bench: Bench, contestant: str) -> Sample:
     def holds(calls: int) -> bool:
         with bench.serving(contestant, ECHO) as server:
-            return contest.echoes_in_time(bench.load("echo", server, 2, calls=calls))
+            return scenarios.echoes_in_time(bench.load("echo", server, 2, calls=calls))
 
-    return contest.greatest(holds, 800)
+    return scenarios.greatest(holds, 800)
 
 
 def _mix(bench: Bench, contestant: str) -> Sample:
     def holds(calls: int) -> bool:
         with bench.serving(contestant, PORTEIRO) as server:
             found = bench.load("listen", server, 2, ports=2, calls=calls)
-        return contest.speaks_in_time(found)
+        return scenarios.speaks_in_time(found)
 
-    return contest.greatest(holds, 600)
+    return scenarios.greatest(holds, 600)
 
 
 def _less(key: str, title: str, *targets: Target) -> Figure:
@@ -156,7 +156,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "most",
-        f"most calls echoing in time on one core, at most {contest.CALLS_LIMIT:,}",
+        f"most calls echoing in time on one core, at most {scenarios.CALLS_LIMIT:,}",
         _most,
         (Figure("carried", "calls, p99 < 20 ms, nothing lost", targets=(Target(ASYNCIO, 1.6, 2.0),)),),
         contestants=(OURS, ASYNCIO),
@@ -164,7 +164,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "mix",
-        f"half speaking, half listening, silence filled in, at most {contest.CALLS_LIMIT:,}",
+        f"half speaking, half listening, silence filled in, at most {scenarios.CALLS_LIMIT:,}",
         _mix,
         (Figure("carried", "calls on one core, each at its pace, p99 < 20 ms late"),),
         contestants=(OURS,),

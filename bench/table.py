@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.figures import ASYNCIO, OURS, C, Figure, Round, Spread, Target, ratios, spread, values, verdict
+from bench.statistics import ASYNCIO, OURS, C, Figure, Round, Spread, Target, ratios, spread, values, verdict
 
 COLUMNS = ("", "ours", "C", "asyncio", "ours to C", "ours to asyncio", "reach / aim", "")
 

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from bench import machine
-from bench.contest import LOOPBACK, Bench
-from bench.figures import Sample
 from bench.load import run_load
+from bench.scenarios import LOOPBACK, Bench
 from bench.servers import ROOT, Server, ours
+from bench.statistics import Sample
 
 #: Calls on each core: in flight at the same time; being set up at the same time.
 FLOOD_CALLS, CHURN_CALLS = 100, 20

@@ -16,8 +16,8 @@ import pytest
 
 from bench import asyncio_echo, build, figures, load, rows, search, servers, speech, table
 from bench.__main__ import main
-from bench.contest import Bench, echoes_in_time, speaks_in_time
-from bench.figures import ASYNCIO, OURS, C, Figure, Round, Target
+from bench.scenarios import Bench, echoes_in_time, speaks_in_time
+from bench.statistics import ASYNCIO, OURS, C, Figure, Round, Target
 
 FRAMES = Figure("frames_per_s", "frames/s", targets=(Target(C, 0.7, 0.85), Target(ASYNCIO, 2.0, 2.6)))
 COST = Figure("cost", "µs", more=False, targets=(Target("", 5, 1),))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.build import HERE, Programs
-from bench.figures import ASYNCIO, OURS, C, Sample, faults
 from bench.load import run_load
 from bench.search import most_calls
 from bench.servers import Server, ours, reference
+from bench.statistics import ASYNCIO, OURS, C, Sample, faults
 
 #: Apps of our server: one that only returns frames, for saturation; the one people test with; one that speaks.
 LOOPBACK = {"VISITOR_APP": "loopback"}

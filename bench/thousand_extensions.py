@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from bench import machine
-from bench.figures import Sample
 from bench.servers import Server, answers, ours
+from bench.statistics import Sample
 
 EXTENSIONS = 1_000
 CHANGES = 10
