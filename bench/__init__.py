@@ -1,1 +1,1 @@
-"""Speed, measured: our server, a C server and an asyncio server side by side. See ``README.md``."""
+"""Benchmark: our server, a C server and an asyncio server under the same load. See ``README.md``."""

@@ -26,7 +26,7 @@ QUICK_SECONDS = 1.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is asked for; returns the exit status."""
+    """Run the command line and return the exit status."""
     options = _options().parse_args(arguments)
     length = options.seconds or (QUICK_SECONDS if options.quick else None)
     rounds = 1 if options.quick else options.rounds
@@ -37,11 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         "descriptors": limit,
         "load_average_before": machine.load_average(),
     }
-    print(
-        f"{conditions['machine']}; medians of {rounds} rounds, least and greatest in brackets\n\n{table.heading()}"
-    )
+    print(f"{conditions['machine']}; medians of {rounds} rounds, extremes in brackets\n\n{table.heading()}")
     results: list[dict[str, Any]] = []
-    everything: list[Round] = []
+    all_rounds: list[Round] = []
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         try:
@@ -50,17 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"bench: {error}", file=sys.stderr)
             return 1
         for row in options.rows:
-            found, troubles = measure(bench, row, min(rounds, row.rounds_most))
+            found, faults_found = measure(bench, row, min(rounds, row.max_rounds))
             print("\n".join(table.lines(row.title, row.figures, found)), flush=True)
-            wrong += troubles
-            everything += found
+            wrong += faults_found
+            all_rounds += found
             figures = [to_json(figure, found) for figure in row.figures]
             results.append({"row": row.name, "title": row.title, "figures": figures, "rounds": found})
-    print("\n" + "\n".join(wrong or ["No frame was lost, altered or repeated, and no call broke."]))
-    others = disturbance(everything)
+    print("\n" + "\n".join(wrong or ["No frame was lost, altered or repeated, and no call failed."]))
+    others = disturbance(all_rounds)
     if others is not None:
-        share = f"{others.middle:.0f} % of a processor ({others.least:.0f}–{others.most:.0f})"
-        print(f"Meanwhile other work took {share}.")
+        share = f"{others.median:.0f} % of a processor ({others.minimum:.0f}–{others.maximum:.0f})"
+        print(f"Other processes used {share} meanwhile.")
     if options.json is not None:
         conditions["load_average_after"] = machine.load_average()
         options.json.write_text(json.dumps({**conditions, "rows": results, "faults": wrong}, indent=1) + "\n")
@@ -68,37 +66,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(bench: Bench, row: Row, rounds: int) -> tuple[list[Round], list[str]]:
-    """The rounds of one row, and what went wrong in them, in words.
+    """Measure one row; return its rounds and their faults as text.
 
-    Who begins changes with the round: what runs first must not always be the same.
+    The order of the servers changes with the round, so that none of them is always the first.
     """
     found: list[Round] = []
     wrong: list[str] = []
     for number in range(1, rounds + 1):
         samples: dict[str, Sample] = {}
-        first = number % len(row.contestants)
-        for contestant in row.contestants[first:] + row.contestants[:first]:
-            words = []
+        first = number % len(row.servers)
+        for server in row.servers[first:] + row.servers[:first]:
+            problems = []
             try:
-                sample = samples[contestant] = _take(bench, row, contestant)
-                words += faults(sample)
+                sample = samples[server] = _measure_once(bench, row, server)
+                problems += faults(sample)
             except (DidNotStart, LoadFailed, OSError) as error:
                 sample = {}
-                words.append(str(error))
-            where = f"{row.name}, round {number}, {contestant}"
-            wrong += [f"{where}: {', '.join(words)}"] if words else []
+                problems.append(str(error))
+            where = f"{row.name}, round {number}, {server}"
+            wrong += [f"{where}: {', '.join(problems)}"] if problems else []
             value = sample.get(row.figures[0].key)
             shown = "-" if value is None else f"{table.number(value)} {row.figures[0].title}"
-            print(f"{where}: {'; '.join([shown, *words])}", file=sys.stderr, flush=True)
+            print(f"{where}: {'; '.join([shown, *problems])}", file=sys.stderr, flush=True)
         found.append(samples)
     return found, wrong
 
 
-def _take(bench: Bench, row: Row, contestant: str) -> Sample:
+def _measure_once(bench: Bench, row: Row, server: str) -> Sample:
     try:
-        return row.take(bench, contestant)
-    except DidNotStart:  # somebody else took a port between our finding it free and the server's start
-        return row.take(bench, contestant)
+        return row.measure(bench, server)
+    except DidNotStart:  # another program took the port before the server opened it
+        return row.measure(bench, server)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -106,12 +104,14 @@ def _options() -> argparse.ArgumentParser:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--rows", type=_rows, default=chosen(""), metavar="NAMES", help="only these, comma separated"
+        "--rows", type=_rows, default=chosen(""), metavar="NAMES", help="only these rows, comma separated"
     )
     parser.add_argument("--rounds", type=_whole, default=4, metavar="N", help="rounds per row (4)")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of every measurement (2 to 8 by row)")
-    parser.add_argument("--quick", action="store_true", help="one round of one second: to see that all works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of one second, as a check that everything works"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample to this file")
     return parser
 
 

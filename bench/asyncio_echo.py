@@ -1,9 +1,9 @@
-"""What one writes in an afternoon with asyncio's streams: an AudioSocket server to compare with.
+"""A simple AudioSocket server on asyncio's streams, for comparison.
 
     python asyncio_echo.py PORT [speak]
 
-A task per call. It sends every audio frame back; with ``speak`` it says numbered frames instead (``speech.py``),
-each at its own deadline, so that a late frame does not delay those behind it.
+One task per call. It returns every audio frame; with ``speak`` it sends numbered frames instead (``speech.py``),
+each at its own deadline, so that a late frame does not delay the following ones.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import sys
 
-GOODBYE, AUDIO = 0x00, 0x10
+HANGUP, AUDIO = 0x00, 0x10
 FRAME_SECONDS = 0.02
 SPEECH_FRAMES = 500
 SPOKEN = [b"\x10\x01\x40" + b"Spch" + number.to_bytes(4, "little") + bytes(312) for number in range(SPEECH_FRAMES)]
 
 
 async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, echo: bool) -> None:
-    """Read messages until the caller is gone, and send its audio back where that is wanted."""
+    """Read messages until the call ends; with ``echo`` return the audio."""
     while True:
         header = await reader.readexactly(3)
         length = int.from_bytes(header[1:], "big")
         payload = await reader.readexactly(length)
-        if header[0] == GOODBYE:
+        if header[0] == HANGUP:
             return
         if header[0] == AUDIO and echo:
             writer.write(header + payload)
@@ -31,7 +31,7 @@ async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, 
 
 
 async def speak(writer: asyncio.StreamWriter) -> None:
-    """Say a numbered frame every 20 ms."""
+    """Send a numbered frame every 20 ms."""
     loop = asyncio.get_running_loop()
     due = loop.time()
     number = 0
@@ -44,7 +44,7 @@ async def speak(writer: asyncio.StreamWriter) -> None:
 
 
 async def serve(port: int, *, speaking: bool) -> None:
-    """Answer calls for ever."""
+    """Answer calls until the process is stopped."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         voice = asyncio.create_task(speak(writer)) if speaking else None

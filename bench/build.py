@@ -1,4 +1,4 @@
-"""Builds the two C programs: the generator and the server that is the limit."""
+"""The build of the two C programs: the load generator and the C server."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 
 
 class CannotBuild(Exception):
-    """The text says what is missing and what to do."""
+    """An error of the build; the text has what is missing and what to do."""
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Paths of what was built."""
+    """The paths of the built programs."""
 
     load: Path
     echo: Path
 
 
 def compiler() -> str | None:
-    """The C compiler: ``CC``, else the first that is installed; None when there is none."""
+    """Return the C compiler: ``CC``, else the first one installed, None without one."""
     names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 def build(into: Path) -> Programs:
-    """Compile both into a directory that exists.
+    """Compile both programs into an existing directory.
 
-    Raises `CannotBuild` without Linux (its epoll and timerfd are used), without a compiler, or with its words.
+    Raises `CannotBuild` on other systems than Linux (epoll and timerfd are used), without a compiler, or with the
+    compiler's message.
     """
     if not sys.platform.startswith("linux"):
         raise CannotBuild(f"the generator needs Linux (epoll, timerfd, /proc); this is {sys.platform}")

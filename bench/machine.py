@@ -1,4 +1,4 @@
-"""The machine: processors, limits, ports, and what to say about it beside a result."""
+"""The machine: processors, limits, ports, and its description for the results."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-#: Servers have the first processor, the generator the second.
+#: Servers run on the first processor, the generator on the second.
 SERVER_CORE, GENERATOR_CORE = 0, 1
-#: Ports are looked for here: below those that the kernel gives to outgoing connections.
+#: The range of ports used: below those that the kernel assigns to outgoing connections.
 FIRST_PORT, LAST_PORT = 10_000, 32_000
 #: The state of a listening socket in /proc/net/tcp.
 _LISTEN = "0A"
@@ -21,7 +21,7 @@ _LISTEN = "0A"
 
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
-    """Processes started within run on this processor, where there is a choice; None leaves them free."""
+    """Make processes that are started within run on this processor, if it exists; on any for None."""
     if core is None or not hasattr(os, "sched_setaffinity") or core not in os.sched_getaffinity(0):
         yield
         return
@@ -34,17 +34,14 @@ def on_core(core: int | None) -> Iterator[None]:
 
 
 def raise_descriptor_limit() -> int:
-    """Allow as many open files as this user may have; children inherit it. Returns that number."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    """Raise the limit of open files to the hard limit, also for children; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens right now, in a row where that is possible.
-
-    Raises `OSError` when there are not so many.
-    """
+    """Return free ports, consecutive where possible; raise `OSError` when there are too few."""
     start = random.randrange(FIRST_PORT, LAST_PORT - 2 * count)
     found: list[int] = []
     with ExitStack() as held:
@@ -62,14 +59,14 @@ def free_ports(count: int) -> list[int]:
 
 
 def listening() -> set[int]:
-    """Every port of this machine on which somebody listens, without knocking."""
+    """Return every port of this machine that is open, from /proc and without connecting."""
     tables = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
     lines = [line.split() for path in tables for line in path.read_text().splitlines()[1:]]
     return {int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == _LISTEN}
 
 
 def describe() -> str:
-    """One line: processors, kernel, Python."""
+    """Return processors, kernel and Python as one line."""
     return (
         f"{os.cpu_count()} processors ({_processor()}), {platform.system()} {platform.release()}, "
         f"{platform.python_implementation()} {platform.python_version()}"
@@ -77,7 +74,7 @@ def describe() -> str:
 
 
 def load_average() -> str:
-    """How busy the machine is with everything, ourselves included, over the last minute."""
+    """Return the load average of the last minute, the benchmark included."""
     return f"{os.getloadavg()[0]:.1f}"
 
 

@@ -1,4 +1,4 @@
-"""The rows of the table: what each runs, and what it should reach."""
+"""The rows of the table: the load of each, its figures and their targets."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from bench.statistics import ASYNCIO, OURS, C, Figure, Sample, Target
 from bench.thousand_extensions import thousand_extensions
 from bench.workers import two_to_one
 
-Take = Callable[[Bench, str], Sample]
+Measure = Callable[[Bench, str], Sample]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of ``--rows``. ``take`` measures one contestant once; no more than ``rounds_most`` times."""
+    """One row. ``measure`` measures one server once; it is called in at most ``max_rounds`` rounds."""
 
     name: str
     title: str
-    take: Take
+    measure: Measure
     figures: tuple[Figure, ...]
-    contestants: tuple[str, ...] = (OURS, C, ASYNCIO)
-    rounds_most: int = 100
+    servers: tuple[str, ...] = (OURS, C, ASYNCIO)
+    max_rounds: int = 100
 
 
-def _flood(calls: int, window: int) -> Take:
-    def take(bench: Bench, contestant: str) -> Sample:
-        with bench.serving(contestant, LOOPBACK) as server:
+def _flood(calls: int, window: int) -> Measure:
+    def measure(bench: Bench, name: str) -> Sample:
+        with bench.serving(name, LOOPBACK) as server:
             return bench.load("flood", server, 2, calls=calls, window=window, warm_up=0.5)
 
-    return take
+    return measure
 
 
-def _paced(bench: Bench, contestant: str) -> Sample:
-    with bench.serving(contestant, ECHO) as server:
+def _paced(bench: Bench, name: str) -> Sample:
+    with bench.serving(name, ECHO) as server:
         return bench.load("echo", server, 5, calls=800)
 
 
-def _churn(bench: Bench, contestant: str) -> Sample:
-    with bench.serving(contestant, LOOPBACK) as server:
+def _churn(bench: Bench, name: str) -> Sample:
+    with bench.serving(name, LOOPBACK) as server:
         return bench.load("churn", server, 2, calls=20, frames=3, warm_up=0.5)
 
 
-def _memory(settings: dict[str, str]) -> Take:
-    def take(bench: Bench, contestant: str) -> Sample:
-        with bench.serving(contestant, settings) as server:
+def _memory(settings: dict[str, str]) -> Measure:
+    def measure(bench: Bench, name: str) -> Sample:
+        with bench.serving(name, settings) as server:
             return bench.load("quiet", server, 0.5, base=1000, calls=4000, ramp=2000)
 
-    return take
+    return measure
 
 
-def _speaking(bench: Bench, contestant: str) -> Sample:
-    with bench.serving(contestant, SPEAK) as server:
+def _speaking(bench: Bench, name: str) -> Sample:
+    with bench.serving(name, SPEAK) as server:
         return _off_pace(bench.load("listen", server, 8, calls=200))
 
 
-def _stall(bench: Bench, contestant: str) -> Sample:
-    with bench.serving(contestant, SPEAK) as server, stalled(server.pid):
+def _stall(bench: Bench, name: str) -> Sample:
+    with bench.serving(name, SPEAK) as server, stalled(server.pid):
         return _off_pace(bench.load("listen", server, 8, calls=50))
 
 
@@ -67,29 +67,29 @@ def _off_pace(sample: Sample) -> Sample:
     return {**sample, "off_pace": abs(sample.get("rate", 0) - 50)}
 
 
-def _most(bench: Bench, contestant: str) -> Sample:
+def _max_echoing(bench: Bench, name: str) -> Sample:
     def holds(calls: int) -> bool:
-        with bench.serving(contestant, ECHO) as server:
+        with bench.serving(name, ECHO) as server:
             return scenarios.echoes_in_time(bench.load("echo", server, 2, calls=calls))
 
-    return scenarios.greatest(holds, 800)
+    return scenarios.largest(holds, 800)
 
 
-def _mix(bench: Bench, contestant: str) -> Sample:
+def _mix(bench: Bench, name: str) -> Sample:
     def holds(calls: int) -> bool:
-        with bench.serving(contestant, PORTEIRO) as server:
+        with bench.serving(name, PORTEIRO) as server:
             found = bench.load("listen", server, 2, ports=2, calls=calls)
         return scenarios.speaks_in_time(found)
 
-    return scenarios.greatest(holds, 600)
+    return scenarios.largest(holds, 600)
 
 
-def _less(key: str, title: str, *targets: Target) -> Figure:
+def _smaller(key: str, title: str, *targets: Target) -> Figure:
     return Figure(key, title, more=False, targets=targets)
 
 
 _FRAMES = Figure("frames_per_s", "frames/s", targets=(Target(C, 0.70, 0.85), Target(ASYNCIO, 2.0, 2.6)))
-_COST = _less("server_us_per_frame", "server's processor time per frame, µs")
+_COST = _smaller("server_us_per_frame", "server's processor time per frame, µs")
 _OFF_PACE = "distance of the mean rate from 50 frames/s"
 
 ROWS: tuple[Row, ...] = (
@@ -105,11 +105,11 @@ ROWS: tuple[Row, ...] = (
         "paced: 800 calls echoing",
         _paced,
         (
-            _less("server_us_per_frame", _COST.title, Target(C, 1.7, 1.4)),
-            _less("round_trip_p50_ms", "round trip p50, ms"),
-            _less("round_trip_p99_ms", "round trip p99, ms", Target("", 5, 1)),
-            _less("lost", "frames lost", Target("", 0, 0)),
-            _less("send_lag_p99_ms", "generator's own lateness p99, ms"),
+            _smaller("server_us_per_frame", _COST.title, Target(C, 1.7, 1.4)),
+            _smaller("round_trip_p50_ms", "round trip p50, ms"),
+            _smaller("round_trip_p99_ms", "round trip p99, ms", Target("", 5, 1)),
+            _smaller("lost", "frames lost", Target("", 0, 0)),
+            _smaller("send_lag_p99_ms", "generator's own lateness p99, ms"),
         ),
     ),
     Row(
@@ -118,31 +118,31 @@ ROWS: tuple[Row, ...] = (
         _churn,
         (
             Figure("calls_per_s", "calls/s", targets=(Target(C, 0.20, 0.40),)),
-            _less("server_us_per_call", "server's processor time per call, µs"),
-            _less("set_up_p99_ms", "connection to first echo p99, ms"),
+            _smaller("server_us_per_call", "server's processor time per call, µs"),
+            _smaller("set_up_p99_ms", "connection to first echo p99, ms"),
         ),
     ),
     Row(
         "memory",
         "memory: from 1,000 to 4,000 quiet calls, 50 frames/s of silence filled in for each",
         _memory(ECHO),
-        (_less("kb_per_call", "kB per call", Target("", 4, 2)),),
+        (_smaller("kb_per_call", "kB per call", Target("", 4, 2)),),
     ),
     Row(
         "bare",
         "memory: the same with the app loopback, which fills nothing in",
         _memory(LOOPBACK),
-        (_less("kb_per_call", "kB per call", Target("", 4, 2)),),
+        (_smaller("kb_per_call", "kB per call", Target("", 4, 2)),),
     ),
     Row(
         "speaking",
         "speaking: 200 calls",
         _speaking,
         (
-            _less("off_pace", _OFF_PACE, Target("", 0.02, 0.005)),
+            _smaller("off_pace", _OFF_PACE, Target("", 0.02, 0.005)),
             Figure("rate_slowest", "rate of the slowest call, frames/s"),
-            _less("between_p99_ms", "between two frames p99, ms", Target(C, 1.10, 1.02)),
-            _less("server_us_per_frame", _COST.title, Target(C, 1.7, 1.3)),
+            _smaller("between_p99_ms", "between two frames p99, ms", Target(C, 1.10, 1.02)),
+            _smaller("server_us_per_frame", _COST.title, Target(C, 1.7, 1.3)),
         ),
     ),
     Row(
@@ -150,57 +150,57 @@ ROWS: tuple[Row, ...] = (
         "speaking: 50 calls, the server stopped for 70 ms in each second",
         _stall,
         (
-            _less("off_pace", _OFF_PACE, Target("", 0.05, 0.02)),
+            _smaller("off_pace", _OFF_PACE, Target("", 0.05, 0.02)),
             Figure("rate_slowest", "rate of the slowest call, frames/s"),
         ),
     ),
     Row(
         "most",
         f"most calls echoing in time on one core, at most {scenarios.CALLS_LIMIT:,}",
-        _most,
+        _max_echoing,
         (Figure("carried", "calls, p99 < 20 ms, nothing lost", targets=(Target(ASYNCIO, 1.6, 2.0),)),),
-        contestants=(OURS, ASYNCIO),
-        rounds_most=2,
+        servers=(OURS, ASYNCIO),
+        max_rounds=2,
     ),
     Row(
         "mix",
         f"half speaking, half listening, silence filled in, at most {scenarios.CALLS_LIMIT:,}",
         _mix,
         (Figure("carried", "calls on one core, each at its pace, p99 < 20 ms late"),),
-        contestants=(OURS,),
-        rounds_most=2,
+        servers=(OURS,),
+        max_rounds=2,
     ),
     Row(
         "extensions",
         "1,000 extensions, 2,000 ports",
-        lambda bench, contestant: thousand_extensions(),
+        lambda bench, name: thousand_extensions(),
         (
-            _less("start_s", "start of the process to all listening, s", Target("", 2, 1)),
-            _less("not_listening", "ports not listening then", Target("", 0, 0)),
-            _less("change_ms", "a row changed through the API to its port listening, ms", Target("", 50, 10)),
-            _less("memory_mb", "memory, MB"),
+            _smaller("start_s", "start of the process to all listening, s", Target("", 2, 1)),
+            _smaller("not_listening", "ports not listening then", Target("", 0, 0)),
+            _smaller("change_ms", "a row changed through the API to its port listening, ms", Target("", 50, 10)),
+            _smaller("memory_mb", "memory, MB"),
         ),
-        contestants=(OURS,),
+        servers=(OURS,),
     ),
     Row(
         "workers",
         "two workers on two cores to one on one, a generator on each core",
-        lambda bench, contestant: two_to_one(bench),
+        lambda bench, name: two_to_one(bench),
         (
             Figure("flood_rate", "flood, frames/s", targets=(Target("", 1.7, 1.9),)),
             Figure("churn_rate", "set-up, calls/s", targets=(Target("", 1.7, 1.9),)),
-            _less("flood_cost", "flood, processor time per frame"),
-            _less("churn_cost", "set-up, processor time per call"),
+            _smaller("flood_cost", "flood, processor time per frame"),
+            _smaller("churn_cost", "set-up, processor time per call"),
         ),
-        contestants=(OURS,),
+        servers=(OURS,),
     ),
 )
 
 
 def chosen(names: str) -> tuple[Row, ...]:
-    """The rows named, comma separated, in the order of the table; all for an empty text.
+    """Return the rows named in a comma separated text, in the order of the table; all rows for an empty text.
 
-    Raises ValueError for a name that is none.
+    Raises `ValueError` for an unknown name.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     known = [row.name for row in ROWS]

@@ -1,18 +1,18 @@
-"""The greatest number of calls that a server carries. Pure."""
+"""A search for the largest number of calls that a server handles. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: The search ends when the greatest number that holds and the least that does not are this close.
+#: The search ends when the largest number that holds and the smallest that does not have this ratio.
 STEP = 1.04
 STRIDE = 1.3
 
 
-def most_calls(holds: Callable[[int], bool], start: int, limit: int) -> int:
-    """The greatest number up to ``limit`` for which ``holds``, to 4 %; 0 when not even 1 does.
+def max_calls(holds: Callable[[int], bool], start: int, limit: int) -> int:
+    """Return the largest number up to ``limit`` for which ``holds``, to 4 %; 0 when it does not hold for 1.
 
-    Looks from ``start`` in strides of 30 %, then halves the gap.
+    The search goes from ``start`` in steps of 30 %, then bisects.
     """
     good, bad = 0, limit + 1
     calls = min(start, limit)

@@ -1,4 +1,4 @@
-"""The servers that are compared, each started for one measurement and stopped after it."""
+"""The compared servers, each started for one measurement and stopped after it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ POLL_SECONDS = 0.005
 
 
 class DidNotStart(Exception):
-    """The text has the server's last words."""
+    """A server that did not become ready; the text has the end of its output."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers calls. ``api`` is the port of our admin API, 0 for the others."""
+    """A running server. ``api`` is the port of our HTTP API, 0 for the others."""
 
     pid: int
     ports: tuple[int, ...]
@@ -47,9 +47,9 @@ def ours(
     extensions: int = 1,
     core: int | None = machine.SERVER_CORE,
 ) -> Iterator[Server]:
-    """The product as shipped, in a directory of its own: defaults but for ``settings`` and ``options``.
+    """Run our server in a directory of its own, with defaults except for ``settings`` and ``options``.
 
-    Logging, journal and API are on. Its extensions come from the local file; ``PLAY_FILE`` is numbered speech.
+    Log, journal and API are on. Its extensions are in the local file; ``PLAY_FILE`` has numbered frames.
     """
     api, *ports = machine.free_ports(1 + 2 * extensions)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
@@ -71,7 +71,7 @@ def ours(
 
 
 def rows(ports: Sequence[int]) -> list[dict[str, object]]:
-    """Extensions for the local file: two ports each."""
+    """Return extensions for the local file, each with two of ``ports``."""
     return [
         {
             "id": number,
@@ -88,12 +88,12 @@ def rows(ports: Sequence[int]) -> list[dict[str, object]]:
 
 @contextmanager
 def reference(command: Sequence[str], *, speaking: bool = False) -> Iterator[Server]:
-    """A server that takes a port and perhaps the word ``speak``."""
+    """Run a server whose arguments are a port and, with ``speaking``, the word ``speak``."""
     (port,) = machine.free_ports(1)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         directory = Path(scratch)
-        words = [*command, str(port), *(["speak"] if speaking else [])]
-        with _running(words, directory, os.environ, machine.SERVER_CORE) as process:
+        output = [*command, str(port), *(["speak"] if speaking else [])]
+        with _running(output, directory, os.environ, machine.SERVER_CORE) as process:
             _wait(lambda: answers(port), process, directory)
             yield Server(process.pid, (port,), directory)
 
@@ -102,9 +102,9 @@ def reference(command: Sequence[str], *, speaking: bool = False) -> Iterator[Ser
 def _running(
     command: Sequence[str], directory: Path, environment: Mapping[str, str], core: int | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / "words").open("wb") as words, machine.on_core(core):
+    with (directory / "output").open("wb") as output, machine.on_core(core):
         process = subprocess.Popen(
-            command, cwd=directory, env=dict(environment), stdout=words, stderr=subprocess.STDOUT
+            command, cwd=directory, env=dict(environment), stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield process
@@ -123,9 +123,9 @@ def _wait(there: Callable[[], bool], process: subprocess.Popen[bytes], directory
         if there():
             return
         time.sleep(POLL_SECONDS)
-    last = (directory / "words").read_text(errors="replace").strip().splitlines()[-5:]
-    state = "still not ready" if process.poll() is None else f"gone with status {process.returncode}"
-    raise DidNotStart(f"{process.args!r} is {state}; its last words: {last}")
+    last = (directory / "output").read_text(errors="replace").strip().splitlines()[-5:]
+    state = "still not ready" if process.poll() is None else f"ended with status {process.returncode}"
+    raise DidNotStart(f"{process.args!r} is {state}; the end of its output: {last}")
 
 
 def _ready(api: int) -> bool:
@@ -137,6 +137,6 @@ def _ready(api: int) -> bool:
 
 
 def answers(port: int) -> bool:
-    """True when somebody listens."""
+    """Return whether the port is open."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

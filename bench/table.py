@@ -1,4 +1,4 @@
-"""The table: Markdown, one line per figure, medians and the ratios of the rounds. Pure."""
+"""The table in Markdown: a line per figure with medians and ratios of the rounds. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ COLUMNS = ("", "ours", "C", "asyncio", "ours to C", "ours to asyncio", "reach / 
 
 
 def heading() -> str:
-    """The table's first two lines."""
+    """Return the first two lines of the table."""
     return f"| {' | '.join(COLUMNS)} |\n|---|--:|--:|--:|--:|--:|--:|---|"
 
 
 def lines(title: str, figures: Sequence[Figure], rounds: Sequence[Round]) -> list[str]:
-    """A row of the bench: its title, then a line per figure that was found."""
+    """Return the lines of one row: its title, then a line for each figure with values."""
     found = [_line(figure, rounds) for figure in figures if values(rounds, OURS, figure.key)]
     empty = [""] * (len(COLUMNS) - 1)
     return [_cells([f"**{title}**", *(empty if found else ["not available", *empty[1:]])]), *found]
 
 
 def number(value: float) -> str:
-    """Three digits that matter: 12,345 and 123 and 1.23 and 0.0123; a rate near 50 has its thousandths."""
+    """Return a number with about three significant digits; with three decimals near 50, for frame rates."""
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
     if 49 <= value <= 51:
@@ -34,8 +34,8 @@ def number(value: float) -> str:
 def _line(figure: Figure, rounds: Sequence[Round]) -> str:
     own = [_median(spread(values(rounds, name, figure.key))) for name in (OURS, C, ASYNCIO)]
     compared = [_ratio(spread(ratios(rounds, figure.key, name))) for name in (C, ASYNCIO)]
-    words = ", ".join(filter(None, (verdict(figure, target, rounds) for target in figure.targets)))
-    return _cells([figure.title, *own, *compared, "; ".join(map(_target, figure.targets)), words])
+    verdicts = ", ".join(filter(None, (verdict(figure, target, rounds) for target in figure.targets)))
+    return _cells([figure.title, *own, *compared, "; ".join(map(_target, figure.targets)), verdicts])
 
 
 def _cells(cells: Sequence[str]) -> str:
@@ -43,11 +43,11 @@ def _cells(cells: Sequence[str]) -> str:
 
 
 def _median(found: Spread | None) -> str:
-    return "" if found is None else number(found.middle)
+    return "" if found is None else number(found.median)
 
 
 def _ratio(found: Spread | None) -> str:
-    return "" if found is None else f"{found.middle:.2f} ({found.least:.2f}–{found.most:.2f})"
+    return "" if found is None else f"{found.median:.2f} ({found.minimum:.2f}–{found.maximum:.2f})"
 
 
 def _target(target: Target) -> str:

@@ -1,7 +1,7 @@
-"""Two worker processes against one: a core with its share of the load for each of them.
+"""Two worker processes compared with one.
 
-One worker runs on one core together with its generator, two workers run on two cores with a generator on each. So
-both sides pay for the load they are put under; from a single generator a second worker would only take its core.
+One worker shares one core with its generator; two workers run on two cores with a generator on each. With a single
+generator the second worker would only take the generator's core.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from bench.scenarios import LOOPBACK, Bench
 from bench.servers import ROOT, Server, ours
 from bench.statistics import Sample
 
-#: Calls on each core: in flight at the same time; being set up at the same time.
+#: Calls on each core: in progress at the same time; set up at the same time.
 FLOOD_CALLS, CHURN_CALLS = 100, 20
 
 
 @cache
 def available() -> bool:
-    """Whether our server has the option at all."""
+    """Return whether our server has the option."""
     command = [sys.executable, "-m", "audiosocket", "--help"]
     return "--workers" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def two_to_one(bench: Bench) -> Sample:
-    """Rates of two workers to those of one, and processor time per piece of work; empty without the option."""
+    """Return the ratios of the rates and costs of two workers to those of one; empty without the option."""
     if not available():
         return {}
     one = _rates(bench, (machine.SERVER_CORE,))
@@ -38,7 +38,7 @@ def two_to_one(bench: Bench) -> Sample:
 
 
 def _rates(bench: Bench, cores: tuple[int, ...]) -> dict[str, float]:
-    """As many workers as cores, each core with a generator of its own."""
+    """Measure with as many workers as cores, and a generator on each core."""
     options = ("--workers", str(len(cores))) if len(cores) > 1 else ()
     with ours(LOOPBACK, options=options, core=cores[0] if len(cores) == 1 else None) as server:
         flood = _together(bench, "flood", server, cores, FLOOD_CALLS, ("frames_per_s", "server_us_per_frame"))
@@ -49,9 +49,9 @@ def _rates(bench: Bench, cores: tuple[int, ...]) -> dict[str, float]:
 def _together(
     bench: Bench, mode: str, server: Server, cores: tuple[int, ...], calls: int, keys: tuple[str, str]
 ) -> tuple[float, float]:
-    """The generators' rates together, and the server's processor time for a piece of work, in microseconds.
+    """Return the sum of the generators' rates, and the server's processor time per frame or call in µs.
 
-    Each generator sees the whole server's processor time, and divides it by its own work only.
+    Each generator divides the processor time of the whole server by its own frames or calls only.
     """
     wanted = {"calls": calls, "seconds": bench.seconds(3)}
     with ThreadPoolExecutor(len(cores)) as side_by_side:

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, its table, and that its generator sees what a server does to frames."""
+"""The benchmark's statistics and table, and its generator's detection of faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from bench import asyncio_echo, build, figures, load, rows, search, servers, speech, table
+from bench import asyncio_echo, build, load, rows, search, servers, speech, statistics, table
 from bench.__main__ import main
 from bench.scenarios import Bench, echoes_in_time, speaks_in_time
 from bench.statistics import ASYNCIO, OURS, C, Figure, Round, Target
@@ -34,57 +34,59 @@ def rounds(*each: tuple[float, float, float]) -> list[Round]:
     ]
 
 
-class TestFigures:
+class TestStatistics:
     def test_ratios_are_those_of_each_round(self) -> None:
-        """The machine drifts: the ratio of medians would be 200 to 400."""
-        found = figures.ratios(rounds((100, 100, 50), (200, 400, 50), (900, 1000, 50)), "frames_per_s", C)
+        """Not the ratio of medians, which would be 200 to 400."""
+        found = statistics.ratios(rounds((100, 100, 50), (200, 400, 50), (900, 1000, 50)), "frames_per_s", C)
         assert found == [1.0, 0.5, 0.9]
-        assert figures.spread(found) == figures.Spread(0.9, 0.5, 1.0)
+        assert statistics.spread(found) == statistics.Spread(0.9, 0.5, 1.0)
 
     def test_rounds_without_the_figure_are_left_out(self) -> None:
         some: list[Round] = [{OURS: {"x": 4.0}, C: {"x": 2.0}}, {OURS: {}, C: {"x": 1.0}}, {C: {"x": 1.0}}]
-        assert figures.ratios(some, "x", C) == [2.0]
-        assert figures.values(some, C, "x") == [2.0, 1.0, 1.0]
-        assert figures.ratios([{OURS: {"x": 1.0}, C: {"x": 0.0}}], "x", C) == []
-        assert figures.spread([]) is None
+        assert statistics.ratios(some, "x", C) == [2.0]
+        assert statistics.values(some, C, "x") == [2.0, 1.0, 1.0]
+        assert statistics.ratios([{OURS: {"x": 1.0}, C: {"x": 0.0}}], "x", C) == []
+        assert statistics.spread([]) is None
 
     @pytest.mark.parametrize(
-        ("ours", "said"), [(0.69, "missed"), (0.7, "reached"), (0.84, "reached"), (0.85, "aim")]
+        ("ours", "expected"), [(0.69, "missed"), (0.7, "reached"), (0.84, "reached"), (0.85, "aim")]
     )
-    def test_verdict_where_more_is_better(self, ours: float, said: str) -> None:
-        assert figures.verdict(FRAMES, FRAMES.targets[0], rounds((ours, 1, 1))) == said
+    def test_verdict_where_more_is_better(self, ours: float, expected: str) -> None:
+        assert statistics.verdict(FRAMES, FRAMES.targets[0], rounds((ours, 1, 1))) == expected
 
-    @pytest.mark.parametrize(("ours", "said"), [(501, "missed"), (500, "reached"), (101, "reached"), (100, "aim")])
-    def test_verdict_where_less_is_better(self, ours: float, said: str) -> None:
-        assert figures.verdict(COST, COST.targets[0], rounds((ours, 1, 1))) == said
+    @pytest.mark.parametrize(
+        ("ours", "expected"), [(501, "missed"), (500, "reached"), (101, "reached"), (100, "aim")]
+    )
+    def test_verdict_where_less_is_better(self, ours: float, expected: str) -> None:
+        assert statistics.verdict(COST, COST.targets[0], rounds((ours, 1, 1))) == expected
 
     def test_a_figure_beside_a_fault_is_not_judged_but_the_fault_is(self) -> None:
         lost = Figure("lost", "frames lost", more=False, targets=(Target("", 0, 0),))
         found: list[Round] = [{OURS: {"cost": 1, "lost": 2}}]
-        assert figures.verdict(COST, COST.targets[0], found) == "not clean"
-        assert figures.verdict(lost, lost.targets[0], found) == "missed"
-        assert figures.verdict(COST, COST.targets[0], [{OURS: {"cost": 1}, C: {"lost": 2}}]) == "aim"
+        assert statistics.verdict(COST, COST.targets[0], found) == "not clean"
+        assert statistics.verdict(lost, lost.targets[0], found) == "missed"
+        assert statistics.verdict(COST, COST.targets[0], [{OURS: {"cost": 1}, C: {"lost": 2}}]) == "aim"
 
     def test_no_verdict_without_a_figure(self) -> None:
-        assert figures.verdict(FRAMES, FRAMES.targets[0], [{OURS: {}}]) == ""
+        assert statistics.verdict(FRAMES, FRAMES.targets[0], [{OURS: {}}]) == ""
 
     def test_faults_are_named(self) -> None:
-        assert figures.faults({"calls": 5, "connected": 4, "lost": 2, "died": 0}) == [
+        assert statistics.faults({"calls": 5, "connected": 4, "lost": 2, "died": 0}) == [
             "only 4 of 5 calls connected",
             "lost 2",
         ]
-        assert figures.faults({"calls": 5, "connected": 5, "lost": 0, "filled_in": 9}) == []
+        assert statistics.faults({"calls": 5, "connected": 5, "lost": 0, "filled_in": 9}) == []
 
-    def test_the_work_of_others_is_told(self) -> None:
+    def test_the_load_of_other_processes_is_reported(self) -> None:
         noisy: list[Round] = [
             {OURS: {"others_percent": 10}, C: {"others_percent": 30}},
             {OURS: {"others_percent": 90}},
         ]
-        assert figures.disturbance(noisy) == figures.Spread(30, 10, 90)
-        assert figures.disturbance([{OURS: {"start_s": 1}}]) is None
+        assert statistics.disturbance(noisy) == statistics.Spread(30, 10, 90)
+        assert statistics.disturbance([{OURS: {"start_s": 1}}]) is None
 
     def test_json_has_every_round(self) -> None:
-        shown = json.loads(json.dumps(figures.to_json(FRAMES, rounds((8, 10, 2), (9, 10, 4)))))
+        shown = json.loads(json.dumps(statistics.to_json(FRAMES, rounds((8, 10, 2), (9, 10, 4)))))
         assert shown["values"] == {OURS: [8, 9], C: [10, 10], ASYNCIO: [2, 4]}
         assert shown["ratios"] == {C: [0.8, 0.9], ASYNCIO: [4, 2.25]}
         assert [target["verdict"] for target in shown["targets"]] == ["aim", "aim"]
@@ -105,7 +107,7 @@ class TestTable:
         lines = [*table.heading().splitlines(), *table.lines("x", [FRAMES, COST], rounds((1, 2, 3)))]
         assert {line.count("|") for line in lines} == {len(table.COLUMNS) + 1}
 
-    def test_says_when_there_is_nothing(self) -> None:
+    def test_a_row_without_values_is_not_available(self) -> None:
         (line,) = table.lines("workers", [FRAMES], [{OURS: {}}])
         assert line.startswith("| **workers** | not available |")
         assert line.count("|") == len(table.COLUMNS) + 1
@@ -114,7 +116,7 @@ class TestTable:
         ("value", "shown"),
         [(0, "0"), (12345.6, "12,346"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.012")],
     )
-    def test_numbers_have_the_digits_that_matter(self, value: float, shown: str) -> None:
+    def test_numbers_have_three_significant_digits(self, value: float, shown: str) -> None:
         assert table.number(value) == shown
         assert table.number(50.0012) == "50.001"
 
@@ -128,13 +130,13 @@ class TestSearch:
             tried.append(calls)
             return calls <= limit
 
-        found = search.most_calls(holds, 800, 1800)
+        found = search.max_calls(holds, 800, 1800)
         assert min(limit, 1800) / 1.05 - 1 <= found <= min(limit, 1800)
         assert len(tried) < 40
         assert max(tried) <= 1800
 
     def test_finds_nothing_where_nothing_holds(self) -> None:
-        assert search.most_calls(lambda calls: False, 800, 1800) == 0
+        assert search.max_calls(lambda calls: False, 800, 1800) == 0
 
     def test_counts_only_what_is_in_time_and_without_fault(self) -> None:
         good = {"calls": 5, "connected": 5, "round_trip_p99_ms": 19.9}
@@ -161,13 +163,13 @@ class TestCommand:
         assert [row.name for row in rows.ROWS if f"| `{row.name}` |" not in text] == []
 
     @pytest.mark.parametrize("arguments", [["--rows", "none"], ["--rounds", "0"], ["--seconds", "x"]])
-    def test_wrong_options_are_refused(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_wrong_options_are_errors(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
         assert arguments[0] in capsys.readouterr().err
 
-    def test_says_so_when_there_is_no_compiler(
+    def test_a_missing_compiler_is_reported(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
@@ -176,17 +178,17 @@ class TestCommand:
         assert "there is no C compiler" in capsys.readouterr().err
 
     @pytest.mark.parametrize("text", ["", "[1]", '{"a": "b"}', '{"a": 1'])
-    def test_an_answer_that_is_none_is_refused(self, text: str) -> None:
-        with pytest.raises(load.LoadFailed, match="the generator's answer"):
+    def test_invalid_output_of_the_generator_is_an_error(self, text: str) -> None:
+        with pytest.raises(load.LoadFailed, match="the generator's output"):
             load.parse(text)
 
-    def test_an_answer_is_numbers_by_name(self) -> None:
+    def test_the_output_of_the_generator_is_an_object_of_numbers(self) -> None:
         assert load.parse('{"calls": 5, "rate": 50.5}') == {"calls": 5.0, "rate": 50.5}
 
 
 class TestSpeech:
     def test_is_the_same_in_three_languages(self, tmp_path: Path) -> None:
-        """What our server plays, what asyncio says, and what the generator expects."""
+        """The audio our server plays, the asyncio server sends, and the generator expects."""
         header = (build.HERE / "frames.h").read_text(encoding="utf-8")
         magic, count = re.findall(r"#define SPEECH\w* (\w+?)u", header)
         assert struct.pack("<I", int(magic, 16)) == b"Spch"
@@ -198,8 +200,8 @@ class TestSpeech:
         assert spoken == b"".join(frame[3:] for frame in asyncio_echo.SPOKEN)
 
 
-class Mischief(Thread):
-    """Answers one call frame by frame; does something else to four of them."""
+class FaultyEcho(Thread):
+    """A server that echoes one call frame by frame, with a fault in four frames."""
 
     LOST, ALTERED, TWICE, SILENCED = 13, 15, 17, 19
 
@@ -233,8 +235,8 @@ class TestPrograms:
         return build.build(tmp_path)
 
     @contextmanager
-    def mischief(self, programs: build.Programs) -> Iterator[Callable[..., figures.Sample]]:
-        thread = Mischief()
+    def faulty_echo(self, programs: build.Programs) -> Iterator[Callable[..., statistics.Sample]]:
+        thread = FaultyEcho()
         thread.start()
         server = servers.Server(0, (thread.port,), Path())
         yield lambda mode, **options: load.run_load(programs.load, mode, server, options)
@@ -250,35 +252,35 @@ class TestPrograms:
         with pytest.raises(build.CannotBuild, match="no-such-flag"):
             build.build(tmp_path)
 
-    def test_the_generator_sees_what_happens_to_frames(self, programs: build.Programs) -> None:
-        with self.mischief(programs) as run:
+    def test_the_generator_detects_faults_of_frames(self, programs: build.Programs) -> None:
+        with self.faulty_echo(programs) as run:
             found = run("echo", calls=1, seconds=1, warm_up=0)
         assert {key: found[key] for key in ("altered", "repeated", "filled_in")} == {
             "altered": 1,
             "repeated": 1,
             "filled_in": 1,
         }
-        # The altered one and the silenced one did not come back, either.
+        # The altered frame and the silenced one count as missing, too.
         assert found["missing"] == 3
         assert found["lost"] == 3
-        assert figures.faults(found) == ["lost 3", "missing 3", "altered 1", "repeated 1"]
+        assert statistics.faults(found) == ["lost 3", "missing 3", "altered 1", "repeated 1"]
 
     @pytest.mark.deadline(60)
     @pytest.mark.parametrize("other", [C, ASYNCIO])
-    def test_the_other_servers_return_and_speak(self, programs: build.Programs, other: str) -> None:
+    def test_the_other_servers_echo_and_send(self, programs: build.Programs, other: str) -> None:
         bench = Bench(programs, length=0.5)
         with bench.serving(other, {"VISITOR_APP": "echo"}) as server:
             for mode in ("flood", "echo", "churn"):
                 found = bench.load(mode, server, 1, calls=5, warm_up=0.2)
-                assert figures.faults(found) == [], mode
+                assert statistics.faults(found) == [], mode
                 assert found["frames_per_s"] > 0
             assert "kb_per_call" in bench.load("quiet", server, 1, calls=5, base=1, settle=0.2)
         with bench.serving(other, {"VISITOR_APP": "play"}) as server, load.stalled(server.pid):
             found = bench.load("listen", server, 1, calls=5, warm_up=0.2)
-        assert figures.faults(found) == []
+        assert statistics.faults(found) == []
         assert found["speaking"] == 5
 
-    def test_the_generator_refuses_what_it_does_not_know(self, programs: build.Programs) -> None:
+    def test_the_generator_rejects_unknown_options(self, programs: build.Programs) -> None:
         server = servers.Server(0, (1,), Path())
         for mode, options in (("flod", {}), ("flood", {"cals": 1}), ("flood", {"calls": 0})):
             with pytest.raises(load.LoadFailed, match="usage: load"):
@@ -289,5 +291,5 @@ class TestPrograms:
         bench = Bench(programs, length=0.5)
         with bench.serving(OURS, {"VISITOR_APP": "loopback"}) as server:
             found = bench.load("flood", server, 1, calls=5, warm_up=0.2)
-        assert figures.faults(found) == []
+        assert statistics.faults(found) == []
         assert found["frames_per_s"] > 0
