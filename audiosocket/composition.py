@@ -25,9 +25,9 @@ from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
-from audiosocket.runtime import logs
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
+from audiosocket.runtime.logs import process_log
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
@@ -135,7 +135,7 @@ def _launch(options: Options) -> Launch:
         {
             "settings": settings,
             "journals": [journals.name(index, count) for index in range(count)],
-            "lines": logs.plan is not None,
+            "lines": process_log.plan is not None,
             "env_file": options.env_file,
         },
     )

@@ -18,8 +18,9 @@ from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp, des
 from audiosocket.extensions.model import Role
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.returncalls.backends.selection import check
-from audiosocket.runtime import logs
-from audiosocket.runtime.logs import LogPlan
+from audiosocket.runtime.log_format import escape
+from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
+from audiosocket.runtime.logs import LogPlan, process_log
 from audiosocket.server.assembly import Apps
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settings_files import merge, read_env_file, read_password
@@ -105,7 +106,7 @@ class Options(usage.Options):
         if top is None or "logger" not in top or top["logger"] or top["logfile"] or top.get("syslog"):
             return
         settings = self.settings
-        logs.plan = LogPlan(
+        process_log.plan = plan = LogPlan(
             Path(settings.log_dir).absolute(),
             settings.log_format,
             settings.log_level,
@@ -114,13 +115,13 @@ class Options(usage.Options):
             echo=bool(top["nodaemon"]),
         )
         try:
-            logs.check(logs.plan)
+            plan.check()
         except OSError as error:
             raise InvalidSetting(
-                f"LOG_DIR: {settings.log_dir!r} contains a {logs.FILE_NAME} that cannot be written: "
+                f"LOG_DIR: {settings.log_dir!r} contains a {LOG_FILE_NAME} that cannot be written: "
                 f"{describe_cause(error)}"
             ) from None
-        top["logger"] = "audiosocket.runtime.logs.twistd_observer"
+        top["logger"] = "audiosocket.runtime.logs.process_log"
 
     def _choose_pidfile(self) -> None:
         """Use a pid file of our own in the background, and none in the foreground.
@@ -150,5 +151,5 @@ def _check_bind_address(address: str) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"audiosocket: {logs.escape(message)}\n")
+    sys.stderr.write(f"audiosocket: {escape(message)}\n")
     raise SystemExit(1)

@@ -34,7 +34,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for info in catalogue():
         monkeypatch.delenv(info.name, raising=False)
-    monkeypatch.setattr(logs, "plan", None)
+    monkeypatch.setattr(logs.process_log, "plan", None)
     return tmp_path
 
 
@@ -220,13 +220,13 @@ def test_a_log_file_that_cannot_be_written_is_rejected(alone: Path, capsys: pyte
 
 def test_twistd_uses_our_log_unless_it_was_given_another(alone: Path) -> None:
     top = twistd("-n", "audiosocket", "--log-dir=l", "--log-format=json", "--log-level=warn", "--log-files=3")
-    assert top["logger"] is logs.twistd_observer or top["logger"] == "audiosocket.runtime.logs.twistd_observer"
-    assert logs.plan == logs.LogPlan(alone / "l", "json", "warn", 10_000_000, 3, echo=True)
+    assert top["logger"] in {logs.process_log, "audiosocket.runtime.logs.process_log"}
+    assert logs.process_log.plan == logs.LogPlan(alone / "l", "json", "warn", 10_000_000, 3, echo=True)
     twistd("audiosocket", "--log-max-mb=2")
-    assert logs.plan == logs.LogPlan(alone / "logs", "text", "info", 2_000_000, 10, echo=False)
-    logs.plan = None
+    assert logs.process_log.plan == logs.LogPlan(alone / "logs", "text", "info", 2_000_000, 10, echo=False)
+    logs.process_log.plan = None
     top = twistd("-n", "--logfile=mine.log", "audiosocket")
-    assert (logs.plan, top["logger"]) == (None, None)
+    assert (logs.process_log.plan, top["logger"]) == (None, None)
 
 
 def test_two_instances_share_no_pid_file(alone: Path) -> None:

@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from audiosocket.runtime import logs
+from audiosocket.runtime.logs import process_log
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.workers.channel import Channel, Message
 
@@ -82,7 +82,7 @@ def as_message(event: LogEvent) -> Message:
 def publish(message: Message, worker: int) -> None:
     """Write the lines, or publish the events, of a message that a worker has sent."""
     if lines := message.get("lines"):
-        logs.write("".join(lines))
+        process_log.write("".join(lines))
     for event in message.get("events", ()):
         globalLogPublisher(_event(event, worker))
 

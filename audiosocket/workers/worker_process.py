@@ -21,7 +21,8 @@ from audiosocket.extensions.model import Role
 from audiosocket.extensions.parsing import parse_json
 from audiosocket.json_shapes import WorkerStatusJSON
 from audiosocket.media import lazy_imports
-from audiosocket.runtime import logs
+from audiosocket.runtime.log_format import formatter
+from audiosocket.runtime.logs import level_filter
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components, select_apps
 from audiosocket.server.call_control import LocalCallControl
@@ -162,9 +163,9 @@ class WorkerProcess:
 
     def _start_log(self, settings: Settings, *, lines: bool) -> None:
         """Send the log to the supervisor: as finished lines, or as events where ``lines`` is false."""
-        line = logs.formatter(settings.log_format) if lines else None
+        line = formatter(settings.log_format) if lines else None
         self._log_relay = LogToSupervisor(self.channel, line, self._reactor)
-        globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_relay, logs.wanted(settings.log_level))])
+        globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_relay, level_filter(settings.log_level))])
 
     def _drained(self) -> None:
         if self._log_relay is not None:

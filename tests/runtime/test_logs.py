@@ -1,4 +1,4 @@
-"""The log file: one event is one line whatever is in it, and the disk never fills."""
+"""The log: one event is one line whatever is in it, and the file is bounded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 from audiosocket.runtime import logs
-from audiosocket.runtime.logs import LogPlan, as_json_line, as_line, escape, observer, twistd_observer
+from audiosocket.runtime.log_format import as_json_line, as_line, escape
+from audiosocket.runtime.logs import LogPlan, ProcessLog
 from tests.support.loopback_server import no_deadline
 
 #: The form that docs/operations.md promises.
@@ -27,24 +28,24 @@ LINE = re.compile(
     r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3} - (?P<module>\S+) - (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)"
     r" - (?P<text>.*)\n"
 )
-NASTY = (
+SPECIAL = (
     "\n", "\r", "\r\n", "\x00", "\x07", "\x1b[31mred", "\x7f", "\x85", "\x9b31m", "\u2028", "\u2029", "\u202eevil",
     "\u2066", "\u200f", "\u061c", "\x0b", "\x0c", "\x1c", "\udc80", "a\ufeffb",
 )  # fmt: skip
-NASTY_TEXT = st.lists(st.text(max_size=5) | st.sampled_from(NASTY), max_size=6).map("".join)
+SPECIAL_TEXT = st.lists(st.text(max_size=5) | st.sampled_from(SPECIAL), max_size=6).map("".join)
 
 
-class Boom(Exception):
-    """An error with whatever text."""
+class AnyError(Exception):
+    """An error with any text."""
 
 
 def failure(text: str) -> Failure:
-    return Failure(Boom(text))
+    return Failure(AnyError(text))
 
 
 @pytest.fixture(autouse=True)
 def closed_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes the log files that observers opened: a process does that by ending."""
+    """Close the log files that the tests have opened; a process closes them when it ends."""
     opened: list[LogFile] = []
 
     def keep(*arguments: Any, **options: Any) -> LogFile:
@@ -61,8 +62,15 @@ def event(**fields: Any) -> LogEvent:
     return {"log_time": 1769858123.4567, "log_namespace": "audiosocket.x", "log_level": LogLevel.info, **fields}
 
 
+def start(plan: LogPlan) -> ILogObserver:
+    """Return the observer of a log with this plan."""
+    log = ProcessLog()
+    log.plan = plan
+    return log()
+
+
 def log_to(plan: LogPlan, namespace: str = "audiosocket.test") -> Logger:
-    return Logger(namespace, observer=observer(plan))
+    return Logger(namespace, observer=start(plan))
 
 
 def to(directory: Path, **fields: Any) -> LogPlan:
@@ -73,7 +81,7 @@ def lines(directory: Path) -> list[str]:
     return (directory / logs.FILE_NAME).read_text(encoding="utf-8", errors="strict").splitlines(keepends=True)
 
 
-def test_a_line_has_the_form_that_operators_scripts_know() -> None:
+def test_a_line_has_the_documented_form() -> None:
     line = as_line(event(log_format="{n} extensions", n=3))
     assert re.fullmatch(r"2026-01-3\d \d\d:15:23,456 - audiosocket\.x - INFO - 3 extensions\n", line)
     assert as_line(event(log_format="x", log_level=LogLevel.warn)).endswith(" - WARNING - x\n")
@@ -81,7 +89,7 @@ def test_a_line_has_the_form_that_operators_scripts_know() -> None:
     assert LINE.fullmatch(as_line({}))
 
 
-def test_thousandths_never_run_ahead_of_their_second() -> None:
+def test_the_milliseconds_belong_to_the_second_that_is_shown() -> None:
     for when in (1769858123.9996, 1769858123.0, 1769858124.0004):
         stamp = as_line(event(log_time=when, log_format="x")).split(" - ")[0]
         assert stamp[-6:-4] == f"{int(when) % 60:02d}"
@@ -89,12 +97,12 @@ def test_thousandths_never_run_ahead_of_their_second() -> None:
 
 
 @no_deadline
-@given(NASTY_TEXT, NASTY_TEXT, NASTY_TEXT)
-@example("".join(NASTY), "".join(NASTY), "".join(NASTY))
+@given(SPECIAL_TEXT, SPECIAL_TEXT, SPECIAL_TEXT)
+@example("".join(SPECIAL), "".join(SPECIAL), "".join(SPECIAL))
 def test_one_event_is_one_line_whatever_a_peer_or_the_database_sent(peer: str, namespace: str, error: str) -> None:
     hostile = event(
         log_namespace=f"n{namespace}",
-        log_format="{peer} said {what!r} and {peer.__class__}",
+        log_format="{peer} sent {what!r} and {peer.__class__}",
         peer=peer,
         what={"nested": [peer]},
         log_failure=failure(error),
@@ -106,33 +114,37 @@ def test_one_event_is_one_line_whatever_a_peer_or_the_database_sent(peer: str, n
             r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", made[:-1]
         )
         made.encode("utf-8")
-    assert "Boom" in as_line(hostile)
+    assert "AnyError" in as_line(hostile)
     record = json.loads(as_json_line(hostile))
     assert record["peer"] == peer
-    assert "Boom" in record["traceback"]
+    assert "AnyError" in record["traceback"]
 
 
-def test_escaping_keeps_what_people_read_and_shows_what_they_should_not() -> None:
+def test_printable_text_is_kept_and_control_characters_are_escaped() -> None:
     assert escape("São João – 1000 ✓") == "São João – 1000 ✓"
-    for nasty in NASTY[:-1]:
-        assert escape(nasty).isprintable(), repr(nasty)
-        assert "\\" in escape(nasty)
+    for special in SPECIAL[:-1]:
+        assert escape(special).isprintable(), repr(special)
+        assert "\\" in escape(special)
     assert escape("a\nb\x1b[0m\u202e") == r"a\nb\x1b[0m\u202e"
 
 
 def strictly(text: str) -> Any:
-    def refuse(constant: str) -> None:
+    def reject(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    return json.loads(text, parse_constant=reject)
 
 
-VALUES = st.none() | st.booleans() | st.integers() | st.floats() | NASTY_TEXT | st.binary(max_size=4) | st.just({})
+VALUES: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | SPECIAL_TEXT | st.binary(max_size=4) | st.just({})
+)
 
 
 @no_deadline
 @given(
-    st.dictionaries(st.sampled_from(["n", "text", "level", "module", "ts", "peer", "log_x"]) | NASTY_TEXT, VALUES)
+    st.dictionaries(
+        st.sampled_from(["n", "text", "level", "module", "ts", "peer", "log_x"]) | SPECIAL_TEXT, VALUES
+    )
 )
 @example({"n": float("nan"), "peer": float("-inf")})
 @example({"n": 10**5000})
@@ -145,15 +157,15 @@ def test_json_lines_are_json_with_the_scalar_fields_beside_the_text(fields: dict
             assert record[key] == value
 
 
-def test_a_broken_format_or_field_is_a_line_and_no_error(tmp_path: Path) -> None:
-    class Rude:
+def test_a_wrong_format_or_field_gives_a_line_and_no_error(tmp_path: Path) -> None:
+    class Failing:
         def __repr__(self) -> str:
-            raise Boom("no")
+            raise AnyError("no")
 
     for form in ("text", "json"):
         log = log_to(to(tmp_path / form, format=form))
         log.info("{missing}")
-        log.info("{rude}", rude=Rude())
+        log.info("{failing}", failing=Failing())
         log.info("{n:d}", n="x")
         log.info("{", n=1)
         assert len(lines(tmp_path / form)) == 4
@@ -163,14 +175,16 @@ def test_a_broken_format_or_field_is_a_line_and_no_error(tmp_path: Path) -> None
     ("level", "seen"),
     [("debug", "DIWEC"), ("info", "IWEC"), ("warn", "WEC"), ("error", "EC")],
 )
-def test_the_level_filters_and_chatter_is_left_out(tmp_path: Path, level: str, seen: str) -> None:
+def test_events_below_the_level_and_routine_events_of_twisted_are_dropped(
+    tmp_path: Path, level: str, seen: str
+) -> None:
     log = log_to(to(tmp_path, level=level))
-    for each in (log.debug, log.info, log.warn, log.error, log.critical):
-        each("x")
+    for write in (log.debug, log.info, log.warn, log.error, log.critical):
+        write("x")
     assert "".join(line.split(" - ")[2][0] for line in lines(tmp_path)) == seen
-    for namespace in logs.CHATTER:
-        chatter = Logger(namespace, observer=log.observer)
-        chatter.info("Starting factory")
+    for namespace in logs.QUIET_NAMESPACES:
+        quiet = Logger(namespace, observer=log.observer)
+        quiet.info("Starting factory")
     log_to_legacy(log.observer, "AudioSocketFactory starting on 8080")
     log_to_legacy(log.observer, "(TCP Port 8080 Closed)")
     assert len(lines(tmp_path)) == len(seen)
@@ -178,8 +192,8 @@ def test_the_level_filters_and_chatter_is_left_out(tmp_path: Path, level: str, s
     assert len(lines(tmp_path)) == len(seen) + (level in {"debug", "info"})
 
 
-def log_to_legacy(watching: ILogObserver, text: str) -> None:
-    watching(event(log_namespace="log_legacy", log_format="{text}", text=text))
+def log_to_legacy(log_observer: ILogObserver, text: str) -> None:
+    log_observer(event(log_namespace="log_legacy", log_format="{text}", text=text))
 
 
 def test_rotation_is_bounded(tmp_path: Path) -> None:
@@ -193,14 +207,14 @@ def test_rotation_is_bounded(tmp_path: Path) -> None:
     assert all(LINE.fullmatch(line) for file in files for line in file.read_text().splitlines(keepends=True))
 
 
-def test_an_old_log_goes_on(tmp_path: Path) -> None:
+def test_an_existing_log_is_continued(tmp_path: Path) -> None:
     (tmp_path / logs.FILE_NAME).write_text("an earlier line\n")
     log_to(to(tmp_path)).info("x")
     assert lines(tmp_path)[0] == "an earlier line\n"
     assert len(lines(tmp_path)) == 2
 
 
-def test_the_directory_is_made_and_the_echo_goes_to_standard_output(
+def test_the_directory_is_created_and_lines_are_repeated_on_standard_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
@@ -210,11 +224,11 @@ def test_the_directory_is_made_and_the_echo_goes_to_standard_output(
     (line,) = lines(tmp_path / "a" / "b")
     assert line.endswith("São \\x1b[31mJoão\\n\n")
     shown.flush()
-    raw = shown.buffer.getvalue()  # type: ignore[attr-defined]
+    raw = shown.buffer.getvalue()
     assert raw.endswith(b"S\\xe3o \\x1b[31mJo\\xe3o\\n\n"), "a terminal without these letters still gets the line"
 
 
-class Broken:
+class FailingOutput:
     """An output that fails, as a full disk or a closed pipe does."""
 
     def __init__(self, error: OSError) -> None:
@@ -227,11 +241,11 @@ class Broken:
         raise self.error
 
 
-def test_a_full_disk_or_closed_pipe_costs_its_own_copy_only(
+def test_a_full_disk_or_closed_pipe_loses_only_its_own_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for error in (OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")):
-        monkeypatch.setattr(sys, "__stdout__", Broken(error))
+        monkeypatch.setattr(sys, "__stdout__", FailingOutput(error))
         log_to(to(tmp_path, echo=True)).info("x")
     assert len(lines(tmp_path)) == 2
     shown = io.StringIO()
@@ -246,20 +260,23 @@ def test_a_full_disk_or_closed_pipe_costs_its_own_copy_only(
     assert shown.getvalue().endswith(" - y\n")
 
 
-def test_a_place_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_raises_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        observer(to(tmp_path / "file"))
+        start(to(tmp_path / "file"))
     os.mkdir(tmp_path / logs.FILE_NAME)
     with pytest.raises(OSError, match="directory"):
-        observer(to(tmp_path))
+        start(to(tmp_path))
 
 
-def test_twistd_gets_what_the_options_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "plan", None)
+def test_the_log_that_twistd_starts_follows_the_plan_of_the_options(tmp_path: Path) -> None:
+    log = ProcessLog()
     with pytest.raises(RuntimeError, match="options"):
-        twistd_observer()
-    monkeypatch.setattr(logs, "plan", to(tmp_path, format="json"))
-    watching: Callable[[LogEvent], None] = twistd_observer()
-    watching(event(log_format="x"))
-    assert strictly(lines(tmp_path)[0])["text"] == "x"
+        log()
+    log.write("dropped: there is no output yet\n")
+    log.plan = to(tmp_path, format="json")
+    log()(event(log_format="x"))
+    log.write("a line of a worker\n")
+    first, second = lines(tmp_path)
+    assert strictly(first)["text"] == "x"
+    assert second == "a line of a worker\n"
