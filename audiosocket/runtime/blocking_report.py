@@ -1,4 +1,4 @@
-"""What has blocked the reactor, by cause: each said once and counted from then on."""
+"""What has blocked the reactor, by cause: each cause is logged once and counted from then on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from audiosocket.json_shapes import BlockedByJSON
 from audiosocket.runtime.stack_sampler import Stack
 
-#: Innermost functions (``file:function``) that tell one cause from another.
-TELLING = 3
-#: Causes kept apart; what else blocks is counted together.
-MOST = 64
-#: Causes shown and frames said.
-SHOWN, SAID = 10, 8
+#: Innermost functions (``file:function``) by which causes are distinguished.
+KEY_FRAMES = 3
+#: Causes that are counted separately; further ones are counted together.
+MAX_CAUSES = 64
+#: Causes that the status shows, and frames that are logged.
+MAX_SHOWN, MAX_LOGGED_FRAMES = 10, 8
 
 
 @dataclass
@@ -23,7 +23,7 @@ class _Cause:
 
 
 class BlockingReport:
-    """Remembers at most `MOST` causes; times are seconds."""
+    """Counts at most `MAX_CAUSES` causes; times are seconds."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], _Cause] = {}
@@ -31,26 +31,26 @@ class BlockingReport:
         self.times = 0
 
     def add(self, stack: Stack, seconds: float) -> str | None:
-        """Count it; what to say of the stack, innermost first, or None when this cause has been said."""
+        """Count a block; return its stack as text, innermost frame first, None for a cause known already."""
         self.times += 1
-        key = tuple(f"{place.file}:{place.function}" for place in stack[:TELLING])
+        key = tuple(f"{frame.file}:{frame.function}" for frame in stack[:KEY_FRAMES])
         cause = self._known.get(key)
         new = cause is None
         if cause is None:
             cause = self._others
-            if len(self._known) < MOST:
+            if len(self._known) < MAX_CAUSES:
                 cause = self._known[key] = _Cause(str(stack[0]))
         cause.times += 1
         cause.worst = max(cause.worst, seconds)
         if not new or (cause is self._others and cause.times > 1):
             return None
-        return " < ".join(map(str, stack[:SAID]))
+        return " < ".join(map(str, stack[:MAX_LOGGED_FRAMES]))
 
     def to_json(self) -> list[BlockedByJSON]:
-        """The most frequent ones."""
+        """Return the most frequent causes."""
         causes = sorted((*self._known.values(), self._others), key=lambda cause: cause.times, reverse=True)
         return [
             {"where": cause.where, "times": cause.times, "worst_ms": round(cause.worst * 1000)}
-            for cause in causes[:SHOWN]
+            for cause in causes[:MAX_SHOWN]
             if cause.times
         ]

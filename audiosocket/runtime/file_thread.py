@@ -1,4 +1,4 @@
-"""One thread for files: the rest of the process waits for no disk."""
+"""One thread that writes files, so that the reactor does not wait for a disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.python.threadpool import ThreadPool
 
 
 class FileThread:
-    """One thread for all writing of files: nothing on a disk may cost a caller a frame, and order is kept."""
+    """One thread for all writing of files, in the order of the calls of `run`."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -18,14 +18,14 @@ class FileThread:
         self._running = False
 
     def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
-        """The result of a blocking function, later."""
+        """Call a blocking function in the thread; fires with its result."""
         if not self._running:
             self._pool.start()
             self._running = True
         return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
 
     async def stop(self) -> None:
-        """Wait for everything handed over so far, then end the thread."""
+        """Wait for all calls made so far, then end the thread."""
         if self._running:
             await self.run(_nothing_left)
             self._running = False
@@ -33,4 +33,4 @@ class FileThread:
 
 
 def _nothing_left() -> None:
-    """The last piece of work: when it is done, all before it are."""
+    """Do nothing: when this call is done, all before it are."""

@@ -1,4 +1,4 @@
-"""A bound on how often the same kind of line is written: strangers must not be able to write our log full."""
+"""A limit on how often the same kind of log line is written: unauthenticated peers must not fill the log."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """Lets ``most`` through per ``seconds``; what is held back is counted and told with the next one."""
+    """Allows ``most`` lines per ``seconds``, and counts the others. ``clock`` is steady, in seconds."""
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float]) -> None:
         self._most = most
         self._seconds = seconds
         self._clock = clock
-        self._began = clock()
+        self._period_start = clock()
         self._used = 0
-        self._held_back = 0
+        self._suppressed = 0
 
-    def take(self) -> bool:
-        """True when one more may pass now."""
+    def allow(self) -> bool:
+        """Return whether one more line may be written now; count it as suppressed if not."""
         now = self._clock()
-        if now - self._began >= self._seconds:
-            self._began, self._used = now, 0
+        if now - self._period_start >= self._seconds:
+            self._period_start, self._used = now, 0
         if self._used >= self._most:
-            self._held_back += 1
+            self._suppressed += 1
             return False
         self._used += 1
         return True
 
-    def told(self) -> int:
-        """How many were held back since this was asked last."""
-        held_back, self._held_back = self._held_back, 0
-        return held_back
+    def take_suppressed(self) -> int:
+        """Return how many lines were suppressed since the last call."""
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed

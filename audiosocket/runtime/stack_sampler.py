@@ -1,10 +1,10 @@
-"""What the reactor was doing while it was late: its stack, seen from a thread beside it.
+"""The stack of the reactor while it was late, sampled by another thread.
 
-The reactor says at each beat when the next one is due. The thread looks every 20 ms whether that time has
-passed, and only then reads the reactor's stack, without holding on to any frame. What it saw is fetched
-by the next beat, on the reactor's own thread: nothing is logged, called or allocated over there.
+The reactor's thread calls `beat` and states when it will call again. The sampling thread checks every 20 ms
+whether that time has passed, and only then reads the stack of the reactor's thread, without keeping any frame. The
+sample is returned by the next `beat`, on the reactor's thread: the sampling thread logs nothing and calls nothing.
 
-CPU of the thread: see "Reactor watch" in ``docs/architecture.md``.
+The cost of the thread: see "Reactor watch" in ``docs/architecture.md``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-#: Between two looks, in seconds.
-LOOK_SECONDS = 0.02
-#: A beat overdue by this much is worth a look at the stack, in seconds.
+#: Interval between two checks, in seconds.
+CHECK_SECONDS = 0.02
+#: The stack is read when a beat is overdue by this much, in seconds.
 OVERDUE = 0.01
-#: Frames kept of one stack, the innermost.
-DEPTH = 200
+#: Frames kept of one stack, the innermost ones.
+MAX_FRAMES = 200
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ Stack = tuple[StackFrame, ...]
 
 @dataclass(frozen=True)
 class StackSample:
-    """What was seen between two beats.
+    """What was sampled between two beats.
 
-    ``stack`` is innermost first and None when nobody looked or the reactor was only waiting. With several
-    looks it begins with the innermost function that was there in all of them; when that is the reactor's
-    own machinery (much work, no single culprit) it is the last look's. ``stood_still`` seconds went by
-    without this thread being run either and without work: the process was stopped or starved.
+    ``stack`` has the innermost frame first; it is None when no beat was overdue or the reactor was waiting. With
+    several samples it begins with the innermost function that was in all of them; when that belongs to the reactor
+    itself (much work without a single cause) it is the last sample. For ``stood_still`` seconds the sampling
+    thread was not run either and the process did no work: it was stopped or got no processor time.
     """
 
     stack: Stack | None
@@ -56,16 +56,16 @@ class StackSample:
 
 
 def waiting_in(reactor: Any) -> CodeType | None:
-    """The code of the function in which a Twisted reactor waits; None where it cannot be told."""
+    """Return the code of the function in which a Twisted reactor waits, None where it is unknown."""
     code = getattr(getattr(reactor, "doIteration", None), "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
 class StackSampler:
-    """A daemon thread that watches the thread that calls `start`.
+    """A daemon thread that samples the thread that calls `start`.
 
-    ``waiting`` is the code of the function in which that thread waits for something to do: to be there is
-    not to be blocked. ``clock`` and ``cpu`` are seconds of real time and of processor time of the process.
+    ``waiting`` is the code of the function in which that thread waits for events: there it is not blocked.
+    ``clock`` and ``cpu`` return real time and processor time of the process, in seconds.
     """
 
     def __init__(
@@ -77,83 +77,83 @@ class StackSampler:
         self._waiting = waiting
         self._clock = clock
         self._cpu = cpu
-        #: Held while the thread shall run. A bare lock, because waiting for an Event costs ten times as much.
+        #: Held while the thread runs. A lock, because waiting for an Event costs ten times as much.
         self._running = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._watched = 0
-        # Each of these is written by one thread and is one reference: no lock, nobody waits for anybody.
+        self._thread_id = 0
+        # Each of these is a single reference that one thread writes: no lock is needed.
         self._due = float("inf")
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._gap = 0.0
-        self._seen: tuple[float, Stack, Stack] | None = None
+        self._sample: tuple[float, Stack, Stack] | None = None
         self._beat_cpu = 0.0
 
     def start(self) -> None:
-        """Begin to watch the calling thread, from its first `beat` on; a second time, begin anew."""
+        """Begin to sample the calling thread, from its first `beat` on; a second call starts again."""
         self.stop()
-        self._watched = threading.get_ident()
+        self._thread_id = threading.get_ident()
         self._due = float("inf")
-        self._seen = None
-        self._looked = self._clock()
+        self._sample = None
+        self._checked_at = self._clock()
         self._running.acquire()
-        self._thread = threading.Thread(target=self._run, name="stack watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="stack sampler", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; it is gone when this returns, which takes microseconds."""
+        """End the thread, and wait for its end, which takes microseconds."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._running.release()
             thread.join()
 
     def beat(self, next_in: float) -> StackSample:
-        """What was seen since the last beat; the watched thread is going to call again in ``next_in`` seconds."""
+        """Return the sample since the last beat; the calling thread will call again in ``next_in`` seconds."""
         now, cpu = self._clock(), self._cpu()
         due, self._due = self._due, now + next_in
-        seen, self._seen = self._seen, None
-        gap, self._gap = max(self._gap, now - self._looked), 0.0
+        seen, self._sample = self._sample, None
+        gap, self._gap = max(self._gap, now - self._checked_at), 0.0
         worked, self._beat_cpu = cpu - self._beat_cpu, cpu
-        stack = _culprit(*seen[1:]) if seen is not None and seen[0] == due else None
-        # Code that computes with the lock of the interpreter held keeps this thread out, too, but it computes.
-        stood_still = gap if gap > 2 * LOOK_SECONDS and worked < gap / 2 else 0.0
+        stack = _cause(*seen[1:]) if seen is not None and seen[0] == due else None
+        # Code that holds the interpreter's lock stops the sampling thread, too, but it uses processor time.
+        stood_still = gap if gap > 2 * CHECK_SECONDS and worked < gap / 2 else 0.0
         return StackSample(stack, stood_still)
 
     def _run(self) -> None:
-        while not self._running.acquire(timeout=LOOK_SECONDS):
+        while not self._running.acquire(timeout=CHECK_SECONDS):
             now = self._clock()
-            self._gap = max(self._gap, now - self._looked)
-            self._looked = now
+            self._gap = max(self._gap, now - self._checked_at)
+            self._checked_at = now
             due = self._due
             if now - due > OVERDUE:
-                self._look(due)
+                self._read_stack(due)
         self._running.release()
 
-    def _look(self, due: float) -> None:
-        frame = sys._current_frames().get(self._watched)
+    def _read_stack(self, due: float) -> None:
+        frame = sys._current_frames().get(self._thread_id)
         if frame is None or frame.f_code is self._waiting:
             return
         found: list[StackFrame] = []
-        while frame is not None and len(found) < DEPTH:
+        while frame is not None and len(found) < MAX_FRAMES:
             code = frame.f_code
             module = str(frame.f_globals.get("__name__", "?"))
             file = code.co_filename.rpartition("/")[2]
             found.append(StackFrame(module, code.co_name, file, frame.f_lineno or code.co_firstlineno))
             frame = frame.f_back
         last = tuple(found)
-        seen = self._seen
+        seen = self._sample
         shared = last if seen is None or seen[0] != due else _shared(last, seen[1])
-        self._seen = (due, shared, last)
+        self._sample = (due, shared, last)
 
 
 def _shared(one: Stack, other: Stack) -> Stack:
-    """The outer part of ``one`` that is in ``other`` as well, whatever the lines."""
+    """Return the outer part of ``one`` that is in ``other`` as well, without regard to line numbers."""
     same = 0
-    for mine, theirs in zip(reversed(one), reversed(other), strict=False):
-        if (mine.module, mine.function) != (theirs.module, theirs.function):
+    for left, right in zip(reversed(one), reversed(other), strict=False):
+        if (left.module, left.function) != (right.module, right.function):
             break
         same += 1
     return one[len(one) - same :]
 
 
-def _culprit(shared: Stack, last: Stack) -> Stack:
+def _cause(shared: Stack, last: Stack) -> Stack:
     return last if not shared or shared[0].module.startswith("twisted.") else shared

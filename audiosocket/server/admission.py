@@ -94,8 +94,8 @@ class ConnectionAdmission:
             connection.abort()
 
     def _warn(self, what: str) -> None:
-        if self._lines.take():
-            suppressed = self._lines.told()
+        if self._lines.allow():
+            suppressed = self._lines.take_suppressed()
             more = f" ({suppressed} similar lines were suppressed)" if suppressed else ""
             self._log.warn("{what}{more}", what=what, more=more)
 

@@ -8,7 +8,7 @@ from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.runtime.reactor_lag import UNHEALTHY
+from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.single_process import AudioSocketServer
@@ -44,5 +44,5 @@ class ServerControl:
 
     def healthy(self) -> tuple[bool, str]:
         worst = self._server.reactor_lag.recent_worst
-        late = worst > UNHEALTHY
+        late = worst > MAX_HEALTHY_SECONDS
         return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""

@@ -22,7 +22,7 @@ from audiosocket.json_shapes import (
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.runtime.reactor_lag import UNHEALTHY
+from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.workers.pool import WorkerPool
@@ -103,7 +103,9 @@ class SupervisorControl:
     def healthy(self) -> tuple[bool, str]:
         late = {"the supervisor": self._server.reactor_lag.recent_worst}
         late.update({worker.name: worker.lateness for worker in self._pool.workers})
-        wrong = [f"{name} was {seconds:.1f} s late" for name, seconds in late.items() if seconds > UNHEALTHY]
+        wrong = [
+            f"{name} was {seconds:.1f} s late" for name, seconds in late.items() if seconds > MAX_HEALTHY_SECONDS
+        ]
         return not wrong, "; ".join(wrong)
 
 

@@ -1,4 +1,4 @@
-"""Garbage: cycles are collected in the end, but never a full collection while somebody might hear it."""
+"""Full garbage collections: made while no leg is live, or when too much has accumulated."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from audiosocket.runtime import gc_policy as garbage
-from audiosocket.runtime.gc_policy import LOOK_SECONDS, QUIET_SECONDS, TOO_MUCH, YOUNG, GCPolicy
+from audiosocket.runtime import gc_policy
+from audiosocket.runtime.gc_policy import CHECK_SECONDS, IDLE_SECONDS, MAX_PENDING, YOUNG, GCPolicy
 
 
-class Leg:
-    """Garbage that only a collector frees: it knows itself."""
+class Cycle:
+    """An object that refers to itself: only the collector frees it."""
 
     def __init__(self) -> None:
-        self.me = self
+        self.itself = self
 
 
-class Line:
-    """A policy, and whether somebody is on the phone."""
+class PolicyFixture:
+    """A policy, and whether a leg is live."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.busy = False
-        #: What is remembered for a time only.
-        self.remembered: list[str] = []
+        #: Data that is kept for a limited time.
+        self.kept: list[str] = []
         self.policy = GCPolicy(self.clock, lambda: self.busy, self._forget)
 
     def _forget(self) -> bool:
-        there = bool(self.remembered)
-        self.remembered.clear()
-        return there
+        any_kept = bool(self.kept)
+        self.kept.clear()
+        return any_kept
 
     def run(self, seconds: float) -> None:
-        self.clock.pump([LOOK_SECONDS] * round(seconds / LOOK_SECONDS))
+        self.clock.pump([CHECK_SECONDS] * round(seconds / CHECK_SECONDS))
 
 
 @pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    # Freezing for good what the tests before have left would hide their garbage from their own checks.
+def fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[PolicyFixture]:
+    # Frozen garbage of other tests would be hidden from their own checks.
     monkeypatch.setattr(gc, "freeze", lambda: None)
-    line = Line()
-    line.policy.startService()
-    yield line
-    line.policy.stopService()
+    fixture = PolicyFixture()
+    fixture.policy.startService()
+    yield fixture
+    fixture.policy.stopService()
 
 
-def old_garbage(line: Line) -> weakref.ref[Leg]:
-    """A cycle that has become garbage after it was found alive often enough to be called old."""
-    leg = Leg()
+def old_garbage(fixture: PolicyFixture) -> weakref.ref[Cycle]:
+    """Return a cycle that has become garbage after it was moved to the oldest generation."""
+    cycle = Cycle()
     gc.collect()
     gc.collect()
-    line.run(LOOK_SECONDS)
-    return weakref.ref(leg)
+    fixture.run(CHECK_SECONDS)
+    return weakref.ref(cycle)
 
 
 def full_collections() -> int:
@@ -68,96 +68,96 @@ def young_collections(count: int) -> None:
         gc.collect(0)
 
 
-def test_old_cycles_are_collected_when_nobody_is_there(line: Line) -> None:
-    lost = old_garbage(line)
+def test_old_cycles_are_collected_while_no_leg_is_live(fixture: PolicyFixture) -> None:
+    lost = old_garbage(fixture)
     young_collections(1)
-    line.run(QUIET_SECONDS - 3)
+    fixture.run(IDLE_SECONDS - 3)
     assert lost() is not None
-    line.run(4)
+    fixture.run(4)
     assert lost() is None
 
 
-def test_not_while_somebody_is_there_but_soon_after(line: Line) -> None:
-    lost = old_garbage(line)
-    line.busy = True
+def test_old_cycles_are_not_collected_while_a_leg_is_live_but_soon_after(fixture: PolicyFixture) -> None:
+    lost = old_garbage(fixture)
+    fixture.busy = True
     young_collections(1)
-    line.run(10 * QUIET_SECONDS)
+    fixture.run(10 * IDLE_SECONDS)
     before = full_collections()
     assert lost() is not None
-    line.busy = False
-    line.run(2 * LOOK_SECONDS)
+    fixture.busy = False
+    fixture.run(2 * CHECK_SECONDS)
     assert lost() is None
     assert full_collections() == before + 1
 
 
-def test_when_there_is_always_somebody_memory_is_bounded_all_the_same(line: Line) -> None:
-    line.busy = True
-    lost = old_garbage(line)
-    young_collections(TOO_MUCH // YOUNG - 1)
-    line.run(10)
+def test_memory_is_bounded_when_a_leg_is_always_live(fixture: PolicyFixture) -> None:
+    fixture.busy = True
+    lost = old_garbage(fixture)
+    young_collections(MAX_PENDING // YOUNG - 1)
+    fixture.run(10)
     assert lost() is not None
     young_collections(1)
-    line.run(2)
+    fixture.run(2)
     assert lost() is None
 
 
-def test_where_nothing_happens_nothing_is_collected(line: Line) -> None:
+def test_nothing_is_collected_when_no_containers_were_made(fixture: PolicyFixture) -> None:
     gc.collect()
     before = full_collections()
     enabled = gc.isenabled()
     gc.disable()  # the test itself makes containers
     try:
-        line.run(10 * QUIET_SECONDS)
+        fixture.run(10 * IDLE_SECONDS)
     finally:
         if enabled:
             gc.enable()
     assert full_collections() == before
 
 
-def test_what_was_remembered_for_a_time_goes_when_nobody_is_there(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+def test_data_that_is_kept_for_a_limited_time_is_dropped_while_no_leg_is_live(
+    fixture: PolicyFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given_back: list[float] = []
-    monkeypatch.setattr(garbage, "_give_back", lambda: given_back.append(line.clock.seconds()))
-    line.busy = True
-    line.remembered.append("a call")
-    line.run(2 * QUIET_SECONDS)
-    assert line.remembered == ["a call"]
-    line.busy = False
-    line.run(2 * LOOK_SECONDS)
-    assert (line.remembered, len(given_back)) == ([], 1)
-    line.remembered.append("another")
-    line.run(QUIET_SECONDS - 3)
-    assert (line.remembered, len(given_back)) == ([], 1)
-    line.run(4)
-    assert len(given_back) == 2
+    trimmed: list[float] = []
+    monkeypatch.setattr(gc_policy, "_trim_memory", lambda: trimmed.append(fixture.clock.seconds()))
+    fixture.busy = True
+    fixture.kept.append("a call")
+    fixture.run(2 * IDLE_SECONDS)
+    assert fixture.kept == ["a call"]
+    fixture.busy = False
+    fixture.run(2 * CHECK_SECONDS)
+    assert (fixture.kept, len(trimmed)) == ([], 1)
+    fixture.kept.append("another")
+    fixture.run(IDLE_SECONDS - 3)
+    assert (fixture.kept, len(trimmed)) == ([], 1)
+    fixture.run(4)
+    assert len(trimmed) == 2
 
 
-def test_what_is_there_at_the_start_is_frozen_but_not_while_legs_are_live(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_objects_of_the_start_are_frozen_but_not_while_legs_are_live(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen: list[str] = []
     monkeypatch.setattr(gc, "freeze", lambda: frozen.append("all"))
-    line = Line()
-    line.policy.startService()
+    fixture = PolicyFixture()
+    fixture.policy.startService()
     assert frozen == ["all"]
-    line.busy = True
-    line.policy.settle()
+    fixture.busy = True
+    fixture.policy.freeze()
     assert frozen == ["all"], "a leg that is frozen is never collected"
-    line.busy = False
-    line.policy.settle()
+    fixture.busy = False
+    fixture.policy.freeze()
     assert frozen == ["all", "all"]
-    line.policy.stopService()
+    fixture.policy.stopService()
 
 
-def test_the_collector_is_as_before_when_the_policy_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_restores_the_thresholds_of_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "freeze", lambda: None)
     before = gc.get_threshold()
-    line = Line()
-    line.policy.stopService()
+    fixture = PolicyFixture()
+    fixture.policy.stopService()
     for _ in range(2):
         gc.disable()  # as `python -m audiosocket` does while it loads
-        line.policy.startService()
+        fixture.policy.startService()
         assert gc.isenabled()
-        assert gc.get_threshold()[:2] == (YOUNG, garbage.MIDDLE)
-        line.policy.stopService()
+        assert gc.get_threshold()[:2] == (YOUNG, gc_policy.MIDDLE)
+        fixture.policy.stopService()
         assert gc.get_threshold() == before
-        assert line.clock.getDelayedCalls() == []
+        assert fixture.clock.getDelayedCalls() == []

@@ -1,4 +1,4 @@
-"""GCStats of the garbage collector: each is counted under its generation, the longest is kept."""
+"""Pauses of the garbage collector: each is counted under its generation, the longest is kept."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ import gc
 
 import pytest
 
-from audiosocket.runtime import gc_stats as pauses
+from audiosocket.runtime import gc_stats
 from audiosocket.runtime.gc_stats import GCStats
 
 
 def test_collections_and_their_longest_pauses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1.0, 1.004, 2.0, 2.0271, 3.0, 3.01, 4.0])
-    counted = GCStats()
+    stats = GCStats()
     gc.disable()
-    monkeypatch.setattr(pauses, "perf_counter", lambda: next(times))
-    counted.start()
-    counted.start()
+    monkeypatch.setattr(gc_stats, "perf_counter", lambda: next(times))
+    stats.start()
+    stats.start()
     try:
         for generation in (0, 2, 2):
             gc.collect(generation)
     finally:
-        counted.stop()
+        stats.stop()
         gc.enable()
-    assert counted.to_json() == {
+    assert stats.to_json() == {
         "collections": 3,
         "longest_ms": 27.1,
         "full_collections": 2,
         "longest_full_ms": 27.1,
         "frozen_objects": gc.get_freeze_count(),
     }
-    assert counted.longest[0] == pytest.approx(0.004)
+    assert stats.longest[0] == pytest.approx(0.004)
 
 
 def test_frozen_objects_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Walking over all of them takes 5 ms, and status may be asked for every second."""
+    """Counting them takes 5 ms, and the status may be requested every second."""
     now, counts = [1_000.0], iter([10, 20])
-    monkeypatch.setattr(pauses, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(pauses.gc, "get_freeze_count", lambda: next(counts))
-    counted = GCStats()
+    monkeypatch.setattr(gc_stats, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: next(counts))
+    stats = GCStats()
     seen = []
     for seconds in (0, 1, 58, 1):
         now[0] += seconds
-        seen.append(counted.to_json()["frozen_objects"])
+        seen.append(stats.to_json()["frozen_objects"])
     assert seen == [10, 10, 10, 20]
 
 
-def test_before_the_start_and_after_the_stop_nothing_is_counted() -> None:
-    counted, callbacks = GCStats(), list(gc.callbacks)
-    counted.stop()
+def test_nothing_is_counted_before_the_start_and_after_the_stop() -> None:
+    stats, callbacks = GCStats(), list(gc.callbacks)
+    stats.stop()
     gc.collect()
-    counted.start()
+    stats.start()
     assert len(gc.callbacks) == len(callbacks) + 1
-    counted.stop()
+    stats.stop()
     gc.collect()
     assert gc.callbacks == callbacks
-    assert counted.collections[-1] == 0
+    assert stats.collections[-1] == 0

@@ -1,12 +1,12 @@
-"""The bound on lines about strangers."""
+"""The limit on log lines about unauthenticated peers."""
 
 from __future__ import annotations
 
 from audiosocket.runtime.rate_limit import RateLimit
 
 
-class Hands:
-    """A clock moved by hand, in seconds."""
+class ManualClock:
+    """A clock that the test moves, in seconds."""
 
     now = 100.0
 
@@ -14,20 +14,20 @@ class Hands:
         return self.now
 
 
-def test_lets_so_many_through_per_period_and_counts_the_rest() -> None:
-    clock = Hands()
-    quota = RateLimit(3, 1.0, clock)
-    assert [quota.take() for _ in range(5)] == [True, True, True, False, False]
-    assert quota.told() == 2
-    assert quota.told() == 0
+def test_a_number_of_lines_is_allowed_per_period_and_the_rest_is_counted() -> None:
+    clock = ManualClock()
+    limit = RateLimit(3, 1.0, clock)
+    assert [limit.allow() for _ in range(5)] == [True, True, True, False, False]
+    assert limit.take_suppressed() == 2
+    assert limit.take_suppressed() == 0
 
 
-def test_a_new_period_begins_when_the_old_one_is_over() -> None:
-    clock = Hands()
-    quota = RateLimit(1, 1.0, clock)
-    assert [quota.take(), quota.take()] == [True, False]
+def test_a_new_period_begins_when_the_previous_one_is_over() -> None:
+    clock = ManualClock()
+    limit = RateLimit(1, 1.0, clock)
+    assert [limit.allow(), limit.allow()] == [True, False]
     clock.now += 0.999
-    assert not quota.take()
+    assert not limit.allow()
     clock.now += 0.001
-    assert quota.take()
-    assert quota.told() == 2
+    assert limit.allow()
+    assert limit.take_suppressed() == 2

@@ -1,4 +1,4 @@
-"""What is loaded once the ports are open: not before, once, and a failure is said."""
+"""What is imported once the ports are open: not earlier, once, and a failure is logged."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from audiosocket.runtime.warmup import LOOK_SECONDS, Warmup
+from audiosocket.runtime.warmup import CHECK_SECONDS, Warmup
 from tests.support.logged_failures import LoggedFailures
 
 
-class Start:
-    """A start that the test drives."""
+class WarmupFixture:
+    """A warm-up whose ports and thread the test controls."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.listening = False
         self.threads: list[Deferred[Any]] = []
-        self.settled = 0
+        self.frozen = 0
         self.service = Warmup(self.clock, lambda: self.listening, self._thread, self._load, self._then)
         self.service.startService()
 
@@ -33,39 +33,39 @@ class Start:
         raise AssertionError("on the reactor's thread")
 
     def _then(self) -> None:
-        self.settled += 1
+        self.frozen += 1
 
 
 def test_it_waits_for_the_ports_and_loads_once() -> None:
-    start = Start()
-    start.clock.pump([LOOK_SECONDS] * 50)
-    assert start.threads == []
-    start.listening = True
-    start.clock.pump([LOOK_SECONDS] * 50)
-    assert len(start.threads) == 1
-    assert start.settled == 0
-    start.threads[0].callback(None)
-    assert start.settled == 1
-    assert start.clock.getDelayedCalls() == []
+    fixture = WarmupFixture()
+    fixture.clock.pump([CHECK_SECONDS] * 50)
+    assert fixture.threads == []
+    fixture.listening = True
+    fixture.clock.pump([CHECK_SECONDS] * 50)
+    assert len(fixture.threads) == 1
+    assert fixture.frozen == 0
+    fixture.threads[0].callback(None)
+    assert fixture.frozen == 1
+    assert fixture.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("listening", [True, False])
-def test_a_stop_leaves_nothing(listening: bool) -> None:
-    start = Start()
-    start.listening = listening
-    start.clock.advance(LOOK_SECONDS)
-    start.service.stopService()
-    assert start.clock.getDelayedCalls() == []
-    for thread in start.threads:
+def test_a_stop_leaves_no_timer(listening: bool) -> None:
+    fixture = WarmupFixture()
+    fixture.listening = listening
+    fixture.clock.advance(CHECK_SECONDS)
+    fixture.service.stopService()
+    assert fixture.clock.getDelayedCalls() == []
+    for thread in fixture.threads:
         thread.callback(None)
-    assert start.settled == 0, "the process is about to end"
+    assert fixture.frozen == 0, "the process is going to end"
 
 
-def test_a_broken_installation_is_said(logged_failures: LoggedFailures) -> None:
-    start = Start()
-    start.listening = True
-    start.clock.advance(LOOK_SECONDS)
-    start.threads[0].errback(ImportError("no soxr"))
+def test_an_incomplete_installation_is_logged(logged_failures: LoggedFailures) -> None:
+    fixture = WarmupFixture()
+    fixture.listening = True
+    fixture.clock.advance(CHECK_SECONDS)
+    fixture.threads[0].errback(ImportError("no soxr"))
     (event,) = logged_failures.flush(ImportError)
     assert "install" in event["log_format"]
-    assert start.settled == 0
+    assert fixture.frozen == 0

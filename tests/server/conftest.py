@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 
 @pytest.fixture
@@ -13,6 +14,7 @@ def log() -> Iterator[list[str]]:
     """Return the texts of all log events of the test."""
     seen: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         seen.append(formatEvent(event))
 
