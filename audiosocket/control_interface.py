@@ -8,7 +8,7 @@ from uuid import UUID
 
 from audiosocket.asterisk.dialplan import Style
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.json_shapes import CallJSON, RefreshJSON, RowsJSON, StatusJSON
+from audiosocket.json_shapes import CallJSON, ExtensionAppsJSON, RefreshJSON, RowsJSON, StatusJSON
 
 T = TypeVar("T")
 #: A value, or an awaitable of it: with several workers the answer comes from another process.
@@ -28,7 +28,7 @@ class ExtensionControl(Protocol):
         host or a single row with a value that a dialplan cannot hold; of all, such a row is left out.
         """
 
-    def apps_of(self, extension_id: int) -> dict[str, Any]:
+    def apps_of(self, extension_id: int) -> ExtensionAppsJSON:
         """Return the apps of an extension's legs and where they are chosen, secrets masked.
 
         Raises `UnknownExtension`.

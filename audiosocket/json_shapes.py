@@ -21,6 +21,14 @@ class ExtensionJSON(TypedDict):
     condominio_id: int
 
 
+class LocalFileJSON(TypedDict):
+    """The local file; ``saved_at`` is an ISO time in UTC, ``source`` where the extensions came from."""
+
+    ramais: list[ExtensionJSON]
+    saved_at: str
+    source: str
+
+
 class ProblemJSON(TypedDict):
     """A row or entry that was left out; ``id`` is None when it has no readable one."""
 
@@ -163,6 +171,28 @@ class ExtensionStatusJSON(TypedDict):
     actual_porta_ia: int | None
     actual_porta_retorno: int | None
     live_calls: int
+
+
+#: The apps of one role: the text that names them, their names, and ``from``, where they are chosen.
+ChainJSON = TypedDict("ChainJSON", {"app": str, "apps": "list[str]", "from": str})
+
+#: The parameters of one app as they are in ``apps.toml``, secrets masked, and ``from``, where they are.
+AppParametersJSON = TypedDict("AppParametersJSON", {"from": str, "values": "dict[str, Any]"})
+
+
+class AppsJSON(TypedDict):
+    """The apps of an extension's legs; ``options`` are the fields of `CallPolicy`."""
+
+    visitor: ChainJSON
+    resident: ChainJSON
+    parameters: dict[str, AppParametersJSON]
+    options: dict[str, Any]
+
+
+class ExtensionAppsJSON(AppsJSON):
+    """``GET /api/extensions/{id}/apps``."""
+
+    extension_id: int
 
 
 class DrainingJSON(TypedDict):

@@ -16,6 +16,7 @@ from typing import Any
 from audiosocket.errors import InvalidAppRules, InvalidParameter, UnknownApp
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory, CallPolicy
+from audiosocket.json_shapes import AppsJSON, ChainJSON
 from audiosocket.provisioning.toml_lines import line_of
 
 if sys.version_info >= (3, 11):
@@ -103,10 +104,11 @@ class CallApps:
         parse = getattr(factory, "parse_parameters", None)
         return None if parse is None else parse({}, Path())
 
-    def to_json(self) -> dict[str, Any]:
-        """As shown by ``GET /api/extensions/{id}/apps``; secrets are masked."""
+    def to_json(self) -> AppsJSON:
+        """Return what is shown by ``GET /api/extensions/{id}/apps``; secrets are masked."""
         return {
-            **{role.value: self._chain_json(chain) for role, chain in self.chains.items()},
+            "visitor": self._chain_json(self.chains[Role.VISITOR]),
+            "resident": self._chain_json(self.chains[Role.RESIDENT]),
             "parameters": {
                 name: {"from": found.origin, "values": dict(found.shown)}
                 for name, found in self.parameters.items()
@@ -115,7 +117,7 @@ class CallApps:
         }
 
     @staticmethod
-    def _chain_json(chain: Chain) -> dict[str, Any]:
+    def _chain_json(chain: Chain) -> ChainJSON:
         return {"app": chain.spec, "apps": list(chain.names), "from": chain.origin}
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 from audiosocket.extensions.model import MAX_INTEGER, Extension, Problem
 from audiosocket.extensions.validation import Validator
+from audiosocket.json_shapes import LocalFileJSON
 
 FILE_NAME = "ramais_config.json"
 #: A configuration file beyond this is no configuration, in bytes.
@@ -78,7 +78,7 @@ def read(path: Path, limit: int = MAX_INTEGER) -> Loaded:
 
 def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
     """Replace the file atomically; raises OSError and leaves the old file when that fails."""
-    document: dict[str, Any] = {
+    document: LocalFileJSON = {
         "ramais": [extension.to_json() for extension in extensions],
         "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": source,
@@ -100,7 +100,7 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
     _sync_directory(path.parent)
 
 
-def _as_text(document: dict[str, Any]) -> str:
+def _as_text(document: LocalFileJSON) -> str:
     """One line for each extension: readable, and written by Python's fast encoder, which knows no indentation."""
     encode = json.JSONEncoder(ensure_ascii=False).encode
     rows = ",\n".join(f"    {encode(entry)}" for entry in document["ramais"])

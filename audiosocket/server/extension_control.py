@@ -10,7 +10,7 @@ from audiosocket.asterisk.dialplan import Style
 from audiosocket.errors import ExtensionTaken, UnknownExtension
 from audiosocket.extensions.model import Extension
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.json_shapes import RefreshJSON, RowsJSON, TableStatusJSON
+from audiosocket.json_shapes import ExtensionAppsJSON, RefreshJSON, RowsJSON, TableStatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
@@ -53,7 +53,7 @@ class TableControl:
         """Return the part of the status that is not about calls; ``live`` has the live calls of each extension."""
         return self._status.to_json(live)
 
-    def apps_of(self, extension_id: int) -> dict[str, Any]:
+    def apps_of(self, extension_id: int) -> ExtensionAppsJSON:
         extension = running_extension(self._listeners.extensions, extension_id)
         return {"extension_id": extension_id, **self._selection.choose(extension).to_json()}
 
