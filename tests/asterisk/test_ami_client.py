@@ -133,7 +133,7 @@ def test_another_service_on_that_port(world):
     world.asterisk.greeting = b"HTTP/1.1 400 Bad Request\r\n"
     world.start()
     assert world.ami.state[0] == "down"
-    assert "protocol garbage" in world.ami.state[1]
+    assert "protocol violation" in world.ami.state[1]
     assert not world.asterisk.connections[0].open
     assert world.asterisk.actions == []
 

@@ -64,7 +64,7 @@ def request(number: str = "2001", ring: float = 5, exten: str = "1001", **more: 
 
 @pytest.mark.parametrize("challenge", [True, False])
 async def test_login_ping_and_events(asterisk, challenge):
-    async with client(asterisk, challenge=challenge, pace=Timeouts(ping=0.1)) as ami:
+    async with client(asterisk, challenge=challenge, timeouts=Timeouts(ping=0.1)) as ami:
         await ami.ready(5)
         assert ami.state == ("up", "")
         await task.deferLater(reactor, 0.5)  # some pings later

@@ -210,7 +210,7 @@ class AMIFixture:
         self.clock = task.Clock()
         self.asterisk = FakeAMIServer()
         self.endpoint = FakeAMIEndpoint(self.asterisk)
-        settings: dict[str, Any] = {"pace": Timeouts(), "uniform": lambda low, high: 1.0, **client}
+        settings: dict[str, Any] = {"timeouts": Timeouts(), "uniform": lambda low, high: 1.0, **client}
         secret = settings.pop("secret", SECRET)
         self.ami = AMIClient(self.endpoint, USER, secret, self.clock, **settings)
 

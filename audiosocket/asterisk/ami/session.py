@@ -1,4 +1,4 @@
-"""One AMI connection: greeting, login, actions with their answers, events; told why it ended."""
+"""One AMI connection: greeting, login, actions with their responses, events, and why it ended."""
 
 from __future__ import annotations
 
@@ -41,29 +41,36 @@ class LoginRefused(AMIRefused):
 
 @dataclass
 class _Asked:
-    """An action that waits for its answer; ``items`` collects the events of a list."""
+    """An action that awaits its answer; ``items`` collects the events of a list."""
 
     answer: Deferred[Any]
     items: list[Message] | None
 
 
 class Session(protocol.Protocol):
-    """One connection. ``heard`` is given every event; ``lost`` says why it ended and is empty until then.
+    """One connection. ``received`` is given every event; ``lost`` says why it ended and is empty until then.
 
-    No method logs what is sent, and no error contains it.
+    ``on_lost`` is called when the session ends. No method logs what is sent,
+    and no error contains it.
     """
 
     transport: interfaces.ITCPTransport
 
     _log = Logger()
 
-    def __init__(self, clock: interfaces.IReactorTime, heard: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        clock: interfaces.IReactorTime,
+        received: Callable[[Message], None],
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self.banner = ""
         self.lost = ""
-        self.on_lost: Callable[[], None] | None = None
+        #: Fires when the TCP connection has ended.
         self.gone: Deferred[None] = Deferred()
         self._clock = clock
-        self._heard = heard
+        self._pass_on = received
+        self._on_lost = on_lost
         self._parser = Parser()
         self._greeted: Deferred[None] = Deferred()
         self._asked: dict[str, _Asked] = {}
@@ -82,7 +89,7 @@ class Session(protocol.Protocol):
                 self.banner = event.banner
                 self._greeted.callback(None)
             elif isinstance(event, Violation):
-                self.abort(f"protocol garbage: {event.why}")
+                self.abort(f"protocol violation: {event.why}")
             else:
                 self._log.warn("skipped an AMI message of {length} bytes", length=event.length)
 
@@ -91,7 +98,7 @@ class Session(protocol.Protocol):
         self.gone.callback(None)
 
     async def login(self, user: str, secret: str, *, challenge: bool, events: str) -> None:
-        """Logs in, by MD5 ``challenge`` or with the plain secret; ``events`` are the classes wanted.
+        """Log in, by MD5 ``challenge`` or with the plain secret; ``events`` are the classes wanted.
 
         Raises `LoginRefused`, `AMIDown`.
         """
@@ -108,14 +115,14 @@ class Session(protocol.Protocol):
             raise LoginRefused(str(refusal)) from None
 
     def ask(self, name: str, fields: Fields = (), seconds: float = ANSWER_SECONDS) -> Deferred[Message]:
-        """Asterisk's response to an action; fails with `AMIRefused` or `AMIDown`.
+        """Return Asterisk's response to an action; fails with `AMIRefused` or `AMIDown`.
 
         Raises `LocalProtocolError` at once for fields that cannot be sent.
         """
         return self._send(name, fields, seconds, None)
 
     def collect(self, name: str, fields: Fields = (), seconds: float = LIST_SECONDS) -> Deferred[list[Message]]:
-        """The events of an action that is answered by a list, without its closing event; fails as `ask` does."""
+        """Return the events of an action answered by a list, without its closing event; fails as `ask` does."""
         self._lists += 1
 
         def done(result: Any) -> Any:
@@ -124,20 +131,20 @@ class Session(protocol.Protocol):
 
         return self._send(name, fields, seconds, []).addBoth(done)
 
-    def close(self, why: str) -> None:
-        """Logs off and closes; aborts if the other side has not closed after a second."""
+    def close(self, reason: str) -> None:
+        """Log off and close; abort after `LOGOFF_SECONDS` if Asterisk has not closed."""
         if self.lost:
             return
         self.transport.write(action("Logoff", ()))
-        self._end(why)
+        self._end(reason)
         self.transport.loseConnection()
         timer = self._clock.callLater(LOGOFF_SECONDS, self.transport.abortConnection)
         self.gone.addCallback(lambda _: timer.cancel() if timer.active() else None)
 
-    def abort(self, why: str) -> None:
-        """Ends the connection now, because it is of no more use."""
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once."""
         if not self.lost:
-            self._end(why)
+            self._end(reason)
             self.transport.abortConnection()
 
     def _send(self, name: str, fields: Fields, seconds: float, items: list[Message] | None) -> Deferred[Any]:
@@ -164,7 +171,7 @@ class Session(protocol.Protocol):
         if message.event:
             if self._lists:
                 self._listed(message)
-            self._heard(message)
+            self._pass_on(message)
             return
         number = message.get("ActionID")
         asked = self._asked.get(number)
@@ -188,15 +195,14 @@ class Session(protocol.Protocol):
         else:
             asked.items.append(message)
 
-    def _end(self, why: str) -> None:
+    def _end(self, reason: str) -> None:
         if self.lost:
             return
-        self.lost = why
+        self.lost = reason
         asked, self._asked = self._asked, {}
         for one in asked.values():
-            one.answer.errback(AMIDown(why))
+            one.answer.errback(AMIDown(reason))
         if not self._greeted.called:
-            self._greeted.addErrback(lambda _: None)  # nobody may be waiting for it any more
-            self._greeted.errback(AMIDown(why))
-        if self.on_lost is not None:
-            self.on_lost()
+            self._greeted.addErrback(lambda _: None)  # the login may no longer wait for it
+            self._greeted.errback(AMIDown(reason))
+        self._on_lost()
