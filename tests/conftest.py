@@ -15,7 +15,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.logged_failures import LoggedFailures, failure_of
 
-pytest_plugins = ["tests.support.postgres_fixtures"]
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.slow_resolver"]
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, str] = {
     "transport": "wire",
     "outbound": "errors",
     "runtime": "json_shapes",
-    "postgres": "errors settings outbound runtime",
+    "postgres": "errors json_shapes settings outbound runtime",
     "interfaces": "extensions json_shapes settings",
     "asterisk": "errors extensions interfaces outbound",
     "control_interface": "extensions json_shapes asterisk",

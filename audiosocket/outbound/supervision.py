@@ -138,7 +138,7 @@ class ConnectionSupervisor(Generic[ConnectionT]):
         if self.connection is not None:
             return defer.succeed(self.connection)
         if not self._running:
-            return defer.fail(self._unavailable(self.reason or "the connection has not been started"))
+            return defer.fail(self._unavailable("the connection has been stopped or not been started"))
         just_failed = self._clock.seconds() - self._attempted_at < self._least_interval
         if just_failed and self._next_try is not None:
             return defer.fail(self._unavailable(self.reason))

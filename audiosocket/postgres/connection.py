@@ -1,35 +1,35 @@
-"""txpostgres made safe for a reactor that carries calls.
+"""txpostgres without what would block a reactor that carries calls.
 
-What is replaced and why, each found by measuring txpostgres 1.7.0 on psycopg2 2.9: cancelling a query
-calls libpq's PQcancel, a blocking connect that holds the interpreter for as long as the server is frozen;
-a connect has no deadline and resolves names inside libpq; a failed connect leaves its socket open; a lost
-idle connection is reported as a traceback; a statement timeout looks like a cancelled Deferred.
+What is replaced and why, each measured with txpostgres 1.7.0 on psycopg2 2.9: cancelling a query calls libpq's
+PQcancel, a blocking connect that holds the interpreter for as long as the server is frozen; a connect has no
+time-out and resolves names inside libpq; a failed connect leaves its socket open; a lost idle connection is
+reported as a traceback; a statement time-out looks like a cancelled Deferred.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
 from twisted.internet import defer, error, main
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorFDSet, IReactorPluggableNameResolver, IReactorTime
 from twisted.python.failure import Failure
 from txpostgres import txpostgres
 
-#: A reactor that keeps time, watches descriptors and resolves names; no single interface says all three.
-Reactor = Any
-T = TypeVar("T")
 
-_log = Logger()
+class IDatabaseReactor(IReactorFDSet, IReactorTime, IReactorPluggableNameResolver):
+    """The reactor, as far as connections to PostgreSQL need it."""
+
+
 _PREAMBLE = re.compile(r'^connection to server (at|on socket) "[^"]*"( \([^)]*\))?(, port \d+)? failed: ')
 _SEVERITY = re.compile(r"^[A-Z]{4,7}:  ?")
 
 
 def one_line(problem: BaseException | None) -> str:
-    """What went wrong as one printable line of at most 200 characters, without host, port or severity."""
+    """Return an error as one printable line of at most 200 characters, without host, port or severity."""
     if isinstance(problem, error.ConnectionDone | error.ConnectionLost):
         return "the connection was lost"
     if isinstance(problem, defer.TimeoutError):
@@ -39,31 +39,14 @@ def one_line(problem: BaseException | None) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)[:200]
 
 
-def shielded(work: defer.Deferred[T]) -> defer.Deferred[T]:
-    """The result of ``work`` for a caller that may be cancelled; ``work`` itself runs to its end.
-
-    What fails after the caller has gone is logged, as nobody else will hear of it.
-    """
-    result: defer.Deferred[T] = defer.Deferred(lambda _: None)
-
-    def settle(outcome: T | Failure) -> None:
-        if not result.called:
-            result.callback(outcome)
-        elif isinstance(outcome, Failure):
-            _log.info("work of a caller that has gone failed: {reason}", reason=one_line(outcome.value))
-
-    work.addBoth(settle)
-    return result
-
-
 class _Polling:
     """The part of txpostgres' polling that cursor and connection share, without its two races."""
 
-    reactor: Reactor
+    reactor: Any
     _pollingD: defer.Deferred[Any] | None
 
     def continuePolling(self, swallowErrors: bool = False) -> None:
-        """One step of libpq; the result is delivered on the next turn, unless it was cancelled meanwhile."""
+        """Make one step of libpq; the result is delivered on the next turn, unless it was cancelled meanwhile."""
         outcome: object = self
         try:
             state = self.pollable().poll()  # type: ignore[attr-defined]
@@ -103,29 +86,37 @@ class SafeCursor(_Polling, txpostgres.Cursor):  # type: ignore[misc]
     def _doit(self, *args: Any, **kwargs: Any) -> defer.Deferred[Any]:
         connection = self._connection
 
-        def notice_loss(outcome: object) -> object:
+        def report_loss(outcome: object) -> object:
             if connection.closed:
                 connection.connectionLost(
                     outcome if isinstance(outcome, Failure) else Failure(main.CONNECTION_LOST)
                 )
             return outcome
 
-        return super()._doit(*args, **kwargs).addBoth(notice_loss)  # type: ignore[no-any-return]
+        return super()._doit(*args, **kwargs).addBoth(report_loss)  # type: ignore[no-any-return]
 
 
 class SafeConnection(_Polling, txpostgres.Connection):  # type: ignore[misc]
-    """A connection with a deadline, which says once when it is lost and never leaves its socket behind.
+    """A connection with a time-out that closes its socket whatever happens.
 
-    ``on_lost`` is called with the cause once, ``on_notifies`` with the payloads of all notifications
-    that arrived together (a storm of them costs one call). Set both after `connect`.
+    ``lost`` is called once, with the cause, when an open connection is lost; ``notified`` with the payloads of all
+    notifications that arrived together (a thousand of them cost one call).
     """
 
     cursorFactory = SafeCursor
-    on_lost: Callable[[Failure], None] | None = None
-    on_notifies: Callable[[Sequence[str]], None] | None = None
+
+    def __init__(
+        self,
+        reactor: IDatabaseReactor,
+        lost: Callable[[Failure], None] = lambda _: None,
+        notified: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
+        super().__init__(reactor)
+        self._report_loss: Callable[[Failure], None] | None = lost
+        self._notified = notified
 
     def connect(self, timeout: float, **parameters: Any) -> defer.Deferred[SafeConnection]:
-        """Connects with libpq's ``parameters`` (``hostaddr`` for a host name) within ``timeout`` seconds.
+        """Connect with libpq's ``parameters`` (``hostaddr`` for a host name) within ``timeout`` seconds.
 
         Fails with psycopg2's OperationalError or with TimeoutError; the socket is closed then.
         """
@@ -139,11 +130,11 @@ class SafeConnection(_Polling, txpostgres.Connection):  # type: ignore[misc]
 
     @property
     def closed(self) -> bool:
-        """True before `connect` and after the loss."""
+        """Whether there is no connection: before `connect` and after the loss."""
         return self._connection is None or bool(self._connection.closed)
 
     def close(self) -> None:
-        """Closes the socket at once; whatever waits for an answer fails with ConnectionDone."""
+        """Close the socket at once; queries in progress fail with ConnectionDone."""
         if self._connection is None:
             return
         if not self._connection.closed:
@@ -172,7 +163,7 @@ class SafeConnection(_Polling, txpostgres.Connection):  # type: ignore[misc]
         try:
             self.continuePolling()
         except psycopg2.Error as problem:
-            return problem  # the reactor reports what is raised as a bug, what is returned as a lost connection
+            return problem  # the reactor logs what is raised as a bug; what is returned is a lost connection
         return None
 
     def checkForNotifies(self) -> None:
@@ -180,8 +171,7 @@ class SafeConnection(_Polling, txpostgres.Connection):  # type: ignore[misc]
         if notifies:
             payloads = [notify.payload for notify in notifies]
             del notifies[:]
-            if self.on_notifies is not None:
-                self.on_notifies(payloads)
+            self._notified(payloads)
 
     def connectionLost(self, reason: Failure) -> None:
         if self._connection is None:
@@ -193,9 +183,9 @@ class SafeConnection(_Polling, txpostgres.Connection):  # type: ignore[misc]
             self.reactor.removeReader(self)
             self.reactor.removeWriter(self)
             self._connection.close()
-        told, self.on_lost = self.on_lost, None
-        if told is not None:
-            told(reason)
+        report, self._report_loss = self._report_loss, None
+        if report is not None:
+            report(reason)
 
     def _cancel(self, _: defer.Deferred[Any]) -> None:
         self._pollingD = None

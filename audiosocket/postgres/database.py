@@ -1,6 +1,6 @@
 """The table ``extension_ia`` through two supervised PostgreSQL sessions: one for queries, one for LISTEN.
 
-Nothing here is on the path of a call, and nothing here waits for PostgreSQL without a deadline.
+Nothing here is on the path of a call, and nothing here waits for PostgreSQL without a time-out.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import Any, TypeVar
 from twisted.application.service import Service
 from twisted.internet import defer, task
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
+from audiosocket.json_shapes import DatabaseJSON
 from audiosocket.outbound.resolver import Resolver
+from audiosocket.outbound.supervision import ConnectionSupervisor
 from audiosocket.postgres import extension_table
-from audiosocket.postgres.connection import Reactor, shielded
+from audiosocket.postgres.connection import IDatabaseReactor, one_line
 from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
 from audiosocket.postgres.session import ConnectionParameters, Identity, Session, Timeouts
-from audiosocket.postgres.supervisor import SessionSupervisor
+from audiosocket.runtime.deferreds import shielded
 from audiosocket.settings import Settings
 
 __all__ = ["COLUMNS", "Database", "DatabaseState", "Row", "Timeouts"]
@@ -35,13 +38,12 @@ _LEFTOVERS = """
 
 @dataclass(frozen=True)
 class DatabaseState:
-    """How the database is doing, for ``/api/status``; holds no secret.
+    """The state of the connection, as ``/api/status`` shows it; contains no secret.
 
-    ``state`` is ``connecting`` (until the first outcome), ``up`` or ``down``, ``since`` when it became so
-    (seconds of the reactor's clock). ``reason`` is the last error as one line and empty when all is well;
-    connected but not able to read the table is ``up`` with a reason. ``attempts`` failed in a row,
-    ``next_try_seconds`` is the time to the next one. ``listening`` tells whether notifications arrive,
-    ``backends`` how many sessions we hold (0 to 2).
+    ``state`` is ``connecting`` (until the first attempt has ended), ``up`` or ``down`` since ``since`` (seconds of
+    the reactor's clock). ``reason`` is the last error as one line, empty without one; connected but not able to
+    read the table is ``up`` with a reason. ``attempts`` failed in a row, ``next_try_seconds`` is the time to the
+    next one. ``listening`` is whether notifications arrive, ``backends`` the number of open sessions (0 to 2).
     """
 
     state: str
@@ -52,25 +54,38 @@ class DatabaseState:
     listening: bool
     backends: int
 
+    def to_json(self, now: float) -> DatabaseJSON:
+        """Return what the API shows at ``now``, in seconds of the reactor's clock."""
+        return {
+            "configured": True,
+            "state": self.state,
+            "since_seconds": round(now - self.since, 1),
+            "reason": self.reason,
+            "failed_attempts": self.attempts,
+            "next_try_seconds": None if self.next_try_seconds is None else round(self.next_try_seconds, 1),
+            "listening": self.listening,
+            "backends": self.backends,
+        }
+
 
 class Database(Service):
-    """Reads and writes the table, and says when it may have changed.
+    """Reads and writes the table, and reports when it may have changed.
 
-    ``changed`` is called after notifications (once for those that arrive together; payloads are hints and
-    are ignored) and each time listening begins, as what was sent before is gone. ``state_changed``
-    gets the new state whenever more than its counters changed.
+    ``changed`` is called after notifications (once for those that arrive together; their payloads are ignored) and
+    each time listening begins, as earlier notifications are lost. ``state_changed`` is called with the new state
+    whenever more than its counters changed.
     """
 
     def __init__(
         self,
         settings: Settings,
         password: str,
-        reactor: Reactor,
+        reactor: IDatabaseReactor,
         *,
         listen: bool,
         changed: Callable[[], None],
         state_changed: Callable[[DatabaseState], None],
-        pace: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self._target = ConnectionParameters(
             settings.db_host,
@@ -81,25 +96,25 @@ class Database(Service):
             settings.db_sslmode,
         )
         self._reactor = reactor
-        self._pace = pace = pace or Timeouts()
+        self._timeouts = timeouts or Timeouts()
         self._changed = changed
         self._state_changed = state_changed
-        self._lookup = Resolver(reactor, reactor)
-        self._query = SessionSupervisor(self._open_query, self._query_moved, reactor, pace)
-        self._listen = SessionSupervisor(self._open_listen, self._listen_moved, reactor, pace, self._query_is_up)
-        self._lifelines = (self._query, self._listen) if listen else (self._query,)
+        self._resolver = Resolver(reactor, reactor)
+        self._query = self._supervisor(self._open_query, self._query_changed)
+        self._listen = self._supervisor(self._open_listen, self._listen_changed, self._query_is_up)
+        self._supervisors = (self._query, self._listen) if listen else (self._query,)
         self._state = "connecting"
         self._since = reactor.seconds()
         self._table_reason = ""
-        self._told: tuple[object, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self._reasons_logged: set[str] = set()
-        self._deaf_logged = False
+        self._not_listening_logged = False
         self._opened: set[Identity] = set()
         self._work: set[defer.Deferred[Any]] = set()
 
     @property
     def state(self) -> DatabaseState:
-        """How the database is doing now."""
+        """The state now."""
         reason = self._table_reason
         if self._state != "up":
             reason = self._query.reason
@@ -111,66 +126,65 @@ class Database(Service):
             reason=reason,
             attempts=self._query.attempts,
             next_try_seconds=self._query.next_try_seconds,
-            listening=self._listen.session is not None,
+            listening=self._listen.connection is not None,
             backends=len(self._open_sessions()),
         )
 
     def startService(self) -> None:
-        """Begins to connect; returns at once."""
+        """Begin to connect."""
         super().startService()
-        for lifeline in self._lifelines:
-            lifeline.start()
+        for supervisor in self._supervisors:
+            supervisor.start()
 
     def stopService(self) -> defer.Deferred[None]:
-        """Closes both sessions whatever they are doing; fires when no work is left."""
+        """Close both sessions whatever they are doing; fires when no work is left."""
         super().stopService()
-        return defer.ensureDeferred(self._stop())
+        return defer.Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for lifeline in reversed(self._lifelines):
-            await lifeline.stop()
+        for supervisor in reversed(self._supervisors):
+            await supervisor.stop()
         self._state, self._since = "down", self._reactor.seconds()
         await defer.DeferredList(list(self._work))
 
     async def read(self, take: Callable[[Sequence[Row]], None]) -> int:
-        """Hands all rows ordered by id to ``take``, in pages of at most 500 of one snapshot; returns how many.
+        """Pass all rows ordered by id to ``take``, in pages of at most 500 of one snapshot; return their number.
 
-        The reactor has a turn between two pages. What ``take`` raises ends the reading and passes
-        through. Raises `SourceUnavailable`. Like every method here it runs to its end when the caller
-        has been cancelled.
+        The reactor has a turn between two pages. What ``take`` raises ends the reading and is raised. Raises
+        `SourceUnavailable`. Like every method here it runs to its end when the caller has been cancelled.
         """
         return await self._shielded(self._read(take))
 
     async def insert(self, values: Row, check: Callable[[Sequence[Row]], None]) -> int:
-        """Adds a row and returns its id; ``check`` sees all rows first and may raise: nothing is written then.
+        """Add a row and return its id; ``check`` is given all rows first and may raise: nothing is written then.
 
         Raises `SourceUnavailable`, or `ExtensionTaken` or `InvalidExtension` for a constraint of the table.
         """
         return await self._shielded(self._write(lambda s: extension_table.insert(s, values, check)))
 
     async def update(self, extension_id: int, values: Row, check: Callable[[Sequence[Row]], None]) -> bool:
-        """Changes the row with this id as `insert` adds one; False, and no check, when there is none."""
+        """Change the row with this id as `insert` adds one; False, and no check, when there is none."""
         return await self._shielded(self._write(lambda s: extension_table.update(s, extension_id, values, check)))
 
     async def delete(self, extension_id: int) -> bool:
-        """Removes the row with this id; False when there is none. Raises `SourceUnavailable`."""
+        """Remove the row with this id; False when there is none. Raises `SourceUnavailable`."""
         return await self._shielded(self._write(lambda s: extension_table.delete(s, extension_id)))
 
     def _shielded(self, work: Coroutine[defer.Deferred[Any], Any, T]) -> defer.Deferred[T]:
-        running = defer.ensureDeferred(work)
+        running = defer.Deferred.fromCoroutine(work)
         self._work.add(running)
 
         def done(outcome: Any) -> Any:
             self._work.discard(running)
             return outcome
 
-        return shielded(running.addBoth(done))
+        return shielded(running.addBoth(done), _log_lost)
 
     async def _read(self, take: Callable[[Sequence[Row]], None]) -> int:
         try:
             count = await self._transaction("begin read only", lambda s: extension_table.read(s, take))
         except SourceUnavailable as problem:
-            if self._query.session is not None:
+            if self._query.connection is not None:
                 self._table_is(str(problem))
             raise
         self._table_is("")
@@ -185,7 +199,7 @@ class Database(Service):
     async def _transaction(self, begin: str, work: Callable[[Session], Awaitable[T]]) -> T:
         session = await self._query.ready()
         try:
-            await session.lock.acquire().addTimeout(self._pace.turn, self._reactor)
+            await session.lock.acquire().addTimeout(self._timeouts.turn, self._reactor)
         except defer.TimeoutError:
             raise SourceUnavailable("the database is busy with earlier requests; try again") from None
         try:
@@ -193,20 +207,37 @@ class Database(Service):
         finally:
             session.lock.release()
 
-    async def _open_query(self) -> Session:
-        session = await Session.open(self._target, self._reactor, self._lookup, self._pace)
+    def _supervisor(
+        self,
+        open_session: Callable[[Callable[[], None]], Awaitable[Session]],
+        changed: Callable[[], None],
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> ConnectionSupervisor[Session]:
+        return ConnectionSupervisor(
+            open_session,
+            Session.ping,
+            changed,
+            self._reactor,
+            self._timeouts.intervals(),
+            unavailable=SourceUnavailable,
+            allowed=allowed,
+        )
+
+    async def _open_query(self, lost: Callable[[], None]) -> Session:
+        session = await Session.open(self._target, self._reactor, self._resolver, self._timeouts, on_lost=lost)
         try:
-            await self._end_leftovers(session, most=1)
+            await self._end_leftovers(session, allowed=1)
         except BaseException:
             session.close("not opened")
             raise
         self._opened.add(session.identity)
         return session
 
-    async def _open_listen(self) -> Session:
-        await self._end_leftovers(await self._query.ready(), most=0)
-        session = await Session.open(self._target, self._reactor, self._lookup, self._pace)
-        session.hear(self._notified)
+    async def _open_listen(self, lost: Callable[[], None]) -> Session:
+        await self._end_leftovers(await self._query.ready(), allowed=0)
+        session = await Session.open(
+            self._target, self._reactor, self._resolver, self._timeouts, on_lost=lost, notified=self._notified
+        )
         try:
             await session.run(f"listen {CHANNEL}")
         except BaseException:
@@ -215,10 +246,10 @@ class Database(Service):
         self._opened.add(session.identity)
         return session
 
-    async def _end_leftovers(self, session: Session, most: int) -> None:
-        """Ends sessions we gave up but the server still keeps (it was frozen, or cut off from us).
+    async def _end_leftovers(self, session: Session, allowed: int) -> None:
+        """End earlier sessions that the server still keeps, as it was frozen or unreachable when they were closed.
 
-        Raises `SourceUnavailable` when more than ``most`` stay: one more session of ours would make three.
+        Raises `SourceUnavailable` when more than ``allowed`` stay: one more session of ours would make three.
         """
         for _ in range(10):
             leftovers = self._opened - {known.identity for known in self._open_sessions()}
@@ -230,16 +261,16 @@ class Database(Service):
                 self._opened -= leftovers
                 return
             await task.deferLater(self._reactor, 0.1)
-        if alive > most:
+        if alive > allowed:
             raise SourceUnavailable(f"the server still keeps {alive} earlier session(s) of ours")
 
     def _open_sessions(self) -> list[Session]:
-        return [lifeline.session for lifeline in self._lifelines if lifeline.session is not None]
+        return [each.connection for each in self._supervisors if each.connection is not None]
 
     def _query_is_up(self) -> bool:
-        return self._query.session is not None
+        return self._query.connection is not None
 
-    def _query_moved(self) -> None:
+    def _query_changed(self) -> None:
         if not self.running:
             return
         state = "up" if self._query_is_up() else "down"
@@ -255,33 +286,33 @@ class Database(Service):
             self._reasons_logged.add(self._query.reason)
             _log.info("database is still down: {reason}", reason=self._query.reason)
         if state == "up":
-            self._listen.nudge()
-        elif self._listen.session is not None:
-            # its own loss may stay unseen for a while, and it would take the place of a new query session
-            self._listen.session.close(self._query.reason)
-        self._tell()
+            self._listen.wake()
+        elif self._listen.connection is not None:
+            # its own loss may stay unnoticed for a while, and it would take the slot of a new query session
+            self._listen.connection.close(self._query.reason)
+        self._report()
 
-    def _listen_moved(self) -> None:
+    def _listen_changed(self) -> None:
         if not self.running:
             return
-        if self._listen.session is not None:
-            self._deaf_logged = False
+        if self._listen.connection is not None:
+            self._not_listening_logged = False
             _log.info("listening for changes of the table")
             self._call(self._changed)
         elif self._listen.attempts == 0:
             if self._query_is_up():
-                self._query.nudge()
-        elif self._query_is_up() and not self._deaf_logged:
-            self._deaf_logged = True
+                self._query.wake()
+        elif self._query_is_up() and not self._not_listening_logged:
+            self._not_listening_logged = True
             _log.warn("notifications do not arrive: {reason}; polling goes on", reason=self._listen.reason)
-        self._tell()
+        self._report()
 
     def _notified(self, payloads: Sequence[str]) -> None:
         _log.debug("{count} notification(s), the last: {payload}", count=len(payloads), payload=payloads[-1][:200])
         self._call(self._changed)
 
     def _table_is(self, reason: str) -> None:
-        """Notes how the last read of the table ended; empty for well."""
+        """Note why the table cannot be read; empty if it can."""
         if reason == self._table_reason:
             return
         self._table_reason = reason
@@ -289,16 +320,22 @@ class Database(Service):
             _log.warn("extension_ia cannot be read: {reason}", reason=reason)
         else:
             _log.info("extension_ia can be read again")
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         state = self.state
         seen = (state.state, state.reason, state.listening, state.backends)
-        if self.running and seen != self._told:
-            self._told = seen
+        if self.running and seen != self._reported:
+            self._reported = seen
             self._call(self._state_changed, state)
 
-    def _call(self, owner: Callable[..., None], *values: object) -> None:
-        """An error of the owner is his: it must not end the supervision that happened to call him."""
-        told = defer.maybeDeferred(owner, *values)
-        told.addErrback(lambda failure: _log.failure("a database callback failed", failure))
+    def _call(self, callback: Callable[..., None], *values: object) -> None:
+        """Call a callback; its error must not end the supervision that called it."""
+        called = defer.maybeDeferred(callback, *values)
+        called.addErrback(lambda failure: _log.failure("a database callback failed", failure))
+
+
+def _log_lost(outcome: object) -> None:
+    """Log the failure of work whose caller was cancelled."""
+    if isinstance(outcome, Failure):
+        _log.info("work whose caller was cancelled failed: {reason}", reason=one_line(outcome.value))

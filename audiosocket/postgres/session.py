@@ -1,4 +1,4 @@
-"""One PostgreSQL session on which nothing waits without a deadline; it knows nothing of tables."""
+"""One PostgreSQL session on which nothing waits without a time-out; it knows no table."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 from twisted.internet import defer, error
+from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import Resolver
-from audiosocket.postgres.connection import Reactor, SafeConnection, one_line
+from audiosocket.outbound.supervision import Intervals
+from audiosocket.postgres.connection import IDatabaseReactor, SafeConnection, one_line
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """All deadlines and periods towards PostgreSQL, in seconds.
+    """All time-outs and intervals towards PostgreSQL, in seconds.
 
-    A freeze is seen within ``heartbeat + statement``; a server that is back is found within
-    ``1.2 * longest_pause + connect``. ``server_lock`` and ``server_statement`` are the server's own
-    limits, below ``statement`` so that a slow table costs a statement and not the connection.
-    ``steady`` is how long a session must have lived for its loss to count as a new trouble.
+    A frozen server is noticed within ``heartbeat + statement``; one that is back is found within
+    ``1.2 * longest_pause + connect``. ``server_lock`` and ``server_statement`` are limits that the server keeps,
+    below ``statement`` so that a slow table costs a statement and not the connection. ``turn`` is how long a
+    transaction waits for those before it. A session that lived for ``steady`` ends a row of failures.
     """
 
     lookup: float = 5.0
@@ -36,10 +38,14 @@ class Timeouts:
     longest_pause: float = 15.0
     steady: float = 5.0
 
+    def intervals(self) -> Intervals:
+        """Return those that concern supervision."""
+        return Intervals(self.heartbeat, self.first_pause, self.longest_pause, self.steady)
+
 
 @dataclass(frozen=True)
 class ConnectionParameters:
-    """Where the database is and who asks. ``host`` is a name, an address or a socket directory."""
+    """Where the database is, and as whom to connect. ``host`` is a name, an address or a socket directory."""
 
     host: str
     port: int
@@ -48,12 +54,12 @@ class ConnectionParameters:
     password: str
     sslmode: str
 
-    def parameters(self, hostaddr: str, pace: Timeouts) -> dict[str, Any]:
-        """What libpq is told; ``hostaddr`` is empty for a Unix socket."""
+    def parameters(self, hostaddr: str, timeouts: Timeouts) -> dict[str, Any]:
+        """Return libpq's parameters; ``hostaddr`` is empty for a Unix socket."""
         limits = {
-            "statement_timeout": int(pace.server_statement * 1000),
-            "lock_timeout": int(pace.server_lock * 1000),
-            # a server that has lost sight of us must not keep our locks and our place for hours
+            "statement_timeout": int(timeouts.server_statement * 1000),
+            "lock_timeout": int(timeouts.server_lock * 1000),
+            # a server that can no longer reach us must not keep our locks and our slot for hours
             "idle_in_transaction_session_timeout": 10_000,
             "tcp_keepalives_idle": 10,
             "tcp_keepalives_interval": 5,
@@ -81,15 +87,15 @@ class ConnectionParameters:
         }
 
 
-#: A database without an encoding takes any byte in, and refuses to hand out what is not UTF-8 to a client
-#: that asked for UTF-8: one such row would hide all others.
+#: A database without an encoding stores any byte, but fails a query of a client that asked for UTF-8 when a row is
+#: not UTF-8: one such row would hide all others.
 _INTRODUCTION = """
     select pid, backend_start, case current_setting('server_encoding')
         when 'SQL_ASCII' then set_config('client_encoding', 'SQL_ASCII', false) end
     from pg_stat_activity where pid = pg_backend_pid()
 """
 
-#: What tells a session from every other one, also after its process number has been used again.
+#: Process number and start of a session's backend: unique, also after the number has been used again.
 Identity = tuple[object, object]
 
 
@@ -104,50 +110,60 @@ class Answer:
 class Session:
     """An open connection; made by `open`. ``lost`` says why it ended and is empty while it lives.
 
-    Statements run one after another: whoever sends any holds ``lock``.
+    Statements run one after another: a caller holds ``lock`` while it sends any.
     """
 
-    def __init__(self, connection: SafeConnection, reactor: Reactor, pace: Timeouts) -> None:
+    def __init__(
+        self,
+        reactor: IDatabaseReactor,
+        timeouts: Timeouts,
+        on_lost: Callable[[], None],
+        notified: Callable[[Sequence[str]], None],
+    ) -> None:
         self.lost = ""
         self.identity: Identity = (0, None)
-        self.on_lost: Callable[[], None] | None = None
         self.lock = defer.DeferredLock()
-        self._connection = connection
         self._reactor = reactor
-        self._pace = pace
-        connection.on_lost = lambda failure: self.close(one_line(failure.value))
-        extensions.register_type(extensions.BYTES, connection.pollable())
+        self._timeouts = timeouts
+        self._on_lost = on_lost
+        self._connection = SafeConnection(reactor, self._connection_lost, notified)
 
     @classmethod
     async def open(
-        cls, target: ConnectionParameters, reactor: Reactor, lookup: Resolver, pace: Timeouts
+        cls,
+        target: ConnectionParameters,
+        reactor: IDatabaseReactor,
+        resolver: Resolver,
+        timeouts: Timeouts,
+        *,
+        on_lost: Callable[[], None] = lambda: None,
+        notified: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> Session:
-        """A new session with the first address that answers; raises `SourceUnavailable`."""
-        if target.host.startswith(("/", "@")):
-            addresses: Sequence[str] = ("",)
-        else:
-            try:
-                addresses = await lookup.addresses(target.host, pace.lookup)
-            except defer.TimeoutError:
-                raise SourceUnavailable(f"no answer from the name server within {pace.lookup:g} s") from None
-            except error.DNSLookupError as problem:
-                raise SourceUnavailable(" ".join(map(str, problem.args))) from None
+        """Return a session with the first address that answers; raises `SourceUnavailable`.
+
+        ``on_lost`` is called when it ends, before the statements in progress fail; ``notified`` with the payloads
+        of notifications, those that arrived together in one call.
+        """
+        addresses = await _addresses(target.host, resolver, timeouts)
         problems: list[str] = []
-        end = reactor.seconds() + pace.connect
+        end = reactor.seconds() + timeouts.connect
         for index, address in enumerate(addresses):
-            connection = SafeConnection(reactor)
+            session = cls(reactor, timeouts, on_lost, notified)
             share = (end - reactor.seconds()) / (len(addresses) - index)
             try:
-                await connection.connect(max(share, 0.1), **target.parameters(address, pace))
+                await session._connect(max(share, 0.1), target.parameters(address, timeouts))
             except defer.TimeoutError:
-                problems.append(f"no answer within {pace.connect:g} s")
+                problems.append(f"no answer within {timeouts.connect:g} s")
             except (psycopg2.Error, error.ConnectionDone, error.ConnectionLost) as problem:
                 problems.append(one_line(problem))
             else:
-                session = cls(connection, reactor, pace)
                 await session._introduce()
                 return session
         raise SourceUnavailable("; ".join(dict.fromkeys(problems)))
+
+    async def _connect(self, seconds: float, parameters: dict[str, Any]) -> None:
+        await self._connection.connect(seconds, **parameters)
+        extensions.register_type(extensions.BYTES, self._connection.pollable())
 
     async def _introduce(self) -> None:
         try:
@@ -158,18 +174,14 @@ class Session:
         if answer.rows:
             self.identity = (answer.rows[0][0], answer.rows[0][1])
 
-    def hear(self, notified: Callable[[Sequence[str]], None]) -> None:
-        """Calls ``notified`` with the payloads of notifications, those that came together in one call."""
-        self._connection.on_notifies = notified
-
     async def run(self, sql: str, values: object = None) -> Answer:
-        """The answer to one statement; raises `SourceUnavailable`, its cause is psycopg2's error.
+        """Return the answer to one statement; raises `SourceUnavailable`, its cause is psycopg2's error.
 
-        No answer within the deadline ends the session.
+        No answer within ``Timeouts.statement`` ends the session.
         """
         if self.lost:
             raise SourceUnavailable(self.lost)
-        limit = self._pace.statement
+        limit = self._timeouts.statement
         timer = self._reactor.callLater(limit, self.close, f"no answer within {limit:g} s")
         try:
             cursor = self._connection.cursor()
@@ -183,14 +195,14 @@ class Session:
             if problem.diag.severity_nonlocalized in ("FATAL", "PANIC"):  # the end of the connection comes next
                 self.close(one_line(problem))
             raise SourceUnavailable(self.lost or one_line(problem)) from problem
-        except (ValueError, OverflowError) as problem:  # a date beyond Python's, a number that is none
+        except (ValueError, OverflowError) as problem:  # for example a date that Python does not have
             raise SourceUnavailable(f"a value in the answer cannot be read: {one_line(problem)}") from problem
         finally:
             if timer.active():
                 timer.cancel()
 
     async def ping(self) -> None:
-        """Finds out whether the server still answers; a session in use has its own deadlines."""
+        """Close the session if the server does not answer; a session in use has time-outs of its own."""
         if self.lock.locked:
             return
         async with self.lock:
@@ -200,10 +212,24 @@ class Session:
                 self.close(str(problem))
 
     def close(self, reason: str) -> None:
-        """Ends the session at once; statements in progress fail."""
+        """End the session at once; statements in progress fail."""
         if self.lost:
             return
         self.lost = reason
-        if self.on_lost is not None:
-            self.on_lost()  # before those who wait for an answer hear of it: they may ask for the state
+        self._on_lost()  # before the statements in progress fail: their callers may ask for the state
         self._connection.close()
+
+    def _connection_lost(self, failure: Failure) -> None:
+        self.close(one_line(failure.value))
+
+
+async def _addresses(host: str, resolver: Resolver, timeouts: Timeouts) -> Sequence[str]:
+    """Return the addresses of ``host``, one empty one for a socket directory."""
+    if host.startswith(("/", "@")):
+        return ("",)
+    try:
+        return await resolver.addresses(host, timeouts.lookup)
+    except defer.TimeoutError:
+        raise SourceUnavailable(f"no answer from the name server within {timeouts.lookup:g} s") from None
+    except error.DNSLookupError as problem:
+        raise SourceUnavailable(" ".join(map(str, problem.args))) from None

@@ -81,17 +81,7 @@ class ExtensionStatus:
     def _database_status(self) -> DatabaseJSON:
         if self._database is None:
             return {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
-        state = self._database.state
-        return {
-            "configured": True,
-            "state": state.state,
-            "since_seconds": round(self._seconds() - state.since, 1),
-            "reason": state.reason,
-            "failed_attempts": state.attempts,
-            "next_try_seconds": None if state.next_try_seconds is None else round(state.next_try_seconds, 1),
-            "listening": state.listening,
-            "backends": state.backends,
-        }
+        return self._database.state.to_json(self._seconds())
 
 
 def _extension_status(service: ExtensionService) -> ExtensionStatusJSON:

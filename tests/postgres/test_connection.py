@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 import psycopg2
 import pytest
 import pytest_twisted
 from psycopg2 import errors as pg
-from twisted.internet import defer, error, reactor, task
+from twisted.internet import defer, error, task
+from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import Resolver
-from audiosocket.postgres.connection import SafeConnection, one_line, shielded
+from audiosocket.postgres.connection import SafeConnection, one_line
 from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
-from tests.outbound.test_resolver import Slow, resolver
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
+from tests.support.slow_resolver import SlowResolver
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
-__all__ = ["resolver"]
+reactor = cast(Any, _reactor)
 
-PACE = Timeouts(connect=2.0, statement=2.0)
+TIMEOUTS = Timeouts(connect=2.0, statement=2.0)
 
 
 @pytest.fixture
@@ -38,9 +40,22 @@ def parameters(postgres: PostgresServer, database_name: str) -> dict[str, Any]:
     }
 
 
+class Reports:
+    """What a connection has reported."""
+
+    def __init__(self) -> None:
+        self.lost: list[Failure] = []
+        self.notified: list[Sequence[str]] = []
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports()
+
+
 @pytest_twisted.async_yield_fixture
-async def connection(parameters: dict[str, Any]) -> AsyncIterator[SafeConnection]:
-    connection = SafeConnection(reactor)
+async def connection(parameters: dict[str, Any], reports: Reports) -> AsyncIterator[SafeConnection]:
+    connection = SafeConnection(reactor, reports.lost.append, reports.notified.append)
     await connection.connect(5.0, **parameters)
     yield connection
     connection.close()
@@ -62,23 +77,21 @@ async def backends(postgres: PostgresServer, database: str) -> int:
 
 
 async def test_cancelling_a_query_of_a_frozen_server_returns_at_once_and_closes_the_socket(
-    connection: SafeConnection, postgres: PostgresServer
+    connection: SafeConnection, postgres: PostgresServer, reports: Reports
 ) -> None:
     before = descriptors()
-    lost: list[object] = []
-    connection.on_lost = lost.append
     postgres.freeze()
     asking = connection.runQuery("select 1")
     await task.deferLater(reactor, 0.02)
-    asking.cancel()  # the original would wait here, holding the interpreter, until somebody thaws the server
+    asking.cancel()  # txpostgres would wait here, holding the interpreter, until the server answers again
     with pytest.raises(defer.CancelledError):
         await asking
     assert connection.closed
     assert descriptors() == before - 1
-    assert len(lost) == 1
+    assert len(reports.lost) == 1
 
 
-async def test_a_deadline_on_a_query_works_as_on_any_deferred(
+async def test_a_time_out_of_a_query_works_as_of_any_deferred(
     connection: SafeConnection, postgres: PostgresServer, database_name: str
 ) -> None:
     with pytest.raises(defer.TimeoutError):
@@ -97,45 +110,35 @@ async def test_a_statement_timeout_is_the_servers_error_and_leaves_the_connectio
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])
 @pytest.mark.parametrize("busy", [False, True])
-async def test_the_loss_is_told_once_and_without_a_traceback(
-    how: str, busy: bool, connection: SafeConnection, postgres: PostgresServer
+async def test_the_loss_is_reported_once_and_without_a_traceback(
+    how: str, busy: bool, connection: SafeConnection, postgres: PostgresServer, reports: Reports
 ) -> None:
-    lost: list[object] = []
-    connection.on_lost = lost.append
     asking = connection.runQuery("select pg_sleep(30)") if busy else None
     if how == "kill":
         await deferToThread(postgres.kill)
     else:
         ended = "select pg_terminate_backend(%s)"
         await deferToThread(postgres.execute, "postgres", ended, [connection.get_backend_pid()])
-    while not lost:
+    while not reports.lost:
         await task.deferLater(reactor, 0.01)
     if asking is not None:
         with pytest.raises(psycopg2.OperationalError):
             await asking
     connection.close()
-    assert len(lost) == 1
+    assert len(reports.lost) == 1
     assert connection.closed
 
 
-async def test_notifications_that_come_together_are_given_together(
-    connection: SafeConnection, postgres: PostgresServer, database_name: str
+async def test_notifications_that_arrive_together_are_passed_on_together(
+    connection: SafeConnection, postgres: PostgresServer, database_name: str, reports: Reports
 ) -> None:
-    heard: list[str] = []
-    calls: list[int] = []
-
-    def notified(payloads: Any) -> None:
-        heard.extend(payloads)
-        calls.append(len(payloads))
-
-    connection.on_notifies = notified
     await connection.runOperation("listen a")
     many = "select pg_notify('a', n::text) from generate_series(1, 1000) n"
     await deferToThread(postgres.execute, database_name, many)
-    while len(heard) < 1000:
+    while sum(map(len, reports.notified)) < 1000:
         await task.deferLater(reactor, 0.01)
-    assert heard == [str(n) for n in range(1, 1001)]
-    assert len(calls) < 500
+    assert [payload for payloads in reports.notified for payload in payloads] == [str(n) for n in range(1, 1001)]
+    assert len(reports.notified) < 500
 
 
 async def test_a_failed_connect_leaves_no_descriptor(parameters: dict[str, Any]) -> None:
@@ -143,14 +146,14 @@ async def test_a_failed_connect_leaves_no_descriptor(parameters: dict[str, Any])
     failed = []
     for wrong in ({"password": "no"}, {"dbname": "no"}, {"port": free_port()}, {"sslmode": "require"}):
         connection = SafeConnection(reactor)
-        failed.append(connection)  # not even while somebody still holds it
+        failed.append(connection)  # nor while it is still referenced
         with pytest.raises(psycopg2.OperationalError):
             await connection.connect(5.0, **{**parameters, **wrong})
         assert connection.closed
     assert descriptors() == before
 
 
-async def test_connecting_to_a_frozen_server_ends_at_the_deadline(
+async def test_connecting_to_a_frozen_server_ends_at_the_time_out(
     parameters: dict[str, Any], postgres: PostgresServer
 ) -> None:
     postgres.freeze()
@@ -165,7 +168,7 @@ async def test_connecting_to_a_frozen_server_ends_at_the_deadline(
     assert descriptors() == before
 
 
-async def test_closing_before_connecting_is_nothing() -> None:
+async def test_closing_before_connecting_does_nothing() -> None:
     connection = SafeConnection(reactor)
     connection.close()
     assert connection.closed
@@ -189,11 +192,11 @@ async def test_a_cancelled_result_that_is_already_on_its_way_is_not_delivered_tw
 
 
 async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
-    postgres: PostgresServer, database_name: str, resolver: Slow
+    postgres: PostgresServer, database_name: str, resolver: SlowResolver
 ) -> None:
     lookup = Resolver(reactor, reactor)
     opening = defer.ensureDeferred(
-        Session.open(target(postgres, database_name, "db.example"), reactor, lookup, PACE)
+        Session.open(target(postgres, database_name, "db.example"), reactor, lookup, TIMEOUTS)
     )
     resolver.answer("127.0.0.2", "127.0.0.1")  # the server listens on 127.0.0.1 only
     session = await opening
@@ -209,14 +212,14 @@ async def test_libpq_itself_may_go_on_to_its_next_address(parameters: dict[str, 
 
 
 async def test_a_name_server_that_does_not_answer(
-    postgres: PostgresServer, database_name: str, resolver: Slow
+    postgres: PostgresServer, database_name: str, resolver: SlowResolver
 ) -> None:
     lookup = Resolver(reactor, reactor)
     with pytest.raises(SourceUnavailable, match=r"no answer from the name server within 0\.05 s"):
         await Session.open(target(postgres, database_name, "db.example"), reactor, lookup, Timeouts(lookup=0.05))
 
 
-async def test_what_the_server_knows_of_a_session(postgres: PostgresServer, database_name: str) -> None:
+async def test_the_settings_of_a_session_at_the_server(postgres: PostgresServer, database_name: str) -> None:
     lookup = Resolver(reactor, reactor)
     session = await Session.open(target(postgres, database_name, "127.0.0.1"), reactor, lookup, Timeouts())
     settings = "application_name", "statement_timeout", "lock_timeout", "tcp_keepalives_idle"
@@ -239,7 +242,7 @@ async def test_errors_of_a_statement_keep_their_cause(postgres: PostgresServer, 
     session.close("done")
 
 
-# small things
+# texts
 
 
 @pytest.mark.parametrize(
@@ -270,28 +273,3 @@ async def test_errors_of_a_statement_keep_their_cause(postgres: PostgresServer, 
 )
 def test_one_line(problem: BaseException, line: str) -> None:
     assert one_line(problem) == line
-
-
-async def test_shielded_passes_results_and_failures_on() -> None:
-    assert await shielded(defer.succeed(1)) == 1
-    with pytest.raises(ZeroDivisionError):
-        await shielded(defer.fail(ZeroDivisionError()))
-
-
-async def test_shielded_work_goes_on_when_its_caller_has_gone() -> None:
-    work: defer.Deferred[int] = defer.Deferred()
-    done: list[int] = []
-    work.addCallback(done.append)
-    waiting = shielded(work)
-    waiting.cancel()
-    with pytest.raises(defer.CancelledError):
-        await waiting
-    work.callback(1)
-    assert done == [1]
-
-    failing: defer.Deferred[int] = defer.Deferred()
-    waiting = shielded(failing)
-    waiting.cancel()
-    with pytest.raises(defer.CancelledError):
-        await waiting
-    failing.errback(ZeroDivisionError())  # and nobody calls it unhandled

@@ -26,17 +26,17 @@ from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWOR
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 #: Real deadlines, short pauses.
-PACE = Timeouts(heartbeat=0.3, first_pause=0.05, longest_pause=0.2, steady=0.2)
+TIMEOUTS = Timeouts(heartbeat=0.3, first_pause=0.05, longest_pause=0.2, steady=0.2)
 #: Where a deadline is what the test waits for.
-HASTY = dataclasses.replace(
-    PACE, lookup=1.0, connect=1.0, statement=1.0, server_statement=0.8, server_lock=0.4, turn=3.0
+SHORT_TIMEOUTS = dataclasses.replace(
+    TIMEOUTS, lookup=1.0, connect=1.0, statement=1.0, server_statement=0.8, server_lock=0.4, turn=3.0
 )
 
 
 class Watched:
     """A `Database` with what it said: times it called ``changed``, its states, its log."""
 
-    def __init__(self, settings: Mapping[str, str], pace: Timeouts, listen: bool) -> None:
+    def __init__(self, settings: Mapping[str, str], timeouts: Timeouts, listen: bool) -> None:
         parsed = Settings.parse(settings)
         self.changes = 0
         self.states: list[DatabaseState] = []
@@ -48,7 +48,7 @@ class Watched:
             listen=listen,
             changed=self._changed,
             state_changed=self.states.append,
-            pace=pace,
+            timeouts=timeouts,
         )
         self.listen = listen
         globalLogPublisher.addObserver(self._logged)
@@ -109,11 +109,11 @@ Open = Callable[..., Watched]
 
 @pytest.fixture
 def open_database(database_settings: dict[str, str]) -> Iterator[Open]:
-    """Makes and starts a `Database`; keywords change settings (``DB_NAME="x"``), pace and listening."""
+    """Makes and starts a `Database`; keywords change settings (``DB_NAME="x"``), time-outs and listening."""
     opened: list[Watched] = []
 
-    def make(pace: Timeouts = PACE, listen: bool = True, **settings: str) -> Watched:
-        watched = Watched({**database_settings, **settings}, pace, listen)
+    def make(timeouts: Timeouts = TIMEOUTS, listen: bool = True, **settings: str) -> Watched:
+        watched = Watched({**database_settings, **settings}, timeouts, listen)
         opened.append(watched)
         return watched
 
@@ -437,7 +437,7 @@ async def test_recovers_when_the_server_has_ended_and_is_back(
 async def test_recovers_from_a_freeze_that_begins_while_idle(
     open_database: Open, postgres: PostgresServer, backends: Backends, database_with_table: str
 ) -> None:
-    watched = open_database(HASTY)
+    watched = open_database(SHORT_TIMEOUTS)
     await watched.healthy()
     changes = watched.changes
     postgres.freeze()
@@ -461,7 +461,7 @@ async def test_recovers_from_a_freeze_that_begins_while_idle(
 async def test_a_freeze_is_seen_without_listening_too(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
-    watched = open_database(HASTY, listen=False)
+    watched = open_database(SHORT_TIMEOUTS, listen=False)
     await watched.healthy()
     postgres.freeze()
     await watched.down()
@@ -473,14 +473,14 @@ async def test_a_freeze_is_seen_without_listening_too(
 async def test_all_who_wait_for_a_frozen_server_are_told_together(
     open_database: Open, postgres: PostgresServer
 ) -> None:
-    watched = open_database(dataclasses.replace(HASTY, heartbeat=60.0))
+    watched = open_database(dataclasses.replace(SHORT_TIMEOUTS, heartbeat=60.0))
     await watched.healthy()
     postgres.freeze()
     begun = reactor.seconds()
     reads = [defer.ensureDeferred(watched.rows()) for _ in range(20)]
     outcomes = await defer.DeferredList(reads, consumeErrors=True)
     assert all(result.check(SourceUnavailable) for _, result in outcomes)
-    assert reactor.seconds() - begun < 20 * HASTY.statement  # one deadline, not twenty in a row
+    assert reactor.seconds() - begun < 20 * SHORT_TIMEOUTS.statement  # one deadline, not twenty in a row
     assert watched.state.state == "down"
 
 
@@ -488,7 +488,7 @@ async def test_a_frozen_server_at_the_start(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     postgres.freeze()
-    watched = open_database(HASTY)
+    watched = open_database(SHORT_TIMEOUTS)
     assert watched.state.state == "connecting"
     assert await fails(watched.rows()) == "no answer within 1 s"
     assert watched.state.state == "down"
@@ -500,7 +500,9 @@ async def test_a_frozen_server_at_the_start(
 async def test_a_server_that_goes_in_the_middle_of_a_query(
     way: str, open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
-    watched = open_database(dataclasses.replace(HASTY, statement=2.0, server_statement=30.0, server_lock=30.0))
+    watched = open_database(
+        dataclasses.replace(SHORT_TIMEOUTS, statement=2.0, server_statement=30.0, server_lock=30.0)
+    )
     await watched.healthy()
     # not a lock: who holds it might end first
     await in_thread(postgres.execute, database_with_table, SLEEPY)
@@ -540,7 +542,7 @@ async def test_one_session_ended_by_an_administrator(
 async def test_a_locked_table_is_a_reason_and_not_an_outage(
     open_database: Open, postgres: PostgresServer, backends: Backends, database_with_table: str
 ) -> None:
-    watched = open_database(HASTY)
+    watched = open_database(SHORT_TIMEOUTS)
     await watched.healthy()
     pids = await backends.pids()
     blocker = postgres.connect(database_with_table)
@@ -639,7 +641,7 @@ async def test_columns_of_other_types_are_given_as_they_are(
 async def test_a_refusal_is_tried_again_quietly(
     settings: dict[str, str], reason: str, open_database: Open, database_with_table: str
 ) -> None:
-    watched = open_database(dataclasses.replace(PACE, longest_pause=0.05), **settings)
+    watched = open_database(dataclasses.replace(TIMEOUTS, longest_pause=0.05), **settings)
     await until(lambda: watched.state.attempts >= 3)
     before = len(os.listdir("/proc/self/fd"))
     await until(lambda: watched.state.attempts >= 20)
@@ -726,7 +728,7 @@ def black_hole() -> Iterator[int]:
 
 async def test_an_address_that_swallows_packets(open_database: Open) -> None:
     with black_hole() as port:
-        watched = open_database(HASTY, DB_PORT=str(port))
+        watched = open_database(SHORT_TIMEOUTS, DB_PORT=str(port))
         assert await fails(watched.rows()) == "no answer within 1 s"
         before = len(os.listdir("/proc/self/fd"))
         await until(lambda: watched.state.attempts >= 2)
@@ -743,7 +745,7 @@ async def test_a_port_that_is_no_postgresql(
     factory = protocol.Factory.forProtocol(kind)
     factory.connections = []
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    watched = open_database(HASTY, DB_PORT=str(port.getHost().port))
+    watched = open_database(SHORT_TIMEOUTS, DB_PORT=str(port.getHost().port))
     assert await fails(watched.rows()) == reason
     await until(lambda: watched.state.attempts >= 2)
     assert len(watched.warnings) == 1
@@ -810,7 +812,7 @@ async def test_sessions_the_server_still_keeps_after_a_partition_are_ended(
 ) -> None:
     proxy = Proxy(postgres.port)
     port = reactor.listenTCP(0, proxy, interface="127.0.0.1")
-    watched = open_database(HASTY, DB_PORT=str(port.getHost().port))
+    watched = open_database(SHORT_TIMEOUTS, DB_PORT=str(port.getHost().port))
     await watched.healthy()
     for _ in range(2):
         before = await backends.pids()
@@ -831,7 +833,7 @@ async def test_sessions_the_server_still_keeps_after_a_partition_are_ended(
 async def test_a_backend_that_is_stuck_alone_counts_as_ours(
     which: int, open_database: Open, backends: Backends, database_with_table: str
 ) -> None:
-    watched = open_database(HASTY)
+    watched = open_database(SHORT_TIMEOUTS)
     await watched.healthy()
     pids = await backends.pids()
     os.kill(pids[which], signal.SIGSTOP)
@@ -882,13 +884,15 @@ async def test_stopping_in_the_middle_of_anything_leaves_nothing(
     idle = open_database()
     await idle.healthy()
     await idle.stop()
-    assert await fails(idle.rows()) == "the database connection has not been started"
+    assert await fails(idle.rows()) == "the connection has been stopped or not been started"
     assert (idle.state.state, idle.state.backends) == ("down", 0)
 
     just_started = open_database()
     await just_started.stop()
 
-    backing_off = open_database(dataclasses.replace(PACE, first_pause=60.0, longest_pause=60.0), DB_NAME="nowhere")
+    backing_off = open_database(
+        dataclasses.replace(TIMEOUTS, first_pause=60.0, longest_pause=60.0), DB_NAME="nowhere"
+    )
     await backing_off.down()
     assert backing_off.state.next_try_seconds is not None
     await backing_off.stop()
@@ -945,7 +949,9 @@ async def test_started_again_after_a_stop(open_database: Open, database_with_tab
 
 
 def test_the_real_deadlines_keep_the_promises() -> None:
-    pace = Timeouts()
-    assert pace.heartbeat + pace.statement <= 20  # a freeze is seen
-    assert 1.2 * pace.longest_pause + pace.lookup + pace.connect + pace.statement <= 35  # and its end
-    assert pace.server_lock < pace.server_statement < pace.statement <= 5
+    timeouts = Timeouts()
+    assert timeouts.heartbeat + timeouts.statement <= 20  # a freeze is seen
+    assert (
+        1.2 * timeouts.longest_pause + timeouts.lookup + timeouts.connect + timeouts.statement <= 35
+    )  # and its end
+    assert timeouts.server_lock < timeouts.server_statement < timeouts.statement <= 5
