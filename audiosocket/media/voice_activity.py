@@ -1,7 +1,7 @@
-"""Voice activity: when a caller starts and stops to speak, in the clock of the caller's leg.
+"""Voice activity detection: when a caller starts and stops speaking, in the time of the leg.
 
-The detector is WebRTC's (``webrtcvad-wheels``), which works at 8 kHz; other rates are converted. An app feeds it
-the frames it gets and acts on the events that come back::
+The detector is WebRTC's (``webrtcvad-wheels``), which works at 8 kHz; other rates are converted. An app passes it
+the frames it gets and handles the events returned::
 
     self._voice = VoiceActivity(leg.now_ms, quiet_ms=1500, no_input_ms=5000)
     ...
@@ -9,8 +9,8 @@ the frames it gets and acts on the events that come back::
         for event in self._voice.feed(leg.now_ms, pcm, rate):
             if isinstance(event, SpeechStopped): ...
 
-A caller who sends nothing at all is silent, too, but brings no frames: `VoiceActivity.elapsed` looks at the time
-alone. Cost: 5 µs a frame at 8 kHz (``bench/``).
+While no frames arrive at all, `VoiceActivity.elapsed` must be called instead. A frame of 8 kHz takes 5 µs
+(``bench/``).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from audiosocket.wire import SAMPLE_BYTES
 RATE = 8_000
 WINDOW_MS = 20
 WINDOW_BYTES = RATE * WINDOW_MS // 1000 * SAMPLE_BYTES
-#: Windows looked at together, and how many of them must be speech for it to start: a click, which the detector
-#: holds on to for 80 ms, is none. Once it has started, so many of the last few must be.
-LOOKED_AT, STARTS_WITH = 15, 10
-LOOKED_BACK, GOES_ON_WITH = 5, 3
+#: Speech starts when so many of the last windows are speech; a click is speech to the detector for 80 ms.
+START_WINDOWS, MIN_START_SPEECH = 15, 10
+#: Speech continues while so many of the last windows are speech.
+CONTINUE_WINDOWS, MIN_CONTINUE_SPEECH = 5, 3
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SpeechStarted:
 
 @dataclass(frozen=True)
 class SpeechStopped:
-    """Speech that began at ``began_ms`` stopped at ``at_ms``; it has been quiet since."""
+    """Speech that began at ``began_ms`` stopped at ``at_ms``."""
 
     began_ms: float
     at_ms: float
@@ -51,7 +51,7 @@ class SpeechStopped:
 
 @dataclass(frozen=True)
 class NoInput:
-    """Nothing was said until ``at_ms``; told once."""
+    """There was no speech until ``at_ms``; returned once."""
 
     at_ms: float
 
@@ -60,10 +60,10 @@ VoiceEvent: TypeAlias = SpeechStarted | SpeechStopped | NoInput
 
 
 class VoiceActivity:
-    """Listens to one leg from ``now_ms`` on; all times are milliseconds of the leg's clock (`Leg.now_ms`).
+    """The detector for one leg from ``now_ms`` on; all times are milliseconds of `Leg.now_ms`.
 
-    ``quiet_ms`` is how long it must be quiet for speech to have stopped. ``no_input_ms`` is how long nothing may
-    be said before `NoInput`, None for ever. ``strictness`` is WebRTC's, 0 (anything may be speech) to 3.
+    Speech has stopped after ``quiet_ms`` without it. `NoInput` is returned after ``no_input_ms`` without speech,
+    never if None. ``strictness`` is WebRTC's mode, 0 (most audio is speech) to 3.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class VoiceActivity:
     ) -> None:
         self._detector = webrtcvad.Vad(strictness)
         self._quiet_ms = quiet_ms
-        self._give_up_ms = None if no_input_ms is None else now_ms + no_input_ms
+        self._no_input_at_ms = None if no_input_ms is None else now_ms + no_input_ms
         self._make_converter = make_converter
         self._converter: Converter | None = None
         self._rate = RATE
@@ -92,7 +92,7 @@ class VoiceActivity:
         return self._began_ms is not None
 
     def feed(self, now_ms: float, pcm: bytes, rate: int) -> list[VoiceEvent]:
-        """What a frame that came at ``now_ms`` brings about."""
+        """Take a frame that arrived at ``now_ms``; return its events."""
         if rate != self._rate:
             self._rate, self._buffer = rate, b""
             self._converter = None if rate == RATE else self._make_converter(rate, RATE)
@@ -105,26 +105,26 @@ class VoiceActivity:
         return events
 
     def elapsed(self, now_ms: float) -> list[VoiceEvent]:
-        """What the time alone brings about, where no frames come."""
+        """Return the events of the time alone, without a frame."""
         if self._began_ms is not None:
             if now_ms - self._last_ms < self._quiet_ms:
                 return []
             stopped = SpeechStopped(self._began_ms, self._last_ms)
             self._began_ms = None
             return [stopped]
-        if self._give_up_ms is None or now_ms < self._give_up_ms:
+        if self._no_input_at_ms is None or now_ms < self._no_input_at_ms:
             return []
-        self._give_up_ms = None
+        self._no_input_at_ms = None
         return [NoInput(now_ms)]
 
-    def _window(self, ends_ms: float, speech: bool) -> list[VoiceEvent]:
-        self._recent = [*self._recent[1 - LOOKED_AT :], speech]
+    def _window(self, ends_ms: float, is_speech: bool) -> list[VoiceEvent]:
+        self._recent = [*self._recent[1 - START_WINDOWS :], is_speech]
         if self._began_ms is not None:
-            if speech and sum(self._recent[-LOOKED_BACK:]) >= GOES_ON_WITH:
+            if is_speech and sum(self._recent[-CONTINUE_WINDOWS:]) >= MIN_CONTINUE_SPEECH:
                 self._last_ms = ends_ms
-        elif sum(self._recent) >= STARTS_WITH:
+        elif sum(self._recent) >= MIN_START_SPEECH:
             first = len(self._recent) - self._recent.index(True)
-            self._began_ms, self._give_up_ms = ends_ms - first * WINDOW_MS, None
+            self._began_ms, self._no_input_at_ms = ends_ms - first * WINDOW_MS, None
             self._last_ms = ends_ms
             return [SpeechStarted(self._began_ms)]
         return self.elapsed(ends_ms)

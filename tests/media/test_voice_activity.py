@@ -1,4 +1,4 @@
-"""Voice activity: when speech starts and stops, in the clock of the leg."""
+"""`VoiceActivity`: when speech starts and stops, in the time of the leg."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def speech(rate: int, path: Path = SPEECH) -> bytes:
 
 
 def listen(voice: VoiceActivity, pcm: bytes, rate: int, since_ms: float = 0) -> list[VoiceEvent]:
-    """Feed 20 ms frames as they would come, each at its end."""
+    """Feed frames of 20 ms, each at the time of its end."""
     size = rate // 50 * 2
     events: list[VoiceEvent] = []
     for number, at in enumerate(range(0, len(pcm), size), 1):
@@ -36,7 +36,7 @@ def voice(**options: float | None) -> VoiceActivity:
 
 
 @pytest.mark.parametrize("rate", [8_000, 12_000, 16_000, 24_000, 48_000, 192_000])
-def test_speech_starts_and_stops_at_its_times(rate: int) -> None:
+def test_speech_starts_and_stops_on_time(rate: int) -> None:
     pcm = silence(rate, 1_000) + speech(rate) + silence(rate, 2_000)
     ends = 1_000 + len(speech(rate)) / 2 / rate * 1_000
     started, stopped = listen(voice(quiet_ms=1_500), pcm, rate)
@@ -47,7 +47,7 @@ def test_speech_starts_and_stops_at_its_times(rate: int) -> None:
     assert abs(stopped.at_ms - ends) < 350  # the detector holds on to speech for a moment
 
 
-def test_a_pause_shorter_than_asked_for_is_part_of_speech() -> None:
+def test_a_pause_shorter_than_quiet_ms_does_not_stop_speech() -> None:
     pcm = speech(8_000) + silence(8_000, 700) + speech(8_000) + silence(8_000, 2_500)
     kinds = [type(event) for event in listen(voice(quiet_ms=1_500), pcm, 8_000)]
     assert kinds == [SpeechStarted, SpeechStopped]
@@ -55,13 +55,13 @@ def test_a_pause_shorter_than_asked_for_is_part_of_speech() -> None:
     assert kinds[:4] == [SpeechStarted, SpeechStopped] * 2
 
 
-def test_silence_is_no_input_once() -> None:
+def test_no_input_is_returned_once() -> None:
     (event,) = listen(voice(no_input_ms=1_000), silence(8_000, 3_000), 8_000)
     assert isinstance(event, NoInput)
     assert event.at_ms == 1_000
 
 
-def test_speech_in_time_is_no_lack_of_input() -> None:
+def test_speech_in_time_prevents_no_input() -> None:
     events = listen(voice(no_input_ms=1_000, quiet_ms=500), speech(8_000) + silence(8_000, 5_000), 8_000)
     assert [type(event) for event in events] == [SpeechStarted, SpeechStopped]
 
@@ -74,11 +74,11 @@ def test_speech_in_time_is_no_lack_of_input() -> None:
         array("h", (random.Random(1).randint(-30, 30) for _ in range(16_000))).tobytes(),  # a quiet line
     ],
 )
-def test_what_is_no_speech(sound: bytes) -> None:
+def test_silence_clicks_and_line_noise_are_not_speech(sound: bytes) -> None:
     assert listen(voice(), sound, 8_000) == []
 
 
-def test_time_alone_ends_speech_where_no_frames_come() -> None:
+def test_speech_stops_without_frames() -> None:
     heard = voice(quiet_ms=1_000, no_input_ms=500)
     assert heard.elapsed(499) == []
     (started,) = listen(heard, speech(8_000), 8_000, since_ms=0)
@@ -90,7 +90,7 @@ def test_time_alone_ends_speech_where_no_frames_come() -> None:
     assert not heard.speaking
 
 
-def test_frames_of_any_length_and_a_change_of_rate() -> None:
+def test_frames_of_any_length_and_rate_can_be_fed() -> None:
     heard = voice(quiet_ms=500)
     pcm = speech(8_000)
     events: list[VoiceEvent] = []
