@@ -134,9 +134,9 @@ def test_every_section_of_a_route_says_how_it_fails() -> None:
         assert "Errors:" in section or "503" in section, section.splitlines()[0]
 
 
-def test_every_key_of_an_answer_is_in_the_page() -> None:
+def test_every_key_of_answers_and_of_the_local_file_is_explained() -> None:
     """Whatever is renamed in the code is renamed there. Workers' answers to the supervisor are internal."""
-    text = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("http-api.md", "operations.md"))
     shapes = [shape for shape in vars(json_shapes).values() if is_typeddict(shape)]
     assert len(shapes) > 20
     missing = [
