@@ -1,7 +1,7 @@
-"""Calls: everything that carries one UUID. No sockets, no clock: the time is an argument in seconds.
+"""A call: everything that carries one UUID. No sockets, no clock: the time is an argument, in seconds.
 
-A `Call` holds its legs, its timeline and exactly one outcome: the first cause wins, later ones are its echoes.
-Who may join it is for ``callregistry.py`` to say.
+A `Call` has its legs, its timeline and exactly one outcome: the first one that is decided. Which legs may join it
+is decided in ``registry.py``.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
 from audiosocket.json_shapes import CallJSON, LegJSON, ReturnCallJSON, ReturnsJSON, TimelineEntryJSON
 
-#: A leg that delivered a frame this recently is alive and cannot be taken over, in seconds.
+#: A leg that sent a frame within this time is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
 #: What one app may keep for after a restart, as JSON, in characters.
 MAX_STATE_CHARACTERS = 16_384
 
 
-#: What apps remember of a call that is told nothing to remember: most are not.
+#: The saved states of a call without any, as most are.
 _NOTHING: Mapping[tuple[Role, str], Any] = MappingProxyType({})
 
 
 class ShownInJson(Protocol):
-    """Something of a call that the API and the end of the call show: `returncall.Run`."""
+    """A return call as a call shows it: `returncalls.return_call.ReturnCall`."""
 
     def to_json(self, now: float) -> ReturnCallJSON:
-        """As shown by the API, with whole numbers; durations in seconds."""
+        """Return it for the API, with whole numbers; durations in seconds."""
 
     def as_event(self, now: float) -> ReturnCallJSON:
-        """The same for timeline and log, with masked numbers."""
+        """Return it for timeline and log, with masked numbers."""
 
 
 class JournalWriter(Protocol):
-    """Where changes are kept, so that calls outlive the process: `journal.CallJournal`.
+    """What keeps the changes of calls for the next process: `journal.CallJournal`.
 
-    Within ``with journal:`` lines may be kept together, and are kept when it ends.
+    Within ``with journal:`` records may be held back; they are written when it ends.
     """
 
     def __enter__(self) -> object:
-        """Several lines follow at once."""
+        """Hold records back."""
 
     def __exit__(self, *exception: object) -> None:
-        """That was all."""
+        """Write the records that were held back."""
 
     def write(self, record: JournalRecord) -> None:
         """Keep one record; never raises."""
@@ -69,7 +69,7 @@ class JournalWriter(Protocol):
 
 @dataclass(slots=True)
 class LegState:
-    """One leg as the books know it; the counters are moved by the leg itself."""
+    """The state of one leg; its counters are those of `leg.Leg`."""
 
     role: Role
     peer: str
@@ -80,26 +80,26 @@ class LegState:
     frames_in: int = 0
     frames_out: int = 0
     silence_out: int = 0
-    #: Turns of the clock that came more than a frame (20 ms) late for this leg.
+    #: Turns of the clock that were more than a frame (20 ms) late for this leg.
     late_turns: int = 0
-    #: Times speech ran dry in the middle.
+    #: Times the queue of played audio ran empty before its end.
     underruns: int = 0
     digits: int = 0
     ignored: int = 0
     resumes: int = 0
     outcome: LegOutcome | None = None
     ended: float | None = None
-    #: It was up when the server before this one died, and has not come back yet.
+    #: It was live when the previous process ended, and has not resumed yet.
     suspended: bool = False
-    #: Who is on it, once that is known.
+    #: The telephone behind it, once that is known.
     caller: CallerInfo | None = None
 
     def alive(self, now: float) -> bool:
-        """True when it delivered a frame within the last second and is not over."""
+        """Return whether it has not ended and sent a frame within the last second."""
         return self.outcome is None and now - self.last_received <= ALIVE_SECONDS
 
     def to_json(self, now: float) -> LegJSON:
-        """As shown by the API; durations in seconds."""
+        """Return it for the API; durations in seconds."""
         return {
             "role": self.role.value,
             "peer": self.peer,
@@ -121,7 +121,7 @@ class LegState:
 
 @dataclass(slots=True)
 class Call:
-    """One UUID's conversation; ``extension`` is a snapshot that later changes of the table leave alone."""
+    """One call; ``extension`` is the row as it was when the call began, whatever becomes of the table."""
 
     call_id: UUID
     extension: Extension
@@ -129,23 +129,23 @@ class Call:
     started_at: str
     events: EventLog
     legs: dict[Role, LegState] = field(default_factory=dict)
-    #: Events with their time, the oldest first, `MAX_TIMELINE` at most. Most calls have a few.
+    #: Events with their time, the oldest first, `MAX_TIMELINE` at most.
     timeline: list[TimelineEntryJSON] = field(default_factory=list)
     outcome: str | None = None
     ended: float | None = None
-    #: What apps want back after a restart, by role and app name.
+    #: What apps keep for after a restart, by role and app name.
     states: Mapping[tuple[Role, str], Any] = field(default_factory=lambda: _NOTHING)
     journal: JournalWriter | None = None
-    #: The return calls to residents, the latest last.
+    #: The return calls to residents, the oldest first.
     return_calls: tuple[ShownInJson, ...] = ()
-    #: The UUID as text, for everything that is written down.
+    #: The UUID as text.
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = str(self.call_id)
 
     def note(self, event: str, now: float, /, **fields: Any) -> None:
-        """Write an event into the timeline and to the event sinks; no field hides what it is and when it was."""
+        """Add an event to the timeline and pass it on to the event sinks; no field replaces its name or time."""
         identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
         own = {AT_SECONDS: round(now - self.started, 3), EVENT: event}
@@ -157,7 +157,7 @@ class Call:
             self.journal.write(EventRecord(self.name, entry))
 
     def decide(self, outcome: str) -> bool:
-        """Set the outcome unless there is one; false when somebody was first."""
+        """Set the outcome; return false when there is one already."""
         if self.outcome is not None:
             return False
         self.outcome = outcome
@@ -166,7 +166,7 @@ class Call:
         return True
 
     def remember(self, role: Role, app: str, state: Any) -> None:
-        """Keep what an app wants back when its leg resumes after a restart.
+        """Keep the state of an app for its leg to resume with after a restart.
 
         Raises TypeError or ValueError for what JSON cannot carry in `MAX_STATE_CHARACTERS`.
         """
@@ -180,29 +180,29 @@ class Call:
                 self.journal.write(StateRecord(self.name, role, app, state))
 
     def save_return(self, number: int, saved: SavedReturn) -> None:
-        """Keep the ``number``-th return call of this call as it is; its times are relative to now."""
+        """Keep the state of the ``number``-th return call; its times are relative to now."""
         if self.journal is not None:
             self.journal.write(ReturnRecord(self.name, number, saved))
 
     def open_journal(self, journal: JournalWriter | None) -> None:
-        """Keep every change from now on, the first record with what the call is."""
+        """Write the first record, and one for every change from now on."""
         self.journal = journal
         if journal is not None:
             journal.write(OpenedRecord(self.name, self.extension, self.started_at))
 
     @property
     def suspended(self) -> bool:
-        """True after a restart until the first of its legs has come back."""
+        """Whether no leg has resumed since a restart."""
         live = self.live_legs
         return bool(live) and all(leg.suspended for leg in live)
 
     @property
     def live_legs(self) -> list[LegState]:
-        """The legs that are not over, suspended ones among them."""
+        """The legs that have not ended, the suspended ones included."""
         return [leg for leg in self.legs.values() if leg.outcome is None]
 
     def to_json(self, now: float, *, timeline: bool = False) -> CallJSON:
-        """As shown by the API; durations in seconds."""
+        """Return it for the API; durations in seconds."""
         visitor = self.legs.get(Role.VISITOR)
         caller = None if visitor is None else visitor.caller
         returns = _latest_and_earlier([one.to_json(now) for one in self.return_calls])
@@ -223,7 +223,7 @@ class Call:
         return shown
 
     def note_end(self, now: float) -> None:
-        """Write down the one end of the call, with every attempt to reach a resident, if there were any."""
+        """Add the event that ends the call, with every attempt to reach a resident."""
         shown = [one.as_event(now) for one in self.return_calls]
         returns: dict[str, Any] = {**_latest_and_earlier(shown)} if shown else {}
         duration = round(now - self.started, 3)

@@ -1,7 +1,7 @@
-"""The names of everything that happens to a call, and the log that writes them down.
+"""The names of the events of a call, and the log that receives them.
 
-Diagnostics go to ``twisted.logger``; these events go to whoever runs the gate: the call's timeline in
-the API, and every sink given to the `EventLog`. A sink that fails costs its own copy only.
+Diagnostics go to ``twisted.logger``; events go to the call's timeline in the API, and to every sink of the
+`EventLog`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from twisted.logger import Logger
 Record = Mapping[str, Any]
 Sink = Callable[[Record], None]
 
-#: Event name to what it means. Code that emits a name not in here fails; the documentation lists these.
+#: Event name to its meaning. Emitting any other name raises; ``docs/events.md`` lists these.
 EVENTS: Mapping[str, str] = {
     "call.started": "the first leg of a UUID was accepted; the call keeps its extension from here on",
-    "call.ended": "no leg is left; carries the call's outcome and every attempt to reach a resident",
-    "call.interrupted": "the server stopped while the call went on; it resumes when its UUID comes back",
-    "call.resumed": "after a restart of the server the first leg of the call came back",
+    "call.ended": "the last leg has ended; with the call's outcome and every attempt to reach a resident",
+    "call.interrupted": "the server stopped during the call; it resumes when its UUID is presented again",
+    "call.resumed": "after a restart of the server the first leg of the call resumed",
     "leg.joined": "a leg was accepted (role, peer, port)",
-    "leg.resumed": "a new connection took over a leg whose old one had gone quiet, left, or been cut by a restart",
-    "leg.refused": "a connection for this call was turned away with a hangup frame (reason)",
-    "leg.left": "a leg is over; carries its outcome and how many legs remain",
+    "leg.resumed": "a new connection took over a leg whose old one was silent, had ended or was suspended",
+    "leg.refused": "a connection for this call was answered with a hangup frame (reason)",
+    "leg.left": "a leg has ended; with its outcome and the number of legs that remain",
     "leg.digit": "the caller pressed a key",
     "leg.rate": "the caller's frames changed their sample rate",
     "leg.codec": "the caller's audio is not the slin it is labelled as (codec: ulaw, alaw or unknown)",
     "return.started": "a return call to a resident begins (numbers: how many may be tried)",
     "return.attempt": "one number of a return call has ended (number masked, end, reason, seconds)",
     "return.ended": "the return call is over (state: connected, failed or cancelled; reason)",
-    "app.replaced": "an app gave its leg up and others took its place (app, to, reason)",
+    "app.replaced": "an app handed its leg over to others (app, to, reason)",
     "bridge.started": "an app or a command connected the two legs of the call",
     "bridge.ended": "the two legs of the call were separated",
     "app.failed": "an app raised; its call is ended",
-    "app.note": "something an app wanted in the timeline",
+    "app.note": "a note of an app",
     "recording.started": "a recording was opened (file)",
     "recording.ended": "a recording was closed (file, seconds)",
-    "recording.failed": "a recording could not be written any more (reason)",
+    "recording.failed": "a recording could not be written (reason)",
 }
 
 
 class EventLog:
-    """Hands each event to all sinks."""
+    """Passes each event on to all sinks."""
 
     _log = Logger()
 
@@ -50,9 +50,10 @@ class EventLog:
         self._sinks = list(sinks)
 
     def emit(self, name: str, identity: Record, fields: Record) -> dict[str, Any]:
-        """Give every sink its own copy; ``identity`` wins over fields a peer or an app chose.
+        """Give every sink a copy of the event, and return it; a sink that raises costs its own copy only.
 
-        Raises KeyError for a name that is not in `EVENTS`.
+        ``identity`` wins over ``fields``, which a peer or an app may have chosen. Raises KeyError for a name that
+        is not in `EVENTS`.
         """
         EVENTS[name]
         record = {**fields, **identity, "event": name}

@@ -1,12 +1,12 @@
-"""The call journal ``calls.journal``: every change of a call's state, for the process that comes after this one.
+"""The call journal ``calls.journal``: every change of a call, for the next process.
 
-One JSON line per change, those of one moment condensed and in one ``write()``, straight from the reactor, without
-``fsync``: what is written survives the death of the process (``kill -9`` included), not that of the machine.
-A line costs 8 µs in the median and 26 to 81 µs at the 99th percentile on a busy two-core machine (measured);
-the file thread, with recordings before it in the queue, would lose more at a kill than it would save.
+One JSON line for each change (``journal_records.py``), those of one moment condense and in one ``write()``, from
+the reactor, without ``fsync``: what is written survives the end of the process (``kill -9`` included), not that of
+the machine. A line costs 8 µs in the median and 26 to 81 µs at the 99th percentile on a busy two-core machine
+(measured); in the file thread a line would wait behind recordings, and be lost at a kill.
 
-Lines are only ever appended. At the start and beyond `COMPACT_BYTES` the file is replaced as a whole by the
-fewest lines that say the same (``compaction.py``); that rewriting happens in the file thread.
+Lines are only appended. At the start, and beyond `COMPACT_BYTES`, the file is replaced by the fewest lines that
+stand for the same (``journal_compaction.py``), which are written in the file thread.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from audiosocket.calls.journal_compaction import condensed, sifted
+from audiosocket.calls.journal_compaction import condense, split_by_end
 from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import Replayed, replay
-from audiosocket.calls.registry import REMEMBER_MOST, REMEMBER_SECONDS
+from audiosocket.calls.registry import MAX_REMEMBERED, REMEMBER_SECONDS
 
 FILE_NAME = "calls.journal"
 #: A journal of this size is rewritten, in bytes: some 16,000 lines, or 8,000 plain calls.
 COMPACT_BYTES = 4_000_000
-#: Lines of a new file that are written at once: large pieces of memory are not always given back to the system.
+#: Lines of a new file in one write: larger buffers are not always returned to the system.
 LINES_AT_ONCE = 500
-#: A file beyond this was not written by us, in bytes.
+#: A file larger than this was not written by this server, in bytes.
 MAX_BYTES = 256_000_000
 
 #: Runs blocking work in the file thread.
@@ -43,7 +44,7 @@ InThread = Callable[..., Deferred[Any]]
 
 @dataclass(frozen=True)
 class _Rewritten:
-    """A new file that stands for the first ``upto`` bytes of the old one."""
+    """A new file with the same meaning as the first ``upto`` bytes of the old one."""
 
     handle: int
     path: Path
@@ -51,16 +52,16 @@ class _Rewritten:
     size: int
 
     def discard(self) -> None:
-        """The old file stays."""
+        """Remove the new file."""
         os.close(self.handle)
         with suppress(OSError):
             self.path.unlink()
 
 
 class CallJournal:
-    """Implements `calls.Journal`. ``wall`` is the time of day in seconds since the epoch.
+    """Implements `call.JournalWriter`. ``wall`` is the time of day in seconds since the epoch.
 
-    Nothing here raises into a call: a disk that is full is one line in the log, and calls go on.
+    Nothing raises into a call: when the disk is full, there is one line in the log and calls go on.
     """
 
     _log = Logger()
@@ -76,20 +77,20 @@ class CallJournal:
         self._path = Path(os.path.realpath(path))  # a symbolic link stays one
         self._in_thread = in_thread
         self._wall = wall
-        self._least = self._limit = compact_bytes
+        self._min_limit = self._limit = compact_bytes
         self._handle: int | None = None
         self._size = 0
-        #: The last line is not whole: the next one begins with a new line.
-        self._torn = False
+        #: The last line is incomplete: a newline comes before the next one.
+        self._incomplete = False
         self._rewriting = False
-        #: How many ``with`` are open, and what they wait to write.
-        self._together = 0
-        self._waiting: list[JournalRecord] = []
-        #: What is wrong, if anything; told once.
+        #: How many ``with`` blocks are open, and the records they hold back.
+        self._blocks = 0
+        self._held: list[JournalRecord] = []
+        #: What is wrong, empty for nothing; it is logged once.
         self.trouble = ""
 
     def open(self) -> Replayed:
-        """What was left behind; from now on lines are written. Blocking, for before anything listens."""
+        """Read the journal of the previous process, and write from now on. Blocking: call it before listening."""
         try:
             self._handle = handle = _lock(self._path)
             data = _read_all(handle)
@@ -97,33 +98,33 @@ class CallJournal:
             self._complain(f"{error.strerror}; calls will not survive a restart")
             self.close()
             return Replayed()
-        kept = replay(data.split(b"\n"), self._wall(), remember=REMEMBER_SECONDS)
-        if kept.damaged:
+        replayed = replay(data.split(b"\n"), self._wall(), remember=REMEMBER_SECONDS)
+        if replayed.damaged:
             self._log.warn(
                 "{path}: {n} damaged lines were skipped, the first is line {first}",
                 path=str(self._path),
-                n=kept.damaged,
-                first=kept.first_damaged,
+                n=replayed.damaged,
+                first=replayed.first_damaged,
             )
-        self._size, self._torn = len(data), bool(data) and not data.endswith(b"\n")
+        self._size, self._incomplete = len(data), bool(data) and not data.endswith(b"\n")
         if data:
             try:
                 self._take_over(_rewrite(self._path, handle, len(data), self._wall))
             except OSError as error:
                 self._complain(f"it cannot be compacted: {error.strerror}")
-        return kept
+        return replayed
 
     def write(self, record: JournalRecord) -> None:
         """Append one record as a line with the time of day."""
         if self._handle is None:
             return
-        if self._together:
-            self._waiting.append(record)
+        if self._blocks:
+            self._held.append(record)
         else:
             self._append(self._encoded(record))
 
     def _encoded(self, record: JournalRecord) -> bytes:
-        """Return the line of ``record``; nothing if it cannot be written, which is its own loss only."""
+        """Return the line of ``record``; empty, and logged, if JSON cannot carry it."""
         try:
             return encode(record, self._wall())
         except (TypeError, ValueError, RecursionError) as error:
@@ -131,20 +132,20 @@ class CallJournal:
             return b""
 
     def __enter__(self) -> CallJournal:
-        """What is written from here on goes into the file in one piece, when it ends."""
-        self._together += 1
+        """Hold records back; they are written at once when the block ends."""
+        self._blocks += 1
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._together -= 1
-        if not self._together and self._waiting:
-            records, self._waiting = self._waiting, []
-            self._append(b"".join([self._encoded(record) for record in condensed(records)]))
+        self._blocks -= 1
+        if not self._blocks and self._held:
+            records, self._held = self._held, []
+            self._append(b"".join([self._encoded(record) for record in condense(records)]))
 
     def _append(self, data: bytes) -> None:
         if self._handle is None or not data:
             return
-        if self._torn:
+        if self._incomplete:
             data = b"\n" + data
         try:
             written = os.write(self._handle, data)
@@ -152,8 +153,8 @@ class CallJournal:
             self._complain(f"it cannot be written: {error.strerror}; calls go on, but a restart may forget them")
             return
         self._size += written
-        self._torn = written < len(data)
-        if self._torn:
+        self._incomplete = written < len(data)
+        if self._incomplete:
             self._complain("the disk is full; calls go on, but a restart may forget them")
         elif self.trouble:
             self._log.info("{path}: written again", path=str(self._path))
@@ -162,7 +163,7 @@ class CallJournal:
             self._compact()
 
     def close(self) -> None:
-        """Write nothing more; another process may have it."""
+        """Close the file; another process may open it then."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -181,7 +182,7 @@ class CallJournal:
         work.addCallback(self._take_over).addErrback(self._not_compacted)
 
     def _take_over(self, new: _Rewritten) -> None:
-        """Carry over what was written meanwhile, then put the new file in the old one's place."""
+        """Append what was written meanwhile to the new file, and replace the old one by it."""
         self._rewriting = False
         if self._handle is None:  # closed meanwhile
             new.discard()
@@ -195,18 +196,19 @@ class CallJournal:
             raise
         os.close(self._handle)
         self._handle, self._size = new.handle, new.size + len(tail)
-        self._torn = self._torn and bool(tail)
-        self._limit = max(self._least, 2 * self._size)
+        self._incomplete = self._incomplete and bool(tail)
+        self._limit = max(self._min_limit, 2 * self._size)
 
-    def _not_compacted(self, why: Any) -> None:
-        why.trap(OSError)
+    def _not_compacted(self, failure: Failure) -> None:
+        failure.trap(OSError)
         self._rewriting = False
-        self._limit = 2 * self._size  # not again with the very next line
-        self._complain(f"it cannot be compacted: {why.value.strerror}; it grows until there is room")
+        self._limit = 2 * self._size  # not again with the next line
+        why = getattr(failure.value, "strerror", "")
+        self._complain(f"it cannot be compacted: {why}; it grows until there is room")
 
 
 def _lock(path: Path) -> int:
-    """The file, open and ours alone: two processes would cut each other's lines off. Raises OSError."""
+    """Return the file, open and locked: two processes would overwrite each other's lines. Raises OSError."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -228,22 +230,22 @@ def _lock(path: Path) -> int:
 def _rewrite(
     path: Path, handle: int, upto: int, wall: Callable[[], float], *, goes_on: bool = False
 ) -> _Rewritten:
-    """Write what the first ``upto`` bytes say into a new file, locked; raises OSError. Blocking.
+    """Write the meaning of the first ``upto`` bytes into a new, locked file; raises OSError. Blocking.
 
-    When the journal ``goes_on`` meanwhile, ``handle`` is a duplicate to be closed here.
+    When the journal ``goes_on`` meanwhile, ``handle`` is a duplicate that is closed here.
     """
     temporary = path.with_name(f".{path.name}.new")
     new: int | None = None
     try:
         now = wall()
-        ended, going = sifted(_read(handle, upto), now - REMEMBER_SECONDS, REMEMBER_MOST)
-        kept = replay(going, now, remember=REMEMBER_SECONDS, goes_on=goes_on)
+        ended, going = split_by_end(_read(handle, upto), now - REMEMBER_SECONDS, MAX_REMEMBERED)
+        replayed = replay(going, now, remember=REMEMBER_SECONDS, goes_on=goes_on)
         temporary.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         new = os.open(temporary, flags, 0o600)
         fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size = 0
-        for lines in ([line + b"\n" for line in ended], list(kept.lines())):
+        for lines in ([line + b"\n" for line in ended], list(replayed.lines())):
             for at in range(0, len(lines), LINES_AT_ONCE):
                 piece = b"".join(lines[at : at + LINES_AT_ONCE])
                 _write_all(new, piece)
@@ -262,7 +264,7 @@ def _rewrite(
 
 def _write_all(handle: int, data: bytes) -> None:
     written = 0
-    while written < len(data):  # the call that meets the end of the disk writes less, the next one raises
+    while written < len(data):  # on a full disk the first call writes less, the next one raises
         written += os.write(handle, data[written:])
 
 
@@ -274,7 +276,7 @@ def _read_all(handle: int) -> bytes:
 
 
 def _read(handle: int, size: int) -> bytes:
-    """The first ``size`` bytes, whatever the position is."""
+    """Return the first ``size`` bytes."""
     pieces, at = [], 0
     while at < size:
         piece = os.pread(handle, size - at, at)

@@ -1,7 +1,7 @@
-"""The journal in fewer lines that say the same: of one moment when it is written, of all when it is rewritten.
+"""The journal in fewer lines: those of one moment when they are written, all when the file is rewritten.
 
-Pure, and of bytes rather than JSON where there is much of it: most calls of a journal are over, and reading those
-as JSON would take a thread long enough to hold up the audio, and memory that is not given back.
+Pure. The whole file is read as bytes and not as JSON: most of its calls have ended, and parsing their lines would
+occupy a thread long enough to delay the audio, and take memory that is not returned to the system.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from audiosocket.calls.journal_records import (
     OpenedRecord,
 )
 
-#: How every line begins, and how that of the event which ends a call goes on.
+#: The beginning of every line, and what follows it in the line of the event that ends a call.
 _ANY = re.compile(
     rf'\{{"{WALL}":(?P<wall>\d+(?:\.\d+)?),"{KIND}":"(?P<kind>\w+)","{CALL}":"(?P<call>[0-9a-f-]{{36}})"'.encode()
 )
@@ -33,10 +33,10 @@ _SHORT = f'{{"{WALL}":%b,"{KIND}":"{EndedRecord.kind}","{CALL}":"%b"}}'.encode()
 _OPENED_KIND, _ENDED_KIND = OpenedRecord.kind.encode(), EndedRecord.kind.encode()
 
 
-def condensed(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
-    """Records of one moment, in any number of calls, as the fewest that say the same.
+def condense(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
+    """Return the fewest records that stand for those of one moment, of any number of calls.
 
-    Setting up and ending a call takes six; written as two they cost half as much.
+    A plain call has six; as two they cost half as much.
     """
     calls: dict[str, list[JournalRecord]] = {}
     for record in records:
@@ -52,11 +52,12 @@ def condensed(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
             yield from own
 
 
-def sifted(data: bytes, oldest: float, most: int) -> tuple[list[bytes], list[bytes]]:
-    """Two lists of lines that together say the same as ``data``, the first to be read first.
+def split_by_end(data: bytes, oldest: float, most: int) -> tuple[list[bytes], list[bytes]]:
+    """Return two lists of lines that, read one after the other, stand for the same as ``data``.
 
-    One short line for each of the last ``most`` calls that ended after ``oldest`` (seconds since the epoch), and
-    all lines of calls that go on. It looks from the end: only there it is known which calls are over.
+    The first has one short line for each of the last ``most`` calls that ended after ``oldest`` (seconds since the
+    epoch), the second all lines of the other calls. ``data`` is read from its end, where it is known which calls
+    have ended.
     """
     ended: list[bytes] = []
     going: list[bytes] = []
@@ -75,6 +76,6 @@ def sifted(data: bytes, oldest: float, most: int) -> tuple[list[bytes], list[byt
         elif line["call"] not in over:
             going.append(data[start:end])
         elif line["kind"] == _OPENED_KIND:
-            over.discard(line["call"])  # what comes before it is another life of this UUID
+            over.discard(line["call"])  # lines before it belong to an earlier call with this UUID
         end = start - 1
     return ended[::-1], going[::-1]

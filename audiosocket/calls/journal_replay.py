@@ -35,7 +35,7 @@ from audiosocket.extensions.model import Extension, Role
 
 @dataclass
 class SavedCall:
-    """A call as it stood; ``started`` and ``changed`` are seconds since the epoch."""
+    """A call as it was; ``started`` and ``changed`` are seconds since the epoch."""
 
     call_id: UUID
     extension: Extension
@@ -66,20 +66,21 @@ class SavedCall:
 
 @dataclass(frozen=True)
 class Replayed:
-    """``calls`` went on, ``ended`` maps the UUIDs of calls that were over to their age in seconds, oldest first.
+    """What the lines of a journal stand for.
 
-    ``damaged`` counts lines that say nothing; the first of them is number ``first_damaged``.
+    ``calls`` have not ended; ``ended`` maps the UUIDs of those that have to the seconds since then, the oldest
+    first. ``damaged`` is the number of lines that cannot be read, ``first_damaged`` the number of the first one.
     """
 
     calls: tuple[SavedCall, ...] = ()
     ended: Mapping[UUID, float] = field(default_factory=dict)
     damaged: int = 0
     first_damaged: int = 0
-    #: When this was said, seconds since the epoch.
+    #: The time of the replay, in seconds since the epoch.
     at: float = 0.0
 
     def lines(self) -> Iterator[bytes]:
-        """The fewest lines that stand for the same."""
+        """Return the fewest lines that stand for the same."""
         for call_id, age in self.ended.items():
             yield encode(EndedRecord(str(call_id)), self.at - age)
         for call in self.calls:

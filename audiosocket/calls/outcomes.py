@@ -1,4 +1,4 @@
-"""Why a leg is over."""
+"""The outcomes of legs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from enum import Enum
 
 
 class LegOutcome(str, Enum):
-    """Why a leg is over."""
+    """Why a leg has ended."""
 
     CALLER_HANGUP = "caller_hangup"  #: Asterisk closed the connection, or sent a hangup
-    SERVER_HANGUP = "server_hangup"  #: the app was done
-    ADMIN_HANGUP = "admin_hangup"  #: somebody asked for it through the API
+    SERVER_HANGUP = "server_hangup"  #: an app hung up
+    ADMIN_HANGUP = "admin_hangup"  #: hung up through the API
     APP_FAILED = "app_failed"  #: the app raised
     PROTOCOL_ERROR = "protocol_error"  #: the peer sent what is not AudioSocket
     PEER_ERROR = "peer_error"  #: the peer reported an error (0xff)
     CONNECTION_LOST = "connection_lost"  #: the connection was reset or timed out
     SLOW_READER = "slow_reader"  #: the peer did not take our audio for 2 s
     SHUTDOWN = "shutdown"  #: the server stopped
-    LOST = "lost"  #: it did not come back after the server's restart
+    LOST = "lost"  #: it did not resume after a restart of the server

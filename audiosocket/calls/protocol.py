@@ -1,7 +1,7 @@
-"""The AudioSocket protocol on Twisted: translates between a transport and a leg, and knows how to end.
+"""The AudioSocket protocol on Twisted: from a transport to a leg and back, and the end of a connection.
 
-Nothing here decides anything about calls. A factory stands for one port, so it knows the extension and
-the role; its ``join`` function says which leg a UUID belongs to, or why it is refused.
+Nothing is decided here about calls. A factory belongs to one port, and so has an extension and a role; its
+``join`` function returns the leg that a UUID belongs to, or the reason why it is refused.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from audiosocket.wire import (
 
 #: The first message must be complete this long after the connection, in seconds.
 HANDSHAKE_SECONDS = 5.0
-#: After our hangup frame Asterisk closes within milliseconds; a peer that does not is cut off, in seconds.
+#: After the hangup frame Asterisk closes within milliseconds; a peer that does not is aborted, in seconds.
 CLOSE_SECONDS = 2.0
-#: A peer that takes none of our audio for this long is cut off, in seconds.
+#: A peer that reads no audio for this long is aborted, in seconds.
 STUCK_SECONDS = 2.0
-#: Audio the kernel may hold for a peer that does not read: beyond it, it is stuck, in bytes.
+#: Audio that the kernel may hold for a peer that does not read, in bytes.
 SEND_BUFFER_BYTES = 65_536
-#: Unacknowledged data may be this old before the kernel gives the connection up, in milliseconds.
+#: Age of unacknowledged data at which the kernel gives the connection up, in milliseconds.
 USER_TIMEOUT_MS = 30_000
-#: Messages without meaning a peer may send before it is taken for something else than Asterisk.
-IGNORED_MOST = 100
+#: Messages without meaning that a connection may carry; Asterisk sends none.
+MAX_IGNORED = 100
 
 
 class LegEnd(Interface):
-    """The leg behind a connection, as the protocol sees it."""
+    """What a connection needs of its leg: `leg.Leg`."""
 
     def message_received(self, event: Event) -> None:
         """Take a message that is not an ordinary frame."""
@@ -63,7 +63,7 @@ class LegEnd(Interface):
 
 
 class Transport(ITCPTransport, IConsumer):
-    """What is needed of a transport: TCP with a bounded buffer."""
+    """What a connection needs of its transport: TCP with a bounded buffer."""
 
 
 @implementer(IPushProducer)
@@ -80,23 +80,23 @@ class AudioSocketProtocol(Protocol):
         self._leg: LegEnd | None = None
         #: The leg's `frames_received`; None before there is a leg and after the hangup frame.
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
-        #: All that came before the UUID was known, and with it.
-        self._said = b""
+        #: What was received before and with the UUID.
+        self._first_data = b""
         self._ignored = 0
         self._blocked = False
-        #: True once we said goodbye: what still arrives is read and thrown away.
+        #: True once the hangup frame was sent: what still arrives is discarded.
         self.finished = False
 
     @property
     def peer(self) -> str:
-        """Address and port of the other end, for people."""
+        """Address and port of the other end, for logs."""
         where = self.transport.getPeer()
         return f"{where.host}:{where.port}"
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
-        _bound_the_kernel(self.transport)
+        _set_limits(self.transport)
         self.transport.registerProducer(self, True)
         self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
         self.factory.connected(self)
@@ -112,7 +112,7 @@ class AudioSocketProtocol(Protocol):
         if self.finished:
             return
         if self._leg is None:
-            self._said += data
+            self._first_data += data
         for event in self._parser.receive(data):
             self._handle(event)
             if self.finished:
@@ -126,10 +126,10 @@ class AudioSocketProtocol(Protocol):
             clean = reason.check(ConnectionDone) is not None
             self._leg.disconnected(self, LegOutcome.CALLER_HANGUP if clean else LegOutcome.CONNECTION_LOST)
 
-    # towards the peer
+    # to the peer
 
     def send_frames(self, frames: bytes) -> bool:
-        """Write whole frames, headers and all, in one piece; false when the peer takes nothing more."""
+        """Write whole frames with their headers; return false when the peer takes no more."""
         if self.finished or self._blocked:
             return False
         self.transport.write(frames)
@@ -142,10 +142,10 @@ class AudioSocketProtocol(Protocol):
             choose(on_tick)
 
     def finish(self) -> None:
-        """End as Asterisk wants it: hangup frame, half-close, read until its FIN, abort after 2 s.
+        """Send the hangup frame, half-close and read until the FIN; abort after `CLOSE_SECONDS`.
 
-        Closing at once with audio unread would make the kernel send RST, on which the ``AudioSocket``
-        application hangs up the caller instead of going on in the dialplan.
+        Closing at once with audio unread would make the kernel send RST, on which Asterisk's application
+        ``AudioSocket`` hangs up the caller instead of continuing in the dialplan.
         """
         if self.finished:
             return
@@ -156,17 +156,17 @@ class AudioSocketProtocol(Protocol):
         self._clock.set_timeout(self, CLOSE_SECONDS, self.transport.abortConnection)
 
     def abort(self) -> None:
-        """Cut the connection off at once: for peers that do not speak the protocol."""
+        """Abort the connection, for a peer that does not speak the protocol."""
         self.finished, self._frames_received = True, None
         self._clock.cancel_timeout(self)
         self.transport.abortConnection()
 
-    def given_away(self) -> None:
-        """The socket has been taken out of the transport, and belongs to another process now."""
+    def detached(self) -> None:
+        """Note that the socket was taken out of the transport and belongs to another process."""
         self.finished, self._frames_received = True, None
         self.factory.disconnected(self)
 
-    # the transport's buffer, as a producer sees it
+    # `IPushProducer`: the transport's buffer
 
     def pauseProducing(self) -> None:
         self._blocked = True
@@ -200,8 +200,8 @@ class AudioSocketProtocol(Protocol):
 
     def _identified(self, call_id: UUID) -> None:
         self._clock.cancel_timeout(self)
-        said, self._said = self._said, b""
-        if self.factory.pass_on is not None and self.factory.pass_on(self, call_id, said):
+        data, self._first_data = self._first_data, b""
+        if self.factory.pass_on is not None and self.factory.pass_on(self, call_id, data):
             return
         answer = self.factory.join(self, call_id)
         if isinstance(answer, str):
@@ -214,8 +214,8 @@ class AudioSocketProtocol(Protocol):
         self._ignored += 1
         if self._ignored == 1:
             self.factory.misbehaved(self, f"sent a message of kind 0x{event.kind:02x}, ignored: {event.why}")
-        if self._ignored > IGNORED_MOST:
-            self._drop(f"more than {IGNORED_MOST} messages without meaning")
+        if self._ignored > MAX_IGNORED:
+            self._drop(f"more than {MAX_IGNORED} messages without meaning")
 
     def _drop(self, why: str) -> None:
         leg = self._leg
@@ -238,8 +238,8 @@ class AudioSocketProtocol(Protocol):
             leg.disconnected(self, LegOutcome.SLOW_READER)
 
 
-def _bound_the_kernel(transport: Transport) -> None:
-    """Bound what the kernel holds and how long it hopes; in-memory transports have no kernel."""
+def _set_limits(transport: Transport) -> None:
+    """Limit what the kernel holds, and for how long; transports in memory have no kernel."""
     handle = getattr(transport, "getHandle", None)
     if handle is None:
         return
@@ -249,31 +249,31 @@ def _bound_the_kernel(transport: Transport) -> None:
 
 
 class ConnectionObserver(Interface):
-    """What a port's factory asks before and after a connection; one object for the whole process."""
+    """What the factories of all ports ask and report: `server.admission.ConnectionAdmission`."""
 
     def may_connect(self, address: IAddress) -> bool:
-        """True when this peer may open an AudioSocket connection."""
+        """Return whether this peer may open a connection."""
 
     def connected(self, connection: AudioSocketProtocol) -> None:
-        """A connection was accepted and has not said its UUID yet."""
+        """Note a connection that was accepted; its UUID has not been received yet."""
 
     def identified(self, connection: AudioSocketProtocol) -> None:
-        """It has said it."""
+        """Note that its UUID was received."""
 
     def disconnected(self, connection: AudioSocketProtocol) -> None:
-        """It is gone."""
+        """Note that it is closed."""
 
     def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
-        """It is closed because what it said first was not a UUID."""
+        """Note that it is aborted, because its first message was not a UUID."""
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
-        """Its UUID was answered with a hangup frame."""
+        """Note that its UUID was answered with a hangup frame."""
 
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        """A leg's peer did what Asterisk does not do."""
+        """Note that the peer of a leg violated the protocol, or did what Asterisk does not do."""
 
 
-#: Takes what a `Port` gives its transports: socket, protocol, peer, port, session number, reactor.
+#: Makes a transport of what a `Port` gives: socket, protocol, peer, port, session number, reactor.
 MakeTransport = Callable[..., Any]
 #: With several workers: passes a connection, its UUID and all that it sent to the worker that has the call; false
 #: when that is this one.
@@ -281,7 +281,11 @@ PassOn = Callable[[AudioSocketProtocol, UUID, bytes], bool]
 
 
 class AudioSocketFactory(Factory):
-    """The protocol factory of one port: an extension and a role, both may be read by anybody."""
+    """The protocol factory of one port, for an extension and a role.
+
+    ``join`` returns the leg of a UUID or the reason why it is refused. ``transport`` makes the transport of an
+    accepted socket, None stands for Twisted's own. ``pass_on`` is given with several workers, see `PassOn`.
+    """
 
     noisy = False
 
@@ -290,7 +294,7 @@ class AudioSocketFactory(Factory):
         extension: Extension,
         role: Role,
         join: Callable[[AudioSocketProtocol, Role, Extension, UUID], LegEnd | str],
-        doorkeeper: ConnectionObserver,
+        observer: ConnectionObserver,
         clock: MediaClock,
         transport: MakeTransport | None = None,
         pass_on: PassOn | None = None,
@@ -298,46 +302,48 @@ class AudioSocketFactory(Factory):
         self.extension = extension
         self.role = role
         self._join = join
-        self._doorkeeper = doorkeeper
+        self._observer = observer
         self._clock = clock
-        #: What makes the transport of an accepted socket; None for Twisted's own.
         self.transport = transport
-        #: Connections that are open on this port, calls or not.
+        #: Open connections of this port, with or without a leg.
         self.connections: set[AudioSocketProtocol] = set()
-        #: Called when the last connection is gone.
-        self.emptied: Callable[[], object] | None = None
+        self._on_empty: Callable[[], object] | None = None
         self.pass_on = pass_on
 
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
-        if addr is None or not self._doorkeeper.may_connect(addr):
+        if addr is None or not self._observer.may_connect(addr):
             return None
         return AudioSocketProtocol(self, self._clock)
 
     def connected(self, connection: AudioSocketProtocol) -> None:
-        """A connection was made."""
+        """Note a new connection."""
         self.connections.add(connection)
-        self._doorkeeper.connected(connection)
+        self._observer.connected(connection)
 
     def disconnected(self, connection: AudioSocketProtocol) -> None:
-        """A connection is gone."""
+        """Note that a connection is closed."""
         self.connections.discard(connection)
-        self._doorkeeper.disconnected(connection)
-        if not self.connections and self.emptied is not None:
-            self.emptied()
+        self._observer.disconnected(connection)
+        if not self.connections and self._on_empty is not None:
+            self._on_empty()
+
+    def when_empty(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` each time the last connection is closed, instead of an earlier one."""
+        self._on_empty = callback
 
     def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
-        """A connection that never became a leg is dropped."""
-        self._doorkeeper.rejected(connection, why)
+        """Note that a connection without a leg is aborted."""
+        self._observer.rejected(connection, why)
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
-        """A connection is sent away with a hangup frame."""
-        self._doorkeeper.refused(connection, call_id, why)
+        """Note that a connection is answered with a hangup frame."""
+        self._observer.refused(connection, call_id, why)
 
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        """A leg's peer broke or bent the protocol."""
-        self._doorkeeper.misbehaved(connection, why)
+        """Note that the peer of a leg violated the protocol."""
+        self._observer.misbehaved(connection, why)
 
     def join(self, connection: AudioSocketProtocol, call_id: UUID) -> LegEnd | str:
-        """The leg this UUID belongs to, or the reason why not."""
-        self._doorkeeper.identified(connection)
+        """Return the leg that this UUID belongs to, or the reason why it is refused."""
+        self._observer.identified(connection)
         return self._join(connection, self.role, self.extension, call_id)

@@ -1,6 +1,6 @@
-"""The books of all calls: which are live, which have ended, and who may join one (contract, section 8).
+"""All calls: which are live, which have ended, and which legs may join one.
 
-No sockets, no clock: the time is an argument in seconds.
+The rules are in ``docs/calls.md``. No sockets, no clock: the time is an argument, in seconds.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from audiosocket.extensions.model import Extension, Role
 
 #: How long an ended call's UUID is answered with a hangup frame, in seconds.
 REMEMBER_SECONDS = 60.0
-#: Ended UUIDs remembered at most: 333 calls a second for a minute. Beyond that the oldest are forgotten early.
-REMEMBER_MOST = 20_000
-#: Ended calls the API can still show in full.
-RECENT_MOST = 500
-#: Endings of a leg that did not want to leave: its connection broke, and the dialplan presents its UUID again.
+#: Ended UUIDs that are remembered: 333 calls a second for a minute. Beyond that the oldest are dropped early.
+MAX_REMEMBERED = 20_000
+#: Ended calls that the API can show in full.
+MAX_RECENT = 500
+#: Outcomes of a leg whose connection broke: the dialplan presents its UUID again.
 BROKEN = frozenset({LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER})
-#: How long a resident whose connection broke may take to be back, in seconds: the shipped dialplan waits 0.1 to
-#: 0.5 s, then 3 s at most for the lock that has one caller look at a time; a server that is there is met at once.
-BACK_SECONDS = 5.0
-#: Endings with which a leg was sent away: it has heard a goodbye, or is no Asterisk, and does not resume.
-SENT_AWAY = frozenset(
+#: How long a resident whose connection broke may take to reconnect, in seconds: the shipped dialplan waits 0.1 to
+#: 0.5 s, then 3 s at most for the lock that lets one caller at a time look for a server.
+RECONNECT_SECONDS = 5.0
+#: Outcomes after which a leg does not resume: the server has ended it, or its peer is no Asterisk.
+FINAL = frozenset(
     {
         LegOutcome.SERVER_HANGUP,
         LegOutcome.ADMIN_HANGUP,
@@ -42,13 +42,13 @@ SENT_AWAY = frozenset(
     }
 )
 
-#: Endings of a visitor's leg after which nobody waits for a resident that a restart cut off.
-GONE_FOR_GOOD = SENT_AWAY | {LegOutcome.CALLER_HANGUP, LegOutcome.LOST}
+#: Outcomes of a visitor's leg with which a suspended resident is lost.
+VISITOR_GONE = FINAL | {LegOutcome.CALLER_HANGUP, LegOutcome.LOST}
 
 
 @dataclass(frozen=True)
 class Admission:
-    """The registry's answer to a leg that wants in; ``call`` is None exactly when it is refused."""
+    """The answer to a leg that wants to join; ``call`` is None when it is refused, for the ``reason``."""
 
     call: Call | None
     reason: str = ""
@@ -66,7 +66,7 @@ class PendingReturns(Protocol):
 
 
 class CallRegistry:
-    """All live calls, the recently ended ones, and the UUIDs that are over."""
+    """All live calls, the recently ended ones, and the UUIDs of calls that have ended."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class CallRegistry:
         self._recent: OrderedDict[UUID, Call] = OrderedDict()
         self._over: OrderedDict[UUID, float] = OrderedDict()
         self.started_total = 0
-        #: Calls taken over from the process before this one.
+        #: Calls taken over from the previous process.
         self.restored_total = 0
         self.refused_total = 0
 
@@ -97,17 +97,17 @@ class CallRegistry:
         return len(self._live)
 
     def get(self, call_id: UUID) -> Call | None:
-        """A live or recently ended call."""
+        """Return a live or recently ended call; None when there is none."""
         return self._live.get(call_id) or self._recent.get(call_id)
 
     def recent(self) -> Iterable[Call]:
-        """Ended calls, the latest first."""
+        """Return the ended calls, the latest first."""
         return reversed(self._recent.values())
 
     def admit(self, call_id: UUID, role: Role, extension: Extension, now: float, wall: str) -> Admission:
-        """May a leg of ``role``, arriving on ``extension``, join the call ``call_id``?
+        """Decide whether a leg of ``role`` on a port of ``extension`` may join the call ``call_id``.
 
-        ``now`` is steady time in seconds, ``wall`` the time of day as text for people.
+        ``now`` is steady time in seconds, ``wall`` the time of day as text.
         """
         self.forget(now)
         if call_id in self._over:
@@ -126,22 +126,23 @@ class CallRegistry:
             reason = f"the call belongs to extension {call.extension.id}, not {extension.id}"
             return self._refuse(call, role, now, reason)
         first = call.legs.get(role)
-        back = first is not None and _comes_back(first, now)
-        if role is Role.RESIDENT and call.suspended and not back and not self._return_pending(call):
-            return self._refuse(call, role, now, "the call's visitor has not come back after the restart")
+        reconnects = first is not None and _reconnects(first, now)
+        if role is Role.RESIDENT and call.suspended and not reconnects and not self._return_pending(call):
+            return self._refuse(call, role, now, "the call's visitor has not resumed after the restart")
         if first is not None and first.alive(now):
             return self._refuse(call, role, now, f"its {role.value} leg is alive")
-        if first is not None and first.outcome in SENT_AWAY and not self._begins_anew(call, first, now):
-            return self._refuse(call, role, now, f"its {role.value} leg was sent away")
-        newcomer = not back and (first is None or first.outcome is not None)
+        if first is not None and first.outcome in FINAL and not self._is_another_resident(call, first, now):
+            return self._refuse(call, role, now, f"its {role.value} leg was ended by the server")
+        newcomer = not reconnects and (first is None or first.outcome is not None)
         if role is Role.RESIDENT and newcomer and not self._accept_unexpected and not self._awaits_resident(call):
             return self._refuse(call, role, now, "no return call is waiting for a resident")
         return Admission(call, resumes=first is not None)
 
-    def _begins_anew(self, call: Call, gone: LegState, now: float) -> bool:
-        """Is this somebody else than the one who was sent away? The dialplan presents a UUID again at once.
+    def _is_another_resident(self, call: Call, gone: LegState, now: float) -> bool:
+        """Return whether this is another resident than the one whose leg has ended for good.
 
-        Only residents change, and where nobody announces them only time tells.
+        The dialplan presents the UUID of the old one again at once; without a return call only the time since
+        then tells the two apart.
         """
         if gone.role is Role.VISITOR:
             return False
@@ -154,11 +155,11 @@ class CallRegistry:
         return self._returns is not None and self._returns.pending(call)
 
     def together(self) -> AbstractContextManager[object]:
-        """Within it changes are written to the journal in one piece."""
+        """Return a context in which changes are written to the journal at once when it ends."""
         return nullcontext() if self._journal is None else self._journal
 
     def leg_over(self, call: Call, role: Role, outcome: LegOutcome, now: float) -> None:
-        """A leg is over; the call is, too, when it was the last one. Only the first cause counts."""
+        """End a leg, and its call when it was the last one; do nothing when it has ended."""
         with self.together():
             self._leg_over(call, role, outcome, now)
 
@@ -169,23 +170,23 @@ class CallRegistry:
         leg.outcome, leg.ended, leg.suspended = outcome, now, False
         call.note("leg.left", now, role=role.value, outcome=outcome.value, remaining=len(call.live_legs))
         resident = call.legs.get(Role.RESIDENT)
-        if resident is not None and resident.suspended and outcome in GONE_FOR_GOOD:
-            self.leg_over(call, Role.RESIDENT, LegOutcome.LOST, now)  # nobody is left to come back to
+        if resident is not None and resident.suspended and outcome in VISITOR_GONE:
+            self.leg_over(call, Role.RESIDENT, LegOutcome.LOST, now)
         elif not call.live_legs and call.ended is None:
             self._end(call, now)
 
     # restarts
 
-    def restore(self, kept: Replayed, now: float) -> None:
-        """Take over what the process before this one left; its legs are dormant until they come back."""
-        for call_id, age in kept.ended.items():
+    def restore(self, replayed: Replayed, now: float) -> None:
+        """Take over the calls of the previous process; their legs are suspended until they resume."""
+        for call_id, age in replayed.ended.items():
             self._over[call_id] = now - age
-        for old in kept.calls:
-            self._live[old.call_id] = self._restored(old, kept, now)
+        for old in replayed.calls:
+            self._live[old.call_id] = self._restored(old, replayed, now)
             self.restored_total += 1
 
-    def _restored(self, old: SavedCall, kept: Replayed, now: float) -> Call:
-        started = now - max(0.0, kept.at - old.started)
+    def _restored(self, old: SavedCall, replayed: Replayed, now: float) -> Call:
+        started = now - max(0.0, replayed.at - old.started)
         legs = {role: _restored_leg(role, leg, started, now) for role, leg in old.legs.items()}
         call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs)
         call.timeline.extend(old.timeline)
@@ -193,9 +194,9 @@ class CallRegistry:
         return call
 
     def interrupt(self, now: float) -> None:
-        """The process is about to stop: what ends from here on is not over for its callers.
+        """Leave the live calls to the next process: no more is written of them, so that they resume there.
 
-        Without a journal nobody could take the calls over, and they end like any other.
+        Without a journal they end like any other.
         """
         if self._journal is None:
             return
@@ -214,13 +215,13 @@ class CallRegistry:
         self._over[call.call_id] = now
         self._recent[call.call_id] = call
         self._recent.move_to_end(call.call_id)  # the UUID may have been used, and listed, before
-        while len(self._recent) > RECENT_MOST:
+        while len(self._recent) > MAX_RECENT:
             self._recent.popitem(last=False)
-        while len(self._over) > REMEMBER_MOST:
+        while len(self._over) > MAX_REMEMBERED:
             self._over.popitem(last=False)
 
     def forget(self, now: float) -> bool:
-        """Drop the UUIDs that have been over for 60 s; true when there were any."""
+        """Drop the UUIDs that ended more than 60 s ago; return whether there were any."""
         before = len(self._over)
         while self._over:
             call_id, ended = next(iter(self._over.items()))
@@ -237,37 +238,37 @@ class CallRegistry:
 
 
 def _belongs(own: Extension, role: Role, extension: Extension) -> bool:
-    """May a leg of a call on ``own`` come in there?
+    """Return whether a leg of a call on the row ``own`` may arrive on a port of the row ``extension``.
 
-    The row of a visitor's port may have been written anew, with another id, while the server was away. A leg that
-    opens a gate is let in by the very row only.
+    The row of a visitor's port may have been written again, with another id, while the server was stopped. A
+    resident may open a gate, and has to arrive on the same row.
     """
     return own.id == extension.id or (role is Role.VISITOR and own.port == extension.port)
 
 
-def _comes_back(gone: LegState, now: float) -> bool:
-    """Is a leg with this UUID and role the same one again, which a restart or its connection cut off?
+def _reconnects(gone: LegState, now: float) -> bool:
+    """Return whether a leg with the UUID and role of ``gone`` is the same one, cut off by a restart or an error.
 
-    While its call is live the other leg is up, or will be back itself.
+    Its call is live, so the other leg is, too, or is suspended.
     """
     if gone.suspended:
         return True
-    return gone.outcome in BROKEN and gone.ended is not None and now - gone.ended <= BACK_SECONDS
+    return gone.outcome in BROKEN and gone.ended is not None and now - gone.ended <= RECONNECT_SECONDS
 
 
-def _restored_leg(role: Role, kept: SavedLeg, started: float, now: float) -> LegState:
-    # A clock that was set back must not let it have ended in the future, when its time would not have begun yet.
-    ended = None if kept.ended is None else min(now, started + kept.ended)
-    # What only a newer version knows is an outcome after which no resident comes back by himself.
-    outcome = next((outcome for outcome in LegOutcome if outcome.value == kept.outcome), LegOutcome.LOST)
+def _restored_leg(role: Role, saved: SavedLeg, started: float, now: float) -> LegState:
+    # After the clock was set back it must not have ended in the future.
+    ended = None if saved.ended is None else min(now, started + saved.ended)
+    # An outcome that only a newer version knows is one after which no resident reconnects.
+    outcome = next((outcome for outcome in LegOutcome if outcome.value == saved.outcome), LegOutcome.LOST)
     return LegState(
         role,
-        kept.peer,
-        kept.port,
-        joined=started + kept.joined,
+        saved.peer,
+        saved.port,
+        joined=started + saved.joined,
         last_received=-inf,
-        resumes=kept.resumes,
-        outcome=None if kept.outcome is None else outcome,
+        resumes=saved.resumes,
+        outcome=None if saved.outcome is None else outcome,
         ended=ended,
-        suspended=kept.outcome is None,
+        suspended=saved.outcome is None,
     )

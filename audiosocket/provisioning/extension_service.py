@@ -32,9 +32,10 @@ class PortFactory(Protocol):
     role: Role
     #: Makes the transport of an accepted socket; None for Twisted's own.
     transport: MakeTransport | None
-    #: Called when the last connection is gone.
-    emptied: Callable[[], object] | None
     extension: Extension
+
+    def when_empty(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` each time the last connection is closed, instead of an earlier one."""
 
     @property
     def connections(self) -> Sized:

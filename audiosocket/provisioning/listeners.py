@@ -265,7 +265,7 @@ class Listeners(MultiService):
         factory = listener.factory
         if factory.connections:
             self.draining[factory] = listener.port
-            factory.emptied = lambda: self._drained(factory)
+            factory.when_empty(lambda: self._drained(factory))
         self._log.info(
             "extension {id} ({number}): stopped listening on {bind}:{port} for {role}s; {live} connections go on",
             bind=listener.bind,
@@ -338,7 +338,7 @@ class Listeners(MultiService):
         elif not listener.factory.connections:
             await self._stop(service, listener)
         else:
-            listener.factory.emptied = lambda: self._stop(service, listener)
+            listener.factory.when_empty(lambda: self._stop(service, listener))
 
     # what it looks like
 

@@ -48,7 +48,7 @@ class SharedPortFactory:
         #: Nothing is accepted in this process.
         self.transport: Callable[..., Any] | None = None
         self.port: SharedPort | None = None
-        self.emptied: Callable[[], object] | None = None
+        self._on_empty: Callable[[], object] | None = None
         self._counts: dict[int, int] = {}
 
     def doStart(self) -> None:
@@ -77,8 +77,12 @@ class SharedPortFactory:
         """Set the number of connections that a worker has on this port."""
         before = len(self.connections)
         self._counts[worker] = connections
-        if before and not self.connections and self.emptied is not None:
-            self.emptied()
+        if before and not self.connections and self._on_empty is not None:
+            self._on_empty()
+
+    def when_empty(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` each time the last connection is closed, instead of an earlier one."""
+        self._on_empty = callback
 
 
 @implementer(IListeningPort)

@@ -146,7 +146,7 @@ class WorkerPorts(Service):
         factory = connection.factory
         peer = connection.peer
         with socket_passing.detach_socket(connection.transport) as detached:
-            connection.given_away()
+            connection.detached()
             passed = PassedSocket(token, factory.extension, factory.role, unread)
             if not socket_passing.send(self._inboxes[index], passed, detached.fileno()):
                 self._rejected(f"{peer}: the inbox of worker {index}, which has {call_id}, is full")

@@ -22,7 +22,7 @@ from audiosocket.calls import journal as journal_module
 from audiosocket.calls.call import LegState
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal import FILE_NAME, CallJournal
-from audiosocket.calls.journal_compaction import sifted
+from audiosocket.calls.journal_compaction import split_by_end
 from audiosocket.calls.journal_replay import Replayed, replay
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import REMEMBER_SECONDS, CallRegistry
@@ -234,7 +234,7 @@ def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(
 ) -> None:
     written = [_written(line) for line in lines] + [torn]
     now = 1_000_060.0
-    ended, going = sifted(b"\n".join(written), now - 60.0, 100)
+    ended, going = split_by_end(b"\n".join(written), now - 60.0, 100)
     assert replay([*ended, *going], now, goes_on=goes_on) == replace(
         replay(written, now, goes_on=goes_on), first_damaged=len(ended) + len(going) if torn else 0
     )
@@ -247,11 +247,11 @@ def test_a_call_that_is_over_leaves_one_short_line_for_its_time() -> None:
     other = _written({**call, "call": UUIDS[1], "kind": "opened"})
     data = b"\n".join([*written, other, b"", b"torn"])
     short = b'{"wall":1000000.5,"kind":"ended","call":"' + UUIDS[0].encode() + b'"}'
-    assert sifted(data, 1_000_000.5, 1) == ([short], [other, b"torn"])
-    assert sifted(data, 1_000_000.6, 1) == ([], [other, b"torn"])
-    assert sifted(data, 1_000_000.5, 0) == ([], [other, b"torn"])
-    assert sifted(short + b"\n", 0.0, 1) == ([short], [])
-    assert sifted(b"", 0.0, 1) == ([], [])
+    assert split_by_end(data, 1_000_000.5, 1) == ([short], [other, b"torn"])
+    assert split_by_end(data, 1_000_000.6, 1) == ([], [other, b"torn"])
+    assert split_by_end(data, 1_000_000.5, 0) == ([], [other, b"torn"])
+    assert split_by_end(short + b"\n", 0.0, 1) == ([short], [])
+    assert split_by_end(b"", 0.0, 1) == ([], [])
 
 
 def test_an_ended_call_is_only_its_uuid_and_only_for_its_time(disk: Disk) -> None:

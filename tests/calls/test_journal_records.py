@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from audiosocket.calls.journal_compaction import _ANY, _ENDED, sifted
+from audiosocket.calls.journal_compaction import _ANY, _ENDED, split_by_end
 from audiosocket.calls.journal_records import (
     DAMAGED,
     KINDS,
@@ -110,7 +110,7 @@ def test_the_compaction_finds_the_event_that_ends_a_call_and_no_other() -> None:
 
 def test_the_short_line_of_an_ended_call_is_that_of_its_record() -> None:
     ended = encode(EventRecord(NAME, {"at_seconds": 9.75, "event": "call.ended"}), WALL)
-    assert sifted(ended, 0.0, 1) == ([encode(EndedRecord(NAME), WALL).rstrip()], [])
+    assert split_by_end(ended, 0.0, 1) == ([encode(EndedRecord(NAME), WALL).rstrip()], [])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,
-    IGNORED_MOST,
+    MAX_IGNORED,
     SEND_BUFFER_BYTES,
     STUCK_SECONDS,
     USER_TIMEOUT_MS,
@@ -264,7 +264,7 @@ def test_nothing_is_told_to_a_leg_that_ended_within_the_same_read() -> None:
 def test_a_factory_says_when_its_last_connection_is_gone() -> None:
     exchange = InMemoryServer(RecordingApp())
     emptied: list[int] = []
-    exchange.factory().emptied = lambda: emptied.append(1)
+    exchange.factory().when_empty(lambda: emptied.append(1))
     first, second = exchange.join(), exchange.connect()
     assert len(exchange.factory().connections) == 2
     first.hang_up()
@@ -305,9 +305,9 @@ def test_messages_without_meaning_are_skipped_up_to_a_hundred() -> None:
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.join()
-    line.send((UNKNOWN + EMPTY_AUDIO) * (IGNORED_MOST // 2) + FRAME)
+    line.send((UNKNOWN + EMPTY_AUDIO) * (MAX_IGNORED // 2) + FRAME)
     assert app.methods == ["joined", "audio"]
-    assert leg_record(exchange)["ignored"] == IGNORED_MOST == 100
+    assert leg_record(exchange)["ignored"] == MAX_IGNORED == 100
     assert not line.aborted
     line.send(digit_frame("1").replace(b"1", b"x") + FRAME)
     exchange.run(5)

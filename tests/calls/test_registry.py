@@ -13,9 +13,9 @@ from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.journal_records import MAX_TIMELINE
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import (
-    BACK_SECONDS,
-    RECENT_MOST,
-    REMEMBER_MOST,
+    MAX_RECENT,
+    MAX_REMEMBERED,
+    RECONNECT_SECONDS,
     REMEMBER_SECONDS,
     Admission,
     CallRegistry,
@@ -147,7 +147,7 @@ def test_a_leg_that_left_may_come_back_while_the_other_keeps_the_call() -> None:
 
 
 #: Endings with which we sent a leg away, or which say that its peer is no Asterisk.
-SENT_AWAY = [
+FINAL = [
     LegOutcome.SERVER_HANGUP,
     LegOutcome.ADMIN_HANGUP,
     LegOutcome.APP_FAILED,
@@ -156,18 +156,18 @@ SENT_AWAY = [
 ]
 
 
-@pytest.mark.parametrize("ending", SENT_AWAY)
+@pytest.mark.parametrize("ending", FINAL)
 def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call(ending: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
     books.registry.leg_over(call, Role.VISITOR, ending, 11.0)
     for now in (11.0, 11.3, 500.0):
-        assert books.ask(Role.VISITOR, now) == Admission(None, "its visitor leg was sent away")
+        assert books.ask(Role.VISITOR, now) == Admission(None, "its visitor leg was ended by the server")
     assert books.names()[-1] == "leg.refused"
 
 
-@pytest.mark.parametrize("ending", SENT_AWAY)
+@pytest.mark.parametrize("ending", FINAL)
 def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(ending: LegOutcome) -> None:
     returns = FakeReturns()
     books = Books(returns=returns)
@@ -175,7 +175,7 @@ def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(endin
     books.join(Role.RESIDENT, 10.5)
     returns.is_pending = False
     books.registry.leg_over(call, Role.RESIDENT, ending, 11.0)
-    assert books.ask(Role.RESIDENT, 11.0) == Admission(None, "its resident leg was sent away")
+    assert books.ask(Role.RESIDENT, 11.0) == Admission(None, "its resident leg was ended by the server")
     assert books.ask(Role.RESIDENT, 500.0) == Admission(None, "no return call is waiting for a resident")
     returns.is_pending = True
     assert books.ask(Role.RESIDENT, 500.0).call is call
@@ -217,7 +217,7 @@ BROKEN = [LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER]
 def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
-    books.back(11.0 + BACK_SECONDS)
+    books.back(11.0 + RECONNECT_SECONDS)
     books.over(ending, 20.0)
     books.back(20.3)
 
@@ -226,7 +226,7 @@ def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(endi
 def test_a_resident_whose_connection_broke_stays_out_after_its_time(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
-    late = books.ask(Role.RESIDENT, 11.001 + BACK_SECONDS)
+    late = books.ask(Role.RESIDENT, 11.001 + RECONNECT_SECONDS)
     assert late == Admission(None, "no return call is waiting for a resident")
 
 
@@ -370,15 +370,15 @@ def test_a_resident_that_ends_while_the_visitor_is_back_leaves_the_call() -> Non
 
 
 def test_the_books_are_bounded_whatever_the_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert REMEMBER_MOST == 20_000
-    monkeypatch.setattr(callregistry, "REMEMBER_MOST", 700)
+    assert MAX_REMEMBERED == 20_000
+    monkeypatch.setattr(callregistry, "MAX_REMEMBERED", 700)
     books, total = Books(), 720
     for n in range(total):
         call = books.join(Role.VISITOR, 0.0, number(n))
         books.registry.leg_over(call, Role.VISITOR, LegOutcome.CALLER_HANGUP, 0.0)
         books.events.clear()
     recent = list(books.registry.recent())
-    assert [call.call_id.int for call in recent] == list(range(total - 1, total - 1 - RECENT_MOST, -1))
+    assert [call.call_id.int for call in recent] == list(range(total - 1, total - 1 - MAX_RECENT, -1))
     assert books.registry.get(number(0)) is None
     assert books.ask(Role.VISITOR, 0.0, number(20)).reason == "this call has ended"
     assert books.ask(Role.VISITOR, 0.0, number(19)).call is not None

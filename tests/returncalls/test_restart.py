@@ -12,7 +12,7 @@ from audiosocket.calls.call import Call
 from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.calls.registry import BACK_SECONDS, REMEMBER_SECONDS
+from audiosocket.calls.registry import RECONNECT_SECONDS, REMEMBER_SECONDS
 from audiosocket.extensions.model import Role
 from audiosocket.returncalls.service import ReturnCalls
 from tests.returncalls.test_apps import Concierge
@@ -352,7 +352,7 @@ def test_a_resident_whose_connection_broke_long_before_a_kill_stays_out(
     journal: Journal, visitor_first: bool
 ) -> None:
     broken(journal)
-    after = journal.process_after(BACK_SECONDS + 0.1)
+    after = journal.process_after(RECONNECT_SECONDS + 0.1)
     if visitor_first:
         after.visitor()
     assert not let_in(after.resident())
@@ -366,7 +366,7 @@ def test_a_clock_that_was_set_back_lets_nobody_back_for_longer(journal: Journal)
     before.resident().reset()
     after = journal.process_after(-3_600)
     after.visitor()
-    after.run(BACK_SECONDS + 0.1)
+    after.run(RECONNECT_SECONDS + 0.1)
     assert not let_in(after.resident())
 
 

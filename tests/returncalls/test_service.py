@@ -11,7 +11,7 @@ from twisted.internet.task import Clock as Time
 from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
 from audiosocket.calls.call import Call
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.calls.registry import BACK_SECONDS
+from audiosocket.calls.registry import RECONNECT_SECONDS
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppFactory
@@ -386,7 +386,7 @@ def test_a_resident_whose_connection_broke_is_let_in_once_and_for_a_while(world:
     assert let_in(back)
     assert not let_in(world.resident())
     back.reset()
-    world.exchange.run(BACK_SECONDS * 1000 + 20, world.visitor)
+    world.exchange.run(RECONNECT_SECONDS * 1000 + 20, world.visitor)
     assert not let_in(world.resident())
 
 

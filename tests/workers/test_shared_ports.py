@@ -46,7 +46,7 @@ async def test_a_port_is_opened_once_for_all_workers_and_shared_with_no_other_pr
     ports.count(1, {"1": 2})
     assert len(factory.connections) == 5
     emptied: list[str] = []
-    factory.emptied = lambda: emptied.append("now")
+    factory.when_empty(lambda: emptied.append("now"))
     await port.stopListening()
     with socket.socket() as again:
         again.bind((LOOPBACK, number))
