@@ -9,71 +9,19 @@ from uuid import UUID, uuid4
 import pytest
 
 from audiosocket.asterisk.ami.channels import MAX_LEGS, ChannelTracker
-from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX, parse_leg
+from audiosocket.asterisk.channel_names import parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
-from tests.support.fake_ami import AMIFixture
+from tests.support.ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, ChannelFixture
 from tests.support.loopback_server import CapturedLog
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
-VISITOR_PORT, RETURN_PORT = 8080, 8081
-DOOR = {"Channel": "PJSIP/door-00000001", "Uniqueid": "1795376508.1", "Linkedid": "1795376508.1"}
-DOOR_INFO = CallerInfo("PJSIP/door-00000001", "1795376508.1", "5511", "Porta Norte", "1000")
-RESIDENT = {"Channel": "PJSIP/2001-00000002", "Uniqueid": f"{CHANNEL_ID_PREFIX}7"}
 MEDIA = {"Channel": f"AudioSocket/127.0.0.1:8080-{CALL}", "Uniqueid": "1795376508.25"}
 
 
-class Calling(AMIFixture):
-    """A world with telephones."""
-
-    def __init__(self, **limits: int) -> None:
-        super().__init__()
-        self.channels = ChannelTracker(self.ami, **limits)
-        self.news: list[UUID | None] = []
-        self.channels.watch(self.news.append)
-
-    def new(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
-        self.event(
-            "Newchannel", **channel, CallerIDNum="<unknown>", CallerIDName="<unknown>", Exten=exten, Context="gate"
-        )
-
-    def calls(self, channel: dict[str, str] = DOOR, exten: str = "1000") -> None:
-        """A channel appears and is told who it is, as with Asterisk."""
-        self.new(channel, exten)
-        self.event("NewCallerid", **channel, CallerIDNum="5511", CallerIDName="Porta Norte", Exten=exten)
-
-    def runs(self, application: str, data: str, channel: dict[str, str] = DOOR) -> None:
-        self.event(
-            "Newexten",
-            **channel,
-            CallerIDNum="5511",
-            CallerIDName="Porta Norte",
-            Exten="s",
-            Application=application,
-            AppData=data,
-        )
-
-    def listed(self, channel: dict[str, str], application: str, data: str, **more: str) -> None:
-        """A channel that is there without having been announced by an event."""
-        self.asterisk.channels[channel["Uniqueid"]] = {
-            **channel,
-            "CallerIDNum": "5511",
-            "CallerIDName": "Porta Norte",
-            "Exten": "s",
-            "Application": application,
-            "ApplicationData": data,
-            "BridgeId": "",
-            **more,
-        }
-
-    def finish(self) -> None:
-        self.channels.close()
-        super().finish()
-
-
 @pytest.fixture
-def world() -> Iterator[Calling]:
-    world = Calling()
+def world() -> Iterator[ChannelFixture]:
+    world = ChannelFixture()
     world.start()
     yield world
     world.finish()
@@ -223,7 +171,7 @@ def test_the_dialled_number_is_the_first_real_extension(world):
 
 
 def test_channels_that_were_there_before_are_found():
-    world = Calling()
+    world = ChannelFixture()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     other = uuid4()
     caller = {"Channel": "PJSIP/gate-3", "Uniqueid": "3"}
@@ -236,7 +184,7 @@ def test_channels_that_were_there_before_are_found():
 
 
 def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
-    world = Calling()
+    world = ChannelFixture()
     world.listed(DOOR, "Wait", "0.1", **{"CALLERID(dnid)": "1000"})  # the shipped loop waits for the server
     world.start()
     world.runs("TryExec", f"AudioSocket({CALL},127.0.0.1:8080)")
@@ -310,7 +258,7 @@ def test_what_is_certain_and_what_is_a_guess(world):
 
 
 def test_nobody_is_known_until_the_dialled_number_is_told():
-    world = Calling()
+    world = ChannelFixture()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     waiting: list[Any] = []
     world.asterisk.replies["Getvar"] = lambda connection, action: waiting.append((connection, action))
@@ -352,7 +300,7 @@ def test_that_channels_cannot_be_listed_is_said_once(world):
 
 
 def test_memory_is_bounded():
-    world = Calling(max_calls=10, max_channels=20)
+    world = ChannelFixture(max_calls=10, max_channels=20)
     world.start()
     for number in range(100):
         channel = {"Channel": f"PJSIP/x-{number}", "Uniqueid": f"{number}"}

@@ -17,8 +17,8 @@ from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, CallPolicy
 from audiosocket.provisioning.app_rules import CallApps, Chain, Parameters
 from audiosocket.server.app_instances import AppInstances
-from tests.conftest import LoggedFailures
 from tests.support.fake_leg import FakeLeg, app_context
+from tests.support.logged_failures import LoggedFailures
 from tests.support.loopback_server import CapturedLog
 
 

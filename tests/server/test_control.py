@@ -1,4 +1,4 @@
-"""What the API can see and do, over the real parts in this process: sockets, calls, file; a table in memory."""
+"""What the API may ask, over the real parts in this process: sockets, calls, file; a table in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from audiosocket.errors import (
 )
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.postgres.database import DatabaseState
-from audiosocket.provisioning import local_file as cache
+from audiosocket.provisioning import local_file
 from audiosocket.provisioning.app_rules import Chain
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.poller import Poller
@@ -48,7 +48,7 @@ Row = dict[str, object]
 
 
 class TableInMemory:
-    """What `ServerControl` and the poller use of a database; ``failing`` makes it unreachable."""
+    """The part of a database that `ServerControl` and the poller use; ``failing`` makes it unreachable."""
 
     def __init__(self, *extensions: Extension) -> None:
         self.rows: list[Row] = [{"extension_ia_id": e.id, **e.as_row()} for e in extensions]
@@ -88,22 +88,22 @@ class TableInMemory:
 
 
 def no_app_rules(directory: Path) -> AppSelection:
-    """The settings alone say which apps run."""
+    """Return a selection without a file: the settings decide which apps run."""
     defaults = {role: Chain("echo", tuple(registry.load("echo")), f"{role.name}_APP") for role in Role}
     return AppSelection(directory / "apps.toml", defaults, dict, registry.load, deferToThread, reactor)
 
 
-class Office:
-    """A server without a process: control, the house it controls and its table."""
+class ControlFixture:
+    """A server in this process, and the control over it."""
 
     def __init__(self, directory: Path, table: TableInMemory | None, api_port: int) -> None:
         self.path = data_file(directory)
-        self.house = LoopbackServer(reserved_ports=frozenset({api_port}))
+        self.loopback = LoopbackServer(reserved_ports=frozenset({api_port}))
         files = FileThread(reactor)
         database: Any = table
         self.poller = Poller(
             reactor,
-            self.house.listeners,
+            self.loopback.listeners,
             database,
             self.path,
             files.run,
@@ -111,32 +111,34 @@ class Office:
             automatic=True,
             limit=2000,
         )
-        self.server = AudioSocketServer(self.house.listeners, self.house.switchboard, self.poller, files, reactor)
+        self.server = AudioSocketServer(
+            self.loopback.listeners, self.loopback.switchboard, self.poller, files, reactor
+        )
         self.poller.setServiceParent(self.server)
         self.control = ServerControl(self.server, database, reactor.seconds, api_port, no_app_rules(directory))
 
     def shown(self, extension_id: int) -> dict[str, Any]:
-        """An extension as in ``/api/status``."""
+        """Return an extension as ``/api/status`` shows it."""
         (found,) = (shown for shown in self.control.status()["extensions"] if shown["id"] == extension_id)
         return dict(found)
 
     def saved(self) -> list[Extension]:
-        return list(cache.load(self.path, 2000).extensions or ())
+        return list(local_file.load(self.path, 2000).extensions or ())
 
 
 @asynccontextmanager
-async def office(
+async def running(
     directory: Path, *extensions: Extension, table: TableInMemory | None = None, api_port: int = 1
-) -> AsyncIterator[Office]:
-    """An `Office` whose file has these extensions, started and in the end stopped."""
-    cache.save(data_file(directory), extensions, "test")
-    opened = Office(directory, table, api_port)
+) -> AsyncIterator[ControlFixture]:
+    """Yield a running `ControlFixture` whose file has these extensions."""
+    local_file.save(data_file(directory), extensions, "test")
+    opened = ControlFixture(directory, table, api_port)
     opened.server.startService()
-    await until(lambda: opened.house.listeners.applied and (table is None or opened.poller.last is not None))
+    await until(lambda: opened.loopback.listeners.applied and (table is None or opened.poller.last is not None))
     try:
         yield opened
     finally:
-        for caller in opened.house.callers:
+        for caller in opened.loopback.callers:
             caller.hang_up()
         if opened.server.running:
             await opened.server.stopService()
@@ -144,8 +146,8 @@ async def office(
 
 async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
     a, b, c, d = free_ports(4)
-    async with office(tmp_path, extension(1, a, b, number="1000"), extension(2, c)) as here:
-        caller = await here.house.call(a)
+    async with running(tmp_path, extension(1, a, b, number="1000"), extension(2, c)) as here:
+        caller = await here.loopback.call(a)
         status = here.control.status()
         json.dumps(status)
         assert status.keys() >= {
@@ -178,13 +180,13 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status["draining"] == [{"extension_id": 1, "role": "visitor", "port": a, "connections": 1}]
         assert (status["total_extensions"], status["live_calls"]) == (1, 1)
         await caller.until_heard(len(caller.heard) + 640)
-    assert d not in here.house.listeners.draining.values()
+    assert d not in here.loopback.listeners.draining.values()
 
 
 async def test_status_shows_ports_that_are_not_as_configured(tmp_path: Path) -> None:
     a, b = free_ports(2)
     with occupied(a):
-        async with office(tmp_path, extension(1, a)) as here:
+        async with running(tmp_path, extension(1, a)) as here:
             shown = here.shown(1)
             assert (shown["porta_ia"], shown["actual_porta_ia"], shown["state"]) == (a, b, "degraded")
             assert str(a) in shown["reason"]
@@ -197,7 +199,7 @@ async def test_status_shows_ports_that_are_not_as_configured(tmp_path: Path) -> 
 async def test_the_dialplan_has_the_configured_ports_of_a_running_extension(tmp_path: Path) -> None:
     a, b = free_ports(2)
     with occupied(a):
-        async with office(tmp_path, extension(1, a, b, number="1000")) as here:
+        async with running(tmp_path, extension(1, a, b, number="1000")) as here:
             text = here.control.extensions.dialplan(1, "freepbx", wideband=True)
             assert f"127.0.0.1:{a},slin16)" in text
             assert f"127.0.0.1:{b},slin16)" in text
@@ -208,35 +210,37 @@ async def test_the_dialplan_has_the_configured_ports_of_a_running_extension(tmp_
             )
 
 
-async def test_the_dialplan_of_all_that_run(tmp_path: Path) -> None:
+async def test_the_dialplan_of_all_running_extensions(tmp_path: Path) -> None:
     a, b, c = free_ports(3)
     bad = extension(3, c, number="1;2")
-    async with office(
+    async with running(
         tmp_path, extension(2, b, number="1002", ip=""), extension(1, a, number="1000"), bad
     ) as here:
         text = here.control.extensions.dialplan(None, "plain", wideband=False, asked_at="gate.example")
         assert text.count("[audiosocket-call]") == text.count("[globals]") == 1
         assert text.index(f"127.0.0.1:{a},") < text.index(f"gate.example:{b},")
         assert "; ATTENTION: extension 3 is left out: ramal_ia is '1;2'" in text
-        here.house.listeners.bind_address = "192.0.2.9"
+        here.loopback.listeners.bind_address = "192.0.2.9"
         assert f"192.0.2.9:{b}," in here.control.extensions.dialplan(
             2, "plain", wideband=False, asked_at="gate.example"
         )
 
 
-async def test_healthy_means_that_the_reactor_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with office(tmp_path) as here:
+async def test_healthy_while_the_reactor_is_less_than_a_second_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as here:
         monkeypatch.setattr(ReactorLagMonitor, "recent_worst", 0.9)
         assert here.control.healthy() == (True, "")
         monkeypatch.setattr(ReactorLagMonitor, "recent_worst", 1.26)
         assert here.control.healthy() == (False, "the reactor was 1.3 s late within the last 10 s")
 
 
-async def test_status_with_a_database_says_how_it_is_and_what_was_read(tmp_path: Path) -> None:
+async def test_status_shows_the_state_of_the_database_and_the_last_refresh(tmp_path: Path) -> None:
     (a,) = free_ports(1)
     table = TableInMemory(extension(5, a))
     table.rows.append({"extension_ia_id": 6, "extension_ia_number": "x", "extension_ia_number_port": "no"})
-    async with office(tmp_path, table=table) as here:
+    async with running(tmp_path, table=table) as here:
         status = here.control.status()
         json.dumps(status)
         assert status["database"].keys() == {
@@ -245,6 +249,7 @@ async def test_status_with_a_database_says_how_it_is_and_what_was_read(tmp_path:
         }  # fmt: skip
         assert status["configuration"]["source"] == "database"
         refresh = status["last_refresh"]
+        assert refresh is not None
         assert refresh.keys() == {
             "trigger", "result", "reason", "age_seconds", "duration_seconds", "stats", "diff", "rejected",
             "rejected_rows",
@@ -252,12 +257,12 @@ async def test_status_with_a_database_says_how_it_is_and_what_was_read(tmp_path:
         assert refresh["diff"] == {"added": [5], "updated": [], "removed": []}
         assert refresh["stats"] == {"removed": 0, "updated": 0, "added": 1, "total_active": 1}
         assert [rejected["id"] for rejected in refresh["rejected_rows"]] == [6]
-        assert status["last_success_age_seconds"] >= 0
+        assert (status["last_success_age_seconds"] or 0) >= 0
 
 
-async def test_without_a_database_the_file_is_the_table(tmp_path: Path) -> None:
+async def test_without_a_database_changes_go_to_the_local_file(tmp_path: Path) -> None:
     a, b, c, d = free_ports(4)
-    async with office(tmp_path, extension(3, a)) as here:
+    async with running(tmp_path, extension(3, a)) as here:
         control = here.control
         added = await control.extensions.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
         assert (added.id, added.port, added.return_port) == (4, b, None)
@@ -282,9 +287,9 @@ async def test_without_a_database_the_file_is_the_table(tmp_path: Path) -> None:
             await control.extensions.refresh(force=True, dry_run=False)
 
 
-async def test_adding_many_at_once_loses_none_and_two_never_get_the_same(tmp_path: Path) -> None:
+async def test_simultaneous_changes_are_all_made_and_never_collide(tmp_path: Path) -> None:
     ports = free_ports(10)
-    async with office(tmp_path) as here:
+    async with running(tmp_path) as here:
         wishes = [{"ramal_ia": f"x{port}", "porta_ia": port, "ip_servidor": "127.0.0.1"} for port in ports]
         added = await gatherResults([Deferred.fromCoroutine(here.control.extensions.add(wish)) for wish in wishes])
         assert sorted(one.id for one in added) == list(range(1, 11))
@@ -299,12 +304,12 @@ TABLES = pytest.mark.parametrize("with_database", [False, True], ids=["file", "d
 
 
 @TABLES
-async def test_what_is_taken_or_wrong_or_unknown_changes_nothing(tmp_path: Path, with_database: bool) -> None:
+async def test_taken_invalid_or_unknown_values_change_nothing(tmp_path: Path, with_database: bool) -> None:
     a, b, c, d, e = free_ports(5)
     rows = extension(1, a, b, number="1000"), extension(2, c, number="2000")
     table = TableInMemory(*rows) if with_database else None
-    async with office(tmp_path, *rows, table=table, api_port=e) as here:
-        before, control = here.house.sockets(), here.control
+    async with running(tmp_path, *rows, table=table, api_port=e) as here:
+        before, control = here.loopback.sockets(), here.control
         new = {"ramal_ia": "3000", "porta_ia": d}
         taken: list[dict[str, Any]] = [
             {"porta_ia": a}, {"porta_ia": b}, {"porta_retorno": a}, {"porta_retorno": str(c)},
@@ -332,16 +337,16 @@ async def test_what_is_taken_or_wrong_or_unknown_changes_nothing(tmp_path: Path,
         for work in (control.extensions.change(99, {"ramal_ia": "9"}), control.extensions.remove(99)):
             with pytest.raises(UnknownExtension, match="99"):
                 await work
-        assert here.house.sockets() == before
+        assert here.loopback.sockets() == before
         assert here.saved() == list(rows)
         # What is one's own is not taken.
         assert (await control.extensions.change(1, {"porta_ia": b, "porta_retorno": a})).ports()[Role.VISITOR] == b
 
 
-async def test_with_a_database_changes_go_through_the_table(tmp_path: Path) -> None:
+async def test_with_a_database_changes_go_to_the_table(tmp_path: Path) -> None:
     a, b, c = free_ports(3)
     table = TableInMemory(extension(5, a, number="1000"))
-    async with office(tmp_path, table=table) as here:
+    async with running(tmp_path, table=table) as here:
         added = await here.control.extensions.add({"ramal_ia": "2000", "porta_ia": b, "ip_servidor": "127.0.0.1"})
         assert added.id == 6
         assert table.rows[1]["extension_ia_number_port"] == str(b)
@@ -360,9 +365,9 @@ async def test_with_a_database_changes_go_through_the_table(tmp_path: Path) -> N
 async def test_an_unreachable_database_changes_nothing_and_calls_go_on(tmp_path: Path) -> None:
     a, b = free_ports(2)
     table = TableInMemory(extension(5, a))
-    async with office(tmp_path, table=table) as here:
-        caller = await here.house.call(a)
-        before = here.house.sockets()
+    async with running(tmp_path, table=table) as here:
+        caller = await here.loopback.call(a)
+        before = here.loopback.sockets()
         table.failing = "no route to the server"
         control = here.control
         for work in (
@@ -375,29 +380,31 @@ async def test_an_unreachable_database_changes_nothing_and_calls_go_on(tmp_path:
         ):
             with pytest.raises(SourceUnavailable, match="no route"):
                 await work
-        assert here.house.sockets() == before
+        assert here.loopback.sockets() == before
         assert [one.id for one in here.saved()] == [5]
-        assert control.status()["last_refresh"]["result"] == "failed"
-        assert control.ready() == (True, ""), "never tied to the database"
+        refresh = control.status()["last_refresh"]
+        assert refresh is not None
+        assert refresh["result"] == "failed"
+        assert control.ready() == (True, ""), "readiness does not depend on the database"
         await caller.until_heard(len(caller.heard) + 640)
 
 
-async def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(
+async def test_a_local_file_that_cannot_be_written_is_an_error_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = free_ports(2)
-    async with office(tmp_path, extension(1, a)) as here:
+    async with running(tmp_path, extension(1, a)) as here:
 
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(cache, "save", full)
+        monkeypatch.setattr(local_file, "save", full)
         with pytest.raises(SourceUnavailable, match="No space left on device"):
             await here.control.extensions.add({"ramal_ia": "2", "porta_ia": b})
         assert await is_closed(b)
 
 
-async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None:
+async def test_rows_are_shown_as_they_are_invalid_ones_too(tmp_path: Path) -> None:
     (a,) = free_ports(1)
     table = TableInMemory(extension(5, a))
     table.rows[0] = {k: v.ljust(50) if isinstance(v, str) else v for k, v in table.rows[0].items()}
@@ -410,7 +417,7 @@ async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None
         },
         {"extension_ia_id": 7, "extension_ia_number_port": "9" * 50, "extension_ia_return_port": "0"},
     ]
-    async with office(tmp_path, table=table) as here:
+    async with running(tmp_path, table=table) as here:
         first, second, third = (await here.control.extensions.rows())["extensions"]
         assert first == {
             "id": 5, "ramal_ia": "n5", "ramal_retorno": "r", "ip_servidor": "127.0.0.1", "porta_ia": a,
@@ -422,24 +429,24 @@ async def test_rows_are_shown_as_they_stand_bad_ones_too(tmp_path: Path) -> None
 
 async def test_restart_by_id_or_number_keeps_the_calls(tmp_path: Path) -> None:
     a, b = free_ports(2)
-    async with office(tmp_path, extension(1, a, number="1000"), extension(2, b)) as here:
-        caller = await here.house.call(a)
-        before = here.house.sockets()
+    async with running(tmp_path, extension(1, a, number="1000"), extension(2, b)) as here:
+        caller = await here.loopback.call(a)
+        before = here.loopback.sockets()
         assert (await here.control.extensions.restart(extension_id=None, number=" 1000 ")).id == 1
         assert (await here.control.extensions.restart(extension_id=1, number="n2")).id == 1
-        after = here.house.sockets()
+        after = here.loopback.sockets()
         assert after[1, Role.VISITOR] != before[1, Role.VISITOR]
         assert after[2, Role.VISITOR] == before[2, Role.VISITOR]
         await caller.until_heard(len(caller.heard) + 640)
         for wish in ({"extension_id": 9, "number": None}, {"extension_id": None, "number": "9"}):
             with pytest.raises(UnknownExtension):
-                await here.control.extensions.restart(**wish)  # type: ignore[arg-type]
+                await here.control.extensions.restart(**wish)
 
 
 async def test_calls_are_listed_shown_and_hung_up(tmp_path: Path) -> None:
     (a,) = free_ports(1)
-    async with office(tmp_path, extension(1, a)) as here:
-        caller = await here.house.call(a)
+    async with running(tmp_path, extension(1, a)) as here:
+        caller = await here.loopback.call(a)
         (listed,) = here.control.calls.all()
         json.dumps(listed)
         assert (listed["call_id"], listed["state"]) == (str(caller.call_id), "live")
@@ -458,11 +465,11 @@ async def test_calls_are_listed_shown_and_hung_up(tmp_path: Path) -> None:
         assert (listed["state"], listed["outcome"]) == ("ended", "admin_hangup")
 
 
-async def test_a_server_that_stops_is_not_ready_and_says_goodbye(tmp_path: Path) -> None:
+async def test_a_server_that_stops_is_not_ready_and_sends_hangup_frames(tmp_path: Path) -> None:
     (a,) = free_ports(1)
-    async with office(tmp_path, extension(1, a)) as here:
+    async with running(tmp_path, extension(1, a)) as here:
         assert here.control.ready() == (True, "")
-        caller = await here.house.call(a)
+        caller = await here.loopback.call(a)
         stopping = here.server.stopService()
         assert here.control.ready() == (False, "stopping")
         report = await caller.ended
@@ -482,7 +489,7 @@ class LongTable:
         return 5000
 
 
-async def test_a_long_table_is_shown_in_part_and_says_so() -> None:
+async def test_of_a_long_table_the_first_rows_are_shown() -> None:
     store = DatabaseStore(cast(Any, LongTable()), cast(Any, None), lambda extension: None)
     shown = await store.rows()
     assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, MAX_ROWS_SHOWN, True)

@@ -1,4 +1,4 @@
-"""Connections become legs of calls: contract section 8 as Asterisk sees it, and who is turned away."""
+"""Connections become legs of calls, see docs/calls.md; apps that fail; restarts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from audiosocket.apps.bridge import Bridge
+from audiosocket.calls.call import Call
 from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.outcomes import LegOutcome
@@ -31,29 +32,33 @@ from tests.support.in_memory import (
 from tests.support.logged_failures import LoggedFailures
 
 
-def outcome(exchange: InMemoryServer, call_id: UUID = CALL) -> str | None:
-    call = exchange.registry.get(call_id)
+def call_of(server: InMemoryServer, call_id: UUID = CALL) -> Call:
+    call = server.registry.get(call_id)
     assert call is not None
-    return call.outcome
+    return call
 
 
-def refused(line: AsteriskConnection) -> bool:
-    """Answered with the hangup frame and nothing else."""
-    return [data for _, data in line.writes] == [HANGUP_FRAME] and line.ended_by_server
+def outcome(server: InMemoryServer, call_id: UUID = CALL) -> str | None:
+    return call_of(server, call_id).outcome
 
 
-# rules 1 to 5
+def refused(connection: AsteriskConnection) -> bool:
+    """Return whether the answer was the hangup frame and nothing else."""
+    return [data for _, data in connection.writes] == [HANGUP_FRAME] and connection.ended_by_server
 
 
-def test_the_port_says_which_extension_and_role(log: list[str]) -> None:
+# joining
+
+
+def test_the_port_determines_extension_and_role(log: list[str]) -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app)
-    exchange.join(extension=OTHER_EXTENSION)
-    line = exchange.join(role=Role.RESIDENT, extension=OTHER_EXTENSION)
-    first, second = (told.leg for told in app.events)
+    server = InMemoryServer(app)
+    server.join(extension=OTHER_EXTENSION)
+    connection = server.join(role=Role.RESIDENT, extension=OTHER_EXTENSION)
+    first, second = (event.leg for event in app.events)
     assert (first.extension, first.role) == (OTHER_EXTENSION, Role.VISITOR)
     assert (second.extension, second.role) == (OTHER_EXTENSION, Role.RESIDENT)
-    assert line.port == 9071
+    assert connection.port == 9071
     assert f"visitor leg of {CALL} from 127.0.0.1:50123 on port 9070 belongs to extension 7 (7000)" in log, (
         "the association of call and extension is in the log"
     )
@@ -66,125 +71,125 @@ def test_visitor_and_resident_share_a_call_and_its_app() -> None:
         made.append(RecordingApp())
         return made[-1]
 
-    exchange = InMemoryServer(factory)
-    exchange.join()
-    exchange.join(role=Role.RESIDENT)
-    exchange.join(call_id=OTHER_CALL)
+    server = InMemoryServer(factory)
+    server.join()
+    server.join(role=Role.RESIDENT)
+    server.join(call_id=OTHER_CALL)
     assert [app.methods for app in made] == [["joined", "joined"], ["joined"]]
-    assert [told.leg.role for told in made[0].events] == [Role.VISITOR, Role.RESIDENT]
-    assert len(exchange.registry) == 2
+    assert [event.leg.role for event in made[0].events] == [Role.VISITOR, Role.RESIDENT]
+    assert len(server.registry) == 2
 
 
 def test_a_resident_without_a_call_is_refused_with_a_hangup_frame(log: list[str]) -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app)
-    line = exchange.join(role=Role.RESIDENT)
-    assert refused(line)
+    server = InMemoryServer(app)
+    connection = server.join(role=Role.RESIDENT)
+    assert refused(connection)
     assert app.events == []
-    assert exchange.registry.refused_total == 1
-    [said] = [text for text in log if text.startswith("refused")]
-    assert said == (
+    assert server.registry.refused_total == 1
+    [logged] = [text for text in log if text.startswith("refused")]
+    assert logged == (
         f"refused the resident leg of {CALL} from 127.0.0.1:50123 on extension 0: "
         "no call with this UUID is waiting for a resident"
     )
-    line.hang_up()
-    assert exchange.idle
+    connection.hang_up()
+    assert server.idle
 
 
 def test_a_resident_on_another_extension_is_refused() -> None:
-    exchange = InMemoryServer(RecordingApp())
-    exchange.join()
-    assert refused(exchange.join(role=Role.RESIDENT, extension=OTHER_EXTENSION))
-    assert not refused(exchange.join(role=Role.RESIDENT))
+    server = InMemoryServer(RecordingApp())
+    server.join()
+    assert refused(server.join(role=Role.RESIDENT, extension=OTHER_EXTENSION))
+    assert not refused(server.join(role=Role.RESIDENT))
 
 
-def test_an_unexpected_resident_is_let_in_when_that_is_allowed() -> None:
+def test_an_unexpected_resident_is_accepted_where_the_setting_allows_it() -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app, accept_unexpected_resident=True)
-    line = exchange.join(role=Role.RESIDENT)
-    exchange.run(100)
+    server = InMemoryServer(app, accept_unexpected_resident=True)
+    connection = server.join(role=Role.RESIDENT)
+    server.run(100)
     assert app.methods == ["joined"]
-    assert len(line.audio()) == 6
+    assert len(connection.audio()) == 6
 
 
-def test_a_second_leg_is_refused_while_the_first_delivers() -> None:
+def test_a_second_leg_is_refused_while_the_first_one_sends_audio() -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app)
-    first = exchange.join()
-    exchange.run(3_000, first)
-    second = exchange.join()
+    server = InMemoryServer(app)
+    first = server.join()
+    server.run(3_000, first)
+    second = server.join()
     assert refused(second)
     before = len(first.audio())
-    exchange.run(1_000, first)
+    server.run(1_000, first)
     assert len(first.audio()) == before + 50
     assert set(app.methods) == {"joined", "audio"}
-    assert exchange.event_names() == ["call.started", "leg.joined", "leg.refused"]
+    assert server.event_names() == ["call.started", "leg.joined", "leg.refused"]
 
 
-def test_a_leg_that_went_quiet_is_taken_over_and_nothing_else_changes(log: list[str]) -> None:
+def test_a_leg_without_audio_resumes_on_a_new_connection_and_nothing_else_changes(log: list[str]) -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app)
-    first = exchange.join()
+    server = InMemoryServer(app)
+    first = server.join()
     first.send(FRAME)
     app.events[0].leg.play(b"\x21\x43" * 8000 * 3)
-    exchange.run(1_050)
-    second = exchange.join()
+    server.run(1_050)
+    second = server.join()
     assert first.ended_by_server
     before = app.events[0].leg.heard_ms
-    exchange.run(500, second)
+    server.run(500, second)
     assert app.methods[:3] == ["joined", "audio", "resumed"]
-    assert {told.leg for told in app.events} == {app.events[0].leg}
+    assert {event.leg for event in app.events} == {app.events[0].leg}
     assert app.events[0].leg.heard_ms == before + 500
     assert any(second.audio()[-1][2])
     first.send(FRAME)
     first.hang_up()
-    assert outcome(exchange) is None
-    [shown] = exchange.registry.get(CALL).to_json(exchange.now)["legs"]  # type: ignore[union-attr]
+    assert outcome(server) is None
+    [shown] = call_of(server).to_json(server.now)["legs"]
     assert shown["resumes"] == 1
     assert shown["frames_in"] == 26
     second.hang_up()
-    assert outcome(exchange) == "caller_hangup"
-    assert exchange.event_names() == ["call.started", "leg.joined", "leg.resumed", "leg.left", "call.ended"]
-    assert exchange.idle
+    assert outcome(server) == "caller_hangup"
+    assert server.event_names() == ["call.started", "leg.joined", "leg.resumed", "leg.left", "call.ended"]
+    assert server.idle
 
 
-def test_a_leg_that_left_comes_back_while_the_other_keeps_the_call() -> None:
+def test_a_leg_that_left_may_join_again_while_the_other_one_keeps_the_call() -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app)
-    first = exchange.join()
-    exchange.join(role=Role.RESIDENT)
+    server = InMemoryServer(app)
+    first = server.join()
+    server.join(role=Role.RESIDENT)
     first.reset()
-    again = exchange.join()
-    exchange.run(100)
+    again = server.join()
+    server.run(100)
     assert len(again.audio()) == 6
     assert app.methods == ["joined", "joined", "left", "joined"]
-    assert exchange.event_names()[-1] == "leg.resumed"
-    shown = exchange.registry.get(CALL).to_json(exchange.now)  # type: ignore[union-attr]
+    assert server.event_names()[-1] == "leg.resumed"
+    shown = call_of(server).to_json(server.now)
     assert {leg["role"]: leg["resumes"] for leg in shown["legs"]} == {"visitor": 1, "resident": 0}
 
 
-def test_an_ended_uuid_is_answered_with_a_hangup_for_60_s_then_free_again() -> None:
-    exchange = InMemoryServer(RecordingApp())
-    exchange.join().hang_up()
+def test_the_uuid_of_an_ended_call_is_answered_with_a_hangup_frame_for_60_s() -> None:
+    server = InMemoryServer(RecordingApp())
+    server.join().hang_up()
     for role in Role:
-        assert refused(exchange.join(role=role))
-    exchange.run(60_000, step=1_000)
-    assert refused(exchange.join())
-    exchange.run(2_500, step=100)
-    assert not refused(exchange.join())
-    assert exchange.registry.started_total == 2
+        assert refused(server.join(role=role))
+    server.run(60_000, step=1_000)
+    assert refused(server.join())
+    server.run(2_500, step=100)
+    assert not refused(server.join())
+    assert server.registry.started_total == 2
 
 
-def test_the_first_cause_wins_on_leg_and_call() -> None:
-    """The app decides, the administrator hangs up, the peer is reset: one outcome each."""
+def test_the_first_cause_is_the_outcome_of_leg_and_call() -> None:
+    """The app decides, the operator hangs up, the connection is reset: leg and call have one outcome each."""
     app = RecordingApp(joined=lambda leg: leg.decide("gate_opened"))
-    exchange = InMemoryServer(app)
-    line = exchange.join()
-    exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
-    line.reset()
-    exchange.switchboard.close()
+    server = InMemoryServer(app)
+    connection = server.join()
+    server.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
+    connection.reset()
+    server.switchboard.close()
     assert app.values("left") == ["admin_hangup"]
-    shown = exchange.registry.get(CALL).to_json(exchange.now, timeline=True)  # type: ignore[union-attr]
+    shown = call_of(server).to_json(server.now, timeline=True)
     assert (shown["outcome"], shown["legs"][0]["outcome"]) == ("gate_opened", "admin_hangup")
     assert [entry["event"] for entry in shown["timeline"]] == [
         "call.started",
@@ -192,90 +197,90 @@ def test_the_first_cause_wins_on_leg_and_call() -> None:
         "leg.left",
         "call.ended",
     ]
-    assert [(r["event"], r["outcome"]) for r in exchange.events[-2:]] == [
+    assert [(r["event"], r["outcome"]) for r in server.events[-2:]] == [
         ("leg.left", "admin_hangup"),
         ("call.ended", "gate_opened"),
     ]
 
 
-def test_a_change_of_the_table_changes_no_call_in_progress() -> None:
+def test_a_changed_row_does_not_change_calls_in_progress() -> None:
     app = RecordingApp()
-    exchange = InMemoryServer(app)
-    exchange.join()
-    exchange.factory().extension = replace(DEFAULT_EXTENSION, number="1999")
-    exchange.join(call_id=OTHER_CALL)
-    assert [told.leg.extension.number for told in app.events] == ["1000", "1999"]
+    server = InMemoryServer(app)
+    server.join()
+    server.factory().extension = replace(DEFAULT_EXTENSION, number="1999")
+    server.join(call_id=OTHER_CALL)
+    assert [event.leg.extension.number for event in app.events] == ["1000", "1999"]
 
 
-# what somebody may ask
+# hanging up
 
 
-def test_hanging_up_one_leg_leaves_the_other() -> None:
-    exchange = InMemoryServer(Echo())
-    visitor, resident = exchange.join(), exchange.join(role=Role.RESIDENT)
-    exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
+def test_hanging_up_one_leg_leaves_the_other_one() -> None:
+    server = InMemoryServer(Echo())
+    visitor, resident = server.join(), server.join(role=Role.RESIDENT)
+    server.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
     assert resident.ended_by_server
     assert not visitor.ended_by_server
     with pytest.raises(UnknownCall, match=f"no live resident leg with call_id {CALL}"):
-        exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
+        server.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
     with pytest.raises(UnknownCall):
-        exchange.switchboard.hang_up(OTHER_CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
-    exchange.switchboard.end_call(CALL, LegOutcome.ADMIN_HANGUP)
+        server.switchboard.hang_up(OTHER_CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
+    server.switchboard.end_call(CALL, LegOutcome.ADMIN_HANGUP)
     assert visitor.ended_by_server
-    assert outcome(exchange) == "admin_hangup"
+    assert outcome(server) == "admin_hangup"
 
 
-def test_closing_ends_every_leg_and_refuses_newcomers() -> None:
-    exchange = InMemoryServer(Echo())
-    legs = [exchange.join(), exchange.join(role=Role.RESIDENT), exchange.join(call_id=OTHER_CALL)]
-    waiting = exchange.connect()
-    exchange.switchboard.close()
-    assert all(line.ended_by_server for line in legs)
-    assert outcome(exchange) == outcome(exchange, OTHER_CALL) == "shutdown"
+def test_close_ends_every_leg_and_refuses_new_connections() -> None:
+    server = InMemoryServer(Echo())
+    legs = [server.join(), server.join(role=Role.RESIDENT), server.join(call_id=OTHER_CALL)]
+    waiting = server.connect()
+    server.switchboard.close()
+    assert all(connection.ended_by_server for connection in legs)
+    assert outcome(server) == outcome(server, OTHER_CALL) == "shutdown"
     assert waiting.aborted
-    assert refused(exchange.join(call_id=UUID(int=1)))
-    exchange.run(2_100)
-    assert exchange.idle
-    assert exchange.admission.connections == set()
+    assert refused(server.join(call_id=UUID(int=1)))
+    server.run(2_100)
+    assert server.idle
+    assert server.admission.connections == set()
 
 
 # audio under a wrong codec name
 
 
-def test_a_dialplan_without_a_codec_is_named_once_per_extension(log: list[str]) -> None:
-    exchange = InMemoryServer(RecordingApp())
+def test_a_dialplan_without_a_codec_is_logged_once_per_extension(log: list[str]) -> None:
+    server = InMemoryServer(RecordingApp())
     payload = slin_to_ulaw(tone(8000, 440, 20))
     for n in range(3):
-        line = exchange.join(call_id=UUID(int=n + 1), extension=OTHER_EXTENSION)
-        exchange.run(1_000, line, frame=audio_frame(8000, payload))
-        line.hang_up()
-    assert exchange.switchboard.codecs == {7: "ulaw"}
-    assert exchange.event_names().count("leg.codec") == 3
-    [said] = [text for text in log if "under the name of slin" in text]
-    assert said.startswith("extension 7 (7000): Asterisk sends ulaw under the name of slin; it is decoded")
-    assert "c(slin)" in said
+        connection = server.join(call_id=UUID(int=n + 1), extension=OTHER_EXTENSION)
+        server.run(1_000, connection, frame=audio_frame(8000, payload))
+        connection.hang_up()
+    assert server.switchboard.codecs == {7: "ulaw"}
+    assert server.event_names().count("leg.codec") == 3
+    [logged] = [text for text in log if "in frames for slin" in text]
+    assert logged.startswith("extension 7 (7000): Asterisk sends ulaw in frames for slin; it is decoded")
+    assert "c(slin)" in logged
 
 
-def test_callers_of_one_extension_with_codecs_in_turn_are_named_once_for_each_codec(log: list[str]) -> None:
-    """Two gateways, one of u-law and one of A-law: the log must not say so with every call."""
-    exchange = InMemoryServer(RecordingApp())
+def test_alternating_codecs_of_one_extension_are_logged_once_for_each_codec(log: list[str]) -> None:
+    """Two gateways, one of u-law and one of A-law: not every call may write a log line."""
+    server = InMemoryServer(RecordingApp())
     voice = tone(8000, 440, 20)
     laws = {"ulaw": slin_to_ulaw(voice), "alaw": slin_to_alaw(voice)}
     for n, law in enumerate(["ulaw", "alaw"] * 3):
-        line = exchange.join(call_id=UUID(int=n + 1), extension=OTHER_EXTENSION)
-        exchange.run(1_000, line, frame=audio_frame(8000, laws[law]))
-        line.hang_up()
-        assert exchange.switchboard.codecs == {7: law}, "what it was last"
-    assert exchange.event_names().count("leg.codec") == 6
-    said = [text.partition(" under ")[0] for text in log if "under the name of slin" in text]
-    assert said == [f"extension 7 (7000): Asterisk sends {law}" for law in laws]
+        connection = server.join(call_id=UUID(int=n + 1), extension=OTHER_EXTENSION)
+        server.run(1_000, connection, frame=audio_frame(8000, laws[law]))
+        connection.hang_up()
+        assert server.switchboard.codecs == {7: law}, "the codec detected last"
+    assert server.event_names().count("leg.codec") == 6
+    logged = [text.partition(" in frames ")[0] for text in log if "in frames for slin" in text]
+    assert logged == [f"extension 7 (7000): Asterisk sends {law}" for law in laws]
 
 
-# an app that fails
+# apps that fail
 
 
-class Fails(App):
-    """Raises where it is told to, in the call it is told to."""
+class FailingApp(App):
+    """Raises in the method and the call that the test has chosen."""
 
     def __init__(self, where: str, call_id: UUID) -> None:
         super().__init__()
@@ -306,99 +311,98 @@ class Fails(App):
 
 
 @pytest.mark.parametrize("where", ["constructor", "joined", "resumed", "audio", "digit", "marked", "left"])
-def test_an_app_that_raises_costs_its_own_call_only(where: str, logged_failures: LoggedFailures) -> None:
+def test_an_app_that_raises_ends_only_its_own_call(where: str, logged_failures: LoggedFailures) -> None:
     made: list[int] = []
 
     def factory(_: AppContext) -> App:
         made.append(1)
         if where == "constructor" and len(made) == 2:
             raise ValueError(where)
-        return Fails(where, CALL)
+        return FailingApp(where, CALL)
 
-    exchange = InMemoryServer(factory, Echo())
-    neighbour = exchange.join(call_id=OTHER_CALL)
-    line = exchange.join()
-    resident = None if where in {"constructor", "joined"} else exchange.join(role=Role.RESIDENT)
-    exchange.run(40, neighbour)
-    if not line.hangup_sent:
-        line.send(FRAME + digit_frame("1"))
+    server = InMemoryServer(factory, Echo())
+    neighbour = server.join(call_id=OTHER_CALL)
+    connection = server.join()
+    resident = None if where in {"constructor", "joined"} else server.join(role=Role.RESIDENT)
+    server.run(40, neighbour)
+    if not connection.hangup_sent:
+        connection.send(FRAME + digit_frame("1"))
     if where == "resumed":
-        exchange.run(1_100, neighbour)
-        exchange.join()
+        server.run(1_100, neighbour)
+        server.join()
     if where == "left":
-        line.hang_up()
-    exchange.run(1_000, neighbour)
-    assert outcome(exchange) == ("caller_hangup" if where == "left" else "app_failed")
-    assert line.hangup_sent or where == "left"
+        connection.hang_up()
+    server.run(1_000, neighbour)
+    assert outcome(server) == ("caller_hangup" if where == "left" else "app_failed")
+    assert connection.hangup_sent or where == "left"
     if resident is not None:
-        assert resident.ended_by_server, "the whole call is over"
-    assert "app.failed" in exchange.event_names()
-    assert outcome(exchange, OTHER_CALL) is None
+        assert resident.ended_by_server, "the whole call has ended"
+    assert "app.failed" in server.event_names()
+    assert outcome(server, OTHER_CALL) is None
     assert neighbour.pcm().count(FRAME[3:]) >= 50
     expected = 2 if where == "constructor" else 1 if where != "left" else 2
     assert len(logged_failures.flush()) == expected
     neighbour.hang_up()
-    exchange.run(2_100)
-    assert exchange.idle
+    server.run(2_100)
+    assert server.idle
 
 
 @pytest.mark.parametrize("where", ["joined", "audio", "marked", "digit"])
-def test_an_app_that_hangs_up_in_the_middle_ends_its_leg_as_asterisk_wants(where: str) -> None:
+def test_an_app_may_hang_up_in_any_of_its_methods(where: str) -> None:
     then: dict[str, Callable[[Leg], object]] = {where: lambda leg: leg.hang_up()}
     app = RecordingApp(**then)
-    exchange = InMemoryServer(app)
-    neighbour = exchange.join(call_id=OTHER_CALL, role=Role.VISITOR) if where != "joined" else None
-    line = exchange.connect()
-    line.send(uuid_frame(CALL) + (FRAME + digit_frame("1") if where != "joined" else b""))
+    server = InMemoryServer(app)
+    neighbour = server.join(call_id=OTHER_CALL, role=Role.VISITOR) if where != "joined" else None
+    connection = server.connect()
+    connection.send(uuid_frame(CALL) + (FRAME + digit_frame("1") if where != "joined" else b""))
     if where == "marked":
         app.events[-1].leg.mark("end")
-        exchange.run(40)
-    assert line.ended_by_server
-    assert outcome(exchange) == "server_hangup"
-    assert [told.method for told in app.events if told.leg.call_id == CALL].count("left") == 1
-    line.send(FRAME)
-    line.hang_up()
+        server.run(40)
+    assert connection.ended_by_server
+    assert outcome(server) == "server_hangup"
+    assert [event.method for event in app.events if event.leg.call_id == CALL].count("left") == 1
+    connection.send(FRAME)
+    connection.hang_up()
     if neighbour is not None:
         before = len(neighbour.audio())
-        exchange.run(100)
+        server.run(100)
         assert len(neighbour.audio()) == before + 5
         neighbour.hang_up()
-    assert exchange.idle
+    assert server.idle
 
 
-def test_two_apps_on_a_leg_fail_together() -> None:
-    """The first hangs up when it is told of the leg: the second is told nothing of it."""
+def test_a_second_app_is_not_called_for_a_leg_that_the_first_one_has_hung_up() -> None:
     first, second = RecordingApp(joined=lambda leg: leg.hang_up()), RecordingApp()
-    exchange = InMemoryServer(first, second)
-    line = exchange.join()
-    assert line.ended_by_server
+    server = InMemoryServer(first, second)
+    connection = server.join()
+    assert connection.ended_by_server
     assert (first.methods, second.methods) == (["joined", "left"], [])
 
 
-def test_what_a_call_needed_is_given_up_with_it() -> None:
+def test_nothing_is_kept_of_an_ended_call() -> None:
     made: list[App] = []
 
     def factory(_: AppContext) -> App:
         made.append(RecordingApp())
         return made[-1]
 
-    exchange = InMemoryServer(factory)
+    server = InMemoryServer(factory)
     for n in range(50):
-        line = exchange.join(call_id=UUID(int=n + 1))
-        exchange.run(20, line)
-        line.hang_up()
+        connection = server.join(call_id=UUID(int=n + 1))
+        server.run(20, connection)
+        connection.hang_up()
     assert len(made) == 50
-    assert exchange.switchboard._apps._calls == {}
-    assert len(exchange.legs) == 0
-    assert not exchange.admission._waiting
-    assert exchange.idle
+    assert server.switchboard._apps._calls == {}
+    assert len(server.legs) == 0
+    assert not server.admission._waiting
+    assert server.idle
 
 
 # restarts
 
 
-class Pages:
-    """A journal in memory; what it says is read as by the next process, a second later."""
+class InMemoryJournal:
+    """A journal in memory, which the next process reads a second later."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -407,122 +411,121 @@ class Pages:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Every line is kept at once."""
+        """Do nothing: every line is kept when it is written."""
 
     def write(self, record: JournalRecord) -> None:
         self.lines.append(encode(record, 1_000.0))
 
     def restarted(self, *apps: App | AppFactory, now: float = 1_001.0) -> InMemoryServer:
-        """The next process, which has read this."""
-        exchange = InMemoryServer(*apps, journal=self)
-        exchange.switchboard.restore(replay(self.lines, now))
-        return exchange
+        """Return the next process, which has read this journal."""
+        server = InMemoryServer(*apps, journal=self)
+        server.switchboard.restore(replay(self.lines, now))
+        return server
 
 
-class Menu(RecordingApp):
-    """Remembers the page it is on."""
+class RememberingApp(RecordingApp):
+    """Remembers the last digit."""
 
     def digit(self, leg: Leg, digit: str) -> None:
         super().digit(leg, digit)
-        leg.remember(self, {"page": digit})
+        leg.remember(self, {"digit": digit})
 
     def restored(self, leg: Leg, state: Any) -> None:
         self._note("restored", leg, state)
 
 
-def test_a_leg_that_comes_back_after_a_restart_goes_on_with_what_its_app_remembered() -> None:
-    pages = Pages()
-    before = InMemoryServer(Menu(), journal=pages)
-    line = before.join(extension=OTHER_EXTENSION)
-    line.send(digit_frame("3"))
-    line.send(digit_frame("4"))
-    app = Menu()
-    exchange = pages.restarted(app)
-    assert (len(exchange.registry), exchange.switchboard.live_legs, exchange.idle) == (1, 0, True)
-    line = exchange.join(extension=replace(OTHER_EXTENSION, number="9999"))
-    exchange.run(100, line)
+def test_a_leg_resumes_after_a_restart_with_the_state_that_its_app_remembered() -> None:
+    pages = InMemoryJournal()
+    before = InMemoryServer(RememberingApp(), journal=pages)
+    connection = before.join(extension=OTHER_EXTENSION)
+    connection.send(digit_frame("3"))
+    connection.send(digit_frame("4"))
+    app = RememberingApp()
+    server = pages.restarted(app)
+    assert (len(server.registry), server.switchboard.live_legs, server.idle) == (1, 0, True)
+    connection = server.join(extension=replace(OTHER_EXTENSION, number="9999"))
+    server.run(100, connection)
     assert app.methods[:3] == ["restored", "resumed", "audio"]
-    assert app.values("restored") == [{"page": "4"}]
+    assert app.values("restored") == [{"digit": "4"}]
     assert app.events[0].leg.extension == OTHER_EXTENSION
-    assert len(line.audio()) == 6
-    assert exchange.event_names() == ["call.resumed", "leg.resumed"]
-    call = exchange.registry.get(CALL)
-    assert call is not None
+    assert len(connection.audio()) == 6
+    assert server.event_names() == ["call.resumed", "leg.resumed"]
+    call = call_of(server)
     assert [entry["event"] for entry in call.timeline] == [*before.event_names(), "call.resumed", "leg.resumed"]
-    shown = call.to_json(exchange.now)
+    shown = call.to_json(server.now)
     assert (shown["state"], shown["legs"][0]["resumes"], shown["legs"][0]["state"]) == ("live", 1, "live")
     assert shown["legs"][0]["duration_seconds"] == pytest.approx(1.1, abs=0.01)
-    line.hang_up()
-    assert (exchange.idle, outcome(exchange)) == (True, "caller_hangup")
-    assert refused(pages.restarted(Menu()).join()), "over for the third process, too"
+    connection.hang_up()
+    assert (server.idle, outcome(server)) == (True, "caller_hangup")
+    assert refused(pages.restarted(RememberingApp()).join()), "ended for the third process, too"
 
 
-def test_an_app_that_knows_nothing_of_restarts_is_joined_again() -> None:
-    pages = Pages()
+def test_an_app_without_restored_gets_joined_again() -> None:
+    pages = InMemoryJournal()
     InMemoryServer(RecordingApp(), journal=pages).join()
     app = RecordingApp()
     pages.restarted(app).join()
     assert app.methods == ["joined", "resumed"]
 
 
-def test_an_app_that_hangs_up_when_restored_is_not_told_that_it_resumed() -> None:
-    pages = Pages()
+def test_an_app_that_hangs_up_when_restored_does_not_get_resumed() -> None:
+    pages = InMemoryJournal()
     InMemoryServer(RecordingApp(), journal=pages).join()
     app = RecordingApp(joined=lambda leg: leg.hang_up())
-    line = pages.restarted(app).join()
+    connection = pages.restarted(app).join()
     assert app.methods == ["joined", "left"]
-    assert line.ended_by_server
+    assert connection.ended_by_server
 
 
-def test_until_the_visitor_is_back_only_a_resident_that_was_cut_off_comes_in() -> None:
+def test_until_the_visitor_resumes_only_a_suspended_resident_may_join() -> None:
     for had_resident in (False, True):
-        pages = Pages()
+        pages = InMemoryJournal()
         before = InMemoryServer(RecordingApp(), journal=pages)
         before.join()
         if had_resident:
             before.join(role=Role.RESIDENT)
-        exchange = pages.restarted(RecordingApp())
-        assert refused(exchange.join(role=Role.RESIDENT)) is not had_resident
-        exchange.join()
-        assert exchange.event_names().count("call.resumed") == 1
-    pages = Pages()
+        server = pages.restarted(RecordingApp())
+        assert refused(server.join(role=Role.RESIDENT)) is not had_resident
+        server.join()
+        assert server.event_names().count("call.resumed") == 1
+    pages = InMemoryJournal()
     InMemoryServer(RecordingApp(), journal=pages).join()
-    exchange = pages.restarted(RecordingApp())
-    exchange.join()
-    assert not refused(exchange.join(role=Role.RESIDENT)), "the visitor is back: the rules are as ever"
+    server = pages.restarted(RecordingApp())
+    server.join()
+    assert not refused(server.join(role=Role.RESIDENT)), "the visitor has resumed: the usual rules apply"
 
 
-def test_what_does_not_come_back_is_closed_as_lost() -> None:
-    pages = Pages()
+def test_legs_that_do_not_resume_end_as_lost() -> None:
+    pages = InMemoryJournal()
     before = InMemoryServer(RecordingApp(), journal=pages)
     before.join()
     before.join(call_id=OTHER_CALL)
     before.join(call_id=OTHER_CALL, role=Role.RESIDENT)
-    exchange = pages.restarted(RecordingApp())
-    exchange.join(call_id=OTHER_CALL)
-    assert exchange.switchboard.expire() == 2
-    assert outcome(exchange) == "lost"
-    assert outcome(exchange, OTHER_CALL) is None
-    assert exchange.switchboard.live_legs == 1
-    assert refused(exchange.join())
-    assert exchange.switchboard.expire() == 0
+    server = pages.restarted(RecordingApp())
+    server.join(call_id=OTHER_CALL)
+    assert server.switchboard.expire() == 2
+    assert outcome(server) == "lost"
+    assert outcome(server, OTHER_CALL) is None
+    assert server.switchboard.live_legs == 1
+    assert refused(server.join())
+    assert server.switchboard.expire() == 0
 
 
-def test_a_visitor_that_leaves_takes_a_resident_along_that_has_not_come_back() -> None:
-    pages = Pages()
+def test_a_visitor_that_leaves_ends_a_suspended_resident_too() -> None:
+    pages = InMemoryJournal()
     before = InMemoryServer(RecordingApp(), journal=pages)
     before.join()
     before.join(role=Role.RESIDENT)
-    exchange = pages.restarted(RecordingApp())
-    exchange.join().hang_up()
-    assert outcome(exchange) == "caller_hangup"
-    assert refused(exchange.join(role=Role.RESIDENT))
-    assert exchange.event_names().count("call.ended") == 1
+    server = pages.restarted(RecordingApp())
+    server.join().hang_up()
+    assert outcome(server) == "caller_hangup"
+    assert refused(server.join(role=Role.RESIDENT))
+    assert server.event_names().count("call.ended") == 1
 
 
-def both_cut_off() -> Pages:
-    """The journal of a process that was killed while a visitor and a resident were in a call."""
-    pages = Pages()
+def both_suspended() -> InMemoryJournal:
+    """Return the journal of a process that was killed while a visitor and a resident were in a call."""
+    pages = InMemoryJournal()
     before = InMemoryServer(RecordingApp(), journal=pages)
     before.join()
     before.join(role=Role.RESIDENT)
@@ -530,25 +533,24 @@ def both_cut_off() -> Pages:
 
 
 @pytest.mark.parametrize("back", Role)
-def test_who_is_back_is_told_when_the_other_is_lost(back: Role) -> None:
+def test_the_apps_of_a_resumed_leg_are_notified_when_the_other_one_is_lost(back: Role) -> None:
     app = RecordingApp()
-    exchange = both_cut_off().restarted(app)
-    line = exchange.join(role=back)
+    server = both_suspended().restarted(app)
+    connection = server.join(role=back)
     assert app.methods == ["joined", "resumed"]
-    assert exchange.switchboard.expire() == 1
+    assert server.switchboard.expire() == 1
     assert (app.events[2].method, app.events[2].value, app.events[2].leg.role) == ("other_gone", "lost", back)
-    assert line.ended_by_server is (back is Role.RESIDENT), "the server itself sends a resident home"
+    assert connection.ended_by_server is (back is Role.RESIDENT), "the server hangs up a resident itself"
 
 
-def test_two_who_talked_over_a_bridge_wait_for_each_other_and_not_for_ever() -> None:
-    exchange = both_cut_off().restarted(Bridge)
-    visitor = exchange.join()
-    exchange.run(30_000, visitor, step=20)
+def test_the_bridge_waits_for_a_suspended_leg_until_it_is_lost() -> None:
+    server = both_suspended().restarted(Bridge)
+    visitor = server.join()
+    server.run(30_000, visitor, step=20)
     assert not visitor.hangup_sent
-    exchange.switchboard.expire()
+    server.switchboard.expire()
     assert visitor.ended_by_server
-    call = exchange.registry.get(CALL)
-    assert call is not None
+    call = call_of(server)
     assert {role: leg.outcome for role, leg in call.legs.items()} == {
         Role.VISITOR: LegOutcome.SERVER_HANGUP,
         Role.RESIDENT: LegOutcome.LOST,
@@ -557,132 +559,132 @@ def test_two_who_talked_over_a_bridge_wait_for_each_other_and_not_for_ever() -> 
 
 
 @pytest.mark.parametrize("back", Role)
-def test_who_is_back_is_told_when_somebody_hangs_the_other_up(back: Role) -> None:
+def test_the_apps_of_a_resumed_leg_are_notified_when_the_suspended_one_is_hung_up(back: Role) -> None:
     app = RecordingApp()
-    exchange = both_cut_off().restarted(app)
-    line = exchange.join(role=back)
+    server = both_suspended().restarted(app)
+    connection = server.join(role=back)
     other = Role.RESIDENT if back is Role.VISITOR else Role.VISITOR
-    exchange.switchboard.hang_up(CALL, other, LegOutcome.ADMIN_HANGUP)
+    server.switchboard.hang_up(CALL, other, LegOutcome.ADMIN_HANGUP)
     assert app.values("other_gone") == ["admin_hangup"]
-    assert not line.hangup_sent, "as ever, that is for the apps to decide"
+    assert not connection.hangup_sent, "the apps decide about that, as usual"
 
 
 @pytest.mark.parametrize("first", Role)
-def test_who_comes_back_later_is_told_that_the_other_has_left_meanwhile(first: Role) -> None:
+def test_the_apps_of_a_leg_that_resumes_later_are_notified_that_the_other_one_has_left(first: Role) -> None:
     second = Role.RESIDENT if first is Role.VISITOR else Role.VISITOR
     app = RecordingApp()
-    exchange = both_cut_off().restarted(app)
-    exchange.join(role=first).reset()
-    exchange.join(role=second)
+    server = both_suspended().restarted(app)
+    server.join(role=first).reset()
+    server.join(role=second)
     assert app.methods == ["joined", "resumed", "left", "joined", "resumed", "other_gone"]
     assert (app.events[-1].value, app.events[-1].leg.role) == ("connection_lost", second)
 
 
-def test_who_comes_back_is_told_that_the_other_had_left_just_before_the_kill() -> None:
-    pages = Pages()
+def test_the_apps_of_a_leg_that_resumes_are_notified_of_a_leg_that_left_before_the_restart() -> None:
+    pages = InMemoryJournal()
     before = InMemoryServer(RecordingApp(), journal=pages)
     before.join()
     before.join(role=Role.RESIDENT).reset()
     app = RecordingApp()
-    exchange = pages.restarted(app)
-    visitor = exchange.join()
+    server = pages.restarted(app)
+    visitor = server.join()
     assert app.methods == ["joined", "resumed", "other_gone"]
-    exchange.join(role=Role.RESIDENT).hang_up()
+    server.join(role=Role.RESIDENT).hang_up()
     visitor.hang_up()
-    assert app.values("other_gone") == ["connection_lost"], "what happens from here on, apps are told as ever"
+    assert app.values("other_gone") == ["connection_lost"], "later ends are reported as usual"
 
 
-def test_an_app_that_fails_ends_the_leg_that_has_not_come_back_too(logged_failures: LoggedFailures) -> None:
+def test_an_app_that_fails_ends_a_suspended_leg_too(logged_failures: LoggedFailures) -> None:
     for back in Role:
-        exchange = both_cut_off().restarted(Fails("audio", CALL))
-        line = exchange.join(role=back)
-        line.send(FRAME)
-        assert line.ended_by_server
-        assert outcome(exchange) == "app_failed"
+        server = both_suspended().restarted(FailingApp("audio", CALL))
+        connection = server.join(role=back)
+        connection.send(FRAME)
+        assert connection.ended_by_server
+        assert outcome(server) == "app_failed"
         for role in Role:
-            assert refused(exchange.join(role=role))
+            assert refused(server.join(role=role))
         assert len(logged_failures.flush(ValueError)) == 1
 
 
-@pytest.mark.parametrize("said", [uuid_frame(OTHER_CALL), b"\xff\x00\x01\x02"])
-def test_a_visitor_who_is_sent_away_takes_a_resident_along_that_has_not_come_back(said: bytes) -> None:
-    exchange = both_cut_off().restarted(RecordingApp())
-    exchange.join().send(said)
-    assert outcome(exchange) in {"protocol_error", "peer_error"}
-    assert refused(exchange.join(role=Role.RESIDENT))
+@pytest.mark.parametrize("data", [uuid_frame(OTHER_CALL), b"\xff\x00\x01\x02"])
+def test_a_protocol_error_of_the_visitor_ends_a_suspended_resident_too(data: bytes) -> None:
+    server = both_suspended().restarted(RecordingApp())
+    server.join().send(data)
+    assert outcome(server) in {"protocol_error", "peer_error"}
+    assert refused(server.join(role=Role.RESIDENT))
 
 
 @pytest.mark.parametrize("how", ["expire", "hang_up"])
-def test_what_a_call_needed_is_given_up_with_it_after_a_restart_too(how: str) -> None:
+def test_nothing_is_kept_of_an_ended_call_after_a_restart_either(how: str) -> None:
     made: list[App] = []
 
     def factory(_: AppContext) -> App:
         made.append(RecordingApp())
         return made[-1]
 
-    exchange = both_cut_off().restarted(factory)
-    exchange.join(role=Role.RESIDENT).hang_up()
+    server = both_suspended().restarted(factory)
+    server.join(role=Role.RESIDENT).hang_up()
     if how == "expire":
-        exchange.switchboard.expire()
+        server.switchboard.expire()
     else:
-        exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
-    assert len(exchange.registry) == 0
-    exchange.run(61_000, step=1_000)
-    exchange.join()
-    assert len(made) == 2, "the UUID is that of another call now"
+        server.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
+    assert len(server.registry) == 0
+    server.run(61_000, step=1_000)
+    server.join()
+    assert len(made) == 2, "the UUID is now that of another call"
 
 
-def test_a_call_that_sleeps_can_be_hung_up() -> None:
-    pages = Pages()
+def test_a_suspended_call_can_be_hung_up() -> None:
+    pages = InMemoryJournal()
     InMemoryServer(RecordingApp(), journal=pages).join()
-    exchange = pages.restarted(RecordingApp())
+    server = pages.restarted(RecordingApp())
     with pytest.raises(UnknownCall):
-        exchange.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
-    exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
-    assert outcome(exchange) == "admin_hangup"
-    assert refused(exchange.join())
+        server.switchboard.hang_up(CALL, Role.RESIDENT, LegOutcome.ADMIN_HANGUP)
+    server.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
+    assert outcome(server) == "admin_hangup"
+    assert refused(server.join())
 
 
-def test_a_stop_interrupts_calls_and_whatever_apps_do_then_does_not_end_them() -> None:
-    pages = Pages()
+def test_a_stop_interrupts_calls_and_nothing_that_apps_do_then_ends_them() -> None:
+    pages = InMemoryJournal()
 
-    def everybody_out(leg: Leg) -> None:
+    def hang_up_all(leg: Leg) -> None:
         leg.decide("left_alone")
-        for told in list(app.events):
-            told.leg.hang_up()
+        for event in list(app.events):
+            event.leg.hang_up()
 
-    app = RecordingApp(left=everybody_out)
-    exchange = InMemoryServer(app, journal=pages)
-    lines = [exchange.join(), exchange.join(role=Role.RESIDENT)]
-    exchange.switchboard.close()
-    assert all(line.ended_by_server for line in lines)
-    assert "call.ended" not in exchange.event_names()
-    assert exchange.event_names().count("call.interrupted") == 1
+    app = RecordingApp(left=hang_up_all)
+    server = InMemoryServer(app, journal=pages)
+    connections = [server.join(), server.join(role=Role.RESIDENT)]
+    server.switchboard.close()
+    assert all(connection.ended_by_server for connection in connections)
+    assert "call.ended" not in server.event_names()
+    assert server.event_names().count("call.interrupted") == 1
     after = pages.restarted(RecordingApp())
     call = after.registry.get(CALL)
     assert call is not None
     assert (call.outcome, [leg.suspended for leg in call.legs.values()]) == (None, [True, True])
 
 
-def test_while_it_drains_only_calls_that_are_there_have_new_legs() -> None:
-    exchange = InMemoryServer(RecordingApp())
-    exchange.join()
-    exchange.switchboard.refuse_new_calls()
-    assert refused(exchange.join(call_id=OTHER_CALL))
-    assert not refused(exchange.join(role=Role.RESIDENT))
+def test_refuse_new_calls_allows_new_legs_of_live_calls() -> None:
+    server = InMemoryServer(RecordingApp())
+    server.join()
+    server.switchboard.refuse_new_calls()
+    assert refused(server.join(call_id=OTHER_CALL))
+    assert not refused(server.join(role=Role.RESIDENT))
 
 
 @pytest.mark.parametrize("state", [{1, 2}, "x" * 16_384, b"bytes"])
-def test_a_state_that_cannot_be_kept_costs_its_own_call(logged_failures: LoggedFailures, state: object) -> None:
+def test_a_state_that_cannot_be_stored_ends_its_own_call(logged_failures: LoggedFailures, state: object) -> None:
     app = RecordingApp(joined=lambda leg: leg.remember(app, state))
-    exchange = InMemoryServer(app)
-    exchange.join()
-    assert outcome(exchange) == "app_failed"
+    server = InMemoryServer(app)
+    server.join()
+    assert outcome(server) == "app_failed"
     assert len(logged_failures.flush(TypeError, ValueError)) == 1
 
 
-def test_an_app_cannot_remember_for_another(logged_failures: LoggedFailures) -> None:
-    exchange = InMemoryServer(RecordingApp(joined=lambda leg: leg.remember(App(), 1)))
-    exchange.join()
-    assert outcome(exchange) == "app_failed"
+def test_an_app_cannot_remember_for_another_one(logged_failures: LoggedFailures) -> None:
+    server = InMemoryServer(RecordingApp(joined=lambda leg: leg.remember(App(), 1)))
+    server.join()
+    assert outcome(server) == "app_failed"
     assert len(logged_failures.flush(ValueError)) == 1
