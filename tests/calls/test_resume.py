@@ -17,8 +17,16 @@ from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import Leg
 from audiosocket.wire import HANGUP_FRAME, digit_frame
-from tests.server.test_switchboard import Menu, refused
-from tests.support.in_memory import CALL, OTHER_CALL, OTHER_EXTENSION, START, AsteriskConnection, InMemoryServer
+from tests.support.in_memory import (
+    CALL,
+    OTHER_CALL,
+    OTHER_EXTENSION,
+    START,
+    AsteriskConnection,
+    InMemoryServer,
+    RememberingApp,
+    refused,
+)
 
 #: The time of day at which the first process begins, in seconds since the epoch.
 EPOCH = 1_790_000_000.0
@@ -29,7 +37,7 @@ class Machine:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
-        self.app = Menu()
+        self.app = RememberingApp()
         self._began = EPOCH
         self._exchange: InMemoryServer | None = None
         self._journal: CallJournal | None = None
@@ -42,7 +50,7 @@ class Machine:
         """The process dies, if there is one; ``after`` so many seconds there is the next."""
         self.kill()
         self._began += after
-        self.app = Menu()
+        self.app = RememberingApp()
         self._journal = journal = CallJournal(self.path, _at_once, wall=lambda: self.wall)
         self._exchange = exchange = InMemoryServer(self.app, journal=journal)
         exchange.switchboard.restore(journal.open())
@@ -91,7 +99,7 @@ def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machi
     resident(exchange, OTHER_EXTENSION)
     call = the_call(exchange)
     assert (call.extension, call.outcome) == (OTHER_EXTENSION, "gate_opened")
-    assert machine.app.values("restored") == [{"page": "3"}, None]
+    assert machine.app.values("restored") == [{"digit": "3"}, None]
     assert {role: (leg.outcome, leg.resumes) for role, leg in call.legs.items()} == {
         Role.VISITOR: (None, 1),
         Role.RESIDENT: (None, 1),
@@ -260,7 +268,7 @@ OLDER = {
         }
     },
     "timeline": [{"at_seconds": 0.0, "event": "call.started"}],
-    "states": [["visitor", "app0", {"page": "7"}]],
+    "states": [["visitor", "app0", {"digit": "7"}]],
 }
 
 
@@ -268,7 +276,7 @@ def test_a_journal_of_a_version_without_return_calls_resumes(machine: Machine) -
     machine.path.write_text(json.dumps(OLDER) + "\n")
     exchange = machine.start(after=1)
     exchange.join()
-    assert machine.app.values("restored") == [{"page": "7"}]
+    assert machine.app.values("restored") == [{"digit": "7"}]
     assert the_call(exchange).to_json(exchange.now)["return"] is None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,16 +17,17 @@ from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
-from audiosocket.wire import HANGUP_FRAME, audio_frame, digit_frame, uuid_frame
+from audiosocket.wire import audio_frame, digit_frame, uuid_frame
 from tests.support.in_memory import (
     CALL,
     FRAME,
     OTHER_CALL,
     OTHER_EXTENSION,
-    AsteriskConnection,
     Echo,
     InMemoryServer,
     RecordingApp,
+    RememberingApp,
+    refused,
 )
 from tests.support.logged_failures import LoggedFailures
 
@@ -40,11 +40,6 @@ def call_of(server: InMemoryServer, call_id: UUID = CALL) -> Call:
 
 def outcome(server: InMemoryServer, call_id: UUID = CALL) -> str | None:
     return call_of(server, call_id).outcome
-
-
-def refused(connection: AsteriskConnection) -> bool:
-    """Return whether the answer was the hangup frame and nothing else."""
-    return [data for _, data in connection.writes] == [HANGUP_FRAME] and connection.ended_by_server
 
 
 # joining
@@ -421,17 +416,6 @@ class InMemoryJournal:
         server = InMemoryServer(*apps, journal=self)
         server.switchboard.restore(replay(self.lines, now))
         return server
-
-
-class RememberingApp(RecordingApp):
-    """Remembers the last digit."""
-
-    def digit(self, leg: Leg, digit: str) -> None:
-        super().digit(leg, digit)
-        leg.remember(self, {"digit": digit})
-
-    def restored(self, leg: Leg, state: Any) -> None:
-        self._note("restored", leg, state)
 
 
 def test_a_leg_resumes_after_a_restart_with_the_state_that_its_app_remembered() -> None:

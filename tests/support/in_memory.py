@@ -184,6 +184,11 @@ class AsteriskConnection:
         self.protocol.connectionLost(Failure(why))
 
 
+def refused(connection: AsteriskConnection) -> bool:
+    """Return whether the answer to a connection was the hangup frame and nothing else."""
+    return [data for _, data in connection.writes] == [HANGUP_FRAME] and connection.ended_by_server
+
+
 def peer_address(host: str) -> IPv4Address | IPv6Address:
     """Return the address of a peer on ``host``."""
     if ":" in host:
@@ -243,6 +248,17 @@ class RecordingApp(App):
 
     def values(self, what: str) -> list[Any]:
         return [told.value for told in self.events if told.method == what]
+
+
+class RememberingApp(RecordingApp):
+    """A `RecordingApp` that remembers the last digit."""
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        super().digit(leg, digit)
+        leg.remember(self, {"digit": digit})
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        self._note("restored", leg, state)
 
 
 class Echo(App):
