@@ -4,51 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from audiosocket.calls.journal import FILE_NAME
 from audiosocket.client.caller import Caller
 from tests.support.loopback_server import LOOPBACK, is_closed, reactor, until
+from tests.support.server_calls import all_up, call, hang_up, names, shown
 from tests.support.server_process import ServerProcess
 
 TONE = b"\x21\x43" * 160
-
-
-async def call(port: int, call_id: UUID | None = None) -> Caller:
-    """A call that is up: it hears something."""
-    caller = Caller(reactor, call_id)
-    await caller.dial(LOOPBACK, port)
-    await caller.until_heard(640)
-    return caller
-
-
-async def all_up(port: int, ids: Iterable[UUID]) -> list[Caller]:
-    """Calls that come at the same time."""
-    calls: list[Deferred[Caller]] = [Deferred.fromCoroutine(call(port, call_id)) for call_id in ids]
-    return list(await gatherResults(calls))
-
-
-async def hang_up(callers: Iterable[Caller]) -> None:
-    for caller in callers:
-        caller.hang_up()
-    await gatherResults([caller.ended for caller in callers])
-
-
-async def shown(server: ServerProcess, caller: Caller) -> dict[str, object]:
-    answer = await deferToThread(server.api, f"/api/calls/{caller.call_id}")
-    return dict(answer["call"])
-
-
-def names(call: dict[str, object]) -> list[str]:
-    timeline = call["timeline"]
-    assert isinstance(timeline, list)
-    return [entry["event"] for entry in timeline]
 
 
 @pytest.mark.deadline(60)

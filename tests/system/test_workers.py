@@ -1,4 +1,4 @@
-"""Several processes as one server: the real thing with ``--workers 2``, seen from outside."""
+"""Several processes as one server: a real one with ``--workers 2``, tested from outside."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from twisted.internet.threads import deferToThread
 from audiosocket.client.caller import Caller
 from tests.support.loopback_server import LOOPBACK, is_closed, reactor, until
 from tests.support.numbered_calls import call_ids
+from tests.support.server_calls import all_up, hang_up, names, shown
 from tests.support.server_process import ROOT, ServerProcess
-from tests.system.test_survival import all_up, hang_up, names, shown
 
 WORKERS = 2
 APPS = {"WORKERS": str(WORKERS), "VISITOR_APP": "echo", "RESIDENT_APP": "echo"}
 
 
 def ids_of(worker: int, count: int) -> list[UUID]:
-    """UUIDs that this worker has."""
+    """Return UUIDs of calls that this worker owns."""
     ids = call_ids(f"{worker}/{WORKERS}")
     return [next(ids) for _ in range(count)]
 
@@ -41,7 +41,7 @@ async def workers(server: ServerProcess) -> list[dict[str, Any]]:
 
 
 async def until_up(server: ServerProcess, index: int, restarts: int) -> dict[str, Any]:
-    """The worker, once its successor is up."""
+    """Return the worker once it is up after so many restarts."""
     while True:
         worker = (await workers(server))[index]
         if worker["state"] == "up" and worker["restarts"] >= restarts:
@@ -49,12 +49,12 @@ async def until_up(server: ServerProcess, index: int, restarts: int) -> dict[str
 
 
 async def until_spare(server: ServerProcess) -> None:
-    """Until a process stands ready to replace a worker."""
+    """Wait until a spare process can replace a worker."""
     while (await status(server))["spare_worker"] is None:
         pass
 
 
-class Numbered:
+class NumberedCalls:
     """``tests.support.numbered_calls`` in a process of its own."""
 
     def __init__(self, *arguments: object) -> None:
@@ -69,11 +69,11 @@ class Numbered:
         assert self._process.stdout.readline() == "up\n"
 
     def report(self) -> dict[str, int]:
-        """Stop sending, and say what came back."""
+        """Stop sending; return what came back."""
         out, _ = self._process.communicate(timeout=30)
         return dict(json.loads(out))
 
-    def __enter__(self) -> Numbered:
+    def __enter__(self) -> NumberedCalls:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +95,7 @@ async def test_two_processes_listen_and_one_api_shows_the_calls_of_both(tmp_path
         assert (now["live_calls"], now["extensions"][0]["live_calls"]) == (8, 8)
         assert [worker["live_legs"] for worker in now["workers"]] == [8, 8]
         listed = await deferToThread(server.api, "/api/calls")
-        assert {one["call_id"] for one in listed["calls"]} == {str(each) for each in ids}
+        assert {one["call_id"] for one in listed["calls"]} == {str(call_id) for call_id in ids}
         assert all({leg["role"] for leg in one["legs"]} == {"visitor", "resident"} for one in listed["calls"])
         for call_id in (ids[0], ids[-1]):
             await deferToThread(server.api, "/api/hangup", {"call_id": str(call_id), "role": "visitor"})
@@ -109,7 +109,7 @@ async def test_two_processes_listen_and_one_api_shows_the_calls_of_both(tmp_path
 
 
 @pytest.mark.deadline(60)
-async def test_both_legs_of_a_call_meet_whichever_process_accepts_them(tmp_path: Path) -> None:
+async def test_both_legs_of_a_call_are_connected_whichever_process_accepts_them(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {**APPS, "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}) as server:
         ids = [*ids_of(0, 6), *ids_of(1, 6)]
         visitors = await all_up(server.visitor, ids)
@@ -124,8 +124,8 @@ async def test_both_legs_of_a_call_meet_whichever_process_accepts_them(tmp_path:
 
 
 @pytest.mark.deadline(90)
-async def test_a_killed_worker_is_replaced_its_calls_resume_and_the_others_lose_no_frame(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, APPS) as server, Numbered(50, server.visitor, "--of", "0/2") as others:
+async def test_a_killed_worker_is_replaced_its_calls_resume_and_others_lose_no_frame(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, APPS) as server, NumberedCalls(50, server.visitor, "--of", "0/2") as others:
         await deferToThread(others.up)
         await until_spare(server)
         ids = ids_of(1, 10)
@@ -149,11 +149,11 @@ async def test_a_killed_worker_is_replaced_its_calls_resume_and_the_others_lose_
 
 
 @pytest.mark.deadline(60)
-async def test_who_calls_while_a_worker_is_replaced_is_answered_by_its_successor(tmp_path: Path) -> None:
+async def test_calls_that_arrive_while_a_worker_is_replaced_are_answered(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, APPS) as server:
         await until_spare(server)
         os.kill((await workers(server))[1]["pid"], signal.SIGKILL)
-        # Accepted by worker 0 and handed over, or waiting in the queue of the dead one: nobody dials twice.
+        # Accepted by worker 0 and passed on, or in the queue of the dead worker: no caller dials twice.
         callers = await all_up(server.visitor, ids_of(1, 20))
         await until_up(server, 1, 1)
         assert (await status(server))["live_calls"] == 20
@@ -161,7 +161,7 @@ async def test_who_calls_while_a_worker_is_replaced_is_answered_by_its_successor
 
 
 @pytest.mark.deadline(60)
-async def test_the_lines_of_all_processes_go_into_one_log_as_json(tmp_path: Path) -> None:
+async def test_the_log_lines_of_all_processes_are_in_one_file(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {**APPS, "LOG_FORMAT": "json"}) as server:
         ids = [*ids_of(0, 2), *ids_of(1, 2)]
         await hang_up(await all_up(server.visitor, ids))
@@ -192,12 +192,12 @@ async def test_a_changed_port_moves_in_all_processes_and_its_calls_go_on(tmp_pat
 
 
 @pytest.mark.deadline(60)
-async def test_a_port_of_somebody_who_would_share_it_is_seen_as_taken(tmp_path: Path) -> None:
+async def test_a_port_that_another_program_would_share_counts_as_taken(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, APPS, wait=False)
-    with socket.socket() as somebody:
-        somebody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        somebody.bind(("0.0.0.0", server.visitor))
-        somebody.listen()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("0.0.0.0", server.visitor))
+        other.listen()
         with server:
             while True:
                 with suppress(OSError):
@@ -222,9 +222,9 @@ async def test_a_stop_lets_the_calls_of_all_processes_end_by_themselves(tmp_path
             pass
         assert await deferToThread(server.request, "/readyz") == (503, {"status": "error", "message": "draining"})
         residents = await all_up(server.resident, [caller.call_id for caller in callers])
-        stranger = Caller(reactor, ids_of(0, 1)[0])
-        await stranger.dial(LOOPBACK, server.resident)
-        assert (await stranger.ended).ended_by == "server"
+        new_caller = Caller(reactor, ids_of(0, 1)[0])
+        await new_caller.dial(LOOPBACK, server.resident)
+        assert (await new_caller.ended).ended_by == "server"
         await hang_up([*callers, *residents])
         assert await deferToThread(server.process.wait, 10) == 0
         assert "outcome=caller_hangup" in server.log()
@@ -232,12 +232,12 @@ async def test_a_stop_lets_the_calls_of_all_processes_end_by_themselves(tmp_path
 
 
 @pytest.mark.deadline(60)
-async def test_a_second_signal_ends_all_processes_now_and_says_goodbye(tmp_path: Path) -> None:
+async def test_a_second_signal_hangs_up_the_calls_of_all_processes(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {**APPS, "DRAIN_SECONDS": "3600"}) as server:
         pids = [worker["pid"] for worker in await workers(server)]
         callers = await all_up(server.visitor, [*ids_of(0, 1), *ids_of(1, 1)])
         assert server.process is not None
-        # As a terminal or systemd does it: all processes get the signal, and only the front has an ear for it.
+        # As a terminal or systemd does: all processes get the signal, and only the supervisor acts on it.
         for pid in (server.pid, *pids):
             os.kill(pid, signal.SIGINT)
         await until(lambda: "draining: 2 legs" in server.log())
@@ -251,7 +251,7 @@ async def test_a_second_signal_ends_all_processes_now_and_says_goodbye(tmp_path:
 
 
 @pytest.mark.deadline(90)
-async def test_workers_die_with_a_killed_front_and_their_calls_resume(tmp_path: Path) -> None:
+async def test_workers_die_with_a_killed_supervisor_and_their_calls_resume(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, APPS) as server:
         pids = [worker["pid"] for worker in await workers(server)]
         ids = [*ids_of(0, 3), *ids_of(1, 3)]
@@ -288,14 +288,14 @@ async def test_calls_resume_after_a_start_with_another_number_of_workers(tmp_pat
 
 
 def listening_sockets(port: int) -> int:
-    """How many sockets listen on this port, on any address (Linux)."""
+    """Return how many sockets listen on this port, on any address (Linux)."""
     wanted = f":{port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return len([row for row in rows if row[1].endswith(wanted) and row[3] == "0A"])
 
 
 def alive(pid: int) -> bool:
-    """True while the process exists and is no zombie."""
+    """Return whether the process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
