@@ -4,10 +4,10 @@ PYTHON ?= .venv/bin/python
 .PHONY: asterisk-tests asterisk-load
 # The suite against a real Asterisk 22: as root, on Debian; builds its chroot the first time (about a minute).
 asterisk-tests:
-	$(PYTHON) tests/real_asterisk/chroot.py build
+	$(PYTHON) -m tests.real_asterisk.chroot build
 	AUDIOSOCKET_ASTERISK=require $(PYTHON) -m pytest -m asterisk tests/real_asterisk
 
 # A hundred calls of a real Asterisk for two minutes, and when each of our frames left: prints figures, three minutes.
 asterisk-load:
-	$(PYTHON) tests/real_asterisk/chroot.py build
+	$(PYTHON) -m tests.real_asterisk.chroot build
 	$(PYTHON) -m tests.real_asterisk.load $(LOAD)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet import defer, protocol, task
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.protocols.basic import LineReceiver
 
 Message = dict[str, str]
@@ -19,6 +19,7 @@ class AmiError(Exception):
 class AmiClient(LineReceiver):
     """One AMI connection of the tests' own; a repeated key of a message is joined with newlines."""
 
+    transport: ITransport
     delimiter = b"\r\n"
     MAX_LENGTH = 1 << 20
 

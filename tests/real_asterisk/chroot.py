@@ -1,6 +1,6 @@
 """A small Debian tree with Asterisk 22 and SIPp in it: built once, cached outside the repository.
 
-``python tests/asterisk/chroot.py build`` builds it by hand; the suite's own fixture does the same.
+``python -m tests.real_asterisk.chroot build`` builds it; a fixture of the tests does the same.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-if __package__:
-    from .aptsources import find_archive, proxy_environment
-else:  # run as a script by the Makefile, before anything of the project is installed
-    from aptsources import find_archive, proxy_environment
+from tests.real_asterisk.aptsources import find_archive, proxy_environment
 
 SUITE = "unstable"  # the only suite of Debian's with Asterisk 22
 VERSION = 2  # raise it when what is installed below changes: the next run then builds anew
@@ -213,7 +210,7 @@ def main(arguments: Sequence[str]) -> int:
             return 1
         print(f"{tree} (ready after {time.monotonic() - started:.1f} s)")
     else:
-        print("usage: chroot.py build | path | clean", file=sys.stderr)
+        print("usage: python -m tests.real_asterisk.chroot build | path | clean", file=sys.stderr)
         return 2
     return 0
 

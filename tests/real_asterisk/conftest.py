@@ -11,9 +11,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor
 
-from . import chroot, handset, product, shipped
-from .rig import Asterisk
-from .telephone import Telephone
+from tests.real_asterisk import chroot, handset, product, shipped
+from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.telephone import Telephone
 
 _SETTING = (
     "AUDIOSOCKET_ASTERISK"  # "build": build the chroot if need be; "require": and fail where that is impossible

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet import defer, interfaces, protocol, task
 
-from . import sound
+from tests.real_asterisk import sound
 
 _HANGUP, _UUID, _DIGIT = 0x00, 0x01, 0x03
+
+
+#: Places a call and returns its handset and channel: arguments as for `pick_up`.
+PickUp = Callable[..., Awaitable[tuple["Handset", str]]]
 
 
 class Handset(protocol.Protocol):
@@ -87,7 +91,7 @@ class Handset(protocol.Protocol):
         if self.gone.called:
             return
         self.transport.write(struct.pack(">BH", _HANGUP, 0))
-        self.transport.loseWriteConnection()  # type: ignore[attr-defined]
+        self.transport.loseWriteConnection()
 
 
 async def pick_up(
@@ -95,8 +99,7 @@ async def pick_up(
 ) -> tuple[Handset, str]:
     """Places a call from a new handset; ``call`` goes to `Asterisk.originate`. Also returns the channel's id."""
     handset = Handset(reactor, rate)
-    factory = protocol.Factory()
-    factory.buildProtocol = lambda addr: handset  # type: ignore[method-assign, assignment, return-value]
+    factory = protocol.Factory.forProtocol(lambda: handset)
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
     try:
         address = f"127.0.0.1:{port.getHost().port}"

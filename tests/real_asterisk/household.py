@@ -14,14 +14,14 @@ from typing import Any
 
 from twisted.internet import defer, interfaces, protocol, task
 
-from . import sound
-from .rig import Asterisk, within
+from tests.real_asterisk import sound
+from tests.real_asterisk.rig import Asterisk, within
 
 _ULAW_FRAME = 160  # bytes of G.711 in 20 ms
 _SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
 
 
-class Ears(protocol.DatagramProtocol):
+class RTPReceiver(protocol.DatagramProtocol):
     """RTP packets by their sequence numbers, payload type 0 only."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Ears(protocol.DatagramProtocol):
         return sound.from_ulaw(b"".join(payload for _, payload in sorted(self.packets.items())))
 
 
-class _Talk(Ears):
+class _RTPStream(RTPReceiver):
     """Both directions of one answered call: says ``said`` (u-law) again and again, or silence."""
 
     def __init__(self, reactor: Any, said: bytes, there: tuple[str, int]) -> None:
@@ -60,6 +60,7 @@ class _Talk(Ears):
         for _ in range(ticks):
             at = self._sent * _ULAW_FRAME % len(self._said)
             header = struct.pack(">BBHII", 0x80, 0, self._sent & 0xFFFF, self._sent * _ULAW_FRAME, 1)
+            assert self.transport is not None
             self.transport.write(header + self._said[at : at + _ULAW_FRAME], self._there)
             self._sent += 1
 
@@ -72,7 +73,7 @@ class _Call:
         self.invite = invite
         self.address = address
         self.tag = f"{random.getrandbits(64):x}"
-        self.talk: _Talk | None = None
+        self.talk: _RTPStream | None = None
         self.port: interfaces.IListeningPort | None = None
         self.gone: defer.Deferred[None] = defer.Deferred()
 
@@ -150,7 +151,7 @@ class Household(protocol.DatagramProtocol):
         for call in self._calls.values():
             self._over(call)
             if call.port is not None:
-                await call.port.stopListening()
+                await defer.maybeDeferred(call.port.stopListening)
 
     # what the wire says
 
@@ -196,9 +197,9 @@ class Household(protocol.DatagramProtocol):
         port = re.search(r"(?m)^m=audio (\d+) ", call.invite)
         assert host is not None
         assert port is not None
-        call.talk = _Talk(self._reactor, self._says.get(call.number, b""), (host[1], int(port[1])))
-        call.port = self._reactor.listenUDP(0, call.talk, interface="127.0.0.1")
-        self._reply(call, call.invite, "200 OK", _SDP.format(port=call.port.getHost().port))
+        call.talk = _RTPStream(self._reactor, self._says.get(call.number, b""), (host[1], int(port[1])))
+        call.port = port_of_call = self._reactor.listenUDP(0, call.talk, interface="127.0.0.1")
+        self._reply(call, call.invite, "200 OK", _SDP.format(port=port_of_call.getHost().port))
 
     def _over(self, call: _Call) -> None:
         if call.talk is not None:

@@ -19,10 +19,10 @@ from typing import Any
 
 from twisted.internet import defer, task
 
-from . import chroot, shipped, sound, visit
-from .product import Server
-from .rig import Asterisk
-from .wiretap import FRAME_MS, LATE_MS, Lateness, Wiretap, at, share
+from tests.real_asterisk import chroot, shipped, sound, visit
+from tests.real_asterisk.product import Server
+from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.wiretap import FRAME_MS, LATE_MS, Lateness, Wiretap, at, share
 
 LATE_MOST = 0.1  # per cent
 A_SECOND = 25  # calls placed

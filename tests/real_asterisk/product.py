@@ -13,7 +13,7 @@ import treq
 from twisted.internet import defer, error, task
 from twisted.web.client import HTTPConnectionPool
 
-from .rig import Process, free_port
+from tests.real_asterisk.rig import Process, free_port
 
 _ROOT = Path(__file__).parents[2]
 
@@ -33,6 +33,10 @@ class Row:
         numbers = {"id": self.id, "ramal_ia": self.number, "ramal_retorno": self.return_number}
         ports = {"porta_ia": self.port, "porta_retorno": self.return_port}
         return {**numbers, **ports, "ip_servidor": host, "condominio_id": self.id}
+
+
+#: Starts a server that is stopped after the test: arguments as for `start_server`, without reactor and directory.
+Serve = Callable[..., Awaitable["Server"]]
 
 
 class Server:

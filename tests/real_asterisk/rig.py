@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import defer, endpoints, protocol, task
+from twisted.internet import defer, endpoints, error, protocol, task
 from twisted.python.failure import Failure
 
-from . import configuration
-from .amiclient import AmiClient, AmiError, Message
-from .chroot import MOUNT_POINT
+from tests.real_asterisk import configuration
+from tests.real_asterisk.amiclient import AmiClient, AmiError, Message
+from tests.real_asterisk.chroot import MOUNT_POINT
 
 USER_ID = 61185  # nobody's on any machine: Asterisk and SIPp run without privileges and without a name
 RTP_PORTS = 400
@@ -67,7 +67,8 @@ class Process(protocol.ProcessProtocol):
         self.output += data
 
     def processEnded(self, reason: Failure) -> None:
-        self.status = reason.value.exitCode  # type: ignore[attr-defined]
+        assert isinstance(reason.value, error.ProcessDone | error.ProcessTerminated)
+        self.status = reason.value.exitCode
         self.ended.callback(None)
 
     @property
@@ -158,7 +159,7 @@ class Asterisk:
         )
         self._process: Process | None = None
         self._log_read = 0
-        self._normal = NORMAL
+        self._normal: tuple[str, ...] = NORMAL
 
     def configure(self, files: Mapping[str, str]) -> None:
         """Writes configuration files by name; a running Asterisk reads them on its next reload."""

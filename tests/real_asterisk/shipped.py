@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import configuration
-from .configuration import Ports
-from .product import Row
+from tests.real_asterisk import configuration
+from tests.real_asterisk.configuration import Ports
+from tests.real_asterisk.product import Row
 
 DIRECTORY = Path(__file__).parents[2] / "examples" / "asterisk"
 

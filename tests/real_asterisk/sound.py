@@ -71,7 +71,7 @@ def to_ulaw(audio: bytes) -> bytes:
     exponent = np.floor(np.log2(magnitude)).astype(int) - 7
     mantissa = (magnitude >> (exponent + 3)) & 0x0F
     sign = np.where(samples < 0, 0x80, 0)
-    return (~(sign | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8).tobytes()
+    return bytes((~(sign | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8))
 
 
 def from_ulaw(audio: bytes) -> bytes:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import interfaces
+from twisted.internet import defer, interfaces
 
-from . import configuration, sound
-from .household import Ears
-from .rig import USER_ID, Asterisk, Process, RigError, free_port, spawn, within
+from tests.real_asterisk import configuration, sound
+from tests.real_asterisk.household import RTPReceiver
+from tests.real_asterisk.rig import USER_ID, Asterisk, Process, RigError, free_port, spawn, within
 
 _SCENARIOS = Path(__file__).with_name("sipp")
+
+
+#: Creates a telephone that sends a sound.
+MakeTelephone = Callable[[bytes], "Telephone"]
 
 
 class Telephone:
@@ -28,7 +33,7 @@ class Telephone:
     def __init__(self, reactor: Any, asterisk: Asterisk, said: bytes) -> None:
         self._reactor = reactor
         self._asterisk = asterisk
-        self._ears = Ears()
+        self._ears = RTPReceiver()
         self._port: interfaces.IListeningPort | None = None
         self._process: Process | None = None
         (asterisk.run_dir / "sounds" / "said.ulaw").write_bytes(sound.to_ulaw(said))
@@ -59,7 +64,7 @@ class Telephone:
         if self._process is not None:
             await self._process.stop(self._reactor)
         if self._port is not None:
-            await self._port.stopListening()
+            await defer.maybeDeferred(self._port.stopListening)
 
     def report(self) -> str:
         errors = self._asterisk.run_dir / "log" / "sipp.err"

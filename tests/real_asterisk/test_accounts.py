@@ -7,7 +7,8 @@ import treq
 from twisted.internet import endpoints, reactor
 from twisted.web.client import HTTPConnectionPool
 
-from .amiclient import AmiClient, AmiError
+from tests.real_asterisk.amiclient import AmiClient, AmiError
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = pytest.mark.asterisk
 
@@ -18,14 +19,14 @@ exten => s,1,Answer()
 """
 
 
-async def log_in(asterisk):
+async def log_in(asterisk: Asterisk) -> AmiClient:
     endpoint = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", asterisk.ports.ami)
-    client = await endpoints.connectProtocol(endpoint, AmiClient())
+    client: AmiClient = await endpoints.connectProtocol(endpoint, AmiClient())
     await client.action("Login", {"Username": "audiosocket", "Secret": asterisk.secret})
     return client
 
 
-async def test_the_ami_account_places_finds_and_ends_a_call(asterisk):
+async def test_the_ami_account_places_finds_and_ends_a_call(asterisk: Asterisk) -> None:
     await asterisk.dialplan(DIALPLAN)
     account = await log_in(asterisk)
     placed = account.wait_for(lambda event: event.get("Event") == "OriginateResponse")
@@ -51,14 +52,14 @@ async def test_the_ami_account_places_finds_and_ends_a_call(asterisk):
     ],
     ids=lambda action: action[0],
 )
-async def test_the_ami_account_may_do_nothing_else(asterisk, action):
+async def test_the_ami_account_may_do_nothing_else(asterisk: Asterisk, action: tuple[str, dict[str, str]]) -> None:
     account = await log_in(asterisk)
     with pytest.raises(AmiError, match="Permission denied"):
         await account.action(*action)
     await account.close(reactor)
 
 
-async def test_the_ari_account(asterisk):
+async def test_the_ari_account(asterisk: Asterisk) -> None:
     pool = HTTPConnectionPool(reactor, persistent=False)
     url = f"http://127.0.0.1:{asterisk.ports.http}/ari/asterisk/info"
     known = await treq.get(url, auth=("audiosocket", asterisk.secret), pool=pool)

@@ -16,10 +16,9 @@ from audiosocket.asterisk.ami.client import AMIClient, Timeouts
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
+from tests.real_asterisk.household import Household, household
+from tests.real_asterisk.rig import Asterisk
 from tests.support.bad_servers import PacedServer, serve
-
-from .household import Household, household
-from .rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(40)]
 
@@ -63,7 +62,7 @@ def request(number: str = "2001", ring: float = 5, exten: str = "1001", **more: 
 
 
 @pytest.mark.parametrize("challenge", [True, False])
-async def test_login_ping_and_events(asterisk, challenge):
+async def test_login_ping_and_events(asterisk: Asterisk, challenge: bool) -> None:
     async with client(asterisk, challenge=challenge, timeouts=Timeouts(ping=0.1)) as ami:
         await ami.ready(5)
         assert ami.state == ("up", "")
@@ -73,7 +72,7 @@ async def test_login_ping_and_events(asterisk, challenge):
     assert ami.state == ("down", "stopped")
 
 
-async def test_a_wrong_secret(asterisk):
+async def test_a_wrong_secret(asterisk: Asterisk) -> None:
     asterisk.forgive(r"manager\.c: .* failed to authenticate")
     async with client(asterisk, secret="not the secret") as ami:
         result = await AMIOriginator(ami, reactor).place(request())
@@ -94,7 +93,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("channel", ["PJSIP/{number}", "Local/{number}@through-the-dialplan/n"])
-async def test_every_end(asterisk, channel):
+async def test_every_end(asterisk: Asterisk, channel: str) -> None:
     await asterisk.dialplan(DIALPLAN)
     found: dict[str, AttemptResult] = {}
     async with originator(asterisk, Route(channel)) as calls:
@@ -105,7 +104,7 @@ async def test_every_end(asterisk, channel):
     assert {reaction: result.end for reaction, result in found.items()} == ENDS, found
 
 
-async def test_answered_lands_with_what_it_was_given(asterisk):
+async def test_answered_lands_with_what_it_was_given(asterisk: Asterisk) -> None:
     await asterisk.dialplan(DIALPLAN)
     async with originator(asterisk) as calls, telephone(asterisk, "answer"):
         landed = asterisk.user_event("Landed")
@@ -126,7 +125,7 @@ async def test_answered_lands_with_what_it_was_given(asterisk):
     }
 
 
-async def test_what_cannot_be_placed(asterisk):
+async def test_what_cannot_be_placed(asterisk: Asterisk) -> None:
     asterisk.forgive(r"chan_pjsip\.c: Unable to create PJSIP channel")
     await asterisk.dialplan(DIALPLAN)
     async with originator(asterisk) as calls:
@@ -140,7 +139,7 @@ async def test_what_cannot_be_placed(asterisk):
 
 
 @pytest.mark.parametrize("moment", ["at once", "while it rings"])
-async def test_cancelling_leaves_nothing(asterisk, moment):
+async def test_cancelling_leaves_nothing(asterisk: Asterisk, moment: str) -> None:
     await asterisk.dialplan(DIALPLAN)
     async with originator(asterisk) as calls, telephone(asterisk, "ring") as device:
         placed = calls.place(request(ring=20))
@@ -156,7 +155,7 @@ async def test_cancelling_leaves_nothing(asterisk, moment):
 
 
 @pytest.mark.parametrize("classes", ["call,dialplan", "call"])
-async def test_who_is_calling(asterisk, classes):
+async def test_who_is_calling(asterisk: Asterisk, classes: str) -> None:
     """By AudioSocket() and by Dial(), at once and after a restart of ours, with or without the class dialplan."""
     if classes != "call,dialplan":
         manager = (asterisk.run_dir / "etc" / "manager.conf").read_text()
@@ -202,6 +201,7 @@ exten => s,1,Wait(20)
                 assert (info.number, info.name) == (f"55{number}", "Porta")
             channels.close()
         for call in server.calls:
+            assert isinstance(call, PacedServer)
             call.hang_up()
         await asterisk.hang_up("Local")
         await asterisk.no_channels()

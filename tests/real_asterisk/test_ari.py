@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, ReturnRequest
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 
@@ -36,27 +38,32 @@ exten => 1001,1,UserEvent(Landed,Call: ${AUDIOSOCKET_CALL_ID},Gate: ${LEN(${GATE
 """
 
 
+#: Creates an originator with the shipped account.
+MakeOriginator = Callable[..., ARIOriginator]
+
+
 @pytest.fixture
-def ari(asterisk):
+def ari(asterisk: Asterisk) -> Iterator[MakeOriginator]:
     """Makes originators; the account is the shipped one."""
 
-    def make(password=asterisk.secret, channel="Local/{number}@telephones/n"):
+    made: list[ARIOriginator] = []
+
+    def make(password: str = asterisk.secret, channel: str = "Local/{number}@telephones/n") -> ARIOriginator:
         url = f"http://127.0.0.1:{asterisk.ports.http}"
         route = Route(channel, context="landing")
         made.append(ARIOriginator(HTTPClient(reactor), reactor, url, "audiosocket", password, route))
         return made[-1]
 
-    made = []
     yield make
     for originator in made:
         pytest_twisted.blockon(ensureDeferred(originator.close()))
 
 
-def request(number, ring_seconds=5.0):
+def request(number: str, ring_seconds: float = 5.0) -> ReturnRequest:
     return ReturnRequest(CALL, number, "1001", ring_seconds, "Gate <1000>", {"GATE": GATE})
 
 
-async def test_the_resident_who_answers_lands_with_the_call_id(asterisk, ari):
+async def test_the_resident_who_answers_lands_with_the_call_id(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     originator = ari()
     originator.start()
@@ -78,7 +85,9 @@ async def test_the_resident_who_answers_lands_with_the_call_id(asterisk, ari):
         ("999", 5.0, AttemptEnd.BUSY),  # no such extension: a Local channel that vanishes looks no different
     ],
 )
-async def test_nobody_answers(asterisk, ari, number, ring, end):
+async def test_nobody_answers(
+    asterisk: Asterisk, ari: MakeOriginator, number: str, ring: float, end: AttemptEnd
+) -> None:
     await asterisk.dialplan(TELEPHONES)
     asterisk.forgive("No such extension")
     originator = ari()
@@ -87,7 +96,7 @@ async def test_nobody_answers(asterisk, ari, number, ring, end):
     await asterisk.no_channels()
 
 
-async def test_what_cannot_be_placed_failed(asterisk, ari):
+async def test_what_cannot_be_placed_failed(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     asterisk.forgive(".")
     for originator, reason in (
@@ -101,7 +110,7 @@ async def test_what_cannot_be_placed_failed(asterisk, ari):
     await asterisk.no_channels()
 
 
-async def test_cancelling_stops_the_ringing(asterisk, ari):
+async def test_cancelling_stops_the_ringing(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     originator = ari()
     placed = originator.place(request("2"))
@@ -115,7 +124,7 @@ async def test_cancelling_stops_the_ringing(asterisk, ari):
     await asterisk.no_channels(1)
 
 
-async def test_an_ari_that_is_away_failed(asterisk, ari):
+async def test_an_ari_that_is_away_failed(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     asterisk.ports = type(asterisk.ports)(**{**vars(asterisk.ports), "http": 1})
     originator = ari()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 
-from . import sound
+from tests.real_asterisk import sound
+from tests.real_asterisk.handset import Handset, PickUp
+from tests.real_asterisk.product import Server
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = pytest.mark.asterisk
 
@@ -14,11 +18,11 @@ DIGITS = "0123456789*#ABCD"
 
 
 @pytest.fixture
-def server(lasting_server):
+def server(lasting_server: Server) -> Server:
     return lasting_server
 
 
-def dialplan(server, codec="slin"):
+def dialplan(server: Server, codec: str = "slin") -> str:
     """Both ways in, each saying afterwards that the dialplan went on."""
     where = f"{server.host}:{server.visitor_port}"
     return f"""
@@ -39,12 +43,12 @@ exten => s,1,Wait(0.3)
 """
 
 
-def call_to(extension):
+def call_to(extension: str) -> tuple[str, dict[str, Any]]:
     call_id = str(uuid.uuid4())
     return call_id, {"context": "visitor", "extension": extension, "variables": {"__RIG_UUID": call_id}}
 
 
-async def hear_echo(caller, server, call_id):
+async def hear_echo(caller: Handset, server: Server, call_id: str) -> None:
     """Says half a second of numbered noise and wants exactly that back; silence in between is allowed."""
     await server.arrived()
     noise = sound.numbered_noise(caller.rate, 500)
@@ -54,7 +58,7 @@ async def hear_echo(caller, server, call_id):
     assert sound.without_silence(bytes(caller.heard), caller.rate) == wanted
 
 
-async def test_app_echoes_every_byte(asterisk, server, pick_up):
+async def test_app_echoes_every_byte(asterisk: Asterisk, server: Server, pick_up: PickUp) -> None:
     await asterisk.dialplan(dialplan(server))
     call_id, call = call_to("app")
     caller, _ = await pick_up(**call)
@@ -65,7 +69,9 @@ async def test_app_echoes_every_byte(asterisk, server, pick_up):
 
 
 @pytest.mark.parametrize("rate", sound.RATES)
-async def test_channel_echoes_every_byte_at(asterisk, server, pick_up, rate):
+async def test_channel_echoes_every_byte_at(
+    asterisk: Asterisk, server: Server, pick_up: PickUp, rate: int
+) -> None:
     await asterisk.dialplan(dialplan(server, sound.codec_name(rate)))
     call_id, call = call_to("chan")
     caller, _ = await pick_up(rate, **call)
@@ -76,7 +82,7 @@ async def test_channel_echoes_every_byte_at(asterisk, server, pick_up, rate):
 
 
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_digits_keep_their_order(asterisk, server, way):
+async def test_digits_keep_their_order(asterisk: Asterisk, server: Server, way: str) -> None:
     await asterisk.dialplan(dialplan(server))
     call_id, call = call_to(way)
     call.update(context="presses", extension="s")
@@ -88,7 +94,9 @@ async def test_digits_keep_their_order(asterisk, server, way):
 
 @pytest.mark.parametrize("talking", [True, False], ids=["talking", "silent"])
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_server_hangs_up_and_the_dialplan_goes_on(asterisk, server, pick_up, way, talking):
+async def test_server_hangs_up_and_the_dialplan_goes_on(
+    asterisk: Asterisk, server: Server, pick_up: PickUp, way: str, talking: bool
+) -> None:
     await asterisk.dialplan(dialplan(server))
     call_id, call = call_to(way)
     caller, _ = await pick_up(**call)
@@ -103,7 +111,7 @@ async def test_server_hangs_up_and_the_dialplan_goes_on(asterisk, server, pick_u
 
 
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_server_hangs_up_at_once(asterisk, server, pick_up, way):
+async def test_server_hangs_up_at_once(asterisk: Asterisk, server: Server, pick_up: PickUp, way: str) -> None:
     await asterisk.dialplan(dialplan(server))
     call_id, call = call_to(way)
     continued = asterisk.user_event("Continued")
@@ -115,7 +123,9 @@ async def test_server_hangs_up_at_once(asterisk, server, pick_up, way):
 
 
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_caller_hangs_up_and_nothing_is_left(asterisk, server, pick_up, way):
+async def test_caller_hangs_up_and_nothing_is_left(
+    asterisk: Asterisk, server: Server, pick_up: PickUp, way: str
+) -> None:
     await asterisk.dialplan(dialplan(server))
     call_id, call = call_to(way)
     caller, _ = await pick_up(**call)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from twisted.internet import reactor
 
+from tests.real_asterisk import sound, visit
+from tests.real_asterisk.household import household
+from tests.real_asterisk.product import Serve
+from tests.real_asterisk.rig import OUTAGE, Asterisk
+from tests.real_asterisk.telephone import MakeTelephone
 from tests.support.server_process import install_app
-
-from . import sound, visit
-from .household import household
-from .rig import OUTAGE
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 
@@ -33,12 +37,14 @@ class Learner(App):
 WAYS = {"AudioSocket()": "", "Dial(AudioSocket/...)": "slin16"}
 
 
-def is_known(call):
+def is_known(call: dict[str, Any]) -> bool:
     return call["caller"] is not None
 
 
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
-async def test_the_telephone_of_a_call_over_sip(asterisk, serve, telephone, codec):
+async def test_the_telephone_of_a_call_over_sip(
+    asterisk: Asterisk, serve: Serve, telephone: MakeTelephone, codec: str
+) -> None:
     server = await serve(**visit.settings(asterisk))
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     door = telephone(sound.tone(8000, 1000, 1000))
@@ -53,7 +59,7 @@ async def test_the_telephone_of_a_call_over_sip(asterisk, serve, telephone, code
 
 
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
-async def test_callers_are_told_apart(asterisk, serve, codec):
+async def test_callers_are_told_apart(asterisk: Asterisk, serve: Serve, codec: str) -> None:
     server = await serve(rows=2, **visit.settings(asterisk))
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     for number in ("551", "552", "553", "554"):
@@ -72,7 +78,9 @@ async def test_callers_are_told_apart(asterisk, serve, codec):
     await visit.nothing_left(asterisk, server)
 
 
-async def test_a_restart_of_the_server_forgets_no_caller(asterisk, serve, telephone):
+async def test_a_restart_of_the_server_forgets_no_caller(
+    asterisk: Asterisk, serve: Serve, telephone: MakeTelephone
+) -> None:
     asterisk.forgive(*OUTAGE)
     server = await serve(**visit.settings(asterisk))
     await visit.load(asterisk, server, GATE)
@@ -89,7 +97,9 @@ async def test_a_restart_of_the_server_forgets_no_caller(asterisk, serve, teleph
 
 
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
-async def test_an_app_learns_who_is_on_both_legs(asterisk, serve, telephone, tmp_path, codec):
+async def test_an_app_learns_who_is_on_both_legs(
+    asterisk: Asterisk, serve: Serve, telephone: MakeTelephone, tmp_path: Path, codec: str
+) -> None:
     install_app(tmp_path / "server0", "learner = learner:Learner", APP)
     server = await serve("learner", RETURN_CALLER_ID="Gate <1000>", **visit.settings(asterisk))
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from audiosocket.asterisk.dialplan import STYLES, lines
+from audiosocket.asterisk.dialplan import STYLES, Style, lines
 from audiosocket.extensions.model import Extension
+from tests.real_asterisk.handset import PickUp
+from tests.real_asterisk.product import Server
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = pytest.mark.asterisk
 
@@ -19,7 +22,9 @@ include => from-internal-custom
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("wideband", [False, True])
 @pytest.mark.deadline(20)
-async def test_a_visit_and_its_resident(asterisk, server, pick_up, style, wideband):
+async def test_a_visit_and_its_resident(
+    asterisk: Asterisk, server: Server, pick_up: PickUp, style: Style, wideband: bool
+) -> None:
     row = Extension(7, "2000", "*2001", server.host, server.visitor_port, server.return_port, 3)
     other = Extension(8, "porter", "3001", "192.0.2.1", 9, None, 4)
     text = lines(row, other, style=style, wideband=wideband)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from twisted.internet import defer
 
-from . import sound, visit
+from tests.real_asterisk import sound, visit
+from tests.real_asterisk.handset import Handset, PickUp
+from tests.real_asterisk.product import Server
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(90)]
 
@@ -13,7 +16,7 @@ CALLS = 20
 MS = 15_000
 
 
-async def test_many_calls_at_once_lose_no_frame(asterisk, server, pick_up):
+async def test_many_calls_at_once_lose_no_frame(asterisk: Asterisk, server: Server, pick_up: PickUp) -> None:
     await visit.load(asterisk, server)
     callers = [(await pick_up(context="audiosocket-visitor", extension="1000"))[0] for _ in range(CALLS)]
     calls = await server.arrived(CALLS)
@@ -21,7 +24,7 @@ async def test_many_calls_at_once_lose_no_frame(asterisk, server, pick_up):
     for caller, noise in zip(callers, said, strict=True):
         caller.play(noise)
 
-    async def hear(caller, noise):
+    async def hear(caller: Handset, noise: bytes) -> bool:
         """A stall of this machine delays frames; it loses none."""
         enough = len(noise) * 11 // 10
         await caller.hears(lambda heard: len(heard) > enough and heard.endswith(bytes(3200)), MS / 1000 + 20)

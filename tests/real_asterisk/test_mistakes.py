@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from . import sound, visit
+from tests.real_asterisk import sound, visit
+from tests.real_asterisk.product import Serve, Server
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 
@@ -20,7 +24,7 @@ exten => s,1,Milliwatt()
 """
 
 
-async def call(asterisk, server, mistake, **more):
+async def call(asterisk: Asterisk, server: Server, mistake: str, **more: Any) -> str:
     await asterisk.dialplan(DIALPLAN.format(where=f"{server.host}:{server.visitor_port}"))
     return await asterisk.originate(f"Local/{mistake}@gate/n", context="talks", extension="s", **more)
 
@@ -32,7 +36,9 @@ async def call(asterisk, server, mistake, **more):
         ("unanswered", "Channel is not answered"),
     ],
 )
-async def test_a_call_that_never_reaches_the_server(asterisk, server, mistake, said):
+async def test_a_call_that_never_reaches_the_server(
+    asterisk: Asterisk, server: Server, mistake: str, said: str
+) -> None:
     asterisk.forgive(r"app_audiosocket\.c: ", r"res_audiosocket\.c: ")
     gone = asterisk.ami.wait_for(lambda event: event.get("Event") == "Hangup" and "@gate" in event["Channel"])
     await call(asterisk, server, mistake)
@@ -45,7 +51,9 @@ async def test_a_call_that_never_reaches_the_server(asterisk, server, mistake, s
 
 
 @pytest.mark.parametrize("law", ["ulaw", "alaw"])
-async def test_g711_under_the_name_of_slin_is_told_once_and_decoded(asterisk, serve, law):
+async def test_g711_under_the_name_of_slin_is_told_once_and_decoded(
+    asterisk: Asterisk, serve: Serve, law: str
+) -> None:
     server = await serve(app="record")
     for _ in range(2):
         await call(asterisk, server, "codec", codecs=law)

@@ -5,11 +5,16 @@ The server, its account and the dialplan are as an operator has them: nobody her
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from twisted.internet import defer, reactor
 
-from . import sound, visit
-from .household import household
+from tests.real_asterisk import sound, visit
+from tests.real_asterisk.handset import Handset, PickUp
+from tests.real_asterisk.household import Household, household
+from tests.real_asterisk.product import Row, Serve, Server
+from tests.real_asterisk.rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
@@ -25,12 +30,12 @@ exten => _X.,1,Dial(PJSIP/${EXTEN})
 """
 
 
-def is_heard(hertz):
+def is_heard(hertz: float) -> Callable[[bytes], bool]:
     """Is what one hears now this tone, and nothing else, for a second?"""
     return lambda heard: sound.strength(bytes(heard)[-16000:], 8000, hertz) > 0.95 and len(heard) > 16000
 
 
-async def enter(server, pick_up, row):
+async def enter(server: Server, pick_up: PickUp, row: Row) -> tuple[Handset, str]:
     """A visitor at the gate of this row, talking; their call's id."""
     before = set(await server.calls())
     visitor, _ = await pick_up(context="audiosocket-visitor", extension=row.number)
@@ -39,7 +44,9 @@ async def enter(server, pick_up, row):
     return visitor, call_id
 
 
-async def check_talk(server, house, visitor, call_id, row, resident):
+async def check_talk(
+    server: Server, house: Household, visitor: Handset, call_id: str, row: Row, resident: str
+) -> None:
     """Each hears the other and nobody else, over the two ports of their own row."""
     seen = await visitor.hears(is_heard(RESIDENTS[resident]), 15)
     assert is_heard(RESIDENTS[resident])(seen)
@@ -62,7 +69,9 @@ async def check_talk(server, house, visitor, call_id, row, resident):
         ("ari", "resident", "", "PJSIP/{number}"),
     ],
 )
-async def test_a_whole_visit(asterisk, serve, pick_up, backend, first, codec, channel):
+async def test_a_whole_visit(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, first: str, codec: str, channel: str
+) -> None:
     server = await serve("bridge", **visit.settings(asterisk, backend, RETURN_CHANNEL=channel))
     await visit.load(asterisk, server, INTERNAL, AUDIOSOCKET_CODEC=codec)
     async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
@@ -89,7 +98,9 @@ async def test_a_whole_visit(asterisk, serve, pick_up, backend, first, codec, ch
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_two_condominiums_at_once_are_never_crossed(asterisk, serve, pick_up, backend):
+async def test_two_condominiums_at_once_are_never_crossed(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     server = await serve("bridge", rows=2, **visit.settings(asterisk, backend))
     await visit.load(asterisk, server)
     async with household(reactor, asterisk, {"2001": "ring", "2002": "ring"}, SAYS) as house:
@@ -114,7 +125,9 @@ async def test_two_condominiums_at_once_are_never_crossed(asterisk, serve, pick_
         await visit.nothing_left(asterisk, server)
 
 
-async def test_a_resident_of_another_condominium_does_not_get_in(asterisk, serve, pick_up):
+async def test_a_resident_of_another_condominium_does_not_get_in(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp
+) -> None:
     server = await serve("bridge", rows=2, **visit.settings(asterisk))
     await visit.load(asterisk, server)
     async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
@@ -135,7 +148,9 @@ async def test_a_resident_of_another_condominium_does_not_get_in(asterisk, serve
         await visit.nothing_left(asterisk, server)
 
 
-async def test_residents_are_rung_in_their_order_until_one_answers(asterisk, serve, pick_up):
+async def test_residents_are_rung_in_their_order_until_one_answers(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp
+) -> None:
     server = await serve("bridge", **visit.settings(asterisk, RETURN_RING_SECONDS="1"))
     await visit.load(asterisk, server)
     reactions = {"2001": "486 Busy Here", "2002": "ring", "2003": "answer"}

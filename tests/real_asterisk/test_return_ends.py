@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
 
-from . import visit
-from .household import household
+from tests.real_asterisk import visit
+from tests.real_asterisk.handset import Handset, PickUp
+from tests.real_asterisk.household import household
+from tests.real_asterisk.product import Serve, Server
+from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.visit import CutOff
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
@@ -46,7 +51,9 @@ AWAY = {"ami": {"AMI_PORT": "1"}, "ari": {"ARI_URL": "http://127.0.0.1:1"}}
 MISTYPED = {"ami": {"AMI_SECRET": "mistyped"}, "ari": {"ARI_PASSWORD": "mistyped"}}
 
 
-async def waiting_visitor(asterisk, serve, pick_up, backend="ami", more="", **settings):
+async def waiting_visitor(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str = "ami", more: str = "", **settings: str
+) -> tuple[Server, Handset, str]:
     """A server with one visitor who waits for a resident; the visitor, and the call's id."""
     given = {**visit.settings(asterisk, backend, RETURN_RING_SECONDS=str(RING)), **settings}
     server = await serve("bridge", **given)
@@ -56,7 +63,7 @@ async def waiting_visitor(asterisk, serve, pick_up, backend="ami", more="", **se
     return server, visitor, call_id
 
 
-async def only_the_visitor(asterisk, alone, seconds=RING + 5):
+async def only_the_visitor(asterisk: Asterisk, alone: set[str], seconds: float = RING + 5) -> None:
     """Returns when no channel is left but those that were there before anybody was rung."""
     deadline = reactor.seconds() + seconds
     while {one["Uniqueid"] for one in await asterisk.channels()} != alone:
@@ -64,18 +71,20 @@ async def only_the_visitor(asterisk, alone, seconds=RING + 5):
         await task.deferLater(reactor, 0.05)
 
 
-async def channels(asterisk):
+async def channels(asterisk: Asterisk) -> set[str]:
     return {one["Uniqueid"] for one in await asterisk.channels()}
 
 
-async def leave(asterisk, server, visitor):
+async def leave(asterisk: Asterisk, server: Server, visitor: Handset) -> None:
     visitor.hang_up()
     await visitor.gone
     await visit.nothing_left(asterisk, server)
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_the_visitor_stays_however_the_resident_is_not_reached(asterisk, serve, pick_up, backend):
+async def test_the_visitor_stays_however_the_resident_is_not_reached(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
     await server.until(lambda: tells_all(server))
     alone = await channels(asterisk)
@@ -106,7 +115,9 @@ def numbers() -> str:
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_every_end_that_a_dialplan_can_give_a_number(asterisk, serve, pick_up, backend):
+async def test_every_end_that_a_dialplan_can_give_a_number(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     asterisk.forgive("No such extension/context 799@numbers")
     channel = {"RETURN_CHANNEL": "Local/{number}@numbers/n"}
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, numbers(), **channel)
@@ -125,7 +136,9 @@ async def test_every_end_that_a_dialplan_can_give_a_number(asterisk, serve, pick
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_number_that_asterisk_does_not_know(asterisk, serve, pick_up, backend):
+async def test_a_number_that_asterisk_does_not_know(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     asterisk.forgive(r"Unable to create PJSIP channel - endpoint '2999' was not found", "requested tech 'PJSIP'")
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
     await visit.ring(server, call_id, "2999")
@@ -138,7 +151,9 @@ async def test_a_number_that_asterisk_does_not_know(asterisk, serve, pick_up, ba
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 @pytest.mark.parametrize("how", ["hangs up", "is cancelled"])
-async def test_the_ringing_stops_when_nobody_needs_it(asterisk, serve, pick_up, backend, how):
+async def test_the_ringing_stops_when_nobody_needs_it(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, how: str
+) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
     alone = await channels(asterisk)
     async with household(reactor, asterisk, {"2001": "ring"}) as house:
@@ -161,7 +176,9 @@ async def test_the_ringing_stops_when_nobody_needs_it(asterisk, serve, pick_up, 
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_resident_who_declines_is_told_from_one_who_is_busy(asterisk, serve, pick_up, backend):
+async def test_a_resident_who_declines_is_told_from_one_who_is_busy(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, RETURN_RING_SECONDS="20")
     async with household(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
@@ -174,7 +191,9 @@ async def test_a_resident_who_declines_is_told_from_one_who_is_busy(asterisk, se
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(asterisk, serve, pick_up, backend):
+async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
     async with household(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
@@ -186,7 +205,9 @@ async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(aster
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_without_asterisks_interface_the_attempt_fails_at_once(asterisk, serve, pick_up, backend):
+async def test_without_asterisks_interface_the_attempt_fails_at_once(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **AWAY[backend])
     await server.until(lambda: backend_is(server, "down"))
     await visit.ring(server, call_id, "2001", "2002")
@@ -197,7 +218,9 @@ async def test_without_asterisks_interface_the_attempt_fails_at_once(asterisk, s
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_wrong_secret_is_an_attempt_that_fails_at_once(asterisk, serve, pick_up, backend):
+async def test_a_wrong_secret_is_an_attempt_that_fails_at_once(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
+) -> None:
     asterisk.forgive("failed to authenticate")
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **MISTYPED[backend])
     await server.until(lambda: backend_is(server, "down"))
@@ -209,23 +232,23 @@ async def test_a_wrong_secret_is_an_attempt_that_fails_at_once(asterisk, serve, 
     await leave(asterisk, server, visitor)
 
 
-async def backend_is(server, state):
+async def backend_is(server: Server, state: str) -> bool:
     _, status = await server.ask("GET", "/api/status")
-    return status["return_backend"]["state"] == state
+    return bool(status["return_backend"]["state"] == state)
 
 
-async def tells_all(server):
+async def tells_all(server: Server) -> bool:
     """The backend is up and without reservation: ARI's events are heard."""
     _, status = await server.ask("GET", "/api/status")
     return (status["return_backend"]["state"], status["return_backend"]["reason"]) == ("up", "")
 
 
 @pytest.fixture
-def cut_off(asterisk):
+def cut_off(asterisk: Asterisk) -> Iterator[CutOff]:
     """``cable, settings = cut_off(backend)``: a cable to that interface, for a server that uses it."""
     cables = []
 
-    def lay(backend):
+    def lay(backend: str) -> tuple[visit.Cable, dict[str, str]]:
         asterisk.forgive("(?i)web ?socket.*reset by peer")  # ARI's events, cut off in the middle
         port = {"ami": asterisk.ports.ami, "ari": asterisk.ports.http}[backend]
         cables.append(cable := visit.Cable(reactor, port))
@@ -242,8 +265,8 @@ def cut_off(asterisk):
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 async def test_asterisks_interface_is_lost_while_it_rings_and_comes_back(
-    asterisk, serve, pick_up, cut_off, backend
-):
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, cut_off: CutOff, backend: str
+) -> None:
     cable, settings = cut_off(backend)
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **settings)
     alone = await channels(asterisk)
@@ -266,8 +289,8 @@ async def test_asterisks_interface_is_lost_while_it_rings_and_comes_back(
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 async def test_a_resident_who_answers_when_the_call_has_failed_is_not_kept(
-    asterisk, serve, pick_up, cut_off, backend
-):
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, cut_off: CutOff, backend: str
+) -> None:
     cable, settings = cut_off(backend)
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **settings)
     alone = await channels(asterisk)

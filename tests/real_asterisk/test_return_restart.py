@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 from twisted.internet import reactor
 
-from . import visit
-from .household import household
-from .rig import OUTAGE
-from .test_return_call import SAYS, check_talk, enter
+from tests.real_asterisk import visit
+from tests.real_asterisk.handset import PickUp
+from tests.real_asterisk.household import household
+from tests.real_asterisk.product import Serve
+from tests.real_asterisk.rig import OUTAGE, Asterisk
+from tests.real_asterisk.test_return_call import SAYS, check_talk, enter
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
 
 @pytest.mark.parametrize("answers", ["after", "meanwhile"])
-async def test_who_answers_a_telephone_that_rang_when_the_server_died(asterisk, serve, pick_up, answers):
+async def test_who_answers_a_telephone_that_rang_when_the_server_died(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, answers: str
+) -> None:
     asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
     server = await serve("bridge", **visit.settings(asterisk))
     await visit.load(asterisk, server)
@@ -38,7 +42,9 @@ async def test_who_answers_a_telephone_that_rang_when_the_server_died(asterisk, 
         await visit.nothing_left(asterisk, server)
 
 
-async def test_the_ringing_stops_when_the_visitor_leaves_after_the_server_was_killed(asterisk, serve, pick_up):
+async def test_the_ringing_stops_when_the_visitor_leaves_after_the_server_was_killed(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp
+) -> None:
     asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
     server = await serve("bridge", **visit.settings(asterisk))
     await visit.load(asterisk, server)
@@ -56,7 +62,9 @@ async def test_the_ringing_stops_when_the_visitor_leaves_after_the_server_was_ki
     assert (call["return"]["state"], call["return"]["attempts"][0]["end"]) == ("cancelled", "cancelled")
 
 
-async def test_the_next_number_rings_for_a_visitor_whose_server_was_killed(asterisk, serve, pick_up):
+async def test_the_next_number_rings_for_a_visitor_whose_server_was_killed(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp
+) -> None:
     asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
     server = await serve("bridge", **visit.settings(asterisk, RETURN_RING_SECONDS="3", RETURN_WINDOW_SECONDS="2"))
     await visit.load(asterisk, server)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor, task
 
-from . import chroot, sound
-from .aptsources import Archive, parse_signed_by, parse_targets
-from .wiretap import Lateness, share
+from tests.real_asterisk import chroot, sound
+from tests.real_asterisk.aptsources import Archive, parse_signed_by, parse_targets
+from tests.real_asterisk.wiretap import Lateness, share
 
 DEB822 = """\
 # a remark
@@ -42,7 +42,7 @@ deb http://mirror.example/debian x-updates main
 """
 
 
-def test_the_archive_is_the_first_that_debian_signs_as_its_own():
+def test_the_archive_is_the_first_that_debian_signs_as_its_own() -> None:
     listing = (
         "/s/vendor.list:1\tVendor\tDebian\thttp://vendor.example/debian/\tmain\n"
         "/s/a.sources:1\tDebian\tDebian-Security\thttp://mirror.example/debian-security/\tmain\n"
@@ -65,23 +65,23 @@ def test_the_archive_is_the_first_that_debian_signs_as_its_own():
         (ONE_LINE, 4, False, None),
     ],
 )
-def test_the_keyring_is_that_of_the_entry(text, entry, deb822, keyring):
+def test_the_keyring_is_that_of_the_entry(text: str, entry: int, deb822: bool, keyring: str | None) -> None:
     assert parse_signed_by(text, entry, deb822=deb822) == keyring
 
 
-def test_where_the_tree_is_kept():
+def test_where_the_tree_is_kept() -> None:
     assert chroot.cache_dir({}) == Path("/var/cache/audiosocket-tests")
     assert chroot.cache_dir({"XDG_CACHE_HOME": "/x"}) == Path("/x/audiosocket-tests")
     assert chroot.cache_dir({"XDG_CACHE_HOME": "/x", "AUDIOSOCKET_ASTERISK_CACHE": "/y"}) == Path("/y")
 
 
-def test_without_root_there_is_one_clear_reason(monkeypatch, tmp_path):
+def test_without_root_there_is_one_clear_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(chroot.Unavailable, match="needs root"):
         chroot.ensure({"AUDIOSOCKET_ASTERISK_CACHE": str(tmp_path)})
 
 
-def test_a_failed_build_leaves_no_tree(monkeypatch, tmp_path):
+def test_a_failed_build_leaves_no_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(chroot, "why_not_run", lambda: None)
     monkeypatch.setattr(chroot, "find_archive", lambda: Archive("file:///nowhere", None))
     (tmp_path / "bin").mkdir()
@@ -101,7 +101,7 @@ def test_a_failed_build_leaves_no_tree(monkeypatch, tmp_path):
     assert list((tmp_path / "cache").glob("*.partial")) == []
 
 
-def test_ulaw_comes_back_within_its_precision():
+def test_ulaw_comes_back_within_its_precision() -> None:
     tone = sound.tone(8000, 1000, 200, 20_000)
     back = sound.from_ulaw(sound.to_ulaw(tone))
     assert sound.strength(back, 8000, 1000) > 0.99
@@ -110,7 +110,7 @@ def test_ulaw_comes_back_within_its_precision():
     )
 
 
-def test_a_frame_is_late_on_its_own_calls_schedule():
+def test_a_frame_is_late_on_its_own_calls_schedule() -> None:
     lateness = Lateness()
     lateness.add([0, 20, 90, 91, 92, 100])  # one frame 50 ms late, and what was owed right behind it
     lateness.add([5, 25, 10_045, 10_065])  # ten seconds away: what was not sent then is not owed for ever
@@ -121,7 +121,7 @@ def test_a_frame_is_late_on_its_own_calls_schedule():
 
 
 @pytest.mark.asterisk
-async def test_asterisk_dies_with_the_process_that_started_it(asterisk_tree, tmp_path):
+async def test_asterisk_dies_with_the_process_that_started_it(asterisk_tree: Path, tmp_path: Path) -> None:
     program = tmp_path / "starts.py"
     program.write_text(
         "import sys, time\n"
@@ -143,6 +143,7 @@ async def test_asterisk_dies_with_the_process_that_started_it(asterisk_tree, tmp
         text=True,
     )
     with parent:
+        assert parent.stdout is not None
         child = int(parent.stdout.readline())
         command = Path(f"/proc/{child}/cmdline")
         while b"sleep" not in command.read_bytes().split(b"\0")[0]:

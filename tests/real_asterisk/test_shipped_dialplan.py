@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from twisted.internet import defer, reactor, task
 
-from . import shipped, sound
-from .rig import OUTAGE, Asterisk
+from tests.real_asterisk import shipped, sound
+from tests.real_asterisk.handset import PickUp
+from tests.real_asterisk.product import Serve, Server
+from tests.real_asterisk.rig import OUTAGE, Asterisk
 
 pytestmark = pytest.mark.asterisk
 
@@ -30,7 +32,7 @@ include => from-internal-custom
 FORMS = ["plain", "freepbx"]
 
 
-async def load(asterisk: Asterisk, server, form: str = "plain", **settings: str) -> None:
+async def load(asterisk: Asterisk, server: Server, form: str = "plain", **settings: str) -> None:
     settings = {
         "AUDIOSOCKET_HOST": server.host,
         "AUDIOSOCKET_PORT": str(server.visitor_port),
@@ -50,14 +52,14 @@ def number(form: str) -> str:
     return "1000@audiosocket-visitor" if form == "plain" else "1000@from-internal"
 
 
-async def until_live(server, wanted: set[str], seconds: float) -> None:
+async def until_live(server: Server, wanted: set[str], seconds: float) -> None:
     deadline = reactor.seconds() + seconds
     while set(await server.calls()) != wanted and reactor.seconds() < deadline:
         await task.deferLater(reactor, 0.05)
     assert set(await server.calls()) == wanted
 
 
-def test_both_forms_hold_the_same_subroutine():
+def test_both_forms_hold_the_same_subroutine() -> None:
     marker = "; ---- One leg of a call"
     plain, freepbx = (
         shipped.load(name).partition(marker) for name in ("extensions.conf", "extensions_custom.conf")
@@ -68,7 +70,7 @@ def test_both_forms_hold_the_same_subroutine():
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.deadline(20)
-async def test_a_visit_and_its_end(asterisk, server, pick_up, form):
+async def test_a_visit_and_its_end(asterisk: Asterisk, server: Server, pick_up: PickUp, form: str) -> None:
     await load(asterisk, server, form)
     extension, _, context = number(form).partition("@")
     caller, _ = await pick_up(context=context, extension=extension)
@@ -85,7 +87,9 @@ async def test_a_visit_and_its_end(asterisk, server, pick_up, form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.deadline(20)
-async def test_the_return_call_opens_the_return_port_with_the_same_uuid(asterisk, serve, pick_up, form):
+async def test_the_return_call_opens_the_return_port_with_the_same_uuid(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, form: str
+) -> None:
     server = await serve(ACCEPT_UNEXPECTED_RESIDENT="true")  # the test places the return call, not the server
     await load(asterisk, server, form)
     visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
@@ -102,7 +106,9 @@ async def test_the_return_call_opens_the_return_port_with_the_same_uuid(asterisk
     await visitor.gone
 
 
-async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(asterisk, server, pick_up):
+async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(
+    asterisk: Asterisk, server: Server, pick_up: PickUp
+) -> None:
     await load(asterisk, server)
     visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
     (call_id,) = await server.arrived()
@@ -120,7 +126,9 @@ async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(asterisk, ser
         visitor.hang_up()
 
 
-async def test_a_return_number_dialled_by_hand_reaches_nobody(asterisk, server, pick_up):
+async def test_a_return_number_dialled_by_hand_reaches_nobody(
+    asterisk: Asterisk, server: Server, pick_up: PickUp
+) -> None:
     await load(asterisk, server)
     stranger, _ = await pick_up(context="audiosocket-return", extension="1001")
     await stranger.gone
@@ -128,7 +136,9 @@ async def test_a_return_number_dialled_by_hand_reaches_nobody(asterisk, server, 
 
 
 @pytest.mark.deadline(60)
-async def test_callers_outlive_a_killed_server_with_the_channel_driver(asterisk, server, pick_up):
+async def test_callers_outlive_a_killed_server_with_the_channel_driver(
+    asterisk: Asterisk, server: Server, pick_up: PickUp
+) -> None:
     asterisk.forgive(*OUTAGE)
     await load(asterisk, server, AUDIOSOCKET_CODEC="slin16")
     caller, _ = await pick_up(16000, context="audiosocket-visitor", extension="1000")
@@ -147,7 +157,9 @@ async def test_callers_outlive_a_killed_server_with_the_channel_driver(asterisk,
 
 
 @pytest.mark.deadline(30)
-async def test_a_server_that_stays_away_gives_the_caller_back(asterisk, server, pick_up):
+async def test_a_server_that_stays_away_gives_the_caller_back(
+    asterisk: Asterisk, server: Server, pick_up: PickUp
+) -> None:
     asterisk.forgive(*OUTAGE)
     await load(asterisk, server, AUDIOSOCKET_PATIENCE="2")
     returned = asterisk.user_event("Returned")
@@ -159,7 +171,9 @@ async def test_a_server_that_stays_away_gives_the_caller_back(asterisk, server, 
 
 
 @pytest.mark.deadline(30)
-async def test_a_second_address_spares_asterisk_the_second_close(asterisk, server, pick_up):
+async def test_a_second_address_spares_asterisk_the_second_close(
+    asterisk: Asterisk, server: Server, pick_up: PickUp
+) -> None:
     """What README.md tells of /etc/hosts: no attempt may end in the branch of Asterisk's that closes twice."""
     asterisk.configure({"hosts": f"{server.host} audiosocket\n255.255.255.255 audiosocket\n"})
     await load(asterisk, server, AUDIOSOCKET_HOST="audiosocket")
@@ -174,7 +188,7 @@ async def test_a_second_address_spares_asterisk_the_second_close(asterisk, serve
     await caller.gone
 
 
-async def test_an_ordinary_end_is_told_apart(asterisk, server, pick_up):
+async def test_an_ordinary_end_is_told_apart(asterisk: Asterisk, server: Server, pick_up: PickUp) -> None:
     await load(asterisk, server)
     returned = asterisk.user_event("Returned")
     caller, _ = await pick_up(context="watched", extension="s")
@@ -185,7 +199,9 @@ async def test_an_ordinary_end_is_told_apart(asterisk, server, pick_up):
 
 
 @pytest.mark.deadline(30)
-async def test_a_caller_may_leave_while_the_server_is_away(asterisk, server, pick_up):
+async def test_a_caller_may_leave_while_the_server_is_away(
+    asterisk: Asterisk, server: Server, pick_up: PickUp
+) -> None:
     asterisk.forgive(*OUTAGE)
     await load(asterisk, server)
     caller, channel = await pick_up(context="audiosocket-visitor", extension="1000")
@@ -194,5 +210,6 @@ async def test_a_caller_may_leave_while_the_server_is_away(asterisk, server, pic
     await task.deferLater(reactor, 0.5)
     ended = asterisk.ended(channel)
     caller.hang_up()
-    await defer.gatherResults([ended, caller.gone])
+    await ended
+    await caller.gone
     await asterisk.no_channels()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from . import shipped, sound
+from tests.real_asterisk import shipped, sound
+from tests.real_asterisk.handset import PickUp
+from tests.real_asterisk.product import Serve, Server
+from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.telephone import MakeTelephone
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 
@@ -15,7 +21,7 @@ include => audiosocket-visitor
 SAID, PLAYED = 1000, 700  # hertz: one tone a direction
 
 
-async def start(asterisk, serve, tmp_path):
+async def start(asterisk: Asterisk, serve: Serve, tmp_path: Path) -> Server:
     """A server that plays a tone for ever and records, behind the shipped dialplan."""
     sound.write_wav(tmp_path / "played.wav", sound.tone(8000, PLAYED, 1000), 8000)
     settings = {"PLAY_FILE": str(tmp_path / "played.wav"), "PLAY_THEN": "loop"}
@@ -26,7 +32,7 @@ async def start(asterisk, serve, tmp_path):
     return server
 
 
-def check_both_ends(heard_by_telephone, recording):
+def check_both_ends(heard_by_telephone: bytes, recording: Path) -> None:
     """The telephone heard the server's tone and the server the telephone's, each alone and for two seconds."""
     assert len(heard_by_telephone) >= 2 * 8000 * 2
     assert sound.strength(heard_by_telephone, 8000, PLAYED) > 0.95
@@ -37,7 +43,9 @@ def check_both_ends(heard_by_telephone, recording):
     assert sound.strength(said_by_server, 8000, PLAYED) > 0.95
 
 
-async def test_a_visit_over_sip_and_rtp(asterisk, serve, telephone, tmp_path):
+async def test_a_visit_over_sip_and_rtp(
+    asterisk: Asterisk, serve: Serve, telephone: MakeTelephone, tmp_path: Path
+) -> None:
     server = await start(asterisk, serve, tmp_path)
     door = telephone(sound.tone(8000, SAID, 3000))
     door.call("1000")
@@ -48,7 +56,9 @@ async def test_a_visit_over_sip_and_rtp(asterisk, serve, telephone, tmp_path):
     await asterisk.no_channels()
 
 
-async def test_a_resident_is_rung_and_answers(asterisk, serve, pick_up, telephone, tmp_path):
+async def test_a_resident_is_rung_and_answers(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, telephone: MakeTelephone, tmp_path: Path
+) -> None:
     server = await start(asterisk, serve, tmp_path)
     visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
     (call_id,) = await server.arrived()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from twisted.internet import reactor, task
 
-from . import sound, visit
-from .household import household
-from .rig import OUTAGE
+from tests.real_asterisk import sound, visit
+from tests.real_asterisk.handset import PickUp
+from tests.real_asterisk.household import household
+from tests.real_asterisk.product import Serve, Server
+from tests.real_asterisk.rig import OUTAGE, Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(90)]
 
@@ -20,14 +25,14 @@ STEP_MS = 2000  # the play app keeps its place in pieces of that length
 STEPS = [400.0 + 100 * step for step in range(20)]  # hertz: in a staircase every step says where one is
 
 
-def staircase(path):
+def staircase(path: Path) -> str:
     sound.write_wav(path, b"".join(sound.tone(8000, hertz, STEP_MS) for hertz in STEPS), 8000)
     return str(path)
 
 
-def steps_in(audio):
+def steps_in(audio: bytes) -> list[int]:
     """The steps heard, in their order; what is not clearly one is left out."""
-    found = []
+    found: list[int] = []
     size = 8000 * 2 // 5  # 200 ms
     for at in range(0, len(audio) - size + 1, size):
         loudest = sound.loudest(audio[at : at + size], 8000)
@@ -37,20 +42,22 @@ def steps_in(audio):
     return found
 
 
-async def listed(server):
+async def listed(server: Server) -> dict[str, Any]:
     _, answer = await server.ask("GET", "/api/calls")
     return {call["call_id"]: call for call in answer["calls"]}
 
 
-async def all_back(server, wanted):
-    async def live():
+async def all_back(server: Server, wanted: set[str]) -> None:
+    async def live() -> bool:
         return set(await server.calls()) == wanted
 
     await server.until(live, 8)
 
 
 @pytest.mark.parametrize("away", [0.3, 5.0])
-async def test_every_call_is_resumed_and_none_is_restarted(asterisk, serve, pick_up, tmp_path, away):
+async def test_every_call_is_resumed_and_none_is_restarted(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, tmp_path: Path, away: float
+) -> None:
     asterisk.forgive(*OUTAGE)
     server = await serve(app="play", PLAY_FILE=staircase(tmp_path / "staircase.wav"))
     await visit.load(asterisk, server, TALKERS)
@@ -94,7 +101,9 @@ async def test_every_call_is_resumed_and_none_is_restarted(asterisk, serve, pick
 
 
 @pytest.mark.parametrize("away", [0.3, 2.0])
-async def test_visitor_and_resident_talk_on(asterisk, serve, pick_up, away):
+async def test_visitor_and_resident_talk_on(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, away: float
+) -> None:
     asterisk.forgive(*OUTAGE)
     server = await serve("bridge", **visit.settings(asterisk))
     await visit.load(asterisk, server)
@@ -126,7 +135,9 @@ async def test_visitor_and_resident_talk_on(asterisk, serve, pick_up, away):
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 @pytest.mark.parametrize("when", ["while the server is away", "afterwards"])
-async def test_a_resident_who_rings_through_a_killed_server_gets_in(asterisk, serve, pick_up, backend, when):
+async def test_a_resident_who_rings_through_a_killed_server_gets_in(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, when: str
+) -> None:
     asterisk.forgive(*OUTAGE, "(?i)web ?socket.*reset by peer")  # a killed process says no goodbye to ARI either
     server = await serve("bridge", **visit.settings(asterisk, backend))
     await visit.load(asterisk, server)
@@ -153,7 +164,7 @@ async def test_a_resident_who_rings_through_a_killed_server_gets_in(asterisk, se
         await visit.nothing_left(asterisk, server)
 
 
-async def test_an_ordinary_restart_keeps_the_callers_as_well(asterisk, serve):
+async def test_an_ordinary_restart_keeps_the_callers_as_well(asterisk: Asterisk, serve: Serve) -> None:
     asterisk.forgive(*OUTAGE)
     server = await serve(DRAIN_SECONDS="1")
     await visit.load(asterisk, server, TALKERS)

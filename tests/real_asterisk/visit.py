@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer, interfaces, task
 from twisted.protocols import portforward
 
-from . import shipped
-from .product import Server
-from .rig import Asterisk
+from tests.real_asterisk import shipped
+from tests.real_asterisk.product import Server
+from tests.real_asterisk.rig import Asterisk
 
 BACKENDS = ("ami", "ari")
 
@@ -91,6 +92,10 @@ class _Pair(portforward.ProxyServer):
         super().connectionMade()
 
 
+#: Connects a backend through a `Cable` and returns the settings for that.
+CutOff = Callable[[str], tuple["Cable", dict[str, str]]]
+
+
 class Cable(portforward.ProxyFactory):
     """A cable between the server and a port of Asterisk's that a test can cut and mend."""
 
@@ -108,7 +113,7 @@ class Cable(portforward.ProxyFactory):
         await defer.maybeDeferred(self._port.stopListening)
         for pair in self.pairs:
             for end in (pair, pair.peer):
-                if end is not None and end.transport is not None:
+                if end is not None and interfaces.ITCPTransport.providedBy(end.transport):
                     end.transport.abortConnection()
         self.pairs = []
         await task.deferLater(self._reactor, 0)
