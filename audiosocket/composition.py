@@ -82,7 +82,9 @@ def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
     )
-    control = ServerControl(server, database, reactor.seconds, settings.api_port, selection, side.backend)
+    control = ServerControl(
+        server, database, reactor.seconds, settings.api_port, selection, side.backend, side.histograms
+    )
     _make_api(settings, control, reactor).setServiceParent(server)
     side.backend.setServiceParent(server)
     selection.setServiceParent(server)

@@ -61,6 +61,10 @@ class ReturnUnavailable(AudioSocketError):
     """Return calls cannot be placed now: no backend is configured, or it cannot be reached."""
 
 
+class TelephonyUnavailable(AudioSocketError):
+    """Asterisk did not do what was asked with a channel; the text says why."""
+
+
 class UnknownAttempt(AudioSocketError):
     """No attempt of a return call that a webhook reports on has this id, or it has ended already."""
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.json_shapes import CallerJSON
+from audiosocket.outbound.websocket_interface import WebSocketLimits, WebSocketObserver
 from audiosocket.settings import Settings
 
 T = TypeVar("T")
@@ -173,6 +175,9 @@ class Leg(Protocol):
         more than 16,384 characters of it.
         """
 
+    def show(self, figures: Mapping[str, object]) -> None:
+        """Show these figures of an app under ``app`` of this leg in the API, in place of those before."""
+
     def tap(self, listener: Tap) -> None:
         """Pass both directions to ``listener`` until the leg ends."""
 
@@ -274,6 +279,56 @@ class InFileThread(Protocol):
         """Return what ``function`` returns, or fail with what it raises."""
 
 
+class WebSocket(Protocol):
+    """A connection that was made by `OpenWebSocket`: `outbound.websocket.WebSocketClient`."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait because the peer reads too slowly."""
+
+    def connect(self) -> Deferred[None]:
+        """Open the connection; fails with `WebSocketFailed`, cancelling drops it."""
+
+    def send(self, message: str | bytes) -> int:
+        """Send a text or binary message; raises `WebSocketClosed`."""
+
+    def close(self, code: int = 1000, reason: str = "") -> Deferred[None]:
+        """Send what is queued and a close frame; fires at the end of the connection."""
+
+    def abort(self, reason: str = "") -> None:
+        """Drop the connection at once."""
+
+
+class OpenWebSocket(Protocol):
+    """Makes a WebSocket connection that is not open yet; raises `InvalidSetting`."""
+
+    def __call__(
+        self,
+        url: str,
+        observer: WebSocketObserver,
+        *,
+        headers: Mapping[str, str],
+        subprotocols: Sequence[str],
+        ca_file: str,
+        limits: WebSocketLimits,
+    ) -> WebSocket:
+        """Return the connection; ``observer`` is told what happens to it."""
+
+
+class Telephony(Protocol):
+    """What Asterisk's manager interface does with a caller's channel; each fails with `TelephonyUnavailable`."""
+
+    def redirect(self, channel: str, context: str, exten: str) -> Deferred[None]:
+        """Send a channel to an extension of the dialplan."""
+
+    def play_digits(self, channel: str, digits: str) -> Deferred[None]:
+        """Play DTMF on a channel, one digit after the other."""
+
+
 @dataclass(frozen=True)
 class CallPolicy:
     """The policy of ``apps.toml`` for the calls of an extension, whichever apps run."""
@@ -304,6 +359,14 @@ class AppContext:
     policy: CallPolicy = field(default_factory=CallPolicy)
     #: The apps of each role's legs, in order.
     chains: Mapping[Role, Sequence[str]] = field(default_factory=dict)
+    #: Makes WebSocket connections to other programs; None only where a test made the context.
+    open_websocket: OpenWebSocket | None = None
+    #: Asterisk's manager interface; None without ``AMI_HOST``.
+    telephony: Telephony | None = None
+    #: Counts a duration in milliseconds, by name, for the histograms in ``/api/status``.
+    measure: Callable[[str, float], None] = lambda name, milliseconds: None
+    #: What lets a bot use the API for one call only: the URL of the call and a token.
+    call_access: Callable[[UUID], tuple[str, str]] | None = None
 
 
 AppFactory = Callable[[AppContext], App]

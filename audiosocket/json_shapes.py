@@ -63,6 +63,8 @@ class LegJSON(TypedDict):
     digits: int
     ignored: int
     resumes: int
+    #: Figures of the leg's app, such as a bot's latencies; None for most apps.
+    app: dict[str, object] | None
 
 
 class AttemptJSON(TypedDict):
@@ -301,6 +303,15 @@ class BackendJSON(ConnectionJSON, _IdentificationOnly):
     kind: str
 
 
+class HistogramJSON(TypedDict):
+    """Durations in milliseconds; ``buckets`` counts by upper bound, "inf" the last."""
+
+    count: int
+    sum_ms: float
+    max_ms: float
+    buckets: dict[str, int]
+
+
 class CallStatusJSON(TypedDict):
     """The part of the status that is about calls."""
 
@@ -313,6 +324,7 @@ class CallStatusJSON(TypedDict):
     return_backend: BackendJSON
     mislabelled_codecs: dict[str, str]
     reactor: ReactorJSON
+    latencies: dict[str, HistogramJSON]
 
 
 class WorkerStatusJSON(CallStatusJSON):

@@ -32,17 +32,17 @@ MAY_IMPORT: dict[str, str] = {
     "outbound": "errors",
     "runtime": "json_shapes",
     "postgres": "errors json_shapes settings outbound runtime",
-    "interfaces": "extensions json_shapes settings",
+    "interfaces": "extensions json_shapes outbound.websocket_interface settings",
     "asterisk": "errors extensions interfaces outbound",
     "control_interface": "extensions json_shapes asterisk",
     "calls": "errors json_shapes wire extensions interfaces media transport",
     "returncalls": "errors json_shapes settings extensions interfaces calls asterisk outbound",
     "prompts": "errors interfaces media",
     "apps": (
-        "errors wire extensions interfaces media prompts settings calls.outcomes returncalls.dial_string "
+        "bots errors wire extensions interfaces media prompts settings calls.outcomes returncalls.dial_string "
         "returncalls.templates"
     ),
-    "bots": "errors interfaces json_shapes media outbound settings",
+    "bots": "errors extensions interfaces json_shapes media outbound settings wire",
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
     "server": ABOVE,
     "workers": ABOVE,

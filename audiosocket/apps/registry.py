@@ -22,6 +22,7 @@ from audiosocket.apps.loopback import Loopback
 from audiosocket.apps.play import Play
 from audiosocket.apps.record import Record
 from audiosocket.apps.silence import Silence
+from audiosocket.bots.app import AsteriskWs, OpenAIRealtime, Twilio
 from audiosocket.errors import UnknownApp
 from audiosocket.interfaces import App, AppContext, AppFactory
 from audiosocket.settings import Settings
@@ -29,7 +30,17 @@ from audiosocket.settings import Settings
 GROUP = "audiosocket.apps"
 
 BUILT_IN: Mapping[str, AppFactory] = MappingProxyType(
-    {"bridge": Bridge, "echo": Echo, "loopback": Loopback, "play": Play, "record": Record, "silence": Silence}
+    {
+        "asterisk_ws": AsteriskWs,
+        "bridge": Bridge,
+        "echo": Echo,
+        "loopback": Loopback,
+        "openai_realtime": OpenAIRealtime,
+        "play": Play,
+        "record": Record,
+        "silence": Silence,
+        "twilio": Twilio,
+    }
 )
 
 _log = Logger()

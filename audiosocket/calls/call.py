@@ -93,6 +93,8 @@ class LegState:
     suspended: bool = False
     #: The telephone behind it, once that is known.
     caller: CallerInfo | None = None
+    #: Figures of the leg's app, for the API.
+    app_figures: Mapping[str, object] | None = None
 
     def alive(self, now: float) -> bool:
         """Return whether it has not ended and sent a frame within the last second."""
@@ -116,6 +118,7 @@ class LegState:
             "digits": self.digits,
             "ignored": self.ignored,
             "resumes": self.resumes,
+            "app": None if self.app_figures is None else dict(self.app_figures),
         }
 
 

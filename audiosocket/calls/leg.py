@@ -205,6 +205,9 @@ class Leg:
             raise ValueError(f"{app!r} is no app of this leg")
         self.call.remember(self.role, name, state)
 
+    def show(self, figures: Mapping[str, object]) -> None:
+        self.state.app_figures = figures
+
     def tap(self, listener: Tap) -> None:
         self._taps += (listener,)
 

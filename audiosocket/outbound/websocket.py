@@ -14,8 +14,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet import defer, error, protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import connectProtocol
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from wsproto import ConnectionType, WSConnection
@@ -23,6 +22,7 @@ from wsproto import events as ws
 from wsproto.connection import ConnectionState
 from wsproto.utilities import RemoteProtocolError
 
+from audiosocket.outbound.endpoints import Endpoints
 from audiosocket.outbound.send_queue import SendQueue
 from audiosocket.outbound.websocket_interface import (
     ABNORMAL_CLOSURE,
@@ -116,7 +116,8 @@ class WebSocketClient(protocol.Protocol):
         if self._state is not _State.NEW:
             raise RuntimeError("a WebSocketClient connects once")
         self._state = _State.CONNECTING
-        connecting: Deferred[None] = connectProtocol(self._endpoint, self).addCallback(lambda _: self._accepted)
+        factory = _ClientFactory(self)
+        connecting: Deferred[None] = self._endpoint.connect(factory).addCallback(lambda _: self._accepted)
         self._connecting = connecting
         connecting.addTimeout(self._limits.connect_seconds, self._clock, self._too_late)
         return connecting.addErrback(self._not_connected)
@@ -337,6 +338,42 @@ class WebSocketClient(protocol.Protocol):
         gone, self._gone = self._gone, []
         for each in gone:
             each.callback(None)
+
+
+class _ClientFactory(protocol.Factory):
+    """Gives the client to the endpoint, without a line in the log for each connection."""
+
+    noisy = False
+
+    def __init__(self, client: WebSocketClient) -> None:
+        self._client = client
+
+    def buildProtocol(self, addr: IAddress | None) -> WebSocketClient:
+        return self._client
+
+
+class WebSocketOpener:
+    """Makes WebSocket clients that share one resolver and TLS settings; implements `interfaces.OpenWebSocket`."""
+
+    def __init__(self, endpoints: Endpoints, clock: IReactorTime) -> None:
+        self._endpoints = endpoints
+        self._clock = clock
+
+    def __call__(
+        self,
+        url: str,
+        observer: WebSocketObserver,
+        *,
+        headers: Mapping[str, str],
+        subprotocols: Sequence[str],
+        ca_file: str,
+        limits: WebSocketLimits,
+    ) -> WebSocketClient:
+        """Return a client that is not connected yet; raises `InvalidSetting`."""
+        endpoint = self._endpoints.for_url(url, ca_file)
+        return WebSocketClient(
+            url, observer, endpoint, self._clock, headers=headers, subprotocols=subprotocols, limits=limits
+        )
 
 
 def _explained(failure: Failure) -> str:

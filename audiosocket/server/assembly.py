@@ -23,12 +23,15 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import SoundCache
+from audiosocket.outbound.endpoints import Endpoints
+from audiosocket.outbound.websocket import WebSocketOpener
 from audiosocket.provisioning.app_rules import Chain
 from audiosocket.provisioning.app_rules_file import FILE_NAME as APPS_FILE_NAME
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.file_thread import FileThread
+from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
@@ -61,6 +64,7 @@ class CallComponents:
     clock: MediaClock
     transport: MakeTransport | None
     selection: AppSelection
+    histograms: Histograms
 
     def make_factory(self, extension: Extension, role: Role, pass_on: PassOn | None = None) -> AudioSocketFactory:
         """Return the protocol factory of one port; implements `extension_service.MakeFactory`."""
@@ -92,10 +96,19 @@ def build_call_components(
     """Return all parts, connected and not started. Raises `InvalidSetting`."""
     files = FileThread(reactor)
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
-    context = AppContext(settings, SoundCache(deferToThread), files.run, reactor.callLater)
     kept = CallJournal(journal, files.run)
     legs = LiveLegs()
     backend = ReturnBackend(settings, reactor, time.time)
+    histograms = Histograms()
+    context = AppContext(
+        settings,
+        SoundCache(deferToThread),
+        files.run,
+        reactor.callLater,
+        open_websocket=WebSocketOpener(Endpoints(reactor), reactor),
+        telephony=backend.telephony,
+        measure=histograms.measure,
+    )
     returns = ReturnCalls(
         backend.originator,
         reactor,
@@ -121,7 +134,7 @@ def build_call_components(
         returns=returns,
         callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
     )
-    return CallComponents(switchboard, kept, files, backend, clock, transport, selection)
+    return CallComponents(switchboard, kept, files, backend, clock, transport, selection, histograms)
 
 
 def media(

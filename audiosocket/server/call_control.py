@@ -13,6 +13,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import BackendJSON, CallJSON, CallStatusJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
+from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.call_server import CallServer
 
 _NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
@@ -22,12 +23,17 @@ class LocalCallControl:
     """Calls of this process; answers from memory, without waiting. ``seconds`` is a steady clock, in seconds."""
 
     def __init__(
-        self, server: CallServer, seconds: Callable[[], float], backend: ReturnBackend | None = None
+        self,
+        server: CallServer,
+        seconds: Callable[[], float],
+        backend: ReturnBackend | None = None,
+        histograms: Histograms | None = None,
     ) -> None:
         self._server = server
         self._switchboard = server.switchboard
         self._seconds = seconds
         self._backend = backend
+        self._histograms = histograms or Histograms()
 
     def status(self) -> CallStatusJSON:
         """Return the part of the status that is about calls."""
@@ -43,6 +49,7 @@ class LocalCallControl:
             "return_backend": _NO_BACKEND if self._backend is None else self._backend.to_json(),
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
             "reactor": self._server.reactor_lag.to_json(),
+            "latencies": self._histograms.to_json(),
         }
 
     def live_by_extension(self) -> Mapping[int, int]:

@@ -8,6 +8,7 @@ from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.extension_control import TableControl
@@ -28,10 +29,11 @@ class ServerControl:
         api_port: int,
         selection: AppSelection,
         backend: ReturnBackend | None = None,
+        histograms: Histograms | None = None,
     ) -> None:
         self._server = server
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
-        self.calls = LocalCallControl(server, seconds, backend)
+        self.calls = LocalCallControl(server, seconds, backend, histograms)
 
     def status(self) -> StatusJSON:
         return {**self.extensions.status(self.calls.live_by_extension()), **self.calls.status()}

@@ -71,6 +71,8 @@ class LegDouble:
         self.outcome: str | None = None
         #: Whether an app asked for every frame to go back.
         self.looping = False
+        #: What the API would show of the leg's app.
+        self.figures: Mapping[str, object] = {}
         #: What hooks that are coroutines raised; of a plain hook it is raised where the test calls.
         self.failures: list[Failure] = []
         self._clock = clock
@@ -154,6 +156,9 @@ class LegDouble:
 
     def remember(self, app: App, state: Any) -> None:
         self.remembered.append((app, state))
+
+    def show(self, figures: Mapping[str, object]) -> None:
+        self.figures = figures
 
     def tap(self, listener: Tap) -> None:
         self._taps.append(listener)

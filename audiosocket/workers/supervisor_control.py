@@ -22,6 +22,7 @@ from audiosocket.json_shapes import (
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
@@ -72,6 +73,7 @@ class SupervisorControl:
                 key: codec for one in answers for key, codec in one["mislabelled_codecs"].items()
             },
             "reactor": self._latest([answer["reactor"] for answer in answers]),
+            "latencies": add_histograms(answer["latencies"] for answer in answers),
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
         }

@@ -151,7 +151,7 @@ class WorkerProcess:
             forget=switchboard.forget,
             load=lazy_imports.load,
         )
-        calls = LocalCallControl(server, self._reactor.seconds, components.backend)
+        calls = LocalCallControl(server, self._reactor.seconds, components.backend, components.histograms)
         self._running = Running(server, ports, components, calls)
         server.startService()
         self.channel.notify("ready", pid=os.getpid())

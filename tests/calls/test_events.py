@@ -20,7 +20,7 @@ IDENTITY = {"call_id": "c", "extension": 4, "number": "1000"}
 #: Where a name is passed on and not written: the function, and the name of its parameter.
 PASSED_ON = {("leg.py", "event"), ("call.py", "event")}
 #: Emitted by nobody here: for apps of others.
-FOR_APPS = {"app.note"}
+FOR_APPS: set[str] = set()
 
 
 def emitted() -> Iterator[tuple[str, int, ast.expr]]:

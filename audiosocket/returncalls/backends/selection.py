@@ -12,6 +12,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 
 from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.asterisk.ami.client import AMIClient
+from audiosocket.asterisk.ami.telephony import AMITelephony
 from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.json_shapes import BackendJSON
@@ -37,6 +38,7 @@ class ReturnBackend(MultiService):
         self.kind = settings.return_kind
         self.originator: AMIOriginator | ARIOriginator | WebhookOriginator | None = None
         self.channels: ChannelTracker | None = None
+        self.telephony: AMITelephony | None = None
         self._ami: AMIClient | None = None
         if settings.ami_host:
             endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
@@ -44,6 +46,7 @@ class ReturnBackend(MultiService):
             self._ami = AMIClient(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
             self._ami.setServiceParent(self)
             self.channels = ChannelTracker(self._ami)
+            self.telephony = AMITelephony(self._ami)
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":

@@ -1,0 +1,89 @@
+"""Carries out what a bot may do with its call, and refuses everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audiosocket.bots.commands import (
+    AUTHORISED,
+    Bridge,
+    CancelDial,
+    Command,
+    CommandRefused,
+    Dial,
+    HangUpLeg,
+    PlayDigits,
+    SetOutcome,
+    Transfer,
+    WriteNote,
+)
+from audiosocket.errors import AudioSocketError
+from audiosocket.interfaces import CallPolicy, Leg, Telephony
+
+
+class CallCommands:
+    """The commands of one leg. ``telephony`` is None where Asterisk's manager interface is not configured."""
+
+    def __init__(self, leg: Leg, policy: CallPolicy, telephony: Telephony | None) -> None:
+        self._leg = leg
+        self._policy = policy
+        self._telephony = telephony
+
+    async def run(self, name: str, command: Command) -> dict[str, Any]:
+        """Carry out ``command`` and return what the bot is told; raises `CommandRefused`.
+
+        ``name`` is what the bot called it, for the timeline.
+        """
+        try:
+            told = await self._run(command)
+        except AudioSocketError as problem:
+            self._leg.note("bot.command", command=name, ok=False, reason=str(problem))
+            raise problem if isinstance(problem, CommandRefused) else CommandRefused(str(problem)) from None
+        self._leg.note("bot.command", command=name, ok=True)
+        return told
+
+    async def _run(self, command: Command) -> dict[str, Any]:
+        leg = self._leg
+        if isinstance(command, HangUpLeg):
+            leg.hang_up()
+        elif isinstance(command, Dial):
+            leg.call_resident(command.numbers)
+            return {"state": "ringing"}
+        elif isinstance(command, CancelDial):
+            if not leg.cancel_resident():
+                raise CommandRefused("nobody is being rung")
+        elif isinstance(command, Bridge):
+            if not leg.connect_other(command.connected):
+                raise CommandRefused("there is no other leg in this call")
+        elif isinstance(command, Transfer):
+            await self._transfer(command.exten)
+        elif isinstance(command, PlayDigits):
+            await self._asterisk().play_digits(self._channel(), command.digits)
+        elif isinstance(command, SetOutcome):
+            self._decide(command.outcome)
+        elif isinstance(command, WriteNote):
+            leg.note("app.note", app="bot", text=command.text)
+        return {}
+
+    async def _transfer(self, exten: str) -> None:
+        context = self._policy.transfer_context
+        if not context:
+            raise CommandRefused("transfers are not allowed: transfer_context is not set for this extension")
+        await self._asterisk().redirect(self._channel(), context, exten)
+
+    def _decide(self, outcome: str) -> None:
+        if outcome == AUTHORISED and not self._policy.bot_may_authorise:
+            raise CommandRefused("a bot may not authorise: bot_may_authorise is not set for this extension")
+        if not self._leg.decide(outcome):
+            raise CommandRefused("the call has an outcome already")
+
+    def _asterisk(self) -> Telephony:
+        if self._telephony is None:
+            raise CommandRefused("Asterisk's manager interface is not configured (AMI_HOST)")
+        return self._telephony
+
+    def _channel(self) -> str:
+        caller = self._leg.caller
+        if caller is None or not caller.channel:
+            raise CommandRefused("the caller's channel is not known")
+        return caller.channel
