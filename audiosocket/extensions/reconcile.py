@@ -6,8 +6,9 @@ row has changed; only listeners that move are closed and opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.json_shapes import RefreshStatsJSON
@@ -23,6 +24,20 @@ class SocketAddress:
 
 #: One listener's identity: extension id and role.
 Slot = tuple[int, Role]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A listener as it is: the address its row wants, and the port it has (None: it could not be opened)."""
+
+    address: SocketAddress
+    port: int | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its configured port."""
+        return self.port == self.address.port
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,54 @@ def plan(
         removed=tuple(sorted(running.keys() - desired.keys())),
         kept=tuple(sorted(both - updated)),
     )
+
+
+def plan_changes(
+    desired: Mapping[int, Extension],
+    running: Mapping[int, Extension],
+    changed: Collection[int],
+    wanted: Mapping[Slot, SocketAddress],
+    placed: Mapping[Slot, Placed],
+    claimed: frozenset[int],
+) -> Plan:
+    """Return the steps for the extensions with ids in ``changed``; all other running ones are kept.
+
+    ``wanted`` and ``placed`` are those of the changed extensions. A listener on an alternative port that is
+    ``claimed`` by a row now has to move.
+    """
+    before = {
+        slot: SocketAddress(listener.address.bind, 0) if _is_in_the_way(listener, claimed) else listener.address
+        for slot, listener in placed.items()
+    }
+    unsettled = frozenset(slot for slot, listener in placed.items() if not listener.settled)
+    changes = plan(only(desired, changed), only(running, changed), wanted, before, unsettled)
+    return replace(changes, kept=tuple(sorted((running.keys() - set(changed)) | set(changes.kept))))
+
+
+def _is_in_the_way(listener: Placed, claimed: frozenset[int]) -> bool:
+    return not listener.settled and listener.port in claimed
+
+
+def wanted_addresses(
+    desired: Mapping[int, Extension], bind: Callable[[Extension], str]
+) -> dict[Slot, SocketAddress]:
+    """Return the address of each listener that should exist; ``bind`` chooses an extension's bind address."""
+    return {
+        (extension.id, role): SocketAddress(address, port)
+        for extension in desired.values()
+        for address in [bind(extension)]
+        for role, port in extension.ports().items()
+    }
+
+
+def claimed_ports(extensions: Collection[Extension], reserved: frozenset[int]) -> frozenset[int]:
+    """Return the ports that no listener may have as its alternative: those of the rows, and ``reserved`` ones."""
+    return reserved.union(port for extension in extensions for port in extension.ports().values())
+
+
+def only(items: Mapping[int, T], keys: Collection[int]) -> dict[int, T]:
+    """Return the items with these keys, as far as they exist."""
+    return {key: items[key] for key in keys if key in items}
 
 
 def alternatives(port: int, claimed: frozenset[int], limit: int = 50) -> list[int]:

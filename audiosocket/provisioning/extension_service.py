@@ -18,16 +18,17 @@ from twisted.internet.tcp import Port
 
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.reconcile import Placed, SocketAddress
 
-#: A burst of calls must not overflow the queue: an unanswered SYN costs the caller a second.
+#: Length of the queue of connections that are not accepted yet; a SYN that finds it full is repeated after 1 s.
 BACKLOG = 1_024
 
-#: Connections accepted between two turns of the audio clock; the rest waits in the kernel's queue.
+#: Connections accepted in one turn of the reactor; the rest waits in the kernel's queue.
 ACCEPTS_PER_TURN = 8
 
 
 class PortFactory(Protocol):
-    """What the books of a port need of its protocol factory; with workers the real ones are elsewhere."""
+    """The protocol factory of a port, or with workers its stand-in in the supervisor."""
 
     role: Role
     #: Makes the transport of an accepted socket; None for Twisted's own.
@@ -41,17 +42,20 @@ class PortFactory(Protocol):
     def connections(self) -> Sized:
         """Connections that are open on this port, calls or not."""
 
+    def when_empty(self, callback: Callable[[], object]) -> None:
+        """Call ``callback``, in place of an earlier one, when the last connection is gone."""
+
 
 MakeFactory = Callable[[Extension, Role], PortFactory]
 
 
 class ThrottledPort(Port):
-    """A port that takes few connections at a time: a flood of strangers must not delay the calls there are.
+    """A port that accepts few connections at a time, so that a flood of them does not delay the calls.
 
-    Twisted's own takes a hundred and more per turn of the reactor, and lets the number grow.
+    Twisted's own accepts a hundred and more per turn of the reactor, and lets the number grow.
     """
 
-    #: What makes the transport of an accepted socket, called as `Server` is.
+    #: Makes the transport of an accepted socket, called as `Server` is.
     transport: Any
 
     @property
@@ -60,11 +64,11 @@ class ThrottledPort(Port):
 
     @numberAccepts.setter
     def numberAccepts(self, wish: int) -> None:
-        """Twisted adapts the number to what came; ours stays."""
+        """Ignore the number to which Twisted adapts."""
 
 
-def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: Any) -> ThrottledPort:
-    """Accept connections from a listening socket that somebody else has opened, and keeps."""
+def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: IReactorFDSet) -> ThrottledPort:
+    """Accept connections from a listening socket that the caller has opened and keeps."""
     port: ThrottledPort = ThrottledPort._fromListeningDescriptor(reactor, descriptor, family, factory)
     if factory.transport is not None:
         port.transport = factory.transport
@@ -83,7 +87,7 @@ class Listener(TCPServer):
         self.port = port
 
     def _getPort(self) -> Any:
-        if not IReactorFDSet.providedBy(self.reactor):  # an in-memory reactor has no descriptors to watch
+        if not IReactorFDSet.providedBy(self.reactor):  # a reactor in memory has no file descriptors
             return super()._getPort()
         port = ThrottledPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
         if self.factory.transport is not None:
@@ -93,12 +97,12 @@ class Listener(TCPServer):
 
     @property
     def role(self) -> Role:
-        """Visitors or residents."""
+        """The role of the callers on this port."""
         return self.factory.role
 
     @property
     def settled(self) -> bool:
-        """True when it has its configured port."""
+        """Whether it has its configured port."""
         return self.port == self.configured
 
     def close(self) -> Deferred[None]:
@@ -107,9 +111,9 @@ class Listener(TCPServer):
 
 
 class ExtensionService(MultiService):
-    """The listeners of one row of ``extension_ia``: the tree is the inventory of what is open.
+    """The listeners of one row of ``extension_ia``, as its child services.
 
-    ``failed`` says, per role, why a port that should be open is not.
+    ``failed`` has, by role, the ports that should be open and are not.
     """
 
     def __init__(self, extension: Extension) -> None:
@@ -119,20 +123,33 @@ class ExtensionService(MultiService):
 
     @property
     def listeners(self) -> dict[Role, Listener]:
-        """The listener of each role; not those that linger on a port they are leaving."""
+        """The listener of each role, without lingering ones."""
         return {child.role: child for child in self.children() if child.name == child.role.value}
 
     @property
     def lingering(self) -> list[Listener]:
-        """Listeners on an alternative port, kept for the calls that came in there."""
+        """Listeners on an alternative port that are kept until their calls have ended."""
         return [child for child in self.children() if child.name != child.role.value]
 
     def children(self) -> list[Listener]:
-        """All listeners."""
+        """Return all listeners."""
         return [child for child in self if isinstance(child, Listener)]
 
     @property
-    def wrong(self) -> list[str]:
+    def placed(self) -> dict[Role, Placed]:
+        """What each role has, or failed to get."""
+        listeners = {
+            role: Placed(SocketAddress(listener.bind, listener.configured), listener.port)
+            for role, listener in self.listeners.items()
+        }
+        failed = {
+            role: Placed(SocketAddress(failure.bind, failure.configured), None)
+            for role, failure in self.failed.items()
+        }
+        return listeners | failed
+
+    @property
+    def mismatches(self) -> list[str]:
         """Why the extension is not as its row wants it; empty when it is."""
         listeners = self.listeners
         elsewhere = [
@@ -149,20 +166,20 @@ class ExtensionService(MultiService):
         return elsewhere + failed + missing
 
     def relabel(self, extension: Extension) -> None:
-        """The row changed its values; new calls see them, sockets and live calls do not notice."""
+        """Take the changed values of the row, for new calls; sockets and live calls stay as they are."""
         self.extension = extension
         for listener in self.children():
             listener.factory.extension = extension
 
     def open(self, make: MakeFactory, role: Role, where: ListenAddress, reactor: IReactorTCP) -> Listener:
-        """Open one port; raises `CannotListenError` and leaves no trace when it cannot be had."""
+        """Open one port; raises `CannotListenError` and leaves nothing behind when that fails."""
         factory = make(self.extension, role)
         listener = Listener(factory, where.bind, where.configured, where.port, reactor)
         listener.setName(role.value)
         try:
             listener.setServiceParent(self)
         except CannotListenError:
-            # The failed child is in the tree already, and would take the name from the next try.
+            # the failed child is in the tree already, and would block the name
             maybeDeferred(listener.disownServiceParent)
             raise
         self.failed.pop(role, None)
@@ -172,8 +189,8 @@ class ExtensionService(MultiService):
         """Keep an alternative port open until its calls have ended, under another name in the tree."""
         self._rename(listener, f"{listener.role.value}-until-{listener.port}-is-quiet")
 
-    def stay(self, listener: Listener) -> None:
-        """It is the listener of its role again after all."""
+    def keep(self, listener: Listener) -> None:
+        """Make a lingering listener that of its role again."""
         self._rename(listener, listener.role.value)
 
     def _rename(self, listener: Listener, name: str) -> None:
@@ -201,12 +218,12 @@ class ListenFailure:
 
 
 def is_taken(error: CannotListenError) -> bool:
-    """True when somebody else has the port, as opposed to any other trouble."""
+    """Return whether another program has the port, as opposed to any other error."""
     return getattr(error.socketError, "errno", None) == errno.EADDRINUSE
 
 
-def why(error: CannotListenError) -> str:
-    """The cause in a few words, with what to do where that is known."""
+def explained(error: CannotListenError) -> str:
+    """Return the cause for an operator, with what to do where that is known."""
     number = getattr(error.socketError, "errno", None)
     if number == errno.EADDRINUSE:
         return f"port {error.port} is in use by another program"
@@ -216,9 +233,9 @@ def why(error: CannotListenError) -> str:
 
 
 def is_local(address: str) -> bool:
-    """True when ``address`` is an IP address of this machine; names are never resolved.
+    """Return whether ``address`` is an IP address of this machine; names are never resolved.
 
-    Broadcast and multicast addresses can be bound, too, but nobody can call there.
+    Broadcast and multicast addresses can be bound, but no call can be made to them.
     """
     try:
         parsed = ipaddress.ip_address(address)
@@ -229,7 +246,7 @@ def is_local(address: str) -> bool:
     try:
         with socket.socket(socket.AF_INET6 if parsed.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-            probe.connect((address, 9))  # sends nothing; a broadcast address is refused here
+            probe.connect((address, 9))  # sends nothing; fails for a broadcast address
     except OSError:
         return False
     return True

@@ -1,27 +1,35 @@
-"""All extensions' listeners: makes what is open equal what is desired, and leaves calls alone.
+"""All extensions' listeners: opens and closes ports until they are as desired, and leaves calls alone.
 
-The steps come from ``reconcile.plan``; here they are carried out under a lock, row by row, with a turn
-of the reactor in between. Closing a listener never touches its connections.
+The steps come from ``reconcile.plan_changes``; here they are carried out under a lock, row by row, with a turn of
+the reactor in between. Closing a listener never touches its connections.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions import reconcile
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress
+from audiosocket.extensions.reconcile import (
+    Placed,
+    Plan,
+    Slot,
+    SocketAddress,
+    claimed_ports,
+    only,
+    wanted_addresses,
+)
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
     ListenAddress,
@@ -29,9 +37,9 @@ from audiosocket.provisioning.extension_service import (
     ListenFailure,
     MakeFactory,
     PortFactory,
+    explained,
     is_local,
     is_taken,
-    why,
 )
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
@@ -41,15 +49,19 @@ PER_TURN = 4
 ENTERED_PER_TURN = 100
 
 
+class IListeningReactor(IReactorTCP, IReactorTime):
+    """The reactor, as far as listeners need it."""
+
+
 class Listeners(MultiService):
-    """The `ExtensionService` of every extension, and the ports that are being left."""
+    """The `ExtensionService` of every extension, and the closed ports that still have connections."""
 
     _log = Logger()
 
     def __init__(
         self,
         make_factory: MakeFactory,
-        reactor: Any,
+        reactor: IListeningReactor,
         *,
         bind_address: str = "",
         reserved_ports: frozenset[int] = frozenset(),
@@ -65,21 +77,21 @@ class Listeners(MultiService):
         self._lock = DeferredLock()
         self._warned: set[tuple[int, str]] = set()
         #: Extensions with a port that is not, or not only, where their row wants it.
-        self._uneasy: set[int] = set()
-        #: Closed ports whose connections go on, with the port they came in through.
+        self._unsettled: set[int] = set()
+        #: The factories of closed ports that still have connections, and those ports.
         self.draining: dict[PortFactory, int] = {}
         #: True once the first configuration has been applied.
         self.applied = False
-        #: Counts the changes of anything that can be seen, so that what is shown need not be made anew each time.
+        #: Counts the changes of anything the status shows, so that it need not be made anew for each request.
         self.generation = 0
 
     @property
     def extensions(self) -> dict[int, Extension]:
-        """What runs, by id."""
+        """The running extensions, by id."""
         return {key: service.extension for key, service in self.services_by_id().items()}
 
     def services_by_id(self) -> dict[int, ExtensionService]:
-        """The services, by extension id."""
+        """Return the services, by extension id."""
         return {child.extension.id: child for child in self if isinstance(child, ExtensionService)}
 
     def _service(self, extension_id: int) -> ExtensionService:
@@ -93,16 +105,16 @@ class Listeners(MultiService):
         """Make what is open equal ``desired``; a port that cannot be had costs only its own listener."""
         async with self._lock:
             by_id = {extension.id: extension for extension in desired}
-            touched = self._touched(by_id)
-            wanted = self._wanted(_only(by_id, touched))
-            plan = self._plan(by_id, touched, wanted)
-            if not touched:
+            changed = self._to_change(by_id)
+            claimed = self._claimed(by_id, changed)
+            wanted = self._wanted(only(by_id, changed))
+            plan = self._plan(by_id, changed, wanted, claimed)
+            if not changed:
                 self.applied = True
                 return plan
-            self._uneasy |= touched  # until it is done: an apply that is cut off is made whole by the next
-            claimed = self._claimed(by_id)
+            self._unsettled |= changed  # until it is done: the next apply completes one that was cancelled
             await self._close(plan.close)
-            await self._make_way(claimed)
+            await self._close_lingering(claimed)
             for count, key in enumerate(plan.removed):
                 await self._remove(key)
                 if count % PER_TURN == PER_TURN - 1:
@@ -111,22 +123,23 @@ class Listeners(MultiService):
                 self._enter(by_id[key])
                 if count % ENTERED_PER_TURN == ENTERED_PER_TURN - 1:
                     await deferLater(self._reactor, 0)
-            # What was just closed first: those callers know the port.
+            # Ports that were just closed come first: Asterisk is calling them.
             for count, slot in enumerate(sorted(plan.open, key=lambda slot: slot not in plan.close)):
                 self._open(slot, wanted[slot], claimed)
                 if count % PER_TURN == PER_TURN - 1:
                     await deferLater(self._reactor, 0)
             for slot in plan.retry:
                 await self._retry(slot, claimed)
-            self._look_after(touched)
+            self._note_unsettled(changed)
             self.applied = True
             return plan
 
     def preview(self, desired: Sequence[Extension]) -> Plan:
-        """What `apply` would do now."""
+        """Return what `apply` would do now."""
         by_id = {extension.id: extension for extension in desired}
-        touched = self._touched(by_id)
-        return self._plan(by_id, touched, self._wanted(_only(by_id, touched), warn=False))
+        changed = self._to_change(by_id)
+        wanted = self._wanted(only(by_id, changed), warn=False)
+        return self._plan(by_id, changed, wanted, self._claimed(by_id, changed))
 
     async def restart(self, extension_id: int) -> Extension:
         """Close and reopen an extension's ports; its calls go on. Raises `UnknownExtension`."""
@@ -137,10 +150,10 @@ class Listeners(MultiService):
             extension = service.extension
             self._log.info("restarting the listeners of extension {id} ({number})", **_named(extension))
             await self._close(tuple((extension_id, role) for role in service.listeners))
-            claimed = self._claimed(self.extensions)
+            claimed = claimed_ports(self.extensions.values(), self._reserved)
             for slot, want in self._wanted({extension_id: extension}).items():
                 self._open(slot, want, claimed)
-            self._look_after({extension_id})
+            self._note_unsettled({extension_id})
             return extension
 
     async def stop_accepting(self, role: Role) -> None:
@@ -153,63 +166,48 @@ class Listeners(MultiService):
                 if count % PER_TURN == PER_TURN - 1:
                     await deferLater(self._reactor, 0)
 
-    def _touched(self, desired: Mapping[int, Extension]) -> set[int]:
-        """The ids that have to be looked at: among thousands of extensions a change touches few."""
+    def _to_change(self, desired: Mapping[int, Extension]) -> set[int]:
+        """Return the ids to look at: a change concerns few of thousands of extensions."""
         running = self.extensions
         differ = {key for key in desired.keys() | running.keys() if desired.get(key) != running.get(key)}
-        return differ | self._uneasy
+        return differ | self._unsettled
 
-    def _look_after(self, touched: set[int]) -> None:
+    def _note_unsettled(self, changed: set[int]) -> None:
         """Remember which of these are not as their rows want them, to try again next time."""
         self.generation += 1
         services = self.services_by_id()
-        for key in touched:
+        for key in changed:
             service = services.get(key)
-            if service is not None and (service.lingering or service.wrong):
-                self._uneasy.add(key)
+            if service is not None and (service.lingering or service.mismatches):
+                self._unsettled.add(key)
             else:
-                self._uneasy.discard(key)
+                self._unsettled.discard(key)
+
+    def _claimed(self, desired: Mapping[int, Extension], changed: set[int]) -> frozenset[int]:
+        return claimed_ports(desired.values(), self._reserved) if changed else frozenset()
 
     def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, SocketAddress]:
-        is_ours = cache(self._local)  # asked once for each address: rows share few
-        return {
-            (extension.id, role): SocketAddress(bind, port)
-            for extension in desired.values()
-            for bind in [self._bind(extension, is_ours, warn=warn)]
-            for role, port in extension.ports().items()
-        }
+        is_local = cache(self._local)  # called once for each address: rows share few
+        return wanted_addresses(desired, lambda extension: self._bind(extension, is_local, warn=warn))
 
     def _plan(
-        self, desired: Mapping[int, Extension], touched: set[int], wanted: Mapping[Slot, SocketAddress]
+        self,
+        desired: Mapping[int, Extension],
+        changed: set[int],
+        wanted: Mapping[Slot, SocketAddress],
+        claimed: frozenset[int],
     ) -> Plan:
-        claimed = self._claimed(desired) if touched else frozenset()
-        placed: dict[Slot, SocketAddress] = {}
-        unsettled: set[Slot] = set()
         running = self.extensions
-        for key in touched & running.keys():
-            service = self._service(key)
-            for role, listener in service.listeners.items():
-                squats = not listener.settled and listener.port in claimed
-                placed[key, role] = SocketAddress(listener.bind, 0 if squats else listener.configured)
-                if not listener.settled:
-                    unsettled.add((key, role))
-            for role, failed in service.failed.items():
-                placed[key, role] = SocketAddress(failed.bind, failed.configured)
-                unsettled.add((key, role))
-        parts = _only(desired, touched), _only(running, touched)
-        plan = reconcile.plan(*parts, wanted, placed, frozenset(unsettled))
-        return replace(plan, kept=tuple(sorted((running.keys() - touched) | set(plan.kept))))
+        placed: dict[Slot, Placed] = {}
+        for key in changed & running.keys():
+            placed.update({(key, role): listener for role, listener in self._service(key).placed.items()})
+        return reconcile.plan_changes(desired, running, changed, wanted, placed, claimed)
 
-    def _claimed(self, desired: Mapping[int, Extension]) -> frozenset[int]:
-        ports = {extension.port for extension in desired.values()}
-        ports.update(extension.return_port for extension in desired.values() if extension.return_port is not None)
-        return self._reserved.union(ports)
-
-    def _bind(self, extension: Extension, is_ours: Callable[[str], bool], *, warn: bool) -> str:
+    def _bind(self, extension: Extension, is_local: Callable[[str], bool], *, warn: bool) -> str:
         if self.bind_address:
             return self.bind_address
         address = extension.server_ip
-        if is_ours(address):
+        if is_local(address):
             return address
         if warn and (extension.id, address) not in self._warned:
             self._warned.add((extension.id, address))
@@ -236,9 +234,9 @@ class Listeners(MultiService):
                 closing.clear()
         await DeferredList(closing)
 
-    async def _make_way(self, claimed: frozenset[int]) -> None:
-        """Give up ports we linger on as soon as a row wants them."""
-        for key in self._uneasy & self.extensions.keys():
+    async def _close_lingering(self, claimed: frozenset[int]) -> None:
+        """Close alternative ports, kept for their calls, that a row wants now."""
+        for key in self._unsettled & self.extensions.keys():
             service = self._service(key)
             for listener in service.lingering:
                 if listener.port in claimed:
@@ -293,37 +291,37 @@ class Listeners(MultiService):
     def _try(self, service: ExtensionService, role: Role, place: ListenAddress) -> CannotListenError | None:
         self.generation += 1
         if place.port in self._reserved:
-            # It may be free for a moment, and then we would keep ourselves from opening it.
+            # it may be free now, but the API opens it later
             return CannotListenError(place.bind, place.port, OSError(errno.EADDRINUSE, "reserved for the API"))
         try:
             service.open(self._make_factory, role, place, self._reactor)
         except CannotListenError as error:
             return error
-        said = dict(bind=place.bind, port=place.port, role=role.value, **_named(service.extension))
+        fields = dict(bind=place.bind, port=place.port, role=role.value, **_named(service.extension))
         if place.port == place.configured:
-            self._log.info("extension {id} ({number}): listening on {bind}:{port} for {role}s", **said)
+            self._log.info("extension {id} ({number}): listening on {bind}:{port} for {role}s", **fields)
         else:
             self._log.error(
                 "extension {id} ({number}): listening on {bind}:{port} for {role}s instead of {configured}, which "
                 "is in use; Asterisk does not know this port, free the configured one",
                 configured=place.configured,
-                **said,
+                **fields,
             )
         return None
 
     def _fail(self, service: ExtensionService, role: Role, want: SocketAddress, error: CannotListenError) -> None:
         before = service.failed.get(role)
-        service.failed[role] = ListenFailure(want.bind, want.port, why(error))
-        if before is None or before.reason != why(error):
+        service.failed[role] = ListenFailure(want.bind, want.port, explained(error))
+        if before is None or before.reason != explained(error):
             self._log.error(
-                "extension {id} ({number}): not listening for {role}s: {why}; trying again at each refresh",
+                "extension {id} ({number}): not listening for {role}s: {reason}; trying again at each refresh",
                 role=role.value,
-                why=why(error),
+                reason=explained(error),
                 **_named(service.extension),
             )
 
     async def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
-        """Try for the configured port; an alternative stays open until its calls have ended."""
+        """Try to open the configured port; an alternative port stays open until its calls have ended."""
         key, role = slot
         service = self._service(key)
         listener = service.listeners.get(role)
@@ -334,25 +332,21 @@ class Listeners(MultiService):
         service.linger(listener)
         error = self._try(service, role, ListenAddress(listener.bind, listener.configured, listener.configured))
         if error is not None:
-            service.stay(listener)
+            service.keep(listener)
         elif not listener.factory.connections:
             await self._stop(service, listener)
         else:
             listener.factory.when_empty(lambda: self._stop(service, listener))
 
-    # what it looks like
+    # state
 
     def mismatches(self) -> list[str]:
-        """What differs from the desired state, one sentence each."""
+        """Return what differs from the desired state, one sentence each."""
         return [
             f"extension {key}: {reason}"
-            for key in sorted(self._uneasy & self.extensions.keys())
-            for reason in self._service(key).wrong
+            for key in sorted(self._unsettled & self.extensions.keys())
+            for reason in self._service(key).mismatches
         ]
-
-
-def _only(extensions: Mapping[int, Extension], keys: set[int]) -> dict[int, Extension]:
-    return {key: extensions[key] for key in keys if key in extensions}
 
 
 def _named(extension: Extension) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolF
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from audiosocket.provisioning.extension_service import why
+from audiosocket.provisioning.extension_service import explained
 from audiosocket.server.reactor import ServerReactor
 
 RETRY_SECONDS = 5.0
@@ -53,7 +53,7 @@ class ApiPort(Service):
                 self._logged = True
                 self._log.error(
                     "the API cannot listen: {why}; calls are answered all the same; free the port or set API_PORT",
-                    why=why(error),
+                    why=explained(error),
                 )
             self._retry = self._reactor.callLater(RETRY_SECONDS, self._try)
             return

@@ -85,7 +85,7 @@ class ExtensionStatus:
 
 
 def _extension_status(service: ExtensionService) -> ExtensionStatusJSON:
-    extension, listeners, wrong = service.extension, service.listeners, service.wrong
+    extension, listeners, wrong = service.extension, service.listeners, service.mismatches
     visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)
     state = "failed" if service.failed else "degraded" if wrong else "listening"
     return {

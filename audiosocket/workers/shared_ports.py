@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from audiosocket.errors import AudioSocketError
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.provisioning.listeners import IListeningReactor
 
 
 class PortUser(Protocol):
@@ -153,6 +154,7 @@ def _ignore_gone(why: Failure) -> None:
 
 
 @implementer(IReactorTCP, IReactorTime)
+@implementer(IListeningReactor)
 class SharedPorts:
     """The reactor of the supervisor's `Listeners`: a port is opened in all ``workers``.
 

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, alternatives, plan, shrinks
+from audiosocket.extensions.reconcile import (
+    Placed,
+    Plan,
+    Slot,
+    SocketAddress,
+    alternatives,
+    claimed_ports,
+    plan,
+    plan_changes,
+    shrinks,
+    wanted_addresses,
+)
 from audiosocket.extensions.validation import Validator
 from tests.support.loopback_server import no_deadline
 
@@ -170,6 +181,40 @@ def test_unsettled_listeners_are_retried_unless_they_move() -> None:
     assert model.plan(model.running).empty
     moved = model.plan(by_id(extension(1, 8082, 8081), extension(2, 8090)))
     assert moved.retry == ((2, VISITOR),)
+
+
+def test_only_changed_extensions_are_planned_and_all_others_kept() -> None:
+    running = by_id(extension(1, 8080), extension(2, 8081), extension(3, 8082))
+    desired = by_id(extension(1, 8090), extension(2, 8081), extension(4, 8083))
+    changed = {1, 3, 4}
+    wanted = wanted_addresses({key: desired[key] for key in changed & desired.keys()}, lambda _: "127.0.0.1")
+    assert wanted == {
+        (1, VISITOR): SocketAddress("127.0.0.1", 8090),
+        (4, VISITOR): SocketAddress("127.0.0.1", 8083),
+    }
+    placed = {
+        (key, VISITOR): Placed(SocketAddress("127.0.0.1", running[key].port), running[key].port) for key in (1, 3)
+    }
+    steps = plan_changes(desired, running, changed, wanted, placed, frozenset())
+    assert steps.close == ((1, VISITOR), (3, VISITOR))
+    assert steps.open == ((1, VISITOR), (4, VISITOR))
+    assert (steps.added, steps.updated, steps.removed, steps.kept) == ((4,), (1,), (3,), (2,))
+
+
+def test_a_listener_on_an_alternative_port_is_retried_and_moves_when_a_row_claims_that_port() -> None:
+    running = by_id(extension(1, 8080), extension(2, 8090))
+    address = SocketAddress("127.0.0.1", 8080)
+    wanted = {(1, VISITOR): address}
+    placed = {(1, VISITOR): Placed(address, 8081)}
+    steps = plan_changes(running, running, {1}, wanted, placed, claimed_ports(list(running.values()), frozenset()))
+    assert (steps.retry, steps.close, steps.open) == (((1, VISITOR),), (), ())
+    claimed = claimed_ports([extension(1, 8080), extension(2, 8090, 8081)], frozenset({9000}))
+    assert claimed == {8080, 8081, 8090, 9000}
+    steps = plan_changes(running, running, {1}, wanted, placed, claimed)
+    assert (steps.retry, steps.close, steps.open) == ((), ((1, VISITOR),), ((1, VISITOR),))
+    failed = {(1, VISITOR): Placed(address, None)}
+    steps = plan_changes(running, running, {1}, wanted, failed, claimed)
+    assert (steps.retry, steps.close, steps.open) == (((1, VISITOR),), (), ())
 
 
 def test_alternatives_go_upward_to_fifty_ports_and_skip_claimed_ones() -> None:

@@ -11,7 +11,13 @@ from twisted.internet.error import CannotListenError
 
 from audiosocket.calls.protocol import AudioSocketFactory
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.provisioning.extension_service import ExtensionService, ListenAddress, is_local, is_taken, why
+from audiosocket.provisioning.extension_service import (
+    ExtensionService,
+    ListenAddress,
+    explained,
+    is_local,
+    is_taken,
+)
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TimerTicker
 from tests.support.loopback_server import (
@@ -106,9 +112,9 @@ def test_trouble_is_said_with_what_to_do_about_it() -> None:
     assert is_taken(cannot(errno.EADDRINUSE))
     assert not is_taken(cannot(errno.EACCES))
     assert not is_taken(CannotListenError(LOOPBACK, 80, "no such interface"))
-    assert why(cannot(errno.EADDRINUSE)) == "port 80 is in use by another program"
-    assert "CAP_NET_BIND_SERVICE" in why(cannot(errno.EACCES))
-    assert "said by the system" in why(cannot(errno.EADDRNOTAVAIL))
+    assert explained(cannot(errno.EADDRINUSE)) == "port 80 is in use by another program"
+    assert "CAP_NET_BIND_SERVICE" in explained(cannot(errno.EACCES))
+    assert "said by the system" in explained(cannot(errno.EADDRNOTAVAIL))
 
 
 def test_addresses_of_this_machine() -> None:
