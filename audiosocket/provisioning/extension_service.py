@@ -42,9 +42,6 @@ class PortFactory(Protocol):
     def connections(self) -> Sized:
         """Connections that are open on this port, calls or not."""
 
-    def when_empty(self, callback: Callable[[], object]) -> None:
-        """Call ``callback``, in place of an earlier one, when the last connection is gone."""
-
 
 MakeFactory = Callable[[Extension, Role], PortFactory]
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -153,7 +153,6 @@ def _ignore_gone(why: Failure) -> None:
     why.trap(AudioSocketError)
 
 
-@implementer(IReactorTCP, IReactorTime)
 @implementer(IListeningReactor)
 class SharedPorts:
     """The reactor of the supervisor's `Listeners`: a port is opened in all ``workers``.
