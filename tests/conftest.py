@@ -1,4 +1,4 @@
-"""Fixtures for every test: nothing may be logged as a failure, nothing may be left in the reactor."""
+"""Fixtures for every test: no failure may be logged, and nothing may be left in the reactor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 from tests.support.logged_failures import LoggedFailures, failure_of
 
@@ -22,6 +23,7 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.slow_resolve
 def logged_failures() -> Iterator[LoggedFailures]:
     seen = LoggedFailures()
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_failure") is not None or event.get("isError"):  # the reactor still uses the old log.err
             seen.append(event)
@@ -65,14 +67,14 @@ def clean_reactor() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What the imports made stays for good: the collection after each test need not look at it again."""
+    """Exclude the objects that imports made from the garbage collection after each test."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """Gives every asynchronous test a deadline that leaves the reactor usable for the next one."""
+    """Give every asynchronous test a deadline that leaves the reactor usable for the next one."""
     test = pyfuncitem.obj
     if not inspect.iscoroutinefunction(test) or hasattr(test, "hypothesis"):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -89,7 +89,8 @@ def test_in_an_asyncio_task_deferreds_and_futures_can_be_awaited(fails: bool) ->
         await asyncio.sleep(0)
         found: str = await succeed("from a deferred")
         waiting: Deferred[None] = Deferred()
-        asyncio.get_running_loop().call_soon(waiting.errback if fails else waiting.callback, ValueError("x"))
+        fire: Callable[..., None] = waiting.errback if fails else waiting.callback
+        asyncio.get_running_loop().call_soon(fire, ValueError("x"))
         try:
             await waiting
         except ValueError:

@@ -207,7 +207,8 @@ def journals(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def _written(line: dict[str, Any]) -> bytes:
     """A line as the journal writes it."""
-    kind, entry = line["kind"], {"at_seconds": 1.5}
+    kind = line["kind"]
+    entry: dict[str, Any] = {"at_seconds": 1.5}
     line = {"wall": line["wall"], "kind": kind, "call": line["call"]}
     if kind == "opened":
         line = {**line, "extension": DEFAULT_EXTENSION.to_json(), "started_at": WALL}
@@ -218,11 +219,12 @@ def _written(line: dict[str, Any]) -> bytes:
     elif kind == "state":
         line = {**line, "role": "visitor", "app": "menu", "state": {"event": "call.ended"}}
     else:
-        fields: dict[str, Any] = {
+        events: dict[str, dict[str, Any]] = {
             "joined": {"event": "leg.joined", "role": "visitor", "peer": "127.0.0.1:5000", "port": 8080},
             "left": {"event": "leg.left", "role": "visitor", "outcome": "caller_hangup"},
             "over": {"event": "call.ended", "outcome": "caller_hangup"},
-        }.get(kind, {"event": "app.note", "entry": {"at_seconds": 1, "event": "call.ended"}})
+        }
+        fields = events.get(kind, {"event": "app.note", "entry": {"at_seconds": 1, "event": "call.ended"}})
         line = {**line, "kind": "event", "entry": {**entry, **fields}}
     return json.dumps(line, separators=(",", ":")).encode()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from itertools import pairwise
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -23,6 +22,7 @@ from audiosocket.calls.protocol import (
     USER_TIMEOUT_MS,
 )
 from audiosocket.extensions.model import Role
+from audiosocket.json_shapes import LegJSON
 from audiosocket.wire import (
     HANGUP_FRAME,
     RATES,
@@ -49,12 +49,11 @@ EMPTY_AUDIO = b"\x10\x00\x00"
 PEER_ERROR = b"\xff\x00\x01\x04"
 
 
-def leg_record(exchange: InMemoryServer, call_id: UUID = CALL) -> dict[str, Any]:
+def leg_record(exchange: InMemoryServer, call_id: UUID = CALL) -> LegJSON:
     """The first leg of a call, as the API shows it."""
     call = exchange.registry.get(call_id)
     assert call is not None
-    shown: dict[str, Any] = call.to_json(exchange.now)["legs"][0]
-    return shown
+    return call.to_json(exchange.now)["legs"][0]
 
 
 def outcome(exchange: InMemoryServer, call_id: UUID = CALL) -> str | None:
@@ -98,7 +97,7 @@ def test_the_kernel_holds_little_for_a_peer_that_does_not_read() -> None:
     line = Real(exchange.time, "127.0.0.1", 8080)
     line.protocol = exchange.factory().buildProtocol(line.getPeer())
     assert line.protocol is not None
-    line.protocol.makeConnection(line)  # type: ignore[arg-type]
+    line.protocol.makeConnection(line)
     assert (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES) in options
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS) in options

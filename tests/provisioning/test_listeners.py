@@ -353,7 +353,7 @@ async def test_bind_address_overrides_every_row() -> None:
 
 
 class Counting:
-    """The reactor, but it knows how many ports were opened and closed since its last turn."""
+    """The reactor, which counts how many ports were opened and closed since its last turn."""
 
     def __init__(self) -> None:
         self.moved = 0
@@ -362,7 +362,12 @@ class Counting:
     def listenTCP(self, port: int, *arguments: Any, **options: Any) -> Any:
         listening = reactor.listenTCP(port, *arguments, **options)
         close = listening.stopListening
-        listening.stopListening = lambda: (self._count(), close())[1]
+
+        def count_and_close() -> Any:
+            self._count()
+            return close()
+
+        listening.stopListening = count_and_close
         self._count()
         return listening
 

@@ -27,7 +27,7 @@ from audiosocket.control_interface import CallControl, Control, ExtensionControl
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.json_shapes import CallJSON, RefreshJSON, RowsJSON, StatusJSON
+from audiosocket.json_shapes import CallJSON, ExtensionAppsJSON, RefreshJSON, RowsJSON, StatusJSON
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
@@ -84,10 +84,11 @@ class FakeControl:
         chosen = self.running.values() if extension_id is None else [self._known(extension_id)]
         return lines(*chosen, style=style, wideband=wideband, host=host)
 
-    def apps_of(self, extension_id: int) -> dict[str, Any]:
+    def apps_of(self, extension_id: int) -> ExtensionAppsJSON:
         self._fail()
         self._known(extension_id)
-        return {"extension_id": extension_id, "visitor": {"app": "echo", "apps": ["echo"], "from": "VISITOR_APP"}}
+        visitor = {"app": "echo", "apps": ["echo"], "from": "VISITOR_APP"}
+        return cast("ExtensionAppsJSON", {"extension_id": extension_id, "visitor": visitor})
 
     def hang_up(self, call_id: UUID, role: Role) -> Soon[None]:
         self._fail()
