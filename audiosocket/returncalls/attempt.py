@@ -1,4 +1,4 @@
-"""One attempt of a return call: a number, when it rang, and how that ended."""
+"""One attempt of a return call: a number, when it was rung, and how that ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audiosocket.returncalls.originator import AttemptEnd
 class Attempt:
     """One number, rung from ``began`` on (steady time in seconds); ``end`` is None while it rings.
 
-    ``attempt_id`` is the backend's name for it, by which a later process can stop the ringing.
+    ``attempt_id`` is the backend's name for it, with which a later process can stop the ringing.
     """
 
     number: str
@@ -24,7 +24,7 @@ class Attempt:
     ended: float | None = None
 
     def to_json(self, now: float) -> AttemptJSON:
-        """As shown by the API."""
+        """Return it for the API."""
         return {
             "number": self.number,
             "end": None if self.end is None else self.end.value,
@@ -33,23 +33,23 @@ class Attempt:
         }
 
     def as_event(self, now: float) -> AttemptJSON:
-        """As written down in timeline and log, with `masked` number: logs are read by many."""
+        """Return it for timeline and log, with a `masked` number: many people read logs."""
         return {**self.to_json(now), "number": masked(self.number)}
 
     def saved(self) -> SavedAttempt:
-        """Return what a journal keeps of it; in steady time."""
+        """Return it for the journal, in steady time."""
         end = None if self.end is None else self.end.value
         return SavedAttempt(self.number, self.attempt_id, self.began, self.ended, end, self.reason)
 
 
 def masked(number: str) -> str:
-    """The number with all but its last two characters hidden."""
+    """Return the number with all but its last two characters replaced by asterisks."""
     return "*" * max(2, len(number) - 2) + number[-2:]
 
 
 def restored(saved: SavedAttempt) -> Attempt:
-    """Return the attempt that a journal has kept; in steady time."""
+    """Return the attempt that the journal has, in steady time."""
     end = None
-    if saved.end is not None:  # one that only a newer version knows has failed for this one
+    if saved.end is not None:  # one that only a newer version knows counts as failed
         end = next((end for end in AttemptEnd if end.value == saved.end), AttemptEnd.FAILED)
     return Attempt(saved.number, saved.began, saved.attempt_id, end, saved.reason, saved.ended)

@@ -1,7 +1,7 @@
-"""What may become part of a call to a resident: numbers, extensions, channels and contexts, variables.
+"""Checks of what becomes part of a call to a resident: numbers, extensions, channels, contexts and variables.
 
-Whatever is refused here could leave its place in a dial string (``/ @ & ,``), begin another line, or call a
-dialplan function.
+What is refused could change the meaning of a dial string (``/ @ & ,``), begin another line, or call a dialplan
+function.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from types import MappingProxyType
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.returncalls.templates import PLACES, check_template, filled
 
-#: A number, or the name of a telephone: neither ``/``, ``@`` nor ``&`` can reach a channel name. Extensions of
-#: a single letter are Asterisk's own: ``h`` would run what a dialplan does after a hangup.
+#: A number, or the name of a telephone, without ``/``, ``@`` and ``&``. Extensions of a single letter are
+#: Asterisk's own: ``h`` would run what a dialplan does after a hangup.
 NUMBER = re.compile(r"(?![A-Za-z]\Z)[0-9A-Za-z*#+][0-9A-Za-z*#._-]{0,39}")
 _EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
 _CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
@@ -33,11 +33,11 @@ MAX_TEXT = 900
 
 @dataclass(frozen=True)
 class Route:
-    """Where calls go out and where the answered ones land; both are templates, see `templates`.
+    """The channel that is dialled, and where it continues when answered; both are templates, see `templates`.
 
     ``channel`` is what Asterisk dials, with ``{number}`` in it: ``PJSIP/{number}``, ``PJSIP/{number}@trunk``,
-    ``Local/{number}@from-internal/n``. ``context`` holds the return extensions. ``number`` is what a number must
-    look like. Raises `InvalidSetting`, naming the setting.
+    ``Local/{number}@from-internal/n``. ``context`` holds the return extensions. A number has to match
+    ``number``. Raises `InvalidSetting`, naming the setting.
     """
 
     channel: str = "PJSIP/{number}"
@@ -53,14 +53,14 @@ class Route:
             raise InvalidSetting(f"RETURN_CONTEXT: {self.context!r} is not the name of a dialplan context")
 
     def dialled(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
-        """The channel that rings ``number`` for an extension; raises `LocalProtocolError` for what is none.
+        """Return the channel that rings ``number``; raises `LocalProtocolError` for one that is no number.
 
-        ``row`` has what else may be in a place, see `templates.PLACES`.
+        ``row`` has the values of the other places, see `templates.PLACES`.
         """
         return filled(self.channel, {**row, "number": checked_number(number, self.number)})
 
     def return_context(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
-        """The context where who answers lands; raises `LocalProtocolError` for what is no context."""
+        """Return the context of the return extension; raises `LocalProtocolError` for one that is no context."""
         context = filled(self.context, {**row, "number": number})
         if not _CONTEXT.fullmatch(context):
             raise LocalProtocolError(f"{context[:100]!r} is not the name of a dialplan context")
@@ -68,14 +68,14 @@ class Route:
 
 
 def checked_number(number: str, pattern: re.Pattern[str] = NUMBER) -> str:
-    """The number itself; raises `LocalProtocolError` when it is not one that can be called."""
+    """Return the number; raises `LocalProtocolError` when it cannot be called."""
     if not pattern.fullmatch(number):
         raise LocalProtocolError(f"{number[:60]!r} is not a number that can be called")
     return number
 
 
 def check_landing(exten: str, ring_seconds: float, caller_id: str, variables: Mapping[str, str]) -> None:
-    """Raises `LocalProtocolError` for what must not reach Asterisk, naming it but no variable's value.
+    """Raise `LocalProtocolError` for what must not reach Asterisk; the text contains no variable's value.
 
     A variable's name is a plain one: ``SHELL(…)`` would call a function. Texts are one line.
     """

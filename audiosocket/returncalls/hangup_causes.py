@@ -1,4 +1,4 @@
-"""What a hangup cause says about an attempt to reach a resident (ITU-T Q.850, Asterisk's ``causes.h``)."""
+"""Hangup causes and what they mean for an attempt (ITU-T Q.850, Asterisk's ``causes.h``)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 from audiosocket.returncalls.originator import AttemptEnd
 
-#: Causes that say nothing: the channel ended, and why is known elsewhere or not at all.
+#: Causes without information: why the channel ended has to be known from another event.
 UNINFORMATIVE = frozenset({0, 16, 31, 127})
 
-#: Cause to how the attempt ended, and why in English. SIP: 486 is 17, 480 and a ring time-out 19, 603 21, 404 1.
+#: Cause to the end of the attempt, and its reason. SIP: 486 is 17, 480 and a ring time-out 19, 603 21, 404 1.
 ENDS: Mapping[int, tuple[AttemptEnd, str]] = MappingProxyType(
     {
         1: (AttemptEnd.FAILED, "no such number"),
@@ -43,7 +43,7 @@ ENDS: Mapping[int, tuple[AttemptEnd, str]] = MappingProxyType(
 
 
 def result_for_cause(cause: int) -> tuple[AttemptEnd, str] | None:
-    """How an unanswered call with this hangup cause ended; None when the cause does not tell."""
+    """Return how an unanswered call with this cause ended; None for a cause without information."""
     if cause in UNINFORMATIVE:
         return None
     return ENDS.get(cause, (AttemptEnd.FAILED, f"hangup cause {cause}"))

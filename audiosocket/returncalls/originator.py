@@ -1,7 +1,7 @@
-"""The words of placing a return call: what is asked for, how one attempt ends, who can place it.
+"""The interface of a backend that places return calls: its request, its result.
 
-A return call rings a resident through Asterisk; on answer Asterisk sends the resident's channel to the
-call's own return extension, whose dialplan opens AudioSocket to the return port with the same UUID.
+A return call rings a resident through Asterisk. When it is answered, Asterisk sends the channel to the return
+extension of the call, whose dialplan connects to the return port with the same UUID.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ class AttemptEnd(str, Enum):
 
     ANSWERED = "answered"  #: the resident answered and was sent to the return extension
     BUSY = "busy"
-    NO_ANSWER = "no_answer"  #: rang until the time was over
-    REFUSED = "refused"  #: the number, or Asterisk, turned the call down
-    FAILED = "failed"  #: it could not be placed: backend away, wrong secret, wrong number, timeout
-    CANCELLED = "cancelled"  #: we stopped it, because the visitor left or somebody asked
+    NO_ANSWER = "no_answer"  #: rang for the whole ring time
+    REFUSED = "refused"  #: the call was rejected by the telephone or by Asterisk
+    FAILED = "failed"  #: it could not be placed: backend not available, wrong secret, wrong number, timeout
+    CANCELLED = "cancelled"  #: stopped by this server: the visitor left, or on request
 
 
 @dataclass(frozen=True)
 class ReturnRequest:
-    """One attempt. ``number`` is the resident's, ``exten`` the return extension to land on.
+    """The request for one attempt. ``number`` is the resident's, ``exten`` the return extension to continue at.
 
-    ``ring_seconds`` is how long it may ring. ``caller_id`` is a template, see `templates`; ``row`` has what the
-    call's extension puts in such places: ``ramal`` and ``condominio``. ``variables`` are channel variables for
-    the dialplan; the call id is always among them as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` names the attempt,
-    also for the process after this one, which can `Originator.stop` it.
+    ``ring_seconds`` is how long it may ring. ``caller_id`` is a template, see `templates`; ``row`` has the values
+    of the call's extension, ``ramal`` and ``condominio``. ``variables`` are channel variables for the dialplan;
+    the call id is always one of them, as ``AUDIOSOCKET_CALL_ID``. ``attempt_id`` identifies the attempt, also for
+    the next process, which can `Originator.stop` it.
     """
 
     call_id: UUID
@@ -47,15 +47,15 @@ class ReturnRequest:
 
     @property
     def places(self) -> dict[str, str]:
-        """What templates of settings put in their places for this attempt."""
+        """The values of templates for this attempt."""
         return {**self.row, "number": self.number, "retorno": self.exten}
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """The end of one attempt, with a reason for people (never a secret).
+    """The end of one attempt, with its reason as text (without secrets).
 
-    ``unavailable`` goes with ``FAILED``: who places calls was not there, so another number would end the same.
+    ``unavailable`` goes with ``FAILED``: the backend is not available, so another number would fail, too.
     """
 
     end: AttemptEnd
@@ -63,24 +63,24 @@ class AttemptResult:
     unavailable: bool = False
 
 
-#: Why there are no return calls where no setting chooses who places them.
-NOT_CONFIGURED = "return calls are not configured; set AMI_HOST, ARI_URL or WEBHOOK_URL and what belongs to it"
+#: Why there are no return calls where no setting chooses a backend.
+NOT_CONFIGURED = "return calls are not configured; set AMI_HOST, ARI_URL or WEBHOOK_URL and what goes with it"
 
 
 class Originator(Protocol):
     """A way to place return calls: AMI, ARI or a webhook."""
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
-        """Ring the resident; always fires with a result within ring time plus 5 s, never with a failure.
+        """Ring the resident; the Deferred fires with a result within ring time plus 5 s, never with a failure.
 
-        A backend that is down is looked at anew first, but not more often than it can bear. Cancelling the
-        Deferred stops the ringing and fires with ``CANCELLED``.
+        A backend that is down is tried again first, but not too often. Cancelling the Deferred stops the ringing
+        and fires it with ``CANCELLED``.
         """
 
     def stop(self, request: ReturnRequest) -> None:
-        """Stop by its ``attempt_id`` what rings or has answered, though nobody here follows it.
+        """Hang up the channel of ``attempt_id``, ringing or answered, which is not followed here.
 
-        A process before this one placed it, or its result has been told. Nothing is there any more: no matter.
+        The previous process placed it, or its result is known already. Does nothing when it is gone.
         """
 
     @property

@@ -1,15 +1,15 @@
-"""One return call: its attempts in order, what became of it, and how it goes on after a restart.
+"""One return call: its attempts in order, its end, and how it continues after a restart.
 
-What a journal keeps of it is one line for each change, with the whole numbers: the next process may have to
-ring those that are left. A kill leaves telephones ringing, so after a restart the resident's leg is waited for
-until their ring time and the window are over; only then the next number is rung.
+The journal has one record for each change, with the whole numbers: the next process may have to ring those that
+are left. A killed process leaves telephones ringing, so after a restart the next number is rung only when the ring
+time and the window for the resident's leg are over.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,12 +24,17 @@ from audiosocket.json_shapes import ReturnCallJSON
 from audiosocket.returncalls.attempt import Attempt, restored
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Originator, ReturnRequest
 
-#: States of a run that is over.
-OVER = frozenset({"connected", "failed", "cancelled"})
+#: States of a return call that has ended.
+ENDED = frozenset({"connected", "failed", "cancelled"})
 
 
-class Desk(Protocol):
-    """What all runs share: `returncall.ReturnCalls`."""
+@dataclass(frozen=True)
+class ReturnContext:
+    """What all return calls share.
+
+    ``ring_seconds`` is how long a number rings, ``window_seconds`` how long after the answer the leg may take to
+    arrive. ``new_id`` returns the ids of attempts. ``ended`` receives each return call that has ended.
+    """
 
     originator: Originator | None
     clock: IReactorTime
@@ -37,9 +42,7 @@ class Desk(Protocol):
     window_seconds: float
     caller_id: str
     new_id: Callable[[], str]
-
-    def over(self, run: ReturnCall) -> None:
-        """A run has ended."""
+    ended: Callable[[ReturnCall], None]
 
 
 class ReturnCall:
@@ -47,13 +50,13 @@ class ReturnCall:
 
     _log = Logger()
 
-    def __init__(self, desk: Desk, call: Call, numbers: Sequence[str], number: int = 1) -> None:
+    def __init__(self, context: ReturnContext, call: Call, numbers: Sequence[str], number: int = 1) -> None:
         self.call = call
-        #: "ringing", then "answered" until the leg comes; after a restart perhaps "waiting" for the visitor.
+        #: "ringing", then "answered" until the leg arrives; after a restart perhaps "waiting" for the visitor.
         self.state = "ringing"
         self.reason = ""
         self.attempts: list[Attempt] = []
-        self._desk = desk
+        self._context = context
         self._number = number
         self._numbers = list(numbers)
         self._ringing: Deferred[None] | None = None
@@ -62,37 +65,36 @@ class ReturnCall:
         self._until = 0.0
 
     @classmethod
-    def restored(cls, desk: Desk, call: Call, kept: SavedReturn, number: int, offset: float) -> ReturnCall:
-        """The run as a journal knows it; steady time is the time of day plus ``offset`` seconds."""
-        saved = kept.shifted(offset)
-        run = cls(desk, call, saved.numbers, number)
-        run.state, run.reason, run._until = saved.state, saved.reason, saved.until
-        run.attempts = [restored(attempt) for attempt in saved.attempts]
-        return run
+    def restored(cls, context: ReturnContext, call: Call, saved: SavedReturn, number: int) -> ReturnCall:
+        """Return the return call that the journal has, in steady time."""
+        return_call = cls(context, call, saved.numbers, number)
+        return_call.state, return_call.reason, return_call._until = saved.state, saved.reason, saved.until
+        return_call.attempts = [restored(attempt) for attempt in saved.attempts]
+        return return_call
 
     def to_json(self, now: float) -> ReturnCallJSON:
-        """As shown by the API, with whole numbers; durations in seconds."""
+        """Return it for the API, with whole numbers; durations in seconds."""
         attempts = [attempt.to_json(now) for attempt in self.attempts]
         return {"state": self.state, "reason": self.reason, "attempts": attempts}
 
     def as_event(self, now: float) -> ReturnCallJSON:
-        """As written down at the end of the call, with masked numbers."""
+        """Return it for the event that ends the call, with masked numbers."""
         return {**self.to_json(now), "attempts": [attempt.as_event(now) for attempt in self.attempts]}
 
     @property
     def outcome(self) -> ReturnOutcome:
-        """What apps are told at its end."""
+        """What apps receive at its end."""
         tried = [(one.number, "" if one.end is None else one.end.value, one.reason) for one in self.attempts]
         return ReturnOutcome(self.state, self.reason, tuple(ReturnAttempt(*one) for one in tried))
 
     @property
-    def is_over(self) -> bool:
-        """True when nobody is rung or waited for any more."""
-        return self.state in OVER
+    def has_ended(self) -> bool:
+        """Whether it has ended."""
+        return self.state in ENDED
 
     @property
     def expects_leg(self) -> bool:
-        """True while a resident rings, or has answered and is on the way."""
+        """Whether a telephone rings, or was answered and its leg has not arrived yet."""
         return self.state in {"ringing", "answered"}
 
     def start(self) -> None:
@@ -101,23 +103,23 @@ class ReturnCall:
         self._next()
 
     def cancel(self, reason: str) -> None:
-        """Stop the ringing, or no longer wait for the leg."""
-        if self.is_over:
+        """Stop the ringing, or stop waiting for the leg."""
+        if self.has_ended:
             return
         stop = self._stopper()
         self._end("cancelled", reason, AttemptEnd.CANCELLED)
         stop()
 
     def connected(self) -> None:
-        """The leg is there, perhaps before the backend has heard of the answer."""
+        """End it because the leg has arrived, perhaps before the backend has reported the answer."""
         self._end("connected", "", AttemptEnd.ANSWERED)
 
     # restarts
 
     def interrupt(self) -> None:
-        """The process is about to stop, the call is not: the next one rings this number anew.
+        """Stop the ringing because the process stops; the next one rings this number again.
 
-        A resident who has answered is on the way to the dialplan, which knocks until somebody opens.
+        The leg of a resident who has answered arrives by itself: the dialplan tries until a server is there.
         """
         self._stop_timer()
         if self._open is not None:
@@ -128,42 +130,42 @@ class ReturnCall:
             stop()
 
     def resume(self) -> None:
-        """After a restart: wait for the leg of what may be ringing, or go on with the next number.
+        """Continue after a restart: wait for the leg of what may be ringing, or ring the next number.
 
-        While nobody listened no leg could arrive, so the window is that of a leg whose resident answers now. A
-        clock that was set meanwhile makes nothing longer than it ever is.
+        No leg could arrive while no server was listening, so the window begins now. A clock that was set meanwhile
+        makes neither time longer.
         """
-        if self.is_over:
+        if self.has_ended:
             return
         if self.state == "answered":
-            self._wait_for_leg(self._desk.window_seconds)
+            self._wait_for_leg(self._context.window_seconds)
         elif self._open is not None:
-            rings_on = min(max(0.0, self._until - self._now), self._desk.ring_seconds)
-            self._wait_for_leg(rings_on + self._desk.window_seconds)
+            rings_on = min(max(0.0, self._until - self._now), self._context.ring_seconds)
+            self._wait_for_leg(rings_on + self._context.window_seconds)
         else:
-            self._go_on()
+            self._continue()
 
-    def visitor_back(self) -> None:
-        """The visitor's leg has come back after a restart."""
+    def visitor_resumed(self) -> None:
+        """Ring the next number if that waited for the visitor's leg to resume."""
         if self.state == "waiting":
-            self._go_on()
+            self._continue()
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         visitor = self.call.legs.get(Role.VISITOR)
         if visitor is not None and visitor.suspended and self._numbers:
-            self._wait("the visitor has not come back after the restart")
+            self._wait("the visitor has not resumed after the restart")
         else:
             self._next()
 
     def _wait(self, reason: str) -> None:
         self.state, self.reason = "waiting", reason
-        self._keep()
+        self._save()
 
     # one attempt after the other
 
     @property
     def _now(self) -> float:
-        return self._desk.clock.seconds()
+        return self._context.clock.seconds()
 
     @property
     def _open(self) -> Attempt | None:
@@ -171,19 +173,19 @@ class ReturnCall:
         return self.attempts[-1] if self.attempts and self.attempts[-1].end is None else None
 
     def _next(self) -> None:
-        """Ring the next number, or fail as the last attempt did."""
-        originator = self._desk.originator
+        """Ring the next number; without one, end as the last attempt did."""
+        originator = self._context.originator
         if originator is None or not self._numbers:
             reason = self._why_failed() if originator else "return calls are no longer configured"
             self._end("failed", reason, AttemptEnd.FAILED)
             return
-        attempt = Attempt(self._numbers.pop(0), self._now, self._desk.new_id())
+        attempt = Attempt(self._numbers.pop(0), self._now, self._context.new_id())
         self.attempts.append(attempt)
-        self.state, self.reason, self._until = "ringing", "", self._now + self._desk.ring_seconds
-        self._keep()  # before it rings: what rings is known, whenever the process dies
+        self.state, self.reason, self._until = "ringing", "", self._now + self._context.ring_seconds
+        self._save()  # before it rings, so that a later process knows of it
         placed = originator.place(self._request(attempt))
-        ended = placed.addErrback(self._broken).addCallback(self._ended, attempt)
-        if not self.is_over and attempt.end is None:
+        ended = placed.addErrback(self._failed).addCallback(self._attempt_ended, attempt)
+        if not self.has_ended and attempt.end is None:
             self._ringing = ended
 
     def _why_failed(self) -> str:
@@ -196,26 +198,26 @@ class ReturnCall:
             self.call.call_id,
             attempt.number,
             extension.return_number,
-            self._desk.ring_seconds,
-            self._desk.caller_id,
+            self._context.ring_seconds,
+            self._context.caller_id,
             attempt_id=attempt.attempt_id,
             row={"ramal": extension.number, "condominio": str(extension.condominium_id)},
         )
 
-    def _broken(self, failure: Failure) -> AttemptResult:
-        """The words of `Originator` rule this out; a backend with a bug must not leave the call waiting."""
+    def _failed(self, failure: Failure) -> AttemptResult:
+        """Return a result although `Originator` promises no failures: a bug must not leave the call waiting."""
         if failure.check(CancelledError):
             return AttemptResult(AttemptEnd.CANCELLED)
         self._log.failure("the backend of return calls failed", failure)
         return AttemptResult(AttemptEnd.FAILED, "unexpected error, see the log")
 
-    def _ended(self, result: AttemptResult, attempt: Attempt) -> None:
-        if self.is_over or attempt.end is not None:
-            return  # the leg had arrived, or everything was stopped, before the backend knew
+    def _attempt_ended(self, result: AttemptResult, attempt: Attempt) -> None:
+        if self.has_ended or attempt.end is not None:
+            return  # the leg arrived, or it was stopped, before the backend reported
         self._note_end(result.end, result.reason)
         if result.end is AttemptEnd.ANSWERED:
             self.state = "answered"
-            self._wait_for_leg(self._desk.window_seconds)
+            self._wait_for_leg(self._context.window_seconds)
         elif result.end is AttemptEnd.CANCELLED:
             self._end("cancelled", result.reason, result.end)
         elif result.unavailable:
@@ -226,32 +228,32 @@ class ReturnCall:
     def _wait_for_leg(self, seconds: float) -> None:
         if self.state == "answered":
             self._until = self._now + seconds
-            self._keep()
-        self._timer = self._desk.clock.callLater(seconds, self._no_leg)
+            self._save()
+        self._timer = self._context.clock.callLater(seconds, self._no_leg)
 
     def _no_leg(self) -> None:
-        if self._desk.originator is not None:  # nobody would let this channel in any more
-            self._desk.originator.stop(self._request(self.attempts[-1]))
-        if self._open is not None:  # it rang when the server was restarted
+        if self._context.originator is not None:  # its leg would be refused from now on
+            self._context.originator.stop(self._request(self.attempts[-1]))
+        if self._open is not None:  # its attempt began before the restart
             self._note_end(AttemptEnd.FAILED, "the server was restarted while it rang, and no leg arrived")
-            self._go_on()
+            self._continue()
             return
         port = self.call.extension.return_port
         reason = (
             f"the resident answered, but no leg arrived on return port {port} within "
-            f"{self._desk.window_seconds:g} s; does the dialplan have the return extension?"
+            f"{self._context.window_seconds:g} s; does the dialplan have the return extension?"
         )
         self._end("failed", reason, AttemptEnd.FAILED)
 
     def _stopper(self) -> Callable[[], object]:
-        """Stops what rings now, whoever placed it.
+        """Return a function that stops what rings now, also if the previous process placed it.
 
-        Not what was answered: its leg is about to knock, and Asterisk complains of a channel hung up meanwhile.
-        It is turned away like any other.
+        An answered channel is left alone: its leg is about to connect, and is then refused; hanging it up
+        meanwhile makes Asterisk log an error.
         """
         if self._ringing is not None:
             return self._ringing.cancel
-        originator = self._desk.originator
+        originator = self._context.originator
         if originator is None or self._open is None:
             return lambda: None
         return functools.partial(originator.stop, self._request(self.attempts[-1]))
@@ -262,22 +264,22 @@ class ReturnCall:
         self.call.note("return.attempt", self._now, **attempt.as_event(self._now))
 
     def _end(self, state: str, reason: str, end: AttemptEnd) -> None:
-        """Ends it once, and the attempt that is open with ``end``."""
-        if self.is_over:
+        """End it, unless it has ended; an open attempt gets ``end``."""
+        if self.has_ended:
             return
         self._stop_timer()
         self.state, self.reason = state, reason
         if self._open is not None:
             self._note_end(end, reason)
         self.call.note("return.ended", self._now, state=state, reason=reason)
-        self._keep()
-        self._desk.over(self)
+        self._save()
+        self._context.ended(self)
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         attempts = tuple(attempt.saved() for attempt in self.attempts)
         saved = SavedReturn(self.state, self.reason, tuple(self._numbers), self._until, attempts)
         self.call.save_return(self._number, saved.shifted(-self._now))

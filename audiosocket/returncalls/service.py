@@ -1,4 +1,4 @@
-"""Return calls: whom to ring for a call, one number after the other, until a resident's leg has joined it."""
+"""Return calls: the numbers of a call are rung one after the other until a resident's leg has joined it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
 from audiosocket.returncalls.dial_string import checked_number
 from audiosocket.returncalls.originator import NOT_CONFIGURED, Originator
-from audiosocket.returncalls.return_call import ReturnCall
+from audiosocket.returncalls.return_call import ReturnCall, ReturnContext
 
 #: Numbers that one return call may try.
-NUMBERS_MOST = 20
-#: Return calls that one call may have: an app that asks again whenever one fails comes to an end.
-RETURNS_MOST = 20
+MAX_NUMBERS = 20
+#: Return calls that one call may have, against an app that places another one whenever one has failed.
+MAX_RETURNS = 20
 
 
 class ReturnCalls:
@@ -28,8 +28,8 @@ class ReturnCalls:
     ``ring_seconds`` is how long each number rings; ``window_seconds`` how long after the answer the resident's leg
     may take to arrive. ``ended`` receives the call and the outcome of each return call, in a turn of the reactor
     of its own; it returns false when the visitor's leg is suspended, and is then called again when that resumes.
-    ``arrived`` is told the call of each leg that did, for backends that cannot hear an answer.
-    ``new_id`` names attempts, see `originate.ReturnRequest`.
+    ``arrived`` receives the call of each leg that has arrived, for backends that receive no answer. ``new_id``
+    returns the ids of attempts, see `ReturnRequest`.
     """
 
     def __init__(
@@ -44,36 +44,33 @@ class ReturnCalls:
         arrived: Callable[[UUID], object] | None = None,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        self.originator = originator
-        self.clock = clock
-        self.ring_seconds = ring_seconds
-        self.window_seconds = window_seconds
-        self.caller_id = caller_id
-        self.new_id = new_id
+        self._context = ReturnContext(
+            originator, clock, ring_seconds, window_seconds, caller_id, new_id, self._return_call_ended
+        )
         self._ended = ended
         self._arrived = arrived
-        self._runs: dict[UUID, ReturnCall] = {}
-        #: Ended since a restart, while the visitor's leg had not come back.
-        self._untold: dict[UUID, ReturnCall] = {}
+        self._under_way: dict[UUID, ReturnCall] = {}
+        #: Ended since a restart, while the visitor's leg was suspended.
+        self._unreported: dict[UUID, ReturnCall] = {}
 
     @property
     def configured(self) -> bool:
-        """Whether there is anybody to place calls; if not, residents may join as they come."""
-        return self.originator is not None
+        """Whether there is a backend; if not, residents may join at any time."""
+        return self._context.originator is not None
 
     def place(self, call: Call, numbers: Sequence[str]) -> None:
         """Ring these numbers in their order until one is answered; returns at once.
 
-        Raises `InvalidNumber`, `ReturnUnavailable` (nobody is configured to place it), `UnknownCall` (it is over)
-        and `ReturnTaken`. A backend that is down raises nothing: that is how an attempt ends, like any other.
+        Raises `InvalidNumber`, `ReturnUnavailable` (no backend is configured), `UnknownCall` (the call has ended)
+        and `ReturnTaken`. With a backend that is down it raises nothing; the attempt fails.
         """
         _check_numbers(numbers)
-        if self.originator is None:
+        if not self.configured:
             raise ReturnUnavailable(NOT_CONFIGURED)
         if call.ended is not None:
             raise UnknownCall(f"the call {call.call_id} has ended")
         visitor, resident = call.legs.get(Role.VISITOR), call.legs.get(Role.RESIDENT)
-        if call.call_id in self._runs:
+        if call.call_id in self._under_way:
             raise ReturnTaken(f"a return call for {call.call_id} is already under way")
         if resident is not None and resident.outcome is None:
             raise ReturnTaken(f"the call {call.call_id} has its resident already")
@@ -83,92 +80,92 @@ class ReturnCalls:
             raise ReturnTaken(
                 f"extension {call.extension.id} needs ramal_retorno and porta_retorno for a return call"
             )
-        if len(call.return_calls) >= RETURNS_MOST:
-            raise ReturnTaken(f"the call {call.call_id} has had {RETURNS_MOST} return calls; that is enough")
-        run = ReturnCall(self, call, numbers, len(call.return_calls) + 1)
-        self._runs[call.call_id] = run
-        call.return_calls += (run,)
-        run.start()
+        if len(call.return_calls) >= MAX_RETURNS:
+            raise ReturnTaken(f"the call {call.call_id} has had {MAX_RETURNS} return calls, which is the most")
+        return_call = ReturnCall(self._context, call, numbers, len(call.return_calls) + 1)
+        self._under_way[call.call_id] = return_call
+        call.return_calls += (return_call,)
+        return_call.start()
 
     def cancel(self, call: Call) -> None:
         """Stop the ringing; raises `ReturnTaken` when no return call is under way."""
-        run = self._runs.get(call.call_id)
-        if run is None:
+        return_call = self._under_way.get(call.call_id)
+        if return_call is None:
             raise ReturnTaken(f"no return call for {call.call_id} is under way")
-        run.cancel("somebody asked for it")
+        return_call.cancel("cancelled on request")
 
     def awaits(self, call: Call) -> bool:
-        """Whether a resident's leg may join this call now; always, when no backend is configured."""
+        """Return whether a resident's leg may join this call now; always true without a backend."""
         return not self.configured or self.pending(call)
 
     def pending(self, call: Call) -> bool:
-        """Whether a return call is under way that may bring the resident's leg of this call."""
-        run = self._runs.get(call.call_id)
-        return run is not None and run.expects_leg
+        """Return whether a return call is under way from which the resident's leg of this call may arrive."""
+        return_call = self._under_way.get(call.call_id)
+        return return_call is not None and return_call.expects_leg
 
     def joined(self, call: Call) -> None:
-        """The resident's leg was accepted: whatever the backend says later, the return call has succeeded."""
-        run = self._runs.get(call.call_id)
-        if run is not None:
-            run.connected()
+        """End the return call as connected: the resident's leg was accepted."""
+        return_call = self._under_way.get(call.call_id)
+        if return_call is not None:
+            return_call.connected()
             if self._arrived is not None:
                 self._arrived(call.call_id)
 
     def visitor_left(self, call: Call) -> None:
-        """Nobody is waiting any more; what rings is stopped."""
-        self._untold.pop(call.call_id, None)
-        run = self._runs.get(call.call_id)
-        if run is not None:
-            run.cancel("the visitor left")
+        """Stop what rings: the visitor's leg has ended."""
+        self._unreported.pop(call.call_id, None)
+        return_call = self._under_way.get(call.call_id)
+        if return_call is not None:
+            return_call.cancel("the visitor left")
 
-    def visitor_back(self, call: Call) -> None:
-        """After a restart the visitor's leg is there again: say what it missed, ring whom it waits for."""
-        missed = self._untold.pop(call.call_id, None)
+    def visitor_resumed(self, call: Call) -> None:
+        """Report to a leg that resumed after a restart what has ended meanwhile, and ring what waited for it."""
+        missed = self._unreported.pop(call.call_id, None)
         if missed is not None:
-            self.over(missed)
-        run = self._runs.get(call.call_id)
-        if run is not None:
-            run.visitor_back()
+            self._return_call_ended(missed)
+        return_call = self._under_way.get(call.call_id)
+        if return_call is not None:
+            return_call.visitor_resumed()
 
     def close(self) -> None:
         """Stop everything that rings."""
-        for run in list(self._runs.values()):
-            run.cancel("the server stops")
+        for return_call in list(self._under_way.values()):
+            return_call.cancel("the server is stopping")
 
     def interrupt(self) -> None:
         """Stop everything that rings; where a journal is kept, the next process rings it again."""
-        for run in list(self._runs.values()):
-            if run.call.journal is None:
-                run.cancel("the server stops")
+        for return_call in list(self._under_way.values()):
+            if return_call.call.journal is None:
+                return_call.cancel("the server is stopping")
             else:
-                run.interrupt()
-        self._runs.clear()
+                return_call.interrupt()
+        self._under_way.clear()
 
-    def restore(self, call: Call, kept: Sequence[SavedReturn], offset: float) -> None:
-        """Take over the return calls of a call that the process before this one left.
+    def restore(self, call: Call, returns: Sequence[SavedReturn], offset: float) -> None:
+        """Take over the return calls of a call of the previous process.
 
-        ``offset`` is steady time less the time of day, in seconds.
+        ``returns`` are in the time of day, ``offset`` is steady time less the time of day, in seconds.
         """
-        for number, one in enumerate(kept, 1):
-            run = ReturnCall.restored(self, call, one, number, offset)
-            call.return_calls += (run,)
-            if not run.is_over:
-                self._runs[call.call_id] = run
-                run.resume()
+        for number, saved in enumerate(returns, 1):
+            return_call = ReturnCall.restored(self._context, call, saved.shifted(offset), number)
+            call.return_calls += (return_call,)
+            if not return_call.has_ended:
+                self._under_way[call.call_id] = return_call
+                return_call.resume()
 
-    def over(self, run: ReturnCall) -> None:
-        """A run has ended; its call may be given another one, also by an app that is told of this one."""
-        self._runs.pop(run.call.call_id, None)
-        self.clock.callLater(0, self._report_end, run)
+    def _return_call_ended(self, return_call: ReturnCall) -> None:
+        # reported in a turn of its own: an app may place another one then
+        self._under_way.pop(return_call.call.call_id, None)
+        self._context.clock.callLater(0, self._report_end, return_call)
 
-    def _report_end(self, run: ReturnCall) -> None:
-        if not self._ended(run.call, run.outcome):
-            self._untold[run.call.call_id] = run
+    def _report_end(self, return_call: ReturnCall) -> None:
+        if not self._ended(return_call.call, return_call.outcome):
+            self._unreported[return_call.call.call_id] = return_call
 
 
 def _check_numbers(numbers: Sequence[str]) -> None:
-    if not 0 < len(numbers) <= NUMBERS_MOST:
-        raise InvalidNumber(f"there are {len(numbers)} numbers; give 1 to {NUMBERS_MOST}")
+    if not 0 < len(numbers) <= MAX_NUMBERS:
+        raise InvalidNumber(f"there are {len(numbers)} numbers; give 1 to {MAX_NUMBERS}")
     for number in numbers:
         try:
             checked_number(number)

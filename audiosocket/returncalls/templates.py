@@ -1,7 +1,7 @@
-"""Templates in settings of return calls: text with places such as ``{number}`` that each call fills.
+"""Templates in the settings of return calls: text with places such as ``{number}``, filled for each call.
 
-What is put in a place comes from requests and from the table, so it has only characters that cannot leave it:
-no ``/ @ & ,`` of dial strings, no quotes, brackets or blanks, no line breaks.
+The values come from requests and from the table, so they are restricted to characters without a meaning of their
+own: no ``/ @ & ,`` of dial strings, no quotes, brackets or blanks, no line breaks.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _VALUE = re.compile(r"[0-9A-Za-z*#+][0-9A-Za-z*#+._-]{0,78}")
 
 
 def check_template(template: str, setting: str) -> None:
-    """Raises `InvalidSetting`, naming the ``setting``, for a brace that does not belong to one of `PLACES`."""
+    """Raise `InvalidSetting`, naming the ``setting``, for a brace that does not belong to one of `PLACES`."""
     if set("{}") & set(_PLACE.sub("", template)):
         known = ", ".join(f"{{{place}}}" for place in PLACES)
-        raise InvalidSetting(f"{setting}: {template!r} has braces that mean nothing; there are {known}")
+        raise InvalidSetting(f"{setting}: {template!r} has a brace that belongs to none of {known}")
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """The text of a checked template; raises `LocalProtocolError` for what is missing or cannot stand there."""
+    """Return the text of a checked template; raises `LocalProtocolError` for a missing or impossible value."""
 
     def value(place: re.Match[str]) -> str:
         found = values.get(place[1], "")
         if not found:
             raise LocalProtocolError(f"the call has no {place[0]}, which {template!r} needs")
         if not _VALUE.fullmatch(found):
-            raise LocalProtocolError(f"{place[0]} is {found[:60]!r}, which cannot stand in {template!r}")
+            raise LocalProtocolError(f"{place[0]} is {found[:60]!r}, which cannot be used in {template!r}")
         return found
 
     return _PLACE.sub(value, template)

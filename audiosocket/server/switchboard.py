@@ -115,7 +115,7 @@ class Switchboard:
         call = leg.call
         leg.restart(connection, {app: state for (role, app), state in call.states.items() if role is leg.role})
         if leg.role is Role.VISITOR and self.returns is not None:
-            self.returns.visitor_back(call)
+            self.returns.visitor_resumed(call)
         other = call.legs.get(_other(leg.role))
         # Its apps were not notified of a leg that ended before they began, or while this one was suspended.
         if other is not None and other.outcome is not None and not self._return_pending(call):

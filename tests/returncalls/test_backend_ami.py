@@ -294,7 +294,10 @@ def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(wor
     world.run(1.1)
     assert world.ends == [end]
     if end is AttemptEnd.FAILED:
-        assert world.results[0].reason == "it never rang: the number is not in the dialplan, or rings nobody there"
+        assert (
+            world.results[0].reason
+            == "it never rang: the dialplan does not have the number, or rings no telephone"
+        )
 
 
 def test_a_telephone_that_does_not_exist_has_no_channel(world):

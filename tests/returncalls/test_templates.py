@@ -61,7 +61,7 @@ def test_what_the_row_does_not_have_is_named() -> None:
     "value", ["1/n", "1@evil", "1&PJSIP/2", "1,2", "1 2", "1\r\nX: y", "${X}", "{number}", "-1", "١"]
 )
 def test_what_must_not_stand_in_a_place_is_named(value: str) -> None:
-    with pytest.raises(LocalProtocolError, match=r"{ramal} is .* which cannot stand in"):
+    with pytest.raises(LocalProtocolError, match=r"{ramal} is .* which cannot be used in"):
         filled("Local/{number}@{ramal}/n", {**ROW, "ramal": value})
 
 
