@@ -45,8 +45,6 @@ STUCK_SECONDS = 2.0
 SEND_BUFFER_BYTES = 65_536
 #: Age of unacknowledged data at which the kernel gives the connection up, in milliseconds.
 USER_TIMEOUT_MS = 30_000
-#: Messages without meaning that a connection may carry; Asterisk sends none.
-MAX_IGNORED = 100
 
 
 class LegEnd(Interface):
@@ -82,7 +80,8 @@ class AudioSocketProtocol(Protocol):
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
         #: What was received before and with the UUID.
         self._first_data = b""
-        self._ignored = 0
+        #: Whether a message without meaning was logged already.
+        self._ignored = False
         self._blocked = False
         #: True once the hangup frame was sent: what still arrives is discarded.
         self.finished = False
@@ -196,7 +195,7 @@ class AudioSocketProtocol(Protocol):
                 self.factory.misbehaved(self, f"reports an error: {event.text}")
                 self.finish()
             elif isinstance(event, Ignored):
-                self._count_ignored(event)
+                self._note_ignored(event)
 
     def _identified(self, call_id: UUID) -> None:
         self._clock.cancel_timeout(self)
@@ -210,12 +209,15 @@ class AudioSocketProtocol(Protocol):
         else:
             self._leg, self._frames_received = answer, answer.frames_received
 
-    def _count_ignored(self, event: Ignored) -> None:
-        self._ignored += 1
-        if self._ignored == 1:
+    def _note_ignored(self, event: Ignored) -> None:
+        """Log the first message without meaning.
+
+        They never end a leg: some last as long as the call, such as the empty audio that Asterisk sends for comfort
+        noise, or kind 0x02, which other implementations define as silence.
+        """
+        if not self._ignored:
+            self._ignored = True
             self.factory.misbehaved(self, f"sent a message of kind 0x{event.kind:02x}, ignored: {event.why}")
-        if self._ignored > MAX_IGNORED:
-            self._drop(f"more than {MAX_IGNORED} messages without meaning")
 
     def _drop(self, why: str) -> None:
         leg = self._leg

@@ -10,6 +10,9 @@ evaluated.
 Evaluating bytes takes 57 us for a frame, counting them half a microsecond. So frames at the pace of slin are only
 counted: they are slin once they have kept it for longer than any burst of G.711 lasts. Only slower ones are
 evaluated, 10 frames before the first verdict.
+
+Speech codecs have too few bytes to evaluate: 20 every 20 ms are G.729, 33 GSM, 24 every 30 ms G.723.1. Small
+frames that come steadily and are slower than G.711 are none of the codecs known here, whatever their bytes are.
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ SLIN_MARGIN_BITS = 0.5
 MAX_BITS = 7.7
 #: ... over at least so many bytes.
 MIN_EVALUATED_BYTES = 1_000
+#: Small frames of a speech codec: their mean size in bytes, mean distance in milliseconds and pace at most.
+#: A telephone's packets of slin have 160 bytes at least, and pauses make the distance longer.
+MAX_SMALL_BYTES, MAX_SMALL_GAP_MS, MAX_SMALL_PACE = 120.0, 90.0, 6.0
 #: Bytes of a window that are evaluated at most, against a flood of frames: 10 frames of 160 bytes.
 MAX_EVALUATED_BYTES = 10 * MAX_BYTES
 #: Windows without a likely codec before the verdict is ``unknown``, about 5 s; all further windows are that long.
@@ -50,7 +56,7 @@ class CodecProbe:
     """Determines the codec of the frames of kind 0x10 of one leg; ``verdict`` is None until it is known.
 
     The verdicts ``slin``, ``ulaw`` and ``alaw`` are final. ``unknown`` (not the pace of slin, and no likely codec:
-    probably G.722) comes after some seconds and may still change to one of the others.
+    G.722, or one with small frames as G.729) comes after some seconds and may still change to one of the others.
     """
 
     __slots__ = (
@@ -58,8 +64,9 @@ class CodecProbe:
         "_bytes",
         "_elapsed_ms",
         "_evaluated",
-        "_evaluated_windows",
+        "_judged_windows",
         "_fast",
+        "_frames",
         "_last_ms",
         "_slow",
         "_unclear",
@@ -71,13 +78,13 @@ class CodecProbe:
         self._last_ms: float | None = None
         #: The previous window was slower than slin: frames are evaluated.
         self._slow = False
-        #: Windows in a row at the pace of slin; windows with enough bytes; those of them without a likely codec.
-        self._fast = self._evaluated_windows = self._unclear = 0
+        #: Windows in a row at the pace of slin; slower ones that say something; those of them without a likely codec.
+        self._fast = self._judged_windows = self._unclear = 0
         self._begin_window()
 
     def _begin_window(self) -> None:
         self._elapsed_ms = 0.0
-        self._bytes = self._evaluated = 0
+        self._bytes = self._frames = self._evaluated = 0
         self._bits = (0.0, 0.0, 0.0)
 
     def add(self, now_ms: float, payload: bytes) -> str | None:
@@ -85,10 +92,11 @@ class CodecProbe:
         if self._last_ms is not None:  # the first frame only starts the clock
             self._elapsed_ms += min(now_ms - self._last_ms, MAX_GAP_MS)
             self._bytes += len(payload)
+            self._frames += 1
         self._last_ms = now_ms
         if self._slow:
             self._evaluate(payload)
-            many = self._evaluated_windows >= MAX_UNCLEAR_WINDOWS
+            many = self._judged_windows >= MAX_UNCLEAR_WINDOWS
             length_ms = EVALUATION_MS * MAX_UNCLEAR_WINDOWS if many else EVALUATION_MS
         else:
             length_ms = COUNTING_MS
@@ -115,18 +123,27 @@ class CodecProbe:
         pace = self._bytes / self._elapsed_ms
         enough = self._evaluated >= MIN_EVALUATED_BYTES
         codec = self._likely_codec() if enough else None
-        self._evaluated_windows += enough
         self._slow = pace <= MIN_SLIN_PACE
         if not self._slow:
             self._fast += 1
             return "slin" if codec == "slin" or self._fast == FAST_WINDOWS else None
         self._fast = 0
+        judged = enough or self._is_small(pace)
+        self._judged_windows += judged
         if codec in DECODERS:
             return codec if pace <= MAX_G711_PACE else None
-        if enough and codec is None:
+        if judged and codec is None:
             self._unclear += 1
             return "unknown" if self._unclear == MAX_UNCLEAR_WINDOWS else None
         return None
+
+    def _is_small(self, pace: float) -> bool:
+        """Return whether the frames of the window are small and steady, as those of speech codecs."""
+        return (
+            pace <= MAX_SMALL_PACE
+            and self._bytes <= MAX_SMALL_BYTES * self._frames
+            and self._elapsed_ms <= MAX_SMALL_GAP_MS * self._frames
+        )
 
     def _likely_codec(self) -> str | None:
         """Return the likely codec of the evaluated bytes, or None."""

@@ -16,7 +16,6 @@ from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.protocol import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,
-    MAX_IGNORED,
     SEND_BUFFER_BYTES,
     STUCK_SECONDS,
     USER_TIMEOUT_MS,
@@ -300,20 +299,28 @@ def test_a_second_uuid_does_not_come_back_to_a_call_that_goes_on() -> None:
     assert outcome(exchange) is None, "the resident is none of its business"
 
 
-def test_messages_without_meaning_are_skipped_up_to_a_hundred() -> None:
+def test_no_number_of_messages_without_meaning_ends_a_call() -> None:
+    """Kind 0x02 is silence elsewhere, and Asterisk sends comfort noise as empty audio, as long as the call lasts."""
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.join()
-    line.send((UNKNOWN + EMPTY_AUDIO) * (MAX_IGNORED // 2) + FRAME)
-    assert app.methods == ["joined", "audio"]
-    assert leg_record(exchange)["ignored"] == MAX_IGNORED == 100
-    assert not line.aborted
-    line.send(digit_frame("1").replace(b"1", b"x") + FRAME)
+    harmless = (
+        b"\x02\0\0",
+        b"\x02\x01\x40" + bytes(320),
+        EMPTY_AUDIO,
+        UNKNOWN,
+        digit_frame("1").replace(b"1", b"f"),
+    )
+    for _ in range(1_000):
+        line.send(b"".join(harmless))
+    line.send(FRAME)
     exchange.run(5)
-    assert app.methods == ["joined", "audio", "left"]
-    assert outcome(exchange) == "protocol_error"
-    assert line.closed
-    assert exchange.idle
+    assert app.methods == ["joined", "audio"]
+    assert leg_record(exchange)["ignored"] == 5_000
+    assert not line.aborted
+    line.hang_up()
+    exchange.run(5)
+    assert leg_record(exchange)["outcome"] == "caller_hangup"
 
 
 # a peer that does not read

@@ -297,6 +297,63 @@ def test_audio_without_a_likely_codec_is_unknown_until_one_is_likely() -> None:
     assert names(senseless + voice + [(6_000 + now, payload) for now, payload in voice]) == ["unknown", "alaw"]
 
 
+#: Bytes and milliseconds of the packets of speech codecs.
+SMALL = {
+    "G.729, 10 ms": (10, 10),
+    "G.729, 20 ms": (20, 20),
+    "G.729, 60 ms": (60, 60),
+    "G.729, 80 ms": (80, 80),
+    "G.723.1 at 6.3 kbit/s": (24, 30),
+    "G.723.1 at 5.3 kbit/s": (20, 30),
+    "GSM, 20 ms": (33, 20),
+    "GSM, 60 ms": (99, 60),
+    "iLBC, 20 ms": (38, 20),
+    "iLBC, 30 ms": (50, 30),
+    "AMR at 12.2 kbit/s": (32, 20),
+    "Speex at 8 kbit/s": (20, 20),
+    "G.726 at 16 kbit/s": (40, 20),
+    "G.726 at 32 kbit/s": (80, 20),
+    "Codec 2": (6, 20),
+    "Opus at 16 kbit/s": (40, 20),
+}
+
+
+@pytest.mark.parametrize("codec", SMALL)
+def test_a_codec_with_small_packets_is_unknown_within_6_s(codec: str) -> None:
+    size, ms = SMALL[codec]
+    drawn = random.Random(5)
+    frames = [(float(n * ms), drawn.randbytes(size)) for n in range(8_000 // ms)]
+    for arriving in (frames, jittered(frames, 15), in_bursts(frames, 5), with_losses(frames, 0.02)):
+        [(when, verdict)] = verdicts(arriving)
+        assert verdict == "unknown"
+        assert when <= 6_000
+
+
+def test_small_packets_that_are_all_equal_are_unknown_too() -> None:
+    assert names((n * 20.0, b"\x78\x52\x80\xa0\0" * 4) for n in range(400)) == ["unknown"]
+
+
+def test_the_speech_of_a_caller_of_g729_with_silence_suppression_is_enough_for_the_verdict() -> None:
+    drawn = random.Random(6)
+    frames = [(n * 20.0, drawn.randbytes(20)) for n in range(1_000)]
+    assert names(frame for frame in frames if frame[0] % 4_000 < 2_000) == ["unknown"]
+
+
+@pytest.mark.parametrize("signal", ["silence", "a constant 1", "speech"])
+def test_slin_of_which_most_is_lost_is_not_reported(signal: str) -> None:
+    data = {**SIGNALS, **ONLY_SLIN}[signal]()
+    for ms in PACKETS:
+        frames = slin(data, ms, min_ms=12_000)
+        assert not names(with_losses(frames, 0.7)), ms
+        assert not names(frame for n, frame in enumerate(frames) if n % 12 == 0), ms
+
+
+def test_after_small_packets_a_call_in_g711_is_still_detected() -> None:
+    small = [(n * 20.0, bytes([n % 251]) * 20) for n in range(400)]
+    voice = [(8_000 + now, payload) for now, payload in cut(slin_to_ulaw(SIGNALS["speech"]()), 160, ms=20)]
+    assert names(small + voice + [(6_000 + now, payload) for now, payload in voice]) == ["unknown", "ulaw"]
+
+
 def test_random_bytes_at_the_pace_of_slin_are_slin() -> None:
     drawn = random.Random(2)
     assert names((n * 20.0, drawn.randbytes(320)) for n in range(500)) == ["slin"]

@@ -87,7 +87,8 @@ def test_rejected_connections_and_refused_legs_cost_at_most_five_log_lines_a_sec
     ("data", "line"),
     [
         (b"\x42\x00\x02hi" * 50, "sent a message of kind 0x42, ignored: unknown kind"),
-        (b"\x42\x00\x02hi" * 101, "dropped: more than 100 messages without meaning"),
+        (b"\x02\x00\x00" * 300, "sent a message of kind 0x02, ignored: unknown kind"),
+        (b"\x10\x00\x00" * 300, "sent a message of kind 0x10, ignored: audio without samples"),
         (b"\xff\x00\x01\x02", "reports an error: frame could not be forwarded"),
         (uuid_frame(OTHER_CALL), "dropped: a second UUID on one connection"),
     ],
