@@ -212,8 +212,8 @@ class AudioSocketProtocol(Protocol):
     def _note_ignored(self, event: Ignored) -> None:
         """Log the first message without meaning.
 
-        They never end a leg: some last as long as the call, such as the empty audio that Asterisk sends for comfort
-        noise, or kind 0x02, which other implementations define as silence.
+        They never end a leg: some last as long as the call, such as the empty audio that Asterisk sends for
+        comfort noise, or kind 0x02, which other implementations define as silence.
         """
         if not self._ignored:
             self._ignored = True

@@ -64,9 +64,9 @@ class CodecProbe:
         "_bytes",
         "_elapsed_ms",
         "_evaluated",
-        "_judged_windows",
         "_fast",
         "_frames",
+        "_judged_windows",
         "_last_ms",
         "_slow",
         "_unclear",
@@ -78,7 +78,7 @@ class CodecProbe:
         self._last_ms: float | None = None
         #: The previous window was slower than slin: frames are evaluated.
         self._slow = False
-        #: Windows in a row at the pace of slin; slower ones that say something; those of them without a likely codec.
+        #: Windows in a row at the pace of slin; slower ones that were judged; those without a likely codec.
         self._fast = self._judged_windows = self._unclear = 0
         self._begin_window()
 

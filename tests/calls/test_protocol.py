@@ -300,7 +300,7 @@ def test_a_second_uuid_does_not_come_back_to_a_call_that_goes_on() -> None:
 
 
 def test_no_number_of_messages_without_meaning_ends_a_call() -> None:
-    """Kind 0x02 is silence elsewhere, and Asterisk sends comfort noise as empty audio, as long as the call lasts."""
+    """Kind 0x02 is silence elsewhere, and Asterisk sends comfort noise as empty audio."""
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.join()
