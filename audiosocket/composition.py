@@ -1,4 +1,4 @@
-"""Build the service tree from checked options; parts are handed to each other as arguments."""
+"""Build the service tree from checked options: every part gets the others that it needs as arguments."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
 from audiosocket.server.control import ServerControl
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.settings import Settings, catalogue
 from audiosocket.workers import journal_sharding as journals
@@ -44,69 +45,71 @@ log = Logger()
 
 
 def _raise_open_files() -> None:
-    """Two sockets per extension and one per leg soon pass the usual soft limit of 1,024 files."""
+    """Raise the soft limit of open files, often 1,024: an extension needs two, a leg one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def build(options: Options, reactor: Any) -> AudioSocketServer | SupervisorServer:
-    """Every part, connected; ``reactor`` is the only global thing and it is an argument."""
+def build(options: Options, reactor: ServerReactor) -> AudioSocketServer | SupervisorServer:
+    """Return the server, with all parts connected and none started."""
     settings = options.settings
     for name, close in options.misspelt:
         log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
     if not options.has_env_file:
-        log.warn("there is no file {name}, as --env-file says; going on without", name=options["env-file"])
+        log.warn("the file {name} of --env-file does not exist; starting without it", name=options["env-file"])
     for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
     use_monotonic_time(reactor)
     journals.redistribute(Path(settings.data_dir).absolute(), settings.workers)
-    return _build_front(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
+    return _build_supervisor(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
 
 
-def _build_single(options: Options, reactor: Any) -> AudioSocketServer:
-    """One process that does everything."""
+def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer:
+    """Return the server that is one process."""
     settings = options.settings
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
-    side = build_call_components(settings, selection, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor)
-    listeners = Listeners(side.make_factory, reactor, **_where_to_listen(settings))
-    poller, database = _make_table(options, listeners, side.files, reactor)
+    components = build_call_components(
+        settings, selection, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
+    )
+    listeners = Listeners(components.make_factory, reactor, **_listen_options(settings))
+    poller, database = _make_table(options, listeners, components.files, reactor)
     server = AudioSocketServer(
         listeners,
-        side.switchboard,
+        components.switchboard,
         poller,
-        side.files,
+        components.files,
         reactor,
-        journal=side.journal,
+        journal=components.journal,
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
     )
     control = ServerControl(
-        server, database, reactor.seconds, settings.api_port, selection, side.backend, side.histograms
+        server, database, reactor.seconds, settings.api_port, selection, components.backend, components.histograms
     )
     _make_api(settings, control, reactor).setServiceParent(server)
-    side.backend.setServiceParent(server)
+    components.backend.setServiceParent(server)
     selection.setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     install_runtime_services(
         server,
         reactor,
-        busy=lambda: side.switchboard.live_legs > 0,
+        busy=lambda: components.switchboard.live_legs > 0,
         listening=lambda: listeners.applied,
-        forget=side.switchboard.forget,
+        forget=components.switchboard.forget,
         load=lazy_imports.load,
     )
     poller.setServiceParent(server)
     return server
 
 
-def _build_front(options: Options, reactor: Any) -> SupervisorServer:
-    """The process before the workers; it has no calls."""
+def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorServer:
+    """Return the supervisor of several workers."""
     settings = options.settings
     pool = WorkerPool(settings.workers, _launch(options), reactor)
-    listeners = SupervisorListeners(pool, **_where_to_listen(settings))
+    listeners = SupervisorListeners(pool, **_listen_options(settings))
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
     server = SupervisorServer(pool, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
@@ -123,10 +126,10 @@ def _build_front(options: Options, reactor: Any) -> SupervisorServer:
 
 
 def _launch(options: Options) -> Launch:
-    """A worker imports what we import; it is told the settings, none of them by its command line."""
-    unneeded = {"DB_PASSWORD", "API_TOKEN"}
-    settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in unneeded}
-    # It has no API to protect.
+    """Return how workers are started: with this process's modules and settings, none on the command line."""
+    secrets = {"DB_PASSWORD", "API_TOKEN"}
+    settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
+    # A worker has no API and no database.
     settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
     if options.settings.apps_file:
         settings.update(APPS_FILE=str(Path(options.settings.apps_file).expanduser().absolute()))
@@ -143,15 +146,15 @@ def _launch(options: Options) -> Launch:
     )
 
 
-def _where_to_listen(settings: Settings) -> dict[str, Any]:
+def _listen_options(settings: Settings) -> dict[str, Any]:
     return {"bind_address": settings.bind_address, "reserved_ports": frozenset({settings.api_port})}
 
 
 def _make_table(
-    options: Options, listeners: Listeners, files: FileThread, reactor: Any
+    options: Options, listeners: Listeners, files: FileThread, reactor: ServerReactor
 ) -> tuple[Poller, Database | None]:
     settings = options.settings
-    pollers: list[Poller] = []  # the database reports to the poller, which needs the database to exist
+    pollers: list[Poller] = []  # the database notifies the poller, which needs the database to exist
     database = _make_database(options, reactor, pollers) if settings.db_host else None
     poller = Poller(
         reactor,
@@ -167,7 +170,7 @@ def _make_table(
     return poller, database
 
 
-def _make_api(settings: Settings, control: Control, reactor: Any) -> ApiPort:
+def _make_api(settings: Settings, control: Control, reactor: ServerReactor) -> ApiPort:
     hosts = (settings.api_host, *settings.api_allowed_hosts)
     site = make_site(
         control,
@@ -179,12 +182,12 @@ def _make_api(settings: Settings, control: Control, reactor: Any) -> ApiPort:
     return ApiPort(site, settings.api_host, settings.api_port, reactor)
 
 
-def _make_database(options: Options, reactor: Any, pollers: Sequence[Poller]) -> Database:
-    was = ["connecting"]
+def _make_database(options: Options, reactor: ServerReactor, pollers: Sequence[Poller]) -> Database:
+    previous = ["connecting"]
 
     def state_changed(state: DatabaseState) -> None:
-        came_up = state.state == "up" and was[0] != "up"
-        was[0] = state.state
+        came_up = state.state == "up" and previous[0] != "up"
+        previous[0] = state.state
         if came_up:
             for poller in pollers:
                 poller.database_came_up()

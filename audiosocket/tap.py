@@ -1,15 +1,16 @@
-"""Entry point of ``twistd audiosocket``: the service, and what signals do to it."""
+"""The entry point of ``twistd audiosocket``: the service, and what signals do to it."""
 
 from __future__ import annotations
 
 import signal
-from typing import Any
+from typing import cast
 
 from twisted.application.service import Service
 from twisted.logger import Logger
 
 from audiosocket.composition import build
 from audiosocket.options import Options
+from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.workers.supervisor import SupervisorServer
 
@@ -19,35 +20,36 @@ log = Logger()
 
 
 def makeService(options: Options) -> Service:
-    """The whole server, not yet started."""
+    """Return the whole server, not started."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd installs the reactor before this, not before import
 
-    server = build(options, reactor)
-    _stop_cleanly(reactor, server)
+    chosen = cast("ServerReactor", reactor)
+    server = build(options, chosen)
+    _handle_signals(chosen, server)
     return server
 
 
-def _stop_cleanly(reactor: Any, server: AudioSocketServer | SupervisorServer) -> None:
-    """Calls may end first, and exit status 0; twistd would die of the signal. A second one ends now.
+def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | SupervisorServer) -> None:
+    """Stop at SIGTERM or SIGINT with exit status 0; twistd would die of the signal.
 
-    The third does not even say goodbye.
+    At the first signal calls may end by themselves, at the second they are hung up, the third ends the process.
     """
-    seen: list[str] = []
+    received: list[str] = []
 
-    def asked(number: int, frame: object) -> None:
-        # Nothing else here: the signal may have interrupted the log, whose lock would wait for itself for ever.
-        reactor.callFromThread(obey, signal.Signals(number).name)
+    def handle(number: int, frame: object) -> None:
+        # Nothing else here: the signal may have interrupted the log while it holds its lock.
+        reactor.callFromThread(stop, signal.Signals(number).name)
 
-    def obey(name: str) -> None:
-        seen.append(name)
-        if len(seen) == 1:
-            log.info("{name}: stopping; a second one ends now", name=name)
+    def stop(name: str) -> None:
+        received.append(name)
+        if len(received) == 1:
+            log.info("{name}: stopping; a second signal hangs up all calls", name=name)
             reactor.stop()
-        elif len(seen) == 2:
-            log.info("{name} again: ending now", name=name)
+        elif len(received) == 2:
+            log.info("{name} again: hanging up all calls", name=name)
             server.stop_now()
         else:
             reactor.crash()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        reactor.addSystemEventTrigger("after", "startup", signal.signal, number, asked)
+        reactor.addSystemEventTrigger("after", "startup", signal.signal, number, handle)

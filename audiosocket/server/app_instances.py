@@ -19,7 +19,7 @@ Pairs = tuple[tuple[str, App], ...]
 
 
 class _Unmade(App):
-    """Stands for an app that could not be made, and ends its call as an app that raises does."""
+    """Stands for an app that could not be made: ends its call as an app that raises does."""
 
     def joined(self, leg: Leg) -> None:
         raise LookupError("this app could not be made; the failure before this one says why")
@@ -30,7 +30,7 @@ def _load_nothing(spec: str) -> Sequence[tuple[str, AppFactory]]:
 
 
 class AppInstances:
-    """Makes the apps of calls and keeps them as long as these last.
+    """Makes the apps of calls and keeps them until the calls end.
 
     ``choose`` is asked once per call, so that a change of the rules never reaches a call in progress. ``load``
     finds the apps that take a leg over, by name.
@@ -54,13 +54,13 @@ class AppInstances:
         context: AppContext,
         load: LoadApps = _load_nothing,
     ) -> AppInstances:
-        """The same apps for all calls."""
+        """Return instances that choose the same apps for all calls."""
         chains = {role: Chain("+".join(name for name, _ in each), tuple(each), "") for role, each in apps.items()}
         chosen = CallApps(chains)
         return cls(lambda extension: chosen, context, load)
 
     def of(self, call: Call, role: Role) -> Pairs:
-        """The apps of a leg that begins or comes back, in order."""
+        """Return the apps of a leg that joins or resumes, in order."""
         chosen, _ = self._of_call(call)
         replaced = _replaced(call, role)
         if not replaced:
@@ -73,11 +73,11 @@ class AppInstances:
         return self._make(call, apps)
 
     def replacement(self, call: Call, spec: str) -> Pairs:
-        """The apps named in ``spec``; raises `UnknownApp`."""
+        """Return the apps named in ``spec``; raises `UnknownApp`."""
         return self._make(call, self._load(spec))
 
     def forget(self, call_id: UUID) -> None:
-        """The call is over."""
+        """Drop the apps of a call that has ended."""
         self._calls.pop(call_id, None)
 
     def _of_call(self, call: Call) -> tuple[CallApps, Pairs]:
@@ -90,7 +90,7 @@ class AppInstances:
         return tuple([self._instance(call, name, factory) for name, factory in apps])
 
     def _instance(self, call: Call, name: str, factory: AppFactory) -> tuple[str, App]:
-        """The name and the app, the same for both legs of the call."""
+        """Return the name and the app, the same for both legs of the call."""
         chosen, made = self._of_call(call)
         for pair in made:
             if pair[0] == name:
@@ -105,7 +105,7 @@ class AppInstances:
         return pair
 
     def _context_for(self, chosen: CallApps, name: str, factory: AppFactory) -> AppContext:
-        """The context of one app, made once for all calls that were given the same choice."""
+        """Return the context of one app, made once for all calls with the same choice."""
         context = chosen.contexts.get(name)
         if context is None:
             context = chosen.contexts[name] = replace(
@@ -118,14 +118,14 @@ class AppInstances:
 
 
 def _checked(made: object) -> App:
-    """What a factory returned, if it is an app."""
+    """Return what a factory returned; raises TypeError when it is not an app."""
     if not isinstance(made, App):
         raise TypeError(f"the factory returned {type(made).__name__}, which is no App")
     return made
 
 
 def _replaced(call: Call, role: Role) -> str:
-    """The apps that took this leg over before a restart, empty for none."""
+    """Return the apps that replaced those of this leg before a restart; empty for none."""
     kept: Any = call.states.get((role, REPLACED))
     spec = kept.get("apps") if isinstance(kept, dict) else None
     return spec if isinstance(spec, str) else ""

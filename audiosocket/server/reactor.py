@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import (
     IReactorCore,
-    IReactorFDSet,
     IReactorProcess,
     IReactorSocket,
     IReactorThreads,
 )
 
 from audiosocket.outbound.endpoints import IConnectingReactor
+from audiosocket.postgres.connection import IDatabaseReactor
 
 
 class ServerReactor(
-    IReactorCore, IReactorFDSet, IReactorProcess, IReactorSocket, IReactorThreads, IConnectingReactor
+    IReactorCore, IReactorProcess, IReactorSocket, IReactorThreads, IConnectingReactor, IDatabaseReactor
 ):
     """All that the parts of a server need; a part that needs a single interface takes that one."""
