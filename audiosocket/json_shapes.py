@@ -316,7 +316,7 @@ class CallStatusJSON(TypedDict):
     """The part of the status that is about calls."""
 
     live_calls: int
-    dormant_calls: int
+    suspended_calls: int
     calls_total: int
     refused_total: int
     late_turns_total: int

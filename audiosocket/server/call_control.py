@@ -41,7 +41,7 @@ class LocalCallControl:
         registry = switchboard.registry
         return {
             "live_calls": len(registry),
-            "dormant_calls": sum(call.suspended for call in registry),
+            "suspended_calls": sum(call.suspended for call in registry),
             "calls_total": registry.started_total,
             "refused_total": registry.refused_total,
             "late_turns_total": switchboard.late_turns,

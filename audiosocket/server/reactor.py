@@ -11,9 +11,16 @@ from twisted.internet.interfaces import (
 
 from audiosocket.outbound.endpoints import IConnectingReactor
 from audiosocket.postgres.connection import IDatabaseReactor
+from audiosocket.provisioning.listeners import IListeningReactor
 
 
 class ServerReactor(
-    IReactorCore, IReactorProcess, IReactorSocket, IReactorThreads, IConnectingReactor, IDatabaseReactor
+    IReactorCore,
+    IReactorProcess,
+    IReactorSocket,
+    IReactorThreads,
+    IConnectingReactor,
+    IDatabaseReactor,
+    IListeningReactor,
 ):
     """All that the parts of a server need; a part that needs a single interface takes that one."""

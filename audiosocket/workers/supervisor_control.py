@@ -63,7 +63,7 @@ class SupervisorControl:
         return {
             **self.extensions.status(live),
             "live_calls": sum(answer["live_calls"] for answer in answers),
-            "dormant_calls": sum(answer["dormant_calls"] for answer in answers),
+            "suspended_calls": sum(answer["suspended_calls"] for answer in answers),
             "calls_total": sum(answer["calls_total"] for answer in answers),
             "refused_total": sum(answer["refused_total"] for answer in answers),
             "late_turns_total": sum(answer["late_turns_total"] for answer in answers),

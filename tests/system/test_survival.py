@@ -60,7 +60,7 @@ async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_pat
         first = await shown(server, back[0])
         assert [leg["resumes"] for leg in first["legs"]] == [1, 1]  # type: ignore[attr-defined]
         status = await deferToThread(server.api, "/api/status")
-        assert (status["live_calls"], status["dormant_calls"], status["calls_total"]) == (20, 0, 0)
+        assert (status["live_calls"], status["suspended_calls"], status["calls_total"]) == (20, 0, 0)
         back[3].say(TONE * 5)
         await back[3].until(lambda: TONE in back[3].heard)
         await hang_up([*back, resident])

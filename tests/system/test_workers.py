@@ -139,7 +139,7 @@ async def test_a_killed_worker_is_replaced_its_calls_resume_and_others_lose_no_f
         assert after["pid"] != before["pid"]
         assert names(await shown(server, back[0]))[-2:] == ["call.resumed", "leg.resumed"]
         now = await status(server)
-        assert (now["live_calls"], now["dormant_calls"]) == (60, 0)
+        assert (now["live_calls"], now["suspended_calls"]) == (60, 0)
         assert (await deferToThread(server.request, "/readyz"))[0] == 200
         report = await deferToThread(others.report)
         assert report.pop("sent") > 50 * 50
@@ -263,7 +263,7 @@ async def test_workers_die_with_a_killed_supervisor_and_their_calls_resume(tmp_p
         await deferToThread(server.start)
         back = await all_up(server.visitor, ids)
         assert names(await shown(server, back[0]))[-2:] == ["call.resumed", "leg.resumed"]
-        assert (await status(server))["dormant_calls"] == 0
+        assert (await status(server))["suspended_calls"] == 0
         await hang_up(back)
 
 
@@ -282,7 +282,7 @@ async def test_calls_resume_after_a_start_with_another_number_of_workers(tmp_pat
             callers = await all_up(server.visitor, ids)
             timeline = names(await shown(server, callers[0]))
             assert timeline[-3:] == ["call.interrupted", "call.resumed", "leg.resumed"]
-            assert (await status(server))["dormant_calls"] == 0
+            assert (await status(server))["suspended_calls"] == 0
         await hang_up(callers)
         assert [path.name for path in (tmp_path / "data").glob("calls*.journal")] == ["calls.journal"]
 
