@@ -194,7 +194,7 @@ def _make_database(options: Options, reactor: ServerReactor, pollers: Sequence[P
 
     def changed() -> None:
         for poller in pollers:
-            poller.hurry()
+            poller.refresh_soon()
 
     return Database(
         options.settings,

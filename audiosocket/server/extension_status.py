@@ -37,7 +37,7 @@ class ExtensionStatus:
 
     def to_json(self, live: Mapping[int, int]) -> TableStatusJSON:
         """Return the status; ``live`` has the number of live calls of each extension that has any."""
-        poller = self._poller
+        configuration = self._poller.configuration
         extensions = self._extensions(live)
         now = time.time()
         return {
@@ -54,14 +54,14 @@ class ExtensionStatus:
                 for factory, port in self._listeners.draining.items()
             ],
             "configuration": {
-                "source": poller.source,
-                "age_seconds": _age(now, poller.source_since),
-                "file_trouble": poller.file_trouble,
+                "source": configuration.source,
+                "age_seconds": _age(now, configuration.source_since),
+                "file_trouble": configuration.file_trouble,
             },
-            "last_refresh": poller.last.to_json() if poller.last is not None else None,
+            "last_refresh": configuration.last.to_json() if configuration.last is not None else None,
             "last_success_age_seconds": None
-            if poller.last_success is None
-            else round(now - poller.last_success, 1),
+            if configuration.last_success is None
+            else round(now - configuration.last_success, 1),
             "database": self._database_status(),
             "apps": self._selection.to_json(),
             "uptime_seconds": round(self._seconds() - self._started, 1),

@@ -17,7 +17,8 @@ from audiosocket.errors import ExtensionTaken, SourceUnavailable
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, plan
 from audiosocket.provisioning import local_file as cache
-from audiosocket.provisioning.poller import FIRST_WAIT_SECONDS, HURRY_MOST, HURRY_SECONDS, SAVE_SECONDS, Poller
+from audiosocket.provisioning.poller import FIRST_WAIT_SECONDS, MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS, Poller
+from audiosocket.provisioning.refresh import SAVE_SECONDS
 from audiosocket.provisioning.refresh_report import DOUBT_SECONDS
 from tests.support.logged_failures import LoggedFailures
 from tests.support.loopback_server import CapturedLog, ManualFileThread, data_file, extension
@@ -185,10 +186,15 @@ def test_the_database_comes_first_and_is_saved(desk: Desk) -> None:
     desk.file(*FILE)
     poller = desk.start()
     assert desk.rooms.applied == [IDS]
-    assert (poller.source, desk.saved()) == ("database", IDS)
-    assert poller.last is not None
-    assert (poller.last.trigger, poller.last.result, poller.last.stats["added"]) == ("start", "applied", 10)
-    assert poller.last_success is not None
+    assert (poller.configuration.source, desk.saved()) == ("database", IDS)
+    last = poller.configuration.last
+    assert last is not None
+    assert (
+        poller.configuration.last.trigger,
+        poller.configuration.last.result,
+        poller.configuration.last.stats["added"],
+    ) == ("start", "applied", 10)
+    assert poller.configuration.last_success is not None
 
 
 def test_a_database_that_fails_at_once_gives_way_to_the_file_without_a_wait(desk: Desk) -> None:
@@ -196,8 +202,8 @@ def test_a_database_that_fails_at_once_gives_way_to_the_file_without_a_wait(desk
     desk.table.failing = "no route to the server"
     poller = desk.start()
     assert desk.running() == [1, 2, 3]
-    assert poller.source == "file"
-    assert poller.source_since == desk.path.stat().st_mtime
+    assert poller.configuration.source == "file"
+    assert poller.configuration.source_since == desk.path.stat().st_mtime
     assert desk.heard.containing("no route to the server")
 
 
@@ -208,24 +214,24 @@ def test_a_slow_database_gives_way_to_the_file_and_takes_over_when_it_answers(de
     desk.clock.advance(FIRST_WAIT_SECONDS - 0.01)
     assert desk.rooms.applied == []
     desk.clock.advance(0.01)
-    assert (poller.source, desk.running()) == ("file", [1, 2, 3])
+    assert (poller.configuration.source, desk.running()) == ("file", [1, 2, 3])
     desk.table.answer()
-    assert (poller.source, desk.running(), desk.saved()) == ("database", IDS, IDS)
+    assert (poller.configuration.source, desk.running(), desk.saved()) == ("database", IDS, IDS)
     assert desk.table.readings == 1
 
 
 def test_without_database_and_file_the_default_listens(desk: Desk) -> None:
     poller = desk.start(database=False)
-    assert (poller.source, desk.rooms.extensions) == ("default", {0: DEFAULT_EXTENSION})
+    assert (poller.configuration.source, desk.rooms.extensions) == ("default", {0: DEFAULT_EXTENSION})
     assert not desk.path.exists()
 
 
 def test_a_damaged_file_is_reported_and_the_default_listens_or_the_database(desk: Desk) -> None:
     desk.path.write_text('{"ramais": [')
     poller = desk.start(database=False)
-    assert poller.source == "default"
-    assert "damaged" in poller.file_trouble
-    assert desk.problems() == [poller.file_trouble]
+    assert poller.configuration.source == "default"
+    assert "damaged" in poller.configuration.file_trouble
+    assert desk.problems() == [poller.configuration.file_trouble]
 
 
 def test_a_damaged_file_is_set_aside_before_the_database_s_replaces_it(desk: Desk) -> None:
@@ -261,10 +267,11 @@ def test_an_empty_or_much_smaller_result_is_held_back_until_it_is_seen_again(des
         there.table.rows = list(remaining)
         there.wait(INTERVAL)
         assert there.running() == IDS
-        assert poller.last is not None
-        assert poller.last.result == "held_back"
-        assert poller.last.stats == {"removed": 0, "updated": 0, "added": 0, "total_active": 10}
-        assert '{"force": true}' in poller.last.reason
+        last = poller.configuration.last
+        assert last is not None
+        assert last.result == "held_back"
+        assert last.stats == {"removed": 0, "updated": 0, "added": 0, "total_active": 10}
+        assert '{"force": true}' in last.reason
         assert there.saved() == IDS
         there.wait(INTERVAL)
         assert there.running() == there.saved() == [row.id for row in remaining]
@@ -307,13 +314,13 @@ def test_two_hurried_looks_at_a_table_that_is_being_rewritten_are_one_sight(desk
     desk.wait(1)
     desk.table.rows = []
     for _ in range(3):
-        poller.hurry()
-        desk.wait(HURRY_SECONDS)
+        poller.refresh_soon()
+        desk.wait(MIN_PAUSE_SECONDS)
         assert desk.running() == IDS
     assert desk.table.readings == 4
     desk.wait(DOUBT_SECONDS)
-    poller.hurry()
-    desk.wait(HURRY_SECONDS)
+    poller.refresh_soon()
+    desk.wait(MIN_PAUSE_SECONDS)
     assert desk.running() == []
 
 
@@ -321,17 +328,17 @@ def test_an_empty_table_at_the_start_is_not_believed_over_the_file(desk: Desk) -
     desk.file(*FILE)
     desk.table.rows = []
     poller = desk.start()
-    assert (poller.source, desk.running(), desk.saved()) == ("file", [1, 2, 3], [1, 2, 3])
+    assert (poller.configuration.source, desk.running(), desk.saved()) == ("file", [1, 2, 3], [1, 2, 3])
     poller.database_came_up()
     assert desk.running() == [1, 2, 3]
     desk.wait(INTERVAL)
-    assert (poller.source, desk.running(), desk.saved()) == ("database", [], [])
+    assert (poller.configuration.source, desk.running(), desk.saved()) == ("database", [], [])
 
 
 def test_an_empty_table_at_the_start_is_believed_where_nothing_ran_before(desk: Desk) -> None:
     desk.table.rows = []
     poller = desk.start()
-    assert (poller.source, desk.running()) == ("database", [])
+    assert (poller.configuration.source, desk.running()) == ("database", [])
 
 
 def test_extensions_that_somebody_removed_are_not_missed(desk: Desk) -> None:
@@ -351,16 +358,24 @@ def test_extensions_that_somebody_removed_are_not_missed(desk: Desk) -> None:
 def test_a_failing_reading_leaves_everything_as_it_was(desk: Desk) -> None:
     poller = desk.start()
     before, content = dict(desk.rooms.extensions), desk.path.read_bytes()
-    success = poller.last_success
+    success = poller.configuration.last_success
     desk.table.failing, desk.table.rows = "the table is locked", []
     for _ in range(3):
         with pytest.raises(SourceUnavailable, match="the table is locked"):
             done(poller.refresh("api"))
     desk.wait(INTERVAL * 3)
-    assert (desk.rooms.extensions, desk.path.read_bytes(), poller.source) == (before, content, "database")
-    assert poller.last is not None
-    assert (poller.last.result, poller.last.reason) == ("failed", "the table is locked")
-    assert poller.last_success == success
+    assert (desk.rooms.extensions, desk.path.read_bytes(), poller.configuration.source) == (
+        before,
+        content,
+        "database",
+    )
+    last = poller.configuration.last
+    assert last is not None
+    assert (last.result, last.reason) == (
+        "failed",
+        "the table is locked",
+    )
+    assert poller.configuration.last_success == success
     assert len(desk.heard.containing("the table is locked")) == 1
 
 
@@ -376,8 +391,9 @@ def test_a_fault_of_ours_is_no_success_and_polling_goes_on(desk: Desk, logged_fa
     desk.rooms.failing = ZeroDivisionError("a bug")
     with pytest.raises(ZeroDivisionError):
         done(poller.refresh("api"))
-    assert poller.last is not None
-    assert (poller.last.result, poller.last.reason) == ("failed", "a bug")
+    last = poller.configuration.last
+    assert last is not None
+    assert (last.result, last.reason) == ("failed", "a bug")
     desk.wait(INTERVAL)
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
     desk.rooms.failing = None
@@ -407,8 +423,9 @@ def test_of_thousands_of_bad_rows_a_hundred_are_described_and_the_others_counted
     desk.table.rows = [*ROWS, *({"extension_ia_id": n} for n in range(5000))]
     poller = desk.start()
     desk.wait(1)
-    assert poller.last is not None
-    assert (poller.last.rejected, len(poller.last.problems)) == (5000, 100)
+    last = poller.configuration.last
+    assert last is not None
+    assert (last.rejected, len(last.problems)) == (5000, 100)
     assert len(desk.problems()) == 101
     assert "4900 more entries" in desk.problems()[-1]
 
@@ -417,12 +434,12 @@ def test_a_file_that_cannot_be_written_costs_nothing_but_itself(desk: Desk) -> N
     desk.files.error = OSError(28, "No space left on device")
     poller = desk.start()
     assert desk.running() == IDS
-    assert poller.file_trouble == f"{desk.path} cannot be written: No space left on device"
+    assert poller.configuration.file_trouble == f"{desk.path} cannot be written: No space left on device"
     desk.wait(INTERVAL * 2)
     assert len(desk.problems()) == 1
     desk.files.error = None
     desk.wait(INTERVAL)
-    assert (poller.file_trouble, desk.saved()) == ("", IDS)
+    assert (poller.configuration.file_trouble, desk.saved()) == ("", IDS)
 
 
 def test_a_disk_that_does_not_answer_delays_the_next_configuration_by_seconds_only(desk: Desk) -> None:
@@ -433,12 +450,12 @@ def test_a_disk_that_does_not_answer_delays_the_next_configuration_by_seconds_on
     second = pending(poller.refresh("api"))
     desk.clock.advance(SAVE_SECONDS)
     assert desk.running() == IDS[:9]
-    assert "does not answer" in poller.file_trouble
+    assert "does not answer" in poller.configuration.file_trouble
     desk.clock.advance(SAVE_SECONDS)
     assert done(second).result == "applied"
     desk.files.release()
     desk.wait(INTERVAL)
-    assert (poller.file_trouble, desk.saved()) == ("", IDS[:9])
+    assert (poller.configuration.file_trouble, desk.saved()) == ("", IDS[:9])
 
 
 def test_a_file_that_somebody_removed_comes_back_and_one_that_is_the_same_is_left_alone(desk: Desk) -> None:
@@ -470,11 +487,11 @@ def test_a_storm_of_notifications_is_read_now_and_then_and_once_after_the_last(d
     readings = []
     for n in range(200):
         desk.table.rows = [extension(m, 9000 + m + n) for m in range(1, 11)]
-        poller.hurry()
+        poller.refresh_soon()
         desk.clock.advance(0.01)
         readings.append(desk.table.readings)
-    assert readings[-1] - 1 <= 200 * 0.01 / HURRY_SECONDS + 1
-    desk.wait(HURRY_SECONDS)
+    assert readings[-1] - 1 <= 200 * 0.01 / MIN_PAUSE_SECONDS + 1
+    desk.wait(MIN_PAUSE_SECONDS)
     assert desk.rooms.extensions[1].port == 9200
     quiet = desk.table.readings
     desk.wait(INTERVAL / 2)
@@ -485,11 +502,11 @@ def test_a_notification_during_a_reading_is_not_lost(desk: Desk) -> None:
     poller = desk.start()
     desk.wait(1)
     desk.table.silent = True
-    poller.hurry()
-    desk.wait(HURRY_SECONDS)
+    poller.refresh_soon()
+    desk.wait(MIN_PAUSE_SECONDS)
     assert desk.table.readings == 2
-    poller.hurry()
-    poller.hurry()
+    poller.refresh_soon()
+    poller.refresh_soon()
     desk.wait(1)
     assert desk.table.readings == 2
     desk.table.answer()
@@ -503,8 +520,8 @@ def test_where_reading_takes_long_it_is_done_less_often_but_never_forgotten(desk
     desk.wait(20)
     desk.table.answer()
     done(slow)
-    poller.hurry()
-    desk.wait(HURRY_MOST - 1)
+    poller.refresh_soon()
+    desk.wait(MAX_PAUSE_SECONDS - 1)
     assert desk.table.readings == 2
     desk.wait(1)
     assert desk.table.readings == 3
@@ -521,8 +538,8 @@ def test_a_reading_that_failed_slowly_does_not_slow_down_the_next_ones(desk: Des
     desk.table.answer()
     desk.table.failing = ""
     desk.table.rows = ROWS[:9]
-    poller.hurry()
-    desk.wait(HURRY_SECONDS * 2)
+    poller.refresh_soon()
+    desk.wait(MIN_PAUSE_SECONDS * 2)
     assert desk.running() == IDS[:9]
 
 
@@ -558,14 +575,14 @@ def test_whoever_stops_waiting_takes_nothing_from_the_others(desk: Desk) -> None
 
 def test_a_dry_run_changes_nothing_and_says_what_would_change(desk: Desk) -> None:
     poller = desk.start()
-    last, content = poller.last, desk.path.read_bytes()
+    last, content = poller.configuration.last, desk.path.read_bytes()
     desk.table.rows = [extension(1, 9999), *ROWS[1:9], extension(50, 9950), {"extension_ia_id": 60}]
     report = done(poller.refresh("api", dry_run=True))
     assert report.result == "previewed"
     assert report.diff == {"added": [50], "updated": [1], "removed": [10]}
     assert report.stats == {"added": 1, "updated": 1, "removed": 1, "total_active": 10}
     assert report.rejected == 1
-    assert (desk.running(), desk.path.read_bytes(), poller.last) == (IDS, content, last)
+    assert (desk.running(), desk.path.read_bytes(), poller.configuration.last) == (IDS, content, last)
     desk.table.rows = []
     assert done(poller.refresh("api", dry_run=True)).stats["removed"] == 10
     assert done(poller.refresh("api")).result == "held_back", "a dry run is no sight"
@@ -587,7 +604,7 @@ def test_without_automatic_refresh_the_table_is_read_at_the_start_and_on_demand_
     poller = desk.start(automatic=False)
     assert desk.running() == IDS
     desk.table.rows = ROWS[:8]
-    poller.hurry()
+    poller.refresh_soon()
     poller.database_came_up()
     desk.wait(INTERVAL * 3)
     assert desk.table.readings == 1
@@ -599,11 +616,11 @@ def test_without_automatic_refresh_the_first_connection_counts_as_the_start(desk
     desk.file(*FILE)
     desk.table.failing = "starting up"
     poller = desk.start(automatic=False)
-    assert poller.source == "file"
+    assert poller.configuration.source == "file"
     desk.table.failing = ""
     for _ in range(3):
         poller.database_came_up()
-    assert (poller.source, desk.running()) == ("database", IDS)
+    assert (poller.configuration.source, desk.running()) == ("database", IDS)
     assert desk.table.readings == 2
 
 
@@ -640,7 +657,7 @@ def test_changes_made_through_the_api_are_saved_and_applied(desk: Desk) -> None:
     steps = done(poller.keep(lambda running: [*running.values(), ROWS[2], ROWS[1]]))
     assert steps.added == (2, 3)
     assert desk.running() == desk.saved() == [0, 2, 3]
-    assert poller.source == "file"
+    assert poller.configuration.source == "file"
     assert json.loads(desk.path.read_bytes())["source"] == "api"
 
 
@@ -699,12 +716,12 @@ def test_a_stop_tells_everybody_who_waits_and_starts_nothing_new(desk: Desk) -> 
     desk.table.silent = True
     waiting = [pending(poller.refresh("api", force=n > 1)) for n in range(4)]
     desk.wait(INTERVAL)
-    poller.hurry()
+    poller.refresh_soon()
     done(stopped(desk))
     for one in waiting:
         with pytest.raises(SourceUnavailable, match="stopping"):
             done(one)
-    poller.hurry()
+    poller.refresh_soon()
     poller.database_came_up()
     assert desk.clock.getDelayedCalls() == []
     desk.table.answer()

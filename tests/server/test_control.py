@@ -134,7 +134,8 @@ async def running(
     local_file.save(data_file(directory), extensions, "test")
     opened = ControlFixture(directory, table, api_port)
     opened.server.startService()
-    await until(lambda: opened.loopback.listeners.applied and (table is None or opened.poller.last is not None))
+    configuration = opened.poller.configuration
+    await until(lambda: opened.loopback.listeners.applied and (table is None or configuration.last is not None))
     try:
         yield opened
     finally:
