@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosocket import show_dialplan
-from audiosocket.asterisk.dialplan import LOOPBACK, STYLES, ServerAddress, Style, lines, place, select_printable
+from audiosocket.asterisk.dialplan import (
+    LOOPBACK,
+    STYLES,
+    ServerAddress,
+    Style,
+    lines,
+    named,
+    place,
+    select_printable,
+)
 from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 
@@ -243,6 +252,17 @@ def test_a_number_of_two_rows_is_refused(field: str, key: str) -> None:
     other = replace(Extension(8, "3000", "3001", "", 9100, 9101, 43), **{field: getattr(ROW, field)})
     with pytest.raises(InvalidExtension, match=f"{key} .* extension 7 and to extension 8"):
         lines(ROW, other, style="plain")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_an_address_that_names_no_machine_is_refused(host: str) -> None:
+    with pytest.raises(InvalidExtension, match="names no machine"):
+        named(host)
+
+
+def test_a_row_without_residents_takes_no_return_number() -> None:
+    only_visitors = replace(ROW, id=8, number="2002", return_port=None)
+    assert select_printable([only_visitors, ROW]) == ([only_visitors, ROW], [])
 
 
 def test_of_all_rows_those_that_cannot_be_written_are_left_out_and_named() -> None:

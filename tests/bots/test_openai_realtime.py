@@ -262,3 +262,33 @@ def test_no_object_makes_the_codec_fail(kind: str, found: Any) -> None:
     one = conversation()
     one.opening()
     one.receive(json.dumps({**(found if isinstance(found, dict) else {"session": found}), "type": kind}))
+
+
+@pytest.mark.parametrize("arguments", ["{", "[]", "3", "[" * 100_000])
+def test_arguments_that_are_no_object_are_none(arguments: str) -> None:
+    call = {
+        "type": "response.function_call_arguments.done",
+        "name": "hang_up",
+        "call_id": "c",
+        "arguments": arguments,
+    }
+    (event,) = agreed().receive(json.dumps(call))
+    assert event == CommandRequested("c", "hang_up", {})
+
+
+def test_an_error_about_a_running_response_does_not_end_it() -> None:
+    """The next request waits for the end of the response that the server still has."""
+    one = agreed()
+    one.receive('{"type":"response.created"}')
+    one.receive('{"type":"error","error":{"code":"conversation_already_has_active_response","message":"busy"}}')
+    assert [sent(message)["type"] for message in one.digit("5")] == ["conversation.item.create"]
+    (reply,) = one.receive('{"type":"response.done"}')
+    assert isinstance(reply, Reply)
+
+
+def test_only_the_latest_truncated_items_are_remembered() -> None:
+    one = agreed()
+    for number in range(1_000):
+        one.truncated(f"item_{number}", 100)
+    assert one.receive(delta(b"\x01\x02", item="item_999")) == []
+    assert len(one.receive(delta(b"\x01\x02", item="item_0"))) == 1

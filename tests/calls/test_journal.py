@@ -503,3 +503,16 @@ def test_without_a_usable_file_calls_go_on(
     registry = books(journal)
     registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     assert len(heard) == 1
+
+
+def test_the_fewest_lines_have_the_uuids_that_ended() -> None:
+    """Another number of workers writes them anew."""
+    ended = {UUID(int=1): 30.0, UUID(int=2): 5.0}
+    kept = Replayed(ended=ended, at=100.0)
+    assert replay(kept.lines(), 100.0) == kept
+
+
+def test_a_line_of_a_call_that_is_not_known_changes_nothing() -> None:
+    """Its first line was damaged, or lost to a full disk."""
+    line = json.dumps({"kind": "outcome", "wall": 20.0, "call": str(UUID(int=1)), "outcome": "lost"}).encode()
+    assert replay([line], 20.0) == Replayed(at=20.0)

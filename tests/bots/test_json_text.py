@@ -1,0 +1,33 @@
+"""JSON from a bot that is not what it should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from audiosocket.bots.json_text import decode_base64, inner, read_object, text_of
+
+
+@pytest.mark.parametrize("message", [b"{}", "", "{", "[]", "1", "[" * 100_000])
+def test_what_is_no_object_in_a_text_is_none(message: bytes | str) -> None:
+    assert read_object(message) is None
+
+
+@pytest.mark.parametrize("text", [None, 1, {}, "a", "not base64"])
+def test_what_is_no_base64_is_none(text: Any) -> None:
+    assert decode_base64(text) is None
+
+
+def test_base64_is_decoded() -> None:
+    assert decode_base64("AQI=") == b"\x01\x02"
+
+
+@pytest.mark.parametrize(("value", "text"), [("a", "a"), (7, "7"), (True, ""), (None, ""), ([], ""), (1.5, "")])
+def test_texts_and_whole_numbers_are_text(value: Any, text: str) -> None:
+    assert text_of({"k": value}, "k") == text
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 1])
+def test_an_inner_object_that_is_none_is_empty(value: Any) -> None:
+    assert inner({"k": value}, "k") == {}
