@@ -13,6 +13,7 @@ from audiosocket.asterisk.channel_names import parse_leg
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo
 from tests.support.ami_channels import DOOR, DOOR_INFO, RESIDENT, RETURN_PORT, VISITOR_PORT, ChannelFixture
+from tests.support.logged_failures import LoggedFailures
 from tests.support.loopback_server import CapturedLog
 
 CALL = UUID("0b1c2d3e-4f50-4162-8384-95a6b7c8d9e0")
@@ -41,7 +42,7 @@ def world() -> Iterator[ChannelFixture]:
         (f"AudioSocket/[::1]:8080-{CALL}", 8080),
     ],
 )
-def test_texts_that_name_a_leg(text, port):
+def test_texts_that_name_a_leg(text: str, port: int) -> None:
     assert parse_leg(text) == (CALL, port)
 
 
@@ -58,7 +59,7 @@ def test_texts_that_name_a_leg(text, port):
         "AudioSocket(" * 5000,
     ],
 )
-def test_texts_that_name_none(text):
+def test_texts_that_name_none(text: str) -> None:
     assert parse_leg(text) is None
 
 
@@ -70,7 +71,7 @@ def test_texts_that_name_none(text):
         ("Dial", f"AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g"),
     ],
 )
-def test_found_from_what_the_dialplan_executes(world, application, data):
+def test_found_from_what_the_dialplan_executes(world: ChannelFixture, application: str, data: str) -> None:
     world.calls()
     assert world.channels.find(CALL) is None
     world.runs("Gosub", f"audiosocket-call,s,1({CALL},127.0.0.1:8080,)")
@@ -81,7 +82,7 @@ def test_found_from_what_the_dialplan_executes(world, application, data):
     assert world.channels.find(uuid4()) is None
 
 
-def test_the_dialplans_look_whether_the_server_is_there_is_no_call(world):
+def test_the_dialplans_look_whether_the_server_is_there_is_no_call(world: ChannelFixture) -> None:
     nobody = UUID(int=0)
     world.calls()
     world.new({**MEDIA, "Channel": f"AudioSocket/127.0.0.1:8080-{nobody}"})
@@ -90,7 +91,7 @@ def test_the_dialplans_look_whether_the_server_is_there_is_no_call(world):
     assert world.channels.find(nobody) is None
 
 
-def test_found_from_the_dialling_alone(world):
+def test_found_from_the_dialling_alone(world: ChannelFixture) -> None:
     """An account without the class dialplan sees no Newexten; the name of a long address has lost its UUID."""
     long = {"Channel": "AudioSocket/audiosocket.condominio.example:8080-0b1c2d3e-4f50-416", "Uniqueid": "2"}
     world.calls()
@@ -106,14 +107,14 @@ def test_found_from_the_dialling_alone(world):
     assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
 
 
-def test_other_diallings_are_none_of_ours(world):
+def test_other_diallings_are_none_of_ours(world: ChannelFixture) -> None:
     world.calls()
     world.event("DialBegin", **DOOR, DestChannel="PJSIP/2001-1", DestUniqueid="2", DialString="2001")
     world.event("DialBegin", DestChannel="AudioSocket/h:1-x", DestUniqueid="3", DialString=f"h:1/{CALL}")
     assert world.channels.find(CALL) is None
 
 
-def test_found_from_the_bridge_of_an_external_media_channel(world):
+def test_found_from_the_bridge_of_an_external_media_channel(world: ChannelFixture) -> None:
     world.calls()
     world.new(MEDIA, exten="s")
     assert world.channels.find(CALL) is None  # the AudioSocket channel itself is nobody
@@ -132,7 +133,7 @@ def test_found_from_the_bridge_of_an_external_media_channel(world):
     assert len(world.news) == told
 
 
-def test_found_from_the_variable(world):
+def test_found_from_the_variable(world: ChannelFixture) -> None:
     media = {**MEDIA, "Channel": "AudioSocket/a.very.long.name.of.a.host.in.some.network.example:8080-0b1c"}
     world.event("VarSet", **media, Variable="OTHER", Value=str(CALL))
     assert world.channels.find(CALL) is None
@@ -144,7 +145,7 @@ def test_found_from_the_variable(world):
     assert world.news[-1] == CALL
 
 
-def test_visitor_and_resident_share_a_uuid(world):
+def test_visitor_and_resident_share_a_uuid(world: ChannelFixture) -> None:
     """The resident's leg comes second, or first after a restart; the port tells them apart."""
     world.calls(RESIDENT, exten="1001")
     world.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
@@ -160,7 +161,7 @@ def test_visitor_and_resident_share_a_uuid(world):
     assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO  # not the resident, who talks on
 
 
-def test_the_dialled_number_is_the_first_real_extension(world):
+def test_the_dialled_number_is_the_first_real_extension(world: ChannelFixture) -> None:
     world.new(exten="s")
     world.event("NewCallerid", **DOOR, CallerIDNum="5511", CallerIDName="", Exten="1000")
     world.event("NewCallerid", **DOOR, CallerIDNum="<unknown>", CallerIDName="", Exten="2000")
@@ -170,7 +171,7 @@ def test_the_dialled_number_is_the_first_real_extension(world):
     assert (info.dialled, info.number) == ("1000", "5511")
 
 
-def test_channels_that_were_there_before_are_found():
+def test_channels_that_were_there_before_are_found() -> None:
     world = ChannelFixture()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     other = uuid4()
@@ -183,7 +184,7 @@ def test_channels_that_were_there_before_are_found():
     world.finish()
 
 
-def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
+def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number() -> None:
     world = ChannelFixture()
     world.listed(DOOR, "Wait", "0.1", **{"CALLERID(dnid)": "1000"})  # the shipped loop waits for the server
     world.start()
@@ -192,7 +193,7 @@ def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number():
     world.finish()
 
 
-def test_created_when_ami_is_up_already(world):
+def test_created_when_ami_is_up_already(world: ChannelFixture) -> None:
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", Exten="1000")
     late = ChannelTracker(world.ami)
     world.flush()
@@ -200,7 +201,9 @@ def test_created_when_ami_is_up_already(world):
     late.close()
 
 
-def test_a_listing_that_is_refused_is_told_and_survived(world, logged_failures):
+def test_a_listing_that_is_refused_is_told_and_survived(
+    world: ChannelFixture, logged_failures: LoggedFailures
+) -> None:
     world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     world.lose_connection()
     world.run(1)
@@ -210,7 +213,7 @@ def test_a_listing_that_is_refused_is_told_and_survived(world, logged_failures):
     assert not logged_failures
 
 
-def test_known_callers_keep_their_history_over_a_reconnection(world):
+def test_known_callers_keep_their_history_over_a_reconnection(world: ChannelFixture) -> None:
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
     ended = uuid4()
@@ -224,7 +227,7 @@ def test_known_callers_keep_their_history_over_a_reconnection(world):
     assert world.channels.sizes == (1, 2)
 
 
-def test_an_ended_call_is_remembered_and_gives_way(world):
+def test_an_ended_call_is_remembered_and_gives_way(world: ChannelFixture) -> None:
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
     world.event("Hangup", **DOOR, Cause="16")
@@ -238,13 +241,13 @@ def test_an_ended_call_is_remembered_and_gives_way(world):
     assert info.channel == "PJSIP/door-2"
 
 
-def test_what_is_certain_and_what_is_a_guess(world):
+def test_what_is_certain_and_what_is_a_guess(world: ChannelFixture) -> None:
     """A channel that went to the port of the other role is not even that."""
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
     assert world.channels.certain(CALL, VISITOR_PORT) == DOOR_INFO
     assert world.channels.certain(CALL, RETURN_PORT) is None
-    resident = {"role": Role.RESIDENT, "other_port": VISITOR_PORT}
+    resident: dict[str, Any] = {"role": Role.RESIDENT, "other_port": VISITOR_PORT}
     assert world.channels.find(CALL, RETURN_PORT, **resident) is None
     world.calls(RESIDENT, exten="1001")
     world.runs("AudioSocket", f"{CALL},gate.example:9999", RESIDENT)  # another port, because of NAT
@@ -257,7 +260,7 @@ def test_what_is_certain_and_what_is_a_guess(world):
     assert world.channels.find(other, VISITOR_PORT, other_port=RETURN_PORT) is None
 
 
-def test_nobody_is_known_until_the_dialled_number_is_told():
+def test_nobody_is_known_until_the_dialled_number_is_told() -> None:
     world = ChannelFixture()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     waiting: list[Any] = []
@@ -273,7 +276,7 @@ def test_nobody_is_known_until_the_dialled_number_is_told():
     world.finish()
 
 
-def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(world):
+def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(world: ChannelFixture) -> None:
     world.asterisk.replies["Getvar"] = lambda connection, action: connection.error(action, "No such channel")
     world.new(exten="s")
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
@@ -282,7 +285,7 @@ def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(wor
     assert (info.number, info.dialled) == ("5511", "")
 
 
-def test_that_channels_cannot_be_listed_is_said_once(world):
+def test_that_channels_cannot_be_listed_is_said_once(world: ChannelFixture) -> None:
     with_warnings = CapturedLog()
     world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     for _ in range(3):
@@ -299,7 +302,7 @@ def test_that_channels_cannot_be_listed_is_said_once(world):
     with_warnings.close()
 
 
-def test_memory_is_bounded():
+def test_memory_is_bounded() -> None:
     world = ChannelFixture(max_calls=10, max_channels=20)
     world.start()
     for number in range(100):

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from twisted.internet import defer, error, reactor, task
+from twisted.internet import defer, error, task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.testing import StringTransport
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.session import AMIDown, AMIRefused, Session
@@ -24,13 +25,16 @@ from tests.support.fake_ami import (
     FakeAMIServer,
     connection_refused,
 )
+from tests.support.logged_failures import LoggedFailures
+from tests.support.reactor import reactor
 
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
     lines: list[str] = []
 
-    def observe(event: Any) -> None:
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
         lines.append(formatEvent(event))
 
     globalLogPublisher.addObserver(observe)
@@ -53,7 +57,7 @@ def outcome(deferred: defer.Deferred[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("challenge", [True, False])
-def test_logs_in_and_keeps_the_secret(challenge, log):
+def test_logs_in_and_keeps_the_secret(challenge: bool, log: list[str]) -> None:
     world = AMIFixture(challenge=challenge)
     assert world.ami.state == ("down", "not started")
     world.start()
@@ -67,7 +71,7 @@ def test_logs_in_and_keeps_the_secret(challenge, log):
     assert SECRET not in repr(vars(world.ami).keys())
 
 
-def test_wrong_secret_is_told_and_not_tried_often(log):
+def test_wrong_secret_is_told_and_not_tried_often(log: list[str]) -> None:
     world = AMIFixture(secret="something else")
     world.start()
     state, reason = world.ami.state
@@ -88,7 +92,7 @@ def test_wrong_secret_is_told_and_not_tried_often(log):
     world.finish()
 
 
-def test_refused_connection_is_retried_with_growing_pauses(world, log):
+def test_refused_connection_is_retried_with_growing_pauses(world: AMIFixture, log: list[str]) -> None:
     world.endpoint.problem = connection_refused()
     world.start()
     assert world.ami.state == ("down", "connection refused: does Asterisk run, with AMI enabled?")
@@ -114,14 +118,14 @@ def test_refused_connection_is_retried_with_growing_pauses(world, log):
         (error.NoRouteError(), "No route to host"),
     ],
 )
-def test_why_there_is_no_connection(world, problem, reason):
+def test_why_there_is_no_connection(world: AMIFixture, problem: Exception, reason: str) -> None:
     world.endpoint.problem = problem
     world.start()
     assert world.ami.state[0] == "down"
     assert reason in world.ami.state[1]
 
 
-def test_a_host_that_does_not_answer(world):
+def test_a_host_that_does_not_answer(world: AMIFixture) -> None:
     world.endpoint.silent = True
     world.start()
     assert world.ami.state == ("connecting", "")
@@ -129,7 +133,7 @@ def test_a_host_that_does_not_answer(world):
     assert world.ami.state == ("down", "no connection within 5 s")
 
 
-def test_another_service_on_that_port(world):
+def test_another_service_on_that_port(world: AMIFixture) -> None:
     world.asterisk.greeting = b"HTTP/1.1 400 Bad Request\r\n"
     world.start()
     assert world.ami.state[0] == "down"
@@ -138,7 +142,7 @@ def test_another_service_on_that_port(world):
     assert world.asterisk.actions == []
 
 
-def test_no_greeting(world):
+def test_no_greeting(world: AMIFixture) -> None:
     world.asterisk.greeting = None
     world.start()
     world.run(5.1)
@@ -146,21 +150,21 @@ def test_no_greeting(world):
     assert not world.asterisk.connections[0].open
 
 
-def test_a_login_without_answer(world):
+def test_a_login_without_answer(world: AMIFixture) -> None:
     world.asterisk.replies["Login"] = lambda connection, action: None
     world.start()
     world.run(5.1)
     assert world.ami.state == ("down", "no answer to Login within 5 s")
 
 
-def test_a_connection_lost_during_the_login(world):
+def test_a_connection_lost_during_the_login(world: AMIFixture) -> None:
     world.asterisk.replies["Challenge"] = lambda connection, action: connection.transport.loseConnection()
     world.start()
     assert world.ami.state[0] == "down"
     assert "connection was lost" in world.ami.state[1]
 
 
-def test_keepalive_notices_a_frozen_asterisk(world):
+def test_keepalive_notices_a_frozen_asterisk(world: AMIFixture) -> None:
     world.start()
     world.run(40)
     assert len(world.asterisk.actions_named("Ping")) == 2
@@ -175,7 +179,7 @@ def test_keepalive_notices_a_frozen_asterisk(world):
     assert [connection.open for connection in world.asterisk.connections].count(True) == 1
 
 
-def test_a_lost_connection_is_told_and_comes_back(world):
+def test_a_lost_connection_is_told_and_comes_back(world: AMIFixture) -> None:
     moves: list[bool] = []
     stop = world.ami.watch(moves.append)
     world.start()
@@ -196,7 +200,7 @@ def test_a_lost_connection_is_told_and_comes_back(world):
     assert moves == [True, False, True]
 
 
-def test_an_asterisk_that_ends_every_connection_is_left_in_peace(world):
+def test_an_asterisk_that_ends_every_connection_is_left_in_peace(world: AMIFixture) -> None:
     world.start()
     for _ in range(200):
         world.lose_connection()
@@ -204,7 +208,7 @@ def test_an_asterisk_that_ends_every_connection_is_left_in_peace(world):
     assert world.endpoint.attempts < 20  # 100 s: 0.5 + 1 + 2 + 4 + 8 + 10 + 10 …
 
 
-def test_answers_find_their_action_whatever_their_order(world):
+def test_answers_find_their_action_whatever_their_order(world: AMIFixture) -> None:
     kept: list[tuple[FakeAMIConnection, Action]] = []
     world.asterisk.replies["Getvar"] = lambda connection, action: kept.append((connection, action))
     world.start()
@@ -221,7 +225,7 @@ def test_answers_find_their_action_whatever_their_order(world):
     assert len({action["ActionID"] for action in world.asterisk.actions}) == len(world.asterisk.actions)
 
 
-def test_an_error_is_asterisks_own_words(world):
+def test_an_error_is_asterisks_own_words(world: AMIFixture) -> None:
     world.start()
     answer = outcome(world.ami.ask("Hangup", [("Channel", "nobody")]))
     world.flush()
@@ -229,7 +233,7 @@ def test_an_error_is_asterisks_own_words(world):
     assert str(answer[0]) == "No such channel"
 
 
-def test_no_answer_in_time_costs_only_that_action(world):
+def test_no_answer_in_time_costs_only_that_action(world: AMIFixture) -> None:
     world.asterisk.replies["Getvar"] = lambda connection, action: None
     world.start()
     answer = outcome(world.ami.ask("Getvar", [("Variable", "x")], seconds=2))
@@ -239,7 +243,7 @@ def test_no_answer_in_time_costs_only_that_action(world):
     assert world.ami.state == ("up", "")
 
 
-def test_a_cancelled_question_is_forgotten(world):
+def test_a_cancelled_question_is_forgotten(world: AMIFixture) -> None:
     kept: list[tuple[FakeAMIConnection, Action]] = []
     world.asterisk.replies["Getvar"] = lambda connection, action: kept.append((connection, action))
     world.start()
@@ -252,7 +256,7 @@ def test_a_cancelled_question_is_forgotten(world):
     assert [type(one) for one in answer] == [defer.CancelledError]
 
 
-def test_what_cannot_be_sent_is_our_own_mistake(world):
+def test_what_cannot_be_sent_is_our_own_mistake(world: AMIFixture) -> None:
     world.start()
     with pytest.raises(LocalProtocolError):
         world.ami.ask("Originate", [("Channel", "x\r\nAction: Command")])
@@ -261,7 +265,7 @@ def test_what_cannot_be_sent_is_our_own_mistake(world):
     assert "hunter2" not in str(problem.value)
 
 
-def test_a_list_is_collected_while_events_go_on(world):
+def test_a_list_is_collected_while_events_go_on(world: AMIFixture) -> None:
     world.asterisk.channels = {name: {"Channel": name, "Uniqueid": name} for name in ("one", "two")}
     heard: list[str] = []
     world.start()
@@ -278,7 +282,9 @@ def test_a_list_is_collected_while_events_go_on(world):
     assert isinstance(denied[0], AMIRefused)
 
 
-def test_events_go_to_who_listens_and_one_listener_cannot_hurt_another(world, logged_failures):
+def test_events_go_to_who_listens_and_one_listener_cannot_hurt_another(
+    world: AMIFixture, logged_failures: LoggedFailures
+) -> None:
     heard: list[str] = []
     world.start()
 
@@ -301,7 +307,7 @@ def test_events_go_to_who_listens_and_one_listener_cannot_hurt_another(world, lo
     assert world.ami.state == ("up", "")
 
 
-def test_a_message_too_long_is_skipped_and_told(world, log):
+def test_a_message_too_long_is_skipped_and_told(world: AMIFixture, log: list[str]) -> None:
     heard: list[str] = []
     world.start()
     world.ami.listen(["VarSet"], lambda message: heard.append(message.get("Value")))
@@ -311,7 +317,7 @@ def test_a_message_too_long_is_skipped_and_told(world, log):
     assert any("skipped" in line for line in log)
 
 
-def test_ready_tries_at_once_but_does_not_hammer(world):
+def test_ready_tries_at_once_but_does_not_hammer(world: AMIFixture) -> None:
     world.endpoint.problem = connection_refused()
     world.start()
     world.run(20)
@@ -334,7 +340,7 @@ def test_ready_tries_at_once_but_does_not_hammer(world):
     assert world.endpoint.attempts <= attempts + 1
 
 
-def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world):
+def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world: AMIFixture) -> None:
     world.endpoint.problem = connection_refused()
     world.start()
     world.run(20)  # by now the pauses are long
@@ -351,7 +357,7 @@ def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world):
     assert world.ami.state == ("up", "")
 
 
-def test_a_refused_login_is_tried_again_after_its_first_pause_only():
+def test_a_refused_login_is_tried_again_after_its_first_pause_only() -> None:
     world = AMIFixture(secret="something else")
     world.start()
     world.run(35)  # the second pause, 20 seconds, has begun at 10, the third at 30
@@ -368,13 +374,13 @@ def test_a_refused_login_is_tried_again_after_its_first_pause_only():
     world.finish()
 
 
-def test_what_was_never_started_is_not_ready(world):
+def test_what_was_never_started_is_not_ready(world: AMIFixture) -> None:
     other = AMIFixture()
     assert isinstance(outcome(other.ami.ready(3))[0], AMIDown)
     assert other.endpoint.attempts == 0
 
 
-def test_ready_gives_up_in_time(world):
+def test_ready_gives_up_in_time(world: AMIFixture) -> None:
     world.endpoint.silent = True
     world.start()
     ready = outcome(world.ami.ready(3))
@@ -384,7 +390,7 @@ def test_ready_gives_up_in_time(world):
 
 
 @pytest.mark.parametrize("when", ["connecting", "greeting", "login", "up", "waiting"])
-def test_stops_cleanly_at_any_moment(when):
+def test_stops_cleanly_at_any_moment(when: str) -> None:
     world = AMIFixture()
     if when == "connecting":
         world.endpoint.silent = True
@@ -405,7 +411,7 @@ def test_stops_cleanly_at_any_moment(when):
 
 
 @pytest.mark.parametrize("told", ["up", "lost", "refused"])
-def test_may_be_stopped_by_whom_it_tells(told):
+def test_may_be_stopped_by_whom_it_tells(told: str) -> None:
     """The loop is in the middle of its work then, and cannot be cancelled."""
     world = AMIFixture(secret="wrong" if told == "refused" else SECRET)
     stopped: list[None] = []
@@ -430,7 +436,7 @@ def test_may_be_stopped_by_whom_it_tells(told):
     world.finish()
 
 
-def test_a_logoff_that_is_ignored_ends_all_the_same():
+def test_a_logoff_that_is_ignored_ends_all_the_same() -> None:
     clock, transport = task.Clock(), StringTransport()
     session = Session(clock, lambda message: None)
     session.makeConnection(transport)
@@ -443,7 +449,7 @@ def test_a_logoff_that_is_ignored_ends_all_the_same():
     assert isinstance(outcome(session.ask("Ping"))[0], AMIDown)
 
 
-async def test_over_a_real_socket():
+async def test_over_a_real_socket() -> None:
     asterisk = FakeAMIServer()
     port = reactor.listenTCP(0, asterisk, interface="127.0.0.1")
     ami = AMIClient(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), USER, SECRET, reactor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -39,45 +40,46 @@ DECODED = [
 ]
 
 
-def decode(pieces):
-    parser, events = Parser(), []
+def decode(pieces: list[bytes]) -> list[Any]:
+    parser = Parser()
+    events: list[Any] = []
     for piece in pieces:
         events += parser.receive(piece)
         assert parser.pending <= MAX_MESSAGE_BYTES + 3
     return events
 
 
-def test_whole_stream():
+def test_whole_stream() -> None:
     assert decode([STREAM]) == DECODED
 
 
-def test_byte_by_byte():
+def test_byte_by_byte() -> None:
     short = STREAM.replace(TOO_LONG + b"\r\n\r\n", b"")
     assert decode([bytes([byte]) for byte in short]) == [e for e in DECODED if not isinstance(e, Skipped)]
 
 
 @pytest.mark.parametrize("size", [7, 100, 1448, 65_536, 65_540])
-def test_pieces_of_one_size(size):
+def test_pieces_of_one_size(size: int) -> None:
     assert decode([STREAM[at : at + size] for at in range(0, len(STREAM), size)]) == DECODED
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 @settings(max_examples=50, deadline=None)
-def test_any_split(cuts):
+def test_any_split(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     assert decode([STREAM[a:b] for a, b in itertools.pairwise(edges)]) == DECODED
 
 
 @pytest.mark.parametrize("surplus", [0, 1])
 @pytest.mark.parametrize("last", [0, 1, 3, 4, 5, 100])
-def test_the_limit_is_the_same_for_every_split(surplus, last):
+def test_the_limit_is_the_same_for_every_split(surplus: int, last: int) -> None:
     message = b"Event: X\r\nA: ".ljust(MAX_MESSAGE_BYTES + surplus, b"x")
     wanted = [Skipped(len(message))] if surplus else [Message(message)]
     stream = BANNER + message + b"\r\n\r\n"
     assert decode([stream[: len(stream) - last], stream[len(stream) - last :]])[1:] == wanted
 
 
-def test_fields():
+def test_fields() -> None:
     message = Message(EVENT + b"\r\nOutput: one\r\noutput: two\r\nno colon here\r\nEmpty:\r\nTight:x")
     assert message.get("Cause-TXT") == "User busy"
     assert message.get("CallerIDName") == "João: 2"
@@ -91,14 +93,14 @@ def test_fields():
     assert message.every("None") == []
 
 
-def test_an_event_with_a_response_key_is_an_event():
+def test_an_event_with_a_response_key_is_an_event() -> None:
     message = Message(ORIGINATED)
     assert (message.event, message.response) == ("OriginateResponse", "")
     assert message.get("Response") == "Failure"
     assert (Message(RESPONSE).event, Message(RESPONSE).response) == ("", "Success")
 
 
-def test_bytes_that_are_not_utf8_do_no_harm():
+def test_bytes_that_are_not_utf8_do_no_harm() -> None:
     assert Message(b"Event: X\r\nCallerIDName: Jo\xe3o").get("CallerIDName") == "Jo\ufffdo"
 
 
@@ -106,7 +108,7 @@ def test_bytes_that_are_not_utf8_do_no_harm():
     "garbage",
     [b"HTTP/1.1 400 Bad Request\r\n", b"SSH-2.0-OpenSSH\r\n", b"\r\n\r\n", b"\0", b"asterisk call manager/1\r\n"],
 )
-def test_what_is_not_asterisk_is_refused_at_its_first_byte_and_nothing_is_kept(garbage):
+def test_what_is_not_asterisk_is_refused_at_its_first_byte_and_nothing_is_kept(garbage: bytes) -> None:
     parser = Parser()
     (violation,) = parser.receive(garbage[:1]) or parser.receive(garbage[1:])
     assert isinstance(violation, Violation)
@@ -114,21 +116,21 @@ def test_what_is_not_asterisk_is_refused_at_its_first_byte_and_nothing_is_kept(g
     assert parser.pending == 0
 
 
-def test_a_greeting_without_end_is_refused():
+def test_a_greeting_without_end_is_refused() -> None:
     parser = Parser()
     assert parser.receive(GREETING) == []
     (violation,) = parser.receive(b"x" * MAX_GREETING_BYTES)
     assert isinstance(violation, Violation)
 
 
-def test_action_keeps_order_and_repeated_keys():
+def test_action_keeps_order_and_repeated_keys() -> None:
     assert action("Originate", [("ActionID", "7"), ("Variable", "A=1"), ("Variable", "B=é")]) == (
         b"Action: Originate\r\nActionID: 7\r\nVariable: A=1\r\nVariable: B=\xc3\xa9\r\n\r\n"
     )
 
 
 @pytest.mark.parametrize("bad", ["a\r\nAction: Command", "a\nb", "a\rb", "a\0b", "\n", "\ud800"])
-def test_no_value_becomes_another_line(bad):
+def test_no_value_becomes_another_line(bad: str) -> None:
     for make in (lambda: action("Ping", [("ActionID", bad)]), lambda: action(bad, [])):
         with pytest.raises(LocalProtocolError) as problem:
             make()
@@ -137,12 +139,12 @@ def test_no_value_becomes_another_line(bad):
 
 
 @pytest.mark.parametrize("bad", ["", "A:", "A\r\nB", "A B", "É", "1A", "A:B"])
-def test_no_key_becomes_another_line(bad):
+def test_no_key_becomes_another_line(bad: str) -> None:
     with pytest.raises(LocalProtocolError):
         action("Ping", [(bad, "x")])
 
 
-def test_no_more_than_asterisk_reads():
+def test_no_more_than_asterisk_reads() -> None:
     fits = "x" * (MAX_LINE_BYTES - len("Variable: \r\n"))
     assert len(action("Ping", [("Variable", fits)]).split(b"\r\n")[1]) + 2 == MAX_LINE_BYTES
     for value in (fits + "x", fits[:-1] + "é"):
@@ -153,7 +155,7 @@ def test_no_more_than_asterisk_reads():
         action("Ping", [("Variable", "x")] * MAX_LINES)
 
 
-def test_a_secret_never_stands_in_an_error():
+def test_a_secret_never_stands_in_an_error() -> None:
     for secret in ("hunter2\n", "hunter2" * 200):
         with pytest.raises(LocalProtocolError) as problem:
             action("Login", [("Secret", secret)])
@@ -168,11 +170,11 @@ def test_a_secret_never_stands_in_an_error():
         (r'q"u(o)t\e[d]', r"q\"u\(o\)t\\e\[d\]"),  # this one was sent to Asterisk 22 and arrived as it is here
     ],
 )
-def test_variable_escapes_what_asterisk_splits_at(value, wire):
+def test_variable_escapes_what_asterisk_splits_at(value: str, wire: str) -> None:
     assert variable("_NAME", value) == f"_NAME={wire}"
 
 
 @pytest.mark.parametrize("name", ["", "SHELL(id)", "A,B", "A=B", "A B", "1A", "___A", "A\n", "É"])
-def test_only_plain_variables_can_be_set(name):
+def test_only_plain_variables_can_be_set(name: str) -> None:
     with pytest.raises(LocalProtocolError):
         variable(name, "x")

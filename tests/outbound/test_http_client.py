@@ -6,6 +6,7 @@ import re
 
 import pytest
 from twisted.internet import defer, reactor, task
+from twisted.web.http import Request
 from twisted.web.server import NOT_DONE_YET
 
 from audiosocket.errors import InvalidSetting
@@ -15,8 +16,8 @@ from tests.support.fake_web_servers import http_server, listening_server, raw_se
 HUGE = b"x" * (MAX_BODY_BYTES + 1)
 
 
-async def test_an_answer_comes_whole_with_what_was_sent():
-    def answer(request, body):
+async def test_an_answer_comes_whole_with_what_was_sent() -> None:
+    def answer(request: Request, body: bytes) -> tuple[int, bytes]:
         assert request.getHeader("x-mine") == "1"
         return 418, request.method + b" " + request.uri + b" " + body
 
@@ -27,10 +28,10 @@ async def test_an_answer_comes_whole_with_what_was_sent():
 
 
 @pytest.mark.parametrize("keep", [True, False])
-async def test_kept_connections_are_shared_and_others_not(keep):
+async def test_kept_connections_are_shared_and_others_not(keep: bool) -> None:
     peers = set()
 
-    def answer(request, body):
+    def answer(request: Request, body: bytes) -> tuple[int, bytes]:
         peers.add(request.getClientAddress().port)
         return 200, b""
 
@@ -40,15 +41,15 @@ async def test_kept_connections_are_shared_and_others_not(keep):
     assert len(peers) == (1 if keep else 4)
 
 
-async def test_a_body_may_be_as_long_as_the_limit_and_no_longer():
+async def test_a_body_may_be_as_long_as_the_limit_and_no_longer() -> None:
     async with http_server(lambda request, body: (200, HUGE[: int(body)])) as url, web_client() as client:
         assert len((await client.ask("POST", url, {}, b"%d" % MAX_BODY_BYTES)).body) == MAX_BODY_BYTES
         with pytest.raises(RequestFailed, match="more than 65536 bytes"):
             await client.ask("POST", url, {}, b"%d" % len(HUGE))
 
 
-async def test_a_redirect_is_an_answer():
-    def answer(request, body):
+async def test_a_redirect_is_an_answer() -> None:
+    def answer(request: Request, body: bytes) -> tuple[int, bytes]:
         request.setHeader(b"location", b"/elsewhere")
         return 302, request.path
 
@@ -69,7 +70,7 @@ async def test_a_redirect_is_an_answer():
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + HUGE, "keep"),
     ],
 )
-async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said, then):
+async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said: bytes, then: str) -> None:
     async with listening_server(raw_server(said, then)) as url, web_client() as client:
         with pytest.raises(RequestFailed) as failed:
             await client.ask("POST", url, {}, b"x", seconds=1)
@@ -80,13 +81,13 @@ async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said, then):
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]
 )
-async def test_a_server_that_falls_silent_costs_the_deadline(said):
+async def test_a_server_that_falls_silent_costs_the_deadline(said: bytes) -> None:
     async with listening_server(raw_server(said)) as url, web_client() as client:
         with pytest.raises(RequestFailed, match=r"within 0\.1 s"):
             await client.ask("GET", url, {}, seconds=0.1)
 
 
-async def test_without_a_connection_the_request_was_certainly_not_sent():
+async def test_without_a_connection_the_request_was_certainly_not_sent() -> None:
     async with listening_server(raw_server(b"")) as url:
         pass
     async with web_client() as client:
@@ -95,7 +96,7 @@ async def test_without_a_connection_the_request_was_certainly_not_sent():
     assert failed.value.unsent
 
 
-async def test_a_name_that_does_not_exist_is_no_connection():
+async def test_a_name_that_does_not_exist_is_no_connection() -> None:
     async with web_client() as client:
         with pytest.raises(RequestFailed, match="no connection") as failed:
             await client.ask("GET", "http://no..such..name/", {})
@@ -103,7 +104,7 @@ async def test_a_name_that_does_not_exist_is_no_connection():
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
-async def test_closing_cancels_what_is_under_way(said):
+async def test_closing_cancels_what_is_under_way(said: bytes) -> None:
     async with listening_server(raw_server(said)) as url:
         client = HTTPClient(reactor)
         asked = client.ask("GET", url, {})
@@ -114,7 +115,7 @@ async def test_closing_cancels_what_is_under_way(said):
             await asked
 
 
-async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and_not_failed():
+async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and_not_failed() -> None:
     async with listening_server(raw_server(b"")) as url, web_client() as client:
         asked = client.ask("GET", url, {})
         asked.cancel()
@@ -122,7 +123,7 @@ async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and
             await asked
 
 
-async def test_a_silent_website_is_left_when_its_answer_is_not_wanted():
+async def test_a_silent_website_is_left_when_its_answer_is_not_wanted() -> None:
     async with http_server(lambda request, body: NOT_DONE_YET) as url, web_client() as client:
         asked = client.ask("GET", url, {}, keep=True)
         await task.deferLater(reactor, 0.05)
@@ -139,7 +140,7 @@ async def test_a_silent_website_is_left_when_its_answer_is_not_wanted():
         ("http://[::1]:8088/", "http://[::1]:8088"),
     ],
 )
-def test_addresses_that_can_be_used(url, checked):
+def test_addresses_that_can_be_used(url: str, checked: str) -> None:
     assert checked_url(url, "x") == checked
 
 
@@ -159,12 +160,12 @@ def test_addresses_that_can_be_used(url, checked):
         "http://[::1/",
     ],
 )
-def test_addresses_that_cannot(url):
+def test_addresses_that_cannot(url: str) -> None:
     with pytest.raises(InvalidSetting, match="the ARI address"):
         checked_url(url, "the ARI address")
 
 
-def test_an_address_with_a_password_is_refused_without_showing_it():
+def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     with pytest.raises(InvalidSetting) as refused:
         checked_url("http://user:hunter2@host/", "the ARI address")
     assert "hunter2" not in str(refused.value)

@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import defer, endpoints, protocol, reactor, task
+from twisted.internet import defer, endpoints, protocol, task
 from twisted.internet.threads import deferToThread
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable
 from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Row, Timeouts
 from audiosocket.settings import Settings
 from tests.support.logged_failures import LoggedFailures
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer
+from tests.support.reactor import reactor
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
@@ -33,6 +35,7 @@ SHORT_TIMEOUTS = dataclasses.replace(
 )
 
 
+@implementer(ILogObserver)
 class Watched:
     """A `Database` with what it said: times it called ``changed``, its states, its log."""
 
@@ -51,13 +54,13 @@ class Watched:
             timeouts=timeouts,
         )
         self.listen = listen
-        globalLogPublisher.addObserver(self._logged)
+        globalLogPublisher.addObserver(self)
         self.database.startService()
 
     def _changed(self) -> None:
         self.changes += 1
 
-    def _logged(self, event: LogEvent) -> None:
+    def __call__(self, event: LogEvent) -> None:
         if event.get("log_namespace", "").startswith("audiosocket."):
             self.log.append((event["log_level"], formatEvent(event)))
 
@@ -82,7 +85,7 @@ class Watched:
         return rows
 
     async def stop(self) -> None:
-        globalLogPublisher.removeObserver(self._logged)
+        globalLogPublisher.removeObserver(self)
         await self.database.stopService()
 
 
@@ -219,6 +222,8 @@ async def test_a_hundred_thousand_rows_come_in_pages_between_which_the_reactor_t
     turns = 0
     seen: list[tuple[int, int]] = []
 
+    next_turn: Any
+
     def turn() -> None:
         nonlocal turns, next_turn
         turns += 1
@@ -294,7 +299,8 @@ async def test_two_servers_that_insert_the_same_number_at_once_do_not_both_succe
     inserts = [defer.ensureDeferred(databases[n % 2].insert(a_row(1), unique)) for n in range(6)]
     outcomes = await defer.DeferredList(inserts, consumeErrors=True)
     assert sorted(succeeded for succeeded, _ in outcomes) == [False] * 5 + [True]
-    assert all(result.check(ExtensionTaken) for succeeded, result in outcomes if not succeeded)
+    failures: list[Any] = [result for succeeded, result in outcomes if not succeeded]
+    assert all(failure.check(ExtensionTaken) for failure in failures)
 
 
 async def test_a_constraint_of_the_table_is_the_callers_error_and_not_an_outage(
@@ -479,7 +485,8 @@ async def test_all_who_wait_for_a_frozen_server_are_told_together(
     begun = reactor.seconds()
     reads = [defer.ensureDeferred(watched.rows()) for _ in range(20)]
     outcomes = await defer.DeferredList(reads, consumeErrors=True)
-    assert all(result.check(SourceUnavailable) for _, result in outcomes)
+    failures: list[Any] = [result for _, result in outcomes]
+    assert all(failure.check(SourceUnavailable) for failure in failures)
     assert reactor.seconds() - begun < 20 * SHORT_TIMEOUTS.statement  # one deadline, not twenty in a row
     assert watched.state.state == "down"
 
@@ -698,11 +705,20 @@ async def test_no_connection_left_on_the_server(
             connection.close()
 
 
+class ConnectionsFactory(protocol.Factory):
+    """A factory that keeps the transports of its connections."""
+
+    def __init__(self, kind: type[protocol.Protocol]) -> None:
+        self.protocol: Any = kind
+        self.connections: list[Any] = []
+
+
 class Mute(protocol.Protocol):
     """Accepts a connection and says nothing."""
 
     def connectionMade(self) -> None:
-        self.factory.connections.append(self.transport)  # type: ignore[union-attr]
+        assert isinstance(self.factory, ConnectionsFactory)
+        self.factory.connections.append(self.transport)
 
 
 class Curt(protocol.Protocol):
@@ -742,8 +758,7 @@ async def test_an_address_that_swallows_packets(open_database: Open) -> None:
 async def test_a_port_that_is_no_postgresql(
     kind: type[protocol.Protocol], reason: str, open_database: Open
 ) -> None:
-    factory = protocol.Factory.forProtocol(kind)
-    factory.connections = []
+    factory = ConnectionsFactory(kind)
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
     watched = open_database(SHORT_TIMEOUTS, DB_PORT=str(port.getHost().port))
     assert await fails(watched.rows()) == reason
