@@ -200,3 +200,25 @@ def test_both_languages_have_the_same_structure_and_commands(english: str, portu
         assert re.findall(r"`([A-Z_]+)`", here) == re.findall(r"`([A-Z_]+)`", there)
     linked = [[re.sub(r"\.pt-BR(?=\.md)", "", target) for target in links(text)] for text in (one, other)]
     assert linked[0] == linked[1]
+
+
+# what only its authors could follow
+
+
+def test_the_sources_refer_to_pages_of_the_repository_only() -> None:
+    """A reference such as "the contract, section 8" leads nowhere for a stranger."""
+    here = Path(__file__)
+    texts = {
+        name_of(path): path.read_text(encoding="utf-8")
+        for source in (*SOURCES, "tests", "bench", "examples", "docs")
+        for path in sorted((ROOT / source).rglob("*"))
+        if path.suffix in {".py", ".md", ".conf", ".sql", ".c"} and path != here
+    }
+    assert [name for name, text in texts.items() if re.search(r"\bcontract(?:'s)?,? section\b", text, re.I)] == []
+    missing = {
+        f"{name}: {page}"
+        for name, text in texts.items()
+        for page in re.findall(r"\bdocs/[\w./-]+?\.md\b", text)
+        if not (ROOT / page).exists() and not (ROOT / name).parent.joinpath(page).exists()
+    }
+    assert missing == set()

@@ -1,4 +1,4 @@
-"""Who may join a call, and how it ends: the rules of the contract's section 8, without sockets or clocks."""
+"""Who may join a call, and how it ends: the rules of docs/calls.md, without sockets or clocks."""
 
 from __future__ import annotations
 
