@@ -20,6 +20,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.media import lazy_imports
 from audiosocket.options import Options
 from audiosocket.postgres.database import Database, DatabaseState
+from audiosocket.prompts.library import unusable_files
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
@@ -59,6 +60,8 @@ def build(options: Options, reactor: ServerReactor) -> AudioSocketServer | Super
     if not options.has_env_file:
         log.warn("the file {name} of --env-file does not exist; starting without it", name=options["env-file"])
     for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):
+        log.warn("{sentence}", sentence=sentence)
+    for sentence in unusable_files(Path(settings.data_dir)):
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
     use_monotonic_time(reactor)

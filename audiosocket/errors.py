@@ -89,6 +89,10 @@ class InvalidSound(AudioSocketError):
     """A sound file that cannot be read or converted."""
 
 
+class UnreadableFormat(InvalidSound):
+    """A WAV file with a compression that is not read; another program can convert it."""
+
+
 class UnknownApp(AudioSocketError):
     """No app has this name; the text lists those that exist."""
 

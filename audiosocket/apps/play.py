@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from audiosocket.errors import InvalidSound
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
-from audiosocket.media.wav import read_layout
+from audiosocket.media.sound_formats import sound_layout
 from audiosocket.settings import Settings
 from audiosocket.wire import SAMPLE_BYTES
 
@@ -116,8 +116,7 @@ class Play(App):
         path = _path(settings)
         try:
             with path.open("rb") as source:
-                if path.suffix.lower() == ".wav":
-                    read_layout(source, os.fstat(source.fileno()).st_size)
+                sound_layout(source, path, os.fstat(source.fileno()).st_size)
         except OSError as error:
             yield f"PLAY_FILE: {path} cannot be read ({error.strerror or error}); callers will not hear it"
         except InvalidSound as error:

@@ -1,20 +1,19 @@
 """Sound files, read as slin at the rate of a leg.
 
 WAV with PCM of 8 to 32 bits, float, A-law or u-law, plain or extensible, up to 8 channels (averaged to one), 4 to
-384 kHz; and Asterisk's files without a header, whose suffix gives the rate (``.sln``, ``.sln16`` … as in its
-``format_sln.c``) or the law (``.ulaw``, ``.alaw``). Files are read block by block, so memory is the result plus
-1 MB. Reading blocks, and importing this module takes a tenth of a second (numpy, soxr; see ``lazy_imports.py``).
+384 kHz; and Asterisk's files without a header, whose suffix gives the rate or the law (``sound_formats.py``).
+Files are read block by block, so memory is the result plus 1 MB. Reading blocks, and importing this module takes a
+tenth of a second (numpy, soxr; see ``lazy_imports.py``).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,34 +22,13 @@ from numpy.typing import NDArray
 from audiosocket.errors import InvalidSound
 from audiosocket.media.pcm import FULL_SCALE, alaw_to_slin, converted_samples, ulaw_to_slin
 from audiosocket.media.resample import Floats, convert_blocks
-from audiosocket.media.wav import Encoding, WavLayout, read_layout
+from audiosocket.media.sound_formats import sound_layout
+from audiosocket.media.wav import Encoding, WavLayout
 from audiosocket.wire import SAMPLE_BYTES
 
 #: The size of a file and of the converted sound at most: 3.4 hours at 8 kHz.
 MAX_SOUND_BYTES = 200_000_000
 _BLOCK_FRAMES = 1 << 15
-
-_SLIN_RATES: Mapping[str, int] = MappingProxyType(
-    {
-        ".sln": 8_000,
-        ".sln12": 12_000,
-        ".sln16": 16_000,
-        ".sln24": 24_000,
-        ".sln32": 32_000,
-        ".sln44": 44_100,
-        ".sln48": 48_000,
-        ".sln96": 96_000,
-        ".sln192": 192_000,
-    }
-)
-_G711_SUFFIXES: Mapping[str, Encoding] = MappingProxyType(
-    {
-        ".ulaw": Encoding.ULAW,
-        ".ul": Encoding.ULAW,
-        ".alaw": Encoding.ALAW,
-        ".al": Encoding.ALAW,
-    }
-)
 
 
 def read_wav(path: Path, rate: int) -> bytes:
@@ -87,23 +65,13 @@ def _read(source: BinaryIO, path: Path, rate: int) -> bytes:
         raise InvalidSound("it is not a plain file")
     if status.st_size > MAX_SOUND_BYTES:
         raise InvalidSound(f"{status.st_size} bytes; at most {MAX_SOUND_BYTES} are read")
-    layout = _headerless(path, status.st_size) or read_layout(source, status.st_size)
+    layout = sound_layout(source, path, status.st_size)
     if not layout.frames:
         raise InvalidSound("it contains no audio")
     size = converted_samples(layout.frames, layout.rate, rate) * SAMPLE_BYTES
     if size > MAX_SOUND_BYTES:
         raise InvalidSound(f"it becomes {size} bytes at {rate} Hz; at most {MAX_SOUND_BYTES} are kept")
     return convert_blocks(_blocks(source, layout), layout.rate, rate)
-
-
-def _headerless(path: Path, size: int) -> WavLayout | None:
-    """Return the layout of an Asterisk file without a header, None for any other suffix."""
-    suffix = path.suffix.lower()
-    if suffix in _SLIN_RATES:
-        return WavLayout(Encoding.PCM, 1, _SLIN_RATES[suffix], 2, 0, size - size % 2)
-    if suffix in _G711_SUFFIXES:
-        return WavLayout(_G711_SUFFIXES[suffix], 1, 8_000, 1, 0, size)
-    return None
 
 
 def _blocks(source: BinaryIO, layout: WavLayout) -> Iterator[Floats]:

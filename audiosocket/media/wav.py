@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import BinaryIO
 
-from audiosocket.errors import InvalidSound
+from audiosocket.errors import InvalidSound, UnreadableFormat
 from audiosocket.wire import SAMPLE_BYTES
 
 HEADER_BYTES = 44
@@ -24,6 +24,16 @@ MIN_RATE, MAX_RATE = 4_000, 384_000
 _UNKNOWN_SIZES = frozenset((0, 0xFFFFFFFF))
 _EXTENSIBLE = 0xFFFE
 _MAX_FORMAT_BYTES = 1024
+_RIFF_NAMES = frozenset((b"RIFF", b"RF64", b"BW64"))
+#: Chunks that occur beside the samples; a missing pad byte, and the end of samples of unknown size, show in them.
+_CHUNK_NAMES = frozenset(
+    (
+        *(b"fmt ", b"data", b"fact", b"LIST", b"bext", b"cue ", b"smpl", b"inst", b"PEAK", b"id3 ", b"ID3 "),
+        *(b"JUNK", b"junk", b"PAD ", b"FLLR", b"iXML", b"axml", b"chna", b"plst", b"cart", b"afsp", b"_PMX"),
+    )
+)
+#: Chunks after samples of unknown size are looked for in so many bytes at the end of the file.
+_TAIL_BYTES = 65_536
 
 
 class Encoding(enum.Enum):
@@ -97,20 +107,27 @@ def wav_header(rate: int, channels: int, data_bytes: int) -> bytes:
     )
 
 
+def is_wav(head: bytes) -> bool:
+    """Return whether these 12 bytes begin a WAV file."""
+    return head[:4] in _RIFF_NAMES and head[8:12] == b"WAVE"
+
+
 def read_layout(source: BinaryIO, size: int) -> WavLayout:
     """Return the layout of the WAV in ``source``, a seekable file of ``size`` bytes.
 
     Wrong sizes are tolerated as long as the samples can be found. Raises `InvalidSound` with the cause, without
     the name of the file.
     """
+    begin = after_id3(source)
     head = source.read(12)
-    if not head:
+    if not head and not begin:
         raise InvalidSound("the file is empty")
-    if len(head) < 12 or head[:4] not in {b"RIFF", b"RF64", b"BW64"} or head[8:] != b"WAVE":
+    if not is_wav(head):
         raise InvalidSound(f"not a WAV file: it begins with {head[:4]!r} instead of RIFF … WAVE")
     found: tuple[Encoding, int, int, int] | None = None
     real_length = 0
-    for name, start, length in _chunks(source, size):
+    empty = False
+    for name, start, length in _chunks(source, begin + 12, size):
         if name == b"ds64":
             real_length = int.from_bytes(source.read(16)[8:16], "little")
         elif name == b"fmt ":
@@ -119,31 +136,73 @@ def read_layout(source: BinaryIO, size: int) -> WavLayout:
             if found is None:
                 raise InvalidSound("damaged WAV: the samples come before their format (fmt chunk)")
             encoding, channels, rate, width = found
+            if length == 0 and not real_length and _is_chunk(source, start, size):
+                empty = True
+                continue  # the samples may be in another chunk
             if length in _UNKNOWN_SIZES:
-                length = real_length or size - start  # noqa: PLW2901
+                length = real_length or _end_of_samples(source, start, size) - start  # noqa: PLW2901
             length = min(length, size - start)  # noqa: PLW2901
             length -= length % (width * channels)  # noqa: PLW2901
             return WavLayout(encoding, channels, rate, width, start, length)
+    if empty:
+        raise InvalidSound("it contains no audio")
     raise InvalidSound("damaged WAV: it has no samples (data chunk)")
 
 
-def _chunks(source: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+def after_id3(source: BinaryIO) -> int:
+    """Return where the file begins after an ID3 tag, which some programs put before it; the file is there."""
+    head = source.read(10)
+    begin = 0
+    if len(head) == 10 and head[:3] == b"ID3" and max(head[6:]) < 0x80:
+        length = sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        begin = 10 + length + (10 if head[5] & 0x10 else 0)  # the last for a footer
+    source.seek(begin)
+    return begin
+
+
+def _end_of_samples(source: BinaryIO, start: int, size: int) -> int:
+    """Return where samples of unknown size end: before a chunk that ends with the file, or with the file."""
+    begin = max(start, size - _TAIL_BYTES)
+    source.seek(begin)
+    tail = source.read(size - begin)
+    for name in _CHUNK_NAMES:
+        at = tail.find(name)
+        while at >= 0:
+            end = at + 8 + int.from_bytes(tail[at + 4 : at + 8], "little")
+            if len(tail) <= end + (end & 1) <= len(tail) + 1 and at + 8 <= len(tail):
+                return _end_of_samples(source, start, begin + at)
+            at = tail.find(name, at + 1)
+    return size
+
+
+def _is_chunk(source: BinaryIO, position: int, size: int) -> bool:
+    """Return whether a chunk of a known name begins here and fits into the file."""
+    source.seek(position)
+    head = source.read(8)
+    source.seek(position)
+    return head[:4] in _CHUNK_NAMES and position + 8 + int.from_bytes(head[4:], "little") <= size + 1
+
+
+def _chunks(source: BinaryIO, position: int, size: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and length of each chunk's content, with the file positioned at the start."""
-    position = 12
     while position + 8 <= size:
         source.seek(position)
         name, length = struct.unpack("<4sI", source.read(8).ljust(8, b"\0"))
         start = position + 8
         yield name, start, length
         position = start + length
-        if length & 1 and not _is_unpadded(source, position):
+        if length & 1 and not _is_unpadded(source, position, size):
             position += 1
 
 
-def _is_unpadded(source: BinaryIO, position: int) -> bool:
+def _is_unpadded(source: BinaryIO, position: int, size: int) -> bool:
     """Return whether the pad byte after an odd chunk is missing, so that the next chunk begins here."""
     source.seek(position)
-    return source.read(4) in {b"fmt ", b"data", b"fact", b"LIST"}
+    head = source.read(9)
+    if head[:4] in _CHUNK_NAMES or head[1:5] in _CHUNK_NAMES:
+        return head[:4] in _CHUNK_NAMES
+    printable = all(0x20 <= byte < 0x7F for byte in head[:4])
+    return printable and position + 8 + int.from_bytes(head[4:8], "little") <= size
 
 
 def _format(chunk: bytes) -> tuple[Encoding, int, int, int]:
@@ -155,14 +214,22 @@ def _format(chunk: bytes) -> tuple[Encoding, int, int, int]:
         (tag,) = struct.unpack_from("<H", chunk, 24)
     if tag not in _ENCODINGS:
         codec = _COMPRESSED.get(tag, "an unknown codec")
-        raise InvalidSound(f"the audio is compressed with {codec} (format 0x{tag:04x}); save it as 16 bit PCM")
+        raise UnreadableFormat(f"the audio is compressed with {codec} (format 0x{tag:04x})")
     if not 1 <= channels <= MAX_CHANNELS:
         raise InvalidSound(f"it has {channels} channels; 1 to {MAX_CHANNELS} can be read")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise InvalidSound(f"its sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} can be read")
     encoding, widths = _ENCODINGS[tag]
-    # A 20 or 24 bit sample may sit in a wider container, always in its upper bits.
-    width = block // channels if block and block % channels == 0 else (bits + 7) // 8
-    if width not in widths or bits > width * 8:
-        raise InvalidSound(f"samples of {bits} bits in {width} bytes are not known for {encoding.value}")
+    width = 1 if widths == {1} else _width(bits, block / channels)
+    if width not in widths:
+        raise InvalidSound(f"samples of {bits} bits are not known for {encoding.value}")
     return encoding, channels, rate, width
+
+
+def _width(bits: int, container: float) -> int:
+    """Return the bytes of a sample of ``bits`` bits.
+
+    Only samples of 20 and 24 bits may be in a wider container, in its upper bits; the size of the container in the
+    header (block align) is often wrong for all others.
+    """
+    return 4 if bits in {20, 24} and container == 4 else (bits + 7) // 8

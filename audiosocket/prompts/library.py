@@ -6,7 +6,8 @@ latest `LOOK_AGAIN_SECONDS` later; one that cannot be played is logged once, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 
 from audiosocket.errors import InvalidSound
 from audiosocket.interfaces import SoundSource
+from audiosocket.media.sound_formats import sound_layout
 
 SHIPPED = Path(__file__).parent
 LANGUAGES = ("pt_BR", "en")
@@ -63,3 +65,22 @@ class PromptLibrary:
         if self._reported.get(path) != problem:
             self._reported[path] = problem
             self._log.error("prompt {path}: {problem}", path=str(path), problem=problem)
+
+
+def unusable_files(data_dir: Path) -> Iterator[str]:
+    """Yield a sentence for each file of an operator that no call will hear. Blocking, for the start."""
+    for language in LANGUAGES:
+        names = {path.stem for path in (SHIPPED / language).glob("*.wav")}
+        for path in sorted((data_dir / "prompts" / language).glob("*")):
+            if path.stem not in names or not path.is_file():
+                continue
+            try:
+                with path.open("rb") as source:
+                    sound_layout(source, path, os.fstat(source.fileno()).st_size)
+            except OSError as error:
+                yield f"prompt {path} cannot be read ({error.strerror}); the shipped prompt is played"
+            except InvalidSound as error:
+                yield f"prompt {path}: {error}; the shipped prompt is played"
+            else:
+                if path.suffix != ".wav":
+                    yield f"prompt {path} is not used: rename or convert it to {path.stem}.wav"

@@ -375,7 +375,7 @@ class TestCheck:
         assert "No such file" in missing
         (tmp_path / "song.wav").write_bytes(b"ID3" + bytes(100))
         (song,) = self.check(tmp_path / "song.wav")
-        assert "not a WAV" in song
+        assert "it is MP3, which is not read; convert it: ffmpeg" in song
         (directory,) = self.check(tmp_path)
         assert "Is a directory" in directory
 

@@ -61,6 +61,46 @@ EXACT = {
     "streamed, size -1": b"RIFF\xff\xff\xff\xffWAVE" + fmt(1, 1, 8000, 16) + chunk(b"data", TONE, 0xFFFFFFFF),
     "made-up size": riff(fmt(1, 1, 8000, 16), chunk(b"data", TONE, 0x7FFFF000)),
     "half a sample at the end": riff(fmt(1, 1, 8000, 16), chunk(b"data", TONE + b"\x7f")),
+    **{
+        f"16 bits with a block align of {block}": riff(fmt(1, 1, 8000, 16, block=block), chunk(b"data", TONE))
+        for block in (1, 3, 4, 6, 8)
+    },
+    "16 bits in stereo with the block align of one channel": riff(
+        fmt(1, 2, 8000, 16, block=2), chunk(b"data", STEREO.astype("<i2").tobytes())
+    ),
+    "32 bits with a block align of 2": riff(
+        fmt(1, 1, 8000, 32, block=2), chunk(b"data", (SAMPLES * 65536).astype("<i4").tobytes())
+    ),
+    "24 bits with a block align of 2": riff(fmt(1, 1, 8000, 24, block=2), chunk(b"data", int24(SAMPLES * 256))),
+    "24 bits in 4 bytes": riff(
+        fmt(1, 1, 8000, 24, block=4), chunk(b"data", (SAMPLES * 65536).astype("<i4").tobytes())
+    ),
+    "20 bits in 4 bytes": riff(
+        fmt(1, 1, 8000, 20, block=4), chunk(b"data", (SAMPLES * 65536).astype("<i4").tobytes())
+    ),
+    "float with a block align of 1": riff(
+        fmt(3, 1, 8000, 32, block=1), chunk(b"data", FLOATS.astype("<f4").tobytes())
+    ),
+    "after an ID3 tag": b"ID3\x03\0\0\0\0\x01\x05" + bytes(133) + plain(TONE),
+    "after an ID3 tag with a footer": b"ID3\x04\0\x10\0\0\0\x05title3DI\x04\0\x10\0\0\0\x05" + plain(TONE),
+    **{
+        f"odd LIST without its pad byte before {name!r}": riff(
+            fmt(1, 1, 8000, 16), chunk(b"LIST", b"INFO1")[:-1], chunk(name, b"some"), chunk(b"data", TONE)
+        )
+        for name in (b"LIST", b"id3 ", b"bext", b"JUNK", b"PEAK", b"abcd")
+    },
+    "odd LIST with a pad byte that is not zero": riff(
+        fmt(1, 1, 8000, 16), chunk(b"LIST", b"INFO1")[:-1] + b"X", chunk(b"data", TONE)
+    ),
+    "size 0 and a LIST behind": riff(
+        fmt(1, 1, 8000, 16), chunk(b"data", TONE, 0), chunk(b"LIST", b"INFOISFT\x04\0\0\0Lavf")
+    ),
+    "size -1 and two chunks behind": riff(
+        fmt(1, 1, 8000, 16), chunk(b"data", TONE, 0xFFFFFFFF), chunk(b"LIST", b"INFO1"), chunk(b"id3 ", b"ID3")
+    ),
+    "empty data and LIST before the samples": riff(
+        fmt(1, 1, 8000, 16), chunk(b"data", b""), chunk(b"LIST", b"INFO"), chunk(b"data", TONE)
+    ),
     "no block size": riff(fmt(1, 1, 8000, 16, block=0), chunk(b"data", TONE)),
     "RF64": b"RF64\xff\xff\xff\xffWAVE"
     + chunk(b"ds64", struct.pack("<QQQI", 0, len(TONE), len(SAMPLES), 0))
@@ -108,10 +148,56 @@ def test_any_rate_is_converted(save: Callable[..., Path]) -> None:
 
 
 def test_asterisks_files_without_a_header(save: Callable[..., Path]) -> None:
-    for suffix, rate in [("sln", 8000), ("sln16", 16000), ("sln44", 44100), ("sln192", 192000), ("SLN", 8000)]:
+    for suffix, rate in [
+        ("sln", 8000),
+        ("raw", 8000),
+        ("sln12", 12000),
+        ("sln16", 16000),
+        ("sln44", 44100),
+        ("sln192", 192000),
+        ("SLN", 8000),
+    ]:
         pcm = tone(rate, 1000, 100)
         assert read_wav(save(pcm, f"x.{suffix}"), rate) == pcm
         assert len(read_wav(save(pcm, f"x.{suffix}"), 8000)) == 1600
+
+
+def test_asterisks_names_for_files_of_either_law(save: Callable[..., Path]) -> None:
+    """``.pcm`` is u-law in Asterisk."""
+    for suffix in ("pcm", "ulaw", "ul", "mu", "ulw"):
+        assert read_wav(save(slin_to_ulaw(TONE), f"x.{suffix}"), 8000) == ulaw_to_slin(slin_to_ulaw(TONE))
+    for suffix in ("alaw", "al", "alw"):
+        assert read_wav(save(slin_to_alaw(TONE), f"x.{suffix}"), 8000) == alaw_to_slin(slin_to_alaw(TONE))
+
+
+def test_a_wav_under_any_name_is_read_as_a_wav(save: Callable[..., Path]) -> None:
+    for name in ("x.wav16", "x.sln", "x.pcm", "x.gsm", "x"):
+        assert read_wav(save(plain(TONE), name), 8000) == TONE
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("hello.gsm", "sox {dir}/hello.gsm -e signed-integer -b 16 -c 1 {dir}/hello.wav"),
+        ("a b.mp3", "sox '{dir}/a b.mp3' -e signed-integer -b 16 -c 1 '{dir}/a b.wav'"),
+        ("hello.g722", "ffmpeg -f g722 -i {dir}/hello.g722 -c:a pcm_s16le -ac 1 {dir}/hello.wav"),
+        ("hello.g729", "ffmpeg -f g729 -i {dir}/hello.g729 -c:a pcm_s16le -ac 1 {dir}/hello.wav"),
+        ("hello.ilbc", "asterisk -rx 'file convert {dir}/hello.ilbc {dir}/hello.wav'"),
+    ],
+)
+def test_a_format_that_is_not_read_comes_with_the_command_that_converts_it(
+    save: Callable[..., Path], name: str, command: str
+) -> None:
+    path = save(bytes(range(1, 200)), name)
+    with pytest.raises(InvalidSound, match="which is not read") as caught:
+        read_wav(path, 8000)
+    assert str(caught.value).endswith(f"; convert it: {command.format(dir=path.parent)}")
+
+
+def test_a_compressed_wav_is_converted_into_another_file(save: Callable[..., Path]) -> None:
+    path = save(plain(bytes(65), tag=0x31, bits=0), "hello.wav")
+    with pytest.raises(InvalidSound, match=r"GSM 6.10 .*hello.wav -e signed.*hello.converted.wav"):
+        read_wav(path, 8000)
 
 
 def test_a_file_longer_than_a_block(save: Callable[..., Path]) -> None:
@@ -138,8 +224,13 @@ def test_a_truncated_file_gives_the_samples_it_has(save: Callable[..., Path]) ->
 WRONG = {
     "empty": (b"", "the file is empty"),
     "text": (b"Hello, this is no sound", "not a WAV file.*b'Hell'"),
-    "mp3": (b"ID3\x04" + bytes(100), "not a WAV file"),
-    "big endian": (b"RIFX" + plain(TONE)[4:], "not a WAV file"),
+    "mp3": (b"ID3\x04" + bytes(100), "it is MP3"),
+    "mp3 without a tag": (b"\xff\xfb\x90\x64" + bytes(100), "it is MP3"),
+    "ogg": (b"OggS\0\2" + bytes(100), "it is Ogg"),
+    "m4a": (b"\0\0\0\x20ftypM4A " + bytes(100), "it is MPEG-4 audio.*ffmpeg"),
+    "big endian": (b"RIFX" + plain(TONE)[4:], "it is a big-endian WAV file"),
+    "a damaged WAV after an ID3 tag": (b"ID3\x03\0\0\0\0\0\0" + riff(), "no samples"),
+    "empty data and a LIST": (riff(fmt(1, 1, 8000, 16), chunk(b"data", b""), chunk(b"LIST", b"INFO")), "no audio"),
     "short": (b"RIFF\0\0", "not a WAV file"),
     "another RIFF": (b"RIFF\x04\0\0\0AVI ", "not a WAV file"),
     "no chunks": (riff(), "no samples"),
@@ -161,7 +252,6 @@ WRONG = {
     "no bits": (plain(TONE, bits=0), "0 bits"),
     "64 bit integers": (plain(bytes(64), bits=64), "64 bits"),
     "half float": (plain(bytes(64), tag=3, bits=16), "16 bits.*float"),
-    "more bits than bytes": (riff(fmt(1, 1, 8000, 24, block=2), chunk(b"data", TONE)), "24 bits in 2"),
 }
 
 
