@@ -1,4 +1,4 @@
-"""The texts of Asterisk's that name the UUID of an AudioSocket leg."""
+"""Names and texts in which Asterisk shows the UUID of an AudioSocket leg."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ _FORMS = (
     re.compile(rf"\bAudioSocket/[^/&,()]*?{_PORT}[/-]{_UUID}", re.IGNORECASE),
 )
 
-#: Unique ids of the channels that we originate begin with this.
+#: Prefix of the unique ids of channels that this server originates.
 CHANNEL_ID_PREFIX = "audiosocket-return-"
 
 
 def parse_leg(text: str) -> tuple[UUID, int] | None:
-    """UUID and port (0: not told) of the leg that a text is about; None when it is about none.
+    """Return UUID and port (0: not known) of the leg that a text names, None when it names none.
 
-    It may be ``AudioSocket(uuid,host:port)``, also inside of ``TryExec()``, ``Dial(AudioSocket/host:port/uuid)``
-    or the name of a channel, ``AudioSocket/host:port-uuid`` (``app_audiosocket.c``, ``chan_audiosocket.c``).
+    The text may be ``AudioSocket(uuid,host:port)``, also inside of ``TryExec()``,
+    ``Dial(AudioSocket/host:port/uuid)`` or the name of a channel, ``AudioSocket/host:port-uuid``
+    (``app_audiosocket.c``, ``chan_audiosocket.c``).
     """
     for form in _FORMS:
         found = form.search(text)

@@ -1,4 +1,4 @@
-"""How long to wait before trying an outside party again."""
+"""How long to wait before the next attempt to reach a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 class Backoff:
     """Pauses in seconds: ``first``, then doubled up to ``longest``, each times a random 0.8 to 1.2.
 
-    The jitter keeps a fleet that lost the same server at the same moment from coming back at one.
+    The random factor keeps clients that lost the same server at once from reconnecting at the same moment.
     """
 
     def __init__(
@@ -24,11 +24,11 @@ class Backoff:
         self._next = first
 
     def pause(self) -> float:
-        """The seconds to wait now; the next call answers about twice as many."""
+        """Return the seconds to wait now, and double those of the next call."""
         now = self._next
         self._next = min(self._longest, now * 2)
         return now * self._uniform(0.8, 1.2)
 
     def reset(self) -> None:
-        """Begins again at ``first``: the other side has been well for a while."""
+        """Begin again at ``first``."""
         self._next = self._first

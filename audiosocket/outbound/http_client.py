@@ -1,4 +1,4 @@
-"""HTTP requests that end: with a deadline, a bounded answer, and no redirect or proxy followed."""
+"""HTTP requests with a time-out and a limit for the answer; no redirect is followed, no proxy used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from audiosocket.errors import AudioSocketError
-from audiosocket.outbound.endpoints import Endpoints, split_url
+from audiosocket.outbound.endpoints import Endpoints, IConnectingReactor, split_url
 
 #: Seconds for one whole request, name lookup and body included.
 REQUEST_SECONDS = 5.0
@@ -38,9 +38,9 @@ IDLE_SECONDS = 5.0
 
 
 class RequestFailed(AudioSocketError):
-    """No whole answer came; the text says why, and the request may or may not have been carried out.
+    """There is no complete answer; the text says why. The request may or may not have been carried out.
 
-    ``unsent`` is True when it certainly was not: there never was a connection.
+    ``unsent`` is True when it was not sent, as there was no connection.
     """
 
     def __init__(self, message: str, *, unsent: bool = False) -> None:
@@ -50,14 +50,14 @@ class RequestFailed(AudioSocketError):
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer; ``body`` has at most `MAX_BODY_BYTES`."""
+    """A complete HTTP answer; ``body`` has at most `MAX_BODY_BYTES`."""
 
     status: int
     body: bytes = b""
 
 
 class HTTPClientProtocol(Protocol):
-    """What makes HTTP requests: `HTTPClient`, or a test's imitation."""
+    """What makes HTTP requests: `HTTPClient`, or a double of it in tests."""
 
     def ask(
         self,
@@ -76,20 +76,16 @@ class HTTPClientProtocol(Protocol):
 
 
 def checked_url(url: str, what: str) -> str:
-    """The address of a server without a slash at its end; ``what`` names it in errors. Raises `InvalidSetting`.
-
-    It must be http or https, without a fragment, blanks or a user and password, which belong in settings of
-    their own; the error does not repeat an address that has them, and never a query, which may hold a token.
-    """
+    """Return the http or https address of a server without a slash at its end, checked as by `split_url`."""
     split_url(url, what, ("http", "https"), "http://host:8088/path")
     return url.rstrip("/")
 
 
 class HTTPClient:
-    """Makes HTTP requests over connections of its own; `close` leaves none of them behind."""
+    """Makes HTTP requests over connections of its own, which `close` ends."""
 
-    def __init__(self, reactor: Any, clock: IReactorTime | None = None) -> None:
-        self._clock: IReactorTime = clock or reactor
+    def __init__(self, reactor: IConnectingReactor, clock: IReactorTime | None = None) -> None:
+        self._clock: IReactorTime = reactor if clock is None else clock
         self._pool = HTTPConnectionPool(reactor)
         self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
         self._pool.maxPersistentPerHost = 8
@@ -110,10 +106,10 @@ class HTTPClient:
         seconds: float = REQUEST_SECONDS,
         keep: bool = False,
     ) -> defer.Deferred[Answer]:
-        """Fires with whatever was answered, or fails with `RequestFailed` after ``seconds`` at the latest.
+        """Return the answer, whatever its status; fails with `RequestFailed` after ``seconds`` at the latest.
 
-        ``keep`` shares a connection with other requests to the same host; one that the server has just closed is
-        noticed too late, so only what may be repeated belongs on it. Cancelling drops the connection.
+        ``keep`` shares a connection with other requests to the same host. That the server has just closed it is
+        noticed too late, so only a request that may be repeated belongs on it. Cancelling drops the connection.
         """
         agent = self._kept if keep else self._once
         lines = Headers({name: [value] for name, value in headers.items()})
@@ -132,22 +128,22 @@ class HTTPClient:
 
         def too_late(result: Answer | Failure, _: float) -> Answer | Failure:
             if isinstance(result, Failure):
-                return Failure(RequestFailed(f"no whole answer within {seconds:g} s"))
+                return Failure(RequestFailed(f"no complete answer within {seconds:g} s"))
             return result
 
         return asked.addTimeout(seconds, self._clock, too_late).addBoth(over)
 
     def endpoint(self, url: str, ca_file: str = "") -> IStreamClientEndpoint:
-        """Where the server of a URL is, for a connection of another kind; `close` ends that, too."""
+        """Return the endpoint of a URL, for a connection of another kind; `close` ends that, too."""
         return self._endpoints.for_url(url, ca_file)
 
     def close(self) -> defer.Deferred[None]:
-        """Ends what is under way and fires when the connections are closed."""
+        """Cancel the requests in progress; fires when the connections are closed."""
         for asked in list(self._running):
             asked.cancel()
         closed: defer.Deferred[None] = self._pool.closeCachedConnections()
         for connection in list(self._connections):
-            if connection.transport is not None:  # TLS would wait for the other side's goodbye
+            if connection.transport is not None:  # closing TLS would wait for the peer
                 connection.transport.abortConnection()
         return closed
 
@@ -159,12 +155,12 @@ def _failed(failure: Failure) -> Exception:
         return defer.CancelledError()
     if failure.check(error.DNSLookupError, error.ConnectError, error.UserError):
         return RequestFailed(f"no connection: {failure.getErrorMessage()}", unsent=True)
-    # Twisted wraps what happened to a connection in one or two exceptions with a list of reasons
+    # Twisted wraps the reasons why a connection ended in one or two exceptions
     causes: list[Failure] = getattr(failure.value, "reasons", [failure])
     if any(cause.check(defer.CancelledError) for cause in causes):
         return defer.CancelledError()
-    said = "; ".join(f"{type(cause.value).__name__}: {cause.getErrorMessage()}" for cause in causes)
-    return RequestFailed(f"the connection broke: {said[:200]}")
+    text = "; ".join(f"{type(cause.value).__name__}: {cause.getErrorMessage()}" for cause in causes)
+    return RequestFailed(f"the connection broke: {text[:200]}")
 
 
 def _body(response: IResponse) -> defer.Deferred[bytes]:
@@ -207,7 +203,7 @@ class _Body(StreamProtocol):
 
 @implementer(IBodyProducer)
 class _Content:
-    """A small body, written at once; a second request with it begins at its beginning."""
+    """A small body, written at once; another request with it writes it again."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content

@@ -1,4 +1,4 @@
-"""Host names to addresses without ever blocking the reactor."""
+"""Host names to addresses without blocking the reactor."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-#: Addresses of one name that are given; more would only share a deadline into useless pieces.
+#: Addresses of one name that are returned; more of them would divide a time-out into useless parts.
 MAX_ADDRESSES = 4
 
 
 class Resolver:
     """Looks names up in the reactor's threads, one lookup per name at a time.
 
-    A lookup that hangs keeps its thread, so a second caller with the same name waits for the first.
+    A lookup that hangs keeps its thread, so a second caller with the same name shares it.
     """
 
     def __init__(self, reactor: IReactorPluggableNameResolver, clock: IReactorTime) -> None:
@@ -31,7 +31,7 @@ class Resolver:
         self._running: dict[str, _Found] = {}
 
     async def addresses(self, host: str, timeout: float) -> tuple[str, ...]:
-        """Up to four addresses of ``host`` in the resolver's order; an IP literal is its own address.
+        """Return up to `MAX_ADDRESSES` addresses of ``host``, in the resolver's order; an IP address is its own.
 
         Raises DNSLookupError when there is none, TimeoutError after ``timeout`` seconds.
         """
@@ -54,7 +54,7 @@ class Resolver:
 
 @implementer(IResolutionReceiver)
 class _Found:
-    """Collects the addresses of one lookup and hands them to all that wait."""
+    """Collects the addresses of one lookup for all callers that wait for it."""
 
     def __init__(self, finished: Callable[[], object]) -> None:
         self._finished = finished
@@ -63,17 +63,17 @@ class _Found:
         self._complete = False
 
     def wait(self) -> defer.Deferred[tuple[str, ...]]:
-        waiting: defer.Deferred[tuple[str, ...]] = defer.Deferred(self._waiting_no_more)
+        waiting: defer.Deferred[tuple[str, ...]] = defer.Deferred(self._forget)
         self._waiting.append(waiting)
         if self._complete:
-            self._hand_out()
+            self._deliver()
         return waiting
 
-    def _waiting_no_more(self, waiting: defer.Deferred[tuple[str, ...]]) -> None:
+    def _forget(self, waiting: defer.Deferred[tuple[str, ...]]) -> None:
         self._waiting = [other for other in self._waiting if other is not waiting]
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """Nothing to note: a lookup cannot be stopped, only left behind."""
+        """Ignore the handle: a lookup in a thread cannot be stopped."""
 
     def addressResolved(self, address: IAddress) -> None:
         self._addresses.append(address.host)  # type: ignore[attr-defined]
@@ -81,11 +81,11 @@ class _Found:
     def resolutionComplete(self) -> None:
         self._complete = True
         self._finished()
-        self._hand_out()
+        self._deliver()
 
-    def _hand_out(self) -> None:
+    def _deliver(self) -> None:
         waiting, self._waiting = self._waiting, []
         addresses = tuple(dict.fromkeys(self._addresses))[:MAX_ADDRESSES]
-        for one in waiting:
-            if not one.called:  # cancelled by what an earlier one set off
-                one.callback(addresses)
+        for each in waiting:
+            if not each.called:  # cancelled because of what an earlier one did
+                each.callback(addresses)

@@ -1,4 +1,4 @@
-"""What is said to PostgreSQL about the table ``extension_ia``, on a session that is already open."""
+"""The statements about the table ``extension_ia``, on a session that is already open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psycopg2 import errors as pg
 from audiosocket.errors import AudioSocketError, ExtensionTaken, InvalidExtension, SourceUnavailable
 from audiosocket.postgres.session import Session
 
-#: Keys are the column names of ``extension_ia``, values as psycopg2 gives them.
+#: Keys are the column names of ``extension_ia``, values as psycopg2 returns them.
 Row = Mapping[str, object]
 T = TypeVar("T")
 Take = Callable[[Sequence[Row]], None]
@@ -35,7 +35,7 @@ WRITE_LOCK = 0x4155_444F_534F_434B
 
 
 async def transaction(session: Session, begin: str, work: Callable[[Session], Awaitable[T]]) -> T:
-    """The result of ``work`` between ``begin`` and commit; whatever it raises rolls back and passes through."""
+    """Return the result of ``work``, run between ``begin`` and commit; what it raises rolls back and is raised."""
     await session.run(begin)
     try:
         result = await work(session)
@@ -60,7 +60,7 @@ async def _roll_back(session: Session) -> None:
 
 
 async def read(session: Session, take: Take) -> int:
-    """Hands all rows ordered by id to ``take``, page by page; returns how many. Needs a transaction."""
+    """Pass all rows ordered by id to ``take``, page by page; return their number. Needs a transaction."""
     columns = ", ".join(COLUMNS)
     await session.run(f"declare extension_rows no scroll cursor for select {columns} from {TABLE} order by {ID}")  # noqa: S608
     count = 0
@@ -75,7 +75,7 @@ async def read(session: Session, take: Take) -> int:
 
 
 async def insert(session: Session, values: Row, check: Take) -> int:
-    """Adds a row unless ``check``, which sees all others, raises; returns the new id."""
+    """Add a row unless ``check``, which is given all others, raises; return the new id."""
     columns = _writable(values)
     check(await _locked_rows(session))
     marks = ", ".join(["%s"] * len(columns))
@@ -85,7 +85,7 @@ async def insert(session: Session, values: Row, check: Take) -> int:
 
 
 async def update(session: Session, extension_id: int, values: Row, check: Take) -> bool:
-    """Changes the row with this id, as `insert` adds one; False when there is none."""
+    """Change the row with this id, as `insert` adds one; False when there is none."""
     columns = _writable(values)
     rows = await _locked_rows(session)
     if not any(row[ID] == extension_id for row in rows):
@@ -98,14 +98,14 @@ async def update(session: Session, extension_id: int, values: Row, check: Take) 
 
 
 async def delete(session: Session, extension_id: int) -> bool:
-    """Removes the row with this id; False when there is none."""
+    """Remove the row with this id; False when there is none."""
     await _lock_writers(session)
     answer = await session.run(f"delete from {TABLE} where {ID} = %s", [extension_id])  # noqa: S608
     return answer.count > 0
 
 
 def refusal(problem: SourceUnavailable) -> AudioSocketError:
-    """What a failed write means to whoever asked for it: a constraint of the table is his error, not ours."""
+    """Return the error of a failed write for its caller: a violated constraint is an error in the values."""
     cause = problem.__cause__
     if isinstance(cause, pg.UniqueViolation | pg.ExclusionViolation):
         return ExtensionTaken(f"the database refuses it: {problem}")
@@ -130,7 +130,7 @@ def _writable(values: Row) -> list[str]:
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    """Text arrives as bytes, so that one byte that is not UTF-8 spoils one row and not the answer."""
+    """Return a row; text arrives as bytes, so that a byte that is not UTF-8 concerns one row only."""
     return {
         column: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for column, value in zip(COLUMNS, values, strict=True)

@@ -20,7 +20,7 @@ from audiosocket.extensions.validation import Validator
 from audiosocket.json_shapes import LocalFileJSON
 
 FILE_NAME = "ramais_config.json"
-#: A configuration file beyond this is no configuration, in bytes.
+#: A larger file is rejected, in bytes.
 MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -88,7 +88,7 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
         with temporary.open("x", encoding="utf-8") as out:
-            with suppress(FileNotFoundError):  # who may read the file stays as it was
+            with suppress(FileNotFoundError):  # the permissions of the file stay as they were
                 os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
             out.write(_as_text(document))
             out.flush()
@@ -101,7 +101,7 @@ def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
 
 
 def _as_text(document: LocalFileJSON) -> str:
-    """One line for each extension: readable, and written by Python's fast encoder, which knows no indentation."""
+    """Return the text, one line for each extension: Python's fast encoder does not indent."""
     encode = json.JSONEncoder(ensure_ascii=False).encode
     rows = ",\n".join(f"    {encode(entry)}" for entry in document["ramais"])
     rest = ",\n".join(f"  {encode(key)}: {encode(value)}" for key, value in document.items() if key != "ramais")
@@ -115,7 +115,7 @@ def save_if_missing(path: Path, extensions: Sequence[Extension], source: str) ->
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the new name survive a power failure, where the file system can do that."""
+    """Write the renaming to disk, where the file system can do that."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -125,7 +125,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _clear_leftovers(path: Path) -> None:
-    """What processes left that were killed while they saved."""
+    """Remove temporary files of processes that were killed while they saved."""
     path = Path(os.path.realpath(path))
     with suppress(OSError):
         for left in path.parent.glob(f".{path.name}.*"):

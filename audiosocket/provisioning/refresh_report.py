@@ -1,4 +1,4 @@
-"""A reading of the table: what was asked, what came of it, and whether to believe it."""
+"""A refresh: its options, its report, and the check of a table that has become much smaller."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from audiosocket.extensions.reconcile import Plan, shrinks
 from audiosocket.extensions.validation import ValidationResult
 from audiosocket.json_shapes import RefreshDiffJSON, RefreshJSON, RefreshStatsJSON
 
-#: A suspiciously small result is believed when it is still there after this many seconds.
-DOUBT_SECONDS = 1.0
-#: Triggers of readings that nobody waits for and that come in close succession.
-HURRIED = frozenset({"start", "reconnect", "notify"})
+#: Least seconds between two automatic refreshes that are to confirm each other.
+CONFIRM_SECONDS = 1.0
+#: Triggers of automatic refreshes that may follow each other closely.
+RAPID_TRIGGERS = frozenset({"start", "reconnect", "notify"})
 
 
 @dataclass(frozen=True)
 class RefreshOptions:
-    """What is asked of a reading; ``but`` are extensions whose absence is expected."""
+    """Options of a refresh; ``but`` are ids of extensions whose absence is expected."""
 
     force: bool = False
     dry_run: bool = False
@@ -30,7 +30,7 @@ class RefreshOptions:
 
 @dataclass
 class RefreshReport:
-    """What one reading brought; shown by the API."""
+    """What a refresh found and changed; shown by the API."""
 
     trigger: str
     result: str = "applied"  # applied | unchanged | held_back | failed | previewed
@@ -43,7 +43,7 @@ class RefreshReport:
     problems: tuple[Problem, ...] = ()
 
     def to_json(self) -> RefreshJSON:
-        """As shown by the API; ``age_seconds`` since it happened."""
+        """Return what the API shows."""
         return {
             "trigger": self.trigger,
             "result": self.result,
@@ -57,12 +57,12 @@ class RefreshReport:
         }
 
     def describe(self, plan: Plan) -> None:
-        """What a plan changes."""
+        """Take what a plan changes."""
         self.stats = plan.stats()
         self.diff = {"added": list(plan.added), "updated": list(plan.updated), "removed": list(plan.removed)}
 
     def hold_back(self, found: int, running: int) -> None:
-        """A result that is not believed yet."""
+        """Note that a result is not applied until it is confirmed."""
         self.result = "held_back"
         self.reason = (
             f"the table has {found} usable rows and {running} extensions run; it is applied when it looks the "
@@ -72,32 +72,32 @@ class RefreshReport:
 
 
 class ShrinkGuard:
-    """Holds back a result that is much smaller than what runs, until it is seen a second time.
+    """Holds back a result with much fewer extensions than run, until a second refresh has the same result.
 
-    Two hurried looks at a table that is just being rewritten are one sight; two requests are two.
+    The second one must be requested, or come `CONFIRM_SECONDS` later: a table may be in the middle of a rewrite.
     """
 
     def __init__(self) -> None:
         self._suspect: frozenset[int] | None = None
         self._since = 0.0
 
-    def holds(self, verdict: ValidationResult, running: int, trigger: str, now: float) -> bool:
-        """True when this result, read at ``now`` (seconds), should not be applied yet."""
-        if not shrinks(len(verdict.extensions), running):
+    def holds(self, read: ValidationResult, running: int, trigger: str, now: float) -> bool:
+        """Return whether this result, read at ``now`` (seconds), must not be applied yet."""
+        if not shrinks(len(read.extensions), running):
             return False
-        seen = frozenset(extension.id for extension in verdict.extensions)
+        seen = frozenset(extension.id for extension in read.extensions)
         if seen != self._suspect:
             self._suspect, self._since = seen, now
             return True
-        return trigger in HURRIED and now - self._since < DOUBT_SECONDS
+        return trigger in RAPID_TRIGGERS and now - self._since < CONFIRM_SECONDS
 
     def forget(self) -> None:
-        """Something was applied; the next small result is a new one."""
+        """Forget a result that was held back: something was applied."""
         self._suspect = None
 
 
 class ProblemLog:
-    """Logs each bad entry once, not at every reading."""
+    """Logs each rejected entry once, not at every refresh."""
 
     _log = Logger()
 
@@ -105,7 +105,7 @@ class ProblemLog:
         self._known: frozenset[tuple[int | None, str]] = frozenset()
 
     def __call__(self, problems: Sequence[Problem], rejected: int, where: str) -> None:
-        """Log what is new of ``problems`` in ``where``; ``rejected`` counts those that were not kept, too."""
+        """Log the new ones of ``problems`` in ``where``; ``rejected`` also counts those not described."""
         now = frozenset((problem.id, problem.reason) for problem in problems)
         for extension_id, reason in sorted(now - self._known, key=str):
             self._log.error(

@@ -19,7 +19,7 @@ from audiosocket.extensions.reconcile import Plan, Slot, SocketAddress, plan
 from audiosocket.provisioning import local_file as cache
 from audiosocket.provisioning.poller import FIRST_WAIT_SECONDS, MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS, Poller
 from audiosocket.provisioning.refresh import SAVE_SECONDS
-from audiosocket.provisioning.refresh_report import DOUBT_SECONDS
+from audiosocket.provisioning.refresh_report import CONFIRM_SECONDS
 from tests.support.logged_failures import LoggedFailures
 from tests.support.loopback_server import CapturedLog, ManualFileThread, data_file, extension
 
@@ -318,7 +318,7 @@ def test_two_hurried_looks_at_a_table_that_is_being_rewritten_are_one_sight(desk
         desk.wait(MIN_PAUSE_SECONDS)
         assert desk.running() == IDS
     assert desk.table.readings == 4
-    desk.wait(DOUBT_SECONDS)
+    desk.wait(CONFIRM_SECONDS)
     poller.refresh_soon()
     desk.wait(MIN_PAUSE_SECONDS)
     assert desk.running() == []

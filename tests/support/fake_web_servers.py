@@ -66,7 +66,7 @@ class FakeHTTPClient:
             return waiting
 
         def too_late(result: Answer | Failure, _: float) -> Answer:
-            raise RequestFailed(f"no whole answer within {seconds:g} s")
+            raise RequestFailed(f"no complete answer within {seconds:g} s")
 
         return waiting.addTimeout(seconds, self.clock, too_late)
 

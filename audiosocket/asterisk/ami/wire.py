@@ -1,7 +1,7 @@
 """The AMI wire: bytes to messages and actions to bytes, without sockets, clocks or I/O.
 
 Asterisk greets with one line, then sends messages: lines ``Key: value``, ended by CRLF, and an empty line.
-What begins with ``Event`` is an event even if it has a ``Response`` key too, as ``OriginateResponse`` does.
+A message that begins with ``Event`` is an event even if it has a ``Response`` key too, as ``OriginateResponse``.
 
 Towards Asterisk (``manager.c`` of 22, measured): a line of more than 1022 bytes with its CRLF is refused, a
 message has at most 128 lines, and ``Variable`` is split at commas outside of quotes and brackets.
@@ -18,7 +18,7 @@ from audiosocket.errors import LocalProtocolError
 
 GREETING = b"Asterisk Call Manager"
 MAX_GREETING_BYTES = 256
-#: Longer messages of Asterisk's are skipped; a variable may hold a whole web page.
+#: Longer messages from Asterisk are skipped; a variable may hold a whole web page.
 MAX_MESSAGE_BYTES = 65_536
 #: Bytes of one line towards Asterisk, CRLF included.
 MAX_LINE_BYTES = 1022
@@ -41,7 +41,7 @@ class Greeted:
 class Message:
     """An event or the response to an action. ``raw`` has no empty line at its end.
 
-    Fields are decoded when they are first asked for: most events are of no interest to us.
+    Fields are decoded when they are first read: most events are not used.
     """
 
     raw: bytes
@@ -59,7 +59,7 @@ class Message:
 
     @property
     def response(self) -> str:
-        """``Success``, ``Error`` or another word of Asterisk's; empty for an event."""
+        """``Success``, ``Error`` or another result; empty for a message that is an event."""
         key, value = self._first
         return value if key == "response" else ""
 
@@ -73,11 +73,11 @@ class Message:
         return fields
 
     def get(self, key: str, default: str = "") -> str:
-        """The first value of a key; upper and lower case are the same."""
+        """Return the first value of a key, in whatever case the key is written."""
         return self._fields.get(key.lower(), [default])[0]
 
     def every(self, key: str) -> list[str]:
-        """All values of a repeated key, in order."""
+        """Return all values of a repeated key, in order."""
         return list(self._fields.get(key.lower(), []))
 
 
@@ -90,7 +90,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Violation:
-    """The peer does not speak AMI; nothing after it is decoded and the connection is worthless."""
+    """The peer does not speak AMI; nothing after it is decoded, and the connection is to be closed."""
 
     why: str
 
@@ -99,9 +99,9 @@ Event = Greeted | Message | Skipped | Violation
 
 
 class Parser:
-    """Turns a stream, split and merged in any way, into the same events.
+    """Decodes a stream into events, however it is cut into pieces.
 
-    At most `MAX_MESSAGE_BYTES` of an unfinished message wait.
+    Keeps at most `MAX_MESSAGE_BYTES` of an unfinished message.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Parser:
         return len(self._buffer)
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events completed by ``data``, in order; a `Violation` is the last one there ever is."""
+        """Return the events completed by ``data``, in order; none follows a `Violation`."""
         if self._broken:
             return []
         self._buffer += data
@@ -152,7 +152,7 @@ class Parser:
                     events.append(Message(raw))
             self._skipped, start = 0, end + len(_END)
         del buffer[:start]
-        part = len(_END) - 1  # the last bytes may be the beginning of the end
+        part = len(_END) - 1  # the last bytes may be the first ones of a separator
         if self._skipped or len(buffer) > MAX_MESSAGE_BYTES + part:
             surplus = max(0, len(buffer) - part)
             self._skipped += surplus
@@ -162,10 +162,10 @@ class Parser:
 
 
 def action(name: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    """One action as bytes, keys in the order given and repeated where they are repeated.
+    """Return one action as bytes, with the keys in the order given.
 
     Raises `LocalProtocolError`, which names the key and never the value, for what would become another line or
-    another action (CR, LF, NUL), for a key that is none, and for more than Asterisk reads.
+    another action (CR, LF, NUL), for an invalid key, and for more than Asterisk reads.
     """
     lines = [_line(key, value) for key, value in (("Action", name), *fields)]
     if len(lines) > MAX_LINES:
@@ -188,7 +188,7 @@ def _line(key: str, value: str) -> bytes:
 
 
 def variable(name: str, value: str) -> str:
-    """The value of a ``Variable`` key that sets one channel variable to exactly this (outer blanks are lost).
+    """Return the value of a ``Variable`` key that sets a channel variable to ``value`` (outer blanks are lost).
 
     Raises `LocalProtocolError` for a name that is not a plain variable's: ``SHELL(…)`` would call a function.
     """

@@ -1,4 +1,4 @@
-"""What ARI's events say of channels, as far as it tells how an attempt ends; pure."""
+"""Events of ARI that show how an attempt to reach a resident ends; pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Events that tell how a channel fares.
+#: Types of events that are used.
 KINDS = ("ChannelDestroyed", "ChannelStateChange", "Dial")
 
 
@@ -14,7 +14,7 @@ KINDS = ("ChannelDestroyed", "ChannelStateChange", "Dial")
 class ChannelEvent:
     """One event: ``channel`` is in the state ``word``, ended with ``cause``, or is dialled by ``caller``.
 
-    Of the end of dialling ``word`` is the DIALSTATUS.
+    In an event of type Dial ``word`` is the DIALSTATUS.
     """
 
     kind: str
@@ -25,7 +25,7 @@ class ChannelEvent:
 
 
 def parse_event(event: Mapping[str, Any]) -> ChannelEvent | None:
-    """What an event of ARI's says, if it is one of `KINDS` and as ARI makes them."""
+    """Return an event of ARI as a `ChannelEvent`; None if it is not one of `KINDS`, or malformed."""
     kind, peer = event.get("type"), event.get("peer" if event.get("type") == "Dial" else "channel")
     if kind not in KINDS or not isinstance(peer, Mapping) or not isinstance(peer.get("id"), str):
         return None
