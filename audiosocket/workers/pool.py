@@ -173,14 +173,14 @@ class WorkerPool(Service):
                 worker.open_port(port)
 
     def connections_counted(self, worker: WorkerHandle) -> None:
-        self.ports.count(worker.index, worker.report["connections"])
+        self.ports.count(worker.index, worker.report.connections)
 
     # calls
 
     @property
     def live_legs(self) -> int:
         """Legs of all workers, as reported last: at most a quarter of a second ago."""
-        return sum(worker.report.get("live", 0) for worker in self.workers)
+        return sum(worker.report.live_legs for worker in self.workers)
 
     def owner(self, call_id: UUID) -> WorkerHandle:
         """Return the worker that has this call, if there is such a call."""
@@ -207,8 +207,8 @@ class WorkerPool(Service):
         wrong = [f"{worker.name} is {worker.state}" for worker in self.workers if worker.state != "up"]
         wanted = len(self.ports.ports)
         for worker in self.workers:
-            if worker.state == "up" and worker.report.get("ports", 0) < wanted:
-                wrong.append(f"{worker.name} listens on {worker.report.get('ports', 0)} of {wanted} ports")
+            if worker.state == "up" and worker.report.open_ports < wanted:
+                wrong.append(f"{worker.name} listens on {worker.report.open_ports} of {wanted} ports")
         return wrong
 
     async def refresh(self) -> None:

@@ -9,7 +9,7 @@ connections in the queue of a dead worker are accepted by the one that replaces 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Protocol
 
@@ -201,7 +201,7 @@ class SharedPorts:
         for port in self.ports.values():
             port.close()
 
-    def count(self, worker: int, counts: dict[str, int]) -> None:
+    def count(self, worker: int, counts: Mapping[str, int]) -> None:
         """Set how many connections a worker has, by token."""
         for name, number in counts.items():
             token = int(name)

@@ -90,7 +90,7 @@ class SupervisorControl:
                 "pid": worker.pid,
                 "state": worker.state,
                 "restarts": worker.restarts,
-                "live_legs": worker.report.get("live", 0),
+                "live_legs": worker.report.live_legs,
                 "reactor": reactors.get(worker.pid or 0),
             }
             for worker in self._pool.workers

@@ -14,6 +14,7 @@ from audiosocket.workers import log_relay
 from audiosocket.workers.channel import Message
 from audiosocket.workers.child_process import ChildProcess
 from audiosocket.workers.shared_ports import SharedPort
+from audiosocket.workers.worker_report import WorkerReport
 
 #: Delays before a worker is replaced grow, until one has run for this long, in seconds.
 STABLE_SECONDS = 10.0
@@ -61,8 +62,7 @@ class WorkerHandle:
         #: It has been down for so long that its callers no longer wait; false once it is up again.
         self.out = False
         self.restarts = 0
-        #: Its latest report: live legs, open ports, connections, lateness.
-        self.report: Message = {}
+        self.report = WorkerReport()
 
     # start and end
 
@@ -105,7 +105,7 @@ class WorkerHandle:
 
     def process_ended(self, process: ChildProcess) -> None:
         self._process = None
-        live, self.report = self.report.get("live", 0), {}
+        live, self.report = self.report.live_legs, WorkerReport()
         self._set_state("down")
         if self._stopping:
             if process.exit_reason != "exit status 0":
@@ -158,7 +158,7 @@ class WorkerHandle:
     def lateness(self) -> float:
         """How late its reactor was within the last 10 s, in seconds; a missing report counts as lateness."""
         silent = self._clock.seconds() - self._last_message if self.state == "up" else 0.0
-        return max(float(self.report.get("late", 0.0)), silent - REPORT_SECONDS)
+        return max(self.report.late_seconds, silent - REPORT_SECONDS)
 
     # messages
 
@@ -186,13 +186,13 @@ class WorkerHandle:
             self.out = False
             self._set_state("up")
         elif message["kind"] == "report":
-            self.report = message
+            self.report = WorkerReport.from_json(message)
             self._observer.connections_counted(self)
 
     async def refresh(self) -> None:
         """Bring `report` up to date."""
         if self.state == "up":
-            self.report = await self.request("report")
+            self.report = WorkerReport.from_json(await self.request("report"))
             self._observer.connections_counted(self)
 
     # shared_ports.PortUser

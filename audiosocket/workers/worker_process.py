@@ -33,6 +33,7 @@ from audiosocket.settings_files import merge, read_env_file
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.log_relay import LogToSupervisor
 from audiosocket.workers.worker_ports import WorkerPorts
+from audiosocket.workers.worker_report import WorkerReport
 
 #: Interval between two checks whether the report has changed, in seconds.
 REPORT_SECONDS = 0.1
@@ -75,7 +76,7 @@ class WorkerProcess:
         self._running: Running | None = None
         self._log_relay: LogToSupervisor | None = None
         self._timer: IDelayedCall | None = None
-        self._sent_report: Message = {}
+        self._sent_report = WorkerReport()
         self._unchanged = 0
         self._stopping = False
         self.channel = Channel("the supervisor", self._handle, self._channel_lost, reactor, self._drained)
@@ -84,7 +85,7 @@ class WorkerProcess:
             "close": lambda us, sent: us.ports.close(sent["token"]).addCallback(lambda _: None),
             "drain": lambda us, sent: us.components.switchboard.refuse_new_calls(),
             "stop_now": lambda us, sent: us.server.stop_now(),
-            "report": lambda us, sent: self._make_report(us),
+            "report": lambda us, sent: self._make_report(us).to_json(),
             "status": lambda us, sent: self._status(us),
             "calls": lambda us, sent: us.calls.all(),
             "call": lambda us, sent: us.calls.get(UUID(sent["call_id"])),
@@ -199,21 +200,16 @@ class WorkerProcess:
         self._unchanged += 1
         if report != self._sent_report or self._unchanged >= UNCHANGED_CHECKS:
             self._sent_report, self._unchanged = report, 0
-            self.channel.notify("report", **report)
+            self.channel.notify("report", **report.to_json())
 
-    def _make_report(self, us: Running) -> Message:
-        """Return live legs, ports, lateness, and connections by token.
-
-        A port whose last connection has gone since the last report is contained once more, as 0.
-        """
-        counts = us.ports.counts()
-        before = self._sent_report.get("connections", {})
-        return {
-            "live": us.components.switchboard.live_legs,
-            "ports": us.ports.open_ports,
-            "late": round(us.server.reactor_lag.recent_worst, 1),
-            "connections": {**{token: 0 for token, number in before.items() if number}, **counts},
-        }
+    def _make_report(self, us: Running) -> WorkerReport:
+        gone = {token: 0 for token, number in self._sent_report.connections.items() if number}
+        return WorkerReport(
+            live_legs=us.components.switchboard.live_legs,
+            open_ports=us.ports.open_ports,
+            late_seconds=round(us.server.reactor_lag.recent_worst, 1),
+            connections={**gone, **us.ports.counts()},
+        )
 
     @staticmethod
     def _status(us: Running) -> WorkerStatusJSON:
