@@ -51,6 +51,11 @@ def twistd(*arguments: str) -> ServerOptions:
     return top
 
 
+def stopped_reactor() -> Any:
+    """Return a clock, which is all that a server needs of a reactor before it starts."""
+    return Clock()
+
+
 def rejection(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the one line with which a start is rejected."""
     with pytest.raises(SystemExit) as caught:
@@ -120,9 +125,9 @@ def test_another_env_file_with_quotes_comments_and_empty_values(alone: Path) -> 
 
 def test_a_missing_env_file_that_was_given_is_warned_about() -> None:
     heard = CapturedLog()
-    build(parse("--env-file=none.env"), Clock())
+    build(parse("--env-file=none.env"), stopped_reactor())
     assert len(heard.containing("none.env")) == 1
-    build(parse(), Clock())
+    build(parse(), stopped_reactor())
     assert len(heard.containing("env")) == 1
     heard.close()
 
@@ -137,7 +142,7 @@ def test_a_misspelt_name_is_warned_about_in_file_and_environment(
         ("DB_PASWORD", "DB_PASSWORD"), ("db_user", "DB_USER"), ("API_PROT", "API_PORT"),
     }  # fmt: skip
     heard = CapturedLog()
-    build(options, Clock())
+    build(options, stopped_reactor())
     assert heard.containing("DB_PASWORD")[0] == "the setting DB_PASWORD is unknown; did you mean DB_PASSWORD?"
     assert not [line for _, line in heard if "secret-1" in line or "SOMETHING_ELSE" in line]
     heard.close()
@@ -259,7 +264,7 @@ def test_unknown_options_and_arguments_are_rejected() -> None:
 
 
 def test_build_makes_all_services_and_starts_nothing(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
+    clock = stopped_reactor()
     monkeypatch.setenv("DB_HOST", "127.0.0.1")
     server = build(parse(), clock)
     kinds = {type(child).__name__ for child in server}
@@ -270,7 +275,7 @@ def test_build_makes_all_services_and_starts_nothing(alone: Path, monkeypatch: p
     assert clock.getDelayedCalls() == []
     assert sorted(os.listdir(alone)) == ["data", "logs"]
     monkeypatch.delenv("DB_HOST")
-    assert "Database" not in {type(child).__name__ for child in build(parse(), Clock())}
+    assert "Database" not in {type(child).__name__ for child in build(parse(), stopped_reactor())}
     assert parse("--visitor-app=play+record").apps[Role.VISITOR][1][0] == "record"
 
 

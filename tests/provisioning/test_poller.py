@@ -190,9 +190,9 @@ def test_the_database_comes_first_and_is_saved(desk: Desk) -> None:
     last = poller.configuration.last
     assert last is not None
     assert (
-        poller.configuration.last.trigger,
-        poller.configuration.last.result,
-        poller.configuration.last.stats["added"],
+        last.trigger,
+        last.result,
+        last.stats["added"],
     ) == ("start", "applied", 10)
     assert poller.configuration.last_success is not None
 

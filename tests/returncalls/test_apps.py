@@ -197,7 +197,7 @@ def test_the_end_of_a_call_carries_every_attempt() -> None:
     assert accepted(calls.join_resident())
     calls.server.switchboard.end_call(CALL, LegOutcome.ADMIN_HANGUP)
     (ended,) = [record for record in calls.server.events if record["event"] == "call.ended"]
-    shown = calls.call.to_json(calls.server.now, timeline=True)
+    shown: Any = calls.call.to_json(calls.server.now, timeline=True)
     assert (shown["outcome"], ended["outcome"]) == ("admin_hangup", "admin_hangup")
     assert shown["timeline"][-1]["return"] == ended["return"]
     assert ended["earlier_returns"] == [masked(one) for one in shown["earlier_returns"]]

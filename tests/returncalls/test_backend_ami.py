@@ -75,7 +75,7 @@ class Placing(AMIFixture):
 
     def finish(self) -> None:
         assert self.made.ringing == 0
-        self.originator.close()
+        self.made.close()
         super().finish()
 
 
@@ -87,7 +87,7 @@ def world() -> Iterator[Placing]:
     world.finish()
 
 
-def test_what_asterisk_is_asked(world):
+def test_what_asterisk_is_asked(world: Placing) -> None:
     world.place()
     (action,) = world.asterisk.actions_named("Originate")
     del action["ActionID"], action["Variable"], action["Action"]
@@ -108,13 +108,13 @@ def test_what_asterisk_is_asked(world):
     assert world.originator.state == ("up", "")
 
 
-def test_the_call_id_cannot_be_replaced_by_a_variable(world):
+def test_the_call_id_cannot_be_replaced_by_a_variable(world: Placing) -> None:
     world.place(ReturnRequest(CALL, "2001", "1001", RING, variables={"AUDIOSOCKET_CALL_ID": "another"}))
     assert world.asterisk.actions_named("Originate")[0].values_of("Variable") == [f"AUDIOSOCKET_CALL_ID={CALL}"]
     world.answered()
 
 
-def test_templates():
+def test_templates() -> None:
     world = Placing(Route("Local/{number}@from-internal/n", "return-2"))
     world.start()
     world.place()
@@ -127,7 +127,7 @@ def test_templates():
 ROW = {"ramal": "1000", "condominio": "7"}
 
 
-def test_templates_may_have_more_than_the_number():
+def test_templates_may_have_more_than_the_number() -> None:
     world = Placing(Route("Local/{number}@cond-{condominio}/n", "return-{ramal}"))
     world.start()
     world.place(ReturnRequest(CALL, "2001", "1001", RING, '"Gate {ramal}" <{retorno}>', row=ROW))
@@ -139,7 +139,7 @@ def test_templates_may_have_more_than_the_number():
 
 
 @pytest.mark.parametrize("ramal", ["", "10@00", "1\r\nAction: Command", "1000/n"])
-def test_a_row_that_cannot_be_put_into_a_template_fails_the_attempt(ramal):
+def test_a_row_that_cannot_be_put_into_a_template_fails_the_attempt(ramal: str) -> None:
     world = Placing()
     world.start()
     world.place(ReturnRequest(CALL, "2001", "1001", RING, "Gate <{ramal}>", row={**ROW, "ramal": ramal}))
@@ -150,7 +150,7 @@ def test_a_row_that_cannot_be_put_into_a_template_fails_the_attempt(ramal):
 
 
 @pytest.mark.parametrize("number", ["2001", "+5511999990000", "*97", "#1", "101A", "11.22-33", "0"])
-def test_numbers_that_are_called(world, number):
+def test_numbers_that_are_called(world: Placing, number: str) -> None:
     world.place(ReturnRequest(CALL, number, "1001", RING))
     assert world.asterisk.actions_named("Originate")[0]["Channel"] == f"PJSIP/{number}"
     world.answered()
@@ -163,7 +163,7 @@ def test_numbers_that_are_called(world, number):
         "sip:1@x", "2001,30", "${X}", "2001)", "-1", ".", "_X.", "1" * 41, "٢", "{number}", "apt 12",
     ],
 )  # fmt: skip
-def test_numbers_that_never_reach_asterisk(world, number):
+def test_numbers_that_never_reach_asterisk(world: Placing, number: str) -> None:
     world.place(ReturnRequest(CALL, number, "1001", RING))
     assert world.ends == [AttemptEnd.FAILED]
     assert "number" in world.results[0].reason
@@ -184,13 +184,13 @@ def test_numbers_that_never_reach_asterisk(world, number):
         ReturnRequest(CALL, "2001", "1001", math.inf),
     ],
 )
-def test_other_things_that_never_reach_asterisk(world, request_):
+def test_other_things_that_never_reach_asterisk(world: Placing, request_: ReturnRequest) -> None:
     world.place(request_)
     assert world.ends == [AttemptEnd.FAILED]
     assert world.asterisk.actions_named("Originate") == []
 
 
-def test_a_stricter_pattern_for_numbers():
+def test_a_stricter_pattern_for_numbers() -> None:
     world = Placing(Route(number=re.compile("[0-9]{4}")))
     world.start()
     world.place(ReturnRequest(CALL, "+55", "1001", RING))
@@ -218,7 +218,7 @@ ENDS = {
 
 @pytest.mark.parametrize("case", ENDS)
 @pytest.mark.parametrize("order", ["response first", "hangup first", "response before everything"])
-def test_every_end_in_every_order(world, case, order):
+def test_every_end_in_every_order(world: Placing, case: str, order: str) -> None:
     reason, cause, status, end = ENDS[case]
     world.place()
     if order == "response before everything":  # it overtakes the events of channels
@@ -247,7 +247,7 @@ def test_every_end_in_every_order(world, case, order):
 
 @pytest.mark.parametrize("own", ["34", "16", "0"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_dialplan_in_between_does_not_hide_why(world, own, first):
+def test_a_dialplan_in_between_does_not_hide_why(world: Placing, own: str, first: bool) -> None:
     """``Local/…`` into a dialplan that dials: its own end says 34, the telephone's says 21, in either order."""
     telephone = "1795376502.10"
     world.place()
@@ -263,7 +263,7 @@ def test_a_dialplan_in_between_does_not_hide_why(world, own, first):
     assert world.ends == [AttemptEnd.REFUSED]
 
 
-def test_one_of_two_telephones_declines_and_the_other_rings_on(world):
+def test_one_of_two_telephones_declines_and_the_other_rings_on(world: Placing) -> None:
     world.place()
     world.rings()
     world.hung_up("21", "1795376502.10", linked=ID)
@@ -281,7 +281,9 @@ def test_one_of_two_telephones_declines_and_the_other_rings_on(world):
         ("21", False, AttemptEnd.REFUSED),
     ],
 )
-def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(world, cause, rang, end):
+def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(
+    world: Placing, cause: str, rang: bool, end: AttemptEnd
+) -> None:
     """``Local/2999@…`` of an extension that is not there: both halves end with cause 0, and nothing rang."""
     world.place()
     if rang:
@@ -300,14 +302,14 @@ def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(wor
         )
 
 
-def test_a_telephone_that_does_not_exist_has_no_channel(world):
+def test_a_telephone_that_does_not_exist_has_no_channel(world: Placing) -> None:
     world.place()
     world.failed("0")
     world.run(1.1)
     assert world.ends == [AttemptEnd.FAILED]
 
 
-def test_answered_and_hung_up_at_once_is_answered(world):
+def test_answered_and_hung_up_at_once_is_answered(world: Placing) -> None:
     world.place()
     world.rings()
     world.event("Newstate", ChannelState="6", Uniqueid=ID)
@@ -316,7 +318,7 @@ def test_answered_and_hung_up_at_once_is_answered(world):
     assert world.ends == [AttemptEnd.ANSWERED]
 
 
-def test_an_answer_that_comes_after_the_hangup_but_no_response_at_all(world):
+def test_an_answer_that_comes_after_the_hangup_but_no_response_at_all(world: Placing) -> None:
     world.place()
     world.rings()
     world.hung_up("17")
@@ -325,14 +327,14 @@ def test_an_answer_that_comes_after_the_hangup_but_no_response_at_all(world):
 
 
 @pytest.mark.parametrize("words", ["Extension does not exist.", "Permission denied", "Channel not specified"])
-def test_asterisk_refuses_at_once(world, words):
+def test_asterisk_refuses_at_once(world: Placing, words: str) -> None:
     world.asterisk.replies["Originate"] = lambda connection, action: connection.error(action, words)
     world.place()
     assert world.ends == [AttemptEnd.FAILED]
     assert words in world.results[0].reason
 
 
-def test_two_calls_at_once_are_not_mixed_up(world):
+def test_two_calls_at_once_are_not_mixed_up(world: Placing) -> None:
     world.place()
     world.place(ReturnRequest(CALL, "2002", "2001", RING))
     assert [action["Channel"] for action in world.asterisk.actions_named("Originate")] == [
@@ -349,7 +351,7 @@ def test_two_calls_at_once_are_not_mixed_up(world):
     assert world.ends == [AttemptEnd.ANSWERED, AttemptEnd.BUSY]
 
 
-def test_silence_of_asterisk_ends_within_the_promised_time(world):
+def test_silence_of_asterisk_ends_within_the_promised_time(world: Placing) -> None:
     world.place()
     world.channel()
     world.run(RING + 4.4, step=0.2)
@@ -361,7 +363,7 @@ def test_silence_of_asterisk_ends_within_the_promised_time(world):
 
 
 @pytest.mark.parametrize("told_later", [False, True])
-def test_the_residents_leg_is_an_answer_and_is_never_hung_up(world, told_later):
+def test_the_residents_leg_is_an_answer_and_is_never_hung_up(world: Placing, told_later: bool) -> None:
     """An account without ``read = call`` hears of no answer; the leg itself is one."""
     world.place()
     world.channel()
@@ -377,7 +379,7 @@ def test_the_residents_leg_is_an_answer_and_is_never_hung_up(world, told_later):
     assert world.hangups() == []
 
 
-def test_an_originate_without_response_is_hung_up_when_it_appears(world):
+def test_an_originate_without_response_is_hung_up_when_it_appears(world: Placing) -> None:
     world.asterisk.replies["Originate"] = lambda connection, action: None
     world.place()
     world.run(5.1)
@@ -386,7 +388,7 @@ def test_an_originate_without_response_is_hung_up_when_it_appears(world):
     assert world.hangups() == [ID, ID]
 
 
-def test_cancelling_stops_the_ringing(world):
+def test_cancelling_stops_the_ringing(world: Placing) -> None:
     placed = world.place()
     world.rings()
     placed.cancel()
@@ -399,7 +401,7 @@ def test_cancelling_stops_the_ringing(world):
     assert world.ends == [AttemptEnd.CANCELLED]
 
 
-def test_cancelling_before_there_is_a_channel(world):
+def test_cancelling_before_there_is_a_channel(world: Placing) -> None:
     placed = world.place()
     placed.cancel()
     world.flush()
@@ -412,7 +414,7 @@ def test_cancelling_before_there_is_a_channel(world):
     assert world.hangups() == [ID, ID]
 
 
-def test_cancelling_while_the_resident_answers(world):
+def test_cancelling_while_the_resident_answers(world: Placing) -> None:
     placed = world.place()
     world.rings()
     placed.cancel()
@@ -421,7 +423,7 @@ def test_cancelling_while_the_resident_answers(world):
     assert world.hangups() == [ID, ID]
 
 
-def test_what_another_process_placed_is_stopped_by_its_name(world):
+def test_what_another_process_placed_is_stopped_by_its_name(world: Placing) -> None:
     request = ReturnRequest(CALL, "2001", "1001", RING, attempt_id="1")
     world.place(request)
     assert world.asterisk.actions_named("Originate")[0]["ChannelId"] == ID
@@ -435,7 +437,7 @@ def test_what_another_process_placed_is_stopped_by_its_name(world):
     assert world.hangups() == [ID, ID, ID]
 
 
-def test_a_cancelled_call_is_not_remembered_for_ever(world):
+def test_a_cancelled_call_is_not_remembered_for_ever(world: Placing) -> None:
     world.place().cancel()
     world.run(60, step=1)
     world.channel()
@@ -443,7 +445,7 @@ def test_a_cancelled_call_is_not_remembered_for_ever(world):
 
 
 @pytest.mark.parametrize("answered_meanwhile", [False, True])
-def test_ami_lost_in_the_middle(world, answered_meanwhile):
+def test_ami_lost_in_the_middle(world: Placing, answered_meanwhile: bool) -> None:
     world.place()
     world.rings()
     world.lose_connection()
@@ -455,7 +457,7 @@ def test_ami_lost_in_the_middle(world, answered_meanwhile):
     assert world.hangups() == ([] if answered_meanwhile else [ID])
 
 
-def test_cancelled_while_ami_is_away(world):
+def test_cancelled_while_ami_is_away(world: Placing) -> None:
     world.endpoint.problem = connection_refused()
     placed = world.place()
     world.rings()
@@ -469,7 +471,7 @@ def test_cancelled_while_ami_is_away(world):
     assert set(world.hangups()) == {ID}
 
 
-def test_ami_down_fails_at_once_with_the_reason():
+def test_ami_down_fails_at_once_with_the_reason() -> None:
     world = Placing()
     world.endpoint.problem = connection_refused()
     world.start()
@@ -485,7 +487,7 @@ def test_ami_down_fails_at_once_with_the_reason():
     world.finish()
 
 
-def test_wrong_secret_fails_at_once_with_the_reason():
+def test_wrong_secret_fails_at_once_with_the_reason() -> None:
     world = Placing(secret="not the secret")
     world.start()
     world.place()
@@ -496,7 +498,7 @@ def test_wrong_secret_fails_at_once_with_the_reason():
     world.finish()
 
 
-def test_a_secret_that_was_corrected_is_found_by_the_next_call():
+def test_a_secret_that_was_corrected_is_found_by_the_next_call() -> None:
     world = Placing(secret="not the secret")
     world.start()
     world.run(35)  # the login was refused at 0, 10 and 30; the next attempt would be at 70
@@ -510,7 +512,7 @@ def test_a_secret_that_was_corrected_is_found_by_the_next_call():
     world.finish()
 
 
-def test_an_ami_that_is_silent_costs_no_more_than_the_ring_time():
+def test_an_ami_that_is_silent_costs_no_more_than_the_ring_time() -> None:
     world = Placing()
     world.endpoint.silent = True
     world.start()
@@ -523,7 +525,7 @@ def test_an_ami_that_is_silent_costs_no_more_than_the_ring_time():
 
 
 @pytest.mark.parametrize("cancel", [False, True])
-def test_an_ami_that_does_not_come_up(cancel):
+def test_an_ami_that_does_not_come_up(cancel: bool) -> None:
     world = Placing()
     world.endpoint.silent = True
     world.start()
@@ -539,25 +541,25 @@ def test_an_ami_that_does_not_come_up(cancel):
     world.finish()
 
 
-def test_not_started_fails(world):
+def test_not_started_fails(world: Placing) -> None:
     other = Placing()
     other.place()
     assert other.ends == [AttemptEnd.FAILED]
 
 
-def test_close_cancels_what_rings():
+def test_close_cancels_what_rings() -> None:
     world = Placing()
     world.start()
     world.place()
     world.rings()
-    world.originator.close()
+    world.made.close()
     world.flush()
     assert world.ends == [AttemptEnd.CANCELLED]
     assert world.hangups() == [ID]
     world.finish()
 
 
-def test_places_many_without_leaving_anything(world):
+def test_places_many_without_leaving_anything(world: Placing) -> None:
     for _ in range(100):
         world.place()
     for number in range(1, 101):
@@ -567,7 +569,7 @@ def test_places_many_without_leaving_anything(world):
     assert world.ends == [AttemptEnd.BUSY] * 100
 
 
-def test_a_reaction_in_the_same_turn(world):
+def test_a_reaction_in_the_same_turn(world: Placing) -> None:
     """The response may come back in the very turn the action was written."""
 
     def at_once(connection: FakeAMIConnection, action: Action) -> None:

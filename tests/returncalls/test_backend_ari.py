@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from twisted.internet import reactor, task
+from twisted.internet import task
 from twisted.internet.defer import Deferred
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.web.http import Request
 
 from audiosocket.asterisk.ari.events import KINDS
 from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
@@ -20,13 +22,19 @@ from audiosocket.returncalls.backends import ari as arioriginate
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
-from tests.support.fake_web_servers import FakeHTTPClient, http_server, listening_server, raw_server
+from tests.support.fake_web_servers import FakeHTTPClient, SentRequest, http_server, listening_server, raw_server
+from tests.support.logged_events import LoggedEvents
+from tests.support.reactor import reactor
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 CHANNEL = f"{CHANNEL_ID_PREFIX}1"
 REQUEST = ReturnRequest(CALL, "101", "1001", 10, "Gate <1000>", {"GATE": "1"})
 AWAY = RequestFailed("no connection: refused", unsent=True)
 BROKEN = RequestFailed("the connection broke")
+
+
+#: What a request gets: an answer, an error, or None for no answer.
+Reply = Answer | RequestFailed | None
 
 
 class Pbx:
@@ -39,12 +47,14 @@ class Pbx:
             self.web, self.clock, "http://pbx:8088", "door", "hunter2", Route(), new_id=lambda: "1"
         )
         self.life = [(0.0, "Down")]
-        self.made_at = None
+        self.made_at = 0.0
         self.deleted = False
-        self.placing = Answer(200, b"{}")
-        self.looking = self.deleting = self.pinging = None
+        self.placing: Reply = Answer(200, b"{}")
+        self.pinging: Reply = None
+        self.deleting: Reply = None
+        self.looking: Reply | Callable[[], Reply] = None
 
-    def answer(self, asked):
+    def answer(self, asked: SentRequest) -> Reply:
         path = asked.url.removeprefix("http://pbx:8088/ari/")
         if path == "asterisk/ping":
             return self.pinging or Answer(200, b"{}")
@@ -66,26 +76,26 @@ class Pbx:
         state = "gone" if self.deleted else self.state()
         return Answer(404, b'{"message":"Channel not found"}') if state == "gone" else channel(state)
 
-    def state(self):
+    def state(self) -> str:
         age = self.clock.seconds() - self.made_at
         return [state for since, state in self.life if since <= age + 1e-6][-1]
 
-    def place(self, request=REQUEST):
-        results = []
+    def place(self, request: ReturnRequest = REQUEST) -> list[AttemptResult]:
+        results: list[AttemptResult] = []
         self.placed = self.ari.place(request)
         self.placed.addCallback(results.append)
         return results
 
-    def methods(self, method):
+    def methods(self, method: str) -> list[SentRequest]:
         return [asked for asked in self.web.requests if asked.method == method]
 
 
-def channel(state):
+def channel(state: str) -> Answer:
     return Answer(200, json.dumps({"id": CHANNEL, "state": state}).encode())
 
 
 @pytest.fixture
-def pbx():
+def pbx() -> Iterator[Pbx]:
     pbx = Pbx()
     yield pbx
     assert pbx.ari.ringing == 0
@@ -93,7 +103,7 @@ def pbx():
     assert not pbx.clock.getDelayedCalls()
 
 
-def test_what_asterisk_is_asked(pbx):
+def test_what_asterisk_is_asked(pbx: Pbx) -> None:
     pbx.life += [(0.2, "Up")]
     pbx.place()
     assert pbx.ari.ringing == 1
@@ -126,7 +136,7 @@ def test_what_asterisk_is_asked(pbx):
         ([(0.5, "Ringing"), (9.9, "Up")], 10.0, AttemptEnd.ANSWERED),
     ],
 )
-def test_how_a_call_ends(pbx, life, seconds, end):
+def test_how_a_call_ends(pbx: Pbx, life: list[tuple[float, str]], seconds: float, end: AttemptEnd) -> None:
     pbx.life += life
     results = pbx.place()
     pbx.web.pass_time(seconds - 0.1)
@@ -139,7 +149,7 @@ def test_how_a_call_ends(pbx, life, seconds, end):
     assert len(pbx.methods("GET")) == looks
 
 
-def test_templates_may_have_more_than_the_number(pbx):
+def test_templates_may_have_more_than_the_number(pbx: Pbx) -> None:
     pbx.ari._route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
     row = {"ramal": "1000", "condominio": "7"}
     pbx.place(ReturnRequest(CALL, "101", "1001", 10, "Gate <{retorno}>", row=row))
@@ -157,16 +167,17 @@ def test_templates_may_have_more_than_the_number(pbx):
 class Events:
     """Stands in for `AriEvents`; a test says itself what is heard."""
 
-    def __init__(self):
-        self.up, self.connects, self.problem = True, 0, None
+    def __init__(self) -> None:
+        self.up, self.connects = True, 0
+        self.problem: RequestFailed | None = None
 
-    async def connect(self):
+    async def connect(self) -> None:
         self.connects += 1
         if self.problem is not None:
             raise self.problem
         self.up = True
 
-    async def close(self):
+    async def close(self) -> None:
         self.up = False
 
 
@@ -174,11 +185,11 @@ OTHER_HALF, TELEPHONE = f"{CHANNEL};2", "1795376502.10"
 RINGS = {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": "Ringing"}}
 
 
-def gone(cause, channel_id=CHANNEL):
+def gone(cause: int, channel_id: str = CHANNEL) -> dict[str, Any]:
     return {"type": "ChannelDestroyed", "cause": cause, "channel": {"id": channel_id, "state": "Down"}}
 
 
-def dial(status, peer=CHANNEL, **more):
+def dial(status: str, peer: str = CHANNEL, **more: Any) -> dict[str, Any]:
     return {"type": "Dial", "dialstatus": status, "peer": {"id": peer, "state": "Down"}, **more}
 
 
@@ -210,9 +221,9 @@ TOLD = {
 
 @pytest.mark.parametrize("case", TOLD)
 @pytest.mark.parametrize("polled", [False, True])
-def test_events_tell_how_a_call_ended(pbx, case, polled):
+def test_events_tell_how_a_call_ended(pbx: Pbx, case: str, polled: bool) -> None:
     events, end, seconds = TOLD[case]
-    pbx.ari._events = Events()
+    pbx.ari._events = cast(Any, Events())
     results = pbx.place()
     if polled:  # the look at the channel is faster than the events
         pbx.life += [(0.01, "gone")]
@@ -230,8 +241,8 @@ def test_events_tell_how_a_call_ended(pbx, case, polled):
     assert not pbx.methods("DELETE")
 
 
-def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx):
-    pbx.ari._events = Events()
+def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx: Pbx) -> None:
+    pbx.ari._events = cast(Any, Events())
     results = pbx.place()
     for state in ("Ringing", "Up"):
         pbx.ari._received({"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": state}})
@@ -240,8 +251,8 @@ def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx):
     assert len(results) == 1
 
 
-def test_an_end_of_which_no_event_comes_is_guessed_from_its_life(pbx):
-    pbx.ari._events = Events()
+def test_an_end_of_which_no_event_comes_is_guessed_from_its_life(pbx: Pbx) -> None:
+    pbx.ari._events = cast(Any, Events())
     pbx.life += [(0.5, "Ringing"), (3, "gone")]
     results = pbx.place()
     pbx.web.pass_time(3.9)
@@ -250,8 +261,8 @@ def test_an_end_of_which_no_event_comes_is_guessed_from_its_life(pbx):
     assert [result.end for result in results] == [AttemptEnd.REFUSED]
 
 
-def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pbx):
-    pbx.ari._events = Events()
+def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pbx: Pbx) -> None:
+    pbx.ari._events = cast(Any, Events())
     pbx.life += [(9.8, "gone")]
     results = pbx.place()
     pbx.web.pass_time(10.1)
@@ -265,8 +276,8 @@ def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pb
      {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": 7}},
      {"type": "Dial", "peer": {"id": CHANNEL}, "dialstatus": {}, "caller": []}],
 )  # fmt: skip
-def test_events_that_say_nothing_change_nothing(pbx, nonsense):
-    pbx.ari._events = Events()
+def test_events_that_say_nothing_change_nothing(pbx: Pbx, nonsense: dict[str, Any]) -> None:
+    pbx.ari._events = cast(Any, Events())
     results = pbx.place()
     pbx.ari._received(nonsense)
     pbx.web.pass_time(1)
@@ -276,8 +287,9 @@ def test_events_that_say_nothing_change_nothing(pbx, nonsense):
     assert [result.end for result in results] == [AttemptEnd.FAILED]
 
 
-def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx):
-    events = pbx.ari._events = Events()
+def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx: Pbx) -> None:
+    events = Events()
+    pbx.ari._events = cast(Any, events)
     events.up, events.problem = False, RequestFailed("no connection for events")
     pbx.ari.start()
     assert (events.connects, pbx.methods("PUT")) == (1, [])
@@ -299,7 +311,7 @@ def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx):
     pbx.ari._pings.stop()
 
 
-def test_the_ring_time_may_be_a_fraction(pbx):
+def test_the_ring_time_may_be_a_fraction(pbx: Pbx) -> None:
     results = pbx.place(ReturnRequest(CALL, "101", "1001", 0.6))
     pbx.web.pass_time(0.55)
     assert results == []
@@ -309,7 +321,7 @@ def test_the_ring_time_may_be_a_fraction(pbx):
     assert "callerId" not in pbx.methods("POST")[0].json
 
 
-def test_cancelling_ends_the_channel_and_the_attempt_at_once(pbx):
+def test_cancelling_ends_the_channel_and_the_attempt_at_once(pbx: Pbx) -> None:
     pbx.life += [(0.5, "Ringing")]
     results = pbx.place()
     pbx.web.pass_time(1)
@@ -320,7 +332,7 @@ def test_cancelling_ends_the_channel_and_the_attempt_at_once(pbx):
     assert len(pbx.methods("DELETE")) == 1
 
 
-def test_a_call_cancelled_while_it_is_placed_is_ended_when_it_appears(pbx):
+def test_a_call_cancelled_while_it_is_placed_is_ended_when_it_appears(pbx: Pbx) -> None:
     pbx.placing = None
     results = pbx.place()
     pbx.deleting = Answer(404)
@@ -333,7 +345,7 @@ def test_a_call_cancelled_while_it_is_placed_is_ended_when_it_appears(pbx):
     assert len(pbx.methods("DELETE")) == 3
 
 
-def test_the_residents_leg_is_an_answer(pbx):
+def test_the_residents_leg_is_an_answer(pbx: Pbx) -> None:
     results = pbx.place()
     assert not pbx.ari.answered(UUID(int=1))
     assert pbx.ari.answered(CALL)
@@ -343,7 +355,7 @@ def test_the_residents_leg_is_an_answer(pbx):
     assert not pbx.methods("DELETE")
 
 
-def test_what_another_process_placed_is_stopped_by_its_name(pbx):
+def test_what_another_process_placed_is_stopped_by_its_name(pbx: Pbx) -> None:
     pbx.made_at = 0.0
     pbx.ari.stop(ReturnRequest(CALL, "101", "1001", 10, attempt_id="1"))
     assert pbx.deleted
@@ -351,7 +363,7 @@ def test_what_another_process_placed_is_stopped_by_its_name(pbx):
     assert len(pbx.methods("DELETE")) == 1
 
 
-def test_an_attempt_that_has_a_name_keeps_it(pbx):
+def test_an_attempt_that_has_a_name_keeps_it(pbx: Pbx) -> None:
     pbx.place(ReturnRequest(CALL, "101", "1001", 10, attempt_id="seven"))
     assert pbx.methods("POST")[0].json["channelId"] == f"{CHANNEL_ID_PREFIX}seven"
     pbx.ari.answered(CALL)
@@ -373,7 +385,7 @@ def test_an_attempt_that_has_a_name_keeps_it(pbx):
         (Answer(504), "HTTP 504", True),
     ],
 )
-def test_a_call_that_cannot_be_placed_failed(pbx, placing, reason, ended):
+def test_a_call_that_cannot_be_placed_failed(pbx: Pbx, placing: Reply, reason: str, ended: bool) -> None:
     pbx.placing = placing
     (result,) = pbx.place()
     assert result.end is AttemptEnd.FAILED
@@ -383,7 +395,7 @@ def test_a_call_that_cannot_be_placed_failed(pbx, placing, reason, ended):
     assert result.unavailable == result.reason.startswith("ARI at pbx:8088 ")
 
 
-def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx):
+def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx: Pbx) -> None:
     pbx.placing = None
     pbx.deleting = BROKEN
     results = pbx.place()
@@ -400,7 +412,7 @@ def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_
     [AWAY, BROKEN, Answer(500), Answer(401), Answer(200, b"garbage"), Answer(200, b"[]"),
      Answer(200, b'{"state":7}'), Answer(200, b"\xff\xfe")],
 )  # fmt: skip
-def test_looks_that_say_nothing_are_survived_for_five_seconds(pbx, nonsense):
+def test_looks_that_say_nothing_are_survived_for_five_seconds(pbx: Pbx, nonsense: Reply) -> None:
     pbx.life += [(0.5, "Ringing"), (6, "Up")]
     results = pbx.place()
     pbx.web.pass_time(1)
@@ -412,7 +424,7 @@ def test_looks_that_say_nothing_are_survived_for_five_seconds(pbx, nonsense):
     assert results == [AttemptResult(AttemptEnd.ANSWERED, "")]
 
 
-def test_an_ari_lost_for_longer_fails_the_attempt_and_the_channel_is_ended(pbx):
+def test_an_ari_lost_for_longer_fails_the_attempt_and_the_channel_is_ended(pbx: Pbx) -> None:
     results = pbx.place()
     pbx.looking = BROKEN
     pbx.web.pass_time(5.5)
@@ -421,7 +433,7 @@ def test_an_ari_lost_for_longer_fails_the_attempt_and_the_channel_is_ended(pbx):
     assert pbx.deleted
 
 
-def test_a_result_comes_within_five_seconds_of_the_ring_time_whatever_ari_does(pbx):
+def test_a_result_comes_within_five_seconds_of_the_ring_time_whatever_ari_does(pbx: Pbx) -> None:
     results = pbx.place(ReturnRequest(CALL, "101", "1001", 3))
     pbx.web.pass_time(1)
     pbx.looking = lambda: None  # each look takes its five seconds
@@ -440,13 +452,13 @@ def test_a_result_comes_within_five_seconds_of_the_ring_time_whatever_ari_does(p
         ReturnRequest(CALL, "101", "1001", 10, "", {"SHELL(id)": "1"}),
     ],
 )
-def test_what_must_not_reach_asterisk_does_not(pbx, request_):
+def test_what_must_not_reach_asterisk_does_not(pbx: Pbx, request_: ReturnRequest) -> None:
     (result,) = pbx.place(request_)
     assert result.end is AttemptEnd.FAILED
     assert pbx.web.requests == []
 
 
-def test_the_state_follows_the_pings(pbx):
+def test_the_state_follows_the_pings(pbx: Pbx) -> None:
     assert pbx.ari.state[0] == "connecting"
     pbx.pinging = AWAY
     pbx.ari.start()
@@ -465,7 +477,7 @@ def test_the_state_follows_the_pings(pbx):
     pbx.ari._pings.stop()
 
 
-def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx):
+def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx: Pbx) -> None:
     pbx.pinging = AWAY
     pbx.ari.start()
     assert pbx.ari.state[0] == "down"
@@ -477,7 +489,7 @@ def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx):
     pbx.ari._pings.stop()
 
 
-def test_a_refused_password_is_not_tried_more_often(pbx):
+def test_a_refused_password_is_not_tried_more_often(pbx: Pbx) -> None:
     pbx.pinging = Answer(401)
     pbx.ari.start()
     for _ in range(14):
@@ -494,7 +506,7 @@ def test_a_refused_password_is_not_tried_more_often(pbx):
     pbx.placed.cancel()
 
 
-async def test_stopping_ends_what_rings_and_disconnects(pbx):
+async def test_stopping_ends_what_rings_and_disconnects(pbx: Pbx) -> None:
     pbx.ari.start()
     results = pbx.place()
     await pbx.ari.close()
@@ -503,7 +515,7 @@ async def test_stopping_ends_what_rings_and_disconnects(pbx):
     assert pbx.web.closed
 
 
-def test_stopping_does_not_wait_for_an_ari_that_is_silent(pbx):
+def test_stopping_does_not_wait_for_an_ari_that_is_silent(pbx: Pbx) -> None:
     pbx.place()
     pbx.deleting = BROKEN
     stopped = Deferred.fromCoroutine(pbx.ari.close())
@@ -514,15 +526,15 @@ def test_stopping_does_not_wait_for_an_ari_that_is_silent(pbx):
 
 
 @pytest.mark.parametrize(("user", "password"), [("", "x"), ("a:b", "x"), ("a", "")])
-def test_an_account_is_needed(user, password):
+def test_an_account_is_needed(user: str, password: str) -> None:
     with pytest.raises(InvalidSetting):
-        ARIOriginator(None, task.Clock(), "http://pbx", user, password)
+        ARIOriginator(FakeHTTPClient(task.Clock(), lambda _: None), task.Clock(), "http://pbx", user, password)
 
 
 @pytest.mark.parametrize(
     "url", ["http://pbx:8088", "http://pbx:8088/", "http://pbx:8088/ari", "http://pbx:8088/ari/"]
 )
-def test_the_path_of_ari_may_be_given_or_not(url):
+def test_the_path_of_ari_may_be_given_or_not(url: str) -> None:
     web = FakeHTTPClient(task.Clock(), lambda asked: Answer(200))
     ari = ARIOriginator(web, web.clock, url, "a", "b")
     ari.start()
@@ -533,10 +545,11 @@ def test_the_path_of_ari_may_be_given_or_not(url):
 # Over real connections
 
 
-async def test_a_call_over_http_from_ringing_to_its_answer():
-    seen, states = [], ["Down", "Ringing", "Ringing", "Up"]
+async def test_a_call_over_http_from_ringing_to_its_answer() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    states = ["Down", "Ringing", "Ringing", "Up"]
 
-    def answer(request, body):
+    def answer(request: Request, body: bytes) -> tuple[int, bytes]:
         seen.append((request.method, request.path))
         assert (request.getUser(), request.getPassword()) == (b"door", b"hunter2")
         return 200, b"{}" if request.method == b"POST" else channel(states.pop(0)).body
@@ -553,18 +566,18 @@ async def test_a_call_over_http_from_ringing_to_its_answer():
     ("said", "then"),
     [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
 )
-async def test_a_server_that_is_no_ari_fails_the_attempt(said, then, monkeypatch):
+async def test_a_server_that_is_no_ari_fails_the_attempt(
+    said: bytes, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(arioriginate, "HANGUP_PAUSE_SECONDS", 0.01)
-    logged = []
-    globalLogPublisher.addObserver(logged.append)
-    async with listening_server(raw_server(said, then)) as url:
-        ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2")
-        ari.start()
-        result = await ari.place(REQUEST)
-        assert result.end is AttemptEnd.FAILED
-        assert ari.state[0] == "down"
-        await ari.close()
-    globalLogPublisher.removeObserver(logged.append)
-    text = " ".join(map(str, [formatEvent(event) for event in logged] + [result, ari.state]))
+    with LoggedEvents() as logged:
+        async with listening_server(raw_server(said, then)) as url:
+            ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2")
+            ari.start()
+            result = await ari.place(REQUEST)
+            assert result.end is AttemptEnd.FAILED
+            assert ari.state[0] == "down"
+            await ari.close()
+    text = f"{logged.text} {result} {ari.state}"
     assert "hunter2" not in text
     assert base64.b64encode(b"door:hunter2").decode() not in text

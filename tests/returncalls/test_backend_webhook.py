@@ -6,12 +6,14 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
-from twisted.internet import reactor, task
+from twisted.internet import task
 from twisted.internet.defer import Deferred
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.web.http import Request
 
 from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.outbound.backoff import Backoff
@@ -19,7 +21,9 @@ from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
-from tests.support.fake_web_servers import FakeHTTPClient, http_server, listening_server, raw_server
+from tests.support.fake_web_servers import FakeHTTPClient, SentRequest, http_server, listening_server, raw_server
+from tests.support.logged_events import LoggedEvents
+from tests.support.reactor import reactor
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 REQUEST = ReturnRequest(CALL, "+5511", "1001", 10, "Portão", {"GATE": "1"})
@@ -29,13 +33,17 @@ AWAY = RequestFailed("no connection: refused", unsent=True)
 BROKEN = RequestFailed("the connection broke")
 
 
+#: What a request gets: an answer, an error, or None for no answer.
+Reply = Answer | RequestFailed | None
+
+
 class Dialler:
     """Somebody's dialler in memory; ``says`` are its answers to the next requests, the last one for ever."""
 
     def __init__(self) -> None:
         self.clock = task.Clock()
-        self.says = [Answer(202)]
-        self.says_to_cancel = Answer(200)
+        self.says: list[Reply] = [Answer(202)]
+        self.says_to_cancel: Reply = Answer(200)
         self.web = FakeHTTPClient(self.clock, self.answer)
         ids = iter("abcdef")
         self.hook = WebhookOriginator(
@@ -48,23 +56,23 @@ class Dialler:
             backoff=lambda: Backoff(0.5, 2.0, lambda low, high: 1.0),
         )
 
-    def answer(self, asked):
+    def answer(self, asked: SentRequest) -> Reply:
         if asked.json["action"] == "cancel":
             return self.says_to_cancel
         return self.says.pop(0) if len(self.says) > 1 else self.says[0]
 
-    def place(self, request=REQUEST):
-        results = []
+    def place(self, request: ReturnRequest = REQUEST) -> list[AttemptResult]:
+        results: list[AttemptResult] = []
         self.placed = self.hook.place(request)
         self.placed.addCallback(results.append)
         return results
 
-    def asked(self, action):
+    def asked(self, action: str) -> list[SentRequest]:
         return [asked for asked in self.web.requests if asked.json["action"] == action]
 
 
 @pytest.fixture
-def dialler():
+def dialler() -> Iterator[Dialler]:
     dialler = Dialler()
     yield dialler
     dialler.web.pass_time(20)
@@ -72,7 +80,7 @@ def dialler():
     assert not dialler.clock.getDelayedCalls()
 
 
-def test_what_the_dialler_is_asked_and_how_it_is_signed(dialler):
+def test_what_the_dialler_is_asked_and_how_it_is_signed(dialler: Dialler) -> None:
     dialler.place()
     (asked,) = dialler.web.requests
     assert (asked.method, asked.url, asked.seconds) == ("POST", "https://dialler.example/ring?x=1", 5)
@@ -88,19 +96,19 @@ def test_what_the_dialler_is_asked_and_how_it_is_signed(dialler):
         "variables": {"AUDIOSOCKET_CALL_ID": str(CALL), "GATE": "1"},
         "timestamp": NOW,
     }
-    expected = hmac.new(b"hunter2", str(NOW).encode() + b"." + asked.body, hashlib.sha256).hexdigest()
+    expected = hmac.new(b"hunter2", str(NOW).encode() + b"." + (asked.body or b""), hashlib.sha256).hexdigest()
     assert asked.headers[SIGNATURE_HEADER] == f"t={NOW},v1={expected}"
     assert dialler.hook.ringing == 1
     dialler.placed.cancel()
 
 
-def test_a_signature_is_what_other_programs_compute():
+def test_a_signature_is_what_other_programs_compute() -> None:
     # printf 1.body | openssl dgst -sha256 -hmac key
     theirs = "91b5374b153842ad05b2c4eab9349b8321b14703165bd3fb8b034dfb8be98ae5"
     assert signature("key", 1, b"body") == f"t=1,v1={theirs}"
 
 
-def test_a_report_is_signed_as_a_request_is(dialler):
+def test_a_report_is_signed_as_a_request_is(dialler: Dialler) -> None:
     body = b'{"end": "busy"}'
     good = signature(SECRET, NOW, body)
     assert dialler.hook.vouches(good, body)
@@ -116,7 +124,7 @@ def test_a_report_is_signed_as_a_request_is(dialler):
 
 
 @pytest.mark.parametrize("end", ["answered", "busy", "no_answer", "refused", "failed"])
-def test_a_reported_end_ends_the_attempt(dialler, end):
+def test_a_reported_end_ends_the_attempt(dialler: Dialler, end: AttemptEnd) -> None:
     results = dialler.place()
     dialler.web.pass_time(3)
     assert dialler.hook.report("a", end, "said\r\nso" + "x" * 999)
@@ -126,7 +134,7 @@ def test_a_reported_end_ends_the_attempt(dialler, end):
     assert len(dialler.web.requests) == 1
 
 
-def test_a_report_may_come_before_the_answer_to_the_request(dialler):
+def test_a_report_may_come_before_the_answer_to_the_request(dialler: Dialler) -> None:
     dialler.says = [None]
     results = dialler.place()
     assert dialler.hook.report("a", "busy")
@@ -134,7 +142,7 @@ def test_a_report_may_come_before_the_answer_to_the_request(dialler):
 
 
 @pytest.mark.parametrize("end", ["", "cancelled", "ANSWERED", "won"])
-def test_a_report_must_be_one_of_the_words(dialler, end):
+def test_a_report_must_be_one_of_the_words(dialler: Dialler, end: AttemptEnd) -> None:
     results = dialler.place()
     with pytest.raises(InvalidReport, match="answered, busy, failed, no_answer, refused"):
         dialler.hook.report("a", end)
@@ -142,11 +150,11 @@ def test_a_report_must_be_one_of_the_words(dialler, end):
     dialler.placed.cancel()
 
 
-def test_a_report_about_nothing_is_told_so(dialler):
+def test_a_report_about_nothing_is_told_so(dialler: Dialler) -> None:
     assert not dialler.hook.report("z", "answered")
 
 
-def test_the_residents_leg_is_an_answer(dialler):
+def test_the_residents_leg_is_an_answer(dialler: Dialler) -> None:
     results = dialler.place()
     assert not dialler.hook.answered(UUID(int=1))
     assert dialler.hook.answered(CALL)
@@ -155,7 +163,7 @@ def test_the_residents_leg_is_an_answer(dialler):
     assert not dialler.asked("cancel")
 
 
-def test_nothing_until_the_ring_time_is_over_is_no_answer_and_stops_the_ringing(dialler):
+def test_nothing_until_the_ring_time_is_over_is_no_answer_and_stops_the_ringing(dialler: Dialler) -> None:
     results = dialler.place()
     dialler.web.pass_time(10.5)
     assert results == []
@@ -168,11 +176,11 @@ def test_nothing_until_the_ring_time_is_over_is_no_answer_and_stops_the_ringing(
         "call_id": str(CALL),
         "timestamp": NOW + 11,
     }
-    assert asked.headers[SIGNATURE_HEADER] == signature(SECRET, NOW + 11, asked.body)
+    assert asked.headers[SIGNATURE_HEADER] == signature(SECRET, NOW + 11, asked.body or b"")
 
 
 @pytest.mark.parametrize("said_to_cancel", [Answer(200), Answer(500), BROKEN, None])
-def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler, said_to_cancel):
+def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler: Dialler, said_to_cancel: Reply) -> None:
     dialler.says_to_cancel = said_to_cancel
     results = dialler.place()
     dialler.web.pass_time(1)
@@ -182,7 +190,7 @@ def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler, said_to_
     assert len(dialler.asked("cancel")) == 1
 
 
-def test_what_another_process_placed_is_stopped_by_its_name(dialler):
+def test_what_another_process_placed_is_stopped_by_its_name(dialler: Dialler) -> None:
     request = ReturnRequest(CALL, "1", "1001", 10, attempt_id="seven")
     dialler.place(request)
     assert dialler.asked("place")[0].json["attempt_id"] == "seven"
@@ -192,7 +200,7 @@ def test_what_another_process_placed_is_stopped_by_its_name(dialler):
 
 
 @pytest.mark.parametrize("says", [None, AWAY])
-def test_a_request_under_way_is_cancelled_too(dialler, says):
+def test_a_request_under_way_is_cancelled_too(dialler: Dialler, says: Reply) -> None:
     dialler.says = [says]
     results = dialler.place()
     dialler.placed.cancel()
@@ -206,7 +214,7 @@ def test_a_request_under_way_is_cancelled_too(dialler, says):
     ("status", "end"),
     [(400, AttemptEnd.REFUSED), (404, AttemptEnd.REFUSED), (499, AttemptEnd.REFUSED), (302, AttemptEnd.FAILED)],
 )
-def test_an_answer_that_is_final_is_not_asked_for_twice(dialler, status, end):
+def test_an_answer_that_is_final_is_not_asked_for_twice(dialler: Dialler, status: int, end: AttemptEnd) -> None:
     dialler.says = [Answer(status)]
     (result,) = dialler.place()
     assert result.end is end
@@ -216,7 +224,7 @@ def test_an_answer_that_is_final_is_not_asked_for_twice(dialler, status, end):
 
 
 @pytest.mark.parametrize("trouble", [Answer(500), Answer(503), AWAY, BROKEN])
-def test_trouble_is_tried_again_twice(dialler, trouble):
+def test_trouble_is_tried_again_twice(dialler: Dialler, trouble: Reply) -> None:
     dialler.says = [trouble, trouble, Answer(200)]
     results = dialler.place()
     dialler.web.pass_time(0.4)
@@ -226,7 +234,7 @@ def test_trouble_is_tried_again_twice(dialler, trouble):
     dialler.web.pass_time(1)
     first, _, last = dialler.asked("place")
     assert {**last.json, "timestamp": 0} == {**first.json, "timestamp": 0}
-    assert last.headers[SIGNATURE_HEADER] == signature(SECRET, NOW + 1, last.body)
+    assert last.headers[SIGNATURE_HEADER] == signature(SECRET, NOW + 1, last.body or b"")
     assert dialler.hook.state == ("up", "")
     assert results == []
     dialler.hook.report("a", "answered")
@@ -235,7 +243,7 @@ def test_trouble_is_tried_again_twice(dialler, trouble):
 @pytest.mark.parametrize(
     ("trouble", "cancels", "away"), [(Answer(500), 1, False), (AWAY, 0, True), (BROKEN, 1, True)]
 )
-def test_trouble_that_stays_failed(dialler, trouble, cancels, away):
+def test_trouble_that_stays_failed(dialler: Dialler, trouble: Reply, cancels: int, away: bool) -> None:
     dialler.says = [trouble]
     results = dialler.place()
     dialler.web.pass_time(2)
@@ -246,7 +254,7 @@ def test_trouble_that_stays_failed(dialler, trouble, cancels, away):
     assert len(dialler.asked("cancel")) == cancels
 
 
-def test_a_caller_id_may_name_the_extension(dialler):
+def test_a_caller_id_may_name_the_extension(dialler: Dialler) -> None:
     row = {"ramal": "1000", "condominio": "7"}
     dialler.place(ReturnRequest(CALL, "1", "1001", 7, "Gate {ramal}, {condominio}", row=row))
     assert dialler.asked("place")[0].json["caller_id"] == "Gate 1000, 7"
@@ -255,7 +263,7 @@ def test_a_caller_id_may_name_the_extension(dialler):
     assert (result.end, len(dialler.asked("place"))) == (AttemptEnd.FAILED, 1)
 
 
-def test_silence_is_tried_again_within_the_ring_time_only(dialler):
+def test_silence_is_tried_again_within_the_ring_time_only(dialler: Dialler) -> None:
     dialler.says = [None]
     results = dialler.place(ReturnRequest(CALL, "1", "1001", 7))
     dialler.web.pass_time(8.2)
@@ -273,13 +281,13 @@ def test_silence_is_tried_again_within_the_ring_time_only(dialler):
         ReturnRequest(CALL, "1", "1001", 10, "", {"A(b)": ""}),
     ],
 )
-def test_what_must_not_reach_asterisk_is_not_sent(dialler, request_):
+def test_what_must_not_reach_asterisk_is_not_sent(dialler: Dialler, request_: ReturnRequest) -> None:
     (result,) = dialler.place(request_)
     assert result.end is AttemptEnd.FAILED
     assert dialler.web.requests == []
 
 
-def test_the_state_is_what_the_last_request_met(dialler):
+def test_the_state_is_what_the_last_request_met(dialler: Dialler) -> None:
     assert dialler.hook.state[0] == "connecting"
     for says, state in (
         (Answer(202), ("up", "")),
@@ -293,7 +301,7 @@ def test_the_state_is_what_the_last_request_met(dialler):
         dialler.placed.cancel()
 
 
-def test_stopping_tells_the_dialler_and_waits_for_it(dialler):
+def test_stopping_tells_the_dialler_and_waits_for_it(dialler: Dialler) -> None:
     dialler.says_to_cancel = None
     results = dialler.place()
     stopped = Deferred.fromCoroutine(dialler.hook.close())
@@ -305,20 +313,26 @@ def test_stopping_tells_the_dialler_and_waits_for_it(dialler):
     assert dialler.web.closed
 
 
-def test_a_webhook_without_a_secret_is_refused():
+def test_a_webhook_without_a_secret_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="secret"):
-        WebhookOriginator(None, task.Clock(), lambda: 0, "https://dialler.example/", "")
+        WebhookOriginator(
+            FakeHTTPClient(task.Clock(), lambda _: None), task.Clock(), lambda: 0, "https://dialler.example/", ""
+        )
     with pytest.raises(InvalidSetting, match="webhook address"):
-        WebhookOriginator(None, task.Clock(), lambda: 0, "dialler.example", "x")
+        WebhookOriginator(
+            FakeHTTPClient(task.Clock(), lambda _: None), task.Clock(), lambda: 0, "dialler.example", "x"
+        )
 
 
 @pytest.mark.parametrize("failing", [AWAY, BROKEN])
-def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(dialler, failing):
-    asking = Deferred(lambda asking: asking.errback(failing))
-    dialler.web.ask = lambda *given, **more: asking
-    results = dialler.place()
-    assert dialler.hook.report("a", "busy")
-    del dialler.web.ask
+def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(
+    dialler: Dialler, failing: RequestFailed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking: Deferred[Answer] = Deferred(lambda asking: asking.errback(failing))
+    with monkeypatch.context() as patched:
+        patched.setattr(dialler.web, "ask", lambda *given, **more: asking)
+        results = dialler.place()
+        assert dialler.hook.report("a", "busy")
     dialler.web.pass_time(5)
     assert [result.end for result in results] == [AttemptEnd.BUSY]
     assert dialler.web.requests == []
@@ -327,18 +341,20 @@ def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(dialler, f
 # Over real connections
 
 
-def over_http(url):
+def over_http(url: str) -> WebhookOriginator:
     return WebhookOriginator(
         HTTPClient(reactor), reactor, lambda: NOW, url, SECRET, backoff=lambda: Backoff(0.01, 0.02)
     )
 
 
-async def test_a_dialler_that_fails_once_and_then_reports():
-    bodies = []
+async def test_a_dialler_that_fails_once_and_then_reports() -> None:
+    bodies: list[dict[str, Any]] = []
 
-    def answer(request, body):
-        given = request.getHeader(SIGNATURE_HEADER)
-        assert given == signature(SECRET, int(re.match(r"t=(\d+),", given)[1]), body)
+    def answer(request: Request, body: bytes) -> tuple[int, bytes]:
+        given = str(request.getHeader(SIGNATURE_HEADER))
+        signed_at = re.match(r"t=(\d+),", given)
+        assert signed_at is not None
+        assert given == signature(SECRET, int(signed_at[1]), body)
         bodies.append(json.loads(body))
         if len(bodies) == 2:
             reactor.callLater(0.02, hook.report, bodies[0]["attempt_id"], "busy", "in a call")
@@ -355,13 +371,11 @@ async def test_a_dialler_that_fails_once_and_then_reports():
     ("said", "then"),
     [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
 )
-async def test_a_dialler_that_speaks_nonsense_failed_and_no_secret_is_logged(said, then):
-    logged = []
-    globalLogPublisher.addObserver(logged.append)
-    async with listening_server(raw_server(said, then)) as url:
-        hook = over_http(url)
-        result = await hook.place(REQUEST)
-        assert result.end is AttemptEnd.FAILED
-        await hook.close()
-    globalLogPublisher.removeObserver(logged.append)
-    assert SECRET not in " ".join(map(str, [formatEvent(event) for event in logged] + [result, hook.state]))
+async def test_a_dialler_that_speaks_nonsense_failed_and_no_secret_is_logged(said: bytes, then: str) -> None:
+    with LoggedEvents() as logged:
+        async with listening_server(raw_server(said, then)) as url:
+            hook = over_http(url)
+            result = await hook.place(REQUEST)
+            assert result.end is AttemptEnd.FAILED
+            await hook.close()
+    assert SECRET not in f"{logged.text} {result} {hook.state}"

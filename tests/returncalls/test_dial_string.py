@@ -17,7 +17,7 @@ from audiosocket.returncalls.dial_string import MAX_RING_SECONDS, Route, check_l
     ["1", "101", "*72101", "#9", "+5511987654321", "101-2", "101.b", "2" * 40, "resident", "morador101", "apto-12",
      "Bloco_B.12", "hi", "a1"],
 )  # fmt: skip
-def test_numbers_that_can_be_called(number):
+def test_numbers_that_can_be_called(number: str) -> None:
     assert checked_number(number) == number
     assert Route("PJSIP/{number}@trunk").dialled(number) == f"PJSIP/{number}@trunk"
 
@@ -27,13 +27,13 @@ def test_numbers_that_can_be_called(number):
     ["", " 1", "1 ", "1\n", "1\r\nAction: x", "1/n", "1@evil", "1&2", "1,2", "1|2", "${X}", "-1", "_1", "1+1",
      ".x", "(1)", "apto 12", "１", "1\0", "{number}", "1;2", "2" * 41],
 )  # fmt: skip
-def test_numbers_that_cannot(number):
+def test_numbers_that_cannot(number: str) -> None:
     with pytest.raises(LocalProtocolError, match="not a number that can be called"):
         Route().dialled(number)
 
 
 @pytest.mark.parametrize("special", ["h", "i", "s", "t", "o", "e", "T", "a", "x", "Z"])
-def test_a_single_letter_is_an_extension_of_asterisks_own(special):
+def test_a_single_letter_is_an_extension_of_asterisks_own(special: str) -> None:
     with pytest.raises(LocalProtocolError, match="not a number that can be called"):
         Route("Local/{number}@from-internal/n").dialled(special)
 
@@ -42,7 +42,7 @@ LIKE_NUMBERS = st.text("0aT*#+._-/@&,;|${}()\\\"' \r\n\0é１", max_size=6)
 
 
 @given(st.text() | LIKE_NUMBERS)
-def test_no_number_leaves_its_place_in_the_channel(number):
+def test_no_number_leaves_its_place_in_the_channel(number: str) -> None:
     try:
         channel = Route("Local/{number}@from-internal/n").dialled(number)
     except LocalProtocolError:
@@ -54,7 +54,7 @@ def test_no_number_leaves_its_place_in_the_channel(number):
     assert len(number) > 1 or not number.isalpha()
 
 
-def test_a_setting_can_narrow_the_numbers():
+def test_a_setting_can_narrow_the_numbers() -> None:
     route = Route(number=re.compile(r"1[0-9]{2}"))
     assert route.dialled("101") == "PJSIP/101"
     with pytest.raises(LocalProtocolError):
@@ -66,14 +66,14 @@ def test_a_setting_can_narrow_the_numbers():
     ["", "PJSIP", "PJSIP/101", "{number}", "PJSIP/{number} x", "PJSIP/{number}\n", "PJSIP/{number}@{trunk}",
      "PJSIP/{number}&PJSIP/1", "/{number}", "PJSIP/{ramal}", "PJSIP/{number}@${TRUNK}"],
 )  # fmt: skip
-def test_templates_that_cannot_be_used_are_named(template):
+def test_templates_that_cannot_be_used_are_named(template: str) -> None:
     with pytest.raises(InvalidSetting) as refused:
         Route(template)
     assert str(refused.value).startswith(f"RETURN_CHANNEL: {template!r} ")
 
 
 @pytest.mark.parametrize("context", ["", "a b", "a,b", "a\n", "{condominium}", "cond {condominio}", "a{"])
-def test_a_context_is_a_name(context):
+def test_a_context_is_a_name(context: str) -> None:
     with pytest.raises(InvalidSetting) as refused:
         Route(context=context)
     assert str(refused.value).startswith(f"RETURN_CONTEXT: {context!r} ")
@@ -82,7 +82,7 @@ def test_a_context_is_a_name(context):
 ROW = {"ramal": "1000", "retorno": "1001", "condominio": "7"}
 
 
-def test_a_route_may_depend_on_the_extension_of_the_call():
+def test_a_route_may_depend_on_the_extension_of_the_call() -> None:
     route = Route("Local/{number}@cond-{condominio}/n", "return-{ramal}")
     assert route.dialled("101", ROW) == "Local/101@cond-7/n"
     assert route.return_context("101", ROW) == "return-1000"
@@ -90,12 +90,12 @@ def test_a_route_may_depend_on_the_extension_of_the_call():
 
 
 @pytest.mark.parametrize("ramal", ["", "1000@evil", "10,1", "1000/n", "*1000"])
-def test_a_row_whose_values_do_not_make_a_context_is_no_route(ramal):
+def test_a_row_whose_values_do_not_make_a_context_is_no_route(ramal: str) -> None:
     with pytest.raises(LocalProtocolError):
         Route(context="return-{ramal}").return_context("101", {**ROW, "ramal": ramal})
 
 
-def test_an_ordinary_landing_is_accepted():
+def test_an_ordinary_landing_is_accepted() -> None:
     check_landing("1001", 30, '"Portão 1" <1000>', {"AUDIOSOCKET_CALL_ID": "x", "__GATE": "a, b; ${c}"})
     check_landing("1001", MAX_RING_SECONDS, "", {})
 
@@ -118,12 +118,12 @@ def test_an_ordinary_landing_is_accepted():
         (("1001", 30, "", {f"A{i}": "" for i in range(65)}), "65 channel variables"),
     ],
 )
-def test_what_must_not_reach_asterisk_is_named(landing, what):
+def test_what_must_not_reach_asterisk_is_named(landing: tuple[str, float, str, dict[str, str]], what: str) -> None:
     with pytest.raises(LocalProtocolError, match=what):
         check_landing(*landing)
 
 
-def test_the_value_of_a_variable_is_not_shown():
+def test_the_value_of_a_variable_is_not_shown() -> None:
     with pytest.raises(LocalProtocolError) as refused:
         check_landing("1001", 30, "", {"PIN": "1234\n"})
     assert "1234" not in str(refused.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -351,6 +352,7 @@ def test_ended_return_calls_are_shown_after_a_restart(journal: Journal) -> None:
     again = after.call.to_json(after.server.now)
     assert again["return"] == shown["return"]
     assert again["earlier_returns"] == shown["earlier_returns"]
+    assert again["return"] is not None
     assert (again["return"]["state"], len(again["earlier_returns"])) == ("connected", 1)
     assert not after.returns.pending(after.call)
 
@@ -371,7 +373,14 @@ def test_each_change_is_one_line_and_the_rewritten_journal_stands_for_the_same(j
 def test_a_damaged_line_of_a_return_call_costs_nothing_else(journal: Journal) -> None:
     ringing(journal, "101")
     place = journal.kinds().index("return")
-    for broken in ({"numbers": 5}, {"left": "soon"}, {"attempts": [{}]}, {"number": None}, {"attempts": None}):
+    damages: tuple[dict[str, Any], ...] = (
+        {"numbers": 5},
+        {"left": "soon"},
+        {"attempts": [{}]},
+        {"number": None},
+        {"attempts": None},
+    )
+    for broken in damages:
         lines = list(journal.lines)
         lines[place] = json.dumps({**json.loads(lines[place]), **broken}).encode()
         found = replay(lines, journal.wall)

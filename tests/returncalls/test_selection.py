@@ -13,7 +13,7 @@ from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.backends.webhook_signature import signature
-from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, ReturnRequest
+from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.settings import Settings
 from tests.support.loopback_server import free_ports
 
@@ -64,7 +64,7 @@ async def test_a_webhooks_reports_and_signatures() -> None:
     assert not made.vouches(signature("placeholder", 1_000, b"x"), b"y")
     assert made.originator is not None
     made.startService()
-    results = []
+    results: list[AttemptResult] = []
     for attempt_id in ("one", "two"):
         request = ReturnRequest(CALL, "101", "1001", 10, attempt_id=attempt_id)
         made.originator.place(request).addCallback(results.append)

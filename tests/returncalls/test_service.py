@@ -22,7 +22,7 @@ def calls() -> ReturnCallFixture:
 
 
 def test_the_resident_is_rung_and_joins(calls: ReturnCallFixture) -> None:
-    assert calls.shown is None
+    assert calls.call.to_json(calls.server.now)["return"] is None
     calls.place("1234")
     (request,) = calls.originator.requests
     extension = calls.call.extension
