@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from twisted.internet import defer, reactor, task
+from twisted.internet import defer, task
 from twisted.web.http import Request
 from twisted.web.server import NOT_DONE_YET
 
 from audiosocket.errors import InvalidSetting
 from audiosocket.outbound.http_client import MAX_BODY_BYTES, Answer, HTTPClient, RequestFailed, checked_url
 from tests.support.fake_web_servers import http_server, listening_server, raw_server, web_client
+from tests.support.reactor import reactor
 
 HUGE = b"x" * (MAX_BODY_BYTES + 1)
 

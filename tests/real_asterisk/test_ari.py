@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor, task
+from twisted.internet import task
 from twisted.internet.defer import ensureDeferred
 
 from audiosocket.outbound.http_client import HTTPClient
@@ -15,6 +15,7 @@ from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, ReturnRequest
 from tests.real_asterisk.rig import Asterisk
+from tests.support.reactor import reactor
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 
