@@ -191,7 +191,7 @@ def parse_twilio(given: Mapping[str, Any], directory: Path) -> TwilioParameters:
 def parse_asterisk_ws(given: Mapping[str, Any], directory: Path) -> BotParameters:
     """Return the table of the app ``asterisk_ws``; raises `InvalidParameter`."""
     table = _Table(given, (*_COMMON, "subprotocol"), directory)
-    subprotocol = table.text("subprotocol")
+    subprotocol = table.text("subprotocol", "media")
     if subprotocol and not _HEADER.fullmatch(subprotocol):
         raise InvalidParameter("subprotocol is not the name of one", "subprotocol")
     return table.bot(_required(table, "url"), table.headers(), subprotocol)
