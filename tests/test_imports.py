@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pure_modules import PURE, files
+
 ROOT = Path(__file__).parent.parent
 
 #: May import all packages in the rows above.
@@ -57,16 +59,6 @@ for position, (row, allowed) in enumerate(list(MAY_IMPORT.items())):
         MAY_IMPORT[row] = " ".join(list(MAY_IMPORT)[:position])
 #: Where programs begin: they may import everything, but only `composition` imports `admin`.
 PROGRAMS = "options composition tap __main__ dial schema show_dialplan workers.__main__"
-#: Modules that use the standard library and other pure modules only.
-PURE = (
-    "errors json_shapes wire extensions media.codec_likelihood media.codec_probe media.pcm media.playout "
-    "media.playout_queue media.stereo_alignment media.wav asterisk.dialplan asterisk.dialplan_templates "
-    "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_records calls.journal_replay "
-    "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
-    "runtime.rate_limit workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
-    "bots.openai_realtime provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
-    "apps.porteiro.asking apps.porteiro.dialogue"
-)
 #: Standard modules that reach out of the process.
 IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}
 
@@ -182,6 +174,10 @@ def test_the_map_shows_the_sentence_of_each_package() -> None:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES.values()}))
 def test_no_folder_holds_more_modules_than_a_person_keeps_in_mind(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= 22
+
+
+def test_coverage_finds_every_pure_module() -> None:
+    assert [pattern for pattern in files() if not list(ROOT.glob(pattern))] == []
 
 
 def test_pure_modules_use_the_standard_library_and_each_other() -> None:
