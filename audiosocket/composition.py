@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -76,7 +75,12 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     components = build_call_components(
         settings, selection, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
     )
-    listeners = Listeners(components.make_factory, reactor, **_listen_options(settings))
+    listeners = Listeners(
+        components.make_factory,
+        reactor,
+        bind_address=settings.bind_address,
+        reserved_ports=frozenset({settings.api_port}),
+    )
     poller, database = _make_table(options, listeners, components.files, reactor)
     server = AudioSocketServer(
         listeners,
@@ -112,7 +116,9 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     """Return the supervisor of several workers."""
     settings = options.settings
     pool = WorkerPool(settings.workers, _launch(options), reactor)
-    listeners = SupervisorListeners(pool, **_listen_options(settings))
+    listeners = SupervisorListeners(
+        pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
+    )
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
     server = SupervisorServer(pool, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
@@ -147,10 +153,6 @@ def _launch(options: Options) -> Launch:
             "env_file": options.env_file,
         },
     )
-
-
-def _listen_options(settings: Settings) -> dict[str, Any]:
-    return {"bind_address": settings.bind_address, "reserved_ports": frozenset({settings.api_port})}
 
 
 def _make_table(

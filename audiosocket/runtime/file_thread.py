@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -12,12 +14,12 @@ from twisted.python.threadpool import ThreadPool
 class FileThread:
     """One thread for all writing of files, in the order of the calls of `run`."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="files")
         self._running = False
 
-    def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+    def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Call a blocking function in the thread; fires with its result."""
         if not self._running:
             self._pool.start()

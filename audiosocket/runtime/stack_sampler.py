@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
 
 #: Interval between two checks, in seconds.
 CHECK_SECONDS = 0.02
@@ -55,7 +54,7 @@ class StackSample:
     stood_still: float
 
 
-def waiting_in(reactor: Any) -> CodeType | None:
+def waiting_in(reactor: object) -> CodeType | None:
     """Return the code of the function in which a Twisted reactor waits, None where it is unknown."""
     code = getattr(getattr(reactor, "doIteration", None), "__code__", None)
     return code if isinstance(code, CodeType) else None
