@@ -146,6 +146,12 @@ class ExtensionService(MultiService):
         return listeners | failed
 
     @property
+    def unsettled(self) -> list[Role]:
+        """The roles whose configured port could not be had."""
+        elsewhere = [role for role, listener in self.listeners.items() if not listener.settled]
+        return sorted({*elsewhere, *self.failed})
+
+    @property
     def mismatches(self) -> list[str]:
         """Why the extension is not as its row wants it; empty when it is."""
         listeners = self.listeners

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTCP, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -47,6 +47,8 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NA
 PER_TURN = 4
 #: Rows whose values are taken between two turns of the reactor.
 ENTERED_PER_TURN = 100
+#: Ports that cannot be had are tried again after so many seconds, and longer for each of them when they are many.
+RETRY_SECONDS, RETRY_SECONDS_PER_PORT = 0.4, 0.002
 
 
 class IListeningReactor(IReactorTCP, IReactorTime):
@@ -78,12 +80,23 @@ class Listeners(MultiService):
         self._warned: set[tuple[int, str]] = set()
         #: Extensions with a port that is not, or not only, where their row wants it.
         self._unsettled: set[int] = set()
+        self._next_try: IDelayedCall | None = None
+        #: True once ports are closed for good: none is opened any more.
+        self._closing = False
         #: The factories of closed ports that still have connections, and those ports.
         self.draining: dict[PortFactory, int] = {}
         #: True once the first configuration has been applied.
         self.applied = False
         #: Counts the changes of anything the status shows, so that it need not be made anew for each request.
         self.generation = 0
+
+    def startService(self) -> None:
+        self._closing = False
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        self._stop_trying()
+        return maybeDeferred(super().stopService)
 
     @property
     def extensions(self) -> dict[int, Extension]:
@@ -157,7 +170,8 @@ class Listeners(MultiService):
             return extension
 
     async def stop_accepting(self, role: Role) -> None:
-        """Close every port of ``role``; the connections that came in there go on."""
+        """Close every port of ``role`` and open no more; the connections that came in there go on."""
+        self._stop_trying()
         async with self._lock:
             for count, service in enumerate(list(self.services_by_id().values())):
                 for listener in service.children():
@@ -173,7 +187,7 @@ class Listeners(MultiService):
         return differ | self._unsettled
 
     def _note_unsettled(self, changed: set[int]) -> None:
-        """Remember which of these are not as their rows want them, to try again next time."""
+        """Remember which of these are not as their rows want them, to try again."""
         self.generation += 1
         services = self.services_by_id()
         for key in changed:
@@ -182,6 +196,7 @@ class Listeners(MultiService):
                 self._unsettled.add(key)
             else:
                 self._unsettled.discard(key)
+        self._try_later()
 
     def _claimed(self, desired: Mapping[int, Extension], changed: set[int]) -> frozenset[int]:
         return claimed_ports(desired.values(), self._reserved) if changed else frozenset()
@@ -314,21 +329,72 @@ class Listeners(MultiService):
         service.failed[role] = ListenFailure(want.bind, want.port, explained(error))
         if before is None or before.reason != explained(error):
             self._log.error(
-                "extension {id} ({number}): not listening for {role}s: {reason}; trying again at each refresh",
+                "extension {id} ({number}): not listening for {role}s: {reason}; trying again until it can",
                 role=role.value,
                 reason=explained(error),
                 **_named(service.extension),
             )
 
-    async def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
-        """Try to open the configured port; an alternative port stays open until its calls have ended."""
+    def _try_later(self) -> None:
+        """Try again for the ports that could not be had: a process that ends gives them back at any time."""
+        count = len(self._slots_to_retry())
+        if count and self._next_try is None and not self._closing:
+            delay = RETRY_SECONDS + RETRY_SECONDS_PER_PORT * count
+            self._next_try = self._reactor.callLater(delay, self._try_now)
+
+    def _try_now(self) -> None:
+        self._next_try = None
+        trying = Deferred.fromCoroutine(self.retry())
+        trying.addErrback(lambda failure: self._log.failure("ports cannot be tried again", failure))
+
+    def _stop_trying(self) -> None:
+        self._closing = True
+        if self._next_try is not None:
+            self._next_try.cancel()
+            self._next_try = None
+
+    async def retry(self) -> None:
+        """Try to open the configured port of every role that has none or an alternative one."""
+        async with self._lock:
+            slots = self._slots_to_retry()
+            for count, slot in enumerate(slots):
+                if self._closing:
+                    return
+                await self._retry_configured(slot)
+                if count % PER_TURN == PER_TURN - 1:
+                    await deferLater(self._reactor, 0)
+            self._note_unsettled({key for key, _ in slots})
+
+    def _slots_to_retry(self) -> list[Slot]:
+        services = self.services_by_id()
+        return [
+            (key, role) for key in sorted(self._unsettled & services.keys()) for role in services[key].unsettled
+        ]
+
+    async def _retry_configured(self, slot: Slot) -> None:
         key, role = slot
         service = self._service(key)
-        listener = service.listeners.get(role)
-        if listener is None:
-            failed = service.failed[role]
-            self._open(slot, SocketAddress(failed.bind, failed.configured), claimed)
+        failed = service.failed.get(role)
+        if failed is None:
+            await self._regain(service, service.listeners[role])
             return
+        want = SocketAddress(failed.bind, failed.configured)
+        error = self._try(service, role, ListenAddress(want.bind, want.port, want.port))
+        if error is not None:
+            self._fail(service, role, want, error)
+
+    async def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
+        key, role = slot
+        service = self._service(key)
+        failed = service.failed.get(role)
+        if failed is None:
+            await self._regain(service, service.listeners[role])
+        else:
+            self._open(slot, SocketAddress(failed.bind, failed.configured), claimed)
+
+    async def _regain(self, service: ExtensionService, listener: Listener) -> None:
+        """Try to open the configured port; an alternative port stays open until its calls have ended."""
+        role = listener.role
         service.linger(listener)
         error = self._try(service, role, ListenAddress(listener.bind, listener.configured, listener.configured))
         if error is not None:

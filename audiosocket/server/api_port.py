@@ -14,11 +14,11 @@ from twisted.logger import Logger
 from audiosocket.provisioning.extension_service import explained
 from audiosocket.server.reactor import ServerReactor
 
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 0.4
 
 
 class ApiPort(Service):
-    """Listens for the API; retries every 5 s while another program has its port."""
+    """Listens for the API; tries again twice a second while another program has its port."""
 
     _log = Logger()
 

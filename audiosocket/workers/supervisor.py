@@ -36,6 +36,10 @@ class SupervisorListeners(Listeners):
         await self._pool.refresh()
         return await super().apply(desired)
 
+    async def retry(self) -> None:
+        await self._pool.refresh()
+        await super().retry()
+
     async def restart(self, extension_id: int) -> Extension:
         await self._pool.refresh()
         return await super().restart(extension_id)

@@ -396,3 +396,45 @@ async def test_five_hundred_extensions_are_applied_changed_and_removed_a_few_in_
             await here.apply(*desired)
             assert len(here.sockets()) == 2 * len(desired)
     assert 0 < counting.most <= 8
+
+
+async def test_a_port_is_taken_as_soon_as_it_is_free_without_a_refresh() -> None:
+    a, b = free_ports(2)
+    async with loopback_server() as here:
+        with occupied(a), occupied(b):
+            await here.apply(extension(1, a, b))
+            alternative = here.sockets()[1, VISITOR][0]
+            caller = await here.call(alternative)
+            assert len(here.listeners.mismatches()) == 2
+        await until(lambda: not here.listeners.mismatches())
+        assert {slot: port for slot, (port, _) in here.sockets().items()} == {(1, VISITOR): a, (1, RESIDENT): b}
+        await caller.until_heard(len(caller.heard) + 640)
+        caller.hang_up()
+        await until(lambda: not here.listeners.services_by_id()[1].lingering)
+        assert await is_closed(alternative)
+
+
+async def test_a_port_that_could_not_be_opened_at_all_is_tried_again_and_logged_once() -> None:
+    a, b, c = free_ports(3)
+    refusing = Refusing(**{f"p{a}": errno.EACCES, f"p{b}": errno.EADDRNOTAVAIL})
+    heard = CapturedLog()
+    async with loopback_server(its_reactor=refusing) as here:
+        await here.apply(extension(1, a, b), extension(2, c))
+        tried = here.listeners.generation
+        await until(lambda: here.listeners.generation > tried + 4)
+        assert len(heard.containing("not listening for")) == 2
+        refusing.errors.clear()
+        await until(lambda: not here.listeners.mismatches())
+        await here.call(a)
+    heard.close()
+
+
+async def test_ports_that_are_closed_for_a_stop_are_not_opened_again() -> None:
+    (a,) = free_ports(1)
+    async with loopback_server() as here:
+        with occupied(a):
+            await here.apply(extension(1, a))
+            await here.listeners.stop_accepting(VISITOR)
+        await here.listeners.retry()
+        assert await is_closed(a)
+        assert here.sockets() == {}
