@@ -35,10 +35,10 @@ class ProcessObserver(Protocol):
     """Receives what a process sends, and its end."""
 
     def message_received(self, process: ChildProcess, message: Message) -> None:
-        """The process has sent a message."""
+        """Take a message of the process."""
 
     def process_ended(self, process: ChildProcess) -> None:
-        """The process is gone; ``process.exit_reason`` tells why."""
+        """Take the end of the process; ``process.exit_reason`` has the cause."""
 
 
 class ChildProcess(ProcessProtocol):

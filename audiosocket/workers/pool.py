@@ -130,7 +130,7 @@ class WorkerPool(Service):
         """Ignore messages of a spare process: before it begins it has nothing to report."""
 
     def process_ended(self, process: ChildProcess) -> None:
-        """The spare process is gone: start another one later."""
+        """Start another spare process later when the spare one has ended."""
         if process is self._spare:
             self._spare = None
             self._start_spare_later(self._spare_backoff.pause())

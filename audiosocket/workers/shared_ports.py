@@ -149,7 +149,7 @@ class SharedPort:
 
 
 def _ignore_gone(why: Failure) -> None:
-    """A worker that is gone does not listen; one that is blocked is going to be replaced."""
+    """Ignore a worker that does not respond: it is gone, or blocked and going to be replaced."""
     why.trap(AudioSocketError)
 
 

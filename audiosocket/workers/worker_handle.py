@@ -35,10 +35,10 @@ class WorkerObserver(Protocol):
         """Return a process that can become a worker; raises OSError."""
 
     def connections_counted(self, worker: WorkerHandle) -> None:
-        """The worker has reported how many connections it has, see `WorkerHandle.report`."""
+        """Take the connections that the worker has reported, see `WorkerHandle.report`."""
 
     def state_changed(self, worker: WorkerHandle) -> None:
-        """The worker is starting, up, down, or has been down for too long; see `WorkerHandle.state` and `out`."""
+        """Take a change of `WorkerHandle.state`, or of `out`: the worker has been down for too long."""
 
 
 class WorkerHandle:
