@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 from twisted.internet import defer, error
-from twisted.internet import reactor as _reactor
 
 from audiosocket.outbound.resolver import Resolver
+from tests.support.reactor import reactor
 from tests.support.slow_resolver import SlowResolver
-
-reactor = cast(Any, _reactor)
 
 
 def ask(lookup: Resolver, host: str, timeout: float = 5.0) -> defer.Deferred[tuple[str, ...]]:

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet import defer, task
-from twisted.internet import reactor as _reactor
 from wsproto import events as ws
 from wsproto.frame_protocol import CloseReason
 
@@ -25,9 +24,8 @@ from audiosocket.outbound.websocket_interface import (
     WebSocketRefused,
 )
 from tests.support.certificates import Authority
+from tests.support.reactor import reactor
 from tests.support.websocket_server import ServerConnection, WebSocketServer, websocket_server
-
-reactor = cast(Any, _reactor)
 
 #: What is beyond this does not fit into the buffers of a loopback connection.
 MANY_BYTES = 32_000_000

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import psycopg2
 import pytest
 import pytest_twisted
 from psycopg2 import errors as pg
 from twisted.internet import defer, error, task
-from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
@@ -20,11 +19,10 @@ from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres.connection import SafeConnection, one_line
 from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
+from tests.support.reactor import reactor
 from tests.support.slow_resolver import SlowResolver
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
-
-reactor = cast(Any, _reactor)
 
 TIMEOUTS = Timeouts(connect=2.0, statement=2.0)
 

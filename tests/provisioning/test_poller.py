@@ -189,11 +189,7 @@ def test_the_database_comes_first_and_is_saved(desk: Desk) -> None:
     assert (poller.configuration.source, desk.saved()) == ("database", IDS)
     last = poller.configuration.last
     assert last is not None
-    assert (
-        last.trigger,
-        last.result,
-        last.stats["added"],
-    ) == ("start", "applied", 10)
+    assert (last.trigger, last.result, last.stats["added"]) == ("start", "applied", 10)
     assert poller.configuration.last_success is not None
 
 

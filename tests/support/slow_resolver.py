@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
 
 import pytest
-from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-reactor = cast(Any, _reactor)
+from tests.support.reactor import reactor
 
 
 @implementer(IHostResolution)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet import protocol
-from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
@@ -15,8 +14,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
 from tests.support.certificates import ServerTLS
-
-reactor = cast(Any, _reactor)
+from tests.support.reactor import reactor
 
 
 class ServerConnection(protocol.Protocol):
