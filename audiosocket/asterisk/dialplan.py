@@ -1,7 +1,7 @@
 """The lines of Asterisk's dialplan for extensions, as an administrator pastes them. Pure.
 
-They are those of ``examples/asterisk`` with a row's own values: its host and ports stand in its own lines
-and not in settings, so that the lines of many rows can stand in one file and no row gets another's port.
+They are those of ``examples/asterisk`` with the values of a row: its host and ports are in its own lines and not
+in settings, so that one file can have the lines of many rows and no row gets another's port.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ Style = Literal["plain", "freepbx"]
 STYLES: tuple[Style, ...] = ("plain", "freepbx")
 
 WIDEBAND_CODEC = "slin16"
-#: The longest host name there can be, in characters.
-HOST_MOST = 253
+MAX_HOST_CHARACTERS = 253
 
 _NUMBER = re.compile(r"[0-9A-Za-z*#+][0-9A-Za-z*#+_.-]*", re.ASCII)
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?", re.ASCII)
-#: Extensions that Asterisk goes to by itself, at a hangup or a time-out.
+#: Extensions to which Asterisk goes by itself, for example at a hangup or a time-out.
 _SPECIAL = frozenset({"a", "e", "h", "i", "o", "s", "t", "T"})
-#: Extensions that a comment names one by one.
-_NAMED_MOST = 10
+#: Extensions that a comment lists.
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where Asterisk reaches the server when a row does not say it, and in words how that is known."""
+    """Where Asterisk reaches the server when a row has no address, and where that is known from, as text."""
 
     host: str
     source: str
@@ -44,9 +43,9 @@ LOOPBACK = ServerAddress("127.0.0.1", "the server's own machine")
 
 
 def place(bind_address: str, asked_at: str = "") -> ServerAddress:
-    """The best there is for rows without an address: BIND_ADDRESS, else where the API was asked, else loopback.
+    """Return the address for rows without one: BIND_ADDRESS, else that of the API request, else loopback.
 
-    Either may be blank, or one that no other machine can connect to.
+    Either may be empty, or one that no other machine can connect to.
     """
     known = (bind_address, "BIND_ADDRESS"), (asked_at, "the address under which the HTTP API was asked")
     for given, source in known:
@@ -63,14 +62,14 @@ def place(bind_address: str, asked_at: str = "") -> ServerAddress:
 
 @lru_cache(maxsize=1_000)
 def address(given: str) -> str:
-    """A host as it stands before a port, an IPv6 address in brackets; empty for one that names no machine.
+    """Return a host as it is written before a port, an IPv6 address in brackets; empty for an unspecified one.
 
     Raises ValueError for what is neither an IP address nor a host name.
     """
     try:
         parsed = ipaddress.ip_address(given[1:-1] if given[:1] + given[-1:] == "[]" else given)
     except ValueError:
-        if given and (len(given) > HOST_MOST or not _HOST.fullmatch(given)):
+        if given and (len(given) > MAX_HOST_CHARACTERS or not _HOST.fullmatch(given)):
             raise
         return given
     if parsed.is_unspecified:
@@ -85,7 +84,7 @@ def address(given: str) -> str:
 
 
 def named(host: str) -> str:
-    """The address of a host that somebody named; raises `InvalidExtension` for one that cannot be it."""
+    """Return the address of a host given in a request; raises `InvalidExtension` for one that cannot be used."""
     try:
         known = address(host)
     except ValueError:
@@ -98,9 +97,9 @@ def named(host: str) -> str:
 
 
 def select_printable(extensions: Iterable[Extension], host: str = "") -> tuple[list[Extension], list[str]]:
-    """Those that can stand in one dialplan together, and a sentence about each that cannot or not with residents.
+    """Return the extensions that one dialplan can have, and a sentence about each left out, or its residents.
 
-    ``host`` is as for `lines`: where it is given no row's own address matters.
+    ``host`` is as for `lines`: where it is given, the rows' own addresses are not used.
     """
     numbers: dict[str, int] = {}
     returns: dict[str, int] = {}
@@ -119,7 +118,7 @@ def select_printable(extensions: Iterable[Extension], host: str = "") -> tuple[l
                 _claim(returns, extension.return_number, extension.id, "ramal_retorno")
         except InvalidExtension as problem:
             wrong.append(f"residents of extension {extension.id} are left out: {problem}")
-            extension = replace(extension, return_port=None)  # noqa: PLW2901 - the same without its other half
+            extension = replace(extension, return_port=None)  # noqa: PLW2901 - the same without residents
         good.append(extension)
     return good, wrong
 
@@ -133,12 +132,12 @@ def lines(
     survive: bool = True,
     wrong: Sequence[str] = (),
 ) -> str:
-    """The dialplan of these extensions, with what they share at the end.
+    """Return the dialplan of these extensions, with the part that they share at the end.
 
-    ``host`` is where Asterisk reaches the server, by default the rows' own address, and ``otherwise`` for rows
-    that have none. ``wideband`` asks for 16 kHz. Without ``survive`` a call ends with its connection. ``wrong`` is
-    what `select_printable` said. Raises `InvalidExtension` for a value that would mean something else to
-    Asterisk, and for a number that two of the extensions have.
+    ``host`` is where Asterisk reaches the server, by default the row's own address, or ``otherwise`` for rows
+    without one. ``wideband`` requests 16 kHz. Without ``survive`` a call ends with its connection. ``wrong`` are
+    the sentences of `select_printable`. Raises `InvalidExtension` for a value that has a special meaning in a
+    dialplan, and for a number that two of the extensions have.
     """
     given = named(host) if host else ""
     hosts = [given or _own(extension) or otherwise.host for extension in extensions]
@@ -183,14 +182,14 @@ def lines(
 
 
 def _where(extensions: Sequence[Extension], given: str, otherwise: ServerAddress) -> str:
-    """A comment about addresses that are not the rows' own."""
+    """Return a comment about addresses that are not the rows' own."""
     if given:
         return text.ASKED_FOR % {"host": given}
     without = [str(extension.id) for extension in extensions if not _own(extension)]
     if not without:
         return ""
-    more = f" and {len(without) - _NAMED_MOST} more" if len(without) > _NAMED_MOST else ""
-    ids = ", ".join(without[:_NAMED_MOST]) + more
+    more = f" and {len(without) - _MAX_LISTED} more" if len(without) > _MAX_LISTED else ""
+    ids = ", ".join(without[:_MAX_LISTED]) + more
     return text.OTHERWISE % {"host": otherwise.host, "source": otherwise.source, "ids": ids}
 
 
@@ -208,7 +207,7 @@ def _is_returning(extension: Extension) -> bool:
 
 
 def _own(extension: Extension) -> str:
-    """The row's own address, empty when it has none."""
+    """Return the row's own address, empty when it has none."""
     try:
         return address(extension.server_ip)
     except ValueError:
@@ -219,7 +218,7 @@ def _own(extension: Extension) -> str:
 
 
 def _claim(owners: dict[str, int], number: str, extension_id: int, key: str) -> str:
-    """The number, which is this extension's from now on."""
+    """Return the number after noting that it is this extension's."""
     if not _NUMBER.fullmatch(number):
         raise InvalidExtension(
             f"{key} is {number!r}, which cannot stand in a dialplan; it may have letters, digits and * # + and, "

@@ -1,6 +1,6 @@
-"""What the dialplan printed for extensions is made of: Asterisk's lines with ``%(name)s`` for a row's own values.
+"""Templates of the dialplan printed for extensions, with ``%(name)s`` for the values of a row.
 
-They are those of ``examples/asterisk``; a test compares them.
+A test compares them with ``examples/asterisk``.
 """
 
 from __future__ import annotations

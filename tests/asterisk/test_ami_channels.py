@@ -71,7 +71,9 @@ def test_texts_that_name_none(text: str) -> None:
         ("Dial", f"AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g"),
     ],
 )
-def test_found_from_what_the_dialplan_executes(world: ChannelFixture, application: str, data: str) -> None:
+def test_a_caller_is_found_from_an_executed_application(
+    world: ChannelFixture, application: str, data: str
+) -> None:
     world.calls()
     assert world.channels.find(CALL) is None
     world.runs("Gosub", f"audiosocket-call,s,1({CALL},127.0.0.1:8080,)")
@@ -82,16 +84,16 @@ def test_found_from_what_the_dialplan_executes(world: ChannelFixture, applicatio
     assert world.channels.find(uuid4()) is None
 
 
-def test_the_dialplans_look_whether_the_server_is_there_is_no_call(world: ChannelFixture) -> None:
-    nobody = UUID(int=0)
+def test_the_dialplans_check_of_the_server_is_no_call(world: ChannelFixture) -> None:
+    no_call = UUID(int=0)
     world.calls()
-    world.new({**MEDIA, "Channel": f"AudioSocket/127.0.0.1:8080-{nobody}"})
-    world.runs("ChanIsAvail", f"AudioSocket/127.0.0.1:8080/{nobody}/c(slin)")
+    world.new({**MEDIA, "Channel": f"AudioSocket/127.0.0.1:8080-{no_call}"})
+    world.runs("ChanIsAvail", f"AudioSocket/127.0.0.1:8080/{no_call}/c(slin)")
     assert world.channels.sizes == (2, 0)
-    assert world.channels.find(nobody) is None
+    assert world.channels.find(no_call) is None
 
 
-def test_found_from_the_dialling_alone(world: ChannelFixture) -> None:
+def test_a_caller_is_found_from_dialbegin_alone(world: ChannelFixture) -> None:
     """An account without the class dialplan sees no Newexten; the name of a long address has lost its UUID."""
     long = {"Channel": "AudioSocket/audiosocket.condominio.example:8080-0b1c2d3e-4f50-416", "Uniqueid": "2"}
     world.calls()
@@ -107,17 +109,17 @@ def test_found_from_the_dialling_alone(world: ChannelFixture) -> None:
     assert world.channels.find(CALL, VISITOR_PORT) == DOOR_INFO
 
 
-def test_other_diallings_are_none_of_ours(world: ChannelFixture) -> None:
+def test_other_dialbegin_events_are_ignored(world: ChannelFixture) -> None:
     world.calls()
     world.event("DialBegin", **DOOR, DestChannel="PJSIP/2001-1", DestUniqueid="2", DialString="2001")
     world.event("DialBegin", DestChannel="AudioSocket/h:1-x", DestUniqueid="3", DialString=f"h:1/{CALL}")
     assert world.channels.find(CALL) is None
 
 
-def test_found_from_the_bridge_of_an_external_media_channel(world: ChannelFixture) -> None:
+def test_a_caller_is_found_from_the_bridge_of_an_external_media_channel(world: ChannelFixture) -> None:
     world.calls()
     world.new(MEDIA, exten="s")
-    assert world.channels.find(CALL) is None  # the AudioSocket channel itself is nobody
+    assert world.channels.find(CALL) is None  # the AudioSocket channel itself is no caller
     assert world.news == [None]  # of the login
     for channel in (MEDIA, DOOR):
         world.event("BridgeEnter", **channel, BridgeUniqueid="b1", CallerIDNum="5511" if channel is DOOR else "")
@@ -128,12 +130,12 @@ def test_found_from_the_bridge_of_an_external_media_channel(world: ChannelFixtur
     world.event("BridgeEnter", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
     assert world.news[-2:] == [CALL, CALL]
     world.event("Hangup", **MEDIA, Cause="16")
-    told = len(world.news)
+    before = len(world.news)
     world.event("BridgeEnter", **DOOR, BridgeUniqueid="b1", CallerIDNum="5511")
-    assert len(world.news) == told
+    assert len(world.news) == before
 
 
-def test_found_from_the_variable(world: ChannelFixture) -> None:
+def test_a_caller_is_found_from_the_variable(world: ChannelFixture) -> None:
     media = {**MEDIA, "Channel": "AudioSocket/a.very.long.name.of.a.host.in.some.network.example:8080-0b1c"}
     world.event("VarSet", **media, Variable="OTHER", Value=str(CALL))
     assert world.channels.find(CALL) is None
@@ -146,7 +148,7 @@ def test_found_from_the_variable(world: ChannelFixture) -> None:
 
 
 def test_visitor_and_resident_share_a_uuid(world: ChannelFixture) -> None:
-    """The resident's leg comes second, or first after a restart; the port tells them apart."""
+    """The resident's leg comes second, or first after a restart; the port shows which is which."""
     world.calls(RESIDENT, exten="1001")
     world.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
     world.calls()
@@ -171,7 +173,7 @@ def test_the_dialled_number_is_the_first_real_extension(world: ChannelFixture) -
     assert (info.dialled, info.number) == ("1000", "5511")
 
 
-def test_channels_that_were_there_before_are_found() -> None:
+def test_channels_older_than_the_login_are_found() -> None:
     world = ChannelFixture()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     other = uuid4()
@@ -184,7 +186,7 @@ def test_channels_that_were_there_before_are_found() -> None:
     world.finish()
 
 
-def test_a_call_that_comes_back_to_a_new_server_has_its_dialled_number() -> None:
+def test_a_call_that_resumes_on_a_new_server_has_its_dialled_number() -> None:
     world = ChannelFixture()
     world.listed(DOOR, "Wait", "0.1", **{"CALLERID(dnid)": "1000"})  # the shipped loop waits for the server
     world.start()
@@ -201,7 +203,7 @@ def test_created_when_ami_is_up_already(world: ChannelFixture) -> None:
     late.close()
 
 
-def test_a_listing_that_is_refused_is_told_and_survived(
+def test_a_refused_listing_is_logged_and_events_go_on(
     world: ChannelFixture, logged_failures: LoggedFailures
 ) -> None:
     world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
@@ -227,7 +229,7 @@ def test_known_callers_keep_their_history_over_a_reconnection(world: ChannelFixt
     assert world.channels.sizes == (1, 2)
 
 
-def test_an_ended_call_is_remembered_and_gives_way(world: ChannelFixture) -> None:
+def test_an_ended_call_is_kept_until_a_live_channel_has_its_uuid(world: ChannelFixture) -> None:
     world.calls()
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
     world.event("Hangup", **DOOR, Cause="16")
@@ -260,7 +262,7 @@ def test_what_is_certain_and_what_is_a_guess(world: ChannelFixture) -> None:
     assert world.channels.find(other, VISITOR_PORT, other_port=RETURN_PORT) is None
 
 
-def test_nobody_is_known_until_the_dialled_number_is_told() -> None:
+def test_no_caller_is_known_until_the_dialled_number_is() -> None:
     world = ChannelFixture()
     world.listed(DOOR, "AudioSocket", f"{CALL},127.0.0.1:8080", **{"CALLERID(dnid)": "1000"})
     waiting: list[Any] = []
@@ -276,7 +278,7 @@ def test_nobody_is_known_until_the_dialled_number_is_told() -> None:
     world.finish()
 
 
-def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(world: ChannelFixture) -> None:
+def test_a_channel_without_a_dialled_number_is_certain_after_the_answer(world: ChannelFixture) -> None:
     world.asterisk.replies["Getvar"] = lambda connection, action: connection.error(action, "No such channel")
     world.new(exten="s")
     world.runs("AudioSocket", f"{CALL},127.0.0.1:8080")
@@ -285,7 +287,7 @@ def test_a_channel_whose_dialled_number_nobody_knows_is_certain_all_the_same(wor
     assert (info.number, info.dialled) == ("5511", "")
 
 
-def test_that_channels_cannot_be_listed_is_said_once(world: ChannelFixture) -> None:
+def test_a_listing_that_fails_again_is_logged_once(world: ChannelFixture) -> None:
     with_warnings = CapturedLog()
     world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     for _ in range(3):

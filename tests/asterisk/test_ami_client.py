@@ -71,7 +71,7 @@ def test_logs_in_and_keeps_the_secret(challenge: bool, log: list[str]) -> None:
     assert SECRET not in repr(vars(world.ami).keys())
 
 
-def test_wrong_secret_is_told_and_not_tried_often(log: list[str]) -> None:
+def test_a_wrong_secret_is_logged_and_not_tried_often(log: list[str]) -> None:
     world = AMIFixture(secret="something else")
     world.start()
     state, reason = world.ami.state
@@ -79,7 +79,7 @@ def test_wrong_secret_is_told_and_not_tried_often(log: list[str]) -> None:
     assert "login refused" in reason
     assert "Authentication failed" in reason
     assert world.endpoint.attempts == 1
-    assert isinstance(outcome(world.ami.ready(3))[0], AMIDown)  # asking does not hurry it either
+    assert isinstance(outcome(world.ami.ready(3))[0], AMIDown)  # nor do callers of `ready`
     world.run(9.9)
     assert world.endpoint.attempts == 1
     world.run(120)
@@ -92,7 +92,7 @@ def test_wrong_secret_is_told_and_not_tried_often(log: list[str]) -> None:
     world.finish()
 
 
-def test_refused_connection_is_retried_with_growing_pauses(world: AMIFixture, log: list[str]) -> None:
+def test_a_refused_connection_is_retried_with_growing_pauses(world: AMIFixture, log: list[str]) -> None:
     world.endpoint.problem = connection_refused()
     world.start()
     assert world.ami.state == ("down", "connection refused: does Asterisk run, with AMI enabled?")
@@ -179,7 +179,7 @@ def test_keepalive_notices_a_frozen_asterisk(world: AMIFixture) -> None:
     assert [connection.open for connection in world.asterisk.connections].count(True) == 1
 
 
-def test_a_lost_connection_is_told_and_comes_back(world: AMIFixture) -> None:
+def test_a_lost_connection_is_reported_and_made_again(world: AMIFixture) -> None:
     moves: list[bool] = []
     stop = world.ami.watch(moves.append)
     world.start()
@@ -200,7 +200,7 @@ def test_a_lost_connection_is_told_and_comes_back(world: AMIFixture) -> None:
     assert moves == [True, False, True]
 
 
-def test_an_asterisk_that_ends_every_connection_is_left_in_peace(world: AMIFixture) -> None:
+def test_an_asterisk_that_ends_every_connection_is_tried_seldom(world: AMIFixture) -> None:
     world.start()
     for _ in range(200):
         world.lose_connection()
@@ -208,7 +208,7 @@ def test_an_asterisk_that_ends_every_connection_is_left_in_peace(world: AMIFixtu
     assert world.endpoint.attempts < 20  # 100 s: 0.5 + 1 + 2 + 4 + 8 + 10 + 10 …
 
 
-def test_answers_find_their_action_whatever_their_order(world: AMIFixture) -> None:
+def test_responses_reach_their_action_in_any_order(world: AMIFixture) -> None:
     kept: list[tuple[FakeAMIConnection, Action]] = []
     world.asterisk.replies["Getvar"] = lambda connection, action: kept.append((connection, action))
     world.start()
@@ -217,7 +217,7 @@ def test_answers_find_their_action_whatever_their_order(world: AMIFixture) -> No
     for connection, action in reversed(kept):
         connection.answer(action, Value=action["Variable"])
         connection.answer(action, Value="a second answer to the same action")
-    connection.send(("Response", "Success"), ("ActionID", "of somebody else"))
+    connection.send(("Response", "Success"), ("ActionID", "of another client"))
     connection.send(("Nonsense", "x"))
     world.flush()
     assert [answer[0].get("Value") for answer in answers] == ["a", "b", "c"]
@@ -225,9 +225,9 @@ def test_answers_find_their_action_whatever_their_order(world: AMIFixture) -> No
     assert len({action["ActionID"] for action in world.asterisk.actions}) == len(world.asterisk.actions)
 
 
-def test_an_error_is_asterisks_own_words(world: AMIFixture) -> None:
+def test_an_error_has_asterisks_own_text(world: AMIFixture) -> None:
     world.start()
-    answer = outcome(world.ami.ask("Hangup", [("Channel", "nobody")]))
+    answer = outcome(world.ami.ask("Hangup", [("Channel", "none")]))
     world.flush()
     assert isinstance(answer[0], AMIRefused)
     assert str(answer[0]) == "No such channel"
@@ -243,7 +243,7 @@ def test_no_answer_in_time_costs_only_that_action(world: AMIFixture) -> None:
     assert world.ami.state == ("up", "")
 
 
-def test_a_cancelled_question_is_forgotten(world: AMIFixture) -> None:
+def test_a_cancelled_action_is_forgotten(world: AMIFixture) -> None:
     kept: list[tuple[FakeAMIConnection, Action]] = []
     world.asterisk.replies["Getvar"] = lambda connection, action: kept.append((connection, action))
     world.start()
@@ -256,7 +256,7 @@ def test_a_cancelled_question_is_forgotten(world: AMIFixture) -> None:
     assert [type(one) for one in answer] == [defer.CancelledError]
 
 
-def test_what_cannot_be_sent_is_our_own_mistake(world: AMIFixture) -> None:
+def test_an_action_that_cannot_be_sent_is_a_local_protocol_error(world: AMIFixture) -> None:
     world.start()
     with pytest.raises(LocalProtocolError):
         world.ami.ask("Originate", [("Channel", "x\r\nAction: Command")])
@@ -265,27 +265,27 @@ def test_what_cannot_be_sent_is_our_own_mistake(world: AMIFixture) -> None:
     assert "hunter2" not in str(problem.value)
 
 
-def test_a_list_is_collected_while_events_go_on(world: AMIFixture) -> None:
+def test_a_list_is_collected_while_events_arrive(world: AMIFixture) -> None:
     world.asterisk.channels = {name: {"Channel": name, "Uniqueid": name} for name in ("one", "two")}
-    heard: list[str] = []
+    received: list[str] = []
     world.start()
-    world.ami.listen(["CoreShowChannel", "Hangup"], lambda message: heard.append(message.event))
+    world.ami.listen(["CoreShowChannel", "Hangup"], lambda message: received.append(message.event))
     channels = outcome(world.ami.collect("CoreShowChannels"))
     other = outcome(world.ami.collect("CoreShowChannels"))
     world.event("Hangup", Uniqueid="one")
     assert [message.get("Channel") for message in channels[0]] == ["one", "two"]
     assert len(other[0]) == 2
-    assert heard.count("Hangup") == 1
+    assert received.count("Hangup") == 1
     world.asterisk.replies["CoreShowChannels"] = lambda c, action: c.error(action, "Permission denied")
     denied = outcome(world.ami.collect("CoreShowChannels"))
     world.flush()
     assert isinstance(denied[0], AMIRefused)
 
 
-def test_events_go_to_who_listens_and_one_listener_cannot_hurt_another(
+def test_an_error_in_one_listener_does_not_concern_another(
     world: AMIFixture, logged_failures: LoggedFailures
 ) -> None:
-    heard: list[str] = []
+    received: list[str] = []
     world.start()
 
     def broken(message: Any) -> None:
@@ -293,31 +293,31 @@ def test_events_go_to_who_listens_and_one_listener_cannot_hurt_another(
 
     stops = [
         world.ami.listen(["Hangup"], broken),
-        world.ami.listen(["Hangup", "Newstate"], lambda message: heard.append(message.get("Uniqueid"))),
+        world.ami.listen(["Hangup", "Newstate"], lambda message: received.append(message.get("Uniqueid"))),
     ]
     world.event("Hangup", Uniqueid="1")
     world.event("Newstate", Uniqueid="2")
     world.event("Newexten", Uniqueid="3")
-    assert heard == ["1", "2"]
+    assert received == ["1", "2"]
     assert len(logged_failures.flush(RuntimeError)) == 1
     for stop in stops:
         stop()
     world.event("Hangup", Uniqueid="4")
-    assert heard == ["1", "2"]
+    assert received == ["1", "2"]
     assert world.ami.state == ("up", "")
 
 
-def test_a_message_too_long_is_skipped_and_told(world: AMIFixture, log: list[str]) -> None:
-    heard: list[str] = []
+def test_a_message_that_is_too_long_is_skipped_and_logged(world: AMIFixture, log: list[str]) -> None:
+    received: list[str] = []
     world.start()
-    world.ami.listen(["VarSet"], lambda message: heard.append(message.get("Value")))
+    world.ami.listen(["VarSet"], lambda message: received.append(message.get("Value")))
     world.event("VarSet", Value="x" * 100_000)
     world.event("VarSet", Value="y")
-    assert heard == ["y"]
+    assert received == ["y"]
     assert any("skipped" in line for line in log)
 
 
-def test_ready_tries_at_once_but_does_not_hammer(world: AMIFixture) -> None:
+def test_ready_connects_at_once_but_not_again_after_a_recent_failure(world: AMIFixture) -> None:
     world.endpoint.problem = connection_refused()
     world.start()
     world.run(20)
@@ -340,7 +340,7 @@ def test_ready_tries_at_once_but_does_not_hammer(world: AMIFixture) -> None:
     assert world.endpoint.attempts <= attempts + 1
 
 
-def test_who_needs_it_need_not_wait_but_a_flood_is_no_flood_of_attempts(world: AMIFixture) -> None:
+def test_many_callers_of_ready_make_few_attempts(world: AMIFixture) -> None:
     world.endpoint.problem = connection_refused()
     world.start()
     world.run(20)  # by now the pauses are long
@@ -374,13 +374,13 @@ def test_a_refused_login_is_tried_again_after_its_first_pause_only() -> None:
     world.finish()
 
 
-def test_what_was_never_started_is_not_ready(world: AMIFixture) -> None:
+def test_a_client_that_was_never_started_is_not_ready(world: AMIFixture) -> None:
     other = AMIFixture()
     assert isinstance(outcome(other.ami.ready(3))[0], AMIDown)
     assert other.endpoint.attempts == 0
 
 
-def test_ready_gives_up_in_time(world: AMIFixture) -> None:
+def test_ready_has_a_time_out(world: AMIFixture) -> None:
     world.endpoint.silent = True
     world.start()
     ready = outcome(world.ami.ready(3))
@@ -410,22 +410,22 @@ def test_stops_cleanly_at_any_moment(when: str) -> None:
     world.finish()
 
 
-@pytest.mark.parametrize("told", ["up", "lost", "refused"])
-def test_may_be_stopped_by_whom_it_tells(told: str) -> None:
+@pytest.mark.parametrize("when", ["up", "lost", "refused"])
+def test_it_can_be_stopped_by_a_callback(when: str) -> None:
     """The loop is in the middle of its work then, and cannot be cancelled."""
-    world = AMIFixture(secret="wrong" if told == "refused" else SECRET)
+    world = AMIFixture(secret="wrong" if when == "refused" else SECRET)
     stopped: list[None] = []
 
     def stop(*_: Any) -> None:
         world.ami.stopService().addCallback(stopped.append)
 
-    if told == "up":
+    if when == "up":
         world.ami.watch(stop)
     world.ami.startService()
-    if told == "refused":
+    if when == "refused":
         world.ami.ready(3).addErrback(stop)
     world.flush()
-    if told == "lost":
+    if when == "lost":
         world.ami.watch(stop)
         world.lose_connection()
     assert set(stopped) == {None}

@@ -100,7 +100,7 @@ def test_an_event_with_a_response_key_is_an_event() -> None:
     assert (Message(RESPONSE).event, Message(RESPONSE).response) == ("", "Success")
 
 
-def test_bytes_that_are_not_utf8_do_no_harm() -> None:
+def test_bytes_that_are_not_utf8_are_replaced() -> None:
     assert Message(b"Event: X\r\nCallerIDName: Jo\xe3o").get("CallerIDName") == "Jo\ufffdo"
 
 
@@ -108,7 +108,7 @@ def test_bytes_that_are_not_utf8_do_no_harm() -> None:
     "garbage",
     [b"HTTP/1.1 400 Bad Request\r\n", b"SSH-2.0-OpenSSH\r\n", b"\r\n\r\n", b"\0", b"asterisk call manager/1\r\n"],
 )
-def test_what_is_not_asterisk_is_refused_at_its_first_byte_and_nothing_is_kept(garbage: bytes) -> None:
+def test_another_protocol_is_a_violation_at_its_first_byte(garbage: bytes) -> None:
     parser = Parser()
     (violation,) = parser.receive(garbage[:1]) or parser.receive(garbage[1:])
     assert isinstance(violation, Violation)
@@ -116,7 +116,7 @@ def test_what_is_not_asterisk_is_refused_at_its_first_byte_and_nothing_is_kept(g
     assert parser.pending == 0
 
 
-def test_a_greeting_without_end_is_refused() -> None:
+def test_a_greeting_without_end_is_a_violation() -> None:
     parser = Parser()
     assert parser.receive(GREETING) == []
     (violation,) = parser.receive(b"x" * MAX_GREETING_BYTES)
@@ -130,7 +130,7 @@ def test_action_keeps_order_and_repeated_keys() -> None:
 
 
 @pytest.mark.parametrize("bad", ["a\r\nAction: Command", "a\nb", "a\rb", "a\0b", "\n", "\ud800"])
-def test_no_value_becomes_another_line(bad: str) -> None:
+def test_a_value_with_a_line_break_is_refused(bad: str) -> None:
     for make in (lambda: action("Ping", [("ActionID", bad)]), lambda: action(bad, [])):
         with pytest.raises(LocalProtocolError) as problem:
             make()
@@ -139,12 +139,12 @@ def test_no_value_becomes_another_line(bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "A:", "A\r\nB", "A B", "É", "1A", "A:B"])
-def test_no_key_becomes_another_line(bad: str) -> None:
+def test_an_invalid_key_is_refused(bad: str) -> None:
     with pytest.raises(LocalProtocolError):
         action("Ping", [(bad, "x")])
 
 
-def test_no_more_than_asterisk_reads() -> None:
+def test_more_than_asterisk_reads_is_refused() -> None:
     fits = "x" * (MAX_LINE_BYTES - len("Variable: \r\n"))
     assert len(action("Ping", [("Variable", fits)]).split(b"\r\n")[1]) + 2 == MAX_LINE_BYTES
     for value in (fits + "x", fits[:-1] + "é"):
@@ -155,7 +155,7 @@ def test_no_more_than_asterisk_reads() -> None:
         action("Ping", [("Variable", "x")] * MAX_LINES)
 
 
-def test_a_secret_never_stands_in_an_error() -> None:
+def test_an_error_never_has_the_secret() -> None:
     for secret in ("hunter2\n", "hunter2" * 200):
         with pytest.raises(LocalProtocolError) as problem:
             action("Login", [("Secret", secret)])

@@ -227,5 +227,5 @@ def test_closing_while_it_connects(asterisk: Asterisk) -> None:
     assert asterisk.transport.aborted
 
 
-def test_closing_what_was_never_open(asterisk: Asterisk) -> None:
+def test_a_stream_that_was_never_open_can_be_closed(asterisk: Asterisk) -> None:
     assert defer.Deferred.fromCoroutine(asterisk.events.close()).called

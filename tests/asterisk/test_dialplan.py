@@ -71,7 +71,7 @@ def calls(text: str) -> list[str]:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(("wideband", "codec"), [(False, ""), (True, "slin16")])
-def test_says_for_the_examples_row_what_the_shipped_file_says(style: Style, wideband: bool, codec: str) -> None:
+def test_the_examples_row_has_the_lines_of_the_shipped_file(style: Style, wideband: bool, codec: str) -> None:
     assert sections(lines(EXAMPLE, style=style, wideband=wideband)) == shipped(style, codec)
 
 
@@ -105,7 +105,7 @@ def test_many_rows_share_one_subroutine_and_each_keeps_its_ports(style: Style) -
 
 
 @pytest.mark.parametrize(("number", "port"), [("", 9001), ("2001", None), ("", None)])
-def test_a_row_without_a_return_extension_says_so(number: str, port: int | None) -> None:
+def test_a_row_without_a_return_extension_has_a_comment(number: str, port: int | None) -> None:
     text = lines(replace(ROW, return_number=number, return_port=port), style="plain")
     assert sections(text)["audiosocket-return"] == []
     assert "; Extension 7 has no return number or no return port" in text
@@ -125,7 +125,7 @@ def test_a_row_without_a_return_extension_says_so(number: str, port: int | None)
         ("0.0.0.0", "2001:DB8::7", "[2001:db8::7]"),
     ],
 )
-def test_the_address_is_the_rows_or_says_where_it_is_from(row: str, given: str, host: str) -> None:
+def test_an_address_that_is_not_the_rows_has_a_comment(row: str, given: str, host: str) -> None:
     otherwise = ServerAddress("198.51.100.1", "what the test knows")
     text = lines(replace(ROW, server_ip=row), style="plain", host=given, otherwise=otherwise)
     assert [f",{host}:" in line for line in calls(text)] == [True, True]
@@ -149,13 +149,13 @@ def test_the_address_is_the_rows_or_says_where_it_is_from(row: str, given: str, 
         ("", "", "127.0.0.1", "own machine"),
     ],
 )
-def test_a_row_without_an_address_gets_the_best_there_is(bind: str, asked_at: str, host: str, source: str) -> None:
+def test_a_row_without_an_address_gets_a_known_one(bind: str, asked_at: str, host: str, source: str) -> None:
     found = place(bind, asked_at)
     assert found.host == host
     assert source in found.source
 
 
-def test_of_many_rows_without_an_address_a_few_are_named() -> None:
+def test_of_many_rows_without_an_address_ten_are_named() -> None:
     rows = [
         replace(ROW, id=n, number=str(n), return_number=f"1{n}", port=n + 100, return_port=None, server_ip="")
         for n in range(30)
@@ -181,7 +181,7 @@ def test_without_survival_needs_no_subroutine(style: Style, wideband: bool, leg:
 
 
 @pytest.mark.parametrize("number", ["1000", "*72", "#9", "+5511987654321", "porter", "a.b-c_d", "1e"])
-def test_numbers_as_people_dial_them_are_taken(number: str) -> None:
+def test_numbers_as_they_are_dialled_are_accepted(number: str) -> None:
     assert f"exten => {number},1,NoOp(" in lines(replace(ROW, number=number), style="plain")
 
 
@@ -234,7 +234,7 @@ def test_an_address_that_is_more_than_an_address_is_refused(host: str) -> None:
 
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50), st.sampled_from(STYLES))
 @settings(max_examples=150, deadline=None)
-def test_no_row_adds_a_line(number: str, return_number: str, host: str, style: Style) -> None:
+def test_no_value_of_a_row_adds_a_line(number: str, return_number: str, host: str, style: Style) -> None:
     row = replace(ROW, number=number, return_number=return_number, server_ip=host)
     try:
         text = lines(row, style=style)
@@ -260,12 +260,12 @@ def test_an_address_that_names_no_machine_is_refused(host: str) -> None:
         named(host)
 
 
-def test_a_row_without_residents_takes_no_return_number() -> None:
+def test_a_row_without_a_return_port_claims_no_return_number() -> None:
     only_visitors = replace(ROW, id=8, number="2002", return_port=None)
     assert select_printable([only_visitors, ROW]) == ([only_visitors, ROW], [])
 
 
-def test_of_all_rows_those_that_cannot_be_written_are_left_out_and_named() -> None:
+def test_rows_that_cannot_be_written_are_left_out_with_the_reason() -> None:
     """A bad row hides no good one; the first that has a number keeps it."""
     good = replace(ROW, id=1, number="1000", return_number="1001")
     again = replace(ROW, id=2, number="1000", return_number="1002")

@@ -9,7 +9,7 @@ def middle(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def test_doubles_up_to_the_longest_and_begins_again_after_a_reset() -> None:
+def test_pauses_double_up_to_the_longest_and_begin_again_after_a_reset() -> None:
     backoff = Backoff(0.5, 15.0, uniform=middle)
     assert [backoff.pause() for _ in range(7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     backoff.reset()

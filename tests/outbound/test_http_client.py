@@ -17,7 +17,7 @@ from tests.support.reactor import reactor
 HUGE = b"x" * (MAX_BODY_BYTES + 1)
 
 
-async def test_an_answer_comes_whole_with_what_was_sent() -> None:
+async def test_request_and_answer_are_transmitted_in_full() -> None:
     def answer(request: Request, body: bytes) -> tuple[int, bytes]:
         assert request.getHeader("x-mine") == "1"
         return 418, request.method + b" " + request.uri + b" " + body
@@ -71,7 +71,7 @@ async def test_a_redirect_is_an_answer() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + HUGE, "keep"),
     ],
 )
-async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said: bytes, then: str) -> None:
+async def test_an_incomplete_or_malformed_answer_is_a_failed_request(said: bytes, then: str) -> None:
     async with listening_server(raw_server(said, then)) as url, web_client() as client:
         with pytest.raises(RequestFailed) as failed:
             await client.ask("POST", url, {}, b"x", seconds=1)
@@ -82,13 +82,13 @@ async def test_a_server_that_breaks_off_or_lies_is_a_failed_request(said: bytes,
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]
 )
-async def test_a_server_that_falls_silent_costs_the_deadline(said: bytes) -> None:
+async def test_a_server_that_stops_sending_is_a_failed_request_after_the_time_out(said: bytes) -> None:
     async with listening_server(raw_server(said)) as url, web_client() as client:
         with pytest.raises(RequestFailed, match=r"within 0\.1 s"):
             await client.ask("GET", url, {}, seconds=0.1)
 
 
-async def test_without_a_connection_the_request_was_certainly_not_sent() -> None:
+async def test_without_a_connection_the_request_is_unsent() -> None:
     async with listening_server(raw_server(b"")) as url:
         pass
     async with web_client() as client:
@@ -105,7 +105,7 @@ async def test_a_name_that_does_not_exist_is_no_connection() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
-async def test_closing_cancels_what_is_under_way(said: bytes) -> None:
+async def test_closing_cancels_requests_in_progress(said: bytes) -> None:
     async with listening_server(raw_server(said)) as url:
         client = HTTPClient(reactor)
         asked = client.ask("GET", url, {})
@@ -116,7 +116,7 @@ async def test_closing_cancels_what_is_under_way(said: bytes) -> None:
             await asked
 
 
-async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and_not_failed() -> None:
+async def test_a_request_cancelled_while_it_connects_fails_with_cancelled_error() -> None:
     async with listening_server(raw_server(b"")) as url, web_client() as client:
         asked = client.ask("GET", url, {})
         asked.cancel()
@@ -124,7 +124,7 @@ async def test_a_request_cancelled_before_there_is_a_connection_is_cancelled_and
             await asked
 
 
-async def test_a_silent_website_is_left_when_its_answer_is_not_wanted() -> None:
+async def test_a_request_to_a_silent_server_can_be_cancelled() -> None:
     async with http_server(lambda request, body: NOT_DONE_YET) as url, web_client() as client:
         asked = client.ask("GET", url, {}, keep=True)
         await task.deferLater(reactor, 0.05)
@@ -161,7 +161,7 @@ def test_addresses_that_can_be_used(url: str, checked: str) -> None:
         "http://[::1/",
     ],
 )
-def test_addresses_that_cannot(url: str) -> None:
+def test_addresses_that_cannot_be_used(url: str) -> None:
     with pytest.raises(InvalidSetting, match="the ARI address"):
         checked_url(url, "the ARI address")
 

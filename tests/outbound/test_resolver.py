@@ -49,7 +49,7 @@ async def test_a_lookup_that_hangs_runs_once_and_each_caller_has_a_time_out(
     assert await at_last == ("192.0.2.1",)
 
 
-async def test_a_name_without_addresses_and_a_name_that_is_none(resolver: SlowResolver) -> None:
+async def test_a_name_without_addresses_and_an_invalid_name(resolver: SlowResolver) -> None:
     lookup = Resolver(reactor, reactor)
     asking = ask(lookup, "db.example")
     resolver.answer()

@@ -166,7 +166,7 @@ async def test_any_other_status_is_a_refusal(status: int) -> None:
         (b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 9_000, "is not a WebSocket server|has more than 16384 bytes"),
     ],
 )
-async def test_a_server_of_another_kind_is_said_so(said: bytes, shown: str) -> None:
+async def test_a_server_of_another_kind_is_an_error(said: bytes, shown: str) -> None:
     async with websocket_server() as server:
         pair = Pair(server)
         opening = pair.client.connect()
@@ -264,7 +264,7 @@ async def test_closing_while_it_connects(wait: bool) -> None:
             await opening
 
 
-async def test_what_was_never_open_is_closed_and_cannot_connect() -> None:
+async def test_a_client_that_was_closed_cannot_connect() -> None:
     async with websocket_server() as server:
         pair = Pair(server)
         await pair.client.close()

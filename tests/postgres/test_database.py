@@ -213,7 +213,7 @@ async def test_an_empty_table_is_zero_rows_and_no_page(open_database: Open) -> N
 
 @pytest.mark.slow
 @pytest.mark.deadline(30)
-async def test_a_hundred_thousand_rows_come_in_pages_between_which_the_reactor_turns(
+async def test_a_hundred_thousand_rows_arrive_in_pages_with_reactor_turns_between(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     await in_thread(postgres.execute, database_with_table, "alter table extension_ia disable trigger all")
@@ -239,7 +239,7 @@ async def test_a_hundred_thousand_rows_come_in_pages_between_which_the_reactor_t
 
 
 @pytest.mark.usefixtures("database_with_table")
-async def test_what_take_raises_passes_through_and_the_session_stays_usable(open_database: Open) -> None:
+async def test_an_error_of_take_is_raised_and_the_session_stays_usable(open_database: Open) -> None:
     watched = open_database()
     await watched.database.insert(a_row(1), accept)
 
@@ -272,7 +272,7 @@ async def test_a_refused_check_writes_nothing_and_frees_the_lock(open_database: 
 
 
 @pytest.mark.usefixtures("database_with_table")
-async def test_update_and_delete_say_when_there_is_no_such_row(open_database: Open) -> None:
+async def test_update_and_delete_return_false_without_such_a_row(open_database: Open) -> None:
     watched = open_database()
 
     def never(_: Sequence[Row]) -> None:
@@ -321,7 +321,7 @@ async def test_a_constraint_of_the_table_is_the_callers_error_and_not_an_outage(
     assert len(await watched.rows()) == 1
 
 
-async def test_a_byte_that_is_not_utf8_spoils_one_row_only(open_database: Open, postgres: PostgresServer) -> None:
+async def test_a_byte_that_is_not_utf8_concerns_one_row(open_database: Open, postgres: PostgresServer) -> None:
     postgres.execute("postgres", f"create database latin encoding 'SQL_ASCII' template template0 owner {ROLE}")
     try:
         postgres.execute("latin", _table_sql())
@@ -368,7 +368,7 @@ async def test_changes_are_announced(
     assert not watched.warnings
 
 
-async def test_a_storm_of_notifications_is_not_a_storm_of_calls(
+async def test_many_notifications_are_few_calls(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     watched = open_database()
@@ -391,7 +391,7 @@ async def test_without_listening_there_is_one_backend(
     assert watched.changes == 0
 
 
-async def test_an_error_of_the_owner_does_not_end_the_supervision(
+async def test_an_error_of_a_callback_does_not_end_the_supervision(
     open_database: Open, postgres: PostgresServer, database_with_table: str, logged_failures: LoggedFailures
 ) -> None:
     watched = open_database()
@@ -464,7 +464,7 @@ async def test_recovers_from_a_freeze_that_begins_while_idle(
 
 
 @pytest.mark.deadline(20)
-async def test_a_freeze_is_seen_without_listening_too(
+async def test_a_freeze_is_noticed_without_listening_too(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     watched = open_database(SHORT_TIMEOUTS, listen=False)
@@ -476,7 +476,7 @@ async def test_a_freeze_is_seen_without_listening_too(
 
 
 @pytest.mark.usefixtures("database_with_table")
-async def test_all_who_wait_for_a_frozen_server_are_told_together(
+async def test_all_callers_that_wait_for_a_frozen_server_fail_together(
     open_database: Open, postgres: PostgresServer
 ) -> None:
     watched = open_database(dataclasses.replace(SHORT_TIMEOUTS, heartbeat=60.0))
@@ -504,7 +504,7 @@ async def test_a_frozen_server_at_the_start(
 
 
 @pytest.mark.parametrize("way", ["stop", "kill", "freeze"])
-async def test_a_server_that_goes_in_the_middle_of_a_query(
+async def test_a_server_that_is_lost_during_a_query(
     way: str, open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     watched = open_database(
@@ -587,7 +587,7 @@ async def test_a_locked_table_is_a_reason_and_not_an_outage(
         ),
     ],
 )
-async def test_a_broken_table_is_a_reason_until_it_is_mended(
+async def test_a_broken_table_is_a_reason_until_it_is_repaired(
     break_it: str,
     mend_it: str,
     reason: str,
@@ -609,7 +609,7 @@ async def test_a_broken_table_is_a_reason_until_it_is_mended(
     assert watched.states[-1].reason == ""
 
 
-async def test_columns_of_other_types_are_given_as_they_are(
+async def test_columns_of_other_types_are_returned_as_they_are(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     postgres.execute(
@@ -661,7 +661,7 @@ async def test_a_refusal_is_tried_again_quietly(
     assert [state.state for state in watched.states] == ["down"]
 
 
-async def test_a_wrong_password_that_is_put_right(
+async def test_a_wrong_password_that_is_corrected(
     open_database: Open, postgres: PostgresServer, database_with_table: str
 ) -> None:
     watched = open_database(DB_PASSWORD="placeholder")
@@ -812,7 +812,7 @@ class Proxy(protocol.Factory):
         return self.wires[-1]
 
     def cut(self) -> None:
-        """A partition: what is open stays open on the server's side and hears nothing more."""
+        """A partition: connections stay open at the server, which receives nothing more on them."""
         for wire in self.wires:
             wire.cut = wire.other.cut = True  # type: ignore[union-attr]
 
@@ -870,7 +870,7 @@ async def test_a_backend_that_is_stuck_alone_counts_as_ours(
 
 
 @pytest.mark.usefixtures("database_with_table")
-async def test_work_runs_to_its_end_when_its_caller_has_gone(open_database: Open) -> None:
+async def test_work_runs_to_its_end_when_its_caller_is_cancelled(open_database: Open) -> None:
     watched = open_database()
     await watched.healthy()
     inserting = defer.ensureDeferred(watched.database.insert(a_row(1), accept))
@@ -883,7 +883,7 @@ async def test_work_runs_to_its_end_when_its_caller_has_gone(open_database: Open
     assert not watched.warnings
 
 
-async def test_a_caller_that_leaves_a_failing_work_leaves_no_unhandled_error(open_database: Open) -> None:
+async def test_the_failure_of_work_whose_caller_was_cancelled_is_handled(open_database: Open) -> None:
     watched = open_database()  # there is no table
     await watched.healthy()
     reading = defer.ensureDeferred(watched.rows())
@@ -893,7 +893,7 @@ async def test_a_caller_that_leaves_a_failing_work_leaves_no_unhandled_error(ope
     await until(lambda: watched.state.reason != "")
 
 
-async def test_stopping_in_the_middle_of_anything_leaves_nothing(
+async def test_stopping_at_any_moment_leaves_nothing_behind(
     open_database: Open, postgres: PostgresServer, backends: Backends, database_with_table: str
 ) -> None:
     idle = open_database()
@@ -963,7 +963,7 @@ async def test_started_again_after_a_stop(open_database: Open, database_with_tab
     assert await watched.rows() == []
 
 
-def test_the_real_deadlines_keep_the_promises() -> None:
+def test_the_default_time_outs_are_as_documented() -> None:
     timeouts = Timeouts()
     assert timeouts.heartbeat + timeouts.statement <= 20  # a freeze is seen
     assert (

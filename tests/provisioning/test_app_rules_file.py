@@ -78,15 +78,15 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(tmp_path: P
     one = Fixture(tmp_path / "apps.toml")
     one.write('[extension."1001"]\nvisitor = "silence"\n')
     one.later()
-    heard = CapturedLog()
+    log = CapturedLog()
     one.write('[extension."1001"]\nvisitor = "silent"\n')
     one.later(3)
-    heard.close()
+    log.close()
     assert one.visitor == "silence"
     shown = one.selection.to_json()
     assert (shown["state"], shown["line"]) == ("rejected", 2)
     assert "'silent' is no app" in str(shown["reason"])
-    assert len(heard.containing("cannot be used, line 2")) == 1
+    assert len(log.containing("cannot be used, line 2")) == 1
     one.write('[extension."1001"]\nvisitor = "play"\n')
     one.later()
     assert one.visitor == "play"
@@ -122,13 +122,13 @@ def test_a_directory_in_its_place_is_reported(tmp_path: Path) -> None:
 
 def test_another_process_that_reads_the_same_file_says_nothing(tmp_path: Path) -> None:
     one = Fixture(tmp_path / "apps.toml", quiet=True)
-    heard = CapturedLog()
+    log = CapturedLog()
     one.write("nonsense")
     one.later()
     one.write("")
     one.later()
-    heard.close()
-    assert heard == []
+    log.close()
+    assert log == []
     assert one.selection.to_json()["state"] == "used"
 
 

@@ -34,7 +34,7 @@ VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
 
 class Closed:
-    """A doorkeeper who lets nobody in."""
+    """An observer that admits no connection."""
 
     def may_connect(self, address: object) -> bool:
         return False
@@ -54,7 +54,7 @@ def cannot(number: int, port: int = 80) -> CannotListenError:
     return CannotListenError(LOOPBACK, port, OSError(number, "said by the system"))
 
 
-async def test_the_tree_is_the_inventory_of_what_is_open() -> None:
+async def test_the_child_services_are_the_open_listeners() -> None:
     first, second = free_ports(2)
     service = ExtensionService(extension(1, first, second))
     service.startService()
@@ -71,7 +71,7 @@ async def test_the_tree_is_the_inventory_of_what_is_open() -> None:
     assert await is_closed(second)
 
 
-async def test_a_port_that_cannot_be_had_leaves_no_trace_and_costs_no_sibling() -> None:
+async def test_a_port_that_cannot_be_opened_leaves_nothing_and_concerns_no_other() -> None:
     first, second = free_ports(2)
     service = ExtensionService(extension(1, first, second))
     service.startService()
@@ -108,7 +108,7 @@ async def test_a_listener_lingers_under_another_name_and_new_calls_get_the_new_v
     await service.stopService()
 
 
-def test_trouble_is_said_with_what_to_do_about_it() -> None:
+def test_errors_say_what_to_do() -> None:
     assert is_taken(cannot(errno.EADDRINUSE))
     assert not is_taken(cannot(errno.EACCES))
     assert not is_taken(CannotListenError(LOOPBACK, 80, "no such interface"))
@@ -130,9 +130,9 @@ def test_addresses_of_this_machine() -> None:
     assert is_local("::1") == has_ipv6
 
 
-def test_what_is_no_address_of_this_machine_or_no_address_at_all() -> None:
+def test_texts_that_are_no_address_of_this_machine() -> None:
     names = ("localhost", "", " ", "127.0.0.1:80", "127.1", "0x7f000001", "300.1.1.1", "pbx.example", "\0", "1\n")
     elsewhere = ("192.0.2.1", "203.0.113.7", "2001:db8::1", "fe80::1%nosuchcard")
-    nobody_can_call_there = ("255.255.255.255", "224.0.0.1", "127.255.255.255", "ff02::1")
-    for address in (*names, *elsewhere, *nobody_can_call_there):
+    not_for_calls = ("255.255.255.255", "224.0.0.1", "127.255.255.255", "ff02::1")
+    for address in (*names, *elsewhere, *not_for_calls):
         assert not is_local(address), address

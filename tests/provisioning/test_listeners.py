@@ -28,7 +28,7 @@ from tests.support.loopback_server import (
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
 
-async def test_only_what_changed_moves_and_the_rest_keeps_its_very_socket() -> None:
+async def test_only_changed_listeners_move_and_all_others_keep_their_socket() -> None:
     a, b, c, d, e = free_ports(5)
     async with loopback_server() as here:
         await here.apply(extension(1, a, b), extension(2, c))
@@ -83,7 +83,7 @@ async def test_ports_shift_in_a_ring_and_the_roles_of_a_row_change_places() -> N
         assert here.listeners.mismatches() == []
 
 
-async def test_a_removed_extension_refuses_at_once_and_its_calls_go_on_to_their_own_end() -> None:
+async def test_a_removed_extension_refuses_connections_and_its_calls_go_on() -> None:
     a, b = free_ports(2)
     async with loopback_server() as here:
         await here.apply(extension(1, a), extension(2, b))
@@ -115,31 +115,31 @@ async def test_a_restart_reopens_the_ports_and_keeps_the_calls() -> None:
             await here.listeners.restart(99)
 
 
-# a port that somebody else has
+# a port that another program has
 
 
 async def test_a_busy_port_is_replaced_by_the_next_free_one_that_no_row_claims() -> None:
     a, b, c, d, e = free_ports(5)
-    heard = CapturedLog()
+    log = CapturedLog()
     async with loopback_server(reserved_ports=frozenset({b})) as here:
         with occupied(a), occupied(d):
-            # b is the API's, c another row's, d somebody else's: e is the next.
+            # b is the API's, c another row's, d another program's: e is the next.
             await here.apply(extension(1, a), extension(2, c))
             assert {slot: port for slot, (port, _) in here.sockets().items()} == {(1, VISITOR): e, (2, VISITOR): c}
             (listener,) = here.listeners.services_by_id()[1].listeners.values()
             assert (listener.configured, listener.port) == (a, e)
             (mismatch,) = here.listeners.mismatches()
             assert f"port {a} is in use, listening on {e} instead" in mismatch
-            assert len(heard.containing(f"instead of {a}")) == 1
+            assert len(log.containing(f"instead of {a}")) == 1
             for _ in range(3):
                 assert (await here.apply(*here.listeners.extensions.values())).empty
             assert here.sockets()[1, VISITOR][0] == e
-            assert len(heard.containing(f"instead of {a}")) == 1
+            assert len(log.containing(f"instead of {a}")) == 1
         await here.apply(*here.listeners.extensions.values())
         assert here.sockets()[1, VISITOR][0] == a
         assert here.listeners.mismatches() == []
         assert await is_closed(e)
-    heard.close()
+    log.close()
 
 
 async def test_an_alternative_port_stays_open_until_its_calls_have_ended() -> None:
@@ -165,7 +165,7 @@ async def test_an_alternative_port_stays_open_until_its_calls_have_ended() -> No
         await here.call(a)
 
 
-async def test_an_alternative_makes_way_for_a_row_that_claims_its_port() -> None:
+async def test_an_alternative_port_is_given_up_when_a_row_claims_it() -> None:
     a, b, c = free_ports(3)
     async with loopback_server() as here:
         with occupied(a):
@@ -178,7 +178,7 @@ async def test_an_alternative_makes_way_for_a_row_that_claims_its_port() -> None
             await squatter.until_heard(len(squatter.heard) + 640)
 
 
-async def test_a_lingering_alternative_makes_way_too() -> None:
+async def test_a_lingering_port_is_given_up_when_a_row_claims_it() -> None:
     a, b = free_ports(2)
     async with loopback_server() as here:
         with occupied(a):
@@ -217,7 +217,7 @@ class Refusing:
 
     def listenTCP(self, port: int, *arguments: Any, **options: Any) -> Any:
         if port in self.errors:
-            raise CannotListenError(LOOPBACK, port, OSError(self.errors[port], "told to refuse"))
+            raise CannotListenError(LOOPBACK, port, OSError(self.errors[port], "refused by the test"))
         return reactor.listenTCP(port, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -226,10 +226,10 @@ class Refusing:
         return getattr(reactor, name)
 
 
-async def test_ports_that_cannot_be_had_are_reported_and_cost_only_themselves() -> None:
+async def test_ports_that_cannot_be_opened_are_reported_and_concern_no_other() -> None:
     a, b, c, d = free_ports(4)
     refusing = Refusing(**{f"p{a}": errno.EACCES, f"p{d}": errno.EADDRNOTAVAIL})
-    heard = CapturedLog()
+    log = CapturedLog()
     async with loopback_server(its_reactor=refusing) as here:
         for _ in range(3):
             await here.apply(extension(1, a, b), extension(2, c, d))
@@ -238,14 +238,14 @@ async def test_ports_that_cannot_be_had_are_reported_and_cost_only_themselves() 
             assert first.startswith("extension 1: visitor port")
             assert "privileges" in first
             assert second.startswith("extension 2: resident port")
-        assert len(heard.containing("not listening for")) == 2
+        assert len(log.containing("not listening for")) == 2
         refusing.errors.clear()
         before = here.sockets()
         await here.apply(extension(1, a, b), extension(2, c, d))
         assert here.listeners.mismatches() == []
         assert here.sockets().items() >= before.items()
         await here.call(a)
-    heard.close()
+    log.close()
 
 
 async def test_no_free_port_within_fifty_is_reported_and_found_later() -> None:
@@ -278,7 +278,7 @@ async def test_a_row_cannot_have_the_port_of_the_api() -> None:
 # cut off in the middle
 
 
-async def test_an_apply_that_was_cut_off_is_seen_and_made_whole_by_the_next() -> None:
+async def test_an_apply_that_was_cancelled_is_completed_by_the_next() -> None:
     ports = free_ports(20)
     rows = [extension(n, port) for n, port in enumerate(ports)]
     async with loopback_server() as here:
@@ -304,7 +304,7 @@ async def test_two_applies_at_once_take_turns() -> None:
         assert {key: port for (key, _), (port, _) in here.sockets().items()} == dict(enumerate(reversed(ports)))
 
 
-async def test_a_stop_in_the_middle_of_an_apply_leaves_nothing_open() -> None:
+async def test_a_stop_during_an_apply_leaves_nothing_open() -> None:
     ports = free_ports(20)
     async with loopback_server() as here:
         applying = Deferred.fromCoroutine(here.apply(*(extension(n, port) for n, port in enumerate(ports))))
@@ -320,7 +320,7 @@ async def test_a_stop_in_the_middle_of_an_apply_leaves_nothing_open() -> None:
 
 async def test_the_row_s_address_is_bound_if_it_is_this_machine_s_else_all_with_one_warning() -> None:
     a, b, c = free_ports(3)
-    heard = CapturedLog()
+    log = CapturedLog()
     async with loopback_server() as here:
         rows = (extension(1, a, ip="127.0.0.2"), extension(2, b, ip="192.0.2.1"), extension(3, c, ip="pbx"))
         for _ in range(3):
@@ -329,24 +329,24 @@ async def test_the_row_s_address_is_bound_if_it_is_this_machine_s_else_all_with_
         binds = {key: s.listeners[VISITOR].bind for key, s in here.listeners.services_by_id().items()}
         assert binds == {1: "127.0.0.2", 2: "0.0.0.0", 3: "0.0.0.0"}
         assert await is_closed(a)  # 127.0.0.1 is another address
-        assert len(heard.containing("is not an address of this machine")) == 2
+        assert len(log.containing("is not an address of this machine")) == 2
         before = here.sockets()
         await here.apply(extension(1, a, ip="127.0.0.3"), extension(2, b, ip="192.0.2.9"), rows[2])
         after = here.sockets()
         assert after[1, VISITOR] != before[1, VISITOR]
         assert after[2, VISITOR] == before[2, VISITOR]
-    heard.close()
+    log.close()
 
 
 async def test_bind_address_overrides_every_row() -> None:
     a, b = free_ports(2)
-    heard = CapturedLog()
+    log = CapturedLog()
     async with loopback_server(bind_address="127.0.0.2") as here:
         await here.apply(extension(1, a, ip="127.0.0.1"), extension(2, b, ip="192.0.2.1"))
         assert {s.listeners[VISITOR].bind for s in here.listeners.services_by_id().values()} == {"127.0.0.2"}
         assert await is_closed(a)
-        assert heard.containing("is not an address of this machine") == []
-    heard.close()
+        assert log.containing("is not an address of this machine") == []
+    log.close()
 
 
 # many of them

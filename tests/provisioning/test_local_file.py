@@ -57,7 +57,7 @@ def check_set_aside(path: Path, loaded: Loaded, content: bytes | None = None) ->
     aside.unlink()
 
 
-def test_what_is_saved_is_loaded_and_says_where_it_came_from(path: Path) -> None:
+def test_a_saved_file_is_loaded_and_names_its_source(path: Path) -> None:
     save(path, THREE, "database")
     loaded = load(path, 2000)
     assert (loaded.extensions, loaded.problems, loaded.trouble) == (THREE, (), "")
@@ -68,7 +68,7 @@ def test_what_is_saved_is_loaded_and_says_where_it_came_from(path: Path) -> None
     assert names(path) == ["ramais_config.json"]
 
 
-def test_no_file_is_no_trouble_and_no_extensions_are_a_configuration(path: Path) -> None:
+def test_a_missing_file_is_no_error_and_an_empty_list_is_a_configuration(path: Path) -> None:
     assert load(path, 2000) == Loaded(None)
     save(path, [], "api")
     assert load(path, 2000).extensions == ()
@@ -99,7 +99,7 @@ def test_files_of_the_old_service_load_as_they_are(path: Path) -> None:
         assert not loaded.problems
 
 
-def test_one_bad_entry_hides_no_good_one(path: Path) -> None:
+def test_a_bad_entry_does_not_concern_the_others(path: Path) -> None:
     entries = [THREE[0].to_json(), {"id": 9, "ramal_ia": "x", "porta_ia": 99999}, None, THREE[1].to_json()]
     loaded = load(write(path, {"ramais": entries}), 2000)
     assert loaded.extensions == THREE[:2]
@@ -114,7 +114,7 @@ def test_more_extensions_than_allowed_are_problems(path: Path) -> None:
     assert "MAX_EXTENSIONS" in loaded.problems[0].reason
 
 
-def test_a_file_truncated_at_any_byte_is_whole_or_set_aside(path: Path) -> None:
+def test_a_truncated_file_is_set_aside(path: Path) -> None:
     save(path, THREE[:2], "database")
     whole = path.read_bytes()
     complete = 0
@@ -126,14 +126,12 @@ def test_a_file_truncated_at_any_byte_is_whole_or_set_aside(path: Path) -> None:
         else:
             assert loaded.extensions == THREE[:2]
             complete += 1
-    assert complete == 1  # the newline at the end is nobody's business
+    assert complete == 1  # the newline at the end is not needed
 
 
 @no_deadline
 @given(st.data())
-def test_a_file_with_flipped_bytes_never_raises_and_never_loads_what_is_no_extension(
-    path: Path, data: Any
-) -> None:
+def test_a_corrupted_file_loads_valid_extensions_or_none(path: Path, data: Any) -> None:
     save(path, THREE, "database")
     content = bytearray(path.read_bytes())
     flips = st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255))
@@ -146,7 +144,7 @@ def test_a_file_with_flipped_bytes_never_raises_and_never_loads_what_is_no_exten
         assert len(loaded.extensions) + len(loaded.problems) >= len(THREE)
 
 
-def test_what_is_no_configuration_is_set_aside_with_the_reason(path: Path) -> None:
+def test_a_file_without_a_configuration_is_set_aside_with_the_reason(path: Path) -> None:
     strange: list[bytes | object] = [
         b"", b"\n", b"\0" * 4096, b"\xef\xbb\xbf", b"\xff\xfe{\x00}\x00", b"{", b"not json", b"[" * 100_000,
         b'{"ramais": [' + b"[" * 100_000, b'{"ramais": [{"id": ' + b"9" * 5000 + b"}]}",
@@ -158,9 +156,7 @@ def test_what_is_no_configuration_is_set_aside_with_the_reason(path: Path) -> No
         check_set_aside(path, load(path, 2000))
 
 
-def test_a_file_larger_than_any_configuration_is_not_read_to_the_end(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_too_large_is_not_read_to_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_BYTES", 1_000_000)
     write(path, {"ramais": [THREE[0].to_json()], "more": "x" * 1_000_000})
     check_set_aside(path, load(path, 2000))
@@ -214,7 +210,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_whoever_could_read_the_file_still_can(path: Path) -> None:
+def test_the_permissions_of_the_file_are_kept(path: Path) -> None:
     before = os.umask(0o027)
     try:
         save(path, THREE, "database")
@@ -243,7 +239,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(
     assert names(path) == ["ramais_config.json"]
 
 
-def test_a_directory_that_cannot_be_flushed_costs_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_cannot_be_flushed_is_no_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some network file systems refuse it; the file is in its place by then."""
     flush: Callable[[int], None] = os.fsync
 

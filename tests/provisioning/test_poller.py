@@ -108,7 +108,7 @@ class Desk:
         self.table = Table(*ROWS)
         self.files = ManualFileThread()
         self.path = data_file(directory)
-        self.heard = CapturedLog()
+        self.log = CapturedLog()
         self.poller: Poller | None = None
 
     def start(self, *, database: bool = True, automatic: bool = True, limit: int = 1000) -> Poller:
@@ -140,13 +140,13 @@ class Desk:
             self.clock.advance(TICK)
 
     def problems(self) -> list[str]:
-        return [text for level, text in self.heard if level is LogLevel.error]
+        return [text for level, text in self.log if level is LogLevel.error]
 
     def close(self) -> None:
         if self.poller is not None and self.poller.running:
             done(self.poller.stopService())
         assert self.clock.getDelayedCalls() == []
-        self.heard.close()
+        self.log.close()
 
 
 ROWS = [extension(n, 9000 + n) for n in range(1, 11)]
@@ -193,17 +193,17 @@ def test_the_database_comes_first_and_is_saved(desk: Desk) -> None:
     assert poller.configuration.last_success is not None
 
 
-def test_a_database_that_fails_at_once_gives_way_to_the_file_without_a_wait(desk: Desk) -> None:
+def test_when_the_database_fails_at_once_the_file_is_used_without_a_wait(desk: Desk) -> None:
     desk.file(*FILE)
     desk.table.failing = "no route to the server"
     poller = desk.start()
     assert desk.running() == [1, 2, 3]
     assert poller.configuration.source == "file"
     assert poller.configuration.source_since == desk.path.stat().st_mtime
-    assert desk.heard.containing("no route to the server")
+    assert desk.log.containing("no route to the server")
 
 
-def test_a_slow_database_gives_way_to_the_file_and_takes_over_when_it_answers(desk: Desk) -> None:
+def test_the_file_is_used_until_a_slow_database_answers(desk: Desk) -> None:
     desk.file(*FILE)
     desk.table.silent = True
     poller = desk.start()
@@ -246,7 +246,7 @@ def test_bad_entries_of_the_file_are_logged_by_id(desk: Desk) -> None:
     assert desk.problems()[0].startswith("leaving out extension 77 of ")
 
 
-def test_a_row_of_the_file_s_keeps_its_port_against_a_thief_at_the_start_too(desk: Desk) -> None:
+def test_a_row_of_the_file_keeps_its_port_against_a_new_row_at_the_start(desk: Desk) -> None:
     desk.file(extension(5, 9000))
     desk.table.rows = [extension(1, 9000, number="thief"), extension(5, 9000)]
     desk.start()
@@ -256,7 +256,7 @@ def test_a_row_of_the_file_s_keeps_its_port_against_a_thief_at_the_start_too(des
 # what is believed
 
 
-def test_an_empty_or_much_smaller_result_is_held_back_until_it_is_seen_again(desk: Desk) -> None:
+def test_an_empty_or_much_smaller_result_is_held_back_until_it_is_confirmed(desk: Desk) -> None:
     for remaining in ([], ROWS[:4]):
         there = Desk(desk.path.parent)
         poller = there.start()
@@ -274,14 +274,14 @@ def test_an_empty_or_much_smaller_result_is_held_back_until_it_is_seen_again(des
         there.close()
 
 
-def test_half_of_the_extensions_is_believed_at_once(desk: Desk) -> None:
+def test_half_of_the_extensions_is_applied_at_once(desk: Desk) -> None:
     desk.start()
     desk.table.rows = ROWS[:5]
     desk.wait(INTERVAL)
     assert desk.running() == IDS[:5]
 
 
-def test_force_believes_at_once_and_a_second_request_does_too(desk: Desk) -> None:
+def test_a_small_result_is_applied_by_force_or_a_second_request(desk: Desk) -> None:
     poller = desk.start()
     desk.table.rows = ROWS[:1]
     assert done(poller.refresh("api", force=True)).result == "applied"
@@ -305,7 +305,7 @@ def test_a_different_small_result_is_held_back_anew(desk: Desk) -> None:
     assert done(poller.refresh("api")).result == "applied"
 
 
-def test_two_hurried_looks_at_a_table_that_is_being_rewritten_are_one_sight(desk: Desk) -> None:
+def test_two_automatic_refreshes_in_close_succession_do_not_confirm_each_other(desk: Desk) -> None:
     poller = desk.start()
     desk.wait(1)
     desk.table.rows = []
@@ -320,7 +320,7 @@ def test_two_hurried_looks_at_a_table_that_is_being_rewritten_are_one_sight(desk
     assert desk.running() == []
 
 
-def test_an_empty_table_at_the_start_is_not_believed_over_the_file(desk: Desk) -> None:
+def test_an_empty_table_at_the_start_does_not_replace_the_file(desk: Desk) -> None:
     desk.file(*FILE)
     desk.table.rows = []
     poller = desk.start()
@@ -331,13 +331,13 @@ def test_an_empty_table_at_the_start_is_not_believed_over_the_file(desk: Desk) -
     assert (poller.configuration.source, desk.running(), desk.saved()) == ("database", [], [])
 
 
-def test_an_empty_table_at_the_start_is_believed_where_nothing_ran_before(desk: Desk) -> None:
+def test_an_empty_table_at_the_start_is_applied_without_a_file(desk: Desk) -> None:
     desk.table.rows = []
     poller = desk.start()
     assert (poller.configuration.source, desk.running()) == ("database", [])
 
 
-def test_extensions_that_somebody_removed_are_not_missed(desk: Desk) -> None:
+def test_removed_extensions_are_expected_to_be_absent(desk: Desk) -> None:
     desk.table.rows = ROWS[:1]
     poller = desk.start()
     desk.table.rows = []
@@ -351,7 +351,7 @@ def test_extensions_that_somebody_removed_are_not_missed(desk: Desk) -> None:
 # what fails
 
 
-def test_a_failing_reading_leaves_everything_as_it_was(desk: Desk) -> None:
+def test_a_refresh_that_fails_changes_nothing(desk: Desk) -> None:
     poller = desk.start()
     before, content = dict(desk.rooms.extensions), desk.path.read_bytes()
     success = poller.configuration.last_success
@@ -372,17 +372,17 @@ def test_a_failing_reading_leaves_everything_as_it_was(desk: Desk) -> None:
         "the table is locked",
     )
     assert poller.configuration.last_success == success
-    assert len(desk.heard.containing("the table is locked")) == 1
+    assert len(desk.log.containing("the table is locked")) == 1
 
 
-def test_without_a_database_a_refresh_says_so(desk: Desk) -> None:
+def test_without_a_database_a_refresh_is_an_error(desk: Desk) -> None:
     poller = desk.start(database=False)
     with pytest.raises(SourceUnavailable, match="DB_HOST"):
         done(poller.refresh("api"))
     assert desk.running() == [0]
 
 
-def test_a_fault_of_ours_is_no_success_and_polling_goes_on(desk: Desk, logged_failures: LoggedFailures) -> None:
+def test_an_unexpected_error_is_a_failure_and_polling_goes_on(desk: Desk, logged_failures: LoggedFailures) -> None:
     poller = desk.start()
     desk.rooms.failing = ZeroDivisionError("a bug")
     with pytest.raises(ZeroDivisionError):
@@ -426,7 +426,7 @@ def test_of_thousands_of_bad_rows_a_hundred_are_described_and_the_others_counted
     assert "4900 more entries" in desk.problems()[-1]
 
 
-def test_a_file_that_cannot_be_written_costs_nothing_but_itself(desk: Desk) -> None:
+def test_a_file_that_cannot_be_written_is_reported_and_the_table_applied(desk: Desk) -> None:
     desk.files.error = OSError(28, "No space left on device")
     poller = desk.start()
     assert desk.running() == IDS
@@ -454,7 +454,7 @@ def test_a_disk_that_does_not_answer_delays_the_next_configuration_by_seconds_on
     assert (poller.configuration.file_trouble, desk.saved()) == ("", IDS[:9])
 
 
-def test_a_file_that_somebody_removed_comes_back_and_one_that_is_the_same_is_left_alone(desk: Desk) -> None:
+def test_a_removed_file_is_written_again_and_an_unchanged_one_is_not(desk: Desk) -> None:
     desk.start()
     before = desk.path.stat().st_ino
     desk.wait(INTERVAL)
@@ -478,7 +478,7 @@ def test_the_table_is_polled_at_every_interval(desk: Desk) -> None:
     assert desk.table.readings == 4
 
 
-def test_a_storm_of_notifications_is_read_now_and_then_and_once_after_the_last(desk: Desk) -> None:
+def test_many_notifications_are_few_refreshes_with_one_after_the_last(desk: Desk) -> None:
     poller = desk.start()
     readings = []
     for n in range(200):
@@ -494,7 +494,7 @@ def test_a_storm_of_notifications_is_read_now_and_then_and_once_after_the_last(d
     assert desk.table.readings == quiet
 
 
-def test_a_notification_during_a_reading_is_not_lost(desk: Desk) -> None:
+def test_a_notification_during_a_refresh_is_not_lost(desk: Desk) -> None:
     poller = desk.start()
     desk.wait(1)
     desk.table.silent = True
@@ -509,7 +509,7 @@ def test_a_notification_during_a_reading_is_not_lost(desk: Desk) -> None:
     assert desk.table.readings == 3
 
 
-def test_where_reading_takes_long_it_is_done_less_often_but_never_forgotten(desk: Desk) -> None:
+def test_slow_refreshes_are_made_less_often(desk: Desk) -> None:
     poller = desk.start()
     desk.table.silent = True
     slow = pending(poller.refresh("api"))
@@ -523,7 +523,7 @@ def test_where_reading_takes_long_it_is_done_less_often_but_never_forgotten(desk
     assert desk.table.readings == 3
 
 
-def test_a_reading_that_failed_slowly_does_not_slow_down_the_next_ones(desk: Desk) -> None:
+def test_a_refresh_that_failed_slowly_does_not_delay_the_next(desk: Desk) -> None:
     """After an outage the first notification must not wait for five times the outage's time-out."""
     poller = desk.start()
     desk.table.silent = True
@@ -539,7 +539,7 @@ def test_a_reading_that_failed_slowly_does_not_slow_down_the_next_ones(desk: Des
     assert desk.running() == IDS[:9]
 
 
-def test_fifty_requests_at_once_are_two_readings_at_most(desk: Desk) -> None:
+def test_fifty_requests_at_once_are_at_most_two_readings(desk: Desk) -> None:
     poller = desk.start()
     desk.table.silent = True
     waiting = [pending(poller.refresh("api")) for _ in range(50)]
@@ -555,7 +555,7 @@ def test_fifty_requests_at_once_are_two_readings_at_most(desk: Desk) -> None:
     assert desk.table.readings == 5
 
 
-def test_whoever_stops_waiting_takes_nothing_from_the_others(desk: Desk) -> None:
+def test_a_cancelled_caller_does_not_concern_the_others(desk: Desk) -> None:
     poller = desk.start()
     desk.table.silent = True
     first, second = pending(poller.refresh("api")), pending(poller.refresh("api"))
@@ -569,7 +569,7 @@ def test_whoever_stops_waiting_takes_nothing_from_the_others(desk: Desk) -> None
     assert done(poller.refresh("api")).result == "unchanged"
 
 
-def test_a_dry_run_changes_nothing_and_says_what_would_change(desk: Desk) -> None:
+def test_a_dry_run_changes_nothing_and_reports_what_would_change(desk: Desk) -> None:
     poller = desk.start()
     last, content = poller.configuration.last, desk.path.read_bytes()
     desk.table.rows = [extension(1, 9999), *ROWS[1:9], extension(50, 9950), {"extension_ia_id": 60}]
@@ -627,7 +627,7 @@ def test_the_table_is_read_in_full_after_every_reconnect(desk: Desk) -> None:
     assert desk.running() == IDS[:9]
 
 
-def test_ports_that_could_not_be_had_are_tried_again_at_every_interval_whatever_the_database_does(
+def test_ports_that_could_not_be_opened_are_tried_again_at_every_interval(
     desk: Desk,
 ) -> None:
     """The listeners do that in `apply`, also when nothing has changed."""
@@ -657,7 +657,7 @@ def test_changes_made_through_the_api_are_saved_and_applied(desk: Desk) -> None:
     assert json.loads(desk.path.read_bytes())["source"] == "api"
 
 
-def test_what_cannot_be_saved_is_not_applied(desk: Desk) -> None:
+def test_a_change_that_cannot_be_saved_is_not_applied(desk: Desk) -> None:
     desk.file(*FILE)
     poller = desk.start(database=False)
     desk.files.error = OSError(30, "Read-only file system")
@@ -674,7 +674,7 @@ def test_what_cannot_be_saved_is_not_applied(desk: Desk) -> None:
     assert done(poller.keep(lambda _: ROWS)).stats()["total_active"] == 10
 
 
-def test_of_two_changes_at_once_neither_is_lost(desk: Desk) -> None:
+def test_two_changes_at_once_are_both_made(desk: Desk) -> None:
     poller = desk.start(database=False)
     desk.files.held = []
     adding = [
@@ -707,7 +707,7 @@ def test_a_stop_during_the_first_wait_neither_listens_nor_leaves_a_timer(desk: D
     assert desk.rooms.applied == []
 
 
-def test_a_stop_tells_everybody_who_waits_and_starts_nothing_new(desk: Desk) -> None:
+def test_a_stop_fails_all_waiting_callers_and_starts_nothing(desk: Desk) -> None:
     poller = desk.start()
     desk.table.silent = True
     waiting = [pending(poller.refresh("api", force=n > 1)) for n in range(4)]
@@ -738,7 +738,7 @@ def test_a_stop_waits_for_a_change_that_is_being_saved(desk: Desk) -> None:
     assert desk.saved() == IDS
 
 
-def test_a_stop_in_the_middle_of_applying_is_quiet(desk: Desk, logged_failures: LoggedFailures) -> None:
+def test_a_stop_during_an_apply_logs_no_failure(desk: Desk, logged_failures: LoggedFailures) -> None:
     desk.rooms.closed = Deferred()
     desk.start()
     done(stopped(desk))
