@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, str] = {
     "workers": ABOVE,
     "client": "errors wire media",
     "testing": (
-        "errors settings wire extensions interfaces media transport calls apps provisioning server client"
+        "errors settings wire extensions interfaces media transport outbound calls apps provisioning server client"
     ),
     "admin": "control_interface errors json_shapes extensions asterisk.dialplan runtime",
 }

@@ -4,5 +4,14 @@ Not imported by the server.
 """
 
 from audiosocket.testing.leg_double import LegDouble, ManualThread, app_context, leg_for
+from audiosocket.testing.loopback import LoopbackCalls, loopback_call, loopback_calls
 
-__all__ = ["LegDouble", "ManualThread", "app_context", "leg_for"]
+__all__ = [
+    "LegDouble",
+    "LoopbackCalls",
+    "ManualThread",
+    "app_context",
+    "leg_for",
+    "loopback_call",
+    "loopback_calls",
+]
