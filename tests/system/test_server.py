@@ -294,7 +294,7 @@ async def test_an_api_without_its_port_keeps_trying_and_says_so_once(monkeypatch
     with occupied(port):
         api.startService()
         await deferLater(reactor, 0.1)
-        assert len(heard.containing("the API is not reachable")) == 1
+        assert len(heard.containing("the API cannot listen")) == 1
         assert f"port {port} is in use" in heard[0][1]
         await maybeDeferred(api.stopService)
         api.startService()
