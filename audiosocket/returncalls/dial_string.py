@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from audiosocket.asterisk.ami.wire import VARIABLE_NAME
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.returncalls.templates import PLACES, check_template, filled
 
@@ -20,7 +21,6 @@ from audiosocket.returncalls.templates import PLACES, check_template, filled
 NUMBER = re.compile(r"(?![A-Za-z]\Z)[0-9A-Za-z*#+][0-9A-Za-z*#._-]{0,39}")
 _EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
 _CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
-_VARIABLE = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
 _CHANNEL = re.compile(r"[A-Za-z]+/[\x21-\x7e]+")
 _EXAMPLE = dict.fromkeys(PLACES, "1")
 
@@ -87,7 +87,7 @@ def check_landing(exten: str, ring_seconds: float, caller_id: str, variables: Ma
         raise LocalProtocolError(f"{len(variables)} channel variables (at most {MAX_VARIABLES})")
     _check_line(caller_id, "the caller id")
     for name, value in variables.items():
-        if not _VARIABLE.fullmatch(name):
+        if not VARIABLE_NAME.fullmatch(name):
             raise LocalProtocolError(f"{name[:60]!r} is not the name of a channel variable")
         _check_line(value, f"the variable {name[:60]}")
 

@@ -22,7 +22,7 @@ def check_template(template: str, setting: str) -> None:
     """Raise `InvalidSetting`, naming the ``setting``, for a brace that does not belong to one of `PLACES`."""
     if set("{}") & set(_PLACE.sub("", template)):
         known = ", ".join(f"{{{place}}}" for place in PLACES)
-        raise InvalidSetting(f"{setting}: {template!r} has a brace that belongs to none of {known}")
+        raise InvalidSetting(f"{setting}: {template!r} has braces other than {known}")
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

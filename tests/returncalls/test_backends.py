@@ -215,7 +215,7 @@ async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path)
     pbx = Pbx()
     async with ari_visit(tmp_path, pbx, RETURN_CHANNEL="PJSIP/{number}@trunk") as here:
         shown = await here.wait_for_backend("up")  # this one has no events
-        assert (shown["kind"], "events are not heard" in shown["reason"]) == ("ari", True)
+        assert (shown["kind"], "events do not arrive" in shown["reason"]) == ("ari", True)
         assert (await here.call_resident("101", "102"))[0] == 202
         first = await pbx.until_placed(1)
         placed = pbx.placed[0]

@@ -26,7 +26,7 @@ MAX_LINES = 120
 
 _END = b"\r\n\r\n"
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
-_VARIABLE = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
+VARIABLE_NAME = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
 _SPLITS_VARIABLES = re.compile(r'[\\",()\[\]]')
 
 
@@ -192,6 +192,6 @@ def variable(name: str, value: str) -> str:
 
     Raises `LocalProtocolError` for a name that is not a plain variable's: ``SHELL(…)`` would call a function.
     """
-    if not _VARIABLE.fullmatch(name):
+    if not VARIABLE_NAME.fullmatch(name):
         raise LocalProtocolError(f"{name!r} is not the name of a channel variable")
     return f"{name}={_SPLITS_VARIABLES.sub(lambda special: chr(92) + special[0], value)}"

@@ -1,4 +1,4 @@
-"""Return calls placed through AMI: the resident is rung by ``Originate`` and followed by the channel's own id."""
+"""Return calls through AMI: placed with ``Originate``, followed by the id given to the channel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from audiosocket.returncalls.templates import filled
 
 
 class AMIOriginator:
-    """Implements `originate.Originator` through Asterisk's manager interface.
+    """Implements `originator.Originator` through Asterisk's manager interface.
 
     The AMI account needs ``write = originate,call`` and ``read = call``.
     """
@@ -43,7 +43,7 @@ class AMIOriginator:
         self._attempts: PendingAttempts[AMIAttempt] = PendingAttempts()
         self._stops = [
             ami.listen(["OriginateResponse", "Hangup", "Newstate", "DialEnd"], self._received),
-            ami.watch(self._moved),
+            ami.watch(self._state_changed),
         ]
 
     @property
@@ -57,7 +57,7 @@ class AMIOriginator:
         return len(self._attempts)
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
-        """See `originate.Originator.place`."""
+        """See `originator.Originator.place`."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
         try:
             fields = _originate(self._route, request, channel_id)
@@ -69,15 +69,15 @@ class AMIOriginator:
         return attempt.result
 
     def stop(self, request: ReturnRequest) -> None:
-        """Hang up what this attempt rings or has answered, also when a process before this one placed it."""
+        """Hang up the channel of this attempt, ringing or answered, also one of the previous process."""
         self._cleanup.hang_up(CHANNEL_ID_PREFIX + request.attempt_id, request.ring_seconds + GRACE_SECONDS)
 
     def answered(self, call_id: UUID) -> bool:
-        """The resident's leg of this call has arrived; without ``read = call`` there is no other word of it."""
+        """End the attempt of this call as answered; without ``read = call`` its leg is the only sign of that."""
         return self._attempts.answered(call_id)
 
     def close(self) -> None:
-        """Cancels what still rings, and stops listening."""
+        """Cancel what still rings, and stop listening to events."""
         self._attempts.cancel()
         for stop in self._stops:
             stop()
@@ -93,7 +93,7 @@ class AMIOriginator:
         elif message.event == "Hangup" and (linked := self._attempts.get(message.get("Linkedid"))) is not None:
             linked.received_linked(message)
 
-    def _moved(self, up: bool) -> None:
+    def _state_changed(self, up: bool) -> None:
         if not up:
             for attempt in self._attempts:
                 attempt.connection_lost(self._ami.state[1])

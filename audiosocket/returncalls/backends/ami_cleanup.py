@@ -1,4 +1,4 @@
-"""Channels that must not be: they are hung up, also when they appear late or AMI was away meanwhile."""
+"""Hanging up channels of cancelled attempts, also those that appear late or while AMI is down."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CAUSE = "16"
 class ChannelCleanup:
     """Hangs channels up by the ids they were originated with.
 
-    An ``Originate`` that was accepted has no channel yet for some milliseconds, in which a hangup finds nothing:
-    so it is repeated when the channel appears, and for all of them after a reconnection. What was answered while
-    AMI was away is left alone: its leg has reached the return port, where it was accepted or turned away.
+    For some milliseconds after an accepted ``Originate`` there is no channel, and a hangup fails; so it is
+    repeated when the channel appears, and for all of them after a reconnection. A channel that was answered while
+    AMI was down is left alone: its leg has reached the return port, where it was accepted or refused.
     """
 
     _log = Logger()
@@ -31,7 +31,7 @@ class ChannelCleanup:
         self._stops = [
             ami.listen(["Newchannel"], self._appeared),
             ami.listen(["Hangup", "OriginateResponse"], self._ended),
-            ami.watch(self._moved),
+            ami.watch(self._state_changed),
         ]
 
     def __len__(self) -> int:
@@ -39,12 +39,12 @@ class ChannelCleanup:
 
     def hang_up(self, channel_id: str, seconds: float) -> None:
         """Hang this channel up, now and whenever it is seen within the next ``seconds``."""
-        self._forget_old()
+        self._drop_expired()
         self._until[channel_id] = self._clock.seconds() + seconds
         self._request_hangup(channel_id)
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stop listening to events."""
         for stop in self._stops:
             stop()
         self._stops = []
@@ -61,28 +61,30 @@ class ChannelCleanup:
         else:
             del self._until[message.get("Uniqueid")]
 
-    def _moved(self, up: bool) -> None:
+    def _state_changed(self, up: bool) -> None:
         if up:
-            self._forget_old()
+            self._drop_expired()
             for channel_id in list(self._until):
-                asked = self._ami.ask("Getvar", [("Channel", channel_id), ("Variable", "CHANNEL(state)")])
-                asked.addCallback(self._is_in_state, channel_id).addErrback(self._not_now, channel_id)
+                requested = self._ami.ask("Getvar", [("Channel", channel_id), ("Variable", "CHANNEL(state)")])
+                requested.addCallback(self._hang_up_unless_answered, channel_id).addErrback(
+                    self._hangup_failed, channel_id
+                )
 
-    def _is_in_state(self, answer: Message, channel_id: str) -> None:
+    def _hang_up_unless_answered(self, answer: Message, channel_id: str) -> None:
         if answer.get("Value") == "Up":
             self._until.pop(channel_id, None)
         else:
             self._request_hangup(channel_id)
 
     def _request_hangup(self, channel_id: str) -> None:
-        asked = self._ami.ask("Hangup", [("Channel", channel_id), ("Cause", _CAUSE)])
-        asked.addErrback(self._not_now, channel_id)
+        requested = self._ami.ask("Hangup", [("Channel", channel_id), ("Cause", _CAUSE)])
+        requested.addErrback(self._hangup_failed, channel_id)
 
-    def _not_now(self, failure: Failure, channel_id: str) -> None:
+    def _hangup_failed(self, failure: Failure, channel_id: str) -> None:
         failure.trap(AMIDown, AMIRefused)
         reason = failure.getErrorMessage()
         self._log.debug("{channel} was not hung up: {reason}", channel=channel_id, reason=reason)
 
-    def _forget_old(self) -> None:
+    def _drop_expired(self) -> None:
         now = self._clock.seconds()
         self._until = {channel_id: until for channel_id, until in self._until.items() if until > now}

@@ -1,4 +1,4 @@
-"""Return calls placed through ARI, Asterisk's REST interface; how one is followed is in `ariattempt`."""
+"""Return calls through ARI, Asterisk's REST interface; one attempt is in ``ari_attempt.py``."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 #: Seconds between two pings.
 PING_SECONDS = 15.0
-#: Tries, and seconds between them, to end a channel that may still be ringing.
+#: Requests, and seconds between them, to hang up a channel that may still ring.
 HANGUP_TRIES = 5
 HANGUP_PAUSE_SECONDS = 1.0
 
 
 class ARIOriginator:
-    """Implements `originate.Originator` through ARI.
+    """Implements `originator.Originator` through ARI.
 
-    ``url`` is where Asterisk's HTTP server answers, with its prefix if it has one (``http://127.0.0.1:8088``);
-    ``/ari`` is added when it is not there. ``endpoint`` makes the connection on which ARI tells events; without
-    it less is known of how calls end, see `ariattempt`. Raises `InvalidSetting`.
+    ``url`` is that of Asterisk's HTTP server, with its prefix if it has one (``http://127.0.0.1:8088``); ``/ari``
+    is added where it is missing. ``endpoint`` makes the endpoint of the connection for events; without it less is
+    known of how calls end, see ``ari_attempt.py``. Raises `InvalidSetting`.
     """
 
     _log = Logger()
@@ -62,7 +62,7 @@ class ARIOriginator:
         url = checked_url(url, "the ARI address")
         if not user or ":" in user or not password:
             raise InvalidSetting("ARI needs a user (without a colon) and a password")
-        #: What people call it, in reasons and in the log.
+        #: Its name in reasons and in the log.
         self.name = f"ARI at {urlsplit(url).netloc}"
         self._client = client
         self._clock = clock
@@ -75,8 +75,8 @@ class ARIOriginator:
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
         self._attempts: PendingAttempts[ARIAttempt] = PendingAttempts()
-        self._endings: set[Deferred[None]] = set()
-        #: ARI's name for who listens.
+        self._hangups: set[Deferred[None]] = set()
+        #: The name of the ARI application that receives the events.
         self._app = f"audiosocket-{token_hex(4)}"
         self._events: ARIEventStream | None = None
         if endpoint is not None:
@@ -87,7 +87,7 @@ class ARIOriginator:
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"down", reason): what the last request met, at most `PING_SECONDS` ago."""
+        """("up"|"connecting"|"down", reason): the result of the last request, at most `PING_SECONDS` ago."""
         if self._state[0] == "up" and self._events is not None and not self._events.up:
             return "up", "its events do not arrive, so that not all ends of attempts can be told apart"
         return self._state
@@ -98,22 +98,22 @@ class ARIOriginator:
         return len(self._attempts)
 
     def start(self) -> None:
-        """Begins to look whether ARI answers; calls can be placed without it, and before it has."""
+        """Start to ping ARI; calls can be placed without, and before it has answered."""
         if not self._pings.running:
             self._pings.start(PING_SECONDS).addErrback(self._not_pinged)
 
     async def close(self) -> None:
-        """Cancels what still rings, waits until its channels are gone (`CLOSE_SECONDS` at most), disconnects."""
+        """Cancel what rings, wait for the hangups (`CLOSE_SECONDS` at most), and disconnect."""
         if self._pings.running:
             self._pings.stop()
         self._attempts.cancel()
-        await wait_for_all(self._endings, self._clock)
+        await wait_for_all(self._hangups, self._clock)
         if self._events is not None:
             await self._events.close()
         await self._client.close()
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
-        """See `originate.Originator.place`; a refused password is not tried more often than pings do."""
+        """See `originator.Originator.place`; while ARI refuses the password, only pings try it again."""
         channel_id = CHANNEL_ID_PREFIX + (request.attempt_id or self._new_id())
         try:
             body = self._originate(request, channel_id)
@@ -122,22 +122,22 @@ class ARIOriginator:
         if self._refused and self._pings.running:
             return succeed(AttemptResult(AttemptEnd.FAILED, self._state[1], unavailable=True))
         attempt = ARIAttempt(
-            self.ask, self.end, self._clock, request, channel_id, self.name, self._receives_events, body
+            self.ask, self.hang_up, self._clock, request, channel_id, self.name, self._receives_events, body
         )
         self._attempts.add(attempt)
         attempt.start()
         return attempt.result
 
     def stop(self, request: ReturnRequest) -> None:
-        """Hang up what this attempt rings or has answered, also when a process before this one placed it."""
-        self.end(CHANNEL_ID_PREFIX + request.attempt_id, sure=False)
+        """Hang up the channel of this attempt, ringing or answered, also one of the previous process."""
+        self.hang_up(CHANNEL_ID_PREFIX + request.attempt_id, created=False)
 
     def answered(self, call_id: UUID) -> bool:
-        """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
+        """End the attempt of this call, if there is one, as answered: its leg has arrived."""
         return self._attempts.answered(call_id)
 
     async def ask(self, method: str, path: str, body: Any = None, *, keep: bool = False) -> Answer:
-        """One request to ARI; its outcome is the new `state`. Raises `RequestFailed`."""
+        """Send one request to ARI, which also sets `state`; raises `RequestFailed`."""
         headers = {"Authorization": self._authorization, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -145,31 +145,31 @@ class ARIOriginator:
         try:
             answer = await self._client.ask(method, f"{self._url}/{path}", headers, content, keep=keep)
         except RequestFailed as problem:
-            self._now("down", str(problem))
+            self._set_state("down", str(problem))
             raise
         self._refused = answer.status in REFUSED
         if self._refused:
-            self._now("down", refusal(self.name, answer))
+            self._set_state("down", refusal(self.name, answer))
         elif answer.status >= 500 and path == "asterisk/ping":
-            self._now("down", f"ARI answers HTTP {answer.status}")
+            self._set_state("down", f"ARI answers HTTP {answer.status}")
         elif answer.status == 404 and path == "asterisk/ping":
-            self._now("down", "no ARI at this address (HTTP 404); is res_ari loaded, is the prefix right?")
+            self._set_state("down", "no ARI at this address (HTTP 404); is res_ari loaded, is the prefix right?")
         else:
-            self._now("up", "")
+            self._set_state("up", "")
         return answer
 
-    def end(self, channel_id: str, *, sure: bool) -> None:
-        """Ends a channel in the background; ``sure`` that it was made, so that its absence means it is gone."""
-        ending = Deferred.fromCoroutine(self._end(channel_id, sure=sure))
-        self._endings.add(ending)
-        ending.addErrback(self._not_ended, channel_id)
-        ending.addCallback(lambda _: self._endings.discard(ending))
+    def hang_up(self, channel_id: str, *, created: bool) -> None:
+        """Hang a channel up in the background; if it was ``created`` for certain, 404 means that it is gone."""
+        hangup = Deferred.fromCoroutine(self._hang_up(channel_id, created=created))
+        self._hangups.add(hangup)
+        hangup.addErrback(self._not_hung_up, channel_id)
+        hangup.addCallback(lambda _: self._hangups.discard(hangup))
 
-    def _not_ended(self, failure: Failure, channel_id: str) -> None:
+    def _not_hung_up(self, failure: Failure, channel_id: str) -> None:
         why = "this server stopped" if failure.check(defer.CancelledError) else failure.getErrorMessage()
         self._log.warn("channel {id} may still ring: {why}", id=channel_id, why=why)
 
-    async def _end(self, channel_id: str, *, sure: bool) -> None:
+    async def _hang_up(self, channel_id: str, *, created: bool) -> None:
         for tries_left in reversed(range(HANGUP_TRIES)):
             try:
                 answer = await self.ask("DELETE", f"channels/{channel_id}?reason=normal")
@@ -177,7 +177,7 @@ class ARIOriginator:
                 if not tries_left:
                     raise
             else:
-                if answer.status == 204 or (sure and answer.status == 404):
+                if answer.status == 204 or (created and answer.status == 404):
                     return
             if tries_left:
                 await deferLater(self._clock, HANGUP_PAUSE_SECONDS)
@@ -191,14 +191,16 @@ class ARIOriginator:
             self._log.debug("{name} does not answer: {why}", name=self.name, why=str(problem))
 
     async def _listen(self) -> None:
-        """Hears events from now on, and of them only those that tell something."""
+        """Receive events from now on, restricted to the useful kinds."""
         if self._events is None or self._events.up:
             return
         await self._events.connect()
         wanted = {"allowed": [{"type": kind} for kind in KINDS]}
         answer = await self.ask("PUT", f"applications/{self._app}/eventFilter", wanted)
         if answer.status != 200:
-            self._log.info("{name} tells all its events (HTTP {status})", name=self.name, status=answer.status)
+            self._log.info(
+                "{name} does not filter its events (HTTP {status})", name=self.name, status=answer.status
+            )
 
     def _receives_events(self) -> bool:
         return self._events is not None and self._events.up
@@ -212,7 +214,7 @@ class ARIOriginator:
     def _not_pinged(self, failure: Failure) -> None:
         self._log.failure("ARI could not be pinged", failure)
 
-    def _now(self, state: str, reason: str) -> None:
+    def _set_state(self, state: str, reason: str) -> None:
         if state != self._state[0]:
             self._log.info("{name} is {state} {reason}", name=self.name, state=state, reason=reason)
         self._state = (state, reason)
@@ -227,8 +229,8 @@ class ARIOriginator:
             "extension": request.exten,
             "context": self._route.return_context(request.number, request.places),
             "priority": 1,
-            # Asterisk's own limit is only there for the case that we are not: a second later, ours tells a
-            # channel that rang in vain from one that was ended
+            # Asterisk's own limit is for the case that this server dies; a second longer, so that a channel that
+            # rang until the end can be told from one that was hung up
             "timeout": math.ceil(request.ring_seconds) + 1,
             "channelId": channel_id,
             "variables": variables,

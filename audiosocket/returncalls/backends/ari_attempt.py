@@ -1,15 +1,16 @@
-"""One return call through ARI, followed by asking for its channel.
+"""One return call through ARI, followed by polling its channel.
 
-The channel is looked at four times a second, which survives every broken connection. Why a channel vanished is
-said by ARI only in its events on a WebSocket (`arievents`), at once, and with the causes that AMI has, too. While
-there is no such connection the end is read from the channel's life:
+The channel is polled four times a second, which works over broken connections. The cause of its end is only
+in ARI's events on a WebSocket (``asterisk/ari/event_stream.py``), the same that AMI reports. Without that
+connection the end is inferred:
 
-* gone after it rang: *refused*; the telephone may as well have said busy while it rang;
-* gone without ringing: *busy*; a number that a trunk, or a Local channel's dialplan, does not know looks the same.
+* gone after it rang: *refused*; it may have been busy as well;
+* gone without ringing: *busy*; a number that a trunk, or the dialplan of a Local channel, does not know looks
+  alike.
 
-A channel that is there until the ring time is over is *no answer*, and we end it. A telephone that Asterisk itself
-does not know *failed* at once. Without events a resident who answers and hangs up between two looks is known to
-have answered only if the leg arrived, see `ARIOriginator.answered`.
+A channel that exists until the ring time is over is *no answer*, and is hung up. A telephone that Asterisk does
+not know *failed* at once. Without events, a resident who answers and hangs up between two polls is known to have
+answered only if the leg arrived, see `ARIOriginator.answered`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from audiosocket.outbound.http_client import Answer, RequestFailed
 from audiosocket.returncalls.backends.base import ChannelAttempt
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 
-#: Seconds between two looks at a channel.
+#: Seconds between two polls of a channel.
 POLL_SECONDS = 0.25
-#: Seconds without one good look at a channel after which the attempt is given up.
-BLIND_SECONDS = 5.0
+#: Seconds without one answered poll after which the attempt is given up.
+LOST_SECONDS = 5.0
 
-_UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not tell which)"
+_UNRUNG = "ended without ringing: busy, not reachable or no such number (ARI does not report which)"
 _NOT_REPORTED = "ARI did not report how the call ended"
 _UP, _RINGING = "Up", ("Ring", "Ringing")
 #: HTTP statuses for a wrong user or password, and for a user who may not do that.
@@ -44,23 +45,23 @@ class Ask(Protocol):
     async def __call__(self, method: str, path: str, body: Any = None, *, keep: bool = False) -> Answer: ...
 
 
-class End(Protocol):
-    """Ends a channel in the background; ``sure`` that it was made, so that its absence means it is gone."""
+class HangUp(Protocol):
+    """Hangs a channel up in the background; if it was ``created`` for certain, its absence means it is gone."""
 
-    def __call__(self, channel_id: str, *, sure: bool) -> None: ...
+    def __call__(self, channel_id: str, *, created: bool) -> None: ...
 
 
 class ARIAttempt(ChannelAttempt):
     """One call to a resident through ARI.
 
-    ``name`` is what people call this ARI; ``body`` is what creates the channel; ``receives_events`` tells whether
-    ARI's events arrive at the moment.
+    ``name`` is that of the ARI in reasons; ``body`` creates the channel; ``receives_events`` returns whether ARI's
+    events arrive at the moment.
     """
 
     def __init__(
         self,
         ask: Ask,
-        end: End,
+        hang_up: HangUp,
         clock: IReactorTime,
         request: ReturnRequest,
         channel_id: str,
@@ -70,7 +71,7 @@ class ARIAttempt(ChannelAttempt):
     ) -> None:
         super().__init__(clock, request, channel_id)
         self._ask = ask
-        self._end = end
+        self._hang_up = hang_up
         self._name = name
         self._receives_events = receives_events
         self._body = body
@@ -129,10 +130,10 @@ class ARIAttempt(ChannelAttempt):
             if state is not None:
                 seen = now
                 self._note(state)
-            elif now - seen > BLIND_SECONDS:
+            elif now - seen > LOST_SECONDS:
                 self.give_up(f"ARI was lost during the call: {why}")
             if now >= ends and not self.finished:
-                self._in_vain(state)
+                self._ring_time_over(state)
 
     def _note(self, state: str) -> None:
         if state == _UP:
@@ -155,14 +156,14 @@ class ARIAttempt(ChannelAttempt):
         else:
             self.finish(AttemptEnd.BUSY, _UNRUNG)
 
-    def _in_vain(self, state: str | None) -> None:
-        """The ring time is over and the channel is still there, or nobody can tell."""
+    def _ring_time_over(self, state: str | None) -> None:
+        """End the attempt: the channel still exists, or its state is not known."""
         if state is None:
             self.give_up(_NOT_REPORTED)
         elif state == "":
             self._report()
         else:
-            self._end(self.attempt_id, sure=True)
+            self._hang_up(self.attempt_id, created=True)
             self.finish(AttemptEnd.NO_ANSWER, f"rang for {self.request.ring_seconds:g} s, nobody answered")
 
     def _late_result(self) -> AttemptResult:
@@ -170,11 +171,11 @@ class ARIAttempt(ChannelAttempt):
 
     def _release(self) -> None:
         if self._sent:
-            self._end(self.attempt_id, sure=self._created)
+            self._hang_up(self.attempt_id, created=self._created)
 
 
 def _channel_state(answer: Answer) -> str | None:
-    """The state of a channel; empty when there is none, None when the answer does not say."""
+    """Return the state of a channel; empty when it does not exist, None when the answer has none."""
     if answer.status == 404:
         return ""
     try:
@@ -185,14 +186,14 @@ def _channel_state(answer: Answer) -> str | None:
 
 
 def refusal(name: str, answer: Answer) -> str:
-    """Why the ARI that people call ``name`` gave one of the statuses `REFUSED`."""
+    """Return the reason for an answer with one of the statuses `REFUSED`."""
     return f"{name} refuses the user or the password (HTTP {answer.status})"
 
 
 def _not_placed(answer: Answer) -> str:
     try:
-        said = json.loads(answer.body)
-        message = said.get("message") or said.get("error") if isinstance(said, dict) else ""
+        content = json.loads(answer.body)
+        message = content.get("message") or content.get("error") if isinstance(content, dict) else ""
     except (ValueError, RecursionError):
         message = ""
     text = "".join(c for c in str(message or "no reason given")[:200] if c.isprintable())

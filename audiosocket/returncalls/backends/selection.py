@@ -1,4 +1,4 @@
-"""Who places return calls: the backend that the settings choose, as one service with one state."""
+"""The backend of return calls that the settings choose, as one service with one state."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from audiosocket.asterisk.ami.telephony import AMITelephony
 from audiosocket.asterisk.ami.wire import action
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.json_shapes import BackendJSON
+from audiosocket.outbound.endpoints import IConnectingReactor
 from audiosocket.outbound.http_client import HTTPClient, checked_url
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
@@ -27,13 +28,13 @@ from audiosocket.settings import Settings
 
 
 class ReturnBackend(MultiService):
-    """The connections to whoever places return calls, and to Asterisk's manager interface (AMI) where it is set.
+    """The backend, and the connection to Asterisk's manager interface (AMI) where one is configured.
 
-    ``kind`` is "none", "ami", "ari" or "webhook". AMI tells who is calling whatever the kind is. ``wall`` is Unix
+    ``kind`` is "none", "ami", "ari" or "webhook". AMI identifies callers whatever the kind is. ``wall`` is Unix
     time in seconds. Raises `InvalidSetting` for what `check` would refuse.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, wall: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, reactor: IConnectingReactor, wall: Callable[[], float]) -> None:
         super().__init__()
         self.kind = settings.return_kind
         self.originator: AMIOriginator | ARIOriginator | WebhookOriginator | None = None
@@ -71,7 +72,7 @@ class ReturnBackend(MultiService):
             self.originator.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Stop what rings while its backend is still there, then disconnect; takes a few seconds at most."""
+        """Stop what rings, then disconnect; takes a few seconds at most."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -84,26 +85,26 @@ class ReturnBackend(MultiService):
         await maybeDeferred(super().stopService)
 
     def arrived(self, call_id: UUID) -> None:
-        """The resident's leg of this call is there: what rings for it is answered, whether it was told or not."""
+        """End the attempt of this call as answered, reported or not: its leg has arrived."""
         if self.originator is not None:
             self.originator.answered(call_id)
 
     def report(self, attempt_id: str, end: str, reason: str) -> None:
-        """The webhook's program says how an attempt ended; raises `UnknownAttempt` and `InvalidReport`."""
+        """End an attempt as the webhook's program reports; raises `UnknownAttempt` and `InvalidReport`."""
         if not isinstance(self.originator, WebhookOriginator):
             raise UnknownAttempt(f"only a webhook reports on attempts, and return calls are placed by {self.kind}")
         if not self.originator.report(attempt_id, end, reason):
             raise UnknownAttempt("no attempt with this id is in progress; it may have ended already")
 
-    def vouches(self, said: str, body: bytes) -> bool:
-        """Whether a report with this body and signature comes from who knows ``WEBHOOK_SECRET``."""
-        return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(said, body)
+    def vouches(self, header: str, body: bytes) -> bool:
+        """Return whether ``header`` is a signature of this body with ``WEBHOOK_SECRET``."""
+        return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(header, body)
 
     def to_json(self) -> BackendJSON:
-        """``kind``, ``state`` (off, connecting, up, failing, down) and ``reason``, as shown by the API.
+        """Return ``kind``, ``state`` (off, connecting, up, failing, down) and ``reason`` for the API.
 
-        "failing" is a webhook whose last request failed; the next call tries it again. Where AMI only tells who
-        is calling, its state is under ``ami``.
+        "failing" is a webhook whose last request failed; the next call tries it again. Where AMI only identifies
+        callers, its state is under ``ami``.
         """
         state, reason = "off", NOT_CONFIGURED
         if self.originator is not None:
@@ -118,12 +119,12 @@ class ReturnBackend(MultiService):
 
 
 def route_of(settings: Settings) -> Route:
-    """Where return calls go out and land; raises `InvalidSetting` for what Asterisk must not be sent."""
+    """Return the route of return calls; raises `InvalidSetting` for what must not reach Asterisk."""
     return Route(settings.return_channel, settings.return_context)
 
 
 def check(settings: Settings) -> None:
-    """Raises `InvalidSetting` for a setting of return calls that could not be sent to Asterisk, or nowhere."""
+    """Raise `InvalidSetting` for a setting of return calls that cannot be used."""
     route_of(settings)
     check_template(settings.return_caller_id, "RETURN_CALLER_ID")
     try:

@@ -1,12 +1,12 @@
-"""Return calls placed by somebody else's program, which is asked with a signed HTTP POST and reports back.
+"""Return calls placed by another program, which receives signed HTTP POSTs and reports back.
 
-The request is JSON with ``"action": "place"``, or ``"cancel"`` when the ringing is to stop. It is signed, see
-`websignature`; the other side must refuse a wrong signature and an old ``t``. A request may come more than once.
-``attempt_id`` names the attempt: one that is known is not placed again, and one that was cancelled is not placed
-at all, for a cancel may overtake the request it belongs to.
+The request is JSON with ``"action": "place"``, or ``"cancel"`` to stop the ringing. It is signed, see
+``webhook_signature.py``; the program must refuse a wrong signature and an old ``t``. A request may arrive more
+than once. ``attempt_id`` identifies the attempt: a known one must not be placed again, a cancelled one not at all,
+as a cancel may arrive before the request that it belongs to.
 
 Any 2xx means that the attempt is accepted. Its end is then reported (`WebhookOriginator.report`), or the
-resident's leg arrives (`WebhookOriginator.answered`); neither until the ring time is over is *no answer*.
+resident's leg arrives (`WebhookOriginator.answered`); without either it is *no answer* when the ring time is over.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_n
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
 
-#: Ends that the other side may report.
+#: Ends that the program may report.
 REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
 MAX_REASON = 200
 
 
 class WebhookOriginator:
-    """Implements `originate.Originator` by asking the program at ``url``.
+    """Implements `originator.Originator` with the program at ``url``.
 
     ``secret`` signs every request; ``wall`` is Unix time in seconds. Raises `InvalidSetting`.
     """
@@ -73,13 +73,13 @@ class WebhookOriginator:
         self._number = number
         self._new_id = new_id
         self._backoff = backoff
-        self._state = ("connecting", "the webhook has not been asked yet")
+        self._state = ("connecting", "no request has been sent to the webhook yet")
         self._attempts: PendingAttempts[WebhookAttempt] = PendingAttempts()
-        self._cancels: set[Deferred[None]] = set()
+        self._cancel_requests: set[Deferred[None]] = set()
 
     @property
     def state(self) -> tuple[str, str]:
-        """("up"|"connecting"|"failing", reason): what the last request met; nothing is sent only to find out."""
+        """("up"|"connecting"|"failing", reason): the result of the last request; none is sent to find out."""
         return self._state
 
     @property
@@ -88,7 +88,7 @@ class WebhookOriginator:
         return len(self._attempts)
 
     def place(self, request: ReturnRequest) -> Deferred[AttemptResult]:
-        """See `originate.Originator.place`."""
+        """See `originator.Originator.place`."""
         attempt_id = request.attempt_id or self._new_id()
         try:
             document = self._document(request, attempt_id)
@@ -102,57 +102,57 @@ class WebhookOriginator:
         return attempt.result
 
     def report(self, attempt_id: str, end: str, reason: str = "") -> bool:
-        """The other side says how an attempt ended; False when no such attempt is in progress.
+        """End an attempt as the program reports; return false when no such attempt is in progress.
 
         Raises `InvalidReport` for an end that is not one of `REPORTABLE`.
         """
-        if end not in {word.value for word in REPORTABLE}:
-            raise InvalidReport(f"end must be one of {', '.join(sorted(word.value for word in REPORTABLE))}")
+        if end not in {each.value for each in REPORTABLE}:
+            raise InvalidReport(f"end must be one of {', '.join(sorted(each.value for each in REPORTABLE))}")
         attempt = self._attempts.get(attempt_id)
         if attempt is None:
             return False
         attempt.interrupt(AttemptEnd(end), _one_line(reason))
         return True
 
-    def vouches(self, said: str, body: bytes) -> bool:
-        """Whether a report with this body was signed, as our own requests are; ``said`` is `SIGNATURE_HEADER`."""
-        return is_signed(self._secret, said, body, self._wall())
+    def vouches(self, header: str, body: bytes) -> bool:
+        """Return whether ``header``, the value of `SIGNATURE_HEADER`, is a valid signature of a report."""
+        return is_signed(self._secret, header, body, self._wall())
 
     def stop(self, request: ReturnRequest) -> None:
-        """Have what this attempt rings or has answered stopped, also when a process before this one placed it."""
+        """Request that this attempt is stopped, ringing or answered, also one of the previous process."""
         self.cancel(request, request.attempt_id)
 
     def answered(self, call_id: UUID) -> bool:
-        """The resident's leg of this call has arrived: its attempt, if there is one, is answered."""
+        """End the attempt of this call, if there is one, as answered: its leg has arrived."""
         return self._attempts.answered(call_id)
 
     async def close(self) -> None:
-        """Cancels what still rings, waits until the other side was told (`CLOSE_SECONDS` at most), disconnects."""
+        """Cancel what rings, wait for these requests (`CLOSE_SECONDS` at most), and disconnect."""
         self._attempts.cancel()
-        await wait_for_all(self._cancels, self._clock)
+        await wait_for_all(self._cancel_requests, self._clock)
         await self._client.close()
 
     async def post(self, document: dict[str, Any], seconds: float = REQUEST_SECONDS) -> Answer:
-        """One signed request; its outcome is the new `state`. Raises `RequestFailed`."""
+        """Send one signed request, which also sets `state`; raises `RequestFailed`."""
         now = int(self._wall())
         body = json.dumps({**document, "timestamp": now}).encode()
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(self._secret, now, body)}
         try:
             answer = await self._client.ask("POST", self._url, headers, body, seconds=seconds)
         except RequestFailed as problem:
-            self._now("failing", str(problem))
+            self._set_state("failing", str(problem))
             raise
         if 200 <= answer.status < 300 or 400 <= answer.status < 500:
-            self._now("up", "")
+            self._set_state("up", "")
         else:
-            self._now("failing", f"the webhook answers HTTP {answer.status}")
+            self._set_state("failing", f"the webhook answers HTTP {answer.status}")
         return answer
 
     def cancel(self, request: ReturnRequest, attempt_id: str) -> None:
-        """Tells the other side, once and in the background, that the ringing is to stop."""
+        """Request, once and in the background, that the ringing stops."""
         document = {"action": "cancel", "attempt_id": attempt_id, "call_id": str(request.call_id)}
 
-        async def tell() -> None:
+        async def send() -> None:
             try:
                 answer = await self.post(document)
             except (RequestFailed, defer.CancelledError) as problem:
@@ -165,10 +165,10 @@ class WebhookOriginator:
                         status=answer.status,
                     )
 
-        telling = Deferred.fromCoroutine(tell())
-        self._cancels.add(telling)
-        telling.addErrback(lambda failure: self._log.failure("cancelling an attempt failed", failure))
-        telling.addCallback(lambda _: self._cancels.discard(telling))
+        request_sent = Deferred.fromCoroutine(send())
+        self._cancel_requests.add(request_sent)
+        request_sent.addErrback(lambda failure: self._log.failure("cancelling an attempt failed", failure))
+        request_sent.addCallback(lambda _: self._cancel_requests.discard(request_sent))
 
     def _document(self, request: ReturnRequest, attempt_id: str) -> dict[str, Any]:
         """Return the request that places a call; raises `LocalProtocolError` for what must not reach Asterisk."""
@@ -186,7 +186,7 @@ class WebhookOriginator:
             "variables": {**request.variables, "AUDIOSOCKET_CALL_ID": str(request.call_id)},
         }
 
-    def _now(self, state: str, reason: str) -> None:
+    def _set_state(self, state: str, reason: str) -> None:
         if state != self._state[0]:
             self._log.info("the webhook for return calls is {state} {reason}", state=state, reason=reason)
         self._state = (state, reason)

@@ -45,7 +45,7 @@ class WebhookAttempt(BackendAttempt):
         self._cancel = cancel
         self._document = document
         self._backoff = backoff
-        #: Whether the other side may know of the attempt, and whether it has accepted it.
+        #: Whether the program may know of the attempt, and whether it has accepted it.
         self._sent = self._accepted = False
 
     async def _place(self) -> None:

@@ -1,4 +1,4 @@
-"""How what passes between us and a webhook's program is signed, in both directions.
+"""Signatures of requests to a webhook's program, and of its reports.
 
 ``X-Audiosocket-Signature: t=<unix seconds>,v1=<hex>`` has the HMAC-SHA256 of ``<t>.<body>`` under a shared secret.
 """
@@ -10,20 +10,20 @@ import hmac
 import re
 
 SIGNATURE_HEADER = "X-Audiosocket-Signature"
-#: Seconds by which the clock of who signed may differ from ours.
+#: Seconds by which the clock of the signer may differ from this one.
 SIGNED_SECONDS = 300
 _SIGNATURE = re.compile(r"t=(?P<seconds>[0-9]{1,12}),v1=[0-9a-f]{64}", re.ASCII)
 
 
 def signature(secret: str, seconds: int, body: bytes) -> str:
-    """The value of `SIGNATURE_HEADER` for a body sent at ``seconds`` (Unix time)."""
+    """Return the value of `SIGNATURE_HEADER` for a body sent at ``seconds`` (Unix time)."""
     signed = hmac.new(secret.encode(), b"%d." % seconds + body, hashlib.sha256)
     return f"t={seconds},v1={signed.hexdigest()}"
 
 
-def is_signed(secret: str, said: str, body: bytes, now: float) -> bool:
-    """Whether ``said`` is the value of `SIGNATURE_HEADER` for this body, not older than `SIGNED_SECONDS`."""
-    given = _SIGNATURE.fullmatch(said)
+def is_signed(secret: str, header: str, body: bytes, now: float) -> bool:
+    """Return whether ``header`` is a signature of this body, not older than `SIGNED_SECONDS`."""
+    given = _SIGNATURE.fullmatch(header)
     if given is None or abs(now - int(given["seconds"])) > SIGNED_SECONDS:
         return False
-    return hmac.compare_digest(said, signature(secret, int(given["seconds"]), body))
+    return hmac.compare_digest(header, signature(secret, int(given["seconds"]), body))
