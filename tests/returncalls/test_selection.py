@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from twisted.internet import reactor
 
 from audiosocket.errors import InvalidReport, InvalidSetting, UnknownAttempt
 from audiosocket.returncalls.backends.ami import AMIOriginator
@@ -16,6 +15,7 @@ from audiosocket.returncalls.backends.webhook_signature import signature
 from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.settings import Settings
 from tests.support.loopback_server import free_ports
+from tests.support.reactor import reactor
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 AMI = {"AMI_HOST": "127.0.0.1", "AMI_USER": "gate", "AMI_SECRET": "placeholder"}
