@@ -1,4 +1,4 @@
-"""Who is let in: Host, token, Origin and paths that mean two things."""
+"""The access checks: Host, token, Origin and ambiguous paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKEN = "a-token-of-24-characters"
 ANY_PORT = ["", ":", ":8082", ":1", ":65535"]
 
 
-def refused(answer: Response, status: int) -> str:
+def error_message(answer: Response, status: int) -> str:
     said = answer.json()
     assert (answer.status, said["status"]) == (status, "error"), said
     return str(said["message"])
@@ -26,8 +26,8 @@ def refused(answer: Response, status: int) -> str:
 @for_each(
     "localhost", "LocalHost", "localhost.", "127.0.0.1", "127.0.0.1.", "[::1]", "[0:0:0:0:0:0:0:1]", "10.0.0.1"
 )
-def test_our_own_names_pass_with_any_port(web: AdminClient, host: str) -> None:
-    """10.0.0.1 is the address the connection came in on."""
+def test_names_of_this_server_are_accepted_with_any_port(web: AdminClient, host: str) -> None:
+    """10.0.0.1 is the local address of the connection."""
     for port in ANY_PORT:
         assert web.request("GET", "/healthz", Host=host + port, local="10.0.0.1").status == 200, port
 
@@ -39,38 +39,38 @@ def test_our_own_names_pass_with_any_port(web: AdminClient, host: str) -> None:
 )
 def test_a_foreign_host_is_421(web: AdminClient, host: str) -> None:
     for method, path in (("GET", "/healthz"), ("GET", "/api/status"), ("POST", "/api/refresh"), ("GET", "/nope")):
-        assert "API_ALLOWED_HOSTS" in refused(web.request(method, path, Host=host, local="10.0.0.1"), 421)
+        assert "API_ALLOWED_HOSTS" in error_message(web.request(method, path, Host=host, local="10.0.0.1"), 421)
     assert web.control.requests == []
 
 
-def test_names_that_were_given_pass() -> None:
+def test_allowed_hosts_are_accepted() -> None:
     web = AdminClient(hosts=("Gate.Example.", "2001:db8::0:1", "0.0.0.0", "::", ""))
     for host in ("gate.example", "GATE.example:8082", "[2001:DB8::1]:8082"):
         assert web.request("GET", "/healthz", Host=host).status == 200, host
     for host in ("0.0.0.0:8082", "[::]:8082"):
-        refused(web.request("GET", "/healthz", Host=host), 421)
+        error_message(web.request("GET", "/healthz", Host=host), 421)
 
 
-def test_a_mapped_address_is_the_address() -> None:
-    """A listener on :: sees IPv4 clients arrive on ::ffff:10.0.0.1."""
+def test_a_mapped_ipv4_address_is_that_address() -> None:
+    """On a socket bound to ::, the local address of an IPv4 client is ::ffff:10.0.0.1."""
     assert AdminClient().request("GET", "/healthz", Host="10.0.0.1:8082", local="::ffff:10.0.0.1").status == 200
 
 
-def test_only_http_1_0_may_leave_the_host_out() -> None:
+def test_only_http_1_0_may_omit_the_host() -> None:
     web = AdminClient()
-    refused(web.request("GET", "/healthz", Host=""), 400)
+    error_message(web.request("GET", "/healthz", Host=""), 400)
     (old,) = web.connect().send(b"GET /healthz HTTP/1.0\r\n\r\n").responses()
     assert old.status == 200
     (foreign,) = web.connect().send(b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n").responses()
-    refused(foreign, 421)
+    error_message(foreign, 421)
     two = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
-    refused(web.connect().send(two).responses()[0], 400)
+    error_message(web.connect().send(two).responses()[0], 400)
 
 
 # --- token ------------------------------------------------------------------------------------------
 
 
-def test_every_api_path_wants_the_token() -> None:
+def test_every_api_path_requires_the_token() -> None:
     web = AdminClient(token=TOKEN)
     paths = ["/api", "/api/", "/api/status", "/api/nope", "/%61pi/status", f"/api/calls/{CALL}"]
     for path in paths:
@@ -81,7 +81,7 @@ def test_every_api_path_wants_the_token() -> None:
         assert web.request("GET", path).status == 200
     for scheme in ("Bearer", "bearer", "BEARER", "Bearer  "):
         assert web.request("GET", "/api/status", Authorization=f"{scheme} {TOKEN}").status == 200
-    refused(web.request("GET", "/api/nope", Authorization=f"Bearer {TOKEN}"), 404)
+    error_message(web.request("GET", "/api/nope", Authorization=f"Bearer {TOKEN}"), 404)
 
 
 @for_each(
@@ -91,11 +91,11 @@ def test_every_api_path_wants_the_token() -> None:
 def test_a_wrong_token_is_401(open_web: AdminClient, header: str) -> None:
     assert open_web.request("GET", "/api/status", Authorization=header).status == 200
     web = AdminClient(token=TOKEN)
-    message = refused(web.request("GET", "/api/status", Authorization=header), 401)
+    message = error_message(web.request("GET", "/api/status", Authorization=header), 401)
     assert TOKEN not in message
 
 
-def test_two_tokens_are_no_token() -> None:
+def test_two_authorization_headers_are_401() -> None:
     web = AdminClient(token=TOKEN)
     fields = f"Authorization: Bearer {TOKEN}\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
     (answer,) = (
@@ -103,7 +103,7 @@ def test_two_tokens_are_no_token() -> None:
         .send(request_bytes("GET", "/api/status").replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n"))
         .responses()
     )
-    refused(answer, 401)
+    error_message(answer, 401)
 
 
 pieces = st.sampled_from(["/", "//", "/./", "/../", "%2f", "%2F", "%2e", ".", ";", "%00", "%", "\\", "?", "#"])
@@ -118,7 +118,7 @@ pieces = st.sampled_from(["/", "//", "/./", "/../", "%2f", "%2F", "%2e", ".", ";
 @example(path="/api/status", encoded=set(), inserted=[(0, "/")])
 @example(path="/api/status", encoded={4}, inserted=[])
 @example(path="/api/status", encoded=set(), inserted=[(0, "//")])
-def test_no_spelling_of_a_path_gets_round_the_token(
+def test_no_encoding_of_a_path_avoids_the_token(
     path: str, encoded: set[int], inserted: list[tuple[int, str]]
 ) -> None:
     spelt = [f"%{ord(c):02x}" if i in encoded else quote(c) for i, c in enumerate(path)]
@@ -156,61 +156,61 @@ def test_a_signed_report_needs_no_token() -> None:
     ("POST", "/api/hangup", REPORT, {}),
     ("POST", "/api/attempts/../hangup", REPORT, {}),
 )
-def test_the_signature_opens_nothing_else(
+def test_a_signature_is_valid_for_nothing_else(
     web: AdminClient, method: str, path: str, body: bytes, more: dict[str, str]
 ) -> None:
     web = AdminClient(token=TOKEN)
-    refused(web.request(method, path, body, **{**SIGNED, **more}), 401)
+    error_message(web.request(method, path, body, **{**SIGNED, **more}), 401)
     assert web.control.requests == []
 
 
-def test_a_signed_report_passes_no_other_check() -> None:
+def test_a_signed_report_is_subject_to_the_other_checks() -> None:
     web = AdminClient(token=TOKEN)
-    refused(web.request("POST", "/api/attempts/1", REPORT, Host="evil.example", **SIGNED), 421)
-    refused(web.request("POST", "/api/attempts/1", REPORT, Origin="http://evil.example", **SIGNED), 403)
+    error_message(web.request("POST", "/api/attempts/1", REPORT, Host="evil.example", **SIGNED), 421)
+    error_message(web.request("POST", "/api/attempts/1", REPORT, Origin="http://evil.example", **SIGNED), 403)
     assert web.control.requests == []
 
 
-# --- guessing ---------------------------------------------------------------------------------------
+# --- guesses of the token ---------------------------------------------------------------------------------------
 
 
 def guess(web: AdminClient, token: str, peer: str) -> Response:
     return web.request("GET", "/api/status", Authorization=f"Bearer {token}", peer=peer)
 
 
-def test_ten_wrong_tokens_and_the_peer_waits() -> None:
+def test_after_ten_wrong_tokens_a_peer_is_rejected_for_a_while() -> None:
     web = AdminClient(token=TOKEN)
     for _ in range(10):
-        refused(guess(web, "wrong", "10.0.0.7"), 401)
+        error_message(guess(web, "wrong", "10.0.0.7"), 401)
         web.clock.advance(1)
-    answer = guess(web, TOKEN, "10.0.0.7")  # a guess that happens to be right must not be told apart
-    refused(answer, 429)
+    answer = guess(web, TOKEN, "10.0.0.7")  # a correct guess must not be recognisable
+    error_message(answer, 429)
     assert answer.headers["Retry-After"] == "50"
     assert guess(web, TOKEN, "10.0.0.8").status == 200
     assert web.request("GET", "/healthz", peer="10.0.0.7").status == 200
 
-    web.clock.advance(50)  # the first wrong one is a minute ago
+    web.clock.advance(50)  # the first wrong token was a minute ago
     assert guess(web, TOKEN, "10.0.0.7").status == 200
-    refused(guess(web, "wrong", "10.0.0.7"), 401)
-    refused(guess(web, "wrong", "10.0.0.7"), 429)
+    error_message(guess(web, "wrong", "10.0.0.7"), 401)
+    error_message(guess(web, "wrong", "10.0.0.7"), 429)
     web.clock.advance(60)
-    refused(guess(web, "wrong", "10.0.0.7"), 401)
+    error_message(guess(web, "wrong", "10.0.0.7"), 401)
 
 
-def test_no_token_is_no_guess() -> None:
+def test_a_missing_token_is_not_counted() -> None:
     web = AdminClient(token=TOKEN)
     for _ in range(20):
-        refused(web.request("GET", "/api/status"), 401)
+        error_message(web.request("GET", "/api/status"), 401)
     assert guess(web, TOKEN, "127.0.0.1").status == 200
 
 
-def test_waiting_does_not_prolong_the_wait() -> None:
+def test_rejected_requests_do_not_prolong_the_rejection() -> None:
     web = AdminClient(token=TOKEN)
     for _ in range(10):
         guess(web, "wrong", "10.0.0.7")
     for _ in range(59):
         web.clock.advance(1)
-        refused(guess(web, "wrong", "10.0.0.7"), 429)
+        error_message(guess(web, "wrong", "10.0.0.7"), 429)
     web.clock.advance(1)
     assert guess(web, TOKEN, "10.0.0.7").status == 200
 
@@ -218,12 +218,12 @@ def test_waiting_does_not_prolong_the_wait() -> None:
 def test_an_ipv6_network_is_one_peer() -> None:
     web = AdminClient(token=TOKEN)
     for n in range(10):
-        refused(guess(web, "wrong", f"2001:db8::{n:x}"), 401)
-    refused(guess(web, "wrong", "2001:db8::ffff"), 429)
-    refused(guess(web, "wrong", "2001:db8:0:1::1"), 401)
+        error_message(guess(web, "wrong", f"2001:db8::{n:x}"), 401)
+    error_message(guess(web, "wrong", "2001:db8::ffff"), 429)
+    error_message(guess(web, "wrong", "2001:db8:0:1::1"), 401)
 
 
-def test_a_crowd_of_guessers_takes_no_memory() -> None:
+def test_the_number_of_counted_peers_is_limited() -> None:
     web = AdminClient(token=TOKEN)
     for n in range(MAX_PEERS + 500):
         guess(web, "wrong", f"10.1.{n // 250}.{n % 250}")
@@ -242,7 +242,7 @@ def test_a_crowd_of_guessers_takes_no_memory() -> None:
     ("https://localhost", "localhost"),
     ("http://[::1]:8082", "[::1]:8082"),
 )
-def test_our_own_page_may_change_things(web: AdminClient, origin: str, host: str) -> None:
+def test_requests_of_our_own_origin_are_accepted(web: AdminClient, origin: str, host: str) -> None:
     assert web.request("POST", "/api/refresh", Origin=origin, Host=host).status == 200
 
 
@@ -250,7 +250,7 @@ def test_our_own_page_may_change_things(web: AdminClient, origin: str, host: str
     *("http://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8082", "https://localhost:443"),
     *("http://localhost:8082.evil.example", "http://", "localhost:8082", "file://", "http://a b", "x"),
 )
-def test_a_foreign_page_may_not(web: AdminClient, origin: str) -> None:
+def test_requests_of_a_foreign_origin_are_403(web: AdminClient, origin: str) -> None:
     for method, path in (
         ("POST", "/api/refresh"),
         ("PUT", "/api/extensions/0"),
@@ -258,29 +258,29 @@ def test_a_foreign_page_may_not(web: AdminClient, origin: str) -> None:
         ("post", "/api/refresh"),
         ("POST", "/nope"),
     ):
-        refused(web.request(method, path, Origin=origin, Host="localhost:8082"), 403)
+        error_message(web.request(method, path, Origin=origin, Host="localhost:8082"), 403)
     assert web.control.requests == []
     assert web.request("GET", "/api/status", Origin=origin, Host="localhost:8082").status == 200
 
 
-def test_a_page_cannot_hide_behind_http_1_0() -> None:
+def test_the_origin_is_checked_for_http_1_0() -> None:
     web = AdminClient()
     for origin in (b"http://localhost:8082", b"http://a b", b"null"):
         raw = b"POST /api/refresh HTTP/1.0\r\nOrigin: " + origin + b"\r\n\r\n"
-        refused(web.connect().send(raw).responses()[0], 403)
+        error_message(web.connect().send(raw).responses()[0], 403)
 
 
 # --- paths ------------------------------------------------------------------------------------------
 
 
 @for_each("/u/%ff", "/api/%c3", "/%zz", "/api/status%", "/%2", "*", "http://localhost/api/status", "api/status")
-def test_a_path_that_is_none_is_400(web: AdminClient, path: str) -> None:
+def test_an_invalid_path_is_400(web: AdminClient, path: str) -> None:
     for method in ("GET", "OPTIONS"):
-        refused(web.request(method, path), 400)
+        error_message(web.request(method, path), 400)
 
 
 @for_each(
     "//", "//api/status", "///api/status", "/api//status", "/api%2fstatus", "/%2Fapi/status", "/api/calls/a%2Fb"
 )
-def test_a_path_with_two_readings_is_404(web: AdminClient, path: str) -> None:
-    refused(web.request("GET", path), 404)
+def test_an_ambiguous_path_is_404(web: AdminClient, path: str) -> None:
+    error_message(web.request("GET", path), 404)

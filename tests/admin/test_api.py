@@ -60,10 +60,10 @@ def success(answer: Response, status: int = 200) -> dict[str, Any]:
     return said  # type: ignore[no-any-return]
 
 
-# --- the four endpoints of the old service ---------------------------------------------------------
+# --- the four routes of the replaced service ---------------------------------------------------------
 
 
-def test_status_has_the_old_shape(web: AdminClient) -> None:
+def test_status_has_the_keys_of_the_replaced_service(web: AdminClient) -> None:
     said = success(web.request("GET", "/api/status"))
     assert said["total_extensions"] == 1
     old = {"id", "ramal_ia", "ramal_retorno", "ip", "porta_ia", "porta_retorno", "condominio_id", "status"}
@@ -71,7 +71,7 @@ def test_status_has_the_old_shape(web: AdminClient) -> None:
     assert said["extensions"][0]["status"] == "ativo"
 
 
-def test_refresh_has_the_old_shape(web: AdminClient) -> None:
+def test_refresh_has_the_keys_of_the_replaced_service(web: AdminClient) -> None:
     said = success(web.request("POST", "/api/refresh"))
     assert said["message"] == "Configurações atualizadas com sucesso"
     assert set(said["stats"]) == {"removed", "updated", "added", "total_active"}
@@ -91,7 +91,7 @@ def test_refresh_has_the_old_shape(web: AdminClient) -> None:
     ("?force=true", {"dry_run": True}, True, True),
     ("?dry_run=true", {"dry_run": False}, False, False),
 )
-def test_refresh_knows_force_and_dry_run(
+def test_refresh_takes_force_and_dry_run(
     web: AdminClient, path: str, body: bytes | object, force: bool, dry_run: bool
 ) -> None:
     said = success(web.request("POST", "/api/refresh" + path, body))
@@ -109,9 +109,7 @@ def test_refresh_knows_force_and_dry_run(
     ("", b"[]", 400, "object"),
     ("", b"{", 400, "JSON"),
 )
-def test_a_misspelt_wish_is_not_a_refresh(
-    web: AdminClient, path: str, body: bytes, status: int, word: str
-) -> None:
+def test_a_misspelt_option_is_an_error(web: AdminClient, path: str, body: bytes, status: int, word: str) -> None:
     error(web.request("POST", "/api/refresh" + path, body), status, word)
     assert web.control.requests == []
 
@@ -172,7 +170,7 @@ def test_restart_by_id_or_number(web: AdminClient, body: object, asked: tuple[ob
     {"extension_id": True},
     {"extension_id": [0]},
 )
-def test_restart_of_nothing_is_400(web: AdminClient, body: bytes | object) -> None:
+def test_restart_without_an_extension_is_400(web: AdminClient, body: bytes | object) -> None:
     error(web.request("POST", "/api/restart", body), 400)
     assert web.control.requests == []
 
@@ -204,14 +202,14 @@ def test_an_extension_is_added(web: AdminClient) -> None:
     ({"port": 9000}, "port"),
     ({"PORTA_IA": 9000}, "PORTA_IA"),
 )
-def test_a_bad_field_is_422_and_named(web: AdminClient, change: dict[str, object], field: str) -> None:
+def test_an_invalid_field_is_422_and_named(web: AdminClient, change: dict[str, object], field: str) -> None:
     said = error(web.request("POST", "/api/extensions", {**NEW, **change}), 422, field)
     assert said["field"] == field
     assert list(web.control.running) == [0]
 
 
 @for_each(b"", b"{", b"null", b'{"ramal_ia": NaN}', b'{"porta_ia": 1, "porta_ia": 2}')
-def test_a_body_that_is_no_object_is_400(web: AdminClient, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_400(web: AdminClient, body: bytes) -> None:
     error(web.request("POST", "/api/extensions", body), 400)
     error(web.request("PUT", "/api/extensions/0", body), 400)
 
@@ -234,7 +232,7 @@ def test_a_change_carries_only_the_given_fields(web: AdminClient) -> None:
     assert said["extension"]["porta_retorno"] is None
 
 
-def test_an_id_does_not_change(web: AdminClient) -> None:
+def test_an_id_cannot_be_changed(web: AdminClient) -> None:
     said = error(web.request("PUT", "/api/extensions/0", {"id": 1, "condominio_id": 3}), 422, "id")
     assert said["field"] == "id"
     assert success(web.request("PUT", "/api/extensions/0", {"id": "0", "condominio_id": 3}))
@@ -267,14 +265,14 @@ def test_calls_are_listed(web: AdminClient) -> None:
 
 
 @for_each(str(CALL), str(CALL).upper(), CALL.hex, f"%7B{CALL}%7D", f"urn:uuid:{CALL}")
-def test_a_call_is_found_by_any_spelling(web: AdminClient, spelling: str) -> None:
+def test_a_call_is_found_by_any_form_of_its_uuid(web: AdminClient, spelling: str) -> None:
     said = success(web.request("GET", f"/api/calls/{spelling}"))
     assert said["call"]["call_id"] == str(CALL)
     assert said["call"]["timeline"] == [{"event": "app.note", "what": "{1, 2}"}]  # an app noted a set
 
 
 @for_each("x", CALL.hex[:-1], CALL.hex[:-2] + "_0", "0x" + CALL.hex[2:], "%C3%BC")
-def test_what_is_no_uuid_is_400(web: AdminClient, spelling: str) -> None:
+def test_an_invalid_uuid_is_400(web: AdminClient, spelling: str) -> None:
     error(web.request("GET", f"/api/calls/{spelling}"), 400, "UUID")
     error(web.request("POST", f"/api/calls/{spelling}/return"), 400, "UUID")
 
@@ -322,7 +320,7 @@ def test_a_return_call_needs_a_number(web: AdminClient, body: bytes | object, st
 @for_each(
     (ReturnTaken("under way"), 409), (InvalidNumber("no number"), 422), (ReturnUnavailable("AMI is away"), 503)
 )
-def test_why_a_return_call_is_not_placed(web: AdminClient, refusing: AudioSocketError, status: int) -> None:
+def test_the_reasons_against_a_return_call(web: AdminClient, refusing: AudioSocketError, status: int) -> None:
     web.control.call_error = refusing
     error(web.request("POST", f"/api/calls/{CALL}/return", {"number": "101"}), status, str(refusing))
 
@@ -354,13 +352,13 @@ def test_the_end_of_an_attempt_is_reported(web: AdminClient, body: object, reaso
     ({"end": "busy", "reason": 17}, 400, "17"),
     ({"end": "busy", "resaon": "x"}, 422, "resaon"),
 )
-def test_a_report_must_say_how_it_ended(web: AdminClient, body: bytes | object, status: int, word: str) -> None:
+def test_a_report_must_have_an_end(web: AdminClient, body: bytes | object, status: int, word: str) -> None:
     error(web.request("POST", "/api/attempts/1", body), status, word)
     assert web.control.requests == []
 
 
 @for_each((UnknownAttempt("it has ended"), 404), (InvalidReport("end must be one of"), 400))
-def test_why_a_report_is_not_taken(web: AdminClient, refusing: AudioSocketError, status: int) -> None:
+def test_the_reasons_against_a_report(web: AdminClient, refusing: AudioSocketError, status: int) -> None:
     web.control.call_error = refusing
     error(web.request("POST", "/api/attempts/1", {"end": "busy"}), status, str(refusing))
 
@@ -385,7 +383,7 @@ def test_a_leg_is_hung_up(web: AdminClient, body: object) -> None:
     ({"call_id": str(CALL), "role": {}}, "role"),
     ({"call_id": "no", "role": "visitante"}, "visitante"),
 )
-def test_a_hangup_of_nothing_is_400(web: AdminClient, body: bytes | object, word: str) -> None:
+def test_a_hangup_without_a_call_is_400(web: AdminClient, body: bytes | object, word: str) -> None:
     error(web.request("POST", "/api/hangup", body), 400, word)
     assert web.control.requests == []
 
@@ -399,7 +397,7 @@ def test_a_hangup_of_an_unknown_leg_is_404(web: AdminClient) -> None:
 
 
 @for_each("/healthz", "/readyz")
-def test_probes_say_why(web: AdminClient, path: str) -> None:
+def test_probes_give_the_reason(web: AdminClient, path: str) -> None:
     answer = web.request("GET", path)
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
     web.control.health = (False, "the reactor is 3 s late")
@@ -467,13 +465,13 @@ def test_the_dialplan_is_text(web: AdminClient, query: str, style: Style, wideba
     ("[::1]:8082", "::1"),
     ("192.0.2.1:8082", "192.0.2.1"),
 )
-def test_the_dialplan_is_told_where_it_was_asked_for(web: AdminClient, host: str, told: str) -> None:
+def test_the_dialplan_is_given_the_host_of_the_request(web: AdminClient, host: str, told: str) -> None:
     local = "192.0.2.1"
     assert web.request("GET", "/api/extensions/dialplan", local=local, Host=host).status == 200
     assert web.control.requests == [("dialplan", None, told)]
 
 
-def test_without_a_host_header_it_is_the_address_of_the_connection() -> None:
+def test_without_a_host_header_it_is_given_the_local_address() -> None:
     web = AdminClient()
     wire = web.connect(local="192.0.2.1")
     wire.send(b"GET /api/extensions/dialplan HTTP/1.0\r\n\r\n")
@@ -482,7 +480,7 @@ def test_without_a_host_header_it_is_the_address_of_the_connection() -> None:
 
 
 @for_each(("PUT", {"ramal_ia": "1"}), ("DELETE", b""))
-def test_the_dialplan_of_all_is_no_extension(web: AdminClient, method: str, body: object) -> None:
+def test_the_dialplan_of_all_extensions_is_a_route_of_its_own(web: AdminClient, method: str, body: object) -> None:
     answer = web.request(method, "/api/extensions/dialplan", body)
     assert answer.status in {404, 405}
     assert list(web.control.running) == [0]
@@ -504,9 +502,7 @@ def test_the_dialplan_of_all_is_no_extension(web: AdminClient, method: str, body
     ("9/dialplan", 404, "9"),
     ("1e9/dialplan", 404, "1e9"),
 )
-def test_a_dialplan_that_cannot_be_written_is_a_json_error(
-    web: AdminClient, path: str, status: int, word: str
-) -> None:
+def test_errors_of_a_dialplan_are_json(web: AdminClient, path: str, status: int, word: str) -> None:
     error(web.request("GET", f"/api/extensions/{path}"), status, word)
 
 
@@ -614,7 +610,7 @@ bodies = json_values | st.dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(route=st.sampled_from([route[:2] for route in ROUTES]), body=bodies | st.binary(max_size=200))
-def test_no_body_makes_the_server_fail(route: tuple[str, str], body: bytes | object) -> None:
+def test_no_body_is_answered_500(route: tuple[str, str], body: bytes | object) -> None:
     """Whatever the JSON: an answer of the documented shape, never 500."""
     answer = AdminClient().request(*route, body)
     if answer.headers["Content-Type"].startswith("text/plain"):

@@ -1,4 +1,4 @@
-"""How strictly a request body is read."""
+"""Parsing of requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.admin_client import AdminClient, for_each
     (b"1", "object"),
     (b'"' + b"x" * 60_000 + b'"', "object"),
 )
-def test_what_is_refused(web: AdminClient, raw: bytes, word: str) -> None:
+def test_invalid_bodies(web: AdminClient, raw: bytes, word: str) -> None:
     answer = web.request("POST", "/api/restart", raw)
     message = answer.json()["message"]
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/json; charset=utf-8")
@@ -47,7 +47,7 @@ def test_what_is_refused(web: AdminClient, raw: bytes, word: str) -> None:
     assert web.control.requests == []
 
 
-def test_what_is_read() -> None:
+def test_valid_bodies() -> None:
     assert parse_object(b'\xef\xbb\xbf{"a": "\\u00fc\\ud83d\\ude00"}') == {"a": "ü😀"}
     assert parse_object(b' {"a": 1.5e3, "b": [true, null]} ') == {"a": 1500.0, "b": [True, None]}
     assert parse_object(b"", may_be_empty=True) == {}
@@ -62,21 +62,21 @@ values = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), values))
-def test_every_json_object_is_read_as_it_was_written(value: dict[str, object]) -> None:
+def test_every_json_object_is_read_unchanged(value: dict[str, object]) -> None:
     assert parse_object(json.dumps(value).encode()) == value
     assert parse_object(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=50))
-def test_bytes_are_an_object_or_a_refusal(raw: bytes) -> None:
+def test_any_bytes_give_an_object_or_an_error(raw: bytes) -> None:
     web = AdminClient()
     answer = web.request("PUT", "/api/extensions/0", raw)
     assert answer.status in {400, 422}, answer.body
     assert web.control.requests == []
 
 
-def test_spellings_of_a_uuid() -> None:
+def test_forms_of_a_uuid() -> None:
     call_id = uuid4()
     text = str(call_id)
     for spelling in (text, text.upper(), call_id.hex, f"{{{text}}}", call_id.urn, text.replace("-", "", 1)):
@@ -89,13 +89,13 @@ def test_spellings_of_a_uuid() -> None:
             parse_call_id(rubbish)
 
 
-def test_answers_are_written_as_the_old_service_wrote_them() -> None:
-    """Its scripts grep: a space after each separator, nothing but ASCII."""
+def test_responses_have_the_json_format_of_the_replaced_service() -> None:
+    """Scripts search for it: a space after each separator, ASCII only."""
     said = encode({"status": "success", "message": "Configurações", "n": [1, 2], "id": ""})
     assert said == b'{"status": "success", "message": "Configura\\u00e7\\u00f5es", "n": [1, 2], "id": ""}'
 
 
-def test_values_are_quoted_short_and_harmless() -> None:
+def test_quoted_values_are_short_and_printable() -> None:
     assert quoted("x" * 60) == "x" * 60
     assert quoted("x" * 61) == "x" * 57 + "..."
     assert quoted("a\r\nb\x1b") == r"'a\r\nb\x1b'"

@@ -1,4 +1,4 @@
-"""HTTP itself: limits, deadlines, refusals and hostile bytes, in memory and in simulated time."""
+"""The HTTP server: limits, deadlines, rejections and hostile bytes, in memory and in simulated time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ REFRESH = b"POST /api/refresh HTTP/1.1\r\nHost: localhost\r\n"
 LARGEST = b"{}".ljust(MAX_BODY_BYTES)
 
 
-def refused(wire: FakeConnection, status: int) -> Response:
-    """The connection's last answer is this error, and nothing follows it."""
+def error_message(wire: FakeConnection, status: int) -> Response:
+    """Return the last response, which must be this error with nothing after it."""
     answer = wire.responses()[-1]
     assert answer.status == status, answer
     assert answer.json()["status"] == "error"
@@ -38,10 +38,10 @@ def web() -> AdminClient:
     return AdminClient()
 
 
-# --- headers of every answer ------------------------------------------------------------------------
+# --- headers of every response ------------------------------------------------------------------------
 
 
-def test_every_answer_is_tidy(web: AdminClient) -> None:
+def test_every_response_has_the_security_headers(web: AdminClient) -> None:
     web.control.health = (False, "late")
     answers = [
         web.request("GET", "/api/status"),
@@ -65,7 +65,7 @@ def test_every_answer_is_tidy(web: AdminClient) -> None:
 # --- bodies -----------------------------------------------------------------------------------------
 
 
-def test_the_largest_body_passes(web: AdminClient) -> None:
+def test_the_largest_body_is_accepted(web: AdminClient) -> None:
     web.request("POST", "/api/refresh", LARGEST)
     (answer,) = (
         web.connect().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 5000)).responses()
@@ -74,20 +74,20 @@ def test_the_largest_body_passes(web: AdminClient) -> None:
     assert len(web.control.requests) == 2
 
 
-def test_a_body_is_refused_before_it_arrives(web: AdminClient) -> None:
+def test_a_body_is_rejected_by_its_content_length(web: AdminClient) -> None:
     wire = web.connect().send(REFRESH + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
-    refused(wire, 413)
+    error_message(wire, 413)
     wire.send(LARGEST, b" ", HEALTH)
     assert len(wire.responses()) == 1
     assert web.control.requests == []
 
 
 @for_each(1, 1000, 65_535, 65_537, 200_000)
-def test_a_chunked_body_is_refused_when_it_grows_too_large(web: AdminClient, size: int) -> None:
+def test_a_chunked_body_is_rejected_when_it_grows_too_large(web: AdminClient, size: int) -> None:
     body = chunked(LARGEST + b" ", size)
     wire = web.connect().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n")
     wire.send(*(body[i : i + 16_384] for i in range(0, len(body), 16_384)), HEALTH)
-    refused(wire, 413)
+    error_message(wire, 413)
     assert len(wire.responses()) == 1
     assert web.control.requests == []
 
@@ -95,20 +95,20 @@ def test_a_chunked_body_is_refused_when_it_grows_too_large(web: AdminClient, siz
 @for_each(
     b"Content-Length: 999999999999999999999", b"content-length:  " + b"9" * 5000, b"Content-Length: " + b"0" * 5000
 )
-def test_a_length_beyond_reason_is_413(web: AdminClient, header: bytes) -> None:
-    refused(web.connect().send(REFRESH + header + b"\r\n\r\n"), 413)
+def test_a_huge_content_length_is_413(web: AdminClient, header: bytes) -> None:
+    error_message(web.connect().send(REFRESH + header + b"\r\n\r\n"), 413)
 
 
-def test_nobody_is_told_to_continue_with_too_large_a_body(web: AdminClient) -> None:
+def test_expect_continue_is_not_answered_100_for_too_large_a_body(web: AdminClient) -> None:
     expect = REFRESH + b"Expect: 100-continue\r\n"
     wire = web.connect().send(expect + b"Content-Length: 70000\r\n\r\n")
     assert b" 100 " not in wire.transport.value()
-    refused(wire, 413)
+    error_message(wire, 413)
     assert b" 100 " in web.connect().send(expect + b"Content-Length: 2\r\n\r\n").transport.value()
 
 
 def test_bodies_stay_in_memory(web: AdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twisted keeps every chunked body, and every one from 100,000 bytes on, in a file."""
+    """Twisted keeps chunked bodies, and those of 100,000 bytes and more, in a file."""
 
     def no_file(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file was opened")
@@ -116,17 +116,17 @@ def test_bodies_stay_in_memory(web: AdminClient, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tempfile, "TemporaryFile", no_file)
     wire = web.connect().send(REFRESH + b"Transfer-Encoding: chunked\r\n\r\n", chunked(LARGEST, 9999))
     assert wire.responses()[0].status == 200
-    refused(web.connect().send(REFRESH + b"Content-Length: 300000000\r\n\r\n"), 413)
+    error_message(web.connect().send(REFRESH + b"Content-Length: 300000000\r\n\r\n"), 413)
 
 
-def test_a_form_is_only_a_body(web: AdminClient) -> None:
-    """curl -d says it sends a form; multipart that is none made Twisted hang up without a word."""
+def test_a_form_is_not_parsed(web: AdminClient) -> None:
+    """curl -d sends the Content-Type of a form; Twisted closes the connection on invalid multipart."""
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data"):
         assert web.request("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=kind).status == 200
 
 
-def test_the_client_may_finish_what_was_refused(web: AdminClient) -> None:
-    """The answer is followed by a half-close; only a client that goes on for seconds is reset."""
+def test_the_rest_of_a_rejected_request_is_read(web: AdminClient) -> None:
+    """The response is followed by a half-close; a client that sends for seconds after that is reset."""
     wire = web.connect().send(REFRESH + b"Content-Length: 70000\r\n\r\n")
     assert wire.transport.half_closed
     assert not wire.transport.disconnecting
@@ -135,7 +135,7 @@ def test_the_client_may_finish_what_was_refused(web: AdminClient) -> None:
     assert wire.transport.disconnected
 
 
-# --- what Twisted itself would refuse ---------------------------------------------------------------
+# --- requests that Twisted itself would reject ---------------------------------------------------------------
 
 
 @for_each(
@@ -154,15 +154,15 @@ def test_the_client_may_finish_what_was_refused(web: AdminClient) -> None:
     b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 600 + b"\r\n",
     b"GET / HTTP/1.1\r\n" + b"".join(b"a: %b\r\n" % (b"x" * 9000) for _ in range(3)) + b"\r\n",
 )
-def test_what_is_not_http_is_a_json_400(web: AdminClient, raw: bytes) -> None:
+def test_invalid_http_is_a_json_400(web: AdminClient, raw: bytes) -> None:
     wire = web.connect().send(raw)
-    refused(wire, 400)
+    error_message(wire, 400)
     wire.send(HEALTH)
     assert len(wire.responses()) == 1
     assert web.control.requests == []
 
 
-def test_a_failure_outside_of_every_handler_is_a_json_500(
+def test_a_failure_outside_of_the_routes_is_a_json_500(
     web: AdminClient, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
 ) -> None:
     def broken(_: object) -> bytes:
@@ -175,15 +175,15 @@ def test_a_failure_outside_of_every_handler_is_a_json_500(
     assert len(logged_failures.flush(RuntimeError)) == 1
 
 
-def test_nothing_behind_a_bad_header_is_served(web: AdminClient) -> None:
+def test_nothing_after_a_bad_header_is_answered(web: AdminClient) -> None:
     wire = web.connect().send(REFRESH + b"no colon\r\nX: y\r\n\r\n" + request_bytes("POST", "/api/refresh"))
-    refused(wire, 400)
+    error_message(wire, 400)
     assert web.control.requests == []
 
 
-def test_a_line_without_end_is_431(web: AdminClient) -> None:
-    refused(web.connect().send(b"GET /" + b"x" * 20_000), 431)
-    refused(web.connect().send(b"GET / HTTP/1.1\r\nHost: " + b"x" * 20_000 + b"\r\n"), 431)
+def test_a_too_long_line_is_431(web: AdminClient) -> None:
+    error_message(web.connect().send(b"GET /" + b"x" * 20_000), 431)
+    error_message(web.connect().send(b"GET / HTTP/1.1\r\nHost: " + b"x" * 20_000 + b"\r\n"), 431)
 
 
 tokens = st.sampled_from(
@@ -217,7 +217,7 @@ tokens = st.sampled_from(
 @given(raw=st.lists(tokens | st.binary(max_size=8), max_size=25), step=st.integers(1, 60))
 @example(raw=[HEALTH, REFRESH, b"Content-Length: 2\r\n\r\n{}", HEALTH], step=7)
 def test_any_bytes_in_any_pieces(raw: list[bytes], step: int) -> None:
-    """Every answer is ours, in JSON, below 500; split anywhere, the same bytes get the same answers."""
+    """Every response is ours, in JSON, below 500, and the same however the bytes are split."""
     stream = b"".join(raw)
     whole, split = AdminClient().connect(), AdminClient().connect()
     whole.send(stream)
@@ -236,13 +236,13 @@ def test_any_bytes_in_any_pieces(raw: list[bytes], step: int) -> None:
 # --- connections ------------------------------------------------------------------------------------
 
 
-def test_requests_in_a_row_are_answered_in_order(web: AdminClient) -> None:
+def test_pipelined_requests_are_answered_in_order(web: AdminClient) -> None:
     wire = web.connect().send(HEALTH + request_bytes("GET", "/nope") + request_bytes("GET", "/api/calls"))
     assert [answer.status for answer in wire.responses()] == [200, 404, 200]
     assert not wire.transport.finished
 
 
-def test_a_request_has_a_deadline_that_dribbling_does_not_move(web: AdminClient) -> None:
+def test_slow_bytes_do_not_prolong_the_deadline_of_a_request(web: AdminClient) -> None:
     wire = web.connect()
     web.clock.advance(REQUEST_SECONDS - 1)
     for byte in HEALTH[:REQUEST_SECONDS]:
@@ -263,7 +263,7 @@ def test_a_connection_without_requests_is_closed(web: AdminClient) -> None:
     assert len(wire.responses()) == 2
 
 
-def test_a_slow_answer_is_waited_for(web: AdminClient) -> None:
+def test_a_slow_response_has_no_deadline(web: AdminClient) -> None:
     web.control.blocked_on = Deferred()
     wire = web.connect().send(request_bytes("POST", "/api/refresh"))
     web.clock.advance(10 * REQUEST_SECONDS)
@@ -272,7 +272,7 @@ def test_a_slow_answer_is_waited_for(web: AdminClient) -> None:
     assert wire.responses()[0].status == 200
 
 
-def test_who_does_not_take_the_answer_is_cut_off(web: AdminClient) -> None:
+def test_a_client_that_does_not_read_the_response_is_aborted(web: AdminClient) -> None:
     wire = web.connect().send(request_bytes("GET", "/api/status", Connection="close"))
     assert wire.transport.disconnecting
     web.clock.advance(CLOSING_SECONDS - 1)
@@ -288,7 +288,7 @@ def test_a_closed_connection_leaves_no_timer(web: AdminClient) -> None:
         assert web.clock.getDelayedCalls() == [], raw
 
 
-def test_the_longest_idle_connection_makes_room(web: AdminClient) -> None:
+def test_above_the_limit_the_longest_idle_connection_is_closed(web: AdminClient) -> None:
     first, *others = [web.connect() for _ in range(MAX_CONNECTIONS)]
     first.send(HEALTH)  # now the second one is idle longest
     new = web.connect().send(HEALTH)
@@ -300,13 +300,13 @@ def test_the_longest_idle_connection_makes_room(web: AdminClient) -> None:
     assert not others[2].transport.disconnected
 
 
-def test_connections_that_were_answered_are_idle_again(web: AdminClient) -> None:
+def test_connections_are_idle_after_the_response(web: AdminClient) -> None:
     wires = [web.connect().send(HEALTH) for _ in range(MAX_CONNECTIONS)]
     assert web.connect().accepted
     assert [wire.transport.disconnected for wire in wires[:2]] == [True, False]
 
 
-def test_connections_that_are_gone_are_not_counted(web: AdminClient) -> None:
+def test_closed_connections_are_not_counted(web: AdminClient) -> None:
     for raw in (b"", HEALTH[:9], HEALTH, b"rubbish\r\n\r\n"):
         for _ in range(MAX_CONNECTIONS):
             web.connect().send(raw).close()
@@ -315,7 +315,7 @@ def test_connections_that_are_gone_are_not_counted(web: AdminClient) -> None:
     assert second.accepted
 
 
-def test_work_in_progress_makes_no_room(web: AdminClient) -> None:
+def test_a_busy_connection_is_not_closed_for_another(web: AdminClient) -> None:
     web.control.blocked_on = Deferred()
     busy = [web.connect().send(request_bytes("POST", "/api/refresh")) for _ in range(MAX_CONNECTIONS)]
     assert not web.connect().accepted

@@ -1,4 +1,4 @@
-"""The API over real loopback sockets: clients that leave, half-close, upload too much, or come in crowds."""
+"""The API over real loopback sockets: clients that disconnect, half-close or upload too much, and many at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.logged_failures import LoggedFailures
 
 
 async def until(true: Any) -> None:
-    """Lets the reactor run until ``true()``; the test's deadline is the limit."""
+    """Wait until ``true()``, up to the test's own deadline."""
     while not true():
         await deferLater(reactor, 0.005)
 
@@ -31,7 +31,7 @@ async def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, A
     return response.code, await treq.json_content(response)
 
 
-async def test_a_day_in_the_life() -> None:
+async def test_requests_of_every_kind() -> None:
     control = FakeControl()
     async with listening(control, token="a token of mine") as port:
         known = {"headers": {"Authorization": "Bearer a token of mine"}}
@@ -58,7 +58,7 @@ async def test_fifty_refreshes_at_once() -> None:
 
 
 @pytest.mark.parametrize("failing", [None, DATABASE_GONE, RuntimeError("a bug")])
-async def test_work_goes_on_when_its_client_leaves(
+async def test_work_continues_when_its_client_disconnects(
     failing: Exception | None, logged_failures: LoggedFailures
 ) -> None:
     control = FakeControl()
@@ -89,8 +89,8 @@ def _connections(port: int) -> list[Any]:
     ]
 
 
-async def test_who_stops_sending_still_hears_the_answer() -> None:
-    """nc -N and socat close their side right behind the request."""
+async def test_a_half_closed_connection_gets_its_response() -> None:
+    """nc -N and socat half-close directly after the request."""
 
     def talk(port: int) -> bytes:
         with dial(port) as client:
@@ -106,8 +106,8 @@ async def test_who_stops_sending_still_hears_the_answer() -> None:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_an_upload_hears_413_and_no_reset(chunked: bool) -> None:
-    """A client that sends 3 MB before it reads gets its answer all the same."""
+async def test_a_large_upload_gets_413_and_no_reset(chunked: bool) -> None:
+    """Also where the client sends 3 MB before it reads."""
 
     def upload(port: int) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -125,7 +125,7 @@ async def test_an_upload_hears_413_and_no_reset(chunked: bool) -> None:
         assert (status, body[:18]) == (413, b'{"status": "error"')
 
 
-async def test_hostile_connections_leave_nothing_behind() -> None:
+async def test_hostile_connections_leave_no_connection() -> None:
     def attack(port: int) -> None:
         for raw in (
             b"",

@@ -39,7 +39,7 @@ CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
 
 def reader() -> AsteriskReader:
-    """One whose connection came up and whose UUID left at 0.0."""
+    """Return a reader whose connection was made and whose UUID was sent at 0.0."""
     new = AsteriskReader(0.0)
     new.identified(0.0)
     return new
@@ -50,7 +50,7 @@ def message(kind: int, payload: bytes) -> bytes:
 
 
 def watch(subject: AsteriskReader, start: float, end: float) -> None:
-    """Looks every 20 ms that find nothing, the last one at ``end``."""
+    """Let the reader find nothing to read every 20 ms until ``end``."""
     now = start
     while now < end:
         subject.nothing_to_read(now)
@@ -62,10 +62,10 @@ def rule_of(subject: AsteriskReader) -> Rule | None:
     return subject.broken.rule if subject.broken else None
 
 
-# The rules, without time.
+# Rules without time.
 
 
-def test_takes_audio_of_every_rate() -> None:
+def test_audio_of_every_rate_is_accepted() -> None:
     """Asterisk transcodes all nine kinds on any call."""
     for rate in RATES.values():
         subject = reader()
@@ -74,8 +74,8 @@ def test_takes_audio_of_every_rate() -> None:
         assert subject.broken is None
 
 
-def test_takes_frames_of_any_length() -> None:
-    """Odd lengths and a second in one frame are fine with Asterisk; it ignores the last half sample."""
+def test_frames_of_any_length_are_accepted() -> None:
+    """Asterisk accepts odd lengths and a second in one frame; it ignores the last half sample."""
     for size in (1, 2, 319, 320, 321, 1600, 16_191, 16_192, 16_193):
         subject = reader()
         [frame] = subject.receive(audio_frame(8_000, bytes(size)), 0.1)
@@ -103,8 +103,8 @@ MESSAGES: list[tuple[bytes, Rule | None]] = [
 ]
 
 
-def test_judges_each_message() -> None:
-    """Each forbidden message breaks its own rule as soon as its header is there; the rest is fine."""
+def test_each_forbidden_message_breaks_its_rule() -> None:
+    """As soon as its header is read; all other messages are accepted."""
     for data, rule in MESSAGES:
         subject = reader()
         subject.receive(FRAME + data, 0.1)
@@ -115,8 +115,8 @@ def test_judges_each_message() -> None:
             assert rule_of(early) is rule, data[:3]
 
 
-def test_nothing_is_heard_after_a_broken_rule() -> None:
-    """Asterisk drops the call at once, and the first rule broken is the one that is told."""
+def test_nothing_is_received_after_a_broken_rule() -> None:
+    """Asterisk ends the call immediately, and the first broken rule is reported."""
     subject = reader()
     frames = subject.receive(FRAME + digit_frame("5") + FRAME + message(0x10, b""), 0.1)
     assert len(frames) == 1
@@ -145,8 +145,8 @@ _messages = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(_messages, st.lists(st.integers(0, 400), max_size=12))
 @example(FRAME + HANGUP_FRAME + FRAME, [323, 325, 326, 327])
-def test_any_split_of_the_same_bytes_is_the_same(data: bytes, cuts: list[int]) -> None:
-    """The same bytes at the same time give the same frames and the same verdict, however they are cut."""
+def test_the_result_does_not_depend_on_how_bytes_are_split(data: bytes, cuts: list[int]) -> None:
+    """The same bytes at the same time give the same frames and break the same rule."""
     whole, cut = reader(), reader()
     frames = whole.receive(data, 0.1)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
@@ -158,19 +158,19 @@ def test_any_split_of_the_same_bytes_is_the_same(data: bytes, cuts: list[int]) -
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.binary(min_size=1, max_size=700)), max_size=6))
-def test_decodes_what_the_codec_decodes(frames: list[tuple[int, bytes]]) -> None:
-    """On good streams the imitation and `wire.Parser` hear the same."""
+def test_the_client_and_the_codec_decode_the_same(frames: list[tuple[int, bytes]]) -> None:
+    """For valid streams the client and `wire.Parser` return the same frames."""
     data = b"".join(audio_frame(rate, pcm) for rate, pcm in frames)
     heard = AsteriskReader(0.0).receive(data, 1.0)
     assert [Audio(frame.rate, frame.pcm) for frame in heard] == Parser(expect_identity=False).receive(data)
 
 
-# The rules that are about time.
+# Rules about time.
 
 
 @pytest.mark.parametrize(("first", "pause", "rule"), [(3, 0.0045, None), (3, 0.006, Rule.SPLIT_FRAME)])
 def test_the_rest_of_a_frame_has_five_milliseconds(first: int, pause: float, rule: Rule | None) -> None:
-    """asterisk.md (a): 4.5 ms survive, 6 ms do not."""
+    """Measured with Asterisk: a call survives 4.5 ms, not 6 ms."""
     subject = reader()
     subject.receive(FRAME[:first], 0.1)
     assert subject.next_read == pytest.approx(0.105)
@@ -180,7 +180,7 @@ def test_the_rest_of_a_frame_has_five_milliseconds(first: int, pause: float, rul
 
 
 def test_each_byte_of_a_payload_starts_the_five_milliseconds_again() -> None:
-    """Asterisk polls anew whenever it has run dry."""
+    """Asterisk polls again after each read."""
     subject = reader()
     subject.receive(FRAME + FRAME[:3], 0.1)
     for at in range(3, 323):
@@ -192,7 +192,7 @@ def test_each_byte_of_a_payload_starts_the_five_milliseconds_again() -> None:
 
 
 def test_a_late_read_is_not_a_split_frame() -> None:
-    """Whoever looks late and finds the rest has proved nothing."""
+    """A late read that finds the rest is no proof that it was sent late."""
     subject = reader()
     subject.receive(FRAME[:100], 0.1)
     assert len(subject.receive(FRAME[100:], 0.9)) == 1
@@ -200,7 +200,7 @@ def test_a_late_read_is_not_a_split_frame() -> None:
 
 
 def test_a_header_may_be_partial_for_a_second() -> None:
-    """Asterisk would wait for ever; frames before and after are fine."""
+    """Asterisk would wait without limit; frames before and after are accepted."""
     subject = reader()
     subject.receive(FRAME + FRAME[:2], 0.1)
     watch(subject, 0.1, 1.0)
@@ -224,7 +224,7 @@ def test_the_first_frame_is_due_within_500_ms_of_the_uuid() -> None:
     assert rule_of(subject) is Rule.NO_FIRST_FRAME
 
 
-def test_a_pause_may_last_nineteen_tenths() -> None:
+def test_a_gap_may_last_1900_ms() -> None:
     subject = reader()
     subject.receive(FRAME, 0.1)
     watch(subject, 0.1, 1.98)
@@ -235,8 +235,8 @@ def test_a_pause_may_last_nineteen_tenths() -> None:
     assert rule_of(subject) is Rule.SILENT_GAP
 
 
-def test_a_server_may_talk_before_the_uuid() -> None:
-    """asterisk.md (j): fine with Asterisk; after it the rule for pauses holds."""
+def test_a_server_may_send_before_the_uuid() -> None:
+    """Asterisk accepts it; after that the limit for gaps applies."""
     subject = AsteriskReader(0.0)
     assert subject.receive(FRAME, 0.01)
     subject.identified(0.02)
@@ -244,8 +244,8 @@ def test_a_server_may_talk_before_the_uuid() -> None:
     assert subject.broken is None
 
 
-def test_our_own_sleep_is_nobodys_silence() -> None:
-    """Time in which we did not look does not count, neither for the first frame nor for a pause."""
+def test_our_own_delay_is_not_a_gap_of_the_server() -> None:
+    """Time in which we did not read does not count, neither for the first frame nor for a gap."""
     subject = reader()
     subject.nothing_to_read(30.0)
     subject.receive(FRAME, 30.1)
@@ -257,7 +257,7 @@ def test_our_own_sleep_is_nobodys_silence() -> None:
 
 @pytest.mark.parametrize(("ahead", "rule"), [(6, None), (7, Rule.AHEAD_OF_TIME), (250, Rule.AHEAD_OF_TIME)])
 def test_a_frame_may_begin_120_ms_early(ahead: int, rule: Rule | None) -> None:
-    """``ahead`` frames too many at once, after a second of real time."""
+    """``ahead`` frames more than real time allows, after one second."""
     subject = reader()
     for tick in range(50):
         subject.nothing_to_read(0.02 * tick)
@@ -267,7 +267,7 @@ def test_a_frame_may_begin_120_ms_early(ahead: int, rule: Rule | None) -> None:
     assert subject.most_ahead_ms >= min(ahead, 6) * 20 - 1
 
 
-def test_a_burst_is_seen_although_the_first_frame_was_late() -> None:
+def test_a_burst_is_detected_although_the_first_frame_was_late() -> None:
     """Real time counts from the first frame, not from the UUID."""
     subject = reader()
     watch(subject, 0.0, 0.4)
@@ -276,7 +276,7 @@ def test_a_burst_is_seen_although_the_first_frame_was_late() -> None:
 
 
 def test_long_frames_in_real_time_are_not_early() -> None:
-    """A frame is early by when it begins: one second in one frame, every second, is real time."""
+    """Its start counts: a frame of one second in every second is real time."""
     subject = reader()
     for second in range(5):
         subject.nothing_to_read(second)
@@ -297,16 +297,16 @@ def test_long_frames_in_real_time_are_not_early() -> None:
         (b"", False, None),
     ],
 )
-def test_judges_the_end(data: bytes, reset: bool, rule: Rule | None) -> None:
-    """A FIN between frames is as good as 0x00; after 0x00 even a reset is harmless (asterisk.md, 7)."""
+def test_the_rules_for_the_end_of_a_connection(data: bytes, reset: bool, rule: Rule | None) -> None:
+    """A FIN between frames is accepted like 0x00; after 0x00 even a reset is harmless."""
     subject = reader()
     subject.receive(data, 0.1)
     subject.ended(0.1, reset=reset)
     assert rule_of(subject) is rule
 
 
-def test_nothing_is_judged_after_our_own_hangup() -> None:
-    """Asterisk is not there any more to see it; what is still heard is heard."""
+def test_no_rule_is_checked_after_our_own_hangup() -> None:
+    """Asterisk would not see it; frames are still received."""
     subject = reader()
     subject.receive(FRAME[:100], 0.1)
     subject.stop_checking()
@@ -316,11 +316,11 @@ def test_nothing_is_judged_after_our_own_hangup() -> None:
     assert subject.broken is None
 
 
-# The promise to servers on a busy machine.
+# Servers on a busy machine.
 
 
 def play(server_writes: list[tuple[float, bytes]], looks: list[tuple[float, float]]) -> AsteriskReader:
-    """The caller looks at ``(asked, done)``; what was written by ``asked`` is read, else the kernel is dry."""
+    """Read at each ``(asked, done)`` what was written until ``asked``; without data the reader finds nothing."""
     subject, waiting = reader(), list(server_writes)
     for asked, done in looks:
         data = b""
@@ -334,7 +334,7 @@ def play(server_writes: list[tuple[float, bytes]], looks: list[tuple[float, floa
 
 
 def paced(stalls: list[tuple[float, float]], ahead: int, seconds: float) -> list[tuple[float, bytes]]:
-    """What a drift-free pacer writes that keeps ``ahead`` frames ahead and sleeps through ``stalls``."""
+    """Return what a driftless pacer writes that is ``ahead`` frames ahead and suspended during ``stalls``."""
     writes: list[tuple[float, bytes]] = []
     sent, now = 0, 0.0
     while now < seconds:
@@ -350,7 +350,7 @@ def paced(stalls: list[tuple[float, float]], ahead: int, seconds: float) -> list
 
 
 def look_times(naps: list[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """Every 10 ms, but for naps: some between two looks, some between a look and the clock after it."""
+    """Return times of reads every 10 ms with delays between two reads or between a read and its time."""
     looks, now = [], 0.0
     naps = sorted(naps)
     while now < seconds:
@@ -369,10 +369,10 @@ _naps = st.lists(st.tuples(st.floats(0.1, 4.0), st.floats(0.0, 1.7)), max_size=6
 @given(
     server=_naps, caller=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 6)), max_size=8), ahead=st.integers(0, 5)
 )
-def test_a_paced_server_is_never_accused(
+def test_a_paced_server_never_breaks_a_rule(
     server: list[tuple[float, float]], caller: list[tuple[float, float]], ahead: int
 ) -> None:
-    """However both processes are starved: the caller by any amount, the server by less than the rules allow."""
+    """Whatever the delays of the client, and those of the server within the rules."""
     quiet: list[tuple[float, float]] = []
     for start, length in sorted(server):  # far enough apart that no two stalls make one
         if not quiet or start > sum(quiet[-1]) + 0.1:
@@ -381,8 +381,8 @@ def test_a_paced_server_is_never_accused(
     assert subject.broken is None
 
 
-def test_the_same_simulation_accuses_a_bad_server() -> None:
-    """So the property above can fail."""
+def test_the_same_simulation_finds_the_faults_of_a_bad_server() -> None:
+    """So that the property above can fail."""
     looks = look_times([], 5.9)
     assert rule_of(play(paced([], 8, 6.0), looks)) is Rule.AHEAD_OF_TIME
     assert rule_of(play(paced([(1.0, 2.0)], 0, 6.0), looks)) is Rule.SILENT_GAP
@@ -392,7 +392,7 @@ def test_the_same_simulation_accuses_a_bad_server() -> None:
     assert rule_of(play(halves, look_times([(0.1, 0.03)], 0.4))) is None
 
 
-# What leaves, and when.
+# What is sent, and when.
 
 
 def frames_of(messages: list[bytes]) -> list[Any]:
@@ -405,8 +405,8 @@ def speech(*, quiet: bool = False, rate: int = 8_000) -> Sender:
     return new
 
 
-def test_frames_leave_on_an_absolute_grid() -> None:
-    """A late tick does not move the next one, and what was missed leaves at once."""
+def test_frames_are_sent_on_an_absolute_grid() -> None:
+    """A late tick does not delay the next one, and what is overdue is sent at once."""
     subject = speech()
     assert subject.next_at == pytest.approx(10.02)
     assert subject.due(10.0199) == []
@@ -416,7 +416,7 @@ def test_frames_leave_on_an_absolute_grid() -> None:
     assert subject.max_late == pytest.approx(0.0599)
 
 
-def test_speech_is_cut_into_frames_and_filled_up() -> None:
+def test_audio_is_cut_into_frames_and_padded() -> None:
     subject = speech(rate=44_100)
     pcm = bytes(range(1, 251)) * 8
     subject.say(pcm[:900])
@@ -428,7 +428,7 @@ def test_speech_is_cut_into_frames_and_filled_up() -> None:
     assert subject.first_said_at == 10.06
 
 
-def test_exact_frames_and_speech_keep_their_order() -> None:
+def test_exact_frames_and_audio_keep_their_order() -> None:
     subject = speech()
     subject.say(b"a" * 330)
     subject.say_frame(b"b" * 7)
@@ -438,7 +438,7 @@ def test_exact_frames_and_speech_keep_their_order() -> None:
     assert heard == [b"a" * 320, b"a" * 10 + bytes(310), b"b" * 7, b"c" * 16_192, b"d" * 320]
 
 
-def test_a_quiet_caller_sends_only_what_it_says() -> None:
+def test_a_quiet_caller_sends_only_queued_audio() -> None:
     subject = speech(quiet=True)
     assert subject.due(10.5) == []
     subject.say(b"x" * 320)
@@ -446,7 +446,7 @@ def test_a_quiet_caller_sends_only_what_it_says() -> None:
     assert subject.frames == 1
 
 
-def test_digits_leave_100_ms_apart() -> None:
+def test_digits_are_sent_100_ms_apart() -> None:
     subject = speech(quiet=True)
     subject.press("1#")
     subject.press("D")
@@ -460,7 +460,7 @@ def test_digits_leave_100_ms_apart() -> None:
 
 
 @pytest.mark.parametrize("digits", ["1x", "E", "१", " "])
-def test_refuses_what_is_no_digit(digits: str) -> None:
+def test_invalid_digits_are_an_error(digits: str) -> None:
     subject = speech()
     with pytest.raises(LocalProtocolError):
         subject.press(digits)
@@ -468,7 +468,7 @@ def test_refuses_what_is_no_digit(digits: str) -> None:
 
 
 def test_beyond_96_frames_the_grid_moves_and_nothing_is_lost() -> None:
-    """Asterisk's queue holds 96 frames; a test must not lose its numbered frames over our own nap."""
+    """Asterisk's queue holds 96 frames; ours loses no frame in a delay of our own."""
     subject = speech()
     numbered = [struct.pack("<H", n) * 160 for n in range(300)]
     for payload in numbered:
@@ -481,7 +481,7 @@ def test_beyond_96_frames_the_grid_moves_and_nothing_is_lost() -> None:
     assert subject.next_at == pytest.approx(15.0 + 300 * 0.02, abs=0.021)
 
 
-def test_hearing_counts_more_than_it_keeps() -> None:
+def test_more_audio_is_counted_than_kept() -> None:
     hearing = ReceiveStats(keep_seconds=0.1)
     loud = struct.pack("<hh", -32768, 100) * 80
     for n in range(10):
@@ -535,16 +535,16 @@ WRONG: dict[type[servers.Server], str] = {
 
 
 @pytest.mark.deadline(15)
-async def test_every_bad_server_is_caught_by_its_rule() -> None:
-    """On real sockets, all at once; the call ends with the rule, at once."""
+async def test_every_faulty_server_breaks_its_rule() -> None:
+    """On real sockets; the call ends as soon as the rule is broken."""
     reports = await together(list(WRONG), 6.0)
     assert [report.broken[0].name for report in reports] == list(WRONG.values())
     assert {report.ended_by for report in reports} == {"rule"}
     assert not any(report.ok for report in reports)
 
 
-async def test_right_servers_are_not_accused() -> None:
-    """Paced, echoing, pausing inside a header, closing with 0x00 or with a plain FIN."""
+async def test_correct_servers_break_no_rule() -> None:
+    """Paced, echo, a pause within a header, closing with 0x00 or with a FIN only."""
     right = [
         servers.PacedServer,
         servers.EchoServer,
@@ -559,8 +559,8 @@ async def test_right_servers_are_not_accused() -> None:
     assert all(report.closed_after_ms is not None for report in reports)
 
 
-async def test_a_server_that_stops_reading_is_noticed_by_the_short_write() -> None:
-    """asterisk.md (c): the first write that does not fit ends an app call. Small buffers make it soon."""
+async def test_a_server_that_stops_reading_is_detected_by_a_short_write() -> None:
+    """In Asterisk the first write that does not fit ends an app call. Small buffers fill soon."""
     async with serve(servers.NeverReads, receive_buffer=4096) as listening:
         caller = Caller(reactor, send_buffer=4096)
         await caller.dial("127.0.0.1", listening.port)
@@ -569,8 +569,8 @@ async def test_a_server_that_stops_reading_is_noticed_by_the_short_write() -> No
         assert report.ended_by == "rule"
 
 
-async def test_says_and_hears() -> None:
-    """The UUID first, speech in 20 ms frames, digits; the echo is what was said."""
+async def test_audio_and_digits_are_sent_and_the_echo_received() -> None:
+    """The UUID first, audio in 20 ms frames, digits; the echo equals the audio."""
     said = bytes(range(256)) * 10
     async with serve(servers.EchoServer) as listening:
         caller = Caller(reactor, CALL)
@@ -596,7 +596,7 @@ async def test_says_and_hears() -> None:
 
 
 async def test_hangs_up_with_a_fin_and_reads_to_the_end() -> None:
-    """No 0x00 from a caller; what the server still says is heard; every `ended` is its own Deferred."""
+    """A caller sends no 0x00, receives the rest of the stream, and every `ended` is a Deferred of its own."""
 
     class SaysGoodbye(servers.PacedServer):
         def readConnectionLost(self) -> None:
@@ -629,8 +629,8 @@ async def test_resets_like_a_broken_network() -> None:
     assert report.ended_by == "caller"
 
 
-async def test_closes_at_once_on_the_servers_hangup() -> None:
-    """The server that sent 0x00 sees our FIN, without having closed anything itself."""
+async def test_closes_immediately_on_the_servers_hangup() -> None:
+    """The server that sent 0x00 receives our FIN, without having closed its side."""
 
     class WaitsForFin(servers.FaultyServer):
         def misbehave(self) -> None:
@@ -642,8 +642,8 @@ async def test_closes_at_once_on_the_servers_hangup() -> None:
     assert report.closed_after_ms is not None
 
 
-async def test_without_a_uuid_nothing_is_owed() -> None:
-    """A hostile caller: raw bytes, in the order they were given, nothing else."""
+async def test_without_a_uuid_no_frame_is_due() -> None:
+    """A hostile client: only raw bytes are sent, in order."""
     async with serve(servers.Server) as listening:
         caller = Caller(reactor, identify=False, quiet=True, send_buffer=4096)
         await caller.dial("127.0.0.1", listening.port)
@@ -659,7 +659,7 @@ async def test_without_a_uuid_nothing_is_owed() -> None:
         assert (await caller.ended).ok
 
 
-async def test_a_refused_call_fails_and_reports() -> None:
+async def test_a_call_to_a_closed_port_fails_with_a_report() -> None:
     async with serve(servers.Server) as listening:
         port = listening.port
     caller = Caller(reactor)
@@ -683,7 +683,7 @@ async def test_a_name_is_resolved_and_an_unknown_one_reported() -> None:
         await unknown.dial("no-such-host.invalid", 8080)
 
 
-async def test_hanging_up_before_the_answer_ends_the_dialling() -> None:
+async def test_hanging_up_before_the_connection_cancels_it() -> None:
     caller = Caller(reactor)
     dialling = caller.dial("127.0.0.1", 9)
     caller.hang_up()
@@ -692,8 +692,8 @@ async def test_hanging_up_before_the_answer_ends_the_dialling() -> None:
     assert (await caller.ended).ended_by in ("caller", "failed")  # a refusal on loopback may come first
 
 
-async def test_who_waits_in_vain_is_told_why() -> None:
-    """A condition that can no longer be met fails with the reason; one that raises fails its own test."""
+async def test_a_wait_that_cannot_succeed_fails_with_the_reason() -> None:
+    """A condition that can no longer be met fails with the reason; one that raises fails with its exception."""
     async with serve(servers.sends(digit_frame("5"))) as listening:
         caller = Caller(reactor)
         await caller.dial("127.0.0.1", listening.port)

@@ -39,7 +39,7 @@ CALL = "0f8fad5b-d9cb-469f-a165-70867728950e"
 # Arguments.
 
 
-def test_a_plain_call_says_notes_for_five_seconds() -> None:
+def test_a_call_without_options_sends_notes_for_five_seconds() -> None:
     order = parse(["localhost:8080"])
     assert (order.host, order.port, order.rate, order.seconds) == ("localhost", 8080, 8_000, 5.0)
     assert (order.digits, order.save, len(order.call_ids)) == ("", None, 1)
@@ -115,8 +115,8 @@ def heard_as(pcm: bytes, rate: int, from_ms: float) -> list[HeardFrame]:
 @pytest.mark.parametrize(
     ("rate", "listened"), [(8_000, 8_000), (8_000, 16_000), (48_000, 8_000), (44_100, 24_000)]
 )
-def test_finds_what_was_said_after_its_delay(rate: int, listened: int) -> None:
-    """At another rate, quieter, in noise, behind silence: the delay is right to a millisecond or two."""
+def test_an_echo_is_found_with_its_delay(rate: int, listened: int) -> None:
+    """At another rate, quieter, in noise, after silence: the delay is exact to 2 ms."""
     pieces = choose_pieces(tone_pattern(rate), rate)
     assert [round(piece.at_ms) for piece in pieces] == [0, 260, 520, 780]
     noise = np.random.default_rng(7).normal(0, 150, listened * 3)
@@ -129,8 +129,8 @@ def test_finds_what_was_said_after_its_delay(rate: int, listened: int) -> None:
     assert found.likeness > 0.8
 
 
-def test_does_not_find_what_was_not_said() -> None:
-    """Silence, noise, another melody and our own chime are no echo; neither is what came before we spoke."""
+def test_other_sounds_are_not_an_echo() -> None:
+    """Silence, noise, another melody, our own chime, and what was received before the audio was sent."""
     pieces = choose_pieces(tone_pattern(8_000), 8_000)
     noise = np.random.default_rng(7).normal(0, 5_000, 24_000).astype("<i2").tobytes()
     other = b"".join(
@@ -143,8 +143,8 @@ def test_does_not_find_what_was_not_said() -> None:
     assert find_echo(pieces, 5_000.0, heard_as(tone_pattern(8_000), 8_000, 100.0)) is None
 
 
-def test_a_hole_in_the_echo_does_not_hide_it() -> None:
-    """A server that ran short in the middle of a note: the next one is found, with the hole in its delay."""
+def test_an_echo_with_a_gap_is_found() -> None:
+    """With silence inserted in a note the next note is found, with the silence in its delay."""
     said = tone_pattern(8_000)
     pieces = choose_pieces(said, 8_000)
     found = find_echo(pieces, 0.0, heard_as(said[:1600] + bytes(640) + said[1600:], 8_000, 100.0))
@@ -153,8 +153,8 @@ def test_a_hole_in_the_echo_does_not_hide_it() -> None:
     assert found.delay_ms == pytest.approx(140, abs=1)
 
 
-def test_looks_for_the_loud_pieces() -> None:
-    """Not for the hiss before it; and silence has none."""
+def test_the_loudest_pieces_are_searched_for() -> None:
+    """Not for the noise before it; silence has none."""
     hiss = np.random.default_rng(7).normal(0, 40, 8_000).astype("<i2").tobytes()
     pieces = choose_pieces(hiss + tone_pattern(8_000), 8_000)
     assert 800 <= pieces[0].at_ms <= 1_000
@@ -163,8 +163,8 @@ def test_looks_for_the_loud_pieces() -> None:
     assert choose_pieces(tone_pattern(8_000)[:400], 8_000) == [(0.0, 8_000, tone_pattern(8_000)[:400])]
 
 
-def test_one_sound_of_several_rates() -> None:
-    """A server may begin at 8 kHz before it has seen its caller's rate; most of the frames decide."""
+def test_frames_of_several_rates_are_joined() -> None:
+    """A server may begin at 8 kHz before it knows the caller's rate; the rate of most frames is used."""
     loud = b"\x00\x10" * 320
     frames = [HeardFrame(0, 8_000, bytes(320)), *heard_as(loud * 4, 16_000, 20), HeardFrame(99, 16_000, b"\1\2\3")]
     pcm, rate = as_one_sound(frames)
@@ -175,7 +175,7 @@ def test_one_sound_of_several_rates() -> None:
         as_one_sound([])
 
 
-def test_the_notes_are_one_pleasant_second() -> None:
+def test_the_notes_last_one_second() -> None:
     for rate in KINDS:
         samples = np.frombuffer(tone_pattern(rate), "<i2")
         assert len(samples) == rate
@@ -191,8 +191,8 @@ def order_for(port: int, seconds: float | None, sound: bytes = b"", **more: obje
     return DialOptions(host="127.0.0.1", port=port, sound=sound or tone_pattern(8_000), seconds=seconds, **given)  # type: ignore[arg-type]
 
 
-async def test_a_good_call_ends_well(tmp_path: Path) -> None:
-    """Digits after the sound, the echo found, what was heard saved, exit status 0."""
+async def test_a_call_without_faults_has_status_0(tmp_path: Path) -> None:
+    """Digits after the sound, the echo found, the received audio saved."""
     save = tmp_path / "heard.wav"
     async with serve(servers.EchoServer) as listening:
         out = StringIO()
@@ -212,7 +212,7 @@ async def test_a_good_call_ends_well(tmp_path: Path) -> None:
 
 
 async def test_waits_for_the_end_of_a_greeting() -> None:
-    """The notes do not talk over it: a server that echoes only when it is silent itself can be heard to."""
+    """So that an echo is found of a server that echoes only while it plays nothing."""
 
     class Greets(servers.PacedServer):
         def begin(self) -> None:
@@ -231,7 +231,7 @@ async def test_waits_for_the_end_of_a_greeting() -> None:
     assert told.echo is not None
 
 
-async def test_waits_for_a_pause_only_so_long() -> None:
+async def test_the_wait_for_a_pause_is_limited() -> None:
     class Talks(servers.PacedServer):
         def begin(self) -> None:
             super().begin()
@@ -244,7 +244,7 @@ async def test_waits_for_a_pause_only_so_long() -> None:
 
 
 async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--play: any WAV, said at the call's rate, then a while (shorter here) for the answer."""
+    """--play: any WAV, converted to the rate of the call, and a wait for the answer, which is shorter here."""
     monkeypatch.setattr(dial, "TAIL_SECONDS", 0.4)
     question = tmp_path / "question.wav"
     with wave.open(str(question), "wb") as sound:
@@ -262,7 +262,7 @@ async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pyte
     assert told.report.seconds >= 0.9
 
 
-async def test_a_broken_rule_is_told_and_is_status_1() -> None:
+async def test_a_broken_rule_is_reported_with_status_1() -> None:
     async with serve(servers.SplitsFrames) as listening:
         out = StringIO()
         assert await dial.run(reactor, order_for(listening.port, 3.0), out) == 1
@@ -270,7 +270,7 @@ async def test_a_broken_rule_is_told_and_is_status_1() -> None:
     assert "the server sent the header of a frame and 0 of its 320 bytes" in out.getvalue()
 
 
-async def test_a_failed_call_is_status_1() -> None:
+async def test_a_failed_call_has_status_1() -> None:
     async with serve(servers.Server) as listening:
         port = listening.port
     out = StringIO()
@@ -279,7 +279,7 @@ async def test_a_failed_call_is_status_1() -> None:
     assert "Connection refused" in " ".join(out.getvalue().split())
 
 
-async def test_many_calls_are_summed_up() -> None:
+async def test_many_calls_are_summarized() -> None:
     ids = tuple(UUID(int=n) for n in range(1, 9))
     async with serve(servers.EchoServer) as listening:
         out = StringIO()
@@ -292,8 +292,8 @@ async def test_many_calls_are_summed_up() -> None:
     assert str(ids[0]) not in text
 
 
-async def test_what_cannot_be_saved_is_told_and_is_status_1(tmp_path: Path) -> None:
-    """A disk that is full, say: the report is not lost with it."""
+async def test_a_file_that_cannot_be_written_is_reported_with_status_1(tmp_path: Path) -> None:
+    """The report is printed all the same."""
     save = tmp_path / "heard.wav"
     async with serve(servers.PacedServer) as listening:
         order = order_for(listening.port, 0.2, save=save)
@@ -304,7 +304,7 @@ async def test_what_cannot_be_saved_is_told_and_is_status_1(tmp_path: Path) -> N
     assert "rules        none broken" in out.getvalue()
 
 
-# What people read.
+# The summary.
 
 
 def report(**changes: object) -> CallReport:
@@ -324,7 +324,7 @@ def report(**changes: object) -> CallReport:
     return summary(hearing, Sender(8_000, quiet=False), **{**fields, **changes})  # type: ignore[arg-type]
 
 
-def test_tells_one_call() -> None:
+def test_the_summary_of_one_call() -> None:
     broken = BrokenRule(Rule.RESET, 1234.5, "reset the connection (RST)")
     text = describe(
         [CallSummary(report(broken=(broken,), ended_by="rule"), Echo(41.4, 0.97), sought=True)], "::1", 8080
@@ -342,7 +342,7 @@ def test_tells_one_call() -> None:
     )
 
 
-def test_tells_many_calls() -> None:
+def test_the_summary_of_many_calls() -> None:
     bad = BrokenRule(Rule.RESET, 9.0, "reset the connection (RST)")
     calls = [CallSummary(report(), Echo(20.0 + n, 1.0), sought=True) for n in range(5)]
     calls += [
@@ -362,8 +362,8 @@ def test_tells_many_calls() -> None:
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
-def test_says_who_was_late() -> None:
-    """A gap on a machine that was late itself says little about the server."""
+def test_the_summary_notes_our_own_lateness() -> None:
+    """A gap may be due to the machine of the client."""
     late = Sender(8_000, quiet=False)
     late.start(0.0)
     late.due(0.42)
@@ -415,8 +415,8 @@ class Command(ProcessProtocol):
 
 
 @pytest.mark.deadline(20)
-async def test_an_interrupt_ends_with_the_report() -> None:
-    """SIGINT hangs up and tells what happened until then; wrong arguments end at once with 2."""
+async def test_an_interrupt_prints_the_report() -> None:
+    """SIGINT hangs up and prints the report; wrong arguments exit immediately with status 2."""
     wrong = Command("nowhere")
     async with serve(servers.PacedServer) as listening:
         command = Command(f"localhost:{listening.port}", "--seconds", "600")
