@@ -444,6 +444,7 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
                 "digits": 0,
                 "ignored": 0,
                 "resumes": 0,
+                "app": None,
             }
         ],
         "return": None,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, MAX_PASSED_MS, Frame, Playout
+from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, LIVE_AHEAD_MS, MAX_PASSED_MS, Frame, Playout
 from audiosocket.media.playout_queue import MAX_QUEUED_MS, Converter, MarkReached
 from audiosocket.media.resample import StreamConverter
 from audiosocket.wire import RATES, frame_bytes
@@ -594,3 +594,44 @@ def test_a_leg_keeps_time_for_any_sequence_of_steps(steps: list[tuple[str, int]]
         now += 20
         send(playout.tick(now))
     assert (playout.queued_ms, playout.speaking) == (0, False)
+
+
+# live audio: whole frames leave at once
+
+
+def test_live_audio_leaves_at_once_and_only_a_little_ahead() -> None:
+    playout = started()
+    playout.play(numbered(8 * 200), 8000)
+    taken = playout.take_live(0)
+    assert [frame.source for frame in taken] == ["spoken"] * (LIVE_AHEAD_MS // 20)
+    assert playout.take_live(0) == []
+    assert playout.ahead_ms(0) == LIVE_AHEAD_MS
+    assert playout.queued_ms == 200 - LIVE_AHEAD_MS
+
+
+def test_nothing_live_is_taken_before_anything_was_played() -> None:
+    assert started().take_live(0) == []
+
+
+def test_live_audio_waits_behind_frames_that_were_passed_on() -> None:
+    playout = started()
+    while playout.pass_on(0, numbered(160), 8000):
+        pass
+    playout.play(numbered(160), 8000)
+    assert playout.take_live(0) == []
+
+
+def test_paused_audio_is_not_taken() -> None:
+    playout = started()
+    playout.play(numbered(8 * 100), 8000)
+    playout.pause(True)
+    assert playout.take_live(0) == []
+    assert playout.queued_ms == 100
+
+
+def test_live_audio_after_a_long_stall_owes_no_more_than_the_debt() -> None:
+    playout = started()
+    playout.play(numbered(8 * 2_000), 8000)
+    taken = playout.take_live(1_000)
+    assert len(taken) * 20 <= DEBT_MS + LIVE_AHEAD_MS
+    assert playout.skipped_ms > 0
