@@ -64,7 +64,7 @@ exten => %(number)s,1,NoOp(resident of call ${AUDIOSOCKET_CALL_ID} at ${EXTEN})
  same => n,GotoIf($["${AUDIOSOCKET_CALL_ID}" = ""]?nobody)
 %(settings)s same => n,%(leg)s
  same => n,Hangup()
-; Somebody dialled the number by hand: no visitor is waiting.
+; The number was dialled by hand: no visitor is waiting.
  same => n(nobody),Hangup(21)
 
 """

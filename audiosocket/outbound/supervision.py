@@ -111,7 +111,7 @@ class ConnectionSupervisor(Generic[ConnectionT]):
         self._loop = Deferred.fromCoroutine(self._run())
 
     async def stop(self) -> None:
-        """End an attempt in progress, close the connection, and fail those who wait for one."""
+        """End an attempt in progress, close the connection, and fail the callers that wait for one."""
         loop, self._loop = self._loop, None
         self._running = False
         if loop is not None:

@@ -1,6 +1,6 @@
 """A WebSocket client (RFC 6455) over wsproto, with limits, pings and no extensions.
 
-Twisted's own client sends no headers of ours, asks for no subprotocol and limits no message. Redirects are not
+Twisted's own client sends no additional headers, requests no subprotocol and limits no message. Redirects are not
 followed: a response with status 3xx is a refusal like any other.
 """
 

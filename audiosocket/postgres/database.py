@@ -249,7 +249,7 @@ class Database(Service):
     async def _end_leftovers(self, session: Session, allowed: int) -> None:
         """End earlier sessions that the server still keeps, as it was frozen or unreachable when they were closed.
 
-        Raises `SourceUnavailable` when more than ``allowed`` stay: one more session of ours would make three.
+        Raises `SourceUnavailable` when more than ``allowed`` stay: one more session would be the third.
         """
         for _ in range(10):
             leftovers = self._opened - {known.identity for known in self._open_sessions()}
@@ -262,7 +262,7 @@ class Database(Service):
                 return
             await task.deferLater(self._reactor, 0.1)
         if alive > allowed:
-            raise SourceUnavailable(f"the server still keeps {alive} earlier session(s) of ours")
+            raise SourceUnavailable(f"PostgreSQL still keeps {alive} earlier session(s) of this server")
 
     def _open_sessions(self) -> list[Session]:
         return [each.connection for each in self._supervisors if each.connection is not None]

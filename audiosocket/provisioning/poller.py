@@ -22,7 +22,7 @@ from audiosocket.extensions.reconcile import Plan
 from audiosocket.provisioning.refresh import Applier, Configuration, Table
 from audiosocket.provisioning.refresh_report import RefreshOptions, RefreshReport
 
-#: How long the start waits for the database before it listens on what the file says, in seconds.
+#: How long the start waits for the database before it listens on the ports of the file, in seconds.
 FIRST_WAIT_SECONDS = 0.08
 #: The same without a file: the default ports are rarely those wanted, but calls must not wait for long.
 FIRST_WAIT_SECONDS_WITHOUT_FILE = 0.4

@@ -192,7 +192,7 @@ class ChannelTracker:
             self._ask_dialled(channel, call_id)
 
     def _note(self, message: Message) -> _Channel:
-        """Take from any event what it says about the channel it names."""
+        """Take what any event reports about its channel."""
         channel_id, name = message.get("Uniqueid"), message.get("Channel")
         channel = self._channels.get(channel_id)
         if channel is None:
