@@ -1,4 +1,4 @@
-"""One extension's sockets: opened, refused, renamed, left; and which addresses are this machine's."""
+"""The listeners of one extension: opened, failed, renamed, closed; and addresses of this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.loopback_server import (
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 
 
-class Closed:
+class ClosedObserver:
     """An observer that admits no connection."""
 
     def may_connect(self, address: object) -> bool:
@@ -41,9 +41,9 @@ class Closed:
 
 
 def make(of: Extension, role: Role) -> AudioSocketFactory:
-    doorkeeper: Any = Closed()
+    observer: Any = ClosedObserver()
     clock = MediaClock(TimerTicker(reactor, reactor.seconds), reactor.seconds)
-    return AudioSocketFactory(of, role, doorkeeper.may_connect, doorkeeper, clock)
+    return AudioSocketFactory(of, role, observer.may_connect, observer, clock)
 
 
 def place(port: int, configured: int | None = None) -> ListenAddress:
@@ -51,7 +51,7 @@ def place(port: int, configured: int | None = None) -> ListenAddress:
 
 
 def cannot(number: int, port: int = 80) -> CannotListenError:
-    return CannotListenError(LOOPBACK, port, OSError(number, "said by the system"))
+    return CannotListenError(LOOPBACK, port, OSError(number, "an error of the system"))
 
 
 async def test_the_child_services_are_the_open_listeners() -> None:
@@ -114,7 +114,7 @@ def test_errors_say_what_to_do() -> None:
     assert not is_taken(CannotListenError(LOOPBACK, 80, "no such interface"))
     assert explained(cannot(errno.EADDRINUSE)) == "port 80 is in use by another program"
     assert "CAP_NET_BIND_SERVICE" in explained(cannot(errno.EACCES))
-    assert "said by the system" in explained(cannot(errno.EADDRNOTAVAIL))
+    assert "an error of the system" in explained(cannot(errno.EADDRNOTAVAIL))
 
 
 def test_addresses_of_this_machine() -> None:

@@ -1,4 +1,4 @@
-"""Listeners on real sockets: what changes moves, what stays keeps its very socket, calls never notice."""
+"""Listeners on real sockets: changed ones move, all others keep their sockets, calls go on."""
 
 from __future__ import annotations
 
