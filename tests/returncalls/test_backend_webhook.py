@@ -18,8 +18,8 @@ from twisted.web.http import Request
 from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
+from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
-from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from tests.support.fake_web_servers import FakeHTTPClient, SentRequest, http_server, listening_server, raw_server
 from tests.support.logged_events import LoggedEvents

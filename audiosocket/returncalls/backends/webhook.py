@@ -31,9 +31,9 @@ from audiosocket.outbound.http_client import (
     RequestFailed,
     checked_url,
 )
+from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, is_signed, signature
 from audiosocket.returncalls.backends.pending import PendingAttempts, wait_for_all
 from audiosocket.returncalls.backends.webhook_attempt import WebhookAttempt
-from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER, is_signed, signature
 from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_number
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
