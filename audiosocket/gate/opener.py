@@ -1,0 +1,272 @@
+"""The gate: opened once for each call that a resident has authorised, also over ``kill -9``.
+
+An authorisation is in the gate's journal before anything is done for it, and what the ways of opening answered is
+there before anybody is told. What a process leaves unfinished the next one finishes: the webhook is sent again
+with the same key, keys that were begun are not repeated, a missing audit line is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Protocol
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from audiosocket.gate.audit import AuditFile
+from audiosocket.gate.journal import KEEP_SECONDS, GateJournal
+from audiosocket.gate.record import GateRecord, WayAnswer
+from audiosocket.interfaces import Authorisation, GateAnswer
+
+InThread = Callable[..., Awaitable[Any]]
+#: Writes an event of a call: its UUID, the event, its fields.
+Note = Callable[[GateRecord, str, dict[str, Any]], None]
+
+
+class Way(Protocol):
+    """A way to open the gate: `GateWebhook`, `GateKeys`."""
+
+    name: str
+
+    async def open(self, record: GateRecord, begin: Callable[[], Awaitable[None]]) -> WayAnswer:
+        """Do it and return what was answered. ``begin`` is for what must not be repeated."""
+
+
+class GateOpener(Service):
+    """Implements `interfaces.Gate`. ``mine`` says which calls are this process's, among several workers.
+
+    ``in_thread`` runs blocking work in a thread of its own, so that no recording is in the way of a gate;
+    ``close`` ends it at last.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        ways: Sequence[Way],
+        journal: GateJournal,
+        audit: AuditFile,
+        clock: IReactorTime,
+        in_thread: InThread,
+        note: Note,
+        *,
+        wall: Callable[[], float] = time.time,
+        mine: Callable[[UUID], bool] = lambda call_id: True,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._ways = tuple(ways)
+        self._journal = journal
+        self._audit = audit
+        self._clock = clock
+        self._in_thread = in_thread
+        self._note = note
+        self._wall = wall
+        self._mine = mine
+        self._close = close
+        self._openings: dict[UUID, _Opening] = {}
+        self._cleaning: IDelayedCall | None = None
+        self.opened_total = 0
+        self.failed_total = 0
+
+    def startService(self) -> None:
+        super().startService()
+        for record in self._journal.records():
+            if not record.done and self._mine(record.uuid):
+                self._log.info("the gate for call {call_id} is finished after a restart", call_id=record.call_id)
+                self._begin(record, again=True)
+        self._clean()
+
+    def stopService(self) -> Deferred[None]:
+        """Leave what is under way to the next process; fires when connections and thread are closed."""
+        super().stopService()
+        if self._cleaning is not None and self._cleaning.active():
+            self._cleaning.cancel()
+        for opening in list(self._openings.values()):
+            opening.cancel()
+        return Deferred.fromCoroutine(self._closed())
+
+    async def _closed(self) -> None:
+        if self._close is not None:
+            await self._close()
+
+    def open(self, authorisation: Authorisation) -> Deferred[GateAnswer]:
+        """Open the gate for this visit, once however often it is asked; fires with what came of it."""
+        opening = self._openings.get(authorisation.call_id)
+        if opening is not None and opening.record.visit == authorisation.visit:
+            return opening.answer()
+        record = self._record(authorisation)
+        try:
+            kept = self._claim(record)
+        except OSError as error:
+            reason = f"the gate's journal cannot be written: {error.strerror or error}"
+            self._log.error(
+                "{reason}; the gate for call {call_id} stays shut", reason=reason, call_id=record.call_id
+            )
+            self._note(record, "gate.failed", {"reason": reason})
+            self.failed_total += 1
+            answer: Deferred[GateAnswer] = Deferred()
+            answer.callback(GateAnswer(False, reason))
+            return answer
+        return self._begin(kept, again=kept is not record).answer()
+
+    def _claim(self, record: GateRecord) -> GateRecord:
+        """The record that counts for this call: this one, or what is left of the same visit. Raises `OSError`."""
+        for _ in range(2):
+            try:
+                self._journal.begin(record)
+            except FileExistsError:
+                kept = self._journal.read(record.uuid)
+                if kept is None:
+                    raise
+                if kept.visit == record.visit:
+                    return kept
+                if not kept.done:
+                    raise
+                self._journal.remove(record.uuid)  # another visit with this UUID, which is over
+            else:
+                return record
+        raise FileExistsError(errno.EEXIST, "another process has begun")
+
+    def _begin(self, record: GateRecord, *, again: bool) -> _Opening:
+        opening = self._openings[record.uuid] = _Opening(record, again=again)
+        work = Deferred.fromCoroutine(self._run(opening))
+        opening.work = work
+        work.addErrback(self._broke, opening)
+        return opening
+
+    async def _run(self, opening: _Opening) -> None:
+        record = opening.record
+        if record.done:
+            opening.finish()
+            return
+        if not record.answered:
+            await self._in_thread(self._journal.sync, record)
+            if not opening.again:
+                self._note(record, "gate.opening", {"ways": [way.name for way in self._ways]})
+            asked = [Deferred.fromCoroutine(self._ask(way, record)) for way in self._ways]
+            both = gatherResults(asked, consumeErrors=True)
+            try:
+                await both
+            except CancelledError:
+                for one in asked:
+                    one.cancel()
+                raise
+            record.answered = True
+            await self._in_thread(self._journal.update, record)
+            self._report(record)
+        opening.finish()
+        await self._in_thread(
+            self._audit.append_once if opening.again else self._audit.append, record.audit_line()
+        )
+        record.done = True
+        await self._in_thread(self._journal.update, record)
+
+    async def _ask(self, way: Way, record: GateRecord) -> None:
+        """One way, unless it has answered before a restart."""
+        if way.name in record.answers:
+            return
+
+        async def begin() -> None:
+            record.keys_begun = True
+            await self._in_thread(self._journal.update, record)
+
+        try:
+            answer = await way.open(record, begin)
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault here must not leave a visitor waiting
+            self._log.failure("the gate cannot be opened by {way}", way=way.name)
+            answer = WayAnswer(False, f"{type(error).__name__}: {error}")
+        record.answers[way.name] = answer
+        await self._in_thread(self._journal.update, record)
+
+    def _report(self, record: GateRecord) -> None:
+        answers = {way: answer.detail for way, answer in record.answers.items()}
+        if record.opened:
+            self.opened_total += 1
+            self._note(record, "gate.opened", {"answers": answers})
+        else:
+            self.failed_total += 1
+            self._note(record, "gate.failed", {"reason": record.reason})
+
+    def _broke(self, failure: Any, opening: _Opening) -> None:
+        if failure.check(CancelledError):
+            return
+        self._log.failure(
+            "the gate for {call_id}: {error}", failure, call_id=opening.record.call_id, error=failure.value
+        )
+        opening.finish(str(failure.value))
+
+    def _record(self, authorisation: Authorisation) -> GateRecord:
+        extension = authorisation.extension
+        at = datetime.fromtimestamp(self._wall(), timezone.utc).isoformat(timespec="milliseconds")
+        return GateRecord(
+            call_id=str(authorisation.call_id),
+            visit=authorisation.visit,
+            at=at.replace("+00:00", "Z"),
+            extension=extension.id,
+            ramal=extension.number,
+            condominium=extension.condominium_id,
+            apartment=authorisation.apartment,
+            block=authorisation.block,
+            answered_by=authorisation.number,
+            concierge=authorisation.concierge,
+            key=authorisation.key,
+            channel=authorisation.channel,
+            port=extension.port,
+            other_port=extension.return_port or 0,
+        )
+
+    def _clean(self) -> None:
+        """Now and then forget what ended long ago, in memory and on the disk."""
+        for call_id, opening in list(self._openings.items()):
+            if opening.record.done:
+                del self._openings[call_id]
+        work = Deferred.fromCoroutine(_awaited(self._in_thread(self._journal.forget_old, self._wall())))
+        work.addErrback(lambda failure: self._log.failure("old openings of the gate cannot be forgotten", failure))
+        self._cleaning = self._clock.callLater(KEEP_SECONDS / 4, self._clean)
+
+
+class _Opening:
+    """One opening in this process, and those who wait for its answer."""
+
+    def __init__(self, record: GateRecord, *, again: bool) -> None:
+        self.record = record
+        #: A process before this one may have done a part of it.
+        self.again = again
+        self.work: Deferred[None] | None = None
+        self._answer: GateAnswer | None = None
+        self._waiting: list[Deferred[GateAnswer]] = []
+
+    def answer(self) -> Deferred[GateAnswer]:
+        """A Deferred of the caller's own."""
+        waiting: Deferred[GateAnswer] = Deferred()
+        if self._answer is not None:
+            waiting.callback(self._answer)
+        else:
+            self._waiting.append(waiting)
+        return waiting
+
+    def finish(self, trouble: str = "") -> None:
+        """Tell all who wait; only the first answer counts."""
+        if self._answer is None:
+            record = self.record
+            self._answer = GateAnswer(record.opened and not trouble, trouble or record.reason)
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(self._answer)
+
+    def cancel(self) -> None:
+        """Stop here; the journal knows how far it came."""
+        if self.work is not None:
+            self.work.cancel()
+
+
+async def _awaited(work: Awaitable[Any]) -> None:
+    await work
