@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from audiosocket.calls.journal_records import SavedAttempt
 from audiosocket.json_shapes import AttemptJSON
+from audiosocket.returncalls.dial_string import masked
 from audiosocket.returncalls.originator import AttemptEnd
 
 
@@ -40,11 +41,6 @@ class Attempt:
         """Return it for the journal, in steady time."""
         end = None if self.end is None else self.end.value
         return SavedAttempt(self.number, self.attempt_id, self.began, self.ended, end, self.reason)
-
-
-def masked(number: str) -> str:
-    """Return the number with all but its last two characters replaced by asterisks."""
-    return "*" * max(2, len(number) - 2) + number[-2:]
 
 
 def restored(saved: SavedAttempt) -> Attempt:

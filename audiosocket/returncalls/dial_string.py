@@ -74,6 +74,11 @@ def checked_number(number: str, pattern: re.Pattern[str] = NUMBER) -> str:
     return number
 
 
+def masked(number: str) -> str:
+    """The number with all but its last two characters hidden."""
+    return "*" * max(2, len(number) - 2) + number[-2:]
+
+
 def check_landing(exten: str, ring_seconds: float, caller_id: str, variables: Mapping[str, str]) -> None:
     """Raise `LocalProtocolError` for what must not reach Asterisk; the text contains no variable's value.
 

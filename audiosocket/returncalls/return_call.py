@@ -26,6 +26,8 @@ from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, Origin
 
 #: States of a return call that has ended.
 ENDED = frozenset({"connected", "failed", "cancelled"})
+#: Seconds between a leg that pressed no key and the next number.
+UNCONFIRMED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class ReturnContext:
     ring_seconds: float
     window_seconds: float
     caller_id: str
+    #: Whether a leg must press a key before it is the resident's.
+    confirm: bool
     new_id: Callable[[], str]
     ended: Callable[[ReturnCall], None]
 
@@ -50,19 +54,29 @@ class ReturnCall:
 
     _log = Logger()
 
-    def __init__(self, context: ReturnContext, call: Call, numbers: Sequence[str], number: int = 1) -> None:
+    def __init__(
+        self,
+        context: ReturnContext,
+        call: Call,
+        numbers: Sequence[str],
+        number: int = 1,
+        originator: Originator | None = None,
+    ) -> None:
         self.call = call
         #: "ringing", then "answered" until the leg arrives; after a restart perhaps "waiting" for the visitor.
         self.state = "ringing"
         self.reason = ""
         self.attempts: list[Attempt] = []
         self._context = context
+        self._own_originator = originator
         self._number = number
         self._numbers = list(numbers)
         self._ringing: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         #: When it stops ringing, or the leg may no longer come, in steady seconds.
         self._until = 0.0
+        #: A leg is there that has not pressed a key: perhaps a mailbox.
+        self._confirming = False
 
     @classmethod
     def restored(cls, context: ReturnContext, call: Call, saved: SavedReturn, number: int) -> ReturnCall:
@@ -114,6 +128,31 @@ class ReturnCall:
         """End it because the leg has arrived, perhaps before the backend has reported the answer."""
         self._end("connected", "", AttemptEnd.ANSWERED)
 
+    def arrived(self) -> None:
+        """A leg is there, but nobody has pressed a key yet: it may be that of a mailbox."""
+        self._stop_timer()
+        self._confirming = True
+        self.state, self._until = "answered", self._now + self._context.window_seconds
+        self._save()
+
+    def unconfirmed(self, reason: str) -> None:
+        """That leg is over, and no key was pressed: ring the next number.
+
+        Not at once: the dialplan presents the UUID of a leg that was hung up again, and must find nobody waiting.
+        """
+        if self.has_ended or not self._confirming:
+            return
+        self._confirming = False
+        if self._open is not None:
+            self._note_end(AttemptEnd.NO_ANSWER, reason)
+        if self._originator is not None:
+            self._originator.stop(self._request(self.attempts[-1]))
+        if self._numbers:
+            self._wait(reason)
+            self._timer = self._context.clock.callLater(UNCONFIRMED_SECONDS, self._continue)
+        else:
+            self._end("failed", reason, AttemptEnd.NO_ANSWER)
+
     # restarts
 
     def interrupt(self) -> None:
@@ -122,7 +161,7 @@ class ReturnCall:
         The leg of a resident who has answered arrives by itself: the dialplan tries until a server is there.
         """
         self._stop_timer()
-        if self._open is not None:
+        if self._open is not None and self.state == "ringing":
             stop = self._stopper()
             self._numbers.insert(0, self._open.number)
             self._note_end(AttemptEnd.CANCELLED, "the server stopped")
@@ -168,15 +207,20 @@ class ReturnCall:
         return self._context.clock.seconds()
 
     @property
+    def _originator(self) -> Originator | None:
+        """Who rings: its own, if it was given one, else the backend."""
+        return self._own_originator or self._context.originator
+
+    @property
     def _open(self) -> Attempt | None:
         """The attempt that has not ended."""
         return self.attempts[-1] if self.attempts and self.attempts[-1].end is None else None
 
     def _next(self) -> None:
         """Ring the next number; without one, end as the last attempt did."""
-        originator = self._context.originator
+        originator = self._originator
         if originator is None or not self._numbers:
-            reason = self._why_failed() if originator else "return calls are no longer configured"
+            reason = "return calls are no longer configured" if self._numbers else self._why_failed()
             self._end("failed", reason, AttemptEnd.FAILED)
             return
         attempt = Attempt(self._numbers.pop(0), self._now, self._context.new_id())
@@ -212,11 +256,12 @@ class ReturnCall:
         return AttemptResult(AttemptEnd.FAILED, "unexpected error, see the log")
 
     def _attempt_ended(self, result: AttemptResult, attempt: Attempt) -> None:
-        if self.has_ended or attempt.end is not None:
+        if self.has_ended or attempt.end is not None or self._confirming:
             return  # the leg arrived, or it was stopped, before the backend reported
-        self._note_end(result.end, result.reason)
+        if result.end is not AttemptEnd.ANSWERED or not self._context.confirm:
+            self._note_end(result.end, result.reason)
         if result.end is AttemptEnd.ANSWERED:
-            self.state = "answered"
+            self.state, self._ringing = "answered", None
             self._wait_for_leg(self._context.window_seconds)
         elif result.end is AttemptEnd.CANCELLED:
             self._end("cancelled", result.reason, result.end)
@@ -232,9 +277,9 @@ class ReturnCall:
         self._timer = self._context.clock.callLater(seconds, self._no_leg)
 
     def _no_leg(self) -> None:
-        if self._context.originator is not None:  # its leg would be refused from now on
-            self._context.originator.stop(self._request(self.attempts[-1]))
-        if self._open is not None:  # its attempt began before the restart
+        if self._originator is not None:  # its leg would be refused from now on
+            self._originator.stop(self._request(self.attempts[-1]))
+        if self._open is not None and self.state == "ringing":  # its attempt began before the restart
             self._note_end(AttemptEnd.FAILED, "the server was restarted while it rang, and no leg arrived")
             self._continue()
             return
@@ -253,7 +298,7 @@ class ReturnCall:
         """
         if self._ringing is not None:
             return self._ringing.cancel
-        originator = self._context.originator
+        originator = self._originator
         if originator is None or self._open is None:
             return lambda: None
         return functools.partial(originator.stop, self._request(self.attempts[-1]))

@@ -12,6 +12,7 @@ from audiosocket.calls.journal_records import SavedReturn
 from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
+from audiosocket.returncalls.backends.waiting import WaitingOriginator
 from audiosocket.returncalls.dial_string import checked_number
 from audiosocket.returncalls.originator import NOT_CONFIGURED, Originator
 from audiosocket.returncalls.return_call import ReturnCall, ReturnContext
@@ -28,8 +29,8 @@ class ReturnCalls:
     ``ring_seconds`` is how long each number rings; ``window_seconds`` how long after the answer the resident's leg
     may take to arrive. ``ended`` receives the call and the outcome of each return call, in a turn of the reactor
     of its own; it returns false when the visitor's leg is suspended, and is then called again when that resumes.
-    ``arrived`` receives the call of each leg that has arrived, for backends that receive no answer. ``new_id``
-    returns the ids of attempts, see `ReturnRequest`.
+    ``confirm``: a leg must press a key before it is the resident's. ``arrived`` receives the call of each leg that
+    has arrived, for backends that receive no answer. ``new_id`` returns the ids of attempts, see `ReturnRequest`.
     """
 
     def __init__(
@@ -41,12 +42,16 @@ class ReturnCalls:
         ring_seconds: float = 25,
         window_seconds: float = 10,
         caller_id: str = "",
+        confirm: bool = False,
         arrived: Callable[[UUID], object] | None = None,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         self._context = ReturnContext(
-            originator, clock, ring_seconds, window_seconds, caller_id, new_id, self._return_call_ended
+            originator, clock, ring_seconds, window_seconds, caller_id, confirm, new_id, self._return_call_ended
         )
+        #: With RETURN_CONFIRM, a leg must press a key before it is the resident's.
+        self.confirm = confirm
+        self._waiting = WaitingOriginator(clock)
         self._ended = ended
         self._arrived = arrived
         self._under_way: dict[UUID, ReturnCall] = {}
@@ -58,14 +63,17 @@ class ReturnCalls:
         """Whether there is a backend; if not, residents may join at any time."""
         return self._context.originator is not None
 
-    def place(self, call: Call, numbers: Sequence[str]) -> None:
+    def place(self, call: Call, numbers: Sequence[str], *, wait: bool = False) -> None:
         """Ring these numbers in their order until one is answered; returns at once.
+
+        With ``wait`` no backend is needed: where none is configured each number is waited for as long as it would
+        ring, and whoever brings the resident's leg meanwhile is let in.
 
         Raises `InvalidNumber`, `ReturnUnavailable` (no backend is configured), `UnknownCall` (the call has ended)
         and `ReturnTaken`. With a backend that is down it raises nothing; the attempt fails.
         """
         _check_numbers(numbers)
-        if not self.configured:
+        if not self.configured and not wait:
             raise ReturnUnavailable(NOT_CONFIGURED)
         if call.ended is not None:
             raise UnknownCall(f"the call {call.call_id} has ended")
@@ -82,7 +90,8 @@ class ReturnCalls:
             )
         if len(call.return_calls) >= MAX_RETURNS:
             raise ReturnTaken(f"the call {call.call_id} has had {MAX_RETURNS} return calls, which is the most")
-        return_call = ReturnCall(self._context, call, numbers, len(call.return_calls) + 1)
+        own = None if self.configured else self._waiting
+        return_call = ReturnCall(self._context, call, numbers, len(call.return_calls) + 1, own)
         self._under_way[call.call_id] = return_call
         call.return_calls += (return_call,)
         return_call.start()
@@ -103,13 +112,32 @@ class ReturnCalls:
         return_call = self._under_way.get(call.call_id)
         return return_call is not None and return_call.expects_leg
 
-    def joined(self, call: Call) -> None:
-        """End the return call as connected: the resident's leg was accepted."""
+    def joined(self, call: Call) -> bool:
+        """End the return call as connected: the resident's leg was accepted. Return whether one was under way."""
+        return_call = self._under_way.get(call.call_id)
+        if return_call is None:
+            return False
+        return_call.connected()
+        self._leg_arrived(call)
+        return True
+
+    def arrived(self, call: Call) -> None:
+        """A leg is there that must press a key before it is the resident's, see `joined` and `unconfirmed`."""
         return_call = self._under_way.get(call.call_id)
         if return_call is not None:
-            return_call.connected()
-            if self._arrived is not None:
-                self._arrived(call.call_id)
+            return_call.arrived()
+            self._leg_arrived(call)
+
+    def unconfirmed(self, call: Call, reason: str) -> None:
+        """The leg that was to press a key is over; the next number is rung."""
+        return_call = self._under_way.get(call.call_id)
+        if return_call is not None:
+            return_call.unconfirmed(reason)
+
+    def _leg_arrived(self, call: Call) -> None:
+        self._waiting.answered(call.call_id)
+        if self._arrived is not None:
+            self._arrived(call.call_id)
 
     def visitor_left(self, call: Call) -> None:
         """Stop what rings: the visitor's leg has ended."""

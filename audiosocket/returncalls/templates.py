@@ -7,21 +7,24 @@ own: no ``/ @ & ,`` of dial strings, no quotes, brackets or blanks, no line brea
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 
 #: The number that is rung, and of the call's extension ``ramal_ia``, ``ramal_retorno`` and ``condominio_id``.
 PLACES = ("number", "ramal", "retorno", "condominio")
+#: Those that a call has before any number is rung.
+PLACES_OF_ROWS = PLACES[1:]
 
 _PLACE = re.compile("{(" + "|".join(PLACES) + ")}")
 _VALUE = re.compile(r"[0-9A-Za-z*#+][0-9A-Za-z*#+._-]{0,78}")
 
 
-def check_template(template: str, setting: str) -> None:
-    """Raise `InvalidSetting`, naming the ``setting``, for a brace that does not belong to one of `PLACES`."""
-    if set("{}") & set(_PLACE.sub("", template)):
-        known = ", ".join(f"{{{place}}}" for place in PLACES)
+def check_template(template: str, setting: str, *, places: Sequence[str] = PLACES) -> None:
+    """Raise `InvalidSetting`, naming the ``setting``, for a brace that does not belong to one of ``places``."""
+    strange = [place for place in _PLACE.findall(template) if place not in places]
+    if strange or set("{}") & set(_PLACE.sub("", template)):
+        known = ", ".join(f"{{{place}}}" for place in places)
         raise InvalidSetting(f"{setting}: {template!r} has braces other than {known}")
 
 

@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 
 from audiosocket.errors import InvalidReport, InvalidSetting, UnknownAttempt
+from audiosocket.outbound.webhook_signature import signature
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
-from audiosocket.returncalls.backends.webhook_signature import signature
 from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.settings import Settings
 from tests.support.loopback_server import free_ports

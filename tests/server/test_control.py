@@ -33,6 +33,8 @@ from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.server.control import ServerControl
 from audiosocket.server.extension_stores import MAX_ROWS_SHOWN, DatabaseStore
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.server.visit_services import condominiums, make_apartments, make_records
+from audiosocket.settings import Settings
 from tests.support.loopback_server import (
     LoopbackServer,
     data_file,
@@ -115,7 +117,13 @@ class ControlFixture:
             self.loopback.listeners, self.loopback.switchboard, self.poller, files, reactor
         )
         self.poller.setServiceParent(self.server)
-        self.control = ServerControl(self.server, database, reactor.seconds, api_port, no_app_rules(directory))
+        records = make_records(
+            settings := Settings.parse({"DATA_DIR": str(directory)}),
+            make_apartments(settings, reactor, lambda: condominiums(self.loopback.listeners.extensions.values())),
+        )
+        self.control = ServerControl(
+            self.server, database, reactor.seconds, api_port, no_app_rules(directory), records
+        )
 
     def shown(self, extension_id: int) -> dict[str, Any]:
         """Return an extension as ``/api/status`` shows it."""

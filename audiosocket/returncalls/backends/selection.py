@@ -21,9 +21,9 @@ from audiosocket.outbound.http_client import HTTPClient, checked_url
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
-from audiosocket.returncalls.dial_string import Route, check_landing
+from audiosocket.returncalls.dial_string import Route, check_landing, checked_number
 from audiosocket.returncalls.originator import NOT_CONFIGURED
-from audiosocket.returncalls.templates import check_template
+from audiosocket.returncalls.templates import PLACES_OF_ROWS, check_template, filled
 from audiosocket.settings import Settings
 
 
@@ -84,6 +84,11 @@ class ReturnBackend(MultiService):
             self.channels.close()
         await maybeDeferred(super().stopService)
 
+    @property
+    def ami(self) -> AMIClient | None:
+        """The connection to AMI, where it is set."""
+        return self._ami
+
     def arrived(self, call_id: UUID) -> None:
         """End the attempt of this call as answered, reported or not: its leg has arrived."""
         if self.originator is not None:
@@ -141,3 +146,10 @@ def check(settings: Settings) -> None:
         raise InvalidSetting(f"ARI_USER: {settings.ari_user!r} has a colon, which HTTP does not allow in a user")
     if settings.webhook_url:
         checked_url(settings.webhook_url, "WEBHOOK_URL")
+    if settings.gate_webhook_url:
+        checked_url(settings.gate_webhook_url, "GATE_WEBHOOK_URL")
+    check_template(settings.porteiro_concierge, "PORTEIRO_CONCIERGE", places=PLACES_OF_ROWS)
+    try:
+        checked_number(filled(settings.porteiro_concierge or "1", dict.fromkeys(PLACES_OF_ROWS, "1")))
+    except LocalProtocolError as problem:
+        raise InvalidSetting(f"PORTEIRO_CONCIERGE: {problem}") from None
