@@ -167,6 +167,9 @@ class Leg(Protocol):
     def decide(self, outcome: str) -> bool:
         """Set the call's outcome; return false when it has one already."""
 
+    def presume(self, outcome: str) -> None:
+        """Name the call's outcome in case the call ends before `decide`; until then it may be named anew."""
+
     def remember(self, app: App, state: Any) -> None:
         """Keep ``state`` for `App.restored`, in case the server restarts during the call.
 
@@ -181,12 +184,14 @@ class Leg(Protocol):
     def tap(self, listener: Tap) -> None:
         """Pass both directions to ``listener`` until the leg ends."""
 
-    def call_resident(self, numbers: str | Sequence[str]) -> None:
+    def call_resident(self, numbers: str | Sequence[str], *, wait: bool = False) -> None:
         """Ring these numbers, one after the other, and let the resident who answers join this call.
 
         Returns at once; `App.return_ended` reports the outcome. The resident's leg runs the apps of
-        ``RESIDENT_APP``. Raises `InvalidNumber`, `ReturnTaken` (a return call is in progress, or the resident has
-        joined) and `ReturnUnavailable` (no backend is configured); an app that does not catch them ends its call.
+        ``RESIDENT_APP``. With ``wait`` no backend is needed: where none is configured nobody is rung, and whoever
+        brings the resident's leg within the ring time of a number is let in. Raises `InvalidNumber`, `ReturnTaken`
+        (a return call is in progress, or the resident has joined) and `ReturnUnavailable` (no backend is
+        configured); an app that does not catch them ends its call.
         """
 
     def cancel_resident(self) -> bool:
@@ -330,6 +335,55 @@ class Telephony(Protocol):
 
 
 @dataclass(frozen=True)
+class Authorisation:
+    """A resident's decision to let a visitor in.
+
+    ``visit`` tells visits with the same UUID apart, ``number`` is the one that answered, ``channel`` the visitor's
+    where AMI has told it.
+    """
+
+    call_id: UUID
+    visit: str
+    extension: Extension
+    apartment: str
+    block: str
+    number: str
+    concierge: bool
+    key: str
+    channel: str = ""
+
+
+@dataclass(frozen=True)
+class GateAnswer:
+    """What the gate answered; ``reason`` is for people and empty when it opened."""
+
+    opened: bool
+    reason: str = ""
+
+
+class Gate(Protocol):
+    """What opens the gate: once for each visit, also over restarts."""
+
+    def open(self, authorisation: Authorisation) -> Awaitable[GateAnswer]:
+        """Open it, unless that has been done for this visit; the answer is the same whoever asks again."""
+
+
+@dataclass(frozen=True)
+class ApartmentMatch:
+    """The numbers of an apartment, in order; none and ``ask_block``: several blocks have it."""
+
+    numbers: tuple[str, ...] = ()
+    ask_block: bool = False
+
+
+class Apartments(Protocol):
+    """The directory of apartments."""
+
+    def find(self, condominium_id: int, apartment: str, block: str = "") -> ApartmentMatch:
+        """The apartment as typed on a telephone; never one of another condominium."""
+
+
+@dataclass(frozen=True)
 class CallPolicy:
     """The policy of ``apps.toml`` for the calls of an extension, whichever apps run."""
 
@@ -367,6 +421,9 @@ class AppContext:
     measure: Callable[[str, float], None] = lambda name, milliseconds: None
     #: What lets a bot use the API for one call only: the URL of the call and a token.
     call_access: Callable[[UUID], tuple[str, str]] | None = None
+    #: None where there are none, as in a test.
+    gate: Gate | None = None
+    apartments: Apartments | None = None
 
 
 AppFactory = Callable[[AppContext], App]

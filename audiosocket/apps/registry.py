@@ -20,6 +20,7 @@ from audiosocket.apps.bridge import Bridge
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.loopback import Loopback
 from audiosocket.apps.play import Play
+from audiosocket.apps.porteiro.app import Porteiro
 from audiosocket.apps.record import Record
 from audiosocket.apps.silence import Silence
 from audiosocket.bots.app import AsteriskWs, OpenAIRealtime, Twilio
@@ -37,6 +38,7 @@ BUILT_IN: Mapping[str, AppFactory] = MappingProxyType(
         "loopback": Loopback,
         "openai_realtime": OpenAIRealtime,
         "play": Play,
+        "porteiro": Porteiro,
         "record": Record,
         "silence": Silence,
         "twilio": Twilio,

@@ -135,6 +135,8 @@ class Call:
     #: Events with their time, the oldest first, `MAX_TIMELINE` at most.
     timeline: list[TimelineEntryJSON] = field(default_factory=list)
     outcome: str | None = None
+    #: The outcome if the call ends before one is decided; it dies with the process.
+    presumed: str | None = None
     ended: float | None = None
     #: What apps keep for after a restart, by role and app name.
     states: Mapping[tuple[Role, str], Any] = field(default_factory=lambda: _NOTHING)

@@ -211,10 +211,13 @@ class Leg:
     def tap(self, listener: Tap) -> None:
         self._taps += (listener,)
 
-    def call_resident(self, numbers: str | Sequence[str]) -> None:
+    def presume(self, outcome: str) -> None:
+        self.call.presumed = outcome
+
+    def call_resident(self, numbers: str | Sequence[str], *, wait: bool = False) -> None:
         if self._residents is None:
             raise ReturnUnavailable("this server places no return calls")
-        self._residents.place(self.call, [numbers] if isinstance(numbers, str) else numbers)
+        self._residents.place(self.call, [numbers] if isinstance(numbers, str) else numbers, wait=wait)
 
     def cancel_resident(self) -> bool:
         if self._residents is None:

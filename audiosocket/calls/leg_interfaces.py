@@ -24,7 +24,7 @@ class Connection(Protocol):
 class Residents(Protocol):
     """Return calls to residents: `returncalls.service.ReturnCalls`."""
 
-    def place(self, call: Call, numbers: Sequence[str]) -> None:
+    def place(self, call: Call, numbers: Sequence[str], *, wait: bool = False) -> None:
         """Ring these numbers in their order."""
 
     def cancel(self, call: Call) -> None:

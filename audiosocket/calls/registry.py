@@ -207,7 +207,8 @@ class CallRegistry:
 
     def _end(self, call: Call, now: float) -> None:
         main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()))
-        call.decide(main.outcome.value if main.outcome else LegOutcome.CONNECTION_LOST.value)
+        outcome = main.outcome or LegOutcome.CONNECTION_LOST
+        call.decide(call.presumed or outcome.value)
         call.ended = now
         if not self._interrupted:
             call.note_end(now)

@@ -54,6 +54,8 @@ class LegDouble:
         self.notes: list[tuple[str, dict[str, Any]]] = []
         #: The call's outcome as an app named it.
         self.decided: str | None = None
+        #: The outcome in case the call ends before one is decided.
+        self.presumed: str | None = None
         #: What apps keep for after a restart.
         self.remembered: list[tuple[App, Any]] = []
         #: The numbers that apps had rung, a list for each return call.
@@ -154,6 +156,9 @@ class LegDouble:
         self.decided = outcome
         return True
 
+    def presume(self, outcome: str) -> None:
+        self.presumed = outcome
+
     def remember(self, app: App, state: Any) -> None:
         self.remembered.append((app, state))
 
@@ -163,7 +168,7 @@ class LegDouble:
     def tap(self, listener: Tap) -> None:
         self._taps.append(listener)
 
-    def call_resident(self, numbers: str | Sequence[str]) -> None:
+    def call_resident(self, numbers: str | Sequence[str], *, wait: bool = False) -> None:
         if self.call_error is not None:
             raise self.call_error
         if self.ringing:

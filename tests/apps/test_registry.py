@@ -231,12 +231,15 @@ class TestOrder:
 
     def test_every_app_has_a_test_module(self) -> None:
         for name in registry.BUILT_IN:
-            directory = Path(__file__).parent.parent / ("bots" if name in self.BOTS else "apps")
-            assert (directory / f"test_{name}.py").is_file(), name
+            here = Path(__file__).parent
+            directory = here.parent / "bots" if name in self.BOTS else here
+            assert (directory / f"test_{name}.py").is_file() or (here / name / "test_app.py").is_file(), name
 
     def test_every_app_is_in_its_own_module(self) -> None:
-        modules = {path.stem for path in (ROOT / "audiosocket" / "apps").glob("*.py")} - {"__init__", "registry"}
-        assert modules == set(registry.BUILT_IN) - self.BOTS
+        apps = ROOT / "audiosocket" / "apps"
+        modules = {path.stem for path in apps.glob("*.py")} - {"__init__", "registry"}
+        packages = {path.parent.name for path in apps.glob("*/app.py")}
+        assert modules | packages == set(registry.BUILT_IN) - self.BOTS
 
     def test_the_distribution_lists_the_same_apps(self) -> None:
         declared = configparser.ConfigParser()
@@ -250,5 +253,7 @@ class TestOrder:
 
     def test_apps_do_not_know_each_other(self) -> None:
         for name in set(registry.BUILT_IN) - self.BOTS:
-            source = (ROOT / "audiosocket" / "apps" / f"{name}.py").read_text()
-            assert "audiosocket.apps" not in source.replace("``audiosocket.apps``", ""), name
+            apps = ROOT / "audiosocket" / "apps"
+            for path in [apps / f"{name}.py"] if (apps / f"{name}.py").is_file() else (apps / name).glob("*.py"):
+                source = path.read_text().replace("``audiosocket.apps``", "")
+                assert "audiosocket.apps" not in source.replace(f"audiosocket.apps.{name}.", ""), name

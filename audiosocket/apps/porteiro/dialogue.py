@@ -45,6 +45,7 @@ class Dialogue(Asking):
 
     #: The resident's leg is in its menu, and the menu has begun.
     _menu_began = False
+    _greeting_cut = False
     _asked_gate = False
 
     #: The changes of the state that a restart left and that was taken over.
@@ -204,8 +205,7 @@ class Dialogue(Asking):
     def _resident_key(self, digit: str) -> None:
         stage = self.visit.stage
         if stage is Stage.MENU and not self._menu_began:
-            self._say(RESIDENT)
-            self._wait(self.timing.menu_gap, self._menu)
+            self._skip_greeting()
         elif stage in {Stage.MENU, Stage.TALKING} and digit == "1":
             self._authorise(digit)
         elif stage in {Stage.MENU, Stage.TALKING} and digit == "2":
@@ -218,6 +218,13 @@ class Dialogue(Asking):
             self._hang_up_resident()
         else:
             self._say(RESIDENT, hold=stage is not Stage.OPENING)
+
+    def _skip_greeting(self) -> None:
+        """The first key cuts the greeting; the menu follows after a moment in which keys do nothing."""
+        if not self._greeting_cut:
+            self._greeting_cut = True
+            self._say(RESIDENT)
+            self._wait(self.timing.menu_gap, self._menu)
 
     def _other_key(self, digit: str) -> None:
         self.visit.keys += 1
@@ -237,7 +244,7 @@ class Dialogue(Asking):
     def _choose(self) -> None:
         """The resident's leg has joined: who it is, then the menu."""
         self._enter(Stage.MENU)
-        self._menu_began = False
+        self._menu_began = self._greeting_cut = False
         self.visit.rounds = 0
         self._say(RESIDENT, "resident_greeting", *self._who(), then=self._menu)
         self._wait(self.timing.prompt, self._menu)

@@ -1,0 +1,415 @@
+"""The door-keeper as an app: carries out what ``dialogue.py`` decides, and tells it what happens."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from audiosocket.apps.porteiro.dialogue import Dialogue
+from audiosocket.apps.porteiro.name_recording import NameRecording
+from audiosocket.apps.porteiro.script import Options, Timing
+from audiosocket.apps.porteiro.visit import Visit
+from audiosocket.apps.porteiro.words import (
+    NAME,
+    TONE,
+    Action,
+    Began,
+    Connect,
+    Decide,
+    Event,
+    Found,
+    GateAnswered,
+    HangUp,
+    Joined,
+    Key,
+    Left,
+    LookUp,
+    Note,
+    Open,
+    Outcome,
+    Presume,
+    Record,
+    Ring,
+    RingEnded,
+    Said,
+    Say,
+    SpeechEnded,
+    SpeechStarted,
+    Stage,
+    StopRecording,
+    StopRinging,
+    Tick,
+)
+from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
+from audiosocket.extensions.model import Extension, Role
+from audiosocket.interfaces import App, AppContext, Authorisation, GateAnswer, Leg, ReturnOutcome
+from audiosocket.prompts.library import PromptLibrary
+from audiosocket.prompts.player import BEEP, Item, PromptPlayer, Sound
+from audiosocket.returncalls.templates import filled
+from audiosocket.settings import Settings
+
+#: Frames that may wait on the other side while two people talk, in milliseconds.
+TALK_WAIT_MS = 200
+#: Endings of a leg whose connection broke, and which may be back.
+BROKEN = frozenset({LegOutcome.CONNECTION_LOST.value, LegOutcome.SLOW_READER.value})
+#: Time beyond ring time and window that a backend may take to say how ringing ended, in seconds.
+RING_MARGIN = 10.0
+
+
+class Porteiro(App):
+    """One visit. Both legs of a call share it; name it in VISITOR_APP and RESIDENT_APP."""
+
+    _log = Logger()
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self._context = context
+        settings = context.settings
+        self._library = PromptLibrary(
+            context.sounds, Path(settings.data_dir), settings.porteiro_language, time.monotonic
+        )
+        self._timing = Timing(ring=settings.return_ring_seconds + settings.return_window_seconds + RING_MARGIN)
+        self._legs: dict[Role, Leg] = {}
+        #: The first leg: its clock goes on when it is over.
+        self._clock: Leg | None = None
+        self._players: dict[Role, PromptPlayer] = {}
+        self._dialogue: Dialogue | None = None
+        self._recording: NameRecording | None = None
+        self._name: Sound | None = None
+        self._connected = False
+        #: The number that is rung, and whether that was so before a restart.
+        self._ringing = ""
+        self._rang_before = False
+        self._timer: Any = None
+        self._due = 0.0
+        #: What has happened and was not handled yet: what an action brings about comes after all other actions.
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._stopped = False
+
+    @staticmethod
+    def check(settings: Settings) -> Iterable[str]:
+        """What will not work, for the log at the start."""
+        named = {"VISITOR_APP": settings.visitor_app, "RESIDENT_APP": settings.resident_app}
+        for name, apps in named.items():
+            if "porteiro" not in [part.strip() for part in apps.split("+")]:
+                yield f"{name} does not name the app porteiro: a visit needs it on both legs"
+
+    # what the server tells
+
+    def joined(self, leg: Leg) -> None:
+        self._arrive(leg)
+        self._send(Joined(leg.role))
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        self._arrive(leg)
+        dialogue = self._dialogue_of(leg)
+        try:
+            visit = Visit.from_json(state) if state is not None else None
+        except ValueError as problem:
+            self._log.warn(
+                "{leg}: what was kept of the visit cannot be used ({problem})", leg=leg, problem=problem
+            )
+            visit = None
+        if visit is not None:
+            self._rang_before = visit.stage is Stage.RINGING
+            self._ringing = visit.number if self._rang_before else ""
+            self._busy = True
+            try:
+                self._follow(dialogue.adopt(visit, self._now))
+            finally:
+                self._busy = False
+        self._send(Joined(leg.role, back=True))
+
+    def resumed(self, leg: Leg) -> None:
+        if leg.role not in self._legs:
+            self.joined(leg)
+
+    def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
+        player = self._players.get(leg.role)
+        if player is not None:
+            player.heard()
+        if self._connected:
+            other = self._legs.get(_other(leg.role))
+            if other is not None:
+                other.pass_on(pcm, rate, at_most_ms=TALK_WAIT_MS)
+        elif self._recording is not None and leg.role is Role.VISITOR:
+            self._recording.hear(leg.now_ms, pcm, rate)
+
+    def digit(self, leg: Leg, digit: str) -> None:
+        self._send(Key(leg.role, digit))
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        player = self._players.get(leg.role)
+        if player is not None:
+            player.marked(name)
+
+    def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
+        if outcome.state != "connected":
+            rang = self._rang_before or any(attempt.end != "failed" for attempt in outcome.attempts)
+            self._ring_ended(outcome.attempts[-1].number if outcome.attempts else self._ringing, rang=rang)
+
+    def other_gone(self, leg: Leg, outcome: str) -> None:
+        self._send(Left(_other(leg.role)))
+
+    def left(self, leg: Leg, outcome: str) -> None:
+        player = self._players.pop(leg.role, None)
+        if player is not None:
+            player.close()
+        self._legs.pop(leg.role, None)
+        if leg.role is Role.VISITOR:
+            self._recording = None
+        if outcome == LegOutcome.SHUTDOWN.value:  # it will be back, to the next process
+            self._stop()
+        else:
+            self._send(Left(leg.role, broken=outcome in BROKEN))
+        if not self._legs:
+            self._name = None
+
+    # between them and the dialogue
+
+    def _arrive(self, leg: Leg) -> None:
+        self._clock = self._clock or leg
+        self._legs[leg.role] = leg
+        self._players[leg.role] = PromptPlayer(
+            leg,
+            self._library,
+            self._context.call_later,
+            began=lambda token: self._send(Began(leg.role, token)),
+            said=lambda token: self._send(Said(leg.role, token)),
+        )
+        self._dialogue_of(leg)
+
+    def _dialogue_of(self, leg: Leg) -> Dialogue:
+        if self._dialogue is None:
+            policy = self._context.policy
+            options = Options(self._concierge(leg.extension), notice=policy.record or policy.transcript)
+            self._dialogue = Dialogue(Visit(uuid4().hex), options, self._timing)
+        return self._dialogue
+
+    def _concierge(self, extension: Extension) -> str:
+        """The concierge's number for this extension, empty where there is none."""
+        try:
+            return filled(self._context.settings.porteiro_concierge, _places(extension))
+        except LocalProtocolError as problem:
+            self._log.error("PORTEIRO_CONCIERGE: {problem}", problem=problem)
+            return ""
+
+    @property
+    def _now(self) -> float:
+        return 0.0 if self._clock is None else self._clock.now_ms / 1000
+
+    def _send(self, event: Event) -> None:
+        """Tell the dialogue, and do what it wants; what happens meanwhile waits its turn."""
+        self._events.append(event)
+        if self._busy or self._dialogue is None or self._stopped:
+            return
+        self._busy = True
+        try:
+            while self._events and not self._stopped:
+                self._follow(self._dialogue.handle(self._events.popleft(), self._now))
+        finally:
+            self._busy = False
+
+    def _follow(self, actions: list[Action]) -> None:
+        dialogue = self._dialogue
+        if dialogue is None:
+            return
+        state = dialogue.changed_state()
+        if state is not None:
+            # The resident's leg first: if the process dies in between, the visitor's alone decides nothing.
+            for role in (Role.RESIDENT, Role.VISITOR):
+                if role in self._legs:
+                    self._legs[role].remember(self, state)
+        for action in actions:
+            self._do(action)
+        self._plan(dialogue.due)
+
+    def _plan(self, due: float | None) -> None:
+        if self._timer is not None and due == self._due:
+            return
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if due is not None and not self._stopped:
+            self._due = due
+            self._timer = self._context.call_later(max(0.0, due - self._now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._send(Tick())
+
+    def _stop(self) -> None:
+        self._stopped = True
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    # what is to be done
+
+    def _do(self, action: Action) -> None:  # noqa: PLR0912 - one case for each action
+        match action:
+            case Say():
+                self._say(action)
+            case Record():
+                self._record()
+            case StopRecording():
+                self._stop_recording()
+            case LookUp(apartment, block):
+                self._look_up(apartment, block)
+            case Ring(number):
+                self._ring(number)
+            case StopRinging():
+                self._ringing = ""
+                self._visitor_leg(lambda leg: leg.cancel_resident())
+            case Connect(on):
+                self._connected = on
+            case Open():
+                self._open(action)
+            case Presume(outcome):
+                self._any_leg(lambda leg: leg.presume(outcome.value))
+            case Decide(outcome):
+                self._any_leg(partial(_decide, outcome))
+            case HangUp(role):
+                leg = self._legs.get(role)
+                if leg is not None:
+                    leg.hang_up()
+            case Note(what):
+                self._any_leg(lambda leg: leg.note("app.note", app="porteiro", state=what))
+
+    def _any_leg(self, do: Any) -> None:
+        for leg in self._legs.values():
+            do(leg)
+            return
+
+    def _visitor_leg(self, do: Any) -> None:
+        leg = self._legs.get(Role.VISITOR)
+        if leg is not None:
+            do(leg)
+
+    def _say(self, action: Say) -> None:
+        player = self._players.get(action.role)
+        if player is not None:
+            items = [item for prompt in action.prompts for item in self._items(prompt)]
+            player.say(items, action.token, hold=action.hold)
+
+    def _items(self, prompt: str) -> list[Item]:
+        if prompt == TONE:
+            return [BEEP]
+        if prompt == NAME:
+            return [] if self._name is None else [self._name]
+        return [prompt]
+
+    def _record(self) -> None:
+        leg = self._legs.get(Role.VISITOR)
+        if leg is not None:
+            self._recording = NameRecording(
+                leg.now_ms, lambda: self._send(SpeechStarted()), lambda: self._send(SpeechEnded())
+            )
+
+    def _stop_recording(self) -> None:
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            self._name = recording.sound() or self._name
+
+    def _look_up(self, apartment: str, block: str) -> None:
+        leg = self._legs.get(Role.VISITOR)
+        if leg is None:
+            return
+        known = self._context.apartments
+        found = known.find(leg.extension.condominium_id, apartment, block) if known is not None else None
+        self._events.append(Found() if found is None else Found(found.numbers, found.ask_block))
+
+    def _ring(self, number: str) -> None:
+        leg = self._legs.get(Role.VISITOR)
+        if leg is None:
+            return
+        self._rang_before = self._rang_before and number == self._ringing
+        self._ringing = number
+        if leg.extension.return_port is None or not leg.extension.return_number:
+            self._log.error(
+                "extension {id} ({number}) has no return extension or port: porteiro can ring nobody",
+                id=leg.extension.id,
+                number=leg.extension.number,
+            )
+            self._ring_ended(number, rang=False)
+            return
+        try:
+            leg.call_resident(number, wait=True)
+        except ReturnTaken as taken:  # after a restart it rings already, or somebody else rings
+            leg.note("app.note", app="porteiro", state="ringing_already", reason=str(taken))
+        except (InvalidNumber, ReturnUnavailable, UnknownCall) as problem:
+            leg.note("app.note", app="porteiro", state="not_rung", reason=str(problem))
+            self._ring_ended(number, rang=False)
+
+    def _ring_ended(self, number: str, *, rang: bool) -> None:
+        if number == self._ringing:
+            self._ringing, self._rang_before = "", False
+            self._events.append(RingEnded(number, rang))
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Go on with what waits, unless that is being done."""
+        if not self._busy and self._events:
+            self._send(self._events.popleft())
+
+    # the gate
+
+    def _open(self, action: Open) -> None:
+        visitor = self._legs.get(Role.VISITOR)
+        leg = visitor or self._legs.get(Role.RESIDENT)
+        gate, dialogue = self._context.gate, self._dialogue
+        if leg is None or dialogue is None:
+            return
+        if gate is None:
+            self._events.append(GateAnswered(False))
+            return
+        caller = None if visitor is None else visitor.caller
+        authorisation = Authorisation(
+            leg.call_id,
+            dialogue.visit.visit,
+            leg.extension,
+            action.apartment,
+            action.block,
+            action.number,
+            action.concierge,
+            action.key,
+            "" if caller is None else caller.channel,
+        )
+        work = Deferred.fromCoroutine(self._opened(gate.open(authorisation)))
+        work.addErrback(self._gate_broke)
+
+    async def _opened(self, answer: Any) -> None:
+        said: GateAnswer = await answer
+        if not self._stopped:
+            self._send(GateAnswered(said.opened))
+
+    def _gate_broke(self, failure: Any) -> None:
+        self._log.failure("the gate could not be asked", failure)
+        if not self._stopped:
+            self._send(GateAnswered(False))
+
+
+def _decide(outcome: Outcome, leg: Leg) -> None:
+    leg.decide(outcome.value)
+
+
+def _other(role: Role) -> Role:
+    return Role.RESIDENT if role is Role.VISITOR else Role.VISITOR
+
+
+def _places(extension: Extension) -> Mapping[str, str]:
+    return {
+        "ramal": extension.number,
+        "retorno": extension.return_number,
+        "condominio": str(extension.condominium_id),
+    }
