@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater, react
+from twisted.protocols.basic import LineOnlyReceiver
 
 from audiosocket.client.caller import Caller, CallFailed
 from audiosocket.client.echo_detection import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
@@ -21,6 +23,7 @@ from audiosocket.client.options import TAIL_SECONDS, DialOptions, parse
 from audiosocket.client.report import CallReport
 from audiosocket.client.rules import HeardFrame
 from audiosocket.client.summary import CallSummary, describe
+from audiosocket.errors import LocalProtocolError
 from audiosocket.wire import SAMPLE_BYTES
 
 #: Seconds of audio kept of each call without ``--save``, enough to find an echo.
@@ -71,6 +74,8 @@ async def _call(reactor: Any, options: DialOptions, caller: Caller, delay: float
             await deferLater(reactor, delay)
         await caller.dial(options.host, options.port)
         timer = None if options.seconds is None else reactor.callLater(options.seconds, caller.hang_up)
+        pressing = [reactor.callLater(at, caller.press, digits) for at, digits in options.presses]
+        keyboard = Keyboard(caller, reactor) if options.keyboard else None
         try:
             if options.greeting_seconds:
                 latest = reactor.seconds() + options.greeting_seconds
@@ -83,10 +88,34 @@ async def _call(reactor: Any, options: DialOptions, caller: Caller, delay: float
                 timer = reactor.callLater(TAIL_SECONDS, caller.hang_up)
             return await caller.ended
         finally:
-            if timer is not None and timer.active():
-                timer.cancel()
+            for one in (timer, *pressing):
+                if one is not None and one.active():
+                    one.cancel()
+            if keyboard is not None:
+                keyboard.close()
     except CallFailed:
         return await caller.ended
+
+
+class Keyboard(LineOnlyReceiver):
+    """Sends what is typed on standard input to one call: a line of digits at each Enter."""
+
+    delimiter = b"\n"
+
+    def __init__(self, caller: Caller, reactor: Any) -> None:
+        self._caller = caller
+        self._input = StandardIO(self, reactor=reactor)
+
+    def lineReceived(self, line: bytes) -> None:
+        text = line.decode("ascii", "replace").strip().upper()
+        try:
+            self._caller.press(text)
+        except LocalProtocolError:
+            print(f"{text!r}: the keys are 0-9, *, # and A-D", file=sys.stderr)
+
+    def close(self) -> None:
+        """Read nothing more."""
+        self._input.loseConnection()
 
 
 def _summarize(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> CallSummary:
@@ -115,6 +144,10 @@ def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
 
 async def run(reactor: Any, options: DialOptions, out: TextIO) -> int:
     """Place the calls and print their description to ``out``; return the exit status."""
+    if options.resident_line:
+        print(f"for the resident's side, in another terminal:\n  {options.resident_line}", file=out, flush=True)
+    if options.keyboard:
+        print("type keys, then Enter", file=out, flush=True)
     calls = await place_calls(reactor, options)
     print(describe(calls, options.host, options.port), file=out)
     return 0 if all(call.ok for call in calls) else 1

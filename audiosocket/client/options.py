@@ -20,6 +20,10 @@ DEFAULT_SECONDS = 5.0
 TAIL_SECONDS = 2.0
 #: Largest number of seconds to wait for the end of the server's greeting; less in calls shorter than 5 s.
 GREETING_SECONDS = 3.0
+#: The same where keys are pressed at times: a door-keeper greets, and asks for a name.
+LONG_GREETING_SECONDS = 20.0
+#: Seconds of a call with ``--press`` or ``--keyboard``, unless ``--seconds`` says so or the server hangs up.
+VISIT_SECONDS = 300.0
 MAX_CALLS = 10_000
 
 _PROGRAM = "python -m audiosocket.dial"
@@ -36,6 +40,10 @@ examples:
   python -m audiosocket.dial localhost:8080
   python -m audiosocket.dial [::1]:8080 --play question.wav --digits 12# --save answer.wav
   python -m audiosocket.dial 192.0.2.7:8080 --calls 100 --seconds 30
+
+a visit to the app porteiro, in two terminals (the first one prints what to paste into the second):
+  python -m audiosocket.dial localhost:8080 --keyboard --resident-port 8081
+  python -m audiosocket.dial localhost:8081 --keyboard --uuid UUID
 """
 
 
@@ -43,7 +51,9 @@ examples:
 class DialOptions:
     """The calls to place. ``sound`` is slin at ``rate`` Hz; without ``seconds`` a call ends 2 s after it.
 
-    ``greeting_seconds`` limits the wait for a pause before ``sound`` is sent.
+    ``greeting_seconds`` limits the wait for a pause before ``sound`` is sent. ``presses`` are keys, each with the
+    seconds after the connection; with ``keyboard`` keys are read from standard input, too. ``resident_port`` is
+    for the command that `resident_line` shows.
     """
 
     host: str
@@ -55,6 +65,17 @@ class DialOptions:
     seconds: float | None
     save: Path | None
     greeting_seconds: float = 0.0
+    presses: tuple[tuple[float, str], ...] = ()
+    keyboard: bool = False
+    resident_port: int | None = None
+
+    @property
+    def resident_line(self) -> str:
+        """The command with which the resident's side of the first call is placed; empty without its port."""
+        if self.resident_port is None:
+            return ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{_PROGRAM} {host}:{self.resident_port} --uuid {self.call_ids[0]} --keyboard"
 
     @property
     def recordings(self) -> list[Path | None]:
@@ -86,11 +107,16 @@ def parse(arguments: Sequence[str]) -> DialOptions:
     if given.save is not None and not os.access(given.save.parent, os.W_OK):
         parser.error(f"--save: {given.save.parent} is not writable")
     seconds = given.seconds
-    if seconds is None and given.play is None:
+    visits = bool(given.press or given.keyboard)
+    if given.keyboard and given.calls > 1:
+        parser.error("--keyboard is for one call")
+    if seconds is None and visits:
+        seconds = VISIT_SECONDS
+    elif seconds is None and given.play is None:
         seconds = DEFAULT_SECONDS
     host, port = given.address
     try:
-        sound = _sound(given.play, given.rate)
+        sound = b"" if visits and given.play is None else _sound(given.play, given.rate)
     except InvalidSound as error:
         parser.error(f"--play: {error}")
     return DialOptions(
@@ -102,8 +128,17 @@ def parse(arguments: Sequence[str]) -> DialOptions:
         rate=given.rate,
         seconds=seconds,
         save=given.save,
-        greeting_seconds=0.0 if given.play is not None or seconds is None else _greeting_seconds(seconds),
+        greeting_seconds=_wait_for_greeting(given.play is not None, visits, seconds),
+        presses=tuple(sorted(given.press)),
+        keyboard=given.keyboard,
+        resident_port=given.resident_port,
     )
+
+
+def _wait_for_greeting(plays: bool, visits: bool, seconds: float | None) -> float:
+    if visits:
+        return LONG_GREETING_SECONDS if plays else 0.0
+    return 0.0 if plays or seconds is None else _greeting_seconds(seconds)
 
 
 def _greeting_seconds(seconds: float) -> float:
@@ -124,6 +159,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--uuid", type=_uuid, help="the call's UUID (default: a new one)")
     add("--play", metavar="IN.WAV", type=Path, help="send this sound (any rate and width, mono or stereo)")
     add("--digits", metavar="12#", type=_digits, default="", help="send these digits after the sound")
+    add(
+        "--press",
+        metavar="12#@3",
+        type=_press,
+        action="append",
+        default=[],
+        help="send these digits 3 seconds after the connection; may be repeated",
+    )
+    add("--keyboard", action="store_true", help="send the digits that are typed here, at each Enter")
+    add(
+        "--resident-port",
+        metavar="PORT",
+        type=_port,
+        help="print the command for the other side of the call: the same UUID on this port",
+    )
     add("--save", metavar="HEARD.WAV", type=Path, help="write the received audio; heard-1.wav … for several calls")
     add("--calls", metavar="N", type=_calls, default=1, help="place N calls at once (default 1)")
     add(
@@ -175,6 +225,23 @@ def _digits(text: str) -> str:
     except LocalProtocolError:
         raise argparse.ArgumentTypeError(f"{text!r}: the keys are 0-9, *, # and A-D") from None
     return text.upper()
+
+
+def _press(text: str) -> tuple[float, str]:
+    digits, at, seconds = text.partition("@")
+    try:
+        when = float(seconds) if at else -1.0
+    except ValueError:
+        when = -1.0
+    if not digits or not 0 <= when <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not keys and seconds, like 12#@3")
+    return when, _digits(digits)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r}: a port is 1 to 65535")
+    return int(text)
 
 
 def _calls(text: str) -> int:
