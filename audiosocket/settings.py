@@ -33,6 +33,7 @@ _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 #: What a rejected value may look like to be repeated: a URL or key=value in the wrong setting may hold a password.
 _MAY_BE_SHOWN = re.compile(r"(?!.*://)[^@=]*", re.DOTALL)
 _HOST_LIKE = re.compile(r"[\w.:,/%\[\]-]*", re.ASCII)
+PORTEIRO_LANGUAGES = ("pt_BR", "en")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -71,6 +72,20 @@ def _choice(*known: str) -> Callable[[str], str]:
 
 class _HostError(ValueError):
     """A value that is not a host or a network; repeated only if it looks like one."""
+
+
+def _language(value: str) -> str:
+    languages = {language.lower(): language for language in PORTEIRO_LANGUAGES}
+    try:
+        return languages[value.lower().replace("-", "_")]
+    except KeyError:
+        raise ValueError(f"is none of {', '.join(PORTEIRO_LANGUAGES)}") from None
+
+
+def _keys(value: str) -> str:
+    if not re.fullmatch(r"[0-9*#A-Da-d]{0,32}", value, re.ASCII):
+        raise ValueError("is not keys of a telephone (0-9, *, #, A-D; 32 at most)")
+    return value.upper()
 
 
 def _address(value: str) -> str:
@@ -156,8 +171,8 @@ class Settings:
     allowed_peers: tuple[Network, ...] = _setting(
         PRIVATE_NETWORKS, _networks, "networks that may open an AudioSocket connection"
     )
-    visitor_app: str = _setting("play+echo", _text, "app of visitor legs; a+b runs both on one leg")
-    resident_app: str = _setting("play+echo", _text, "app of resident legs")
+    visitor_app: str = _setting("porteiro", _text, "app of visitor legs; a+b runs both on one leg")
+    resident_app: str = _setting("porteiro", _text, "app of resident legs")
     apps_file: str = _setting(
         "", _text, "which extension runs which app; empty = apps.toml in DATA_DIR; it need not exist"
     )
@@ -198,6 +213,29 @@ class Settings:
         "10",
         _whole(1, 600, "a number of seconds"),
         "seconds after the answer within which the resident's leg must arrive",
+    )
+    return_confirm: bool = _setting(
+        "false",
+        _flag,
+        "who answers a return call must press a key before the leg counts as the resident's; a mailbox does not",
+    )
+    porteiro_language: str = _setting(
+        "pt_BR", _language, f"language of the app porteiro: {' or '.join(PORTEIRO_LANGUAGES)}"
+    )
+    porteiro_concierge: str = _setting(
+        "",
+        _text,
+        "number that porteiro rings when no resident answers or the visitor presses 0; {ramal}, {retorno} and "
+        "{condominio} may be in it; empty = none",
+    )
+    gate_webhook_url: str = _setting(
+        "", _text, "program that opens the gate when a resident has authorised; empty = not used"
+    )
+    gate_webhook_secret: str = _setting(
+        "", _text, "what requests to GATE_WEBHOOK_URL are signed with", secret=True
+    )
+    gate_dtmf: str = _setting(
+        "", _keys, "keys played on the visitor's channel through AMI to open the gate; empty = none"
     )
     resume_seconds: int = _setting(
         "60",
@@ -268,6 +306,10 @@ class Settings:
             )
         if self.db_password and self.db_password_file:
             raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
+        if self.gate_webhook_url and not self.gate_webhook_secret:
+            raise InvalidSetting("GATE_WEBHOOK_SECRET: '' is empty; requests to GATE_WEBHOOK_URL must be signed")
+        if self.gate_dtmf and not self.ami_host:
+            raise InvalidSetting(f"GATE_DTMF: {self.gate_dtmf!r} needs AMI_HOST, which plays the keys")
         if self.ami_host:
             self._check_given(*RETURN_BACKENDS["ami"])
         if self.return_kind != "none":

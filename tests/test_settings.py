@@ -35,8 +35,8 @@ DEFAULTS: dict[str, Any] = {
     "REFRESH_INTERVAL_SECONDS": 30,
     "BIND_ADDRESS": "",
     "ALLOWED_PEERS": tuple(ipaddress.ip_network(part) for part in PRIVATE_NETWORKS.split(",")),
-    "VISITOR_APP": "play+echo",
-    "RESIDENT_APP": "play+echo",
+    "VISITOR_APP": "porteiro",
+    "RESIDENT_APP": "porteiro",
     "APPS_FILE": "",
     "ACCEPT_UNEXPECTED_RESIDENT": False,
     "RETURN_BACKEND": "auto",
@@ -54,6 +54,12 @@ DEFAULTS: dict[str, Any] = {
     "RETURN_CALLER_ID": "",
     "RETURN_RING_SECONDS": 25,
     "RETURN_WINDOW_SECONDS": 10,
+    "RETURN_CONFIRM": False,
+    "PORTEIRO_LANGUAGE": "pt_BR",
+    "PORTEIRO_CONCIERGE": "",
+    "GATE_WEBHOOK_URL": "",
+    "GATE_WEBHOOK_SECRET": "",
+    "GATE_DTMF": "",
     "RESUME_SECONDS": 60,
     "DRAIN_SECONDS": 5,
     "PLAY_FILE": "",
@@ -87,7 +93,7 @@ CHOICES = {
     "LOG_LEVEL": ["debug", "info", "warn", "error"],
     "LEG_TRANSPORT": ["auto", "stock"],
 }
-FLAGS = ["AUTO_REFRESH", "ACCEPT_UNEXPECTED_RESIDENT"]
+FLAGS = ["AUTO_REFRESH", "ACCEPT_UNEXPECTED_RESIDENT", "RETURN_CONFIRM"]
 
 
 def parse(**values: str) -> Settings:
@@ -283,7 +289,14 @@ def test_an_unused_backend_need_not_be_complete() -> None:
 
 def test_secrets_are_never_shown() -> None:
     secrets = {info.name: f"hush-{info.name}" for info in catalogue() if info.secret}
-    assert set(secrets) == {"DB_PASSWORD", "API_TOKEN", "AMI_SECRET", "ARI_PASSWORD", "WEBHOOK_SECRET"}
+    assert set(secrets) == {
+        "DB_PASSWORD",
+        "API_TOKEN",
+        "AMI_SECRET",
+        "ARI_PASSWORD",
+        "WEBHOOK_SECRET",
+        "GATE_WEBHOOK_SECRET",
+    }
     settings = Settings.parse(secrets)
     assert settings.db_password == "hush-DB_PASSWORD"
     assert settings.api_token == "hush-API_TOKEN"
@@ -430,3 +443,26 @@ def test_every_setting_is_explained_in_one_line() -> None:
     for info in catalogue():
         assert info.help.isprintable()
         assert f"# {info.help}" in text, info.name
+
+
+# the door-keeper and the gate
+
+
+@pytest.mark.parametrize(("text", "language"), [("pt_BR", "pt_BR"), ("PT-br", "pt_BR"), ("EN", "en")])
+def test_the_language_of_porteiro(text: str, language: str) -> None:
+    assert value_of("PORTEIRO_LANGUAGE", text) == language
+
+
+def test_an_unknown_language_is_rejected() -> None:
+    assert rejection(PORTEIRO_LANGUAGE="fr") == "PORTEIRO_LANGUAGE: 'fr' is none of pt_BR, en"
+
+
+def test_the_webhook_of_the_gate_needs_a_secret() -> None:
+    assert rejection(GATE_WEBHOOK_URL="http://gate.example/").startswith("GATE_WEBHOOK_SECRET: ")
+    assert parse(GATE_WEBHOOK_URL="http://gate.example/", GATE_WEBHOOK_SECRET="s").gate_webhook_secret == "s"
+
+
+def test_keys_for_the_gate_need_ami() -> None:
+    assert rejection(GATE_DTMF="*9").startswith("GATE_DTMF: '*9' needs AMI_HOST")
+    assert rejection(GATE_DTMF="9w").startswith("GATE_DTMF: '9w' is not keys of a telephone")
+    assert parse(GATE_DTMF="*9a", AMI_HOST="pbx", AMI_USER="u", AMI_SECRET="s").gate_dtmf == "*9A"
