@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, extensions, health
+from admin.routes import calls, extensions, health, records
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
 
@@ -21,7 +21,7 @@ class AdminAPI:
         self.app = Klein()
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
-        for subject in (health, extensions, calls):
+        for subject in (health, extensions, calls, records):
             subject.add_routes(self.app, control)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -21,6 +22,10 @@ from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
 
 #: Keys of a request body that describes an extension.
 FIELDS = tuple(key for key in COLUMNS.values() if key != "id")
+
+#: Entries in one answer.
+MAX_APARTMENTS = 1_000
+DEFAULT_AUDIT_LINES, MAX_AUDIT_LINES = 100, 1_000
 
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
@@ -170,6 +175,51 @@ def dialplan_options(uri: bytes) -> tuple[Style, bool, str]:
     if wideband is None:
         raise HTTPError(400, f"wideband is {quoted(flag)}; it must be true or false.", field="wideband")
     return style, wideband, named(given["host"]) if "host" in given else ""
+
+
+def apartment_page(uri: bytes) -> tuple[int | None, int, int]:
+    """Return ``condominium`` (None: all), ``limit`` and ``offset`` of the query; raise `HTTPError` (400, 422)."""
+    given = _query(uri, ("condominium", "limit", "offset"))
+    condominium = given.get("condominium")
+    if condominium is not None and not (_INTEGER.fullmatch(condominium) and abs(int(condominium)) <= MAX_INTEGER):
+        raise HTTPError(400, f"condominium is {quoted(condominium)}, not an id.", field="condominium")
+    return (
+        None if condominium is None else int(condominium),
+        _whole(given, "limit", 1, MAX_APARTMENTS, MAX_APARTMENTS),
+        _whole(given, "offset", 0, MAX_INTEGER, 0),
+    )
+
+
+def audit_page(uri: bytes) -> tuple[datetime | None, int]:
+    """Return ``since`` (ISO 8601 or Unix seconds) and ``limit`` from the query; raise `HTTPError` (400, 422)."""
+    given = _query(uri, ("since", "limit"))
+    limit = _whole(given, "limit", 1, MAX_AUDIT_LINES, DEFAULT_AUDIT_LINES)
+    text = given.get("since")
+    if text is None:
+        return None, limit
+    try:
+        if text.replace(".", "", 1).isdigit():
+            return datetime.fromtimestamp(float(text), timezone.utc), limit
+        since = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
+    except (ValueError, OverflowError, OSError):
+        raise HTTPError(400, f"since is {quoted(text)}, neither ISO 8601 nor Unix time.", field="since") from None
+    return since if since.tzinfo is not None else since.replace(tzinfo=timezone.utc), limit
+
+
+def _query(uri: bytes, known: tuple[str, ...]) -> dict[str, str]:
+    _, _, query = uri.partition(b"?")
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    _check_keys(given, known)
+    return given
+
+
+def _whole(given: Mapping[str, str], name: str, low: int, high: int, default: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if not (_INTEGER.fullmatch(text) and low <= int(text) <= high):
+        raise HTTPError(400, f"{name} is {quoted(text)}; it must be a number from {low} to {high}.", field=name)
+    return int(text)
 
 
 def parse_call_id(text: object) -> UUID:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from audiosocket.asterisk.dialplan import Style
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.json_shapes import CallJSON, ExtensionAppsJSON, RefreshJSON, RowsJSON, StatusJSON
+from audiosocket.json_shapes import (
+    ApartmentPageJSON,
+    CallJSON,
+    ExtensionAppsJSON,
+    MediaFileJSON,
+    RefreshJSON,
+    RowsJSON,
+    StatusJSON,
+)
 
 T = TypeVar("T")
 #: A value, or an awaitable of it: with several workers the answer comes from another process.
@@ -87,6 +96,25 @@ class CallControl(Protocol):
         """Return whether a report with this body was signed with the webhook's secret: then it needs no token."""
 
 
+class RecordControl(Protocol):
+    """What may be asked about what is kept of visits: apartments, the audit file, recordings."""
+
+    def apartments(self, condominium_id: int | None, limit: int, offset: int) -> ApartmentPageJSON:
+        """Return a page of the known apartments, of one condominium or of all; numbers are masked."""
+
+    async def audit(self, since: datetime | None, limit: int) -> list[dict[str, Any]]:
+        """Return the first ``limit`` audit lines at or after ``since``, without it the last ones; oldest first.
+
+        Raises `SourceUnavailable`.
+        """
+
+    async def media(self, call_id: UUID) -> list[MediaFileJSON]:
+        """Return the recordings and transcripts of a call; raises `SourceUnavailable`."""
+
+    async def erase_media(self, call_id: UUID) -> list[MediaFileJSON]:
+        """Erase them, and return what they were; raises `SourceUnavailable`."""
+
+
 class Control(Protocol):
     """All that the HTTP API may ask of the server."""
 
@@ -97,6 +125,10 @@ class Control(Protocol):
     @property
     def calls(self) -> CallControl:
         """The calls of all processes."""
+
+    @property
+    def records(self) -> RecordControl:
+        """What is kept of visits."""
 
     def status(self) -> Soon[StatusJSON]:
         """Return extensions, listeners, calls, source and database state, from memory."""

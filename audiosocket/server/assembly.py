@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
+from twisted.application.service import MultiService
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from audiosocket.apps import registry as app_registry
+from audiosocket.apps.porteiro.directory_files import DirectoryFiles
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.gate.opener import GateOpener
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import SoundCache
@@ -35,9 +39,11 @@ from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
+from audiosocket.server.confirmation import make_confirmation
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
+from audiosocket.server.visit_services import make_gate
 from audiosocket.settings import Settings
 from audiosocket.transport import epoll
 from audiosocket.transport.clock import MediaClock
@@ -65,6 +71,13 @@ class CallComponents:
     transport: MakeTransport | None
     selection: AppSelection
     histograms: Histograms
+    apartments: DirectoryFiles
+    gate: GateOpener
+
+    def add_services(self, server: MultiService) -> None:
+        """Let the services of these parts start and stop with ``server``; the gate needs the backend."""
+        for service in (self.backend, self.selection, self.apartments, self.gate):
+            service.setServiceParent(server)
 
     def make_factory(self, extension: Extension, role: Role, pass_on: PassOn | None = None) -> AudioSocketFactory:
         """Return the protocol factory of one port; implements `extension_service.MakeFactory`."""
@@ -91,15 +104,42 @@ def select_apps(
 
 
 def build_call_components(
-    settings: Settings, selection: AppSelection, journal: Path, reactor: ServerReactor
+    settings: Settings,
+    selection: AppSelection,
+    journal: Path,
+    reactor: ServerReactor,
+    *,
+    apartments: DirectoryFiles,
+    mine: Callable[[UUID], bool] = lambda call_id: True,
 ) -> CallComponents:
-    """Return all parts, connected and not started. Raises `InvalidSetting`."""
+    """Return all parts, connected and not started; ``mine`` says which calls are this process's.
+
+    Raises `InvalidSetting`.
+    """
     files = FileThread(reactor)
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
     kept = CallJournal(journal, files.run)
     legs = LiveLegs()
     backend = ReturnBackend(settings, reactor, time.time)
     histograms = Histograms()
+    returns = ReturnCalls(
+        backend.originator,
+        reactor,
+        ended=legs.return_ended,
+        ring_seconds=settings.return_ring_seconds,
+        window_seconds=settings.return_window_seconds,
+        caller_id=settings.return_caller_id,
+        confirm=settings.return_confirm,
+        arrived=backend.arrived,
+    )
+    events = EventLog([_log_event])
+    calls = CallRegistry(
+        events,
+        accept_unexpected_resident=settings.accept_unexpected_resident,
+        journal=kept,
+        returns=returns,
+    )
+    gate = make_gate(settings, reactor, backend, calls, events, mine)
     context = AppContext(
         settings,
         SoundCache(deferToThread),
@@ -108,21 +148,8 @@ def build_call_components(
         open_websocket=WebSocketOpener(Endpoints(reactor), reactor),
         telephony=backend.telephony,
         measure=histograms.measure,
-    )
-    returns = ReturnCalls(
-        backend.originator,
-        reactor,
-        ended=legs.return_ended,
-        ring_seconds=settings.return_ring_seconds,
-        window_seconds=settings.return_window_seconds,
-        caller_id=settings.return_caller_id,
-        arrived=backend.arrived,
-    )
-    calls = CallRegistry(
-        EventLog([_log_event]),
-        accept_unexpected_resident=settings.accept_unexpected_resident,
-        journal=kept,
-        returns=returns,
+        gate=gate,
+        apartments=apartments,
     )
     switchboard = Switchboard(
         calls,
@@ -133,8 +160,11 @@ def build_call_components(
         make_converter=stream_converter,
         returns=returns,
         callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
+        confirmation=functools.partial(make_confirmation, context, reactor.seconds),
     )
-    return CallComponents(switchboard, kept, files, backend, clock, transport, selection, histograms)
+    return CallComponents(
+        switchboard, kept, files, backend, clock, transport, selection, histograms, apartments, gate
+    )
 
 
 def media(

@@ -12,6 +12,7 @@ from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.extension_control import TableControl
+from audiosocket.server.records import RecordControl
 from audiosocket.server.single_process import AudioSocketServer
 
 #: Problems that one answer of ``/readyz`` names.
@@ -28,15 +29,18 @@ class ServerControl:
         seconds: Callable[[], float],
         api_port: int,
         selection: AppSelection,
+        records: RecordControl,
         backend: ReturnBackend | None = None,
         histograms: Histograms | None = None,
     ) -> None:
         self._server = server
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = LocalCallControl(server, seconds, backend, histograms)
+        self.records = records
 
     def status(self) -> StatusJSON:
-        return {**self.extensions.status(self.calls.live_by_extension()), **self.calls.status()}
+        table = self.extensions.status(self.calls.live_by_extension())
+        return {**table, **self.calls.status(), "apartments": self.records.status()}
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:

@@ -27,8 +27,12 @@ from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
+from audiosocket.server.confirmation import NAME as CONFIRMATION
 from audiosocket.server.live_legs import LiveLegs, is_suspended
 from audiosocket.transport.clock import MediaClock
+
+#: Makes the app that asks for a key on a leg that is to run the apps named in the text.
+MakeConfirmation = Callable[[Call, str, ReturnCalls], App]
 
 
 class Switchboard:
@@ -50,11 +54,14 @@ class Switchboard:
         make_converter: Callable[[int, int], Converter],
         returns: ReturnCalls | None = None,
         callers: CallerIdentification | None = None,
+        confirmation: MakeConfirmation | None = None,
     ) -> None:
         self.registry = registry
         self.admission = admission
         self.returns = returns
         self._callers = callers
+        #: Makes the app that asks for a key before a leg counts as the resident's.
+        self._confirmation = confirmation
         self._apps = apps
         self._clock = clock
         self._legs = legs
@@ -139,11 +146,22 @@ class Switchboard:
             call.note("call.resumed", now)
         call.legs[role] = state
         call.note("leg.resumed" if before else "leg.joined", now, role=role.value, peer=peer, port=port)
-        if role is Role.RESIDENT and self.returns is not None:
-            self.returns.joined(call)
-        leg = self._make_leg(call, state, self._apps.of(call, role), residents=self.returns)
+        leg = self._make_leg(call, state, self._apps_of(call, role), residents=self.returns)
         self._legs.add(leg)
         return leg
+
+    def _apps_of(self, call: Call, role: Role) -> Sequence[tuple[str, App]]:
+        """The apps of a leg that begins; with RETURN_CONFIRM first the one that asks for a key."""
+        apps = self._apps.of(call, role)
+        if role is not Role.RESIDENT or self.returns is None:
+            return apps
+        asked = call.states.get((role, CONFIRMATION))  # when a restart cut it off
+        if self._confirmation is None or not (asked or (self.returns.confirm and self.returns.pending(call))):
+            self.returns.joined(call)
+            return apps
+        self.returns.arrived(call)
+        spec = "+".join(name for name, _ in apps)
+        return ((CONFIRMATION, self._confirmation(call, spec, self.returns)),)
 
     def leg_over(self, leg: Leg, outcome: LegOutcome) -> None:
         self._legs.remove(leg)

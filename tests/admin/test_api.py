@@ -512,6 +512,62 @@ def test_a_row_that_would_inject_dialplan_is_422(web: AdminClient) -> None:
     assert said["field"] == "ramal_ia"
 
 
+# what is kept of visits
+
+
+def test_apartments_are_listed_by_the_page(web: AdminClient) -> None:
+    assert success(web.request("GET", "/api/apartments"))["apartments"] == []
+    web.request("GET", "/api/apartments?condominium=15&limit=10&offset=20")
+    assert web.control.requests == [("apartments", None, 1000, 0), ("apartments", 15, 10, 20)]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("condominium=x", "condominium"),
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("offset=-1", "offset"),
+        ("condominio=1", "condominio"),
+    ],
+)
+def test_a_wrong_query_for_apartments_is_refused(web: AdminClient, query: str, field: str) -> None:
+    response = web.request("GET", f"/api/apartments?{query}")
+    assert response.status in {400, 422}
+    assert field.encode() in response.body
+
+
+@pytest.mark.parametrize(
+    ("since", "at"),
+    [
+        ("1769854523", "2026-01-31T10:15:23+00:00"),
+        ("2026-01-31T10:15:23Z", "2026-01-31T10:15:23+00:00"),
+        ("2026-01-31T07:15:23-03:00", "2026-01-31T07:15:23-03:00"),
+        ("2026-01-31T07:15:23+03:00", "2026-01-31T07:15:23+03:00"),
+        ("2026-01-31", "2026-01-31T00:00:00+00:00"),
+    ],
+)
+def test_the_audit_file_is_read_since_a_time(web: AdminClient, since: str, at: str) -> None:
+    said = success(web.request("GET", f"/api/audit?since={since}&limit=7"))
+    assert (said["total"], said["entries"]) == (1, [{"call_id": str(CALL), "opened": True}])
+    ((_, asked, limit),) = web.control.requests
+    assert (asked.isoformat(), limit) == (at, 7)
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "since=1e999", "since=9" * 30, "limit=1001", "from=1"])
+def test_a_wrong_query_for_the_audit_file_is_refused(web: AdminClient, query: str) -> None:
+    assert web.request("GET", f"/api/audit?{query}").status in {400, 422}
+    assert web.control.requests == []
+
+
+def test_media_of_a_call_are_listed_and_erased(web: AdminClient) -> None:
+    assert success(web.request("GET", f"/api/calls/{CALL}/media"))["files"][0]["name"] == f"{CALL}.wav"
+    assert success(web.request("DELETE", f"/api/calls/{CALL}/media"))["total"] == 1
+    assert web.control.requests == [("media", CALL), ("erase_media", CALL)]
+    error(web.request("DELETE", "/api/calls/../media"), 404)
+    error(web.request("DELETE", "/api/calls/x/media"), 400)
+
+
 ROUTES = [
     ("GET", "/api/status", b""),
     ("POST", "/api/refresh", b""),
@@ -529,6 +585,10 @@ ROUTES = [
     ("DELETE", f"/api/calls/{CALL}/return", b""),
     ("POST", "/api/attempts/1", {"end": "busy"}),
     ("POST", "/api/hangup", {"call_id": str(CALL)}),
+    ("GET", "/api/apartments", b""),
+    ("GET", "/api/audit", b""),
+    ("GET", f"/api/calls/{CALL}/media", b""),
+    ("DELETE", f"/api/calls/{CALL}/media", b""),
 ]
 
 

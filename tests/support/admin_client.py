@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPMessage, HTTPResponse
 from io import BytesIO
 from typing import Any, cast
@@ -23,12 +24,20 @@ from twisted.python.failure import Failure
 from admin.resource import make_site
 from admin.site import AdminChannel
 from audiosocket.asterisk.dialplan import Style, lines
-from audiosocket.control_interface import CallControl, Control, ExtensionControl, Soon
+from audiosocket.control_interface import CallControl, Control, ExtensionControl, RecordControl, Soon
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.json_shapes import CallJSON, ExtensionAppsJSON, RefreshJSON, RowsJSON, StatusJSON
-from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
+from audiosocket.json_shapes import (
+    ApartmentPageJSON,
+    CallJSON,
+    ExtensionAppsJSON,
+    MediaFileJSON,
+    RefreshJSON,
+    RowsJSON,
+    StatusJSON,
+)
+from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
@@ -57,6 +66,37 @@ class FakeControl:
     @property
     def calls(self) -> CallControl:
         return self
+
+    @property
+    def records(self) -> RecordControl:
+        return self
+
+    def apartments(self, condominium_id: int | None, limit: int, offset: int) -> ApartmentPageJSON:
+        self._fail()
+        self.requests.append(("apartments", condominium_id, limit, offset))
+        return {
+            "apartments": [],
+            "next_offset": None,
+            "total": 0,
+            "files": [],
+            "problems_total": 0,
+            "problems": [],
+        }
+
+    async def audit(self, since: datetime | None, limit: int) -> list[dict[str, Any]]:
+        await self._disturb()
+        self.requests.append(("audit", since, limit))
+        return [{"call_id": str(CALL), "opened": True}]
+
+    async def media(self, call_id: UUID) -> list[MediaFileJSON]:
+        await self._disturb()
+        self.requests.append(("media", call_id))
+        return [{"name": f"{call_id}.wav", "bytes": 44, "changed_at": "2026-01-31T10:15:23Z"}]
+
+    async def erase_media(self, call_id: UUID) -> list[MediaFileJSON]:
+        await self._disturb()
+        self.requests.append(("erase_media", call_id))
+        return [{"name": f"{call_id}.wav", "bytes": 44, "changed_at": "2026-01-31T10:15:23Z"}]
 
     def status(self) -> Soon[StatusJSON]:
         self._fail()

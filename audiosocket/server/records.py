@@ -1,0 +1,88 @@
+"""What is kept on the disk of visits, as the API asks for it: apartments, audit lines, recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+
+from audiosocket.apps.porteiro.directory_files import DirectoryFiles
+from audiosocket.errors import SourceUnavailable
+from audiosocket.gate.audit import AuditFile
+from audiosocket.json_shapes import ApartmentPageJSON, ApartmentsJSON, MediaFileJSON
+
+
+class RecordControl:
+    """Implements `control_interface.RecordControl`. ``in_thread`` runs blocking work."""
+
+    def __init__(
+        self,
+        apartments: DirectoryFiles,
+        audit: AuditFile,
+        media_directory: Path,
+        in_thread: Callable[..., Deferred[Any]],
+    ) -> None:
+        self._apartments = apartments
+        self._audit = audit
+        self._media = media_directory
+        self._in_thread = in_thread
+
+    def status(self) -> ApartmentsJSON:
+        """Return the part of the status that is about apartments."""
+        return self._apartments.to_json()
+
+    def apartments(self, condominium_id: int | None, limit: int, offset: int) -> ApartmentPageJSON:
+        return self._apartments.listing(condominium_id, limit, offset)
+
+    async def audit(self, since: datetime | None, limit: int) -> list[dict[str, Any]]:
+        try:
+            lines: list[dict[str, Any]] = await self._in_thread(self._audit.read, since, limit)
+        except OSError as error:
+            raise SourceUnavailable(f"the audit file cannot be read: {error.strerror or error}") from None
+        return lines
+
+    async def media(self, call_id: UUID) -> list[MediaFileJSON]:
+        try:
+            found: list[MediaFileJSON] = await self._in_thread(media_files, self._media, call_id)
+        except OSError as error:
+            raise SourceUnavailable(f"the recordings cannot be read: {error.strerror or error}") from None
+        return found
+
+    async def erase_media(self, call_id: UUID) -> list[MediaFileJSON]:
+        try:
+            erased: list[MediaFileJSON] = await self._in_thread(erase_media, self._media, call_id)
+        except OSError as error:
+            raise SourceUnavailable(f"a recording cannot be erased: {error.strerror or error}") from None
+        return erased
+
+
+def media_files(directory: Path, call_id: UUID) -> list[MediaFileJSON]:
+    """All files of a call: their names begin with its UUID. Blocking; raises `OSError`."""
+    return [_shown(path) for path in _paths(directory, call_id)]
+
+
+def erase_media(directory: Path, call_id: UUID) -> list[MediaFileJSON]:
+    """Remove all files of a call and return what they were. Blocking; raises `OSError`."""
+    erased = []
+    for path in _paths(directory, call_id):
+        erased.append(_shown(path))
+        path.unlink(missing_ok=True)
+    return erased
+
+
+def _paths(directory: Path, call_id: UUID) -> list[Path]:
+    name = str(call_id)
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if path.name.startswith(name) and path.name[len(name)] in ".-"]
+    return sorted(path for path in found if path.is_file())
+
+
+def _shown(path: Path) -> MediaFileJSON:
+    status = path.stat()
+    changed = datetime.fromtimestamp(status.st_mtime, timezone.utc).isoformat(timespec="seconds")
+    return {"name": path.name, "bytes": status.st_size, "changed_at": changed.replace("+00:00", "Z")}
