@@ -18,13 +18,13 @@ from audiosocket.control_interface import Control
 from audiosocket.extensions.model import Role
 from audiosocket.media import lazy_imports
 from audiosocket.options import Options
+from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.prompts.library import unusable_files
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.returncalls.backends.webhook_signature import SIGNATURE_HEADER
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.logs import process_log
@@ -34,6 +34,7 @@ from audiosocket.server.assembly import build_call_components, select_apps, use_
 from audiosocket.server.control import ServerControl
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.server.visit_services import condominiums, make_apartments, make_records
 from audiosocket.settings import Settings, catalogue
 from audiosocket.workers import journal_sharding as journals
 from audiosocket.workers.child_process import Launch
@@ -72,9 +73,9 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     """Return the server that is one process."""
     settings = options.settings
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
-    components = build_call_components(
-        settings, selection, Path(settings.data_dir).absolute() / JOURNAL_NAME, reactor
-    )
+    journal = Path(settings.data_dir).absolute() / JOURNAL_NAME
+    apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
+    components = build_call_components(settings, selection, journal, reactor, apartments=apartments)
     listeners = Listeners(
         components.make_factory,
         reactor,
@@ -93,11 +94,17 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         drain_seconds=settings.drain_seconds,
     )
     control = ServerControl(
-        server, database, reactor.seconds, settings.api_port, selection, components.backend, components.histograms
+        server,
+        database,
+        reactor.seconds,
+        settings.api_port,
+        selection,
+        make_records(settings, apartments),
+        components.backend,
+        components.histograms,
     )
     _make_api(settings, control, reactor).setServiceParent(server)
-    components.backend.setServiceParent(server)
-    selection.setServiceParent(server)
+    components.add_services(server)
     if database is not None:
         database.setServiceParent(server)
     install_runtime_services(
@@ -125,7 +132,10 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     backend = ReturnBackend(settings, reactor, time.time)
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
     selection.setServiceParent(server)
-    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, selection, backend)
+    apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
+    apartments.setServiceParent(server)
+    records = make_records(settings, apartments)
+    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, selection, records, backend)
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(settings, control, reactor).setServiceParent(server)
     if database is not None:

@@ -40,9 +40,10 @@ MAY_IMPORT: dict[str, str] = {
     "calls": "errors json_shapes wire extensions interfaces media transport",
     "returncalls": "errors json_shapes settings extensions interfaces calls asterisk outbound",
     "prompts": "errors interfaces media",
+    "gate": "errors extensions interfaces outbound asterisk",
     "apps": (
-        "bots errors wire extensions interfaces media prompts settings calls.outcomes returncalls.dial_string "
-        "returncalls.templates"
+        "bots errors json_shapes wire extensions interfaces media prompts settings calls.outcomes "
+        "returncalls.dial_string returncalls.templates"
     ),
     "bots": "errors extensions interfaces json_shapes media outbound settings wire",
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -56,6 +57,8 @@ class WorkerPool(Service):
         self._stand_ins = [Inbox(out, self._close_passed, reactor) for _, out in self._inboxes]
         self._standing_in: set[int] = set()
         self._timers: dict[str, IDelayedCall] = {}
+        #: The condominiums of all extensions, once they are known.
+        self._condominiums: list[int] | None = None
 
     # start and end
 
@@ -140,6 +143,8 @@ class WorkerPool(Service):
     def state_changed(self, worker: WorkerHandle) -> None:
         index = worker.index
         if worker.state == "starting":
+            if self._condominiums is not None:
+                worker.notify("condominiums", ids=self._condominiums)
             for port in self.ports.ports.values():
                 worker.open_port(port)
         elif worker.state == "down":
@@ -201,6 +206,13 @@ class WorkerPool(Service):
             except WorkerGone as error:
                 self._log.warn("{error}; the response is without it", error=str(error))
         return responses
+
+    def set_condominiums(self, ids: Iterable[int]) -> None:
+        """Tell the workers, also those that come, the condominiums of all extensions."""
+        known = sorted(ids)
+        if known != self._condominiums:
+            self._condominiums = known
+            self.notify("condominiums", ids=known)
 
     def problems(self) -> list[str]:
         """Return what is wrong with the workers, one sentence each."""

@@ -18,6 +18,7 @@ from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
 from audiosocket.server.draining import drain
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.server.visit_services import condominiums
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.shared_ports import SharedPortFactory
 
@@ -34,7 +35,11 @@ class SupervisorListeners(Listeners):
 
     async def apply(self, desired: Sequence[Extension]) -> Plan:
         await self._pool.refresh()
-        return await super().apply(desired)
+        # Before any port opens: a worker must know them all to know that a file is that of one only.
+        self._pool.set_condominiums(condominiums([*desired, *self.extensions.values()]))
+        plan = await super().apply(desired)
+        self._pool.set_condominiums(condominiums(self.extensions.values()))
+        return plan
 
     async def retry(self) -> None:
         await self._pool.refresh()

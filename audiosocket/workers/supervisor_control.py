@@ -26,6 +26,7 @@ from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
+from audiosocket.server.records import RecordControl
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorServer
 
@@ -46,12 +47,14 @@ class SupervisorControl:
         seconds: Callable[[], float],
         api_port: int,
         selection: AppSelection,
+        records: RecordControl,
         backend: ReturnBackend,
     ) -> None:
         self._server = server
         self._pool = server.pool
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = SupervisorCallControl(server.pool, backend)
+        self.records = records
 
     async def status(self) -> SupervisorStatusJSON:
         refreshed = ensureDeferred(self._pool.refresh())
@@ -76,6 +79,7 @@ class SupervisorControl:
             "latencies": add_histograms(answer["latencies"] for answer in answers),
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
+            "apartments": self.records.status(),
         }
 
     def _latest(self, reactors: Sequence[ReactorJSON]) -> ReactorJSON:

@@ -28,8 +28,10 @@ from audiosocket.server.assembly import CallComponents, build_call_components, s
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.server.visit_services import make_apartments
 from audiosocket.settings import Settings
 from audiosocket.settings_files import merge, read_env_file
+from audiosocket.workers.affinity import owner
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.log_relay import LogToSupervisor
 from audiosocket.workers.worker_ports import WorkerPorts
@@ -79,6 +81,8 @@ class WorkerProcess:
         self._sent_report = WorkerReport()
         self._unchanged = 0
         self._stopping = False
+        #: Of all extensions; None until the supervisor has said them.
+        self._condominiums: frozenset[int] | None = None
         self.channel = Channel("the supervisor", self._handle, self._channel_lost, reactor, self._drained)
         self._handlers: Mapping[str, Callable[[Running, Message], Any]] = {
             "relabel": lambda us, sent: us.ports.relabel(sent["token"], parse_json(sent["extension"])),
@@ -103,6 +107,9 @@ class WorkerProcess:
         kind = message["kind"]
         if kind == "begin":
             return self._begin(message)
+        if kind == "condominiums":
+            self._condominiums = frozenset(message["ids"])
+            return None
         if kind == "stop":
             self._stopping = True
             return self._stop()
@@ -124,7 +131,15 @@ class WorkerProcess:
         }
         journal = Path(settings.data_dir) / message["journals"][index]
         selection = select_apps(settings, apps, self._values(message["env_file"]), self._reactor, quiet=True)
-        components = build_call_components(settings, selection, journal, self._reactor)
+        count = len(message["journals"])
+        components = build_call_components(
+            settings,
+            selection,
+            journal,
+            self._reactor,
+            apartments=make_apartments(settings, self._reactor, lambda: self._condominiums, quiet=True),
+            mine=lambda call_id: owner(call_id, count) == index,
+        )
         switchboard = components.switchboard
         ports = WorkerPorts(
             index,
@@ -142,8 +157,7 @@ class WorkerProcess:
             journal=components.journal,
             resume_seconds=settings.resume_seconds,
         )
-        components.backend.setServiceParent(server)
-        selection.setServiceParent(server)
+        components.add_services(server)
         install_runtime_services(
             server,
             self._reactor,

@@ -17,7 +17,7 @@ PURE = (
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
     "runtime.rate_limit workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
     "bots.openai_realtime provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
-    "apps.porteiro.asking apps.porteiro.dialogue"
+    "apps.porteiro.asking apps.porteiro.dialogue gate.record"
 )
 
 

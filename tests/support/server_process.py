@@ -81,8 +81,8 @@ class ServerProcess:
     """``python -m audiosocket`` in a directory, with settings from the environment.
 
     Without ``rows`` the local file has one extension, id 1, number 1000, on `visitor` and `resident`; with a
-    database in ``settings`` there is no file. As a context manager it waits until ``/readyz`` answers 200, and
-    stops the process in every case.
+    database in ``settings`` there is no file. Both legs run ``app``; if it is empty, what a fresh install runs.
+    As a context manager it waits until ``/readyz`` answers 200, and stops the process in every case.
     """
 
     def __init__(
@@ -94,10 +94,12 @@ class ServerProcess:
         options: Sequence[str] = (),
         command: Sequence[str] = (sys.executable, "-m", "audiosocket"),
         wait: bool = True,
+        app: str = "play+echo",
     ) -> None:
         self.directory = directory
         self.visitor, self.resident, self.api_port = free_ports(3)
-        self.settings = {"API_PORT": str(self.api_port), "DRAIN_SECONDS": "0", **(settings or {})}
+        apps = {"VISITOR_APP": app, "RESIDENT_APP": app} if app else {}
+        self.settings = {"API_PORT": str(self.api_port), "DRAIN_SECONDS": "0", **apps, **(settings or {})}
         self.api_port = int(self.settings["API_PORT"])
         self._rows = rows
         self._options = options

@@ -71,9 +71,14 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
         f"API_PORT={other_api}\nDATA_DIR=two\nLOG_DIR=two/logs\nVISITOR_APP=silence\nDB_HOTS=typo\n"
     )
     options = (f"--api-port={api}", "--data-dir=one", "--log-dir=one/logs", "--visitor-app=echo")
-    first = ServerProcess(tmp_path, {"API_PORT": str(api)}, rows=None, command=BY_TWISTD, options=options)
+    first = ServerProcess(tmp_path, {"API_PORT": str(api)}, rows=None, command=BY_TWISTD, options=options, app="")
     second = ServerProcess(
-        tmp_path, {"API_PORT": str(other_api)}, rows=None, command=BY_PYTHON, options=("--env-file=two.env",)
+        tmp_path,
+        {"API_PORT": str(other_api)},
+        rows=None,
+        command=BY_PYTHON,
+        options=("--env-file=two.env",),
+        app="",
     )
     async with both(first, second):
         shown = (await deferToThread(first.api, "/api/status"))["extensions"]
