@@ -1,4 +1,4 @@
-"""Apps by name: which exist, where they come from, and what is said when one cannot be used."""
+"""Apps by name: which exist, where they come from, and the errors for those that cannot be used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import configparser
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,14 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with entry points, and modules, where Python finds installed ones."""
+    """Install distributions with entry points, and modules; hide those installed in this environment."""
     monkeypatch.syspath_prepend(str(tmp_path))
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        installed = distributions(path=[str(tmp_path)])
+        return [entry for each in installed for entry in each.entry_points if entry.group == group]
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
 
     def installed(name: str, entries: dict[str, str], **modules: str) -> None:
         info = tmp_path / f"{name.replace('-', '_')}-1.5.dist-info"
@@ -71,13 +78,13 @@ class TestNames:
             assert registry.load(spec)
 
     @pytest.mark.parametrize("spec", ["", " ", "echo+", "+echo", "play++echo"])
-    def test_that_are_blank_are_refused(self, spec: str) -> None:
+    def test_that_are_blank_are_rejected(self, spec: str) -> None:
         assert f"{spec!r} has an empty name" in problem(spec)
 
-    def test_that_are_repeated_are_refused(self) -> None:
+    def test_that_are_repeated_are_rejected(self) -> None:
         assert problem("echo+play+echo") == "'echo+play+echo' names 'echo' twice; an app runs once on a leg"
 
-    def test_that_are_unknown_are_answered_with_those_that_are_known(self, install: Install) -> None:
+    def test_that_are_unknown_are_rejected_with_a_list_of_the_known_ones(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot="raise AssertionError('imported without need')")
         assert problem("play+eccho").startswith(
             "'eccho' is no app. Known apps: asterisk_ws (built in), bridge (built in), echo (built in), "
@@ -86,7 +93,7 @@ class TestNames:
         assert registry.known()["robot"] == "acme-voices 1.5"
         assert registry.known()["echo"] == "built in"
 
-    def test_make_apps_of_a_call(self) -> None:
+    def test_make_the_apps_of_a_call(self) -> None:
         clock = Clock()
         for _, factory in registry.load("echo+loopback+play+record+silence"):
             app = factory(app_context(clock))
@@ -95,13 +102,25 @@ class TestNames:
 
 
 class TestPlugIns:
+    def test_are_found_among_the_installed_distributions(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without the isolation of ``install``: whatever else is installed here stays visible."""
+        info = tmp_path / "acme_voices-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-voices\nVersion: 1.5\n")
+        (info / "entry_points.txt").write_text("[audiosocket.apps]\nacme_robot = robot:Robot\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        importlib.invalidate_caches()
+        assert registry.known()["acme_robot"] == "acme-voices 1.5"
+
     def test_are_loaded_by_their_name(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot=APP.format("Robot"))
         (_, (name, factory)) = registry.load("echo+robot")
         app = factory(app_context(Clock()))
         assert (name, type(app).__name__) == ("robot", "Robot")
 
-    def test_may_be_functions_or_want_nothing(self, install: Install) -> None:
+    def test_may_be_functions_or_take_no_context(self, install: Install) -> None:
         """The example in the documentation of `interfaces` has no ``__init__``."""
         source = (
             "from audiosocket.interfaces import App\nclass Plain(App):\n    pass\ndef make(): return Plain()\n"
@@ -126,7 +145,7 @@ class TestPlugIns:
             ("broken:app", "def app(one, two): pass", "cannot be called with one argument"),
         ],
     )
-    def test_that_cannot_be_used_are_named_with_the_reason(
+    def test_that_cannot_be_used_are_rejected_with_the_reason(
         self, install: Install, value: str, source: str, said: str
     ) -> None:
         install("acme-voices", {"robot": value}, broken=source)
@@ -142,20 +161,20 @@ class TestPlugIns:
         (warning,) = [formatEvent(event) for event in captured]
         assert "the app echo of acme-voices 1.5 is not used" in warning
 
-    def test_of_our_own_distribution_are_the_built_in_ones(self, install: Install) -> None:
+    def test_of_this_distribution_are_the_built_in_ones(self, install: Install) -> None:
         install("audiosocket-server", {"echo": "audiosocket.apps.echo:Echo"})
         with capturedLogs() as captured:
             assert registry.load("echo") == (("echo", Echo),)
         assert captured == []
 
-    def test_with_the_same_name_are_not_guessed_between(self, install: Install) -> None:
+    def test_with_the_same_name_are_rejected(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot=APP.format("Robot"))
         install("zenith-voices", {"robot": "robot:Robot"})
         assert problem("robot") == (
             "the app 'robot' comes from acme-voices 1.5 and zenith-voices 1.5; uninstall all but one"
         )
 
-    def test_that_are_classes_but_no_apps_are_refused(self, install: Install) -> None:
+    def test_that_are_classes_but_no_apps_are_rejected(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot="class Robot: pass\n")
         assert problem("robot") == (
             "the app 'robot' of acme-voices 1.5 (robot:Robot) is a class that is no subclass of "
@@ -171,7 +190,7 @@ class TestProblems:
         assert found.startswith("PLAY_FILE: ")
         assert registry.problems(apps[1:], settings) == []
 
-    def test_of_plug_ins_are_asked_for_and_survived(self, install: Install) -> None:
+    def test_of_plug_ins_are_collected_and_their_failures_reported(self, install: Install) -> None:
         source = (
             "from audiosocket.interfaces import App\n"
             "class Picky(App):\n"
@@ -251,7 +270,7 @@ class TestOrder:
             for name, factory in registry.BUILT_IN.items()
         }
 
-    def test_apps_do_not_know_each_other(self) -> None:
+    def test_apps_do_not_import_each_other(self) -> None:
         for name in set(registry.BUILT_IN) - self.BOTS:
             apps = ROOT / "audiosocket" / "apps"
             for path in [apps / f"{name}.py"] if (apps / f"{name}.py").is_file() else (apps / name).glob("*.py"):
