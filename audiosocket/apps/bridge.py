@@ -1,4 +1,4 @@
-"""Bridge: the visitor and the resident of a call talk to each other."""
+"""The app bridge: visitor and resident of a call talk to each other."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.settings import Settings
 
-#: Frames that may wait for their turn on the other side, in milliseconds: two people notice more than that.
+#: Audio that may wait on the other leg, in milliseconds: two people notice more than that.
 WAIT_MS = 200
-#: How long a leg whose connection broke may take to come back before the other is hung up, in seconds.
-COME_BACK_SECONDS = 2.0
+#: How long a leg whose connection broke may take to resume before the other is hung up, in seconds.
+RECONNECT_SECONDS = 2.0
 
-#: Endings after which nobody comes back.
+#: Outcomes after which a leg does not resume.
 _GONE = frozenset({LegOutcome.CALLER_HANGUP, LegOutcome.SERVER_HANGUP, LegOutcome.ADMIN_HANGUP, LegOutcome.LOST})
-#: Endings with which the server ends the other leg itself, under the same name.
+#: Outcomes with which the server ends the other leg itself.
 _WHOLE_CALL = frozenset({LegOutcome.APP_FAILED, LegOutcome.SHUTDOWN})
 
 
 class Bridge(App):
-    """Passes each leg's frames on to the other, at the rate they came with; Asterisk converts.
+    """Passes the frames of each leg on to the other, at the rate of the frames; Asterisk converts.
 
-    Name it in both ``VISITOR_APP`` and ``RESIDENT_APP``. A leg that is alone hears silence. When either
-    side leaves, the other is hung up: at once after a hangup, after 2 s when the connection broke, because
-    the shipped dialplan brings such a leg back with the same UUID. A side that is back after a restart of the
-    server waits for the other as long as the server does. At most 200 ms wait on either side.
+    Name it in both ``VISITOR_APP`` and ``RESIDENT_APP``. A leg that is alone receives silence. When one side
+    leaves, the other is hung up: immediately after a hangup, after 2 s when the connection broke, because the
+    shipped dialplan presents the UUID of such a leg again. A side that resumed after a restart of the server waits
+    for the other as long as the server does. At most 200 ms of audio wait on either side.
     """
 
     passes_on = True
@@ -38,7 +38,7 @@ class Bridge(App):
 
     @staticmethod
     def check(settings: Settings) -> list[str]:
-        """A bridge with one end."""
+        """Return a problem when only one of the two settings names a bridge."""
         named = {
             "VISITOR_APP": settings.visitor_app,
             "RESIDENT_APP": settings.resident_app,
@@ -46,13 +46,11 @@ class Bridge(App):
         without = [
             name for name, apps in named.items() if "bridge" not in [part.strip() for part in apps.split("+")]
         ]
-        return (
-            [f"{without[0]} does not name the app bridge: the other side will talk to nobody"] if without else []
-        )
+        return [f"{without[0]} does not name the app bridge: the other side will hear silence"] if without else []
 
     def joined(self, leg: Leg) -> None:
         self._legs[leg.role] = leg
-        self._stay()
+        self._cancel_hangup()
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         other = self._other(leg)
@@ -61,30 +59,30 @@ class Bridge(App):
 
     def left(self, leg: Leg, outcome: str) -> None:
         self._legs.pop(leg.role, None)
-        self._stay()
+        self._cancel_hangup()
         other = self._other(leg)
         if other is not None and outcome not in _WHOLE_CALL:
-            self._leave_alone(other, outcome)
+            self._other_left(other, outcome)
 
     def other_gone(self, leg: Leg, outcome: str) -> None:
-        self._stay()
-        self._leave_alone(leg, outcome)
+        self._cancel_hangup()
+        self._other_left(leg, outcome)
 
-    def _leave_alone(self, leg: Leg, outcome: str) -> None:
+    def _other_left(self, leg: Leg, outcome: str) -> None:
         if outcome in _GONE:
             leg.hang_up()
         else:
-            self._hanging_up = self._call_later(COME_BACK_SECONDS, self._nobody_came_back)
+            self._hanging_up = self._call_later(RECONNECT_SECONDS, self._hang_up_all)
 
     def _other(self, leg: Leg) -> Leg | None:
         return self._legs.get(Role.RESIDENT if leg.role is Role.VISITOR else Role.VISITOR)
 
-    def _stay(self) -> None:
+    def _cancel_hangup(self) -> None:
         waiting, self._hanging_up = self._hanging_up, None
         if waiting is not None:
             waiting.cancel()
 
-    def _nobody_came_back(self) -> None:
+    def _hang_up_all(self) -> None:
         self._hanging_up = None
         for leg in list(self._legs.values()):
             leg.hang_up()

@@ -1,4 +1,4 @@
-"""Echo: the caller hears itself, as soon as it can."""
+"""The app echo: callers hear themselves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from audiosocket.interfaces import App, AppContext, Leg
 
 
 class Echo(App):
-    """Sends every frame back as it came; silent while another app of the leg speaks."""
+    """Returns every frame as it came, except while another app of the leg plays audio."""
 
     def __init__(self, context: AppContext) -> None:
-        """Needs nothing of ``context``."""
+        """Ignore ``context``."""
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         leg.pass_on(pcm, rate)

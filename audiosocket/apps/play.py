@@ -1,12 +1,12 @@
-"""Play: a sound file, and then hang up, start again or leave the leg to the other apps.
+"""The app play: plays a sound file, and then hangs up, starts again or leaves the leg to the other apps.
 
-The sound is asked for at the rate of the caller's frames, so that it is converted once per file and rate
-and not once per call. That rate is known with the caller's first frame, 1 to 20 ms after the UUID; a
-caller who sends nothing gets the sound at 8 kHz, the rate every leg begins with, 40 ms after it. Above
-48 kHz the playout converts the rest of the way: a sound has nothing more to tell there.
+The sound is loaded at the rate of the caller's frames, so that it is converted once per file and rate and not once
+per call. That rate is known with the caller's first frame, 1 to 20 ms after the UUID; for a caller that sends
+nothing it is loaded at 8 kHz, the rate every leg begins with, 40 ms after the UUID. Rates above 48 kHz are left to
+the playout: sound files have nothing there.
 
-Nobody's queue grows with the length of the file: the sound is cut into pieces of 2 s, two of them wait,
-and the mark behind the first asks for the third.
+The queue does not grow with the length of the file: the sound is cut into pieces of 2 s, two of which are queued,
+and the third follows when the mark behind the first is reached.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from audiosocket.media.sound_formats import sound_layout
 from audiosocket.settings import Settings
 from audiosocket.wire import SAMPLE_BYTES
 
-#: A caller that has sent nothing after this long, in seconds, has no rate of its own.
-PATIENCE_SECONDS = 0.04
-#: Sounds are read at the leg's rate, but never at more than this, in Hz.
+#: How long to wait for the caller's first frame and its rate, in seconds.
+FIRST_FRAME_SECONDS = 0.04
+#: Sounds are loaded at the leg's rate, but at no more than this, in Hz.
 MAX_RATE = 48_000
 PIECE_SECONDS = 2
-#: Pieces that wait on the leg; with two, the end of one is never the end of what there is to say.
+#: Pieces that are queued on the leg: with two there is no gap between them.
 PIECES_AHEAD = 2
 
 WELCOME = Path(__file__).parent / "sounds" / "welcome.wav"
 
 
 class Pieces:
-    """A sound cut into pieces of `PIECE_SECONDS`; with ``loop`` it has no end and no seam.
+    """A sound cut into pieces of `PIECE_SECONDS`; with ``loop`` it repeats without an end or a gap.
 
     ``since_ms`` is where to begin, in milliseconds of the sound.
     """
@@ -57,11 +57,11 @@ class Pieces:
 
     @property
     def at_ms(self) -> float:
-        """How far into the sound the next piece begins."""
+        """The position of the next piece in the sound, in milliseconds."""
         return self._at * 1000 / (SAMPLE_BYTES * self.rate)
 
     def next(self) -> bytes:
-        """The next piece, empty at the end; the same one again until `taken`."""
+        """Return the next piece, empty at the end; the same one until `taken`."""
         piece = self._pcm[self._at : self._at + self._step]
         missing = self._step - len(piece)
         if self._loop and missing:
@@ -69,7 +69,7 @@ class Pieces:
         return piece
 
     def taken(self, piece: bytes) -> None:
-        """Go on behind ``piece``."""
+        """Continue after ``piece``."""
         self._at += len(piece)
         if self._loop:
             self._at %= len(self._pcm)
@@ -77,30 +77,30 @@ class Pieces:
 
 @dataclass(slots=True)
 class _Playing:
-    """What one leg is being played; ``pieces`` is None until the sound is there."""
+    """The sound of one leg; ``pieces`` is None until it is loaded."""
 
     leg: Leg
     #: Where to begin, in milliseconds of the sound.
     since_ms: float = 0
-    patience: IDelayedCall | None = None
+    timer: IDelayedCall | None = None
     pieces: Pieces | None = None
-    #: Names of our marks that wait; a clear by another app takes them, and with them the rest of the sound.
+    #: Names of the marks that are queued; a clear by another app removes them, and so ends the sound.
     marks: list[str] = field(default_factory=list)
-    #: The rate the sound was last asked for, in Hz.
-    asked: int = 0
+    #: The rate at which the sound was loaded last, in Hz.
+    loaded_rate: int = 0
     loading: bool = False
     over: bool = False
 
 
 class Play(App):
-    """Plays ``PLAY_FILE``, or a chime when that is empty, and does what ``PLAY_THEN`` says at its end.
+    """Plays ``PLAY_FILE``, or a chime when that is empty, and does ``PLAY_THEN`` at its end.
 
-    A file that cannot be played is logged once; the call goes on without it, as if the sound were over.
-    After a restart of the server the sound goes on with the piece that was being heard.
+    A file that cannot be played is logged once; the call continues as at the end of the sound. After a restart of
+    the server the sound continues with the piece that was being played.
     """
 
     _log = Logger()
-    #: What is wrong with which file, as far as it is in the log: every call finds the same file broken.
+    #: Errors by file that were logged already: each call meets the same ones.
     _reported: ClassVar[dict[Path, str]] = {}
 
     def __init__(self, context: AppContext) -> None:
@@ -108,11 +108,11 @@ class Play(App):
         self._path = _path(context.settings)
         self._then = context.settings.play_then
         self._playing: dict[Role, _Playing] = {}
-        self._numbered = 0
+        self._marks_made = 0
 
     @staticmethod
     def check(settings: Settings) -> Iterable[str]:
-        """Whether the file can be opened; it may still be put there later, so this is only a warning."""
+        """Return a problem when the file cannot be opened; only a warning, as it may be created later."""
         path = _path(settings)
         try:
             with path.open("rb") as source:
@@ -134,7 +134,7 @@ class Play(App):
 
     def _play(self, leg: Leg, since_ms: float) -> None:
         playing = self._playing[leg.role] = _Playing(leg, since_ms)
-        playing.patience = self._context.call_later(PATIENCE_SECONDS, self._begin, playing)
+        playing.timer = self._context.call_later(FIRST_FRAME_SECONDS, self._begin, playing)
 
     def resumed(self, leg: Leg) -> None:
         if leg.role not in self._playing:
@@ -142,8 +142,8 @@ class Play(App):
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         playing = self._playing.get(leg.role)
-        if playing is not None and playing.patience is not None:
-            playing.patience.cancel()
+        if playing is not None and playing.timer is not None:
+            playing.timer.cancel()
             self._begin(playing)
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
@@ -154,24 +154,24 @@ class Play(App):
         if playing.pieces is not None:
             waiting = len(playing.marks) * PIECE_SECONDS * 1000
             leg.remember(self, {"since_ms": max(0.0, playing.pieces.at_ms - waiting)})
-        self._go_on(playing)
+        self._continue(playing)
 
     def left(self, leg: Leg, outcome: str) -> None:
         playing = self._playing.pop(leg.role, None)
         if playing is None:
             return
         playing.over = True
-        if playing.patience is not None:
-            playing.patience.cancel()
+        if playing.timer is not None:
+            playing.timer.cancel()
 
     def _begin(self, playing: _Playing) -> None:
-        playing.patience = None
+        playing.timer = None
         self._load(playing)
 
     def _load(self, playing: _Playing) -> None:
         playing.loading = True
-        playing.asked = _rate(playing.leg)
-        loading = Deferred.fromCoroutine(self._read(playing, playing.asked))
+        playing.loaded_rate = _rate(playing.leg)
+        loading = Deferred.fromCoroutine(self._read(playing, playing.loaded_rate))
         loading.addErrback(lambda failure: self._log.failure("play failed on {leg}", failure, leg=playing.leg))
 
     async def _read(self, playing: _Playing, rate: int) -> None:
@@ -188,15 +188,15 @@ class Play(App):
         if pcm is not None:
             since = playing.pieces.at_ms if playing.pieces is not None else playing.since_ms
             playing.pieces = Pieces(pcm, rate, loop=self._then == "loop", since_ms=since)
-        self._go_on(playing)
+        self._continue(playing)
 
     def _report(self, error: str) -> None:
         if self._reported.get(self._path) != error:
             self._reported[self._path] = error
-            self._log.error("PLAY_FILE: {error}; calls go on without it", error=error)
+            self._log.error("PLAY_FILE: {error}; calls continue without it", error=error)
 
-    def _go_on(self, playing: _Playing) -> None:
-        """Keep pieces waiting while there are any; when the last one has been heard, that was it."""
+    def _continue(self, playing: _Playing) -> None:
+        """Queue the next pieces; after the last one has been played, do what `PLAY_THEN` says."""
         if playing.loading:
             return
         leg, pieces = playing.leg, playing.pieces
@@ -204,14 +204,14 @@ class Play(App):
             piece = pieces.next()
             if not piece:
                 break
-            if playing.asked != _rate(leg):  # the caller's rate is known only now, or has changed
+            if playing.loaded_rate != _rate(leg):  # the caller's rate has become known or has changed
                 self._load(playing)
                 return
             if leg.play(piece, pieces.rate):
                 pieces.taken(piece)
-            # Refused for too much waiting: the mark comes when there is less.
-            self._numbered += 1
-            name = f"play-{self._numbered}"
+            # Otherwise too much is queued; the piece is tried again at the mark.
+            self._marks_made += 1
+            name = f"play-{self._marks_made}"
             playing.marks.append(name)
             leg.mark(name)
         if not playing.marks and self._then == "hangup":

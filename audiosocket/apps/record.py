@@ -1,16 +1,15 @@
-"""Record: both directions of a leg in one stereo WAV, caller left, server right, at true time.
+"""The app record: both directions of a leg in one stereo WAV, caller left, server right, at true time.
 
-The reactor only collects frames; about once a second they go to the file thread, which aligns, converts
-and writes them, one batch under way at a time. So a slow disk costs no frame of any call, a killed
-process costs a second of audio, and the memory a recording may take is bounded: if the disk does not
-keep up, the recording ends and the call goes on.
+The reactor only collects frames; about once a second they are passed to the file thread, which aligns, converts
+and writes them, one batch at a time. So a slow disk delays no frame of any call, a killed process loses a second
+of audio, and the memory of a recording is bounded: if the disk is too slow, the recording ends, not the call.
 
-The file is named after the call, ``<call_id>.wav`` for the visitor's leg and ``<call_id>-resident.wav``
-for the resident's (``…-2.wav`` when that exists: a leg that left and came back), and has the sample rate
-that the caller's frames had 100 ms after the leg began.
+The file is named after the call, ``<call_id>.wav`` for the visitor's leg and ``<call_id>-resident.wav`` for the
+resident's (``…-2.wav`` when that exists, because the leg joined before), and has the sample rate of the caller's
+frames 100 ms after the leg began.
 
-When `record` is the only app of a leg it begins with a short beep, as Asterisk's ``Record`` does, or the
-caller would hear nothing at all. Beside other apps it is silent: they say what there is to say.
+When `record` is the only app of a leg it begins with a short beep, as Asterisk's ``Record`` does, so that the
+caller hears something. Beside other apps it plays nothing.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from audiosocket.media.stereo_alignment import StereoAligner
 from audiosocket.media.wav_writer import StereoWavWriter, open_recording
 from audiosocket.settings import Settings
 
-#: The file is opened this long after the leg began, in milliseconds: by then its rate is known.
+#: The file is opened so many milliseconds after the leg began: then its rate is known.
 FIRST_WRITE_MS = 100
 WRITE_EVERY_MS = 1000
-#: Audio that may wait for the disk, in bytes: a minute at 8 kHz, 10 s at 48 kHz.
+#: Audio that may wait for the file thread, in bytes: a minute at 8 kHz, 10 s at 48 kHz.
 MAX_WAITING_BYTES = 2_000_000
 BEEP_RATE, BEEP_HZ, BEEP_MS, BEEP_DBFS = 8000, 1000, 250, -18.0
 
 
 class _Frame(NamedTuple):
-    """What a `Tap` is told."""
+    """What a `Tap` receives."""
 
     now_ms: float
     pcm: bytes
@@ -49,7 +48,7 @@ class _Frame(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """How the file stands after a write."""
+    """The state of the file after a write."""
 
     path: Path
     seconds: float
@@ -57,7 +56,7 @@ class _Written(NamedTuple):
 
 
 class _File:
-    """A recording as the file thread knows it: all of this blocks, and none of it knows of calls."""
+    """The file of a recording, used in the file thread only: all methods block."""
 
     def __init__(self, directory: Path, stem: str, rate: int, start_ms: float) -> None:
         self._directory = directory
@@ -89,14 +88,14 @@ class _File:
         return _Written(self._wav.path, self._wav.duration_ms / 1000, self._wav.closed)
 
     def close(self) -> None:
-        """Write nothing more; what is written stays."""
+        """Close the file; write nothing more."""
         self._broken = True
         if self._wav is not None:
             self._wav.close()
 
 
 class _Recording:
-    """One leg's recording as the reactor knows it; implements `interfaces.Tap`."""
+    """The recording of one leg, used in the reactor; implements `interfaces.Tap`."""
 
     _log = Logger()
 
@@ -111,24 +110,24 @@ class _Recording:
         self._file: _File | None = None
         self._writing = False
         self._started = False
-        #: No frame is taken any more.
+        #: No more frames are recorded.
         self._closed = False
-        #: The last event is out.
+        #: The last event has been noted.
         self._ended = False
 
     def received(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        self._keep(_Frame(now_ms, pcm, rate, True))
+        self._add(_Frame(now_ms, pcm, rate, True))
 
     def sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        self._keep(_Frame(now_ms, pcm, rate, False))
+        self._add(_Frame(now_ms, pcm, rate, False))
 
     def finish(self, now_ms: float) -> None:
-        """The leg is over: the rest is written, behind a write that may be under way, and the file closed."""
+        """Write the rest after the write that may be under way, and close the file."""
         if not self._closed:
             self._closed = True
             self._hand_over(now_ms, final=True)
 
-    def _keep(self, frame: _Frame) -> None:
+    def _add(self, frame: _Frame) -> None:
         if self._closed:
             return
         self._frames.append(frame)
@@ -139,7 +138,7 @@ class _Recording:
             self._due_ms = frame.now_ms + WRITE_EVERY_MS
             self._hand_over(frame.now_ms)
         elif self._waiting_bytes > MAX_WAITING_BYTES:
-            self._fail(f"the disk does not keep up, {self._waiting_bytes} bytes wait for it")
+            self._fail(f"the disk is too slow, {self._waiting_bytes} bytes wait for it")
             self._run(self._close())
 
     def _hand_over(self, now_ms: float, *, final: bool = False) -> None:
@@ -196,9 +195,9 @@ class _Recording:
 
 
 class Record(App):
-    """Records the leg in ``RECORD_DIR`` until it is over; events ``recording.*`` tell of it.
+    """Records the leg in ``RECORD_DIR`` until it ends; notes events ``recording.*``.
 
-    ``recording.ended`` (or ``.failed``) may come after the leg's end: when its file is closed.
+    ``recording.ended`` (or ``.failed``) may come after the end of the leg, when the file is closed.
     """
 
     def __init__(self, context: AppContext) -> None:
@@ -207,15 +206,15 @@ class Record(App):
 
     @staticmethod
     def check(settings: Settings) -> Iterable[str]:
-        """Whether the directory is there or can be made, and can be written to."""
+        """Return a problem when the directory cannot be created or is not writable."""
         directory = record_directory(settings)
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            yield f"RECORD_DIR: {directory} cannot be made ({error.strerror or error}); nothing will be recorded"
+            yield f"RECORD_DIR: {directory} cannot be created ({error.strerror or error}); nothing is recorded"
             return
         if not os.access(directory, os.W_OK | os.X_OK):
-            yield f"RECORD_DIR: {directory} is not writable for this user; nothing will be recorded"
+            yield f"RECORD_DIR: {directory} is not writable for this user; nothing is recorded"
 
     def joined(self, leg: Leg) -> None:
         directory = record_directory(self._context.settings)
@@ -239,7 +238,7 @@ class Record(App):
 
 
 def record_directory(settings: Settings) -> Path:
-    """Where recordings go: ``RECORD_DIR``, or ``recordings`` in ``DATA_DIR``."""
+    """Return the directory of recordings: ``RECORD_DIR``, or ``recordings`` in ``DATA_DIR``."""
     return (
         Path(settings.record_dir).expanduser() if settings.record_dir else Path(settings.data_dir) / "recordings"
     )

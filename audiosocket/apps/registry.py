@@ -1,9 +1,9 @@
 """Apps by name: the built-in ones, and those of other packages through the entry-point group.
 
-A setting such as ``VISITOR_APP`` names one app or several joined by ``+``, which all run on the same leg,
-in that order: ``play+echo``. A plug-in is any package with an entry point in the group
-``audiosocket.apps`` that is a subclass of `interfaces.App` or a function returning one; ``examples/apps``
-has a complete one. Plug-ins that are not named are not imported.
+A setting such as ``VISITOR_APP`` names one app or several joined by ``+``, which run on the same leg in that
+order: ``play+echo``. A plug-in is an installed package with an entry point in the group ``audiosocket.apps``: a
+subclass of `interfaces.App`, or a function that returns one; ``examples/apps`` has complete ones. Plug-ins that
+are not named are not imported.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _log = Logger()
 
 
 def load(spec: str) -> tuple[tuple[str, AppFactory], ...]:
-    """The apps named in ``spec``, in order; their factories are called once per call.
+    """Return the apps named in ``spec``, in order, with their factories, which are called once per call.
 
-    Raises `UnknownApp` for a name that is blank, repeated or unknown and for a plug-in that cannot be
-    used; the text does not name the setting, which only the caller knows.
+    Raises `UnknownApp` for a name that is blank, repeated or unknown and for a plug-in that cannot be used; the
+    text does not name the setting, which is known to the caller only.
     """
     offered = _offered()
     apps: dict[str, AppFactory] = {}
@@ -69,15 +69,15 @@ def load(spec: str) -> tuple[tuple[str, AppFactory], ...]:
 
 
 def known() -> dict[str, str]:
-    """Every name that `load` accepts, and where it comes from; nothing is imported."""
+    """Return every name that `load` accepts, and its origin; nothing is imported."""
     return _origins(_offered())
 
 
 def problems(apps: Iterable[tuple[str, AppFactory]], settings: Settings) -> list[str]:
-    """What the apps already know will not work with these settings, one sentence each.
+    """Return what the apps report not to work with these settings, one sentence each.
 
-    An app may have a function ``check(settings)`` beside its factory (a static method of its class)
-    that returns such sentences. It may look at files, so this is for the start and not for a call.
+    An app may have a function ``check(settings)`` beside its factory (a static method of its class) that returns
+    such sentences. It may read files, so it is called at the start and not during a call.
     """
     found: list[str] = []
     for name, factory in dict(apps).items():
@@ -126,7 +126,7 @@ def _loaded(entry: EntryPoint) -> AppFactory:
 
 
 class _WithoutContext:
-    """Calls a factory that wants nothing, as a class without ``__init__`` does."""
+    """A factory without a parameter, such as a class without ``__init__``."""
 
     def __init__(self, make: Callable[[], App]) -> None:
         self._make = make
@@ -141,13 +141,13 @@ class _WithoutContext:
 def _takes(function: Callable[..., Any], arguments: int) -> bool:
     try:
         inspect.signature(function).bind(*[None] * arguments)
-    except (TypeError, ValueError):  # the latter: written in C, and silent about what it wants
+    except (TypeError, ValueError):  # the latter: written in C, without a signature
         return False
     return True
 
 
 def _offered() -> dict[str, list[EntryPoint]]:
-    """The entry points of other packages; our own distribution lists the built-in apps there, too."""
+    """Return the entry points of other packages; this distribution lists the built-in apps there, too."""
     offered: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         if not _is_built_in(entry):

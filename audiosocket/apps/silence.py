@@ -1,4 +1,4 @@
-"""Silence: a leg that is kept open and says nothing."""
+"""The app silence: a leg that stays open without audio."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from audiosocket.interfaces import App, AppContext
 
 
 class Silence(App):
-    """Does nothing, so the leg sends what every leg sends when no app speaks: silence, without a gap."""
+    """Does nothing: a leg on which no app plays audio sends silence, without a gap."""
 
     def __init__(self, context: AppContext) -> None:
-        """Needs nothing of ``context``."""
+        """Ignore ``context``."""

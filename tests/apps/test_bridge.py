@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from audiosocket.apps.bridge import COME_BACK_SECONDS, WAIT_MS, Bridge
+from audiosocket.apps.bridge import RECONNECT_SECONDS, WAIT_MS, Bridge
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.settings import Settings
@@ -109,12 +109,12 @@ def test_a_broken_leg_that_comes_back_goes_on(how: LegOutcome) -> None:
     call = Conversation()
     call.turn(visitor=frame(1), resident=frame(1))
     call.visitor.end(how.value)
-    call.clock.advance(COME_BACK_SECONDS - 0.1)
+    call.clock.advance(RECONNECT_SECONDS - 0.1)
     call.resident.receive(frame(2))
     assert call.resident.outcome is None
     call.visitor = call.leg(Role.VISITOR)
     call.visitor.join()
-    call.clock.advance(COME_BACK_SECONDS)
+    call.clock.advance(RECONNECT_SECONDS)
     call.turn(visitor=frame(3), resident=frame(4))
     assert call.visitor.sent_pcm("passed") == frame(4)
     assert call.resident.sent_pcm("passed") == frame(1) + frame(3)
@@ -124,7 +124,7 @@ def test_a_broken_leg_that_comes_back_goes_on(how: LegOutcome) -> None:
 def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
     call = Conversation()
     call.resident.end(LegOutcome.CONNECTION_LOST.value)
-    call.clock.advance(COME_BACK_SECONDS - 0.1)
+    call.clock.advance(RECONNECT_SECONDS - 0.1)
     assert call.visitor.outcome is None
     call.clock.advance(0.2)
     assert call.visitor.outcome == LegOutcome.SERVER_HANGUP.value
@@ -169,7 +169,7 @@ def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() 
     for comes_back in (True, False):
         call = Restarted()
         call.visitor.end_other_leg(LegOutcome.CONNECTION_LOST.value)
-        call.clock.advance(COME_BACK_SECONDS - 0.1)
+        call.clock.advance(RECONNECT_SECONDS - 0.1)
         assert call.visitor.outcome is None
         if comes_back:
             call.resident.join()

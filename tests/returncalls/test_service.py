@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from audiosocket.apps.bridge import COME_BACK_SECONDS, Bridge
+from audiosocket.apps import bridge
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import RECONNECT_SECONDS
 from audiosocket.errors import InvalidNumber, ReturnTaken, ReturnUnavailable, UnknownCall
@@ -265,12 +265,12 @@ def test_a_live_resident_may_resume(calls: ReturnCallFixture) -> None:
 
 def test_a_resident_whose_connection_broke_resumes_in_the_bridge() -> None:
     """The shipped dialplan presents the same UUID again within half a second."""
-    calls = ReturnCallFixture(Bridge)
+    calls = ReturnCallFixture(bridge.Bridge)
     calls.place("101")
     calls.join_resident().reset()
     calls.server.run(500, calls.visitor)
     resident = calls.join_resident()
-    calls.server.run(COME_BACK_SECONDS * 1000, calls.visitor, resident)
+    calls.server.run(bridge.RECONNECT_SECONDS * 1000, calls.visitor, resident)
     assert accepted(resident)
     assert accepted(calls.visitor)
     assert (FRAME[3:] in resident.pcm(), FRAME[3:] in calls.visitor.pcm()) == (True, True)
