@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -25,7 +25,7 @@ from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.interfaces import Authorisation, GateAnswer
 
 InThread = Callable[..., Awaitable[Any]]
-#: Writes an event of a call: its UUID, the event, its fields.
+#: Writes an event of a call: its record, the event, its fields.
 Note = Callable[[GateRecord, str, dict[str, Any]], None]
 
 
@@ -150,11 +150,12 @@ class GateOpener(Service):
             if not opening.again:
                 self._note(record, "gate.opening", {"ways": [way.name for way in self._ways]})
             asked = [Deferred.fromCoroutine(self._ask(way, record)) for way in self._ways]
-            both = gatherResults(asked, consumeErrors=True)
             try:
-                await both
-            except CancelledError:
                 for one in asked:
+                    await one
+            except Exception:  # a stop, too, is one
+                for one in asked:
+                    one.addErrback(lambda failure: None)
                     one.cancel()
                 raise
             record.answered = True

@@ -1,0 +1,235 @@
+"""The gate is opened once for each authorised call, also over a kill at any moment."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from audiosocket.gate.record import WayAnswer
+from audiosocket.interfaces import GateAnswer
+from tests.support.gates import CALL, FakeWay, GateProcess, authorisation
+from tests.support.logged_failures import LoggedFailures
+
+
+def test_all_ways_confirm(tmp_path: Path) -> None:
+    webhook, keys = FakeWay("webhook"), FakeWay("dtmf", once=True)
+    gate = GateProcess(tmp_path, webhook, keys).start()
+    gate.open()
+    assert gate.answers == [GateAnswer(True)]
+    assert gate.names() == ["gate.opening", "gate.opened"]
+    assert gate.events[0][1] == {"ways": ["webhook", "dtmf"]}
+    (line,) = gate.audit()
+    assert line == {
+        "at": "2026-01-31T10:15:23.456Z",
+        "call_id": str(CALL),
+        "extension": 0,
+        "ramal_ia": "1000",
+        "condominio_id": 0,
+        "apartment": "101",
+        "block": "",
+        "answered_by": "1003030",
+        "concierge": False,
+        "key": "1",
+        "opened": True,
+        "gate": {"webhook": "done", "dtmf": "done"},
+    }
+
+
+def test_without_any_way_there_is_the_audit_line(tmp_path: Path) -> None:
+    gate = GateProcess(tmp_path).start()
+    gate.open()
+    assert gate.answers == [GateAnswer(True)]
+    assert [line["gate"] for line in gate.audit()] == [{}]
+
+
+@pytest.mark.parametrize("failing", ["webhook", "dtmf"])
+def test_one_way_that_fails_is_a_gate_that_failed(tmp_path: Path, failing: str) -> None:
+    ways = [FakeWay("webhook"), FakeWay("dtmf", once=True)]
+    for way in ways:
+        way.ready = WayAnswer(way.name != failing, "said")
+    gate = GateProcess(tmp_path, *ways).start()
+    gate.open()
+    assert gate.answers == [GateAnswer(False, f"{failing}: said")]
+    assert gate.names() == ["gate.opening", "gate.failed"]
+    assert [line["opened"] for line in gate.audit()] == [False]
+
+
+def test_a_way_that_raises_is_one_that_failed(tmp_path: Path, logged_failures: LoggedFailures) -> None:
+    way = FakeWay()
+    way.error = RuntimeError("bug")
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    assert gate.answers == [GateAnswer(False, "webhook: RuntimeError: bug")]
+    assert len(logged_failures.flush(RuntimeError)) == 1
+
+
+def test_who_asks_again_gets_the_same_answer(tmp_path: Path) -> None:
+    way = FakeWay()
+    way.ready = None
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    gate.open()
+    assert gate.answers == []
+    way.answer()
+    gate.open()
+    assert gate.answers == [GateAnswer(True)] * 3
+    assert len(way.asked) == len(gate.audit()) == 1
+
+
+def test_another_visit_with_the_same_uuid_is_another_one(tmp_path: Path) -> None:
+    way = FakeWay()
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    gate.open(authorisation("visit-2"))
+    assert gate.answers == [GateAnswer(True)] * 2
+    assert len(way.asked) == len(gate.audit()) == 2
+
+
+def test_another_visit_while_the_gate_still_opens_is_refused(tmp_path: Path) -> None:
+    way = FakeWay()
+    way.ready = None
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    gate.open(authorisation("visit-2"))
+    (answer,) = gate.answers
+    assert not answer.opened
+    assert len(way.asked) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_journal_that_cannot_be_written_keeps_the_gate_shut(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    way = FakeWay()
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    tmp_path.chmod(0o700)
+    (answer,) = gate.answers
+    assert not answer.opened
+    assert way.asked == []
+    assert gate.names() == ["gate.failed"]
+
+
+def test_a_directory_that_is_a_file_keeps_the_gate_shut(tmp_path: Path) -> None:
+    (tmp_path / "gate").write_text("")
+    way = FakeWay()
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    assert [answer.opened for answer in gate.answers] == [False]
+    assert way.asked == []
+
+
+def test_an_audit_file_that_cannot_be_written_is_logged(tmp_path: Path, logged_failures: LoggedFailures) -> None:
+    (tmp_path / "audit.jsonl").mkdir()
+    gate = GateProcess(tmp_path, FakeWay()).start()
+    gate.open()
+    assert gate.answers == [GateAnswer(True)]
+    assert len(logged_failures.flush(IsADirectoryError)) == 1
+    (tmp_path / "audit.jsonl").rmdir()
+    assert len(GateProcess(tmp_path, FakeWay()).start().audit()) == 1  # the next start writes it
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    GateProcess(tmp_path, FakeWay()).start().open()
+    for path, mode in ((tmp_path / "gate", 0o700), (tmp_path / "gate" / f"{CALL}.json", 0o600)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "audit.jsonl").stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "gate").iterdir()] == [f"{CALL}.json"]
+
+
+def test_a_process_that_dies_at_any_moment_opens_once_and_audits_once(tmp_path: Path) -> None:
+    """``kill -9`` after each piece of work for the disk; the webhook's program opens once for a key."""
+    moments = 0
+    for moment in range(50):
+        directory = tmp_path / str(moment)
+        directory.mkdir()
+        webhook, keys = FakeWay("webhook"), FakeWay("dtmf", once=True)
+        first = GateProcess(directory, webhook, keys, held=True).start()
+        first.thread.run()
+        first.open()
+        done = first.thread.run(moment)
+        # Here it dies: what its thread had not done is never done.
+        second = GateProcess(directory, webhook, keys).start()
+        assert len(second.audit()) == 1, moment
+        assert len(keys.asked) <= 1, moment
+        assert len(webhook.asked) in {1, 2}, moment
+        second.open()  # the dialogue is back, too, and asks
+        (answer,) = second.answers
+        assert answer.opened == second.audit()[0]["opened"], moment
+        if first.answers:
+            assert first.answers == second.answers, moment
+        third = GateProcess(directory, webhook, keys).start()
+        third.open()
+        assert third.answers == second.answers
+        assert len(third.audit()) == 1
+        moments += 1
+        if done < moment:
+            break
+    assert moments > 8
+
+
+def test_a_kill_while_the_webhook_is_asked_asks_again(tmp_path: Path) -> None:
+    webhook = FakeWay("webhook")
+    webhook.ready = None
+    GateProcess(tmp_path, webhook).start().open()
+    webhook.ready = WayAnswer(True, "done")
+    second = GateProcess(tmp_path, webhook).start()
+    assert webhook.asked == [str(CALL)] * 2
+    assert [line["opened"] for line in second.audit()] == [True]
+
+
+def test_a_kill_while_keys_are_played_does_not_repeat_them(tmp_path: Path) -> None:
+    keys = FakeWay("dtmf", once=True)
+    keys.ready = None
+    GateProcess(tmp_path, keys).start().open()
+    keys.ready = WayAnswer(True, "done")
+    second = GateProcess(tmp_path, keys).start()
+    assert keys.asked == [str(CALL)]
+    assert [(line["opened"], line["gate"]) for line in second.audit()] == [(False, {"dtmf": "not repeated"})]
+
+
+def test_a_stop_leaves_what_is_under_way_to_the_next_process(tmp_path: Path) -> None:
+    webhook = FakeWay("webhook")
+    webhook.ready = None
+    first = GateProcess(tmp_path, webhook).start()
+    first.open()
+    first.opener.stopService()
+    webhook.answer()
+    assert first.audit() == []
+    webhook.ready = WayAnswer(True, "done")
+    assert len(GateProcess(tmp_path, webhook).start().audit()) == 1
+
+
+def test_calls_of_other_workers_are_left_to_them(tmp_path: Path) -> None:
+    webhook = FakeWay("webhook")
+    webhook.ready = None
+    GateProcess(tmp_path, webhook).start().open()
+    other = GateProcess(tmp_path, webhook)
+    other.opener._mine = lambda call_id: False
+    other.start()
+    assert webhook.asked == [str(CALL)]
+
+
+def test_old_files_are_forgotten(tmp_path: Path) -> None:
+    gate = GateProcess(tmp_path, FakeWay()).start()
+    gate.open()
+    path = tmp_path / "gate" / f"{CALL}.json"
+    os.utime(path, (1_769_854_523, 1_769_854_523))
+    gate.clock.pump([60.0] * 30)
+    assert path.exists()
+    gate.clock.pump([60.0] * 60)
+    assert not path.exists()
+    gate.open()  # so late it is another call with the same UUID
+    assert len(gate.audit()) == 2
+
+
+def test_a_torn_file_is_never_acted_upon(tmp_path: Path) -> None:
+    (tmp_path / "gate").mkdir()
+    (tmp_path / "gate" / f"{CALL}.json").write_text('{"call_id": ')
+    way = FakeWay()
+    gate = GateProcess(tmp_path, way).start()
+    gate.open()
+    assert [answer.opened for answer in gate.answers] == [False]
+    assert way.asked == []
