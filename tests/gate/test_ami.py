@@ -79,9 +79,7 @@ def test_asterisk_is_away() -> None:
 
 def test_asterisk_refuses_a_key() -> None:
     here = Played()
-    here.ami.asterisk.replies["PlayDTMF"] = lambda connection, action: connection.error(
-        action, "Channel not found"
-    )
+    here.ami.asterisk.replies["PlayDTMF"] = lambda connection, action: connection.error(action, "No such channel")
     here.open(record())
     (result,) = here.results
     assert result == WayAnswer(False, "0 of 2 keys were played: No such channel")
