@@ -1,1 +1,1 @@
-"""The product against a real Asterisk 22 in a chroot of our own; see README.md here."""
+"""Tests with a real Asterisk 22 in a chroot; see README.md here."""

@@ -13,7 +13,7 @@ Message = dict[str, str]
 
 
 class AmiError(Exception):
-    """Asterisk answered an action with an error."""
+    """An error response of Asterisk to an action."""
 
 
 class AmiClient(LineReceiver):
@@ -76,7 +76,7 @@ class AmiClient(LineReceiver):
     def action(
         self, name: str, fields: Mapping[str, str | Iterable[str]] | None = None
     ) -> defer.Deferred[Message]:
-        """Sends an action; the answer arrives as a message, or `AmiError` with Asterisk's own words."""
+        """Send an action; the Deferred fires with the response, or fails with `AmiError`."""
         return self._send(str(next(self._numbers)), name, fields or {})
 
     def _send(self, number: str, name: str, fields: Mapping[str, str | Iterable[str]]) -> defer.Deferred[Message]:
@@ -92,7 +92,7 @@ class AmiClient(LineReceiver):
         return answer
 
     async def listing(self, name: str, fields: Mapping[str, str] | None = None) -> list[Message]:
-        """The events of an action that answers with a list, without its closing event."""
+        """Return the events of an action that responds with a list, without its last event."""
         number = str(next(self._numbers))
         self._lists[number] = []
         complete = self.wait_for(lambda m: m.get("ActionID") == number and m.get("EventList") == "Complete")
@@ -106,11 +106,11 @@ class AmiClient(LineReceiver):
         return found[:-1]
 
     async def command(self, line: str) -> str:
-        """What Asterisk's console prints for a command."""
+        """Return what Asterisk's console prints for a command."""
         return (await self.action("Command", {"Command": line})).get("Output", "")
 
     def wait_for(self, wanted: Callable[[Message], bool]) -> defer.Deferred[Message]:
-        """The next event, from now on, that is wanted."""
+        """Return the next event that is wanted."""
         deferred: defer.Deferred[Message] = defer.Deferred(self._forget)
         self._waiting.append((wanted, deferred))
         return deferred

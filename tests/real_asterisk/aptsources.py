@@ -1,4 +1,4 @@
-"""Where Debian's own archive is, as this machine's apt is configured: no mirror is named in this project."""
+"""Debian's archive as this machine's apt is configured, so that this project names no mirror."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SCHEMES = ("http", "https", "file")  # what debootstrap can read
 
 @dataclass(frozen=True)
 class Archive:
-    """A mirror of Debian's own archive and the keyring that vouches for it (None: debootstrap's default)."""
+    """A mirror of Debian's own archive and its keyring (None: debootstrap's default)."""
 
     uri: str
     keyring: Path | None
 
 
 def parse_targets(listing: str) -> tuple[str, str] | None:
-    """(URI, "file:entry") of the first usable line of ``apt-get indextargets``, in ``_FORMAT``."""
+    """Return (URI, "file:entry") of the first usable line of ``apt-get indextargets``, in ``_FORMAT``."""
     for line in listing.splitlines():
         entry, origin, label, uri, component = line.split("\t")
         wanted = (origin, label, component) == ("Debian", "Debian", "main")
@@ -33,7 +33,7 @@ def parse_targets(listing: str) -> tuple[str, str] | None:
 
 
 def parse_signed_by(text: str, entry: int, *, deb822: bool) -> str | None:
-    """The Signed-By of one entry: apt counts paragraphs in a .sources file and lines in a .list file."""
+    """Return the Signed-By of one entry: apt counts paragraphs in a .sources file and lines in a .list file."""
     if deb822:
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         paragraphs = [p for p in re.split(r"\n\s*\n", "\n".join(lines).strip()) if p.strip()]
@@ -44,7 +44,7 @@ def parse_signed_by(text: str, entry: int, *, deb822: bool) -> str | None:
 
 
 def find_archive() -> Archive | None:
-    """Asks apt itself, so both source formats, its options and its includes are read as apt reads them."""
+    """Return the archive, from apt itself, which reads both source formats with their options and includes."""
     listing = subprocess.run(
         ["apt-get", "indextargets", "--format", _FORMAT, "Identifier: Packages"],
         capture_output=True,
@@ -64,7 +64,7 @@ def find_archive() -> Archive | None:
 
 
 def proxy_environment(uri: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for debootstrap's downloads: apt's proxy for this mirror unless one is set already."""
+    """Return the environment for debootstrap's downloads: with apt's proxy for this mirror unless one is set."""
     scheme, host = urlsplit(uri).scheme, urlsplit(uri).hostname
     result = dict(environment)
     name = f"{scheme}_proxy"

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.real_asterisk.aptsources import find_archive, proxy_environment
 
 SUITE = "unstable"  # the only suite of Debian's with Asterisk 22
-VERSION = 2  # raise it when what is installed below changes: the next run then builds anew
+VERSION = 2  # to be raised when what is installed below changes: the next run then builds again
 PACKAGES = ("asterisk", "sip-tester")
 MOUNT_POINT = "mnt"  # where a run's own directory appears inside
 BUILD_SECONDS = 900.0
@@ -36,11 +36,11 @@ _GENTLY = ("nice", "-n", "19", "ionice", "-c3")
 
 
 class Unavailable(Exception):
-    """This machine cannot give the suite an Asterisk; the message is the whole reason."""
+    """No Asterisk on this machine; the message is the reason."""
 
 
 def cache_dir(environment: Mapping[str, str]) -> Path:
-    """Where built trees are kept between runs."""
+    """Return the directory where built trees are kept between runs."""
     own = environment.get("AUDIOSOCKET_ASTERISK_CACHE")
     if own:
         return Path(own)
@@ -53,12 +53,12 @@ def tree_path(environment: Mapping[str, str]) -> Path:
 
 
 def is_built(tree: Path) -> bool:
-    """A tree has its final name only once it is complete, so the name is the proof."""
+    """Return whether the tree is complete: it gets its final name only then."""
     return tree.is_dir()
 
 
 def why_not_run() -> str | None:
-    """What keeps this machine from starting an Asterisk in a chroot, or None."""
+    """Return why this machine cannot start an Asterisk in a chroot, None if it can."""
     if os.geteuid() != 0:
         return "it needs root (chroot and mount namespaces)"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -73,7 +73,7 @@ def why_not_run() -> str | None:
 
 
 def ensure(environment: Mapping[str, str], seconds: float = BUILD_SECONDS) -> Path:
-    """The tree, built first when it is not there yet.
+    """Return the tree; build it if it is missing.
 
     Raises `Unavailable` with one reason: no root, no debootstrap, no network, not in time.
     """
@@ -142,7 +142,7 @@ def _build(tree: Path, environment: Mapping[str, str], deadline: float) -> None:
         policy = partial / "usr/sbin/policy-rc.d"
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
-        # no network and a process namespace of its own: whatever a package tries to start dies with the build
+        # no network and a process namespace of its own: what a package starts ends with the build
         run(
             *private,
             *("--net", "--pid", "--fork", "--kill-child"),
@@ -161,7 +161,7 @@ def _build(tree: Path, environment: Mapping[str, str], deadline: float) -> None:
 
 
 def _trim(tree: Path) -> None:
-    """Removes what no run reads, and what would ask the world's name servers during a run."""
+    """Remove what no run needs, and what would query name servers during a run."""
     (tree / "etc/nsswitch.conf").write_text("hosts: files\n")
     (tree / "etc/hosts").write_text("127.0.0.1 localhost\n")  # a run puts its own in its place
     (tree / "etc/resolv.conf").unlink(missing_ok=True)

@@ -95,13 +95,13 @@ contact = sip:{number}@127.0.0.1:{ports.telephone}
 """
 RESIDENTS = ("2001", "2002", "2003")
 
-# Asterisk reports a missing file as an error even where an empty one says the same
+# Asterisk reports a missing file as an error even where an empty one is equivalent
 _EMPTY = ("acl", "ccss", "cdr", "cel", "features", "pjproject", "stasis", "udptl", "websocket_client")
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The run's own ports on 127.0.0.1; RTP takes the even ones of a range."""
+    """The ports of a run on 127.0.0.1; RTP uses the even ones of a range."""
 
     ami: int
     http: int
@@ -112,7 +112,7 @@ class Ports:
 
 
 def files(ports: Ports, *, manager: str, ari: str) -> dict[str, str]:
-    """Every file of Asterisk's configuration directory by name, the dialplan empty, and a hosts file."""
+    """Return Asterisk's configuration files by name, with an empty dialplan, and a hosts file."""
     modules = "".join(f"load = {name}.so\n" for name in _MODULES.split())
     residents = "".join(_RESIDENT.format(ports=ports, number=number) for number in RESIDENTS)
     return {

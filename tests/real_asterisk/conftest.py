@@ -1,4 +1,4 @@
-"""Gives marked tests a real Asterisk, where there can be one; elsewhere they are left out, with the reason."""
+"""Fixtures of a real Asterisk; without one the tests that need it are deselected, with the reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if reason is not None:
         items[:] = [item for item in items if item not in mine]
         config.hook.pytest_deselected(items=mine)
-        _left_out.append(f"real Asterisk: {len(mine)} tests left out: {reason}")
+        _left_out.append(f"real Asterisk: {len(mine)} tests deselected: {reason}")
 
 
 def pytest_report_collectionfinish() -> list[str]:
@@ -61,7 +61,7 @@ def _wait(coroutine: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def asterisk_tree() -> Path:
-    """The chroot, built first when the environment says so."""
+    """The chroot, built if it is missing and the environment asks for it."""
     try:
         return chroot.ensure(os.environ)
     except chroot.Unavailable as error:
@@ -72,9 +72,9 @@ def asterisk_tree() -> Path:
 
 @pytest.fixture
 def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
-    """A fresh Asterisk, with the shipped AMI and ARI accounts beside the rig's own.
+    """A new Asterisk, with the shipped AMI and ARI accounts beside the tests' own.
 
-    After the test it must have no channel left and must have logged no unusual error.
+    After the test it must have no channel and must have logged no unusual error.
     """
     asterisk = Asterisk(reactor, asterisk_tree, tmp_path / "asterisk")
     asterisk.configure(shipped.files(asterisk.ports, asterisk.secret))
@@ -84,9 +84,9 @@ def asterisk(asterisk_tree: Path, tmp_path: Path) -> Iterator[Asterisk]:
         if asterisk.running:
             _wait(asterisk.no_channels())
             complaints = _wait(asterisk.log_errors())
-            assert not complaints, "Asterisk complained:\n" + "\n".join(complaints)
+            assert not complaints, "Asterisk logged:\n" + "\n".join(complaints)
         else:
-            pytest.fail("Asterisk died during the test")
+            pytest.fail("Asterisk ended during the test")
     finally:
         _wait(asterisk.stop())
 
@@ -109,27 +109,27 @@ def _serving(directories: Path) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts the product: ``server = await serve(app="echo", PLAY_FILE="…")``; it is stopped after the test."""
+    """Start the server: ``server = await serve(app="echo", PLAY_FILE="…")``; it is stopped after the test."""
     yield from _serving(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[product.Server]:
-    """The product, echoing, started once for all tests of a module: for those that leave it running."""
+    """A server with the app echo, shared by all tests of a module."""
     for serve in _serving(tmp_path_factory.mktemp("lasting")):
         yield _wait(serve())
 
 
 @pytest.fixture
 def server(serve: Callable[..., Any]) -> product.Server:
-    """The product, echoing on both ports."""
+    """A server with the app echo on both ports."""
     server: product.Server = _wait(serve())
     return server
 
 
 @pytest.fixture
 def telephone(asterisk: Asterisk) -> Iterator[Callable[[bytes], Telephone]]:
-    """A SIP telephone that says a sound: ``telephone(sound)``; it is put away after the test."""
+    """Create a SIP telephone that sends a sound: ``telephone(sound)``; it is closed after the test."""
     used: list[Telephone] = []
 
     def pick(said: bytes) -> Telephone:
@@ -138,12 +138,12 @@ def telephone(asterisk: Asterisk) -> Iterator[Callable[[bytes], Telephone]]:
 
     yield pick
     for telephone in used:
-        _wait(telephone.put_away())
+        _wait(telephone.close())
 
 
 @pytest.fixture
 def pick_up(asterisk: Asterisk) -> Callable[..., Any]:
-    """Places a call: ``handset, channel_id = await pick_up(rate=8000, context=…, extension=…)``."""
+    """Place a call: ``handset, channel_id = await pick_up(rate=8000, context=…, extension=…)``."""
 
     def call(rate: int = 8000, **call: Any) -> Any:
         return handset.pick_up(reactor, asterisk.originate, rate, **call)

@@ -1,7 +1,7 @@
-"""A caller whose mouth and ears are Python's: a channel of Asterisk's that plays and hears exact frames.
+"""A caller in Python: a channel of Asterisk that sends and receives exact frames.
 
 Asterisk is asked to originate ``AudioSocket/<our port>/<uuid>/c(<codec>)`` into the dialplan under test, so this
-side of the call is AudioSocket too, spoken here without a line of the product's.
+side of the call is AudioSocket too, here implemented without the server's code.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tests.real_asterisk import sound
 _HANGUP, _UUID, _DIGIT = 0x00, 0x01, 0x03
 
 
-#: Places a call and returns its handset and channel: arguments as for `pick_up`.
+#: Places a call and returns its handset and channel id; arguments as for `pick_up`.
 PickUp = Callable[..., Awaitable[tuple["Handset", str]]]
 
 
 class Handset(protocol.Protocol):
-    """Sends a frame every 20 ms, silence when it has nothing to say, as a telephone does."""
+    """A caller that sends a frame every 20 ms, silence when nothing is queued, as a telephone does."""
 
     transport: interfaces.ITCPTransport
 
@@ -73,21 +73,21 @@ class Handset(protocol.Protocol):
             self._said = []
 
     def play(self, audio: bytes) -> defer.Deferred[None]:
-        """Says this at its own pace; fires when the last frame has left."""
+        """Queue audio, sent in real time; the Deferred fires when the last frame was sent."""
         self._to_say += sound.frames(audio, self.rate)
         deferred: defer.Deferred[None] = defer.Deferred()
         self._said.append(deferred)
         return deferred
 
     async def hears(self, enough: Callable[[bytes], bool], seconds: float = 5) -> bytes:
-        """Waits until what was heard so far is enough; gives up, with what there is, after ``seconds``."""
+        """Wait until the audio received is enough, or for ``seconds``; return it."""
         deadline = self._reactor.seconds() + seconds
         while not enough(bytes(self.heard)) and self._reactor.seconds() < deadline and not self.gone.called:
             await task.deferLater(self._reactor, 0.02)
         return bytes(self.heard)
 
     def hang_up(self) -> None:
-        """The caller puts the receiver down: Asterisk sees its channel hang up. Nothing, if the call is over."""
+        """Hang up: Asterisk's channel ends. Nothing happens after the end of the call."""
         if self.gone.called:
             return
         self.transport.write(struct.pack(">BH", _HANGUP, 0))
@@ -97,7 +97,7 @@ class Handset(protocol.Protocol):
 async def pick_up(
     reactor: Any, originate: Callable[..., Any], rate: int, seconds: float = 5, **call: Any
 ) -> tuple[Handset, str]:
-    """Places a call from a new handset; ``call`` goes to `Asterisk.originate`. Also returns the channel's id."""
+    """Place a call from a new handset, ``call`` as for `Asterisk.originate`; return handset and channel id."""
     handset = Handset(reactor, rate)
     factory = protocol.Factory.forProtocol(lambda: handset)
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")

@@ -1,4 +1,4 @@
-"""The residents' telephones: SIP spoken in Python, each with a mouth and ears of its own over RTP.
+"""The residents' telephones: SIP in Python, each with RTP of its own.
 
 All numbers of a run live at one UDP port. What a telephone does when it is rung is the test's choice.
 """
@@ -39,7 +39,7 @@ class RTPReceiver(protocol.DatagramProtocol):
 
 
 class _RTPStream(RTPReceiver):
-    """Both directions of one answered call: says ``said`` (u-law) again and again, or silence."""
+    """Both directions of one answered call: sends ``said`` (u-law) repeatedly, or silence."""
 
     def __init__(self, reactor: Any, said: bytes, there: tuple[str, int]) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _RTPStream(RTPReceiver):
 
 
 class _Call:
-    """One call to one telephone of the house."""
+    """One call to one telephone."""
 
     def __init__(self, number: str, invite: str, address: tuple[str, int]) -> None:
         self.number = number
@@ -95,36 +95,36 @@ class Household(protocol.DatagramProtocol):
         self._calls: dict[str, _Call] = {}
         self._rings: dict[str, defer.Deferred[None]] = {}
 
-    # what the test does
+    # called by tests
 
     async def rings(self, number: str, seconds: float = 10) -> None:
-        """Returns when that telephone has been ringing."""
+        """Wait until that telephone rings."""
         await within(self._ringing(number), seconds, self._reactor)
 
     def answer(self, number: str) -> None:
-        """Picks up the telephone that rings."""
+        """Answer the telephone that rings."""
         self._answer(self._last(number))
 
     def decline(self, number: str) -> None:
-        """The resident looks at the display and does not want to talk."""
+        """Decline the call."""
         call = self._last(number)
         self._reply(call, call.invite, "603 Decline")
         self._over(call)
 
     def heard(self, number: str) -> bytes:
-        """What came out of that telephone in its latest call, 8 kHz signed linear; empty before the answer."""
+        """Return the audio received in the latest call, 8 kHz signed linear; empty before the answer."""
         talks = [call.talk for call in self._calls.values() if call.number == number and call.talk is not None]
         return talks[-1].heard if talks else b""
 
     async def hears(self, number: str, enough: Callable[[bytes], bool], seconds: float = 10) -> bytes:
-        """Waits until what that telephone said is enough; gives up, with what there is, after ``seconds``."""
+        """Wait until the audio received is enough, or for ``seconds``; return it."""
         deadline = self._reactor.seconds() + seconds
         while not enough(self.heard(number)) and self._reactor.seconds() < deadline:
             await task.deferLater(self._reactor, 0.05)
         return self.heard(number)
 
     def hang_up(self, number: str) -> None:
-        """The resident puts the receiver down."""
+        """Hang up."""
         call = self._last(number)
         fields = _fields(call.invite)
         target = re.search(r"<([^>]+)>", fields["contact"])
@@ -143,17 +143,17 @@ class Household(protocol.DatagramProtocol):
         self._over(call)
 
     async def gone(self, number: str, seconds: float = 10) -> None:
-        """Returns when the latest call of that telephone is over, whoever ended it."""
+        """Wait until the latest call of that telephone has ended."""
         await within(self._last(number).gone, seconds, self._reactor)
 
-    async def put_away(self) -> None:
-        """Ends everything of the house's own."""
+    async def close(self) -> None:
+        """End all calls and close their ports."""
         for call in self._calls.values():
             self._over(call)
             if call.port is not None:
                 await defer.maybeDeferred(call.port.stopListening)
 
-    # what the wire says
+    # SIP messages
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         message = datagram.decode()
@@ -228,7 +228,7 @@ class Household(protocol.DatagramProtocol):
 
 
 def _fields(message: str) -> dict[str, str]:
-    """The header fields of a SIP message by name; Asterisk sends one Via."""
+    """Return the header fields of a SIP message by name; Asterisk sends one Via."""
     head = message.partition("\r\n\r\n")[0].split("\r\n")[1:]
     split = (line.partition(":") for line in head)
     return {name.strip().lower(): value.strip() for name, _, value in split}
@@ -238,11 +238,11 @@ def _fields(message: str) -> dict[str, str]:
 async def household(
     reactor: Any, asterisk: Asterisk, reactions: Mapping[str, str], says: Mapping[str, bytes] | None = None
 ) -> AsyncIterator[Household]:
-    """The telephones behind PJSIP/2001 to PJSIP/2003 of this Asterisk."""
+    """Give the telephones of PJSIP/2001 to PJSIP/2003 of this Asterisk."""
     house = Household(reactor, reactions, says or {})
     port = reactor.listenUDP(asterisk.ports.telephone, house, interface="127.0.0.1")
     try:
         yield house
     finally:
-        await house.put_away()
+        await house.close()
         await port.stopListening()

@@ -1,4 +1,4 @@
-"""A hundred calls of a real Asterisk for two minutes, and when each frame of the server's left it.
+"""A hundred calls of a real Asterisk for two minutes, with the time at which each frame of the server was sent.
 
     make asterisk-load   or:  python -m tests.real_asterisk.load [--calls 100] [--seconds 120] [--codec slin16]
 
@@ -24,7 +24,7 @@ from tests.real_asterisk.product import Server
 from tests.real_asterisk.rig import Asterisk
 from tests.real_asterisk.wiretap import FRAME_MS, LATE_MS, Lateness, Wiretap, at, share
 
-LATE_MOST = 0.1  # per cent
+MAX_LATE = 0.1  # per cent
 A_SECOND = 25  # calls placed
 SETTLE_SECONDS = 2.0
 SLICE_MS = 10_000.0
@@ -35,7 +35,7 @@ exten => s,1,Milliwatt()
 
 
 async def run(reactor: Any, wanted: argparse.Namespace, directory: Path) -> bool:
-    """One run from the first call to the last goodbye; true when all is as it must be."""
+    """Run from the first call to the last hangup; return whether all limits were kept."""
     asterisk = Asterisk(reactor, chroot.ensure(os.environ), directory / "asterisk")
     asterisk.configure(shipped.files(asterisk.ports, asterisk.secret))
     (directory / "server").mkdir()
@@ -56,7 +56,7 @@ async def run(reactor: Any, wanted: argparse.Namespace, directory: Path) -> bool
 
 
 async def measure(reactor: Any, wanted: argparse.Namespace, asterisk: Asterisk, server: Server) -> bool:
-    """Places the calls, listens, hangs up, prints."""
+    """Place the calls, capture the frames, hang up, print the figures."""
     for _ in range(wanted.calls):
         await asterisk.originate("Local/1000@audiosocket-visitor/n", context="talks", extension="s")
         await task.deferLater(reactor, 1 / A_SECOND)
@@ -96,18 +96,18 @@ async def measure(reactor: Any, wanted: argparse.Namespace, asterisk: Asterisk, 
     print(f"goodbye     to one: gone after {alone:.2f} s; to all others at once: the last after {together:.2f} s")
     for line in complaints[:10]:
         print("   ", line)
-    return not lost and not complaints and not wiretap.lost and share(lateness.late, LATE_MS) <= LATE_MOST
+    return not lost and not complaints and not wiretap.lost and share(lateness.late, LATE_MS) <= MAX_LATE
 
 
 def show(name: str, values: list[float], *limits: float) -> None:
-    """One line of figures in milliseconds."""
+    """Return one line of figures in milliseconds."""
     beyond = ", ".join(f"over {limit:g} ms: {share(values, limit):.3f} %" for limit in limits)
     figures = ", ".join(f"{per_cent} % {at(values, per_cent):.1f}" for per_cent in (50, 99, 99.9))
     print(f"{name:<11} {beyond}; {figures}, worst {max(values):.1f} ms")
 
 
 async def say_goodbye(asterisk: Asterisk, server: Server, calls: list[str], left: int) -> float:
-    """Has the server hang these up; the seconds until Asterisk has only the callers of ``left`` calls."""
+    """Make the server hang these up; return the seconds until Asterisk has only the callers of ``left`` calls."""
     began = time.monotonic()
     goodbyes = [defer.ensureDeferred(server.hang_up(call_id)) for call_id in calls]
     await defer.gatherResults(goodbyes, consumeErrors=True)
@@ -118,13 +118,13 @@ async def say_goodbye(asterisk: Asterisk, server: Server, calls: list[str], left
 
 
 def hurry(pid: int) -> None:
-    """Puts a process, its threads and those they will start before every ordinary process of the machine."""
+    """Give a process and its threads real-time priority."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
 
 
 def seconds_used(pid: int) -> float:
-    """Processor time of a process so far."""
+    """Return the processor time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""The product as its operator runs it: a process of its own, with an .env and directories of its own."""
+"""The server as an operator runs it: a process with an .env and directories of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Row:
-    """One extension of the server's: numbers, ports of this run, and a condominium of its own."""
+    """One extension of the server: numbers, ports of this run, and a condominium of its own."""
 
     id: int
     number: str
@@ -29,7 +29,7 @@ class Row:
     return_port: int
 
     def to_json(self, host: str) -> dict[str, Any]:
-        """As in the local file."""
+        """Return the entry in the local file."""
         numbers = {"id": self.id, "ramal_ia": self.number, "ramal_retorno": self.return_number}
         ports = {"porta_ia": self.port, "porta_retorno": self.return_port}
         return {**numbers, **ports, "ip_servidor": host, "condominio_id": self.id}
@@ -64,7 +64,7 @@ class Server:
         (directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
     async def start(self, seconds: float = 15) -> None:
-        """Returns when it is ready for calls."""
+        """Start, and wait until it is ready for calls."""
         self._process = Process()
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)}
         command = [sys.executable, "-m", "audiosocket"]
@@ -79,25 +79,25 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process id of its present life."""
+        """The process id."""
         return int(self._process.transport.pid)  # type: ignore[union-attr]
 
     async def stop(self) -> None:
-        """The ordinary end (SIGTERM)."""
+        """Stop with SIGTERM."""
         await self._process.stop(self._reactor)
 
     async def kill(self) -> None:
-        """``kill -9``: no goodbye to anybody."""
+        """Kill with SIGKILL."""
         self._process.transport.signalProcess("KILL")  # type: ignore[union-attr]
         await self._process.ended
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """One request to the API: its status and its JSON."""
+        """Send one request to the API; return status and JSON."""
         response = await treq.request(method, self.api + path, json=body, pool=self._pool, timeout=5)
         return response.code, await response.json()
 
     async def calls(self, role: str = "visitor", state: str = "live") -> list[str]:
-        """The ids of calls with a leg of that role in that state, "live" or "ended"."""
+        """Return the ids of calls with a leg of that role in that state, "live" or "ended"."""
         _, answer = await self.ask("GET", "/api/calls")
         return [
             call["call_id"]
@@ -106,7 +106,7 @@ class Server:
         ]
 
     async def arrived(self, count: int = 1, role: str = "visitor", seconds: float = 10) -> list[str]:
-        """The call ids of live legs of that role, once there are this many."""
+        """Wait for ``count`` live legs of that role; return their call ids."""
 
         async def enough() -> bool:
             return len(await self.calls(role)) >= count
@@ -115,7 +115,7 @@ class Server:
         return await self.calls(role)
 
     async def left(self, call_id: str, role: str = "visitor", seconds: float = 5) -> None:
-        """Returns when that leg is over."""
+        """Wait until that leg has ended."""
 
         async def over() -> bool:
             return call_id not in await self.calls(role)
@@ -123,7 +123,7 @@ class Server:
         await self.until(over, seconds)
 
     async def events(self, call_id: str, name: str, count: int = 0, seconds: float = 10) -> list[dict[str, Any]]:
-        """The events of that name in a call's timeline, once there are ``count``."""
+        """Wait for ``count`` events of that name in a call's timeline; return them."""
 
         async def found() -> list[dict[str, Any]]:
             timeline = (await self.call(call_id))["timeline"]
@@ -136,7 +136,7 @@ class Server:
         return await found()
 
     async def call(self, call_id: str) -> dict[str, Any]:
-        """A call as the API shows it, with its timeline."""
+        """Return a call as the API shows it, with its timeline."""
         status, answer = await self.ask("GET", f"/api/calls/{call_id}")
         assert status == 200, answer
         shown: dict[str, Any] = answer["call"]
@@ -145,7 +145,7 @@ class Server:
     async def until_call(
         self, call_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = 10
     ) -> dict[str, Any]:
-        """The call, once it is as wanted."""
+        """Wait until a call is as wanted; return it."""
 
         async def is_wanted() -> bool:
             return wanted(await self.call(call_id))
@@ -154,22 +154,22 @@ class Server:
         return await self.call(call_id)
 
     async def recording(self, call_id: str, role: str = "visitor") -> Path:
-        """The finished recording of a leg."""
+        """Wait for the finished recording of a leg; return its path."""
         await self.events(call_id, "recording.ended", 1)
         return self._directory / "data" / "recordings" / f"{call_id}{'' if role == 'visitor' else '-resident'}.wav"
 
     async def hang_up(self, call_id: str, role: str = "visitor") -> None:
-        """Has the server send the hangup frame to one leg."""
+        """Make the server send the hangup frame to one leg."""
         status, answer = await self.ask("POST", "/api/hangup", {"call_id": call_id, "role": role})
         assert status == 200, answer
 
     def log(self) -> list[str]:
-        """The lines of its log file, over all its lives."""
+        """Return the lines of its log file, those of earlier processes included."""
         path = self._directory / "logs" / "audiosocket.log"
         return path.read_text(errors="replace").splitlines() if path.exists() else []
 
     def report(self) -> str:
-        """What it printed in its present life, its log included."""
+        """Return what the process printed, its log included."""
         return self._process.output.decode(errors="replace")
 
     async def _ready(self) -> bool:
@@ -180,7 +180,7 @@ class Server:
         return status == 200
 
     async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-        """Returns when the condition holds; fails with what the server printed."""
+        """Wait for a condition; fail with what the server printed."""
         deadline = self._reactor.seconds() + seconds
         while not await condition():
             if self._reactor.seconds() > deadline or not self._process.running:
@@ -189,7 +189,7 @@ class Server:
 
 
 async def start_server(reactor: Any, directory: Path, app: str = "echo", rows: int = 1, **settings: str) -> Server:
-    """A running server whose visitor and resident legs run ``app``; settings are the product's own names."""
+    """Return a running server with ``app`` for both roles; settings have the names of the server's."""
     server = Server(reactor, directory, {"VISITOR_APP": app, "RESIDENT_APP": app, **settings}, rows)
     await server.start()
     return server

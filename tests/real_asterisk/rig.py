@@ -20,21 +20,21 @@ from tests.real_asterisk import configuration
 from tests.real_asterisk.amiclient import AmiClient, AmiError, Message
 from tests.real_asterisk.chroot import MOUNT_POINT
 
-USER_ID = 61185  # nobody's on any machine: Asterisk and SIPp run without privileges and without a name
+USER_ID = 61185  # a user without a name: Asterisk and SIPp run without privileges
 RTP_PORTS = 400
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 
-# What Asterisk says in a healthy run; anything else at WARNING or ERROR fails the test
+# What Asterisk logs in a normal run; any other WARNING or ERROR fails the test
 NORMAL = (  # each time a caller hangs up first; which of the two depends on what Asterisk was doing just then
     r"app_audiosocket\.c: Failed to receive frame from channel",
     r"app_audiosocket\.c: Failed to forward frame from AudioSocket server .* to channel",
 )
 
-# What it may say, besides, about a server that was killed: anything but that it lost a descriptor of its own
+# What it may also log about a server that was killed: anything but an invalid descriptor of its own
 OUTAGE = (r"(res|app|chan)_audiosocket\.c: (?!.*Bad file descriptor)",)
 
-# The mounts live in a namespace of the process's own and vanish with it, however it ends
+# The mounts are in a namespace of the process and end with it
 _ENTER = f"""\
 set -e
 mount --bind "$1" "$1"
@@ -49,7 +49,7 @@ exec chroot "$tree" setpriv --reuid={USER_ID} --regid={USER_ID} --clear-groups -
 
 
 class RigError(Exception):
-    """Asterisk or SIPp did not do what the test needs; the message carries what they said."""
+    """A failure of Asterisk or SIPp; the message has their output."""
 
 
 class Process(protocol.ProcessProtocol):
@@ -76,7 +76,7 @@ class Process(protocol.ProcessProtocol):
         return not self.ended.called
 
     async def stop(self, reactor: Any, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM, and SIGKILL when that is not enough in time."""
+        """Send SIGTERM, and SIGKILL when the process does not end in time."""
         for signal in ("TERM", "KILL"):
             if not self.running:
                 return
@@ -86,7 +86,7 @@ class Process(protocol.ProcessProtocol):
 
 
 def spawn(reactor: Any, tree: Path, run_dir: Path, command: Sequence[str]) -> Process:
-    """Starts a command in the chroot, ``run_dir`` being the only thing it can write to."""
+    """Start a command in the chroot, where it can write to ``run_dir`` only."""
     process = Process()
     script = ["sh", "-c", _ENTER, "sh", str(tree), str(run_dir), MOUNT_POINT, *command]
     arguments = ["setsid", "unshare", "--mount", "--propagation", "private", *script]
@@ -95,12 +95,12 @@ def spawn(reactor: Any, tree: Path, run_dir: Path, command: Sequence[str]) -> Pr
     return process
 
 
-#: Ports given lately: nobody may have opened them yet, and two things of one test must not get the same.
+#: Ports returned lately, which may not be open yet and must not be returned twice.
 _given: deque[int] = deque(maxlen=1_000)
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that nobody has on loopback at this moment.
+    """Return a port that is free on loopback.
 
     It is below the range from which the kernel takes the ports of outgoing connections: a caller that dials a
     dead server again and again would sooner or later get the server's own port and be connected to itself.
@@ -123,7 +123,7 @@ def _free(candidates: range, kind: int, width: int = 1) -> int:
 
 
 async def within(deferred: defer.Deferred[Any], seconds: float, reactor: Any) -> Any:
-    """Waits for a shared deferred without consuming or cancelling it."""
+    """Wait for a shared Deferred without consuming or cancelling it."""
     waiter: defer.Deferred[Any] = defer.Deferred()
 
     def passed(result: Any) -> Any:
@@ -162,7 +162,7 @@ class Asterisk:
         self._normal: tuple[str, ...] = NORMAL
 
     def configure(self, files: Mapping[str, str]) -> None:
-        """Writes configuration files by name; a running Asterisk reads them on its next reload."""
+        """Write configuration files by name; a running Asterisk reads them on its next reload."""
         self.run_dir.mkdir(exist_ok=True)
         for name in ("etc", "lib", "log", "run", "sounds", "spool", "tmp"):
             (self.run_dir / name).mkdir(exist_ok=True)
@@ -172,7 +172,7 @@ class Asterisk:
         os.chown(self.run_dir, USER_ID, USER_ID)
 
     async def start(self) -> None:
-        """Returns when Asterisk is fully booted; raises `RigError` with its log when it is not in time."""
+        """Start, and wait until Asterisk is fully booted; raise `RigError` with its log otherwise."""
         command = ["asterisk", "-f", "-n", "-C", self.inside("etc/asterisk.conf")]
         self._process = spawn(self._reactor, self.tree, self.run_dir, command)
         deadline = self._reactor.seconds() + START_SECONDS
@@ -180,9 +180,9 @@ class Asterisk:
         while True:
             try:
                 self.ami = await endpoints.connectProtocol(endpoint, AmiClient())
-                # An Asterisk that is still loading may drop a connection before it has answered.
+                # An Asterisk that is still loading may close a connection before it has answered.
                 booted = self.ami.wait_for(lambda event: event.get("Event") == "FullyBooted")
-                booted.addErrback(lambda failure: failure.trap(AmiError) and None)  # the login says it, too
+                booted.addErrback(lambda failure: failure.trap(AmiError) and None)  # the login reports it, too
                 await self.ami.action("Login", {"Username": "rig", "Secret": self.secret})
                 break
             except Exception as reason:
@@ -201,7 +201,7 @@ class Asterisk:
             raise RigError("Asterisk started with complaints:\n" + "\n".join(complaints))
 
     async def stop(self) -> None:
-        """Ends Asterisk by its process id; nothing of it is left afterwards."""
+        """Stop Asterisk with all its processes."""
         if hasattr(self, "ami"):
             await self.ami.close(self._reactor)
         if self._process is not None:
@@ -213,18 +213,18 @@ class Asterisk:
 
     @property
     def pid(self) -> int:
-        """Its process id; whoever started it became it."""
+        """The process id of Asterisk."""
         assert self._process is not None
         return int(self._process.transport.pid)  # type: ignore[union-attr]
 
     def inside(self, path: str | Path) -> str:
-        """The name, for Asterisk, of a path given relative to (or below) the run's directory."""
+        """Return the path inside the chroot of a path relative to (or below) the run's directory."""
         return (
             f"{configuration.INSIDE}/{Path(path).relative_to(self.run_dir) if Path(path).is_absolute() else path}"
         )
 
     async def dialplan(self, text: str) -> None:
-        """Loads this text as extensions.conf, and nothing else."""
+        """Load this text as the whole extensions.conf."""
         self.configure({"extensions.conf": text})
         answer = await self.ami.command("dialplan reload")
         if "reloaded" not in answer:
@@ -241,7 +241,7 @@ class Asterisk:
         caller: str = "",
         seconds: float = 10,
     ) -> str:
-        """Places a call without waiting for its answer; the returned id is that of its first channel."""
+        """Place a call without waiting for its answer; return the id of its first channel."""
         channel_id = f"rig-{secrets.token_hex(8)}"
         fields: dict[str, str | Iterable[str]] = {
             "Channel": channel,
@@ -263,11 +263,11 @@ class Asterisk:
         return channel_id
 
     async def channels(self) -> list[Message]:
-        """The channels alive now, as ``core show channels`` counts them."""
+        """Return the live channels, as ``core show channels`` counts them."""
         return await self.ami.listing("CoreShowChannels")
 
     async def no_channels(self, seconds: float = 5) -> None:
-        """Waits until nothing is left; raises `RigError` naming what is."""
+        """Wait until there is no channel; raise `RigError` with those that are left."""
         deadline = self._reactor.seconds() + seconds
         while left := await self.channels():
             if self._reactor.seconds() > deadline:
@@ -276,19 +276,19 @@ class Asterisk:
             await task.deferLater(self._reactor, 0.05)
 
     async def hang_up(self, prefix: str) -> None:
-        """Has Asterisk hang up every channel whose name begins like this."""
+        """Make Asterisk hang up every channel whose name begins with ``prefix``."""
         await self.ami.action("Hangup", {"Channel": f"/^{prefix}/"})
 
     def ended(self, channel_id: str) -> defer.Deferred[Message]:
-        """The Hangup event of a channel, from now on."""
+        """Return the next Hangup event of a channel."""
         return self.ami.wait_for(lambda e: e.get("Event") == "Hangup" and e.get("Uniqueid") == channel_id)
 
     def user_event(self, name: str) -> defer.Deferred[Message]:
-        """The next UserEvent(name, …) that the dialplan sends, from now on."""
+        """Return the next UserEvent(name, …) of the dialplan."""
         return self.ami.wait_for(lambda e: e.get("Event") == "UserEvent" and e.get("UserEvent") == name)
 
     async def log_errors(self) -> list[str]:
-        """WARNING and ERROR lines since the last call of this, without the normal ones."""
+        """Return the WARNING and ERROR lines since the last call, without the normal ones."""
         await self._flush_log()
         lines = self._log()[self._log_read :]
         self._log_read += len(lines)
@@ -296,16 +296,16 @@ class Asterisk:
         return [line for line in bad if not any(re.search(normal, line) for normal in self._normal)]
 
     async def logged(self, pattern: str) -> list[str]:
-        """All lines of its log that match; every step of the dialplan is one."""
+        """Return all lines of its log that match; every step of the dialplan is one."""
         await self._flush_log()
         return [line for line in self._log() if re.search(pattern, line)]
 
     def forgive(self, *patterns: str) -> None:
-        """From now on these lines are normal too, because the test gave Asterisk reason to complain."""
+        """Treat lines that match these patterns as normal from now on."""
         self._normal = (*self._normal, *patterns)
 
     async def _flush_log(self) -> None:
-        """Asterisk logs from a thread of its own: a line of known kind shows that it has caught up."""
+        """Wait until Asterisk's log thread has written what was logged: a known line marks the end."""
 
         def marks() -> int:
             return sum("Reloading module 'app_playback.so'" in line for line in self._log())
@@ -323,7 +323,7 @@ class Asterisk:
         return path.read_text(errors="replace").splitlines() if path.exists() else []
 
     def report(self, lines: int = 60) -> str:
-        """What Asterisk printed and the end of its log, for a failed test."""
+        """Return what Asterisk printed and the end of its log, for a failed test."""
         printed = self._process.output.decode(errors="replace") if self._process else ""
         return "\n".join([printed.strip(), "--- Asterisk's log, its end", *self._log()[-lines:]])
 

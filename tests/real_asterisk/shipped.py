@@ -1,4 +1,4 @@
-"""The configuration that is shipped in ``examples/asterisk``, word for word but for a test's own settings."""
+"""The configuration of ``examples/asterisk``, unchanged except for the test's settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ DIRECTORY = Path(__file__).parents[2] / "examples" / "asterisk"
 
 
 def load(name: str, **settings: str) -> str:
-    """A shipped file with some of its settings changed, written as ``NAME=value``, ``name = value`` or in a Set().
+    """Return a shipped file with some of its settings changed.
 
-    A setting the administrator would find nowhere, or twice, is an error of the file: `AssertionError`.
+    A setting is written as ``NAME=value``, ``name = value`` or in a Set(). Raises `AssertionError` for a setting
+    that the file has not, or has twice.
     """
     text = (DIRECTORY / name).read_text()
     for setting, value in settings.items():
@@ -30,7 +31,7 @@ def load(name: str, **settings: str) -> str:
 
 
 def files(ports: Ports, secret: str) -> dict[str, str]:
-    """All of Asterisk's configuration: the shipped AMI and ARI accounts, and the rig's own beside them."""
+    """Return Asterisk's configuration: the shipped AMI and ARI accounts, and the tests' own."""
     rig = f"\n[rig]\nsecret = {secret}\nread = system,call,user\nwrite = all\n"
     return configuration.files(
         ports,
@@ -40,7 +41,7 @@ def files(ports: Ports, secret: str) -> dict[str, str]:
 
 
 def with_rows(text: str, rows: Sequence[Row]) -> str:
-    """A shipped dialplan whose blocks are repeated as its comments say: one for each row, with its own port."""
+    """Return a shipped dialplan with its block repeated for each row, as its comments say."""
     for number, port, values in (
         ("1000", "${AUDIOSOCKET_PORT}", [(row.number, row.port) for row in rows]),
         ("1001", "${AUDIOSOCKET_RETURN_PORT}", [(row.return_number, row.return_port) for row in rows]),

@@ -1,4 +1,4 @@
-"""Sounds that a test can recognise again, and how to find them in what a caller heard."""
+"""Sounds that a test can recognise, and their recognition in received audio."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FRAME_MS = 20
 
 
 def codec_name(rate: int) -> str:
-    """Asterisk's name of signed linear at this rate, for ``c(...)`` and ``Codecs:``."""
+    """Return Asterisk's name of signed linear at this rate, for ``c(...)`` and ``Codecs:``."""
     return "slin" if rate == 8000 else f"slin{rate // 1000}"
 
 
 def file_suffix(rate: int) -> str:
-    """The suffix under which Asterisk stores raw signed linear of this rate."""
+    """Return the suffix under which Asterisk stores raw signed linear of this rate."""
     return codec_name(rate).replace("slin", "sln")
 
 
@@ -26,13 +26,13 @@ def frame_bytes(rate: int) -> int:
 
 
 def tone(rate: int, hertz: float, ms: int, amplitude: int = 8000) -> bytes:
-    """A sine in signed 16-bit little-endian mono."""
+    """Return a sine in signed 16-bit little-endian mono."""
     times = np.arange(rate * ms // 1000) / rate
     return (amplitude * np.sin(2 * np.pi * hertz * times)).astype("<i2").tobytes()
 
 
 def numbered_noise(rate: int, ms: int, seed: int = 1) -> bytes:
-    """Noise of which no two frames are alike and no frame is silent: a lost, doubled or moved frame shows."""
+    """Return noise in which each frame is unique and none is silent, to detect lost and repeated frames."""
     generator = np.random.default_rng(seed)
     return generator.integers(-8000, 8000, rate * ms // 1000).astype("<i2").tobytes()
 
@@ -43,12 +43,12 @@ def frames(audio: bytes, rate: int) -> list[bytes]:
 
 
 def without_silence(audio: bytes, rate: int) -> list[bytes]:
-    """The frames that are not all zero: a server fills gaps with silence, and rightly so."""
+    """Return the frames that are not all zero: a server fills gaps with silence."""
     return [frame for frame in frames(audio, rate) if any(frame)]
 
 
 def strength(audio: bytes, rate: int, hertz: float) -> float:
-    """The share of the sound's power within 30 Hz of one frequency, from 0 to 1 (0 for silence)."""
+    """Return the share of the sound's power within 30 Hz of one frequency, from 0 to 1 (0 for silence)."""
     samples = np.frombuffer(audio[: len(audio) // 2 * 2], "<i2").astype(float)
     if len(samples) < rate // 10 or not samples.any():
         return 0.0
@@ -58,14 +58,14 @@ def strength(audio: bytes, rate: int, hertz: float) -> float:
 
 
 def loudest(audio: bytes, rate: int) -> float:
-    """The frequency with the most power, in hertz (0 for silence)."""
+    """Return the frequency with the most power, in hertz (0 for silence)."""
     samples = np.frombuffer(audio[: len(audio) // 2 * 2], "<i2").astype(float)
     power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
     return float(np.fft.rfftfreq(len(samples), 1 / rate)[power.argmax()])
 
 
 def to_ulaw(audio: bytes) -> bytes:
-    """Signed linear as G.711 mu-law (ITU-T G.711, the 14-bit form scaled to 16 bits)."""
+    """Return signed linear as G.711 mu-law (ITU-T G.711, the 14-bit form scaled to 16 bits)."""
     samples = np.frombuffer(audio, "<i2").astype(int)
     magnitude = np.minimum(np.abs(samples), 32_635) + 132
     exponent = np.floor(np.log2(magnitude)).astype(int) - 7
@@ -75,7 +75,7 @@ def to_ulaw(audio: bytes) -> bytes:
 
 
 def from_ulaw(audio: bytes) -> bytes:
-    """The inverse of `to_ulaw`, in 16-bit samples."""
+    """Return 16-bit samples; the inverse of `to_ulaw`."""
     code = ~np.frombuffer(audio, np.uint8).astype(int) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 132) << ((code >> 4) & 7)) - 132
     return np.where(code & 0x80, -magnitude, magnitude).astype("<i2").tobytes()
@@ -90,7 +90,7 @@ def write_wav(path: Path, audio: bytes, rate: int) -> None:
 
 
 def read_wav(path: Path) -> tuple[int, list[bytes]]:
-    """The rate and the channels of a 16-bit WAV file."""
+    """Return the rate and the channels of a 16-bit WAV file."""
     with wave.open(str(path), "rb") as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
         return file.getframerate(), [channel.tobytes() for channel in samples.T.copy()]

@@ -1,6 +1,6 @@
-"""A telephone: SIPp speaks SIP and sends its sound over RTP; what it hears is recorded here.
+"""A telephone: SIPp for SIP and for sending RTP; the received RTP is recorded here.
 
-SIPp cannot keep what it hears, so its SDP names a UDP port of ours. The chroot has SIPp beside Asterisk.
+SIPp cannot record what it receives, so its SDP names a UDP port of ours. The chroot has SIPp beside Asterisk.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ class Telephone:
         return self._ears.heard
 
     def call(self, number: str, seconds: float = 3) -> None:
-        """Dials ``number``, says its sound, hangs up after so many seconds."""
+        """Call ``number``, send the sound, hang up after ``seconds``."""
         dialled = ["-s", number, "-d", str(round(seconds * 1000)), f"127.0.0.1:{self._asterisk.ports.sip}"]
         self._start("visitor.xml", free_port(socket.SOCK_DGRAM), *dialled)
 
     def wait_for_call(self) -> None:
-        """Is the telephone of PJSIP/2001: answers one call and says its sound until it is hung up."""
+        """Answer one call of PJSIP/2001 and send the sound until the call ends."""
         self._start("resident.xml", self._asterisk.ports.telephone)
 
     async def done(self, seconds: float = 20) -> None:
-        """Returns when the call went as the scenario says; raises `RigError` with SIPp's own words if not."""
+        """Wait for the end of the scenario; raise `RigError` with SIPp's output if it failed."""
         process = self._process
         assert process is not None
         await within(process.ended, seconds, self._reactor)
         if process.status != 0:
             raise RigError(f"SIPp ended with {process.status}:\n{self.report()}")
 
-    async def put_away(self) -> None:
-        """Ends SIPp if it still runs, and the recording."""
+    async def close(self) -> None:
+        """Stop SIPp if it still runs, and the recording."""
         if self._process is not None:
             await self._process.stop(self._reactor)
         if self._port is not None:

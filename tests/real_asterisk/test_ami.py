@@ -80,7 +80,7 @@ async def test_a_wrong_secret(asterisk: Asterisk) -> None:
     assert "login refused" in result.reason
 
 
-# How the telephone reacts, and how the attempt ends
+# The telephone's reaction, and the end of the attempt
 ENDS = {
     "486 Busy Here": AttemptEnd.BUSY,
     "603 Decline": AttemptEnd.REFUSED,
@@ -104,7 +104,7 @@ async def test_every_end(asterisk: Asterisk, channel: str) -> None:
     assert {reaction: result.end for reaction, result in found.items()} == ENDS, found
 
 
-async def test_answered_lands_with_what_it_was_given(asterisk: Asterisk) -> None:
+async def test_an_answered_call_has_its_variables(asterisk: Asterisk) -> None:
     await asterisk.dialplan(DIALPLAN)
     async with originator(asterisk) as calls, telephone(asterisk, "answer"):
         landed = asterisk.user_event("Landed")
@@ -139,7 +139,7 @@ async def test_what_cannot_be_placed(asterisk: Asterisk) -> None:
 
 
 @pytest.mark.parametrize("moment", ["at once", "while it rings"])
-async def test_cancelling_leaves_nothing(asterisk: Asterisk, moment: str) -> None:
+async def test_cancelling_leaves_no_channel(asterisk: Asterisk, moment: str) -> None:
     await asterisk.dialplan(DIALPLAN)
     async with originator(asterisk) as calls, telephone(asterisk, "ring") as device:
         placed = calls.place(request(ring=20))
@@ -155,8 +155,8 @@ async def test_cancelling_leaves_nothing(asterisk: Asterisk, moment: str) -> Non
 
 
 @pytest.mark.parametrize("classes", ["call,dialplan", "call"])
-async def test_who_is_calling(asterisk: Asterisk, classes: str) -> None:
-    """By AudioSocket() and by Dial(), at once and after a restart of ours, with or without the class dialplan."""
+async def test_the_caller_is_identified(asterisk: Asterisk, classes: str) -> None:
+    """With AudioSocket() and Dial(), before and after a restart of ours, with and without the class dialplan."""
     if classes != "call,dialplan":
         manager = (asterisk.run_dir / "etc" / "manager.conf").read_text()
         assert manager.count("read = call,dialplan\n") == 1

@@ -1,4 +1,4 @@
-"""Return calls through the ARI of a real Asterisk: every end, and nothing left ringing."""
+"""Return calls over the ARI of a real Asterisk: every end, and no telephone left ringing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MakeOriginator = Callable[..., ARIOriginator]
 
 @pytest.fixture
 def ari(asterisk: Asterisk) -> Iterator[MakeOriginator]:
-    """Makes originators; the account is the shipped one."""
+    """Create originators with the shipped account."""
 
     made: list[ARIOriginator] = []
 
@@ -64,7 +64,7 @@ def request(number: str, ring_seconds: float = 5.0) -> ReturnRequest:
     return ReturnRequest(CALL, number, "1001", ring_seconds, "Gate <1000>", {"GATE": GATE})
 
 
-async def test_the_resident_who_answers_lands_with_the_call_id(asterisk: Asterisk, ari: MakeOriginator) -> None:
+async def test_an_answered_call_has_the_call_id(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     originator = ari()
     originator.start()
@@ -86,7 +86,7 @@ async def test_the_resident_who_answers_lands_with_the_call_id(asterisk: Asteris
         ("999", 5.0, AttemptEnd.BUSY),  # no such extension: a Local channel that vanishes looks no different
     ],
 )
-async def test_nobody_answers(
+async def test_every_end_without_an_answer(
     asterisk: Asterisk, ari: MakeOriginator, number: str, ring: float, end: AttemptEnd
 ) -> None:
     await asterisk.dialplan(TELEPHONES)
@@ -97,7 +97,7 @@ async def test_nobody_answers(
     await asterisk.no_channels()
 
 
-async def test_what_cannot_be_placed_failed(asterisk: Asterisk, ari: MakeOriginator) -> None:
+async def test_a_call_that_cannot_be_placed_fails(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     asterisk.forgive(".")
     for originator, reason in (
@@ -125,7 +125,7 @@ async def test_cancelling_stops_the_ringing(asterisk: Asterisk, ari: MakeOrigina
     await asterisk.no_channels(1)
 
 
-async def test_an_ari_that_is_away_failed(asterisk: Asterisk, ari: MakeOriginator) -> None:
+async def test_an_unreachable_ari_fails_the_attempt(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
     asterisk.ports = type(asterisk.ports)(**{**vars(asterisk.ports), "http": 1})
     originator = ari()

@@ -23,7 +23,7 @@ def server(lasting_server: Server) -> Server:
 
 
 def dialplan(server: Server, codec: str = "slin") -> str:
-    """Both ways in, each saying afterwards that the dialplan went on."""
+    """Return a dialplan with both ways into the server, each with a user event when the dialplan continues."""
     where = f"{server.host}:{server.visitor_port}"
     return f"""
 [visitor]
@@ -49,7 +49,7 @@ def call_to(extension: str) -> tuple[str, dict[str, Any]]:
 
 
 async def hear_echo(caller: Handset, server: Server, call_id: str) -> None:
-    """Says half a second of numbered noise and wants exactly that back; silence in between is allowed."""
+    """Send half a second of numbered noise and check that it is returned; silence in between is allowed."""
     await server.arrived()
     noise = sound.numbered_noise(caller.rate, 500)
     await caller.play(noise)
@@ -94,7 +94,7 @@ async def test_digits_keep_their_order(asterisk: Asterisk, server: Server, way: 
 
 @pytest.mark.parametrize("talking", [True, False], ids=["talking", "silent"])
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_server_hangs_up_and_the_dialplan_goes_on(
+async def test_server_hangs_up_and_the_dialplan_continues(
     asterisk: Asterisk, server: Server, pick_up: PickUp, way: str, talking: bool
 ) -> None:
     await asterisk.dialplan(dialplan(server))
@@ -111,7 +111,7 @@ async def test_server_hangs_up_and_the_dialplan_goes_on(
 
 
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_server_hangs_up_at_once(asterisk: Asterisk, server: Server, pick_up: PickUp, way: str) -> None:
+async def test_server_hangs_up_immediately(asterisk: Asterisk, server: Server, pick_up: PickUp, way: str) -> None:
     await asterisk.dialplan(dialplan(server))
     call_id, call = call_to(way)
     continued = asterisk.user_event("Continued")
@@ -123,7 +123,7 @@ async def test_server_hangs_up_at_once(asterisk: Asterisk, server: Server, pick_
 
 
 @pytest.mark.parametrize("way", ["app", "chan"])
-async def test_caller_hangs_up_and_nothing_is_left(
+async def test_caller_hangs_up_and_no_channel_is_left(
     asterisk: Asterisk, server: Server, pick_up: PickUp, way: str
 ) -> None:
     await asterisk.dialplan(dialplan(server))

@@ -1,4 +1,4 @@
-"""Who is calling: told by AMI for both ways into the server, without a line in the dialplan."""
+"""The caller, identified over AMI for both ways into the server, without a line in the dialplan."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.support.server_process import install_app
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(30)]
 
-# Door stations dial AI extensions; the second one has a name besides its number
+# Door stations call AI extensions; the second one has a name besides its number
 GATE = """
 [from-sip]
 include => audiosocket-visitor
 [talks]
 exten => s,1,Milliwatt()
 """
-# Writes down what it learns
+# Records the callers reported
 APP = """
 from audiosocket.interfaces import App
 
 
-class Learner(App):
+class RecordingApp(App):
     def identified(self, leg, caller):
         assert leg.caller is caller
         leg.note("app.note", caller=caller.to_json())
@@ -59,7 +59,7 @@ async def test_the_telephone_of_a_call_over_sip(
 
 
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
-async def test_callers_are_told_apart(asterisk: Asterisk, serve: Serve, codec: str) -> None:
+async def test_callers_are_distinguished(asterisk: Asterisk, serve: Serve, codec: str) -> None:
     server = await serve(rows=2, **visit.settings(asterisk))
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     for number in ("551", "552", "553", "554"):
@@ -97,10 +97,10 @@ async def test_a_restart_of_the_server_forgets_no_caller(
 
 
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
-async def test_an_app_learns_who_is_on_both_legs(
+async def test_an_app_is_given_the_caller_of_both_legs(
     asterisk: Asterisk, serve: Serve, telephone: MakeTelephone, tmp_path: Path, codec: str
 ) -> None:
-    install_app(tmp_path / "server0", "learner = learner:Learner", APP)
+    install_app(tmp_path / "server0", "learner = learner:RecordingApp", APP)
     server = await serve("learner", RETURN_CALLER_ID="Gate <1000>", **visit.settings(asterisk))
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     door = telephone(sound.tone(8000, 1000, 1000))

@@ -1,4 +1,4 @@
-"""Many callers at once: nobody is lost or crossed, and every frame comes back. The full load is load.py's."""
+"""Many callers at once: no call is lost or mixed up, and every frame is returned. For more calls see load.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_many_calls_at_once_lose_no_frame(asterisk: Asterisk, server: Serv
         caller.play(noise)
 
     async def hear(caller: Handset, noise: bytes) -> bool:
-        """A stall of this machine delays frames; it loses none."""
+        """Return whether the echo is complete; a stall of this machine delays frames, but loses none."""
         enough = len(noise) * 11 // 10
         await caller.hears(lambda heard: len(heard) > enough and heard.endswith(bytes(3200)), MS / 1000 + 20)
         return b"".join(sound.without_silence(bytes(caller.heard), 8000)) == noise

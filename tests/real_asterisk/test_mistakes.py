@@ -1,4 +1,4 @@
-"""What can be wrong in a dialplan, and what Asterisk and the server say about it, as README.md promises."""
+"""Mistakes in a dialplan, and what Asterisk and the server report, as in README.md."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_call_that_never_reaches_the_server(
 
 
 @pytest.mark.parametrize("law", ["ulaw", "alaw"])
-async def test_g711_under_the_name_of_slin_is_told_once_and_decoded(
+async def test_g711_labelled_as_slin_is_reported_once_and_decoded(
     asterisk: Asterisk, serve: Serve, law: str
 ) -> None:
     server = await serve(app="record")

@@ -1,62 +1,28 @@
-"""Whole visits: a visitor at the gate, a resident who is rung over SIP, and the two of them talking.
+"""Whole visits: a visitor's call, a resident called over SIP, and both talking.
 
-The server, its account and the dialplan are as an operator has them: nobody here places a call but the server.
+The server, its account and the dialplan are as an operator has them; only the server places calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from twisted.internet import defer, reactor
 
-from tests.real_asterisk import sound, visit
-from tests.real_asterisk.handset import Handset, PickUp
-from tests.real_asterisk.household import Household, household
-from tests.real_asterisk.product import Row, Serve, Server
+from tests.real_asterisk import visit
+from tests.real_asterisk.conversation import RESIDENTS, SAYS, check_talk, enter
+from tests.real_asterisk.handset import PickUp
+from tests.real_asterisk.household import household
+from tests.real_asterisk.product import Serve
 from tests.real_asterisk.rig import Asterisk
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
-VISITORS = {"1000": 440.0, "1002": 560.0}  # hertz: one tone for everybody, so that nobody is taken for another
-RESIDENTS = {"2001": 700.0, "2002": 850.0}
-SAYS = {number: sound.tone(8000, hertz, 1000) for number, hertz in RESIDENTS.items()}
-
-# As FreePBX has it: residents are rung through the dialplan
+# As in FreePBX: residents are called through the dialplan
 THROUGH_THE_DIALPLAN = "Local/{number}@internal/n"
 INTERNAL = """
 [internal]
 exten => _X.,1,Dial(PJSIP/${EXTEN})
 """
-
-
-def is_heard(hertz: float) -> Callable[[bytes], bool]:
-    """Is what one hears now this tone, and nothing else, for a second?"""
-    return lambda heard: sound.strength(bytes(heard)[-16000:], 8000, hertz) > 0.95 and len(heard) > 16000
-
-
-async def enter(server: Server, pick_up: PickUp, row: Row) -> tuple[Handset, str]:
-    """A visitor at the gate of this row, talking; their call's id."""
-    before = set(await server.calls())
-    visitor, _ = await pick_up(context="audiosocket-visitor", extension=row.number)
-    visitor.play(sound.tone(8000, VISITORS[row.number], 30_000))
-    (call_id,) = set(await server.arrived(len(before) + 1)) - before
-    return visitor, call_id
-
-
-async def check_talk(
-    server: Server, house: Household, visitor: Handset, call_id: str, row: Row, resident: str
-) -> None:
-    """Each hears the other and nobody else, over the two ports of their own row."""
-    seen = await visitor.hears(is_heard(RESIDENTS[resident]), 15)
-    assert is_heard(RESIDENTS[resident])(seen)
-    heard = await house.hears(resident, is_heard(VISITORS[row.number]))
-    assert is_heard(VISITORS[row.number])(heard)
-    call = await server.call(call_id)
-    assert call["extension"]["id"] == row.id
-    assert (visit.leg(call, "visitor")["port"], visit.leg(call, "resident")["port"]) == (row.port, row.return_port)
-    assert [(one["end"], one["number"]) for one in call["return"]["attempts"]] == [("answered", resident)]
-    assert call["return"]["state"] == "connected"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +64,7 @@ async def test_a_whole_visit(
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_two_condominiums_at_once_are_never_crossed(
+async def test_calls_of_two_condominiums_are_never_mixed_up(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     server = await serve("bridge", rows=2, **visit.settings(asterisk, backend))
@@ -125,7 +91,7 @@ async def test_two_condominiums_at_once_are_never_crossed(
         await visit.nothing_left(asterisk, server)
 
 
-async def test_a_resident_of_another_condominium_does_not_get_in(
+async def test_a_resident_of_another_condominium_cannot_join(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp
 ) -> None:
     server = await serve("bridge", rows=2, **visit.settings(asterisk))
@@ -148,7 +114,7 @@ async def test_a_resident_of_another_condominium_does_not_get_in(
         await visit.nothing_left(asterisk, server)
 
 
-async def test_residents_are_rung_in_their_order_until_one_answers(
+async def test_residents_are_called_in_order_until_one_answers(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp
 ) -> None:
     server = await serve("bridge", **visit.settings(asterisk, RETURN_RING_SECONDS="1"))

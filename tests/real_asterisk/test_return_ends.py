@@ -1,4 +1,4 @@
-"""Return calls that do not become a visit: how each ends, in what time, and that nothing of it is left."""
+"""Return calls that fail: how each ends, in what time, and that nothing is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
 RING = 2  # seconds; an attempt has ended five seconds after that at the latest, whatever happened
 
-# What the telephone does, and how the server calls that
+# What the telephone does, and the end that the server reports
 ENDS = {
     "486 Busy Here": "busy",
     "600 Busy Everywhere": "busy",
@@ -30,7 +30,7 @@ ENDS = {
     "ring": "no_answer",
     "nothing": "no_answer",
 }
-# Without a telephone: what a dialplan does with a number, and how the server calls that
+# Without a telephone: what a dialplan does with a number, and the end that the server reports
 DIALPLAN_ENDS = {
     "701": ("Busy()", "busy"),
     "702": ("Congestion()", "failed"),
@@ -54,7 +54,7 @@ MISTYPED = {"ami": {"AMI_SECRET": "mistyped"}, "ari": {"ARI_PASSWORD": "mistyped
 async def waiting_visitor(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str = "ami", more: str = "", **settings: str
 ) -> tuple[Server, Handset, str]:
-    """A server with one visitor who waits for a resident; the visitor, and the call's id."""
+    """Return a server with one waiting visitor, the visitor, and the call's id."""
     given = {**visit.settings(asterisk, backend, RETURN_RING_SECONDS=str(RING)), **settings}
     server = await serve("bridge", **given)
     await visit.load(asterisk, server, more)
@@ -64,7 +64,7 @@ async def waiting_visitor(
 
 
 async def only_the_visitor(asterisk: Asterisk, alone: set[str], seconds: float = RING + 5) -> None:
-    """Returns when no channel is left but those that were there before anybody was rung."""
+    """Wait until only the channels are left that existed before the return call."""
     deadline = reactor.seconds() + seconds
     while {one["Uniqueid"] for one in await asterisk.channels()} != alone:
         assert reactor.seconds() < deadline, await asterisk.channels()
@@ -86,7 +86,7 @@ async def test_the_visitor_stays_however_the_resident_is_not_reached(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
-    await server.until(lambda: tells_all(server))
+    await server.until(lambda: is_fully_up(server))
     alone = await channels(asterisk)
     found = {}
     async with household(reactor, asterisk, {}) as house:
@@ -106,7 +106,7 @@ async def test_the_visitor_stays_however_the_resident_is_not_reached(
 
 
 def numbers() -> str:
-    """A context in which these numbers do what they do."""
+    """Return a dialplan context with these numbers."""
     lines = ["[numbers]"]
     for number, (does, _) in DIALPLAN_ENDS.items():
         steps = re.findall(r"\w+\([^)]*\)", does)
@@ -121,7 +121,7 @@ async def test_every_end_that_a_dialplan_can_give_a_number(
     asterisk.forgive("No such extension/context 799@numbers")
     channel = {"RETURN_CHANNEL": "Local/{number}@numbers/n"}
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, numbers(), **channel)
-    await server.until(lambda: tells_all(server))
+    await server.until(lambda: is_fully_up(server))
     alone = await channels(asterisk)
     found = {}
     for number in DIALPLAN_ENDS:
@@ -151,7 +151,7 @@ async def test_a_number_that_asterisk_does_not_know(
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 @pytest.mark.parametrize("how", ["hangs up", "is cancelled"])
-async def test_the_ringing_stops_when_nobody_needs_it(
+async def test_the_ringing_stops_when_the_call_does_not_need_it(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, how: str
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
@@ -176,7 +176,7 @@ async def test_the_ringing_stops_when_nobody_needs_it(
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_resident_who_declines_is_told_from_one_who_is_busy(
+async def test_declined_and_busy_are_distinguished(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, RETURN_RING_SECONDS="20")
@@ -205,7 +205,7 @@ async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_without_asterisks_interface_the_attempt_fails_at_once(
+async def test_without_asterisks_interface_the_attempt_fails_immediately(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **AWAY[backend])
@@ -218,7 +218,7 @@ async def test_without_asterisks_interface_the_attempt_fails_at_once(
 
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
-async def test_a_wrong_secret_is_an_attempt_that_fails_at_once(
+async def test_with_a_wrong_secret_the_attempt_fails_immediately(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     asterisk.forgive("failed to authenticate")
@@ -237,15 +237,15 @@ async def backend_is(server: Server, state: str) -> bool:
     return bool(status["return_backend"]["state"] == state)
 
 
-async def tells_all(server: Server) -> bool:
-    """The backend is up and without reservation: ARI's events are heard."""
+async def is_fully_up(server: Server) -> bool:
+    """Return whether the backend is up without a restriction: ARI's events are received."""
     _, status = await server.ask("GET", "/api/status")
     return (status["return_backend"]["state"], status["return_backend"]["reason"]) == ("up", "")
 
 
 @pytest.fixture
 def cut_off(asterisk: Asterisk) -> Iterator[CutOff]:
-    """``cable, settings = cut_off(backend)``: a cable to that interface, for a server that uses it."""
+    """Give ``cable, settings = cut_off(backend)``: a `Cable` to that interface, and the settings to use it."""
     cables = []
 
     def lay(backend: str) -> tuple[visit.Cable, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The server dies while a telephone rings: who answers afterwards talks, and nothing is left in Asterisk."""
+"""The server is killed while a telephone rings: a resident who answers later joins."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pytest
 from twisted.internet import reactor
 
 from tests.real_asterisk import visit
+from tests.real_asterisk.conversation import SAYS, check_talk, enter
 from tests.real_asterisk.handset import PickUp
 from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve
 from tests.real_asterisk.rig import OUTAGE, Asterisk
-from tests.real_asterisk.test_return_call import SAYS, check_talk, enter
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
 
 @pytest.mark.parametrize("answers", ["after", "meanwhile"])
-async def test_who_answers_a_telephone_that_rang_when_the_server_died(
+async def test_a_resident_who_answers_after_the_server_was_killed_joins(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, answers: str
 ) -> None:
     asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")

@@ -1,4 +1,4 @@
-"""What the suite itself promises: to find Debian as apt does, to say why it cannot run, to leave nothing."""
+"""The parts of this suite: finding Debian's archive, reasons why it cannot run, leaving no process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ deb http://mirror.example/debian x-updates main
 """
 
 
-def test_the_archive_is_the_first_that_debian_signs_as_its_own() -> None:
+def test_the_archive_is_the_first_one_of_debian() -> None:
     listing = (
         "/s/vendor.list:1\tVendor\tDebian\thttp://vendor.example/debian/\tmain\n"
         "/s/a.sources:1\tDebian\tDebian-Security\thttp://mirror.example/debian-security/\tmain\n"
@@ -69,13 +69,13 @@ def test_the_keyring_is_that_of_the_entry(text: str, entry: int, deb822: bool, k
     assert parse_signed_by(text, entry, deb822=deb822) == keyring
 
 
-def test_where_the_tree_is_kept() -> None:
+def test_the_directory_of_the_tree() -> None:
     assert chroot.cache_dir({}) == Path("/var/cache/audiosocket-tests")
     assert chroot.cache_dir({"XDG_CACHE_HOME": "/x"}) == Path("/x/audiosocket-tests")
     assert chroot.cache_dir({"XDG_CACHE_HOME": "/x", "AUDIOSOCKET_ASTERISK_CACHE": "/y"}) == Path("/y")
 
 
-def test_without_root_there_is_one_clear_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_root_the_reason_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(chroot.Unavailable, match="needs root"):
         chroot.ensure({"AUDIOSOCKET_ASTERISK_CACHE": str(tmp_path)})
@@ -101,7 +101,7 @@ def test_a_failed_build_leaves_no_tree(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert list((tmp_path / "cache").glob("*.partial")) == []
 
 
-def test_ulaw_comes_back_within_its_precision() -> None:
+def test_ulaw_is_exact_to_its_precision() -> None:
     tone = sound.tone(8000, 1000, 200, 20_000)
     back = sound.from_ulaw(sound.to_ulaw(tone))
     assert sound.strength(back, 8000, 1000) > 0.99

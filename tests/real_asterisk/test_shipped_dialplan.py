@@ -1,4 +1,4 @@
-"""The dialplan of ``examples/asterisk`` as an administrator pastes it: callers outlive the server, calls end."""
+"""The dialplan of ``examples/asterisk`` as an administrator uses it: callers survive the server, calls end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.real_asterisk.rig import OUTAGE, Asterisk
 
 pytestmark = pytest.mark.asterisk
 
-# In the rig: a way to see with which status the shipped subroutine returned
+# For the tests: the status with which the shipped subroutine returned
 RIG = """
 [watched]
 exten => s,1,Gosub(audiosocket-call,s,1(${{UUID()}},{where},))
@@ -48,7 +48,7 @@ async def load(asterisk: Asterisk, server: Server, form: str = "plain", **settin
 
 
 def number(form: str) -> str:
-    """Where a telephone's call to 1000 comes in."""
+    """Return the context in which a telephone's call to 1000 arrives."""
     return "1000@audiosocket-visitor" if form == "plain" else "1000@from-internal"
 
 
@@ -126,7 +126,7 @@ async def test_a_resident_who_is_hung_up_by_the_server_is_not_kept(
         visitor.hang_up()
 
 
-async def test_a_return_number_dialled_by_hand_reaches_nobody(
+async def test_a_return_number_dialled_by_hand_is_rejected(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
     await load(asterisk, server)
@@ -136,7 +136,7 @@ async def test_a_return_number_dialled_by_hand_reaches_nobody(
 
 
 @pytest.mark.deadline(60)
-async def test_callers_outlive_a_killed_server_with_the_channel_driver(
+async def test_callers_survive_a_killed_server_with_the_channel_driver(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
     asterisk.forgive(*OUTAGE)
@@ -157,7 +157,7 @@ async def test_callers_outlive_a_killed_server_with_the_channel_driver(
 
 
 @pytest.mark.deadline(30)
-async def test_a_server_that_stays_away_gives_the_caller_back(
+async def test_the_dialplan_continues_when_the_server_stays_unreachable(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
     asterisk.forgive(*OUTAGE)
@@ -171,10 +171,10 @@ async def test_a_server_that_stays_away_gives_the_caller_back(
 
 
 @pytest.mark.deadline(30)
-async def test_a_second_address_spares_asterisk_the_second_close(
+async def test_with_a_second_address_asterisk_does_not_close_twice(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
-    """What README.md tells of /etc/hosts: no attempt may end in the branch of Asterisk's that closes twice."""
+    """The setting of /etc/hosts in README.md: no attempt may end in the branch of Asterisk that closes twice."""
     asterisk.configure({"hosts": f"{server.host} audiosocket\n255.255.255.255 audiosocket\n"})
     await load(asterisk, server, AUDIOSOCKET_HOST="audiosocket")
     asterisk.forgive(*(pattern + "(?!Failed to connect to AudioSocket service)" for pattern in OUTAGE))
@@ -188,7 +188,7 @@ async def test_a_second_address_spares_asterisk_the_second_close(
     await caller.gone
 
 
-async def test_an_ordinary_end_is_told_apart(asterisk: Asterisk, server: Server, pick_up: PickUp) -> None:
+async def test_an_ordinary_end_has_its_own_status(asterisk: Asterisk, server: Server, pick_up: PickUp) -> None:
     await load(asterisk, server)
     returned = asterisk.user_event("Returned")
     caller, _ = await pick_up(context="watched", extension="s")
@@ -199,7 +199,7 @@ async def test_an_ordinary_end_is_told_apart(asterisk: Asterisk, server: Server,
 
 
 @pytest.mark.deadline(30)
-async def test_a_caller_may_leave_while_the_server_is_away(
+async def test_a_caller_may_hang_up_while_the_server_is_down(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
     asterisk.forgive(*OUTAGE)

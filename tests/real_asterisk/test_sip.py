@@ -1,4 +1,4 @@
-"""Whole calls as telephones make them: SIP and RTP on one side, the product on the other."""
+"""Whole calls of telephones: SIP and RTP on one side, the server on the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAID, PLAYED = 1000, 700  # hertz: one tone a direction
 
 
 async def start(asterisk: Asterisk, serve: Serve, tmp_path: Path) -> Server:
-    """A server that plays a tone for ever and records, behind the shipped dialplan."""
+    """Return a server that plays a tone and records, behind the shipped dialplan."""
     sound.write_wav(tmp_path / "played.wav", sound.tone(8000, PLAYED, 1000), 8000)
     settings = {"PLAY_FILE": str(tmp_path / "played.wav"), "PLAY_THEN": "loop"}
     settings["ACCEPT_UNEXPECTED_RESIDENT"] = "true"  # the test places the return call, not the server
@@ -33,7 +33,7 @@ async def start(asterisk: Asterisk, serve: Serve, tmp_path: Path) -> Server:
 
 
 def check_both_ends(heard_by_telephone: bytes, recording: Path) -> None:
-    """The telephone heard the server's tone and the server the telephone's, each alone and for two seconds."""
+    """Check that telephone and server received only each other's tone, for two seconds."""
     assert len(heard_by_telephone) >= 2 * 8000 * 2
     assert sound.strength(heard_by_telephone, 8000, PLAYED) > 0.95
     rate, (heard_by_server, said_by_server) = sound.read_wav(recording)
@@ -56,7 +56,7 @@ async def test_a_visit_over_sip_and_rtp(
     await asterisk.no_channels()
 
 
-async def test_a_resident_is_rung_and_answers(
+async def test_a_resident_is_called_and_answers(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, telephone: MakeTelephone, tmp_path: Path
 ) -> None:
     server = await start(asterisk, serve, tmp_path)

@@ -1,4 +1,4 @@
-"""``kill -9`` under live calls, with the shipped dialplan: every caller stays, every call goes on where it was."""
+"""SIGKILL during live calls, with the shipped dialplan: every caller stays and every call resumes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def staircase(path: Path) -> str:
 
 
 def steps_in(audio: bytes) -> list[int]:
-    """The steps heard, in their order; what is not clearly one is left out."""
+    """Return the steps received, in order; unclear ones are left out."""
     found: list[int] = []
     size = 8000 * 2 // 5  # 200 ms
     for at in range(0, len(audio) - size + 1, size):
@@ -101,7 +101,7 @@ async def test_every_call_is_resumed_and_none_is_restarted(
 
 
 @pytest.mark.parametrize("away", [0.3, 2.0])
-async def test_visitor_and_resident_talk_on(
+async def test_visitor_and_resident_continue_to_talk(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, away: float
 ) -> None:
     asterisk.forgive(*OUTAGE)
@@ -135,7 +135,7 @@ async def test_visitor_and_resident_talk_on(
 
 @pytest.mark.parametrize("backend", visit.BACKENDS)
 @pytest.mark.parametrize("when", ["while the server is away", "afterwards"])
-async def test_a_resident_who_rings_through_a_killed_server_gets_in(
+async def test_a_resident_called_before_the_kill_joins(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, when: str
 ) -> None:
     asterisk.forgive(*OUTAGE, "(?i)web ?socket.*reset by peer")  # a killed process says no goodbye to ARI either
@@ -164,7 +164,7 @@ async def test_a_resident_who_rings_through_a_killed_server_gets_in(
         await visit.nothing_left(asterisk, server)
 
 
-async def test_an_ordinary_restart_keeps_the_callers_as_well(asterisk: Asterisk, serve: Serve) -> None:
+async def test_an_ordinary_restart_keeps_the_callers(asterisk: Asterisk, serve: Serve) -> None:
     asterisk.forgive(*OUTAGE)
     server = await serve(DRAIN_SECONDS="1")
     await visit.load(asterisk, server, TALKERS)

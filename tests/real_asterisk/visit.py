@@ -1,4 +1,4 @@
-"""What visits have in common: a server that can place return calls, its dialplan, and a look at what is left."""
+"""Common parts of visits: settings for return calls, the dialplan, and a check of what is left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKENDS = ("ami", "ari")
 
 
 def settings(asterisk: Asterisk, backend: str = "ami", **more: str) -> dict[str, str]:
-    """The server's settings for a shipped account of this Asterisk: where it is, user and secret, and no more."""
+    """Return the server's settings for a shipped account of this Asterisk."""
     ports = asterisk.ports
     known = {
         "ami": {
@@ -35,19 +35,19 @@ def settings(asterisk: Asterisk, backend: str = "ami", **more: str) -> dict[str,
 
 
 async def load(asterisk: Asterisk, server: Server, more: str = "", **settings: str) -> None:
-    """The shipped dialplan with a block for each row of the server, and what a test adds at its end."""
+    """Load the shipped dialplan with a block for each row of the server, and ``more`` at its end."""
     given = {"AUDIOSOCKET_HOST": server.host, **settings}
     await asterisk.dialplan(shipped.with_rows(shipped.load("extensions.conf", **given), server.rows) + more)
 
 
 async def ring(server: Server, call_id: str, *numbers: str) -> None:
-    """Asks the server to ring these numbers for that call."""
+    """Make the server call these numbers for that call."""
     status, answer = await server.ask("POST", f"/api/calls/{call_id}/return", {"numbers": list(numbers)})
     assert status == 202, answer
 
 
 async def ended(server: Server, call_id: str, state: str, seconds: float = 10) -> dict[str, Any]:
-    """What became of a call's return call, once it is over; it must have ended like this."""
+    """Wait for the end of a call's return call, which must have this state; return it."""
     over = {"connected", "failed", "cancelled"}
     call = await server.until_call(call_id, lambda call: call["return"]["state"] in over, seconds)
     found: dict[str, Any] = call["return"]
@@ -56,22 +56,22 @@ async def ended(server: Server, call_id: str, state: str, seconds: float = 10) -
 
 
 def events(call: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """The events of that name in a call's timeline."""
+    """Return the events of that name in a call's timeline."""
     return [event for event in call["timeline"] if event["event"] == name]
 
 
-#: How a leg ends whose side hung up: Asterisk closes, and where a frame of ours is unread that is a reset.
+#: Outcomes of a leg whose side hung up: Asterisk closes, which is a reset where a frame of ours is unread.
 HUNG_UP = frozenset({"caller_hangup", "connection_lost"})
 
 
 def leg(call: dict[str, Any], role: str) -> dict[str, Any]:
-    """A call's leg of that role."""
+    """Return a call's leg of that role."""
     (found,) = [leg for leg in call["legs"] if leg["role"] == role]
     return dict(found)
 
 
 async def nothing_left(asterisk: Asterisk, server: Server) -> None:
-    """No channel in Asterisk, no call in the server, and each call that there was has ended exactly once."""
+    """Check that Asterisk has no channel, the server no call, and each call ended exactly once."""
     await asterisk.no_channels()
     _, status = await server.ask("GET", "/api/status")
     assert status["live_calls"] == 0
@@ -97,7 +97,7 @@ CutOff = Callable[[str], tuple["Cable", dict[str, str]]]
 
 
 class Cable(portforward.ProxyFactory):
-    """A cable between the server and a port of Asterisk's that a test can cut and mend."""
+    """A proxy between the server and a port of Asterisk that a test can cut and mend."""
 
     protocol = _Pair
 
@@ -109,7 +109,7 @@ class Cable(portforward.ProxyFactory):
         self.entrance: int = self._port.getHost().port
 
     async def cut(self) -> None:
-        """Every connection through it breaks, and no other can be made."""
+        """Abort every connection, and accept no other."""
         await defer.maybeDeferred(self._port.stopListening)
         for pair in self.pairs:
             for end in (pair, pair.peer):
@@ -119,5 +119,5 @@ class Cable(portforward.ProxyFactory):
         await task.deferLater(self._reactor, 0)
 
     def mend(self) -> None:
-        """Connections are possible again."""
+        """Accept connections again."""
         self._port = self._reactor.listenTCP(self.entrance, self, interface="127.0.0.1")

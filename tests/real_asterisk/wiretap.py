@@ -1,4 +1,4 @@
-"""When the server's frames leave it: every segment on loopback, with the time the kernel saw it.
+"""The times of the server's frames: every segment on loopback, with the kernel's time stamp.
 
 Nothing stands between the server and Asterisk, and a reader that is slow measures no less exactly. Root only.
 """
@@ -44,7 +44,7 @@ def _only_from(port: int) -> bytes:
 
 
 class Wiretap:
-    """Notes frames of ``frame_bytes`` (header included) from a local TCP port, by the port they go to.
+    """Records frames of ``frame_bytes`` (header included) from a local TCP port, by the port they go to.
 
     ``times`` are milliseconds of the kernel's clock; ``lost`` are packets that the kernel could not keep for us.
     """
@@ -93,7 +93,7 @@ class Wiretap:
         self.times.setdefault(to, []).extend([seconds * 1e3 + nanoseconds / 1e6] * frames)
 
     def stop(self) -> None:
-        """Nothing is noted any more."""
+        """Stop recording."""
         if self._socket.fileno() < 0:
             return
         self._reactor.removeReader(self)
@@ -104,7 +104,7 @@ class Wiretap:
 
 @dataclass
 class Lateness:
-    """What a wiretap heard: gaps between the frames of a call, and how late each was on its own call's schedule.
+    """Statistics of recorded frames: gaps within a call, and the lateness of each by its own call's schedule.
 
     In milliseconds.
     """
@@ -115,7 +115,7 @@ class Lateness:
     when: list[float] = field(default_factory=list)
 
     def add(self, times: Sequence[float]) -> None:
-        """One call's frames, in milliseconds."""
+        """Add the times of one call's frames, in ms."""
         due = times[0]
         for before, now in pairwise(times):
             due = max(due + FRAME_MS, now - _FORGIVEN_MS)
@@ -124,7 +124,7 @@ class Lateness:
             self.when.append(now)
 
     def slices(self, ms: float) -> list[list[float]]:
-        """``late`` in pieces of so many milliseconds: a disturbance from outside is in some of them only."""
+        """Return ``late`` in slices of ``ms``: a disturbance from outside is in some of them only."""
         began = min(self.when)
         found: list[list[float]] = [[] for _ in range(int((max(self.when) - began) / ms) + 1)]
         for when, late in zip(self.when, self.late, strict=True):
@@ -133,10 +133,10 @@ class Lateness:
 
 
 def share(values: Sequence[float], limit: float) -> float:
-    """Per cent of the values beyond the limit."""
+    """Return the percentage of the values above the limit."""
     return 100 * sum(value > limit for value in values) / max(1, len(values))
 
 
 def at(values: Sequence[float], per_cent: float) -> float:
-    """The value that so many per cent stay below."""
+    """Return the percentile of the values."""
     return sorted(values)[min(len(values) - 1, int(len(values) * per_cent / 100))]

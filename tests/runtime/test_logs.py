@@ -21,13 +21,9 @@ from twisted.python.logfile import LogFile
 from audiosocket.runtime import logs
 from audiosocket.runtime.log_format import as_json_line, as_line, escape
 from audiosocket.runtime.logs import LogPlan, ProcessLog
+from tests.support.log_lines import LINE
 from tests.support.loopback_server import no_deadline
 
-#: The form that docs/operations.md promises.
-LINE = re.compile(
-    r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3} - (?P<module>\S+) - (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)"
-    r" - (?P<text>.*)\n"
-)
 SPECIAL = (
     "\n", "\r", "\r\n", "\x00", "\x07", "\x1b[31mred", "\x7f", "\x85", "\x9b31m", "\u2028", "\u2029", "\u202eevil",
     "\u2066", "\u200f", "\u061c", "\x0b", "\x0c", "\x1c", "\udc80", "a\ufeffb",

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,6 +75,16 @@ def install_app(directory: Path, entry: str, source: str) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[audiosocket.apps]\n{entry}\n")
     (directory / f"{module}.py").write_text(source)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition is true; return whether it was within ``seconds``."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return True
+        pause.wait(0.02)
+    return condition()
 
 
 class ServerProcess:

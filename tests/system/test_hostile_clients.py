@@ -1,6 +1,6 @@
-"""Strangers on the ports: no traceback, nothing left behind, and the neighbours hear nothing of it.
+"""Hostile connections: no traceback, no leak, and no effect on other calls.
 
-``HOSTILE_CONNECTIONS`` raises the number from what fits a test run to what an issue asks for (100,000).
+``HOSTILE_CONNECTIONS`` is their number, for example 100,000 instead of that of a test run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from uuid import uuid4
 import pytest
 
 from audiosocket.wire import audio_frame, uuid_frame
-from tests.support.server_process import ServerProcess
-from tests.system.test_soak import wait_until
+from tests.support.server_process import ServerProcess, wait_until
 
 CONNECTIONS = int(os.environ.get("HOSTILE_CONNECTIONS", "3000"))
 ROOT = Path(__file__).resolve().parents[2]
 FRAME = audio_frame(8000, b"\x01" * 320)
-#: Connections that stay open without a word while others come.
-SLOW_MOST = 300
+#: Connections that stay open and silent during the others.
+MAX_SLOW = 300
 
 
 def hello() -> bytes:
@@ -56,7 +55,7 @@ FIRST_WORDS: list[Callable[[], bytes]] = [
 
 
 def knock(port: int, slow: deque[socket.socket]) -> None:
-    """One hostile connection: strange words, and one of the ways to leave."""
+    """Make one hostile connection: invalid data, and one of the ways to end."""
     stranger = socket.socket()
     stranger.settimeout(5)
     try:
@@ -67,7 +66,7 @@ def knock(port: int, slow: deque[socket.socket]) -> None:
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif how < 0.5:
             slow.append(stranger)
-            while len(slow) > SLOW_MOST:
+            while len(slow) > MAX_SLOW:
                 slow.popleft().close()
             return
         elif how < 0.6:
@@ -91,10 +90,10 @@ def resident_mb(pid: int) -> float:
 
 
 @pytest.mark.slow
-def test_strangers_cost_the_neighbours_nothing(tmp_path: Path) -> None:
+def test_hostile_connections_do_not_affect_other_calls(tmp_path: Path) -> None:
     slow: deque[socket.socket] = deque()
     with ServerProcess(tmp_path, {"VISITOR_APP": "echo"}) as running:
-        for _ in range(300):  # what grows once, grows now
+        for _ in range(300):  # so that caches are filled before the measurement
             knock(running.visitor, slow)
         command = [sys.executable, "-m", "tests.support.numbered_calls", "20", str(running.visitor)]
         with subprocess.Popen(

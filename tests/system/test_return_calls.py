@@ -1,4 +1,4 @@
-"""The return call through the real server: HTTP asks for it, AMI is told, the resident's leg joins its visitor."""
+"""Return calls of the real server: requested over HTTP, placed over AMI, joined by the resident's leg."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.visits import Visit
 
 
 class AmiVisit(Visit):
-    """A visit with an Asterisk beside the server."""
+    """A visit with a fake Asterisk beside the server."""
 
     def __init__(self, server: ServerProcess, visitor: Caller, asterisk: FakeAMIServer) -> None:
         super().__init__(server, visitor)
@@ -76,7 +76,7 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
             ("102", "answered"),
         ]
         assert {leg["role"]: leg["state"] for leg in call["legs"]} == {"visitor": "live", "resident": "live"}
-        assert call["caller"] is None  # the imitation has told of no channel
+        assert call["caller"] is None  # the fake Asterisk has reported no channel
         assert (await here.request("/api/status"))[1]["return_backend"] == {
             "kind": "ami",
             "state": "up",
@@ -91,7 +91,7 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
 
 
 @pytest.mark.deadline(60)
-async def test_the_ringing_stops_when_the_visitor_leaves(tmp_path: Path) -> None:
+async def test_the_ringing_stops_when_the_visitor_hangs_up(tmp_path: Path) -> None:
     async with visit(tmp_path) as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
         assert (await here.request(f"{here.path}/return", {"number": "101"}))[0] == 202
@@ -104,7 +104,7 @@ async def test_the_ringing_stops_when_the_visitor_leaves(tmp_path: Path) -> None
 
 
 @pytest.mark.deadline(60)
-async def test_a_wrong_secret_is_the_end_of_the_attempt_at_once(tmp_path: Path) -> None:
+async def test_a_wrong_secret_ends_the_attempt_immediately(tmp_path: Path) -> None:
     async with visit(tmp_path, AMI_SECRET="mistyped") as here:
         while (await here.request("/api/status"))[1]["return_backend"]["state"] == "connecting":
             await reactor_turns()
@@ -129,7 +129,7 @@ VOICE = b"\x21\x43" * 160
 
 
 @pytest.mark.deadline(60)
-async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> None:
+async def test_an_app_calls_the_resident_and_bridges_the_legs(tmp_path: Path) -> None:
     install_example_app(tmp_path, "concierge")
     apps = {"VISITOR_APP": "concierge", "RESIDENT_APP": "concierge", "CONCIERGE_NUMBERS": "101,102"}
     async with visit(tmp_path, **apps) as here:
@@ -159,7 +159,7 @@ async def test_an_app_rings_the_resident_and_lets_them_talk(tmp_path: Path) -> N
 
 
 @pytest.mark.deadline(60)
-async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path: Path) -> None:
+async def test_a_resident_who_answers_after_a_kill_joins_the_call(tmp_path: Path) -> None:
     async with visit(tmp_path) as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
         assert (await here.request(f"{here.path}/return", {"number": "101"}))[0] == 202
@@ -186,7 +186,7 @@ async def test_killed_while_the_telephone_rings_it_lets_in_who_answers(tmp_path:
 
 
 @pytest.mark.deadline(60)
-async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_visitor(tmp_path: Path) -> None:
+async def test_the_next_number_is_called_after_a_kill(tmp_path: Path) -> None:
     async with visit(tmp_path, RETURN_RING_SECONDS="2", RETURN_WINDOW_SECONDS="1") as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
         assert (await here.request(f"{here.path}/return", {"numbers": ["101", "102"]}))[0] == 202
@@ -209,7 +209,7 @@ async def test_killed_while_the_telephone_rings_it_rings_the_next_one_for_the_vi
 
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_who_is_calling_is_in_the_list_and_told_to_the_app(tmp_path: Path, workers: str) -> None:
+async def test_the_caller_is_shown_by_the_api_and_reported_to_the_app(tmp_path: Path, workers: str) -> None:
     install_example_app(tmp_path, "concierge")
     async with visit(tmp_path, WORKERS=workers, VISITOR_APP="concierge", RESIDENT_APP="concierge") as here:
         await until(lambda: sum(connection.logged_in for connection in here.asterisk.connections) == int(workers))

@@ -1,4 +1,4 @@
-"""The real server from outside: started as its users start it, called, changed, stopped and misconfigured."""
+"""The real server as a process: started in each way, called, reconfigured, stopped and misconfigured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
 from audiosocket.server import api_port as apiport
-from tests.runtime.test_logs import LINE
+from tests.support.log_lines import LINE
 from tests.support.loopback_server import LOOPBACK, CapturedLog, is_closed, occupied, reactor, until
 from tests.support.server_process import ServerProcess, checkout_environment, free_ports
 
@@ -38,7 +38,7 @@ async def call(port: int) -> Caller:
 
 
 def check_log(log: str, *parts: str) -> None:
-    """Every line has the documented form, and each of ``parts`` is in it, as a pattern, in this order."""
+    """Check that every line has the documented form, and that ``parts`` (patterns) occur in this order."""
     assert all(LINE.fullmatch(line) for line in log.splitlines(keepends=True))
     assert "Traceback" not in log
     where = 0
@@ -93,7 +93,7 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
         await echoing.until_heard(lambda pcm: b"\x00\x10" * 800 in pcm)
         await silent.until_heard(6400)
         assert set(silent.heard) == {0}
-        # The restart of a listener and the end of the other instance go unnoticed.
+        # The restart of a listener and the end of the other instance have no effect.
         await deferToThread(first.api, "/api/restart", {"extension_id": 7})
         assert await deferToThread(second.stop) == 0
         report = await silent.ended
@@ -125,21 +125,21 @@ async def test_two_instances_side_by_side_from_one_directory(tmp_path: Path) -> 
     other = (tmp_path / "two" / "logs" / "audiosocket.log").read_text()
     check_log(other, "the setting DB_HOTS is unknown; did you mean DB_HOST", "a hangup frame to 1 legs")
     assert str(echoing.call_id) not in other
-    # In the foreground the same lines are shown, and nothing else.
+    # In the foreground the same lines are printed, and nothing else.
     assert sorted(first.stdout().splitlines()) == sorted((log + other).splitlines())
     assert not (tmp_path / "twistd.pid").exists()
 
 
 @contextlib.asynccontextmanager
 async def both(*servers: ServerProcess) -> AsyncIterator[None]:
-    """All of them at once; each is stopped by its own pid whatever happens."""
+    """Run several servers at once and stop each in the end."""
     with contextlib.ExitStack() as running:
         await gatherResults([deferToThread(running.enter_context, server) for server in servers])
         yield
 
 
 @pytest.mark.deadline(40)
-async def test_a_daemon_writes_its_pid_and_its_log_and_goes_when_told(tmp_path: Path) -> None:
+async def test_a_daemon_writes_its_pid_and_its_log_and_stops_on_sigterm(tmp_path: Path) -> None:
     api, visitor = free_ports(2)
     (tmp_path / "data").mkdir()
     row = {"id": 1, "ramal_ia": "1000", "porta_ia": visitor}
@@ -185,7 +185,7 @@ async def answering(port: int) -> None:
 
 
 def alive(pid: int) -> bool:
-    """True until the process is gone; its parent may be slow to notice."""
+    """Return whether the process exists; its parent may be slow to reap it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
@@ -193,7 +193,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_bad_settings_end_in_one_line_with_status_1_and_nothing_open(tmp_path: Path) -> None:
+def test_bad_settings_are_one_line_and_status_1_with_no_port_open(tmp_path: Path) -> None:
     (api,) = free_ports(1)
     (tmp_path / "bad.env").write_text(f"API_PORT={api}\nREFRESH_INTERVAL_SECONDS=often\n")
     cases: list[tuple[list[str], Mapping[str, str], str]] = [
@@ -227,7 +227,7 @@ PASSWORD, TOKEN = "pa55-marker-of-the-database", "t0ken-marker-of-the-api"
 
 @pytest.fixture
 def unreachable(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server whose database refuses it, with secrets in all places, JSON lines, no file."""
+    """A server with an unreachable database, secrets in all settings, a JSON log and no local file."""
     (closed, visitor) = free_ports(2)
     settings = {
         "DB_HOST": LOOPBACK,
@@ -246,7 +246,7 @@ def unreachable(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.deadline(30)
-async def test_without_its_database_it_serves_the_file_and_tells_no_secret(unreachable: ServerProcess) -> None:
+async def test_without_its_database_it_uses_the_file_and_logs_no_secret(unreachable: ServerProcess) -> None:
     server = unreachable
     caller = await call(server.visitor)
     await caller.until_heard(640)
@@ -276,8 +276,8 @@ async def test_without_its_database_it_serves_the_file_and_tells_no_secret(unrea
 
 
 @pytest.mark.deadline(30)
-async def test_a_fresh_machine_needs_nothing(tmp_path: Path) -> None:
-    """The default ports may be in use on the machine of the test: what is configured is what counts."""
+async def test_it_starts_without_any_configuration(tmp_path: Path) -> None:
+    """The default ports may be in use on this machine, so only the configured port is checked."""
     with ServerProcess(tmp_path / "new", {"DB_HOST": ""}, wait=False) as server:
         log = tmp_path / "new" / "logs" / "audiosocket.log"
         while not log.exists() or "the API listens on" not in log.read_text():
@@ -291,7 +291,7 @@ async def test_a_fresh_machine_needs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "new" / "data" / "ramais_config.json").exists()
 
 
-async def test_an_api_without_its_port_keeps_trying_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_taken_api_port_is_tried_again_and_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apiport, "RETRY_SECONDS", 0.02)
     (port,) = free_ports(1)
     heard = CapturedLog()

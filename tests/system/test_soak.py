@@ -1,6 +1,6 @@
-"""The promise of the whole project: the table changes at random under live calls, and no call notices.
+"""The table changes at random during live calls, without an effect on them.
 
-``SOAK_CALLS`` and ``SOAK_CHANGES`` raise it from what fits a test run to what an issue asks for (200, 1000).
+``SOAK_CALLS`` and ``SOAK_CHANGES`` are the numbers, for example 200 and 1,000 instead of those of a test run.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import os
 import random
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess, free_ports, wait_until
 
 CALLS = int(os.environ.get("SOAK_CALLS", "60"))
 CHANGES = int(os.environ.get("SOAK_CHANGES", "60"))
@@ -29,7 +27,7 @@ Rows = dict[int, dict[str, Any]]
 
 
 class Table:
-    """The table, and beside it what the listeners must look like after each change."""
+    """The table, and in ``good`` the rows whose listeners must be open after each change."""
 
     def __init__(self, connection: Any, ports: list[int]) -> None:
         self._connection = connection
@@ -53,7 +51,7 @@ class Table:
         return int(self.sql(text, number, return_number, port, condominium, return_port)[0][0])
 
     def clean(self) -> None:
-        """A row that is bad because of another one becomes good with that one's change: away with it first."""
+        """Delete the invalid rows, as a conflict could end when the other row changes."""
         self.sql("delete from extension_ia where extension_ia_return = 'garbage'")
 
     # the changes
@@ -124,7 +122,7 @@ class Table:
 
 
 def listening_inodes() -> dict[int, str]:
-    """Inode of the listening socket of each port on 127.0.0.1."""
+    """Return the inode of the listening socket of each port on 127.0.0.1."""
     found = {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -138,16 +136,6 @@ def shown(running: ServerProcess) -> Rows:
     status = running.api("/api/status")
     shown_as = {"ramal_ia": "ramal_ia", "porta_ia": "actual_porta_ia", "porta_retorno": "actual_porta_retorno"}
     return {row["id"]: {key: row[name] for key, name in shown_as.items()} for row in status["extensions"]}
-
-
-def wait_until(what: Callable[[], bool], seconds: float) -> bool:
-    """True as soon as ``what`` holds; false when it did not for all of ``seconds``."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if what():
-            return True
-        pause.wait(0.02)
-    return what()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Calls outlive the process: the real server is killed and stopped under callers, and they come back."""
+"""Calls survive the process: the real server is killed and stopped during calls, and they resume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TONE = b"\x21\x43" * 160
 
 
 @pytest.mark.deadline(60)
-async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_path: Path) -> None:
+async def test_after_a_kill_all_of_twenty_calls_resume_and_none_restarts(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, {"VISITOR_APP": "echo", "RESIDENT_APP": "echo"})
     with server:
         callers = await all_up(server.visitor, [uuid4() for _ in range(20)])
@@ -35,7 +35,7 @@ async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_pat
 
         await deferToThread(server.stop, signal.SIGKILL)
         await gatherResults([caller.ended for caller in [*callers, resident]])
-        # The table changes meanwhile: a call keeps the extension it began with.
+        # The table changes meanwhile: a call keeps the extension with which it began.
         row = {"id": 1, "ramal_ia": "1999", "porta_ia": server.visitor, "porta_retorno": server.resident}
         (tmp_path / "data" / "ramais_config.json").write_text(json.dumps({"ramais": [row]}))
         await deferToThread(server.start)
@@ -69,7 +69,7 @@ async def test_killed_under_twenty_calls_all_resume_and_none_starts_over(tmp_pat
 
 
 @pytest.mark.deadline(40)
-async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
+async def test_a_call_that_does_not_resume_is_lost(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {"RESUME_SECONDS": "1"}) as server:
         caller = await call(server.visitor)
         await deferToThread(server.stop, signal.SIGKILL)
@@ -86,7 +86,7 @@ async def test_what_does_not_come_back_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.deadline(40)
-async def test_who_is_back_alone_on_a_bridge_is_hung_up_when_the_other_is_lost(tmp_path: Path) -> None:
+async def test_a_bridge_hangs_up_a_resumed_leg_when_the_other_leg_is_lost(tmp_path: Path) -> None:
     with ServerProcess(
         tmp_path, {"RESUME_SECONDS": "3", "VISITOR_APP": "bridge", "RESIDENT_APP": "bridge"}
     ) as server:
@@ -107,7 +107,7 @@ async def test_who_is_back_alone_on_a_bridge_is_hung_up_when_the_other_is_lost(t
 
 
 @pytest.mark.deadline(40)
-async def test_a_stop_lets_calls_end_by_themselves_and_keeps_new_ones_out(tmp_path: Path) -> None:
+async def test_a_stop_waits_for_calls_and_accepts_no_new_ones(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {"DRAIN_SECONDS": "20", "VISITOR_APP": "echo", "RESIDENT_APP": "echo"}) as server:
         caller = await call(server.visitor)
         assert server.process is not None
@@ -128,7 +128,7 @@ async def test_a_stop_lets_calls_end_by_themselves_and_keeps_new_ones_out(tmp_pa
 
 
 @pytest.mark.deadline(40)
-async def test_calls_that_a_stop_interrupts_go_on_after_the_start(tmp_path: Path) -> None:
+async def test_calls_interrupted_by_a_stop_resume_after_the_start(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {"DRAIN_SECONDS": "1"}) as server:
         caller = await call(server.visitor)
         assert await deferToThread(server.stop) == 0
@@ -143,7 +143,7 @@ async def test_calls_that_a_stop_interrupts_go_on_after_the_start(tmp_path: Path
 
 
 @pytest.mark.deadline(40)
-async def test_the_second_signal_ends_now_and_still_says_goodbye(tmp_path: Path) -> None:
+async def test_a_second_signal_stops_immediately_with_hangup_frames(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, {"DRAIN_SECONDS": "3600"}) as server:
         caller = await call(server.visitor)
         assert server.process is not None
