@@ -49,7 +49,7 @@ def test_each_hears_the_other_and_not_itself() -> None:
     assert call.visitor.sent_pcm("passed") == b"".join(frame(2000 + turn) for turn in range(100))
 
 
-def test_a_frame_is_passed_on_in_the_turn_in_which_it_came() -> None:
+def test_a_frame_is_passed_on_in_the_same_turn() -> None:
     call = Conversation()
     for turn in range(50):
         call.turn(visitor=frame(turn))
@@ -57,7 +57,7 @@ def test_a_frame_is_passed_on_in_the_turn_in_which_it_came() -> None:
 
 
 @pytest.mark.parametrize("rate", RATES.values())
-def test_a_frame_keeps_its_rate_whatever_the_other_side_speaks(rate: int) -> None:
+def test_a_frame_keeps_its_rate_whatever_that_of_the_other_leg_is(rate: int) -> None:
     call = Conversation()
     pcm = b"\1\2" * (rate // 50)
     call.turn(resident=frame(1))
@@ -66,7 +66,7 @@ def test_a_frame_keeps_its_rate_whatever_the_other_side_speaks(rate: int) -> Non
     assert passed == [(pcm, rate)]
 
 
-def test_a_visitor_who_is_alone_hears_silence_and_nothing_is_kept_for_later() -> None:
+def test_a_visitor_alone_receives_silence_and_nothing_is_queued() -> None:
     call = Conversation(both=False)
     for turn in range(100):
         call.turn(visitor=frame(1 + turn))
@@ -77,7 +77,7 @@ def test_a_visitor_who_is_alone_hears_silence_and_nothing_is_kept_for_later() ->
 
 
 @pytest.mark.parametrize(("lump", "lost"), [(5, 0), (9, 0), (14, 1), (50, 37), (500, 487)])
-def test_a_lump_does_not_delay_the_conversation_for_good(lump: int, lost: int) -> None:
+def test_a_burst_of_frames_does_not_delay_the_rest_of_the_conversation(lump: int, lost: int) -> None:
     """Frames that come at once (a stall of the network) may wait 200 ms and no longer; the oldest go."""
     call = Conversation()
     for _ in range(20):
@@ -105,7 +105,7 @@ def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how
 
 
 @pytest.mark.parametrize("how", [LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER, LegOutcome.PEER_ERROR])
-def test_a_broken_leg_that_comes_back_goes_on(how: LegOutcome) -> None:
+def test_a_leg_whose_connection_broke_resumes(how: LegOutcome) -> None:
     call = Conversation()
     call.turn(visitor=frame(1), resident=frame(1))
     call.visitor.end(how.value)
@@ -121,7 +121,7 @@ def test_a_broken_leg_that_comes_back_goes_on(how: LegOutcome) -> None:
     assert call.clock.getDelayedCalls() == []
 
 
-def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
+def test_a_leg_that_does_not_resume_ends_the_other() -> None:
     call = Conversation()
     call.resident.end(LegOutcome.CONNECTION_LOST.value)
     call.clock.advance(RECONNECT_SECONDS - 0.1)
@@ -131,14 +131,14 @@ def test_a_broken_leg_that_does_not_come_back_takes_the_other_with_it() -> None:
     assert call.clock.getDelayedCalls() == []
 
 
-def test_nothing_is_left_waiting_when_the_other_side_leaves_too() -> None:
+def test_no_timer_is_left_when_the_other_side_leaves_too() -> None:
     call = Conversation()
     call.visitor.end(LegOutcome.CONNECTION_LOST.value)
     call.resident.end()
     assert call.clock.getDelayedCalls() == []
 
 
-def test_a_leg_resumed_over_a_new_connection_is_still_joined() -> None:
+def test_a_leg_resumed_over_a_new_connection_is_still_bridged() -> None:
     call = Conversation()
     call.turn(visitor=frame(1))
     call.visitor.resume()
@@ -165,7 +165,7 @@ def test_after_a_restart_a_side_whose_other_side_is_gone_is_hung_up(how: LegOutc
     assert call.clock.getDelayedCalls() == []
 
 
-def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() -> None:
+def test_after_a_restart_a_leg_waits_for_one_whose_connection_had_just_broken() -> None:
     for comes_back in (True, False):
         call = Restarted()
         call.visitor.end_other_leg(LegOutcome.CONNECTION_LOST.value)
@@ -179,7 +179,7 @@ def test_after_a_restart_a_side_whose_other_side_had_just_broken_waits_for_it() 
 
 
 @pytest.mark.parametrize("how", [LegOutcome.SHUTDOWN, LegOutcome.APP_FAILED])
-def test_what_ends_the_whole_call_is_left_to_the_server(how: LegOutcome) -> None:
+def test_outcomes_that_end_the_call_are_left_to_the_server(how: LegOutcome) -> None:
     """Else the second leg's books would say "the app was done"."""
     call = Conversation()
     call.visitor.end(how.value)
@@ -187,7 +187,7 @@ def test_what_ends_the_whole_call_is_left_to_the_server(how: LegOutcome) -> None
     assert call.clock.getDelayedCalls() == []
 
 
-def test_a_visitor_who_leaves_alone_takes_nobody_along() -> None:
+def test_a_visitor_that_leaves_alone_ends_no_other_leg() -> None:
     call = Conversation(both=False)
     call.visitor.end(LegOutcome.CONNECTION_LOST.value)
     assert call.clock.getDelayedCalls() == []
@@ -202,6 +202,8 @@ def test_a_visitor_who_leaves_alone_takes_nobody_along() -> None:
         ("bridges", "bridge", "VISITOR_APP"),
     ],
 )
-def test_a_bridge_with_one_end_is_reported_at_the_start(visitor: str, resident: str, wrong: str) -> None:
+def test_a_bridge_in_one_of_the_settings_only_is_reported_at_the_start(
+    visitor: str, resident: str, wrong: str
+) -> None:
     found = Bridge.check(Settings.parse({"VISITOR_APP": visitor, "RESIDENT_APP": resident}))
     assert [sentence.split()[0] for sentence in found] == [wrong] * bool(wrong)

@@ -24,7 +24,7 @@ def test_returns_every_frame_as_it_came() -> None:
     assert leg.sent_pcm("passed") == b"".join(map(frame, range(100)))
 
 
-def test_returns_a_frame_in_the_turn_in_which_it_came() -> None:
+def test_returns_a_frame_in_the_same_turn() -> None:
     clock = Clock()
     leg = echo(clock)
     leg.run(1000, frame)
@@ -44,14 +44,14 @@ def test_returns_odd_lengths_and_other_rates_untouched() -> None:
     ]
 
 
-def test_a_quiet_caller_still_gets_silence() -> None:
+def test_a_silent_caller_receives_silence() -> None:
     leg = echo(Clock())
     leg.run(200, frame)
     leg.run(400)
     assert leg.sources()[-15:] == ["silence"] * 15
 
 
-def test_is_quiet_while_another_app_speaks() -> None:
+def test_returns_nothing_while_another_app_plays() -> None:
     leg = echo(Clock())
     leg.play(b"\1\1" * 1600)
     leg.run(400, frame)

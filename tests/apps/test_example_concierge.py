@@ -58,7 +58,7 @@ def door(module: Any) -> Door:
     return Door(module)
 
 
-def test_key_1_rings_the_configured_numbers_with_a_tone_that_goes_on(door: Door, module: Any) -> None:
+def test_key_1_rings_the_configured_numbers_with_ringback(door: Door, module: Any) -> None:
     door.visitor.press("7")
     assert not any(door.run(1_000))
     door.visitor.press("1")
@@ -84,7 +84,7 @@ def test_a_door_may_have_numbers_of_its_own(module: Any, monkeypatch: pytest.Mon
     assert door.resident.notes == []
 
 
-def test_who_answers_talks_with_the_visitor(door: Door) -> None:
+def test_the_resident_who_answers_is_bridged_with_the_visitor(door: Door) -> None:
     door.visitor.press("1")
     door.run(500)
     door.connect()
@@ -100,7 +100,7 @@ def test_who_answers_talks_with_the_visitor(door: Door) -> None:
     assert door.visitor.outcome == "server_hangup"
 
 
-def test_nobody_answers_and_the_visitor_may_try_again(door: Door, module: Any) -> None:
+def test_the_visitor_may_try_again_after_no_answer(door: Door, module: Any) -> None:
     door.visitor.press("1")
     door.run(500)
     door.visitor.end_return_call(FAILED)
@@ -117,14 +117,14 @@ def test_the_star_key_stops_the_ringing(door: Door) -> None:
     assert not any(door.run(6_000)[640:])
 
 
-def test_what_cannot_be_placed_is_noted_and_heard(door: Door, module: Any) -> None:
+def test_a_return_call_that_cannot_be_placed_is_noted_and_signalled(door: Door, module: Any) -> None:
     door.visitor.call_error = ReturnUnavailable("no backend")
     door.visitor.press("1")
     assert door.visitor.notes == [("app.note", {"app": "concierge", "problem": "no backend"})]
     assert door.run(4_000).count(module.BUSY) == 1
 
 
-def test_after_a_restart_it_still_rings(module: Any) -> None:
+def test_after_a_restart_the_ringback_continues(module: Any) -> None:
     door = Door(module)
     door.visitor.press("1")
     (state,) = [state for _, state in door.visitor.remembered]
@@ -138,7 +138,7 @@ def test_after_a_restart_it_still_rings(module: Any) -> None:
     assert quiet.sent_pcm() == b""
 
 
-def test_it_says_at_the_start_what_is_missing(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_settings_are_reported_at_the_start(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     both = {"VISITOR_APP": "concierge", "RESIDENT_APP": "concierge"}
     assert module.Concierge.check(Settings.parse(both)) == []
     assert "RESIDENT_APP" in module.Concierge.check(Settings.parse({**both, "RESIDENT_APP": "echo"}))[0]
@@ -146,7 +146,7 @@ def test_it_says_at_the_start_what_is_missing(module: Any, monkeypatch: pytest.M
     assert "CONCIERGE_NUMBERS" in module.Concierge.check(Settings.parse(both))[0]
 
 
-def test_the_package_offers_it(module: Any) -> None:
+def test_the_package_has_the_entry_point(module: Any) -> None:
     declared = configparser.ConfigParser()
     declared.read(PACKAGE / "setup.cfg")
     (entry,) = declared["options.entry_points"]["audiosocket.apps"].strip().splitlines()

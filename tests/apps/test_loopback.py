@@ -8,7 +8,7 @@ from audiosocket.apps.loopback import Loopback
 from tests.support.fake_leg import FakeLeg, app_context
 
 
-def test_asks_the_leg_to_return_its_frames_and_does_nothing_else() -> None:
+def test_makes_the_leg_return_its_frames_and_does_nothing_else() -> None:
     clock = Clock()
     leg = FakeLeg(clock, Loopback(app_context(clock)))
     leg.join()
@@ -20,7 +20,7 @@ def test_asks_the_leg_to_return_its_frames_and_does_nothing_else() -> None:
     assert leg.notes == []
 
 
-def test_goes_on_after_a_restart_of_the_server() -> None:
+def test_continues_after_a_restart_of_the_server() -> None:
     clock = Clock()
     leg = FakeLeg(clock, Loopback(app_context(clock)))
     leg.resume_after_restart()

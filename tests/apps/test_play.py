@@ -109,7 +109,7 @@ class TestSound:
         leg.run(100)
         assert leg.sources() == ["silence", "silence", "spoken", "spoken", "spoken", "spoken"]
 
-    def test_is_asked_for_at_the_callers_rate(self) -> None:
+    def test_is_loaded_at_the_callers_rate(self) -> None:
         """A caller in wideband hears wideband, and the sound is converted once for all calls."""
         shelf = Shelf(0.5)
         leg = Rig(sounds=shelf).start()
@@ -118,7 +118,7 @@ class TestSound:
         assert leg.sent_pcm() == numbered(8000)
         assert {frame.rate for _, frame in leg.sent[1:]} == {16_000}
 
-    def test_is_asked_for_at_48_khz_at_most(self) -> None:
+    def test_is_loaded_at_48_khz_at_most(self) -> None:
         shelf = Shelf(0.5)
         leg = Rig(sounds=shelf).start()
         leg.run(1000, lambda turn: b"\7\0" * 3840, rate=192_000)
@@ -135,7 +135,7 @@ class TestSound:
         assert leg.heard_ms == 7000
         assert leg.sent_pcm().endswith(numbered(7 * 16_000)[4 * 32_000 :])
 
-    def test_goes_on_where_it_was_when_the_disk_was_slow(self, tmp_path: Path) -> None:
+    def test_continues_where_it_was_when_the_disk_was_slow(self, tmp_path: Path) -> None:
         """Asked for again at another rate, the sound came after all that waited had been said."""
         thread = ManualThread()
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(56_000)), "hangup", sounds=SoundCache(thread)).start()
@@ -186,7 +186,7 @@ class TestThen:
         assert leg.outcome == "server_hangup"
         assert leg.heard_ms == 333
 
-    def test_loop_has_neither_end_nor_seam(self, tmp_path: Path) -> None:
+    def test_loop_has_neither_end_nor_gap(self, tmp_path: Path) -> None:
         sound = numbered(4321)
         leg = Rig(write_wav(tmp_path / "a.wav", sound), "loop").start()
         longest = 0
@@ -199,7 +199,7 @@ class TestThen:
         assert "silence" not in leg.sources()[1:]
         assert longest <= 2 * PIECE_SECONDS * 1000
 
-    def test_loop_has_no_seam_when_the_clock_is_late(self, tmp_path: Path) -> None:
+    def test_loop_has_no_gap_when_the_clock_is_late(self, tmp_path: Path) -> None:
         """Six frames at once, with the end of a piece among them."""
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(16_001)), "loop").start()
         leg.run(100, talk)
@@ -237,7 +237,7 @@ class TestThen:
 
 
 class TestLegs:
-    def test_that_is_gone_before_the_sound_is_there_is_left_alone(self, tmp_path: Path) -> None:
+    def test_that_has_ended_before_the_sound_is_loaded_plays_nothing(self, tmp_path: Path) -> None:
         thread = ManualThread(held=True)
         path = write_wav(tmp_path / "a.wav", numbered(4000))
         leg = Rig(path, "hangup", sounds=SoundCache(thread)).start()
@@ -248,12 +248,12 @@ class TestLegs:
         assert leg.outcome == "caller_hangup"
         assert leg.queued_ms == 0
 
-    def test_that_is_gone_at_once_leaves_no_timer(self) -> None:
+    def test_that_ends_at_once_leaves_no_timer(self) -> None:
         rig = Rig()
         rig.start().end()
         assert rig.clock.getDelayedCalls() == []
 
-    def test_that_comes_back_hears_the_rest_once(self, tmp_path: Path) -> None:
+    def test_that_resumes_plays_the_rest_once(self, tmp_path: Path) -> None:
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(8000))).start()
         leg.run(300, talk)
         leg.stall(900)
@@ -261,7 +261,7 @@ class TestLegs:
         leg.run(2000, talk)
         assert leg.sent_pcm() == numbered(8000)
 
-    def test_that_comes_back_after_it_was_over_hears_it_from_the_start(self, tmp_path: Path) -> None:
+    def test_that_joins_again_plays_from_the_start(self, tmp_path: Path) -> None:
         rig = Rig(write_wav(tmp_path / "a.wav", numbered(8000)))
         leg = rig.start()
         leg.run(300, talk)
@@ -271,7 +271,7 @@ class TestLegs:
         again.run(2000, talk)
         assert again.sent_pcm() == numbered(8000)
 
-    def test_of_one_call_hear_it_each_in_their_own_time(self, tmp_path: Path) -> None:
+    def test_of_one_call_play_independently(self, tmp_path: Path) -> None:
         rig = Rig(write_wav(tmp_path / "a.wav", numbered(8000)), "hangup")
         visitor = rig.start()
         visitor.run(500, talk)
@@ -285,7 +285,7 @@ class TestLegs:
         assert visitor.outcome == resident.outcome == "server_hangup"
         assert visitor.sent[-1][0] + 400 < resident.sent[-1][0]
 
-    def test_that_another_app_silences_stays_silent(self) -> None:
+    def test_that_another_app_clears_stays_silent(self) -> None:
         """A barge-in is not the end of the sound: the leg is neither hung up nor played the next piece."""
 
         class Interrupt(App):
@@ -339,12 +339,12 @@ class TestBroken:
         assert leg.outcome is None
         assert set(leg.sources()) == {"silence"}
 
-    def test_hangs_up_when_that_is_what_comes_next(self) -> None:
+    def test_hangs_up_where_play_then_is_hangup(self) -> None:
         leg = Rig("broken.wav", "hangup", sounds=Broken()).start()
         leg.run(200, talk)
         assert leg.outcome == "server_hangup"
 
-    def test_does_not_cost_the_leg_what_it_has(self) -> None:
+    def test_does_not_interrupt_what_is_queued(self) -> None:
         """The file was removed between the first piece and the change of rate."""
 
         class Fading(Shelf):
@@ -400,7 +400,7 @@ class TestPieces:
             assert len(out) == 5 * 32_000
             assert out == (pcm * (len(out) // len(pcm) + 1))[: len(out)]
 
-    def test_begin_where_they_are_told_to(self) -> None:
+    def test_begin_at_a_given_position(self) -> None:
         pieces = Pieces(numbered(8000), 8000, loop=False, since_ms=500)
         assert pieces.at_ms == 500
         assert pieces.next() == numbered(8000)[8000:]
@@ -410,7 +410,7 @@ class TestPieces:
 class TestRestart:
     """The server was killed while the sound was playing, and the leg came back."""
 
-    def test_goes_on_with_the_piece_that_was_being_heard(self) -> None:
+    def test_continues_with_the_piece_that_was_being_played(self) -> None:
         before = Rig(sounds=Shelf(9.5)).start()
         before.run(5_000, talk)
         app, state = before.remembered[-1]
@@ -421,7 +421,7 @@ class TestRestart:
         assert rig.leg.sent_pcm() == numbered(76_000)[4 * 16_000 :]
 
     @pytest.mark.parametrize(("then", "outcome"), [("continue", None), ("hangup", "server_hangup")])
-    def test_says_nothing_twice_when_all_was_heard(self, then: str, outcome: str | None) -> None:
+    def test_plays_nothing_again_when_all_was_played(self, then: str, outcome: str | None) -> None:
         before = Rig(sounds=Shelf(3)).start()
         before.run(4_000, talk)
         rig = Rig(then=then, sounds=Shelf(3))
@@ -432,7 +432,7 @@ class TestRestart:
     @pytest.mark.parametrize(
         "state", [None, 5, {}, {"since_ms": "x"}, {"since_ms": float("nan")}, {"since_ms": -5}]
     )
-    def test_begins_anew_without_a_usable_memory(self, state: object) -> None:
+    def test_begins_again_without_a_usable_state(self, state: object) -> None:
         rig = Rig(sounds=Shelf(1))
         rig.leg.resume_after_restart(state)
         rig.leg.run(1_500, talk)

@@ -118,7 +118,7 @@ class TestFile:
         assert rate == 16_000
         assert abs(len(left) / 16 - 1000) <= 20
 
-    def test_goes_on_at_its_rate_when_the_callers_changes(self, tmp_path: Path) -> None:
+    def test_keeps_its_rate_when_the_callers_changes(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         leg = rig.start()
         leg.run(1000, talk)
@@ -142,7 +142,7 @@ class TestFile:
         assert without_silence(read(rig.path)[0]) == [11]
         assert without_silence(read(rig.directory / f"{CALL}-resident.wav")[0]) == [21]
 
-    def test_of_a_leg_that_left_and_came_again_is_another_one(self, tmp_path: Path) -> None:
+    def test_of_a_leg_that_joined_again_is_another_one(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         rig.start().run(500, talk)
         rig.leg.end()
@@ -152,7 +152,7 @@ class TestFile:
         again.end()
         assert {path.name for path in rig.directory.iterdir()} == {f"{CALL}.wav", f"{CALL}-2.wav"}
 
-    def test_goes_on_when_the_leg_resumes_with_the_pause_as_silence(self, tmp_path: Path) -> None:
+    def test_continues_when_the_leg_resumes_with_the_gap_as_silence(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         leg = rig.start()
         leg.run(1000, talk)
@@ -165,7 +165,7 @@ class TestFile:
         assert set(left[9000:23_000]) == {0}
         assert without_silence(left) == [*range(1, 51), *range(1, 51)]
 
-    def test_is_there_and_short_for_a_leg_that_is_over_at_once(self, tmp_path: Path) -> None:
+    def test_is_short_for_a_leg_that_ends_at_once(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         rig.start().end()
         assert len(read(rig.path)[0]) == 0
@@ -203,7 +203,7 @@ class TestWriting:
             if turn >= 5:
                 assert len(read(rig.path)[0]) / 8 >= 20 * turn - 1300
 
-    def test_takes_a_turn_of_the_file_thread_once_a_second(self, tmp_path: Path) -> None:
+    def test_uses_the_file_thread_once_a_second(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         jobs: list[Any] = []
 
@@ -216,7 +216,7 @@ class TestWriting:
         leg.run(10_000, talk)
         assert 10 <= len(jobs) <= 11
 
-    def test_waits_for_one_write_before_it_asks_for_the_next(self, tmp_path: Path) -> None:
+    def test_waits_for_one_write_before_the_next(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
         leg.run(5000, talk)
@@ -229,7 +229,7 @@ class TestWriting:
         rig.thread.run()
         assert without_silence(read(rig.path)[0]) == list(range(1, 252))
 
-    def test_puts_the_end_behind_a_write_under_way(self, tmp_path: Path) -> None:
+    def test_ends_after_a_write_under_way(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
         leg.run(1500, talk)
@@ -243,7 +243,7 @@ class TestWriting:
             ("recording.ended", {"file": str(rig.path), "seconds": 1.5}),
         ]
 
-    def test_tells_when_the_file_is_open_and_when_it_is_closed(self, tmp_path: Path) -> None:
+    def test_notes_when_the_file_is_open_and_when_it_is_closed(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path)
         leg = rig.start()
         leg.run(200, talk)
@@ -273,7 +273,7 @@ class TestFailing:
 
         return fill
 
-    def test_on_a_full_disk_ends_the_recording_once_and_never_the_call(
+    def test_on_a_full_disk_ends_the_recording_and_not_the_call(
         self, tmp_path: Path, disk: Callable[[int], None]
     ) -> None:
         rig = Rig(tmp_path)
@@ -295,7 +295,7 @@ class TestFailing:
         assert leg.notes[1:] == [("recording.failed", {"reason": "No space left on device"})]
         assert len(read(rig.path)[0]) / 8 >= 800
 
-    def test_with_the_last_write_is_told_once(self, tmp_path: Path, disk: Callable[[int], None]) -> None:
+    def test_with_the_last_write_is_noted_once(self, tmp_path: Path, disk: Callable[[int], None]) -> None:
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
         leg.run(2000, talk)
@@ -306,7 +306,7 @@ class TestFailing:
         assert len(errors(captured)) == 1
         assert events(leg) == ["recording.failed"]
 
-    def test_in_a_directory_that_cannot_be_made_costs_one_line(self, tmp_path: Path) -> None:
+    def test_in_a_directory_that_cannot_be_created_is_one_line_in_the_log(self, tmp_path: Path) -> None:
         (tmp_path / "recordings").write_text("in the way")
         rig = Rig(tmp_path)
         leg = rig.start()
@@ -316,9 +316,7 @@ class TestFailing:
         assert len(errors(captured)) == 1
         assert events(leg) == ["recording.failed"]
 
-    def test_of_a_disk_that_stands_still_bounds_the_memory(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_of_a_blocked_disk_bounds_the_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[StereoWavWriter] = []
 
         def opening(directory: Path, stem: str, rate: int) -> StereoWavWriter:
@@ -340,9 +338,7 @@ class TestFailing:
         assert len(rig.thread.jobs) == 0
         assert [wav.closed for wav in opened] == [True]
 
-    def test_of_a_slow_disk_that_is_full_as_well_is_told_once(
-        self, tmp_path: Path, disk: Callable[[int], None]
-    ) -> None:
+    def test_of_a_slow_and_full_disk_is_noted_once(self, tmp_path: Path, disk: Callable[[int], None]) -> None:
         """The write that hung fails, after the recording was given up for its slowness."""
         rig = Rig(tmp_path, held=True)
         leg = rig.start()
@@ -358,7 +354,7 @@ class TestFailing:
             leg.receive(bytes(60_000))
         assert events(leg) == ["recording.failed"]
 
-    def test_in_our_own_code_is_a_failure_in_the_log_and_not_the_calls(
+    def test_in_this_code_is_a_failure_in_the_log_and_does_not_end_the_call(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
     ) -> None:
         def wrong(*job: Any) -> StereoWavWriter:
@@ -374,7 +370,7 @@ class TestFailing:
 
 
 class TestBeep:
-    def test_says_that_it_records_when_nobody_else_says_anything(self, tmp_path: Path) -> None:
+    def test_is_played_when_no_other_app_is_on_the_leg(self, tmp_path: Path) -> None:
         rig = Rig(tmp_path, spec="record")
         leg = rig.start()
         leg.run(1000, talk)
@@ -385,7 +381,7 @@ class TestBeep:
         assert loud[0] < 50
         assert 200 < loud[-1] < 300
 
-    def test_is_not_there_beside_other_apps(self, tmp_path: Path) -> None:
+    def test_is_not_played_beside_other_apps(self, tmp_path: Path) -> None:
         leg = Rig(tmp_path, spec="record+echo").start()
         leg.run(1000, talk)
         leg.end()
@@ -396,7 +392,7 @@ class TestCheck:
     def check(self, directory: Path) -> list[str]:
         return list(Record.check(Settings.parse({"RECORD_DIR": str(directory)})))
 
-    def test_makes_the_directory(self, tmp_path: Path) -> None:
+    def test_creates_the_directory(self, tmp_path: Path) -> None:
         assert self.check(tmp_path / "a" / "b") == []
         assert (tmp_path / "a" / "b").is_dir()
 
@@ -405,7 +401,7 @@ class TestCheck:
         (problem,) = self.check(tmp_path / "file" / "recordings")
         assert problem.startswith(f"RECORD_DIR: {tmp_path / 'file' / 'recordings'} ")
 
-    def test_tries_as_the_user_it_runs_as(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_checks_as_the_user_it_runs_as(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Root may write anywhere, so what the system would say to others is put in its mouth."""
         monkeypatch.setattr(os, "access", lambda path, mode: False)
         (problem,) = self.check(tmp_path)

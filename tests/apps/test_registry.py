@@ -225,7 +225,7 @@ class TestExample:
         leg.join()
         return leg
 
-    def test_says_back_what_it_heard(self, leg: FakeLeg) -> None:
+    def test_plays_back_what_it_received(self, leg: FakeLeg) -> None:
         leg.run(3000, lambda turn: (turn + 1).to_bytes(2, "little") * 160)
         leg.run(3100, lambda turn: b"\1\1" * 160)
         assert leg.sent_pcm() == b"".join((turn + 1).to_bytes(2, "little") * 160 for turn in range(150))

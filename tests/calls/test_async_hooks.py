@@ -33,7 +33,7 @@ class Fixture:
         self.hooks.add(self.hook(*arguments))
 
 
-def test_they_run_one_after_another() -> None:
+def test_coroutines_run_one_after_another() -> None:
     one, first = Fixture(), Deferred[None]()
     one.add("a", first)
     one.add("b")
@@ -43,7 +43,7 @@ def test_they_run_one_after_another() -> None:
     assert one.log == ["a begins", "a ends", "b begins", "b ends", "c begins", "c ends"]
 
 
-def test_many_that_never_wait_need_no_stack() -> None:
+def test_many_coroutines_that_never_wait_do_not_recurse() -> None:
     one, first = Fixture(), Deferred[None]()
     one.add("a", first)
     for number in range(MAX_WAITING):
@@ -53,7 +53,7 @@ def test_many_that_never_wait_need_no_stack() -> None:
     assert one.failures == []
 
 
-def test_what_fails_is_told_and_what_waits_behind_it_is_dropped() -> None:
+def test_a_failure_is_reported_and_the_waiting_coroutines_are_dropped() -> None:
     one, first = Fixture(), Deferred[None]()
     one.add("a", first)
     one.add("b")
@@ -62,7 +62,7 @@ def test_what_fails_is_told_and_what_waits_behind_it_is_dropped() -> None:
     assert [failure.type for failure in one.failures] == [ZeroDivisionError]
 
 
-def test_a_cancelled_one_is_no_failure_and_the_next_one_runs() -> None:
+def test_a_cancelled_coroutine_is_no_failure_and_the_next_one_runs() -> None:
     one = Fixture()
     one.add("joined", Deferred())
     one.add("audio")
@@ -72,7 +72,7 @@ def test_a_cancelled_one_is_no_failure_and_the_next_one_runs() -> None:
     assert one.failures == []
 
 
-def test_an_app_that_does_not_keep_up_fails() -> None:
+def test_an_app_with_too_many_waiting_coroutines_fails() -> None:
     one = Fixture()
     one.add("a", Deferred())
     for _ in range(MAX_WAITING + 1):

@@ -80,14 +80,14 @@ def test_a_sink_that_changes_its_copy_changes_no_other() -> None:
     assert seen == [record] == [{**IDENTITY, "event": "call.started"}]
 
 
-def test_a_name_that_is_not_in_the_list_is_refused_before_any_sink_has_it() -> None:
+def test_an_unknown_name_raises_before_any_sink_is_called() -> None:
     seen: list[Record] = []
     with pytest.raises(KeyError, match=re.escape("leg.danced")):
         EventLog([seen.append]).emit("leg.danced", IDENTITY, {})
     assert seen == []
 
 
-def test_every_name_in_the_code_is_in_the_list_and_the_other_way_round() -> None:
+def test_the_list_has_exactly_the_names_in_the_code() -> None:
     found: set[str] = set()
     for file, line, argument in emitted():
         names = names_in(argument)
@@ -105,7 +105,7 @@ def test_the_document_lists_the_same_events_and_outcomes() -> None:
     assert outcomes == [e.value for e in LegOutcome]
 
 
-def test_every_event_says_what_it_means() -> None:
+def test_every_event_has_a_meaning() -> None:
     for name, meaning in EVENTS.items():
         assert re.fullmatch(r"[a-z]+\.[a-z]+", name)
         assert meaning.isprintable()

@@ -161,7 +161,7 @@ def test_every_change_is_one_whole_line_and_those_of_one_moment_are_one_write(
     assert all(data.endswith(b"\n") for data in writes)
 
 
-def test_what_happened_in_one_moment_is_as_if_it_had_been_written_one_by_one(disk: Disk) -> None:
+def test_records_of_one_moment_stand_for_the_same_as_single_ones(disk: Disk) -> None:
     told = []
     for together in (True, False):
         disk.path.unlink(missing_ok=True)
@@ -231,7 +231,7 @@ def _written(line: dict[str, Any]) -> bytes:
 
 @no_deadline
 @given(journals(), st.booleans(), st.sampled_from([b"", b"torn", b"\xff{", b'{"wall":']))
-def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(
+def test_leaving_out_the_lines_of_ended_calls_changes_no_meaning(
     lines: list[dict[str, Any]], goes_on: bool, torn: bytes
 ) -> None:
     written = [_written(line) for line in lines] + [torn]
@@ -243,7 +243,7 @@ def test_leaving_out_the_lines_of_ended_calls_changes_nothing_of_what_is_said(
     assert len(ended) + len(going) <= len(written)
 
 
-def test_a_call_that_is_over_leaves_one_short_line_for_its_time() -> None:
+def test_an_ended_call_is_one_short_line_while_it_is_remembered() -> None:
     call = {"wall": 1_000_000.5, "call": UUIDS[0]}
     written = [_written({**call, "kind": kind}) for kind in ("opened", "joined", "left", "over")]
     other = _written({**call, "call": UUIDS[1], "kind": "opened"})
@@ -256,7 +256,7 @@ def test_a_call_that_is_over_leaves_one_short_line_for_its_time() -> None:
     assert split_by_end(b"", 0.0, 1) == ([], [])
 
 
-def test_an_ended_call_is_only_its_uuid_and_only_for_its_time(disk: Disk) -> None:
+def test_an_ended_call_is_restored_as_its_uuid_while_it_is_remembered(disk: Disk) -> None:
     journal = disk.journal()
     journal.open()
     registry = books(journal)
@@ -325,7 +325,7 @@ def test_damaged_lines_are_skipped_and_reported_once(disk: Disk, heard: Captured
 
 @given(st.data())
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_cut_anywhere_it_says_what_was_said_before(data: Any) -> None:
+def test_a_journal_cut_anywhere_stands_for_its_whole_lines(data: Any) -> None:
     """A line that is not whole counts for nothing, those before it count in full."""
     lines = [json.dumps(line).encode() for line in SAMPLE]
     text = b"\n".join(lines) + b"\n"
@@ -356,7 +356,7 @@ SAMPLE = [
 ]
 
 
-def test_rewriting_says_the_same_in_fewer_lines_however_often(disk: Disk) -> None:
+def test_rewriting_keeps_the_meaning_in_fewer_lines(disk: Disk) -> None:
     lines = [json.dumps(line).encode() for line in SAMPLE[:5]]
     once = replay(lines, 20.0)
     twice = replay(once.lines(), 20.0)
@@ -412,7 +412,7 @@ def test_closed_or_killed_while_it_is_rewritten_the_old_file_stays(disk: Disk) -
     assert os.listdir(disk.path.parent) == [FILE_NAME]
 
 
-def test_what_cannot_be_rewritten_grows_and_is_reported_once(
+def test_a_journal_that_cannot_be_rewritten_grows_and_is_reported_once(
     disk: Disk, heard: CapturedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = disk.journal(compact_bytes=500)
@@ -434,7 +434,7 @@ def test_what_cannot_be_rewritten_grows_and_is_reported_once(
     assert disk.journal().open().calls[0].timeline[-1]["digit"] == "2"
 
 
-def test_a_full_disk_is_one_error_and_the_line_it_cut_costs_no_other(
+def test_a_full_disk_is_one_error_and_an_incomplete_line_costs_no_other(
     disk: Disk, heard: CapturedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = disk.journal()
@@ -461,7 +461,7 @@ def test_a_full_disk_is_one_error_and_the_line_it_cut_costs_no_other(
     assert kept.damaged == 1
 
 
-def test_what_json_cannot_carry_costs_its_line_only(disk: Disk, heard: CapturedLog) -> None:
+def test_a_record_that_json_cannot_carry_costs_its_own_line_only(disk: Disk, heard: CapturedLog) -> None:
     journal = disk.journal()
     journal.open()
     call = join(books(journal), 0.0)

@@ -157,7 +157,7 @@ def test_an_app_sees_the_call_it_serves() -> None:
     assert repr(leg) == f"<visitor leg of {CALL}>"
 
 
-def test_an_app_is_told_of_everything_in_order() -> None:
+def test_an_app_receives_everything_in_order() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     stage.hear(Audio(8000, VOICE), Digit("5"), Audio(8000, b"x"))
@@ -175,7 +175,7 @@ def test_an_app_is_told_of_everything_in_order() -> None:
     assert {told.leg for told in app.events} == {stage.leg}
 
 
-def test_all_apps_of_a_leg_are_told_in_turn() -> None:
+def test_all_apps_of_a_leg_are_called_in_order() -> None:
     order: list[str] = []
     first = RecordingApp(audio=lambda _: order.append("first"))
     second = RecordingApp(audio=lambda _: order.append("second"))
@@ -185,7 +185,7 @@ def test_all_apps_of_a_leg_are_told_in_turn() -> None:
     assert first.methods == second.methods == ["joined", "audio"]
 
 
-def test_the_first_frame_is_sent_at_once_silence_unless_an_app_has_something_to_say() -> None:
+def test_the_first_frame_is_sent_at_once_silence_unless_an_app_plays() -> None:
     assert Stage(RecordingApp()).start().wire.sent == [(8000, SILENCE)]
     stage = Stage(RecordingApp(joined=lambda leg: leg.play(VOICE))).start()
     assert stage.wire.sent == [(8000, VOICE)]
@@ -193,7 +193,7 @@ def test_the_first_frame_is_sent_at_once_silence_unless_an_app_has_something_to_
     assert stage.wire.sent == [(8000, VOICE), (8000, SILENCE), (8000, SILENCE)]
 
 
-def test_what_is_played_is_heard_then_its_mark_is_reached() -> None:
+def test_a_mark_is_reached_after_the_audio_before_it() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     assert stage.leg.play(VOICE * 5)
@@ -211,7 +211,7 @@ def test_a_passed_frame_leaves_at_once() -> None:
     assert stage.wire.sent == [(8000, SILENCE), (16_000, b"\1\2" * 7)]
 
 
-def test_an_app_may_let_less_wait_than_an_echo_does() -> None:
+def test_an_app_may_limit_how_much_passed_audio_waits() -> None:
     stage = Stage().start()
     for n in range(100):
         stage.leg.pass_on(bytes((n, 1)) * 160, 8000, at_most_ms=200)
@@ -225,7 +225,7 @@ def test_an_app_may_let_less_wait_than_an_echo_does() -> None:
     ("pcm", "rate"),
     [(bytes(65_536), 192_000), (VOICE, 11_025), (VOICE, 0), (VOICE, -8000)],
 )
-def test_a_frame_asterisk_would_not_take_is_refused_to_the_app_that_passes_it(pcm: bytes, rate: int) -> None:
+def test_a_frame_that_asterisk_rejects_raises_in_the_app_that_passes_it(pcm: bytes, rate: int) -> None:
     """At once and not when its turn comes: then nobody knows any more whose it was."""
     stage = Stage().start()
     for _ in range(10):  # so that the next one has to wait
@@ -237,7 +237,7 @@ def test_a_frame_asterisk_would_not_take_is_refused_to_the_app_that_passes_it(pc
     assert stage.leg.connection is stage.wire
 
 
-def test_of_an_empty_frame_nothing_is_sent() -> None:
+def test_an_empty_frame_is_not_sent() -> None:
     stage = Stage().start()
     stage.leg.pass_on(b"", 8000)
     assert stage.leg.play(b"")
@@ -282,7 +282,7 @@ def test_the_leg_follows_the_rate_of_the_callers_frames() -> None:
     assert [record["event"] for record in stage.events] == ["leg.rate"]
 
 
-def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log() -> None:
+def test_rate_changes_are_noted_up_to_a_limit() -> None:
     stage = Stage(RecordingApp()).start()
     for n in range(1_000):
         stage.hear(Audio(8000 if n % 2 else 16_000, VOICE))
@@ -293,7 +293,7 @@ def test_a_caller_that_changes_its_rate_with_every_frame_does_not_fill_the_log()
 
 @pytest.mark.parametrize("codec", ["ulaw", "alaw"])
 @pytest.mark.parametrize("ms", [10, 20, 30, 40, 60])
-def test_g711_under_the_name_of_slin_is_decoded_once_it_is_sure(codec: str, ms: int) -> None:
+def test_mislabelled_g711_is_decoded_once_it_is_certain(codec: str, ms: int) -> None:
     """As a dialplan without ``c(slin)`` sends it, in frames of the caller's packets; 320 bytes of it are 40 ms."""
     app, ears = RecordingApp(), Ears()
     stage = Stage(app).start()
@@ -334,7 +334,7 @@ def test_an_echo_of_decoded_g711_is_slin_at_its_own_pace(ms: int) -> None:
     assert stage.wire.sent[-second:] == sent[-second:]
 
 
-def test_what_no_codec_makes_sense_of_is_reported_after_seconds_and_left_alone() -> None:
+def test_an_unknown_codec_is_reported_after_seconds_and_passed_unchanged() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     noise = random.Random(722)
@@ -347,7 +347,7 @@ def test_what_no_codec_makes_sense_of_is_reported_after_seconds_and_left_alone()
     assert stage.codecs == ["unknown"]
 
 
-def test_what_made_no_sense_at_first_is_decoded_when_it_does() -> None:
+def test_an_unknown_codec_is_decoded_when_it_is_recognised_later() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     noise = random.Random(722)
@@ -359,7 +359,7 @@ def test_what_made_no_sense_at_first_is_decoded_when_it_does() -> None:
     assert app.values("audio")[-1] == (DECODERS["alaw"](payload), 8000)
 
 
-def test_honest_slin_is_never_touched() -> None:
+def test_slin_is_never_changed() -> None:
     """In packets of any length, loud and silent."""
     for slin in (tone(8000, 440, 120), bytes(1_920), tone(8000, 1_500, 120, -3.01)):
         for ms in (10, 20, 30, 40, 60):
@@ -403,7 +403,7 @@ def test_any_message_shows_that_the_leg_is_alive() -> None:
         (PeerError(None), LegOutcome.PEER_ERROR),
     ],
 )
-def test_what_ends_a_leg_from_the_other_side(event: Event, outcome: LegOutcome) -> None:
+def test_events_of_the_peer_that_end_a_leg(event: Event, outcome: LegOutcome) -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     stage.hear(event)
@@ -411,7 +411,7 @@ def test_what_ends_a_leg_from_the_other_side(event: Event, outcome: LegOutcome) 
     assert app.values("left") == [outcome.value]
 
 
-def test_a_frame_the_peer_does_not_take_is_not_counted_as_sent() -> None:
+def test_a_frame_that_the_peer_does_not_read_is_not_counted_as_sent() -> None:
     stage = Stage(RecordingApp()).start()
     ears = Ears()
     stage.leg.tap(ears)
@@ -424,7 +424,7 @@ def test_a_frame_the_peer_does_not_take_is_not_counted_as_sent() -> None:
 # taps
 
 
-def test_a_tap_hears_both_directions_with_their_times() -> None:
+def test_a_tap_receives_both_directions_with_their_times() -> None:
     ears = Ears()
     stage = Stage(RecordingApp(joined=lambda leg: leg.tap(ears))).start()
     stage.hear(Audio(16_000, VOICE))
@@ -440,9 +440,7 @@ def test_a_tap_hears_both_directions_with_their_times() -> None:
 
 
 @pytest.mark.parametrize("method", ["received", "sent"])
-def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
-    method: str, logged_failures: LoggedFailures
-) -> None:
+def test_a_tap_that_raises_ends_its_own_call(method: str, logged_failures: LoggedFailures) -> None:
     class Broken(Ears):
         pass
 
@@ -463,7 +461,7 @@ def test_a_tap_that_raises_ends_its_own_call_like_any_fault_of_an_app(
 # the end
 
 
-def test_the_end_tells_everybody_once_in_order() -> None:
+def test_the_end_is_reported_once_to_owner_connection_and_apps() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     stage.leg.play(VOICE * 100)
@@ -479,7 +477,7 @@ def test_the_end_tells_everybody_once_in_order() -> None:
     assert stage.idle
 
 
-def test_nothing_reaches_a_leg_that_is_over() -> None:
+def test_nothing_reaches_a_leg_that_has_ended() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     stage.leg.hang_up()
@@ -496,14 +494,14 @@ def test_nothing_reaches_a_leg_that_is_over() -> None:
     assert stage.record.frames_in == 0
 
 
-def test_a_connection_that_is_gone_ends_the_leg() -> None:
+def test_a_closed_connection_ends_the_leg() -> None:
     stage = Stage(RecordingApp()).start()
     stage.leg.disconnected(stage.wire, LegOutcome.CONNECTION_LOST)
     assert stage.over == [LegOutcome.CONNECTION_LOST]
 
 
 @pytest.mark.parametrize("where", ["joined", "audio", "digit", "marked"])
-def test_an_app_may_hang_up_wherever_it_is_told_something(where: str) -> None:
+def test_an_app_may_hang_up_in_every_method(where: str) -> None:
     first, second = RecordingApp(**{where: lambda leg: leg.hang_up()}), RecordingApp()
     stage = Stage(first, second).start()
     stage.leg.mark("now")
@@ -518,7 +516,7 @@ def test_an_app_may_hang_up_wherever_it_is_told_something(where: str) -> None:
     assert stage.idle
 
 
-def test_an_app_that_hangs_up_when_it_is_told_of_the_end_changes_nothing() -> None:
+def test_an_app_that_hangs_up_in_left_changes_nothing() -> None:
     app = RecordingApp(left=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     stage.hear(HungUp())
@@ -526,7 +524,7 @@ def test_an_app_that_hangs_up_when_it_is_told_of_the_end_changes_nothing() -> No
     assert app.values("left") == ["caller_hangup"]
 
 
-def test_an_app_that_never_joined_is_not_told_that_the_leg_left() -> None:
+def test_an_app_that_never_joined_does_not_receive_the_end() -> None:
     first, second = RecordingApp(joined=lambda leg: leg.hang_up()), RecordingApp()
     Stage(first, second).start()
     assert first.methods == ["joined", "left"]
@@ -552,7 +550,7 @@ def test_an_app_that_raises_is_reported_and_ends_its_call(where: str, logged_fai
     assert logged["name"] == "app0"
 
 
-def test_an_app_that_raises_when_it_is_told_of_the_end_costs_nobody_the_news(
+def test_an_app_that_raises_in_left_does_not_keep_the_others_from_it(
     logged_failures: LoggedFailures,
 ) -> None:
     bad, good = RecordingApp(left=raising(ValueError("left"))), RecordingApp()
@@ -563,7 +561,7 @@ def test_an_app_that_raises_when_it_is_told_of_the_end_costs_nobody_the_news(
     assert len(logged_failures.flush(ValueError)) == 1
 
 
-def test_a_leg_whose_audio_cannot_be_converted_ends_instead_of_falling_silent(
+def test_a_leg_whose_audio_cannot_be_converted_ends(
     logged_failures: LoggedFailures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without this it would leave the clock and stay in the books, mute, until the caller gives up."""
@@ -586,7 +584,7 @@ def test_a_leg_whose_audio_cannot_be_converted_ends_instead_of_falling_silent(
 # marks and clear in the same turn
 
 
-def test_a_clear_at_a_mark_silences_what_was_to_follow_it_in_the_same_turn() -> None:
+def test_a_clear_at_a_mark_silences_the_rest_of_the_same_tick() -> None:
     """A late turn repays several frames at once; those behind the mark are not said any more."""
     app = RecordingApp(marked=lambda leg: leg.clear())
     stage = Stage(app).start()
@@ -602,7 +600,7 @@ def test_a_clear_at_a_mark_silences_what_was_to_follow_it_in_the_same_turn() -> 
     assert app.values("marked") == [("first", 40)]
 
 
-def test_hanging_up_at_a_mark_says_nothing_more() -> None:
+def test_hanging_up_at_a_mark_sends_no_more_audio() -> None:
     app = RecordingApp(marked=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     stage.run(20)
@@ -635,7 +633,7 @@ def test_a_new_connection_takes_over_and_the_queue_goes_on() -> None:
     assert len(stage.clock) == 1
 
 
-def test_late_news_of_the_old_connection_are_ignored() -> None:
+def test_events_of_the_replaced_connection_are_ignored() -> None:
     stage = Stage(RecordingApp()).start()
     new = Wire()
     stage.leg.resume(new)
@@ -669,7 +667,7 @@ def test_a_leg_that_ends_at_a_mark_while_it_is_resumed_leaves_no_timer(
 # loopback
 
 
-def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() -> None:
+def test_a_looped_leg_returns_single_and_joined_frames_without_the_clock() -> None:
     stage = Stage(RecordingApp(joined=loop_back)).start()
     sent = len(stage.wire.sent)
     stage.run(1_000)
@@ -680,7 +678,7 @@ def test_a_looped_leg_returns_frames_and_lumps_as_they_came_without_the_clock() 
     assert (stage.record.frames_in, stage.record.frames_out) == (50, sent + 50)
 
 
-def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
+def test_a_looped_leg_follows_the_rate_and_serves_taps() -> None:
     stage, ears = Stage(RecordingApp(joined=loop_back)).start(), Ears()
     stage.leg.tap(ears)
     wide = audio_frame(16_000, b"\3\4" * 320)
@@ -690,7 +688,7 @@ def test_a_looped_leg_follows_the_rate_and_lets_taps_hear() -> None:
     assert stage.record.rate == 16_000
 
 
-def test_what_only_listens_is_read_on_tick_until_a_frame_passes() -> None:
+def test_a_leg_is_read_on_tick_until_a_frame_is_passed_on() -> None:
     stage = Stage(Echo()).start()
     assert stage.wire.on_tick == [True]
     stage.leg.play(VOICE)
@@ -701,7 +699,7 @@ def test_what_only_listens_is_read_on_tick_until_a_frame_passes() -> None:
     assert stage.wire.on_tick == [True, False]
 
 
-def test_a_new_connection_begins_as_the_first_one_did() -> None:
+def test_a_new_connection_is_read_on_tick_again() -> None:
     stage = Stage(Echo()).start()
     stage.hear(Audio(8000, VOICE))
     new = Wire()
@@ -725,7 +723,7 @@ def test_a_looped_leg_is_read_at_once() -> None:
     assert later.wire.on_tick == [True, False]
 
 
-def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
+def test_frames_after_the_end_of_a_leg_in_the_same_read_are_ignored() -> None:
     app = RecordingApp(audio=lambda leg: leg.hang_up())
     stage = Stage(app).start()
     lump = audio_frame(8000, VOICE) * 3
@@ -736,7 +734,7 @@ def test_frames_after_the_end_of_a_leg_within_one_lump_are_not_heard() -> None:
 # live audio
 
 
-def test_live_audio_leaves_at_once_and_is_not_far_ahead() -> None:
+def test_live_audio_is_sent_at_once_and_not_far_ahead() -> None:
     stage = Stage().start()
     stage.time.advance(0.003)
     stage.leg.play(VOICE * 5, live=True)
@@ -765,7 +763,7 @@ def test_less_than_a_frame_of_live_audio_waits_for_the_rest() -> None:
     assert [pcm for _, pcm in stage.wire.sent] == [SILENCE, VOICE]
 
 
-def test_a_mark_behind_live_audio_is_reached_when_that_is_heard() -> None:
+def test_a_mark_behind_live_audio_is_reached_at_its_time() -> None:
     app = RecordingApp()
     stage = Stage(app).start()
     begun = stage.time.seconds()
@@ -778,7 +776,7 @@ def test_a_mark_behind_live_audio_is_reached_when_that_is_heard() -> None:
     assert 0.034 <= stage.time.seconds() - begun <= 0.061
 
 
-def test_paused_audio_waits_and_the_caller_hears_silence() -> None:
+def test_paused_audio_waits_and_silence_is_sent() -> None:
     stage = Stage().start()
     stage.leg.play(VOICE * 3)
     stage.leg.pause(True)
@@ -821,7 +819,7 @@ def test_an_app_that_hands_over_while_it_joins_is_replaced() -> None:
     assert recorder.methods == ["joined", "digit"]
 
 
-def test_a_leg_that_comes_back_to_an_app_that_gave_it_up_ends() -> None:
+def test_a_leg_handed_back_to_an_app_that_gave_it_up_ends() -> None:
     first, second = RecordingApp(), RecordingApp()
     stage = Stage(first).start()
     stage.known.update(first=first, second=second)

@@ -73,7 +73,7 @@ def test_the_fake_transport_is_complete() -> None:
 # the beginning
 
 
-def test_the_socket_is_prepared_for_frames_that_leave_at_once() -> None:
+def test_the_socket_has_no_delay_and_keep_alive() -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     assert line.no_delay
@@ -148,7 +148,7 @@ def test_without_a_uuid_within_5_s_the_connection_is_closed_and_counted(said: by
     ],
     ids=["http", "audio", "hangup", "error", "short uuid", "huge", "tls", "text uuid"],
 )
-def test_what_is_not_a_uuid_is_cut_off_at_once_and_counted(said: bytes) -> None:
+def test_a_first_message_that_is_no_uuid_is_aborted_and_counted(said: bytes) -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     line.send(said)
@@ -160,7 +160,7 @@ def test_what_is_not_a_uuid_is_cut_off_at_once_and_counted(said: bytes) -> None:
     assert exchange.admission.connections == exchange.factory().connections == set()
 
 
-def test_an_asterisk_whose_channel_was_not_answered_says_nothing_and_goes() -> None:
+def test_a_peer_that_closes_without_a_message_is_no_leg() -> None:
     """Seen with a real one: no byte, then FIN. Nothing of it is an error."""
     exchange = InMemoryServer(RecordingApp())
     exchange.connect().hang_up()
@@ -169,7 +169,7 @@ def test_an_asterisk_whose_channel_was_not_answered_says_nothing_and_goes() -> N
     assert exchange.events == []
 
 
-def test_uuid_audio_and_goodbye_in_one_read_are_a_call() -> None:
+def test_uuid_audio_and_hangup_in_one_read_are_a_call() -> None:
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.connect()
@@ -181,7 +181,7 @@ def test_uuid_audio_and_goodbye_in_one_read_are_a_call() -> None:
 # the end
 
 
-def test_our_goodbye_is_a_hangup_frame_a_fin_and_patience() -> None:
+def test_the_server_ends_with_hangup_frame_and_fin_and_reads_on() -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     exchange.run(100, line)
@@ -201,7 +201,7 @@ def test_our_goodbye_is_a_hangup_frame_a_fin_and_patience() -> None:
     assert leg_record(exchange)["frames_in"] == 5
 
 
-def test_a_peer_that_does_not_close_after_our_goodbye_is_cut_off_after_2_s() -> None:
+def test_a_peer_that_does_not_close_is_aborted_2_s_after_the_hangup_frame() -> None:
     exchange = InMemoryServer(RecordingApp(digit=lambda leg: leg.hang_up()))
     line = exchange.join()
     line.send(digit_frame("1"))
@@ -233,7 +233,7 @@ def test_a_connection_that_is_reset_is_lost() -> None:
 
 
 @pytest.mark.parametrize(("said", "ending"), [(HANGUP_FRAME, "caller_hangup"), (PEER_ERROR, "peer_error")])
-def test_a_peer_that_says_goodbye_gets_one_back(said: bytes, ending: str) -> None:
+def test_a_hangup_of_the_peer_is_answered_with_one(said: bytes, ending: str) -> None:
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.join()
@@ -247,7 +247,7 @@ def test_a_peer_that_says_goodbye_gets_one_back(said: bytes, ending: str) -> Non
     assert exchange.event_names().count("leg.left") == 1
 
 
-def test_nothing_is_told_to_a_leg_that_ended_within_the_same_read() -> None:
+def test_a_leg_that_ended_receives_no_more_of_the_same_read() -> None:
     app = RecordingApp(digit=lambda leg: leg.hang_up())
     exchange = InMemoryServer(app)
     line = exchange.join()
@@ -259,7 +259,7 @@ def test_nothing_is_told_to_a_leg_that_ended_within_the_same_read() -> None:
     line.hang_up()
 
 
-def test_a_factory_says_when_its_last_connection_is_gone() -> None:
+def test_a_factory_reports_the_end_of_its_last_connection() -> None:
     exchange = InMemoryServer(RecordingApp())
     emptied: list[int] = []
     exchange.factory().when_empty(lambda: emptied.append(1))
@@ -288,7 +288,7 @@ def test_a_second_uuid_ends_the_leg() -> None:
     assert exchange.idle
 
 
-def test_a_second_uuid_does_not_come_back_to_a_call_that_goes_on() -> None:
+def test_a_second_uuid_does_not_change_a_call_that_goes_on() -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.join()
     exchange.join(role=Role.RESIDENT)
@@ -326,7 +326,7 @@ def test_no_number_of_messages_without_meaning_ends_a_call() -> None:
 # a peer that does not read
 
 
-def test_a_peer_that_takes_nothing_for_2_s_is_cut_off() -> None:
+def test_a_peer_that_reads_nothing_for_2_s_is_aborted() -> None:
     app = RecordingApp(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000))
     exchange = InMemoryServer(app)
     line = exchange.join()
@@ -344,7 +344,7 @@ def test_a_peer_that_takes_nothing_for_2_s_is_cut_off() -> None:
     assert exchange.idle
 
 
-def test_a_peer_that_takes_it_within_2_s_goes_on() -> None:
+def test_a_peer_that_reads_within_2_s_goes_on() -> None:
     exchange = InMemoryServer(RecordingApp(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000)))
     line = exchange.join()
     for _ in range(3):
@@ -359,7 +359,7 @@ def test_a_peer_that_takes_it_within_2_s_goes_on() -> None:
     assert outcome(exchange) is None
 
 
-def test_a_peer_that_takes_not_even_our_goodbye_is_cut_off_after_2_s() -> None:
+def test_a_peer_that_does_not_read_the_hangup_frame_is_aborted_after_2_s() -> None:
     app = RecordingApp(audio=lambda leg: leg.pass_on(bytes(7_680), 192_000))
     exchange = InMemoryServer(app)
     line = exchange.join()
@@ -412,7 +412,7 @@ def test_reading_is_never_paused() -> None:
     st.sampled_from(["fin", "reset", "stay"]),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_a_peer_does_its_connection_ends_and_nothing_is_left(steps: list[bytes | int], end: str) -> None:
+def test_any_sequence_of_messages_ends_without_leftovers(steps: list[bytes | int], end: str) -> None:
     exchange = InMemoryServer(RecordingApp())
     line = exchange.connect()
     for step in steps:
@@ -435,7 +435,7 @@ def test_whatever_a_peer_does_its_connection_ends_and_nothing_is_left(steps: lis
     assert exchange.event_names().count("call.started") == exchange.event_names().count("call.ended")
 
 
-def test_a_long_frame_takes_as_many_bytes_as_its_header_says() -> None:
+def test_a_long_frame_has_the_length_of_its_header() -> None:
     app = RecordingApp()
     exchange = InMemoryServer(app)
     line = exchange.join()
@@ -454,7 +454,7 @@ ANY_MESSAGE = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(ANY_MESSAGE, max_size=40), st.lists(st.integers(0, 80_000), max_size=12))
-def test_a_leg_hears_the_same_whichever_way_its_frames_were_read(messages: list[bytes], cuts: list[int]) -> None:
+def test_a_leg_receives_the_same_however_its_frames_were_read(messages: list[bytes], cuts: list[int]) -> None:
     """Reads of nothing but ordinary frames go past the parser; any other cut goes through it."""
     stream = b"".join(messages)
     app = RecordingApp()

@@ -130,7 +130,7 @@ def test_a_second_leg_is_refused_while_the_first_is_alive() -> None:
     assert books.names() == ["call.started", "leg.refused"]
 
 
-def test_a_leg_that_went_quiet_is_taken_over_and_the_call_goes_on() -> None:
+def test_a_silent_leg_is_taken_over_and_the_call_goes_on() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     call.legs[Role.VISITOR].last_received = 20.0
@@ -138,7 +138,7 @@ def test_a_leg_that_went_quiet_is_taken_over_and_the_call_goes_on() -> None:
     assert books.registry.started_total == 1
 
 
-def test_a_leg_that_left_may_come_back_while_the_other_keeps_the_call() -> None:
+def test_a_leg_that_left_may_join_again_while_the_other_is_live() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
@@ -157,7 +157,7 @@ FINAL = [
 
 
 @pytest.mark.parametrize("ending", FINAL)
-def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call(ending: LegOutcome) -> None:
+def test_a_visitor_ended_by_the_server_is_refused_while_the_resident_is_live(ending: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
@@ -168,7 +168,7 @@ def test_a_visitor_who_was_sent_away_stays_out_while_the_resident_keeps_the_call
 
 
 @pytest.mark.parametrize("ending", FINAL)
-def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(ending: LegOutcome) -> None:
+def test_a_resident_ended_by_the_server_is_refused_until_the_next_return_call(ending: LegOutcome) -> None:
     returns = FakeReturns()
     books = Books(returns=returns)
     call = books.join(Role.VISITOR, 10.0)
@@ -181,7 +181,7 @@ def test_a_resident_who_was_sent_away_stays_out_until_the_next_return_call(endin
     assert books.ask(Role.RESIDENT, 500.0).call is call
 
 
-def test_where_nobody_announces_residents_one_who_was_sent_away_stays_out_for_60_s() -> None:
+def test_without_return_calls_a_resident_ended_by_the_server_is_refused_for_60_s() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
@@ -214,7 +214,7 @@ BROKEN = [LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER]
 
 
 @pytest.mark.parametrize("ending", BROKEN)
-def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(ending: LegOutcome) -> None:
+def test_a_resident_whose_connection_broke_resumes_without_a_return_call(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
     books.back(11.0 + RECONNECT_SECONDS)
@@ -223,14 +223,14 @@ def test_a_resident_whose_connection_broke_comes_back_without_a_return_call(endi
 
 
 @pytest.mark.parametrize("ending", BROKEN)
-def test_a_resident_whose_connection_broke_stays_out_after_its_time(ending: LegOutcome) -> None:
+def test_a_resident_whose_connection_broke_is_refused_after_its_time(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
     late = books.ask(Role.RESIDENT, 11.001 + RECONNECT_SECONDS)
     assert late == Admission(None, "no return call is waiting for a resident")
 
 
-def test_a_broken_connection_lets_one_resident_back_and_only_on_the_calls_extension() -> None:
+def test_a_broken_connection_admits_one_resident_on_the_extension_of_the_call() -> None:
     books = Residents()
     books.over(LegOutcome.CONNECTION_LOST, 11.0)
     elsewhere = books.ask(Role.RESIDENT, 11.1, extension=ELSEWHERE)
@@ -242,7 +242,7 @@ def test_a_broken_connection_lets_one_resident_back_and_only_on_the_calls_extens
 
 
 @pytest.mark.parametrize("ending", [ending for ending in LegOutcome if ending not in BROKEN])
-def test_a_resident_who_left_in_any_other_way_stays_out(ending: LegOutcome) -> None:
+def test_a_resident_with_any_other_outcome_is_refused(ending: LegOutcome) -> None:
     books = Residents()
     books.over(ending, 11.0)
     assert books.ask(Role.RESIDENT, 11.1).call is None
@@ -256,7 +256,7 @@ def test_a_resident_whose_connection_broke_finds_no_call_when_the_visitor_has_le
 
 
 @pytest.mark.parametrize("ending", BROKEN)
-def test_where_nobody_announces_residents_one_whose_connection_broke_comes_back_too(ending: LegOutcome) -> None:
+def test_without_return_calls_a_resident_whose_connection_broke_resumes(ending: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
@@ -278,7 +278,7 @@ def test_an_ended_uuid_is_refused_for_60_s_and_then_free_again() -> None:
     assert books.registry.started_total == 2
 
 
-def test_asking_again_does_not_make_an_ended_uuid_be_remembered_longer() -> None:
+def test_a_refused_uuid_is_not_remembered_longer() -> None:
     books = Books()
     books.registry.leg_over(books.join(Role.VISITOR, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     books.ask(Role.VISITOR, 60.9)
@@ -324,7 +324,7 @@ def test_only_the_first_cause_of_a_legs_end_counts() -> None:
     assert books.names().count("call.ended") == 1
 
 
-def test_the_first_outcome_that_is_named_stays() -> None:
+def test_the_first_decided_outcome_stays() -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     assert call.decide("gate_opened")
@@ -335,7 +335,7 @@ def test_the_first_outcome_that_is_named_stays() -> None:
     assert books.events[-1]["outcome"] == "gate_opened"
 
 
-def test_without_a_named_outcome_the_visitors_ending_is_the_calls() -> None:
+def test_without_a_decided_outcome_the_visitors_is_the_calls() -> None:
     """Whichever leg is last: the resident that stays behind only waits for the visitor's news."""
     for last in Role:
         books = Books()
@@ -348,14 +348,14 @@ def test_without_a_named_outcome_the_visitors_ending_is_the_calls() -> None:
         assert call.outcome == "server_hangup"
 
 
-def test_without_a_visitor_the_residents_ending_is_the_calls() -> None:
+def test_without_a_visitor_the_residents_outcome_is_the_calls() -> None:
     books = Books(accept_unexpected_resident=True)
     call = books.join(Role.RESIDENT, 10.0)
     books.registry.leg_over(call, Role.RESIDENT, LegOutcome.PEER_ERROR, 15.0)
     assert call.outcome == "peer_error"
 
 
-def test_a_resident_that_ends_while_the_visitor_is_back_leaves_the_call() -> None:
+def test_a_resident_that_ends_after_the_visitor_joined_again_leaves_the_call() -> None:
     """The visitor's old leg is over, its new one is not: only the new one is in the books."""
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
@@ -369,7 +369,7 @@ def test_a_resident_that_ends_while_the_visitor_is_back_leaves_the_call() -> Non
 # memory
 
 
-def test_the_books_are_bounded_whatever_the_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_is_bounded_for_any_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_REMEMBERED == 20_000
     monkeypatch.setattr(callregistry, "MAX_REMEMBERED", 700)
     books, total = Books(), 720
@@ -385,7 +385,7 @@ def test_the_books_are_bounded_whatever_the_number_of_calls(monkeypatch: pytest.
     assert len(books.registry) == 1
 
 
-def test_what_is_over_is_forgotten_after_its_time() -> None:
+def test_ended_uuids_are_forgotten_after_their_time() -> None:
     books = Books()
     for n in range(30):
         call = books.join(Role.VISITOR, float(n), number(n))
@@ -467,7 +467,7 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
 
 
 @pytest.mark.parametrize("field", ["at_seconds", "event", "seconds", "now", "self", "call_id"])
-def test_no_field_of_an_event_can_hide_what_it_is_and_when_it_was(field: str) -> None:
+def test_no_field_of_an_event_replaces_its_name_or_time(field: str) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     call.note("app.note", 11.5, **{field: "theirs"})

@@ -113,7 +113,7 @@ def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machi
     assert call.to_json(exchange.now)["duration_seconds"] == pytest.approx(1 + 2 * restarts, abs=0.01)
 
 
-def test_a_leg_that_came_back_between_two_restarts_and_one_that_did_not(machine: Machine) -> None:
+def test_a_leg_that_resumed_between_two_restarts_and_one_that_did_not(machine: Machine) -> None:
     first = machine.start()
     first.join()
     resident(first)
@@ -127,7 +127,7 @@ def test_a_leg_that_came_back_between_two_restarts_and_one_that_did_not(machine:
     assert third.event_names().count("call.resumed") == 1
 
 
-def test_a_uuid_that_was_over_just_before_the_kill_stays_over_for_its_60_s(machine: Machine) -> None:
+def test_a_uuid_that_ended_just_before_the_kill_is_refused_for_60_s(machine: Machine) -> None:
     machine.start().join().hang_up()
     for after in (0.3, 5.0, 50.0):
         exchange = machine.start(after=after)
@@ -136,7 +136,7 @@ def test_a_uuid_that_was_over_just_before_the_kill_stays_over_for_its_60_s(machi
     assert not refused(machine.start(after=5.0).join())
 
 
-def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machine: Machine) -> None:
+def test_the_hangup_frame_is_sent_after_the_journal_was_written(machine: Machine) -> None:
     """Killed between the two, it would resume a call that is over for its caller."""
     exchange = machine.start()
     kept_at_goodbye: list[str] = []
@@ -156,7 +156,7 @@ def test_a_caller_hears_goodbye_only_when_the_next_process_will_know_of_it(machi
     assert '"kind":"ended"' in text
 
 
-def test_a_row_that_changed_meanwhile_changes_no_call_that_comes_back(machine: Machine) -> None:
+def test_a_changed_row_does_not_change_a_call_that_resumes(machine: Machine) -> None:
     first = machine.start()
     first.join()
     resident(first)
@@ -168,7 +168,7 @@ def test_a_row_that_changed_meanwhile_changes_no_call_that_comes_back(machine: M
     assert {told.leg.extension for told in machine.app.events} == {DEFAULT_EXTENSION}
 
 
-def test_a_visitor_comes_back_on_its_port_whichever_row_that_belongs_to_now(machine: Machine) -> None:
+def test_a_visitor_resumes_on_its_port_whichever_row_has_it_now(machine: Machine) -> None:
     """Written anew, a row has another id; Asterisk dials the port it always dialled."""
     machine.start().join()
     exchange = machine.start(after=1)
@@ -187,7 +187,7 @@ def test_a_visitor_of_another_extension_never_gets_the_call(machine: Machine) ->
     assert the_call(exchange).timeline[-1]["reason"] == "the call belongs to extension 0, not 7"
 
 
-def test_the_residents_leg_back_first_waits_for_the_visitor(machine: Machine) -> None:
+def test_a_resident_that_resumes_first_waits_for_the_visitor(machine: Machine) -> None:
     first = machine.start()
     first.join()
     resident(first)
@@ -202,7 +202,7 @@ def test_the_residents_leg_back_first_waits_for_the_visitor(machine: Machine) ->
     assert exchange.event_names() == ["call.resumed", "leg.resumed", "leg.resumed"]
 
 
-def test_killed_within_any_write_the_uuid_resumes_or_begins_or_is_over(machine: Machine) -> None:
+def test_killed_within_any_write_the_uuid_resumes_begins_or_has_ended(machine: Machine) -> None:
     """SIGKILL can cut a write short; what was said before counts, and nobody is refused whose call goes on."""
     first = machine.start()
     line = first.join()
@@ -234,7 +234,7 @@ def test_killed_within_any_write_the_uuid_resumes_or_begins_or_is_over(machine: 
     assert seen >= {(True, False), (False, True)}
 
 
-def test_a_leg_that_left_and_came_back_is_as_old_after_a_restart_as_before(machine: Machine) -> None:
+def test_a_leg_that_joined_again_is_as_old_after_a_restart_as_before(machine: Machine) -> None:
     first = machine.start()
     first.join()
     line = resident(first)
@@ -280,7 +280,7 @@ def test_a_journal_of_a_version_without_return_calls_resumes(machine: Machine) -
     assert the_call(exchange).to_json(exchange.now)["return"] is None
 
 
-def test_lines_that_only_a_newer_version_understands_cost_nothing_else(machine: Machine) -> None:
+def test_lines_of_a_newer_version_do_not_affect_the_others(machine: Machine) -> None:
     newer = [
         {**OLDER, "weather": "rain"},
         {"wall": EPOCH, "kind": "mood", "call": str(CALL), "mood": "good"},
@@ -296,7 +296,7 @@ def test_lines_that_only_a_newer_version_understands_cost_nothing_else(machine: 
     assert exchange.registry.get(OTHER_CALL) is None
 
 
-def test_an_app_that_hangs_up_when_it_is_restored_ends_the_call_for_good(machine: Machine) -> None:
+def test_an_app_that_hangs_up_in_restored_ends_the_call(machine: Machine) -> None:
     machine.start().join()
     exchange = machine.start(after=1)
 

@@ -87,7 +87,7 @@ def world() -> Iterator[Placing]:
     world.finish()
 
 
-def test_what_asterisk_is_asked(world: Placing) -> None:
+def test_the_request_to_asterisk(world: Placing) -> None:
     world.place()
     (action,) = world.asterisk.actions_named("Originate")
     del action["ActionID"], action["Variable"], action["Action"]
@@ -247,7 +247,7 @@ def test_every_end_in_every_order(world: Placing, case: str, order: str) -> None
 
 @pytest.mark.parametrize("own", ["34", "16", "0"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_dialplan_in_between_does_not_hide_why(world: Placing, own: str, first: bool) -> None:
+def test_the_cause_is_known_through_a_dialplan(world: Placing, own: str, first: bool) -> None:
     """``Local/…`` into a dialplan that dials: its own end says 34, the telephone's says 21, in either order."""
     telephone = "1795376502.10"
     world.place()
@@ -281,7 +281,7 @@ def test_one_of_two_telephones_declines_and_the_other_rings_on(world: Placing) -
         ("21", False, AttemptEnd.REFUSED),
     ],
 )
-def test_a_number_that_the_dialplan_does_not_know_was_not_refused_by_anybody(
+def test_a_number_that_the_dialplan_does_not_know_failed(
     world: Placing, cause: str, rang: bool, end: AttemptEnd
 ) -> None:
     """``Local/2999@…`` of an extension that is not there: both halves end with cause 0, and nothing rang."""
@@ -351,7 +351,7 @@ def test_two_calls_at_once_are_not_mixed_up(world: Placing) -> None:
     assert world.ends == [AttemptEnd.ANSWERED, AttemptEnd.BUSY]
 
 
-def test_silence_of_asterisk_ends_within_the_promised_time(world: Placing) -> None:
+def test_an_attempt_without_any_event_ends_within_the_promised_time(world: Placing) -> None:
     world.place()
     world.channel()
     world.run(RING + 4.4, step=0.2)
@@ -423,7 +423,7 @@ def test_cancelling_while_the_resident_answers(world: Placing) -> None:
     assert world.hangups() == [ID, ID]
 
 
-def test_what_another_process_placed_is_stopped_by_its_name(world: Placing) -> None:
+def test_an_attempt_of_another_process_is_stopped_by_its_id(world: Placing) -> None:
     request = ReturnRequest(CALL, "2001", "1001", RING, attempt_id="1")
     world.place(request)
     assert world.asterisk.actions_named("Originate")[0]["ChannelId"] == ID
@@ -457,7 +457,7 @@ def test_ami_lost_in_the_middle(world: Placing, answered_meanwhile: bool) -> Non
     assert world.hangups() == ([] if answered_meanwhile else [ID])
 
 
-def test_cancelled_while_ami_is_away(world: Placing) -> None:
+def test_cancelled_while_ami_is_down(world: Placing) -> None:
     world.endpoint.problem = connection_refused()
     placed = world.place()
     world.rings()
@@ -498,7 +498,7 @@ def test_wrong_secret_fails_at_once_with_the_reason() -> None:
     world.finish()
 
 
-def test_a_secret_that_was_corrected_is_found_by_the_next_call() -> None:
+def test_a_corrected_secret_is_used_by_the_next_call() -> None:
     world = Placing(secret="not the secret")
     world.start()
     world.run(35)  # the login was refused at 0, 10 and 30; the next attempt would be at 70
@@ -512,7 +512,7 @@ def test_a_secret_that_was_corrected_is_found_by_the_next_call() -> None:
     world.finish()
 
 
-def test_an_ami_that_is_silent_costs_no_more_than_the_ring_time() -> None:
+def test_an_ami_that_does_not_answer_delays_no_longer_than_the_ring_time() -> None:
     world = Placing()
     world.endpoint.silent = True
     world.start()
@@ -559,7 +559,7 @@ def test_close_cancels_what_rings() -> None:
     world.finish()
 
 
-def test_places_many_without_leaving_anything(world: Placing) -> None:
+def test_many_attempts_leave_nothing_behind(world: Placing) -> None:
     for _ in range(100):
         world.place()
     for number in range(1, 101):

@@ -103,7 +103,7 @@ def pbx() -> Iterator[Pbx]:
     assert not pbx.clock.getDelayedCalls()
 
 
-def test_what_asterisk_is_asked(pbx: Pbx) -> None:
+def test_the_request_to_asterisk(pbx: Pbx) -> None:
     pbx.life += [(0.2, "Up")]
     pbx.place()
     assert pbx.ari.ringing == 1
@@ -221,7 +221,7 @@ TOLD = {
 
 @pytest.mark.parametrize("case", TOLD)
 @pytest.mark.parametrize("polled", [False, True])
-def test_events_tell_how_a_call_ended(pbx: Pbx, case: str, polled: bool) -> None:
+def test_the_end_is_known_from_events(pbx: Pbx, case: str, polled: bool) -> None:
     events, end, seconds = TOLD[case]
     pbx.ari._events = cast(Any, Events())
     results = pbx.place()
@@ -241,7 +241,7 @@ def test_events_tell_how_a_call_ended(pbx: Pbx, case: str, polled: bool) -> None
     assert not pbx.methods("DELETE")
 
 
-def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx: Pbx) -> None:
+def test_an_answer_is_known_from_an_event_and_late_events_are_ignored(pbx: Pbx) -> None:
     pbx.ari._events = cast(Any, Events())
     results = pbx.place()
     for state in ("Ringing", "Up"):
@@ -251,7 +251,7 @@ def test_an_event_tells_of_the_answer_and_events_that_are_late_are_nobodys(pbx: 
     assert len(results) == 1
 
 
-def test_an_end_of_which_no_event_comes_is_guessed_from_its_life(pbx: Pbx) -> None:
+def test_an_end_without_an_event_is_inferred_from_polls(pbx: Pbx) -> None:
     pbx.ari._events = cast(Any, Events())
     pbx.life += [(0.5, "Ringing"), (3, "gone")]
     results = pbx.place()
@@ -276,7 +276,7 @@ def test_a_channel_that_vanishes_when_the_ring_time_is_over_is_not_waited_for(pb
      {"type": "ChannelStateChange", "channel": {"id": CHANNEL, "state": 7}},
      {"type": "Dial", "peer": {"id": CHANNEL}, "dialstatus": {}, "caller": []}],
 )  # fmt: skip
-def test_events_that_say_nothing_change_nothing(pbx: Pbx, nonsense: dict[str, Any]) -> None:
+def test_events_without_information_change_nothing(pbx: Pbx, nonsense: dict[str, Any]) -> None:
     pbx.ari._events = cast(Any, Events())
     results = pbx.place()
     pbx.ari._received(nonsense)
@@ -287,7 +287,7 @@ def test_events_that_say_nothing_change_nothing(pbx: Pbx, nonsense: dict[str, An
     assert [result.end for result in results] == [AttemptEnd.FAILED]
 
 
-def test_events_are_asked_for_when_ari_is_up_and_whenever_they_are_lost(pbx: Pbx) -> None:
+def test_events_are_requested_when_ari_is_up_and_whenever_they_are_lost(pbx: Pbx) -> None:
     events = Events()
     pbx.ari._events = cast(Any, events)
     events.up, events.problem = False, RequestFailed("no connection for events")
@@ -355,7 +355,7 @@ def test_the_residents_leg_is_an_answer(pbx: Pbx) -> None:
     assert not pbx.methods("DELETE")
 
 
-def test_what_another_process_placed_is_stopped_by_its_name(pbx: Pbx) -> None:
+def test_an_attempt_of_another_process_is_stopped_by_its_id(pbx: Pbx) -> None:
     pbx.made_at = 0.0
     pbx.ari.stop(ReturnRequest(CALL, "101", "1001", 10, attempt_id="1"))
     assert pbx.deleted
@@ -363,7 +363,7 @@ def test_what_another_process_placed_is_stopped_by_its_name(pbx: Pbx) -> None:
     assert len(pbx.methods("DELETE")) == 1
 
 
-def test_an_attempt_that_has_a_name_keeps_it(pbx: Pbx) -> None:
+def test_an_attempt_keeps_a_given_id(pbx: Pbx) -> None:
     pbx.place(ReturnRequest(CALL, "101", "1001", 10, attempt_id="seven"))
     assert pbx.methods("POST")[0].json["channelId"] == f"{CHANNEL_ID_PREFIX}seven"
     pbx.ari.answered(CALL)
@@ -395,7 +395,7 @@ def test_a_call_that_cannot_be_placed_failed(pbx: Pbx, placing: Reply, reason: s
     assert result.unavailable == result.reason.startswith("ARI at pbx:8088 ")
 
 
-def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_undone(pbx: Pbx) -> None:
+def test_an_unanswered_request_fails_and_its_channel_is_hung_up(pbx: Pbx) -> None:
     pbx.placing = None
     pbx.deleting = BROKEN
     results = pbx.place()
@@ -412,7 +412,7 @@ def test_an_ari_that_never_answers_costs_a_request_and_what_it_may_have_done_is_
     [AWAY, BROKEN, Answer(500), Answer(401), Answer(200, b"garbage"), Answer(200, b"[]"),
      Answer(200, b'{"state":7}'), Answer(200, b"\xff\xfe")],
 )  # fmt: skip
-def test_looks_that_say_nothing_are_survived_for_five_seconds(pbx: Pbx, nonsense: Reply) -> None:
+def test_polls_without_an_answer_are_tolerated_for_five_seconds(pbx: Pbx, nonsense: Reply) -> None:
     pbx.life += [(0.5, "Ringing"), (6, "Up")]
     results = pbx.place()
     pbx.web.pass_time(1)
@@ -477,7 +477,7 @@ def test_the_state_follows_the_pings(pbx: Pbx) -> None:
     pbx.ari._pings.stop()
 
 
-def test_who_wants_a_call_does_not_wait_for_the_next_ping(pbx: Pbx) -> None:
+def test_a_call_does_not_wait_for_the_next_ping(pbx: Pbx) -> None:
     pbx.pinging = AWAY
     pbx.ari.start()
     assert pbx.ari.state[0] == "down"

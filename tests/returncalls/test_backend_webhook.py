@@ -80,7 +80,7 @@ def dialler() -> Iterator[Dialler]:
     assert not dialler.clock.getDelayedCalls()
 
 
-def test_what_the_dialler_is_asked_and_how_it_is_signed(dialler: Dialler) -> None:
+def test_the_request_and_its_signature(dialler: Dialler) -> None:
     dialler.place()
     (asked,) = dialler.web.requests
     assert (asked.method, asked.url, asked.seconds) == ("POST", "https://dialler.example/ring?x=1", 5)
@@ -142,7 +142,7 @@ def test_a_report_may_come_before_the_answer_to_the_request(dialler: Dialler) ->
 
 
 @pytest.mark.parametrize("end", ["", "cancelled", "ANSWERED", "won"])
-def test_a_report_must_be_one_of_the_words(dialler: Dialler, end: AttemptEnd) -> None:
+def test_a_report_must_have_a_known_end(dialler: Dialler, end: AttemptEnd) -> None:
     results = dialler.place()
     with pytest.raises(InvalidReport, match="answered, busy, failed, no_answer, refused"):
         dialler.hook.report("a", end)
@@ -150,7 +150,7 @@ def test_a_report_must_be_one_of_the_words(dialler: Dialler, end: AttemptEnd) ->
     dialler.placed.cancel()
 
 
-def test_a_report_about_nothing_is_told_so(dialler: Dialler) -> None:
+def test_a_report_without_an_attempt_is_rejected(dialler: Dialler) -> None:
     assert not dialler.hook.report("z", "answered")
 
 
@@ -163,7 +163,7 @@ def test_the_residents_leg_is_an_answer(dialler: Dialler) -> None:
     assert not dialler.asked("cancel")
 
 
-def test_nothing_until_the_ring_time_is_over_is_no_answer_and_stops_the_ringing(dialler: Dialler) -> None:
+def test_without_a_report_it_is_no_answer_and_the_ringing_is_stopped(dialler: Dialler) -> None:
     results = dialler.place()
     dialler.web.pass_time(10.5)
     assert results == []
@@ -180,7 +180,7 @@ def test_nothing_until_the_ring_time_is_over_is_no_answer_and_stops_the_ringing(
 
 
 @pytest.mark.parametrize("said_to_cancel", [Answer(200), Answer(500), BROKEN, None])
-def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler: Dialler, said_to_cancel: Reply) -> None:
+def test_cancelling_sends_one_request_whatever_is_answered(dialler: Dialler, said_to_cancel: Reply) -> None:
     dialler.says_to_cancel = said_to_cancel
     results = dialler.place()
     dialler.web.pass_time(1)
@@ -190,7 +190,7 @@ def test_cancelling_tells_the_dialler_once_whatever_it_answers(dialler: Dialler,
     assert len(dialler.asked("cancel")) == 1
 
 
-def test_what_another_process_placed_is_stopped_by_its_name(dialler: Dialler) -> None:
+def test_an_attempt_of_another_process_is_stopped_by_its_id(dialler: Dialler) -> None:
     request = ReturnRequest(CALL, "1", "1001", 10, attempt_id="seven")
     dialler.place(request)
     assert dialler.asked("place")[0].json["attempt_id"] == "seven"
@@ -214,7 +214,7 @@ def test_a_request_under_way_is_cancelled_too(dialler: Dialler, says: Reply) -> 
     ("status", "end"),
     [(400, AttemptEnd.REFUSED), (404, AttemptEnd.REFUSED), (499, AttemptEnd.REFUSED), (302, AttemptEnd.FAILED)],
 )
-def test_an_answer_that_is_final_is_not_asked_for_twice(dialler: Dialler, status: int, end: AttemptEnd) -> None:
+def test_a_final_answer_is_not_requested_twice(dialler: Dialler, status: int, end: AttemptEnd) -> None:
     dialler.says = [Answer(status)]
     (result,) = dialler.place()
     assert result.end is end
@@ -224,7 +224,7 @@ def test_an_answer_that_is_final_is_not_asked_for_twice(dialler: Dialler, status
 
 
 @pytest.mark.parametrize("trouble", [Answer(500), Answer(503), AWAY, BROKEN])
-def test_trouble_is_tried_again_twice(dialler: Dialler, trouble: Reply) -> None:
+def test_a_failed_request_is_tried_again_twice(dialler: Dialler, trouble: Reply) -> None:
     dialler.says = [trouble, trouble, Answer(200)]
     results = dialler.place()
     dialler.web.pass_time(0.4)
@@ -243,7 +243,9 @@ def test_trouble_is_tried_again_twice(dialler: Dialler, trouble: Reply) -> None:
 @pytest.mark.parametrize(
     ("trouble", "cancels", "away"), [(Answer(500), 1, False), (AWAY, 0, True), (BROKEN, 1, True)]
 )
-def test_trouble_that_stays_failed(dialler: Dialler, trouble: Reply, cancels: int, away: bool) -> None:
+def test_an_attempt_whose_requests_all_fail_has_failed(
+    dialler: Dialler, trouble: Reply, cancels: int, away: bool
+) -> None:
     dialler.says = [trouble]
     results = dialler.place()
     dialler.web.pass_time(2)
@@ -263,7 +265,7 @@ def test_a_caller_id_may_name_the_extension(dialler: Dialler) -> None:
     assert (result.end, len(dialler.asked("place"))) == (AttemptEnd.FAILED, 1)
 
 
-def test_silence_is_tried_again_within_the_ring_time_only(dialler: Dialler) -> None:
+def test_an_unanswered_request_is_tried_again_within_the_ring_time_only(dialler: Dialler) -> None:
     dialler.says = [None]
     results = dialler.place(ReturnRequest(CALL, "1", "1001", 7))
     dialler.web.pass_time(8.2)
@@ -287,7 +289,7 @@ def test_what_must_not_reach_asterisk_is_not_sent(dialler: Dialler, request_: Re
     assert dialler.web.requests == []
 
 
-def test_the_state_is_what_the_last_request_met(dialler: Dialler) -> None:
+def test_the_state_is_the_result_of_the_last_request(dialler: Dialler) -> None:
     assert dialler.hook.state[0] == "connecting"
     for says, state in (
         (Answer(202), ("up", "")),
@@ -301,7 +303,7 @@ def test_the_state_is_what_the_last_request_met(dialler: Dialler) -> None:
         dialler.placed.cancel()
 
 
-def test_stopping_tells_the_dialler_and_waits_for_it(dialler: Dialler) -> None:
+def test_stopping_sends_cancels_and_waits_for_them(dialler: Dialler) -> None:
     dialler.says_to_cancel = None
     results = dialler.place()
     stopped = Deferred.fromCoroutine(dialler.hook.close())
@@ -325,7 +327,7 @@ def test_a_webhook_without_a_secret_is_refused() -> None:
 
 
 @pytest.mark.parametrize("failing", [AWAY, BROKEN])
-def test_what_has_ended_is_not_asked_for_again_when_its_request_fails(
+def test_an_ended_attempt_is_not_requested_again(
     dialler: Dialler, failing: RequestFailed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking: Deferred[Answer] = Deferred(lambda asking: asking.errback(failing))
@@ -371,7 +373,7 @@ async def test_a_dialler_that_fails_once_and_then_reports() -> None:
     ("said", "then"),
     [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
 )
-async def test_a_dialler_that_speaks_nonsense_failed_and_no_secret_is_logged(said: bytes, then: str) -> None:
+async def test_an_invalid_answer_fails_and_no_secret_is_logged(said: bytes, then: str) -> None:
     with LoggedEvents() as logged:
         async with listening_server(raw_server(said, then)) as url:
             hook = over_http(url)

@@ -101,7 +101,7 @@ async def test_a_visit_by_webhook_from_busy_to_the_residents_leg(tmp_path: Path)
 
 
 @pytest.mark.deadline(60)
-async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp_path: Path) -> None:
+async def test_the_residents_leg_counts_where_a_webhook_never_reports(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_RING_SECONDS="1") as (here, dialler):
         assert (await here.call_resident("101"))[0] == 202
         await dialler.until_asked(1)
@@ -113,7 +113,7 @@ async def test_the_residents_leg_says_more_than_a_webhook_that_never_reports(tmp
 
 
 @pytest.mark.deadline(60)
-async def test_nobody_answers_a_webhooks_call_or_the_visitor_leaves(tmp_path: Path) -> None:
+async def test_a_webhooks_call_is_not_answered_or_the_visitor_leaves(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, RETURN_RING_SECONDS="1") as (here, dialler):
         assert (await here.call_resident("101"))[0] == 202
         assert [attempt[:2] for attempt in await here.wait_for_return("failed")] == [("101", "no_answer")]
@@ -128,7 +128,7 @@ async def test_nobody_answers_a_webhooks_call_or_the_visitor_leaves(tmp_path: Pa
 
 
 @pytest.mark.deadline(60)
-async def test_a_webhook_that_refuses_or_is_away_and_comes_back(tmp_path: Path) -> None:
+async def test_a_webhook_that_refuses_or_is_down_and_up_again(tmp_path: Path) -> None:
     async with dialled_visit(tmp_path, WEBHOOK_SECRET="mistyped") as (here, dialler):
         assert (await here.call_resident("101"))[0] == 202
         ((_, end, reason),) = await here.wait_for_return("failed")
@@ -235,7 +235,7 @@ async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path)
 
 
 @pytest.mark.deadline(60)
-async def test_by_ari_nobody_answers_and_the_visitor_leaves(tmp_path: Path) -> None:
+async def test_an_ari_call_is_not_answered_and_the_visitor_leaves(tmp_path: Path) -> None:
     pbx = Pbx()
     async with ari_visit(tmp_path, pbx, RETURN_RING_SECONDS="1") as here:
         await here.wait_for_backend("up")
@@ -251,7 +251,7 @@ async def test_by_ari_nobody_answers_and_the_visitor_leaves(tmp_path: Path) -> N
 
 
 @pytest.mark.deadline(60)
-async def test_ari_with_a_wrong_password_says_so_and_ami_still_tells_who_calls(tmp_path: Path) -> None:
+async def test_ari_with_a_wrong_password_is_reported_and_ami_still_identifies_callers(tmp_path: Path) -> None:
     asterisk, pbx = FakeAMIServer(), Pbx()
     port = reactor.listenTCP(0, asterisk, interface=LOOPBACK)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port), "AMI_USER": USER, "AMI_SECRET": SECRET}
@@ -271,7 +271,7 @@ async def test_ari_with_a_wrong_password_says_so_and_ami_still_tells_who_calls(t
 
 
 @pytest.mark.deadline(60)
-async def test_an_asterisk_that_comes_back_is_found_by_the_next_return_call(tmp_path: Path) -> None:
+async def test_the_next_return_call_reaches_an_asterisk_that_is_up_again(tmp_path: Path) -> None:
     """Of AMI: its pauses grow to ten seconds, and whoever asks for a call does not wait for them."""
     (port,) = free_ports(1)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port), "AMI_USER": USER, "AMI_SECRET": SECRET}
@@ -294,7 +294,7 @@ async def test_an_asterisk_that_comes_back_is_found_by_the_next_return_call(tmp_
 
 
 @pytest.mark.deadline(60)
-async def test_an_ami_account_that_hears_nothing_does_not_hang_up_who_has_come(tmp_path: Path) -> None:
+async def test_an_ami_account_without_events_does_not_hang_up_a_resident_who_has_joined(tmp_path: Path) -> None:
     asterisk = FakeAMIServer()
     port = reactor.listenTCP(0, asterisk, interface=LOOPBACK)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port.getHost().port), "AMI_USER": USER, "AMI_SECRET": SECRET}
@@ -314,7 +314,7 @@ async def test_an_ami_account_that_hears_nothing_does_not_hang_up_who_has_come(t
 
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("silent", [False, True])
-async def test_a_server_that_stops_has_the_ringing_stopped_and_waits_for_nobody_silent(
+async def test_a_stopping_server_stops_the_ringing_and_waits_for_no_unanswered_request(
     tmp_path: Path, silent: bool
 ) -> None:
     async with dialled_visit(tmp_path) as (here, dialler):

@@ -42,7 +42,7 @@ LIKE_NUMBERS = st.text("0aT*#+._-/@&,;|${}()\\\"' \r\n\0é１", max_size=6)
 
 
 @given(st.text() | LIKE_NUMBERS)
-def test_no_number_leaves_its_place_in_the_channel(number: str) -> None:
+def test_no_number_changes_the_dial_string_around_it(number: str) -> None:
     try:
         channel = Route("Local/{number}@from-internal/n").dialled(number)
     except LocalProtocolError:
@@ -95,7 +95,7 @@ def test_a_row_whose_values_do_not_make_a_context_is_no_route(ramal: str) -> Non
         Route(context="return-{ramal}").return_context("101", {**ROW, "ramal": ramal})
 
 
-def test_an_ordinary_landing_is_accepted() -> None:
+def test_an_ordinary_request_is_accepted() -> None:
     check_landing("1001", 30, '"Portão 1" <1000>', {"AUDIOSOCKET_CALL_ID": "x", "__GATE": "a, b; ${c}"})
     check_landing("1001", MAX_RING_SECONDS, "", {})
 
@@ -118,7 +118,9 @@ def test_an_ordinary_landing_is_accepted() -> None:
         (("1001", 30, "", {f"A{i}": "" for i in range(65)}), "65 channel variables"),
     ],
 )
-def test_what_must_not_reach_asterisk_is_named(landing: tuple[str, float, str, dict[str, str]], what: str) -> None:
+def test_values_that_must_not_reach_asterisk_are_named(
+    landing: tuple[str, float, str, dict[str, str]], what: str
+) -> None:
     with pytest.raises(LocalProtocolError, match=what):
         check_landing(*landing)
 

@@ -35,7 +35,7 @@ def test_nothing_is_configured() -> None:
     made.arrived(CALL)
 
 
-def test_who_places_the_calls() -> None:
+def test_the_backend_of_the_settings() -> None:
     assert isinstance(backend(**AMI).originator, AMIOriginator)
     assert isinstance(backend(**ARI).originator, ARIOriginator)
     assert isinstance(backend(**WEBHOOK).originator, WebhookOriginator)
@@ -94,14 +94,14 @@ async def test_a_webhooks_reports_and_signatures() -> None:
         ({"RETURN_CALLER_ID": "Gate {gate}"}, "RETURN_CALLER_ID: 'Gate {gate}' has braces"),
     ],
 )
-def test_what_could_not_be_used_is_refused_by_name(values: dict[str, str], word: str) -> None:
+def test_unusable_settings_are_rejected_by_name(values: dict[str, str], word: str) -> None:
     with pytest.raises(InvalidSetting) as refused:
         check(Settings.parse(values))
     assert str(refused.value).startswith(word)
     assert "hush" not in str(refused.value)
 
 
-def test_what_can_be_used_passes() -> None:
+def test_usable_settings_pass() -> None:
     templates = {
         "RETURN_CHANNEL": "Local/{number}@cond-{condominio}/n",
         "RETURN_CONTEXT": "return-{condominio}",

@@ -42,7 +42,7 @@ def test_places_are_filled(template: str, text: str) -> None:
         "number}",
     ],
 )
-def test_what_is_no_place_is_refused_by_name(template: str) -> None:
+def test_an_unknown_place_is_rejected_by_name(template: str) -> None:
     with pytest.raises(InvalidSetting) as refused:
         check_template(template, "RETURN_CALLER_ID")
     assert str(refused.value).startswith(f"RETURN_CALLER_ID: {template!r} ")
@@ -50,7 +50,7 @@ def test_what_is_no_place_is_refused_by_name(template: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_what_the_row_does_not_have_is_named() -> None:
+def test_a_missing_value_is_named() -> None:
     with pytest.raises(LocalProtocolError, match=r"the call has no {retorno}, which 'x{retorno}' needs"):
         filled("x{retorno}", {**ROW, "retorno": ""})
     with pytest.raises(LocalProtocolError, match=r"no {ramal}"):
@@ -60,13 +60,13 @@ def test_what_the_row_does_not_have_is_named() -> None:
 @pytest.mark.parametrize(
     "value", ["1/n", "1@evil", "1&PJSIP/2", "1,2", "1 2", "1\r\nX: y", "${X}", "{number}", "-1", "١"]
 )
-def test_what_must_not_stand_in_a_place_is_named(value: str) -> None:
+def test_an_impossible_value_is_named(value: str) -> None:
     with pytest.raises(LocalProtocolError, match=r"{ramal} is .* which cannot be used in"):
         filled("Local/{number}@{ramal}/n", {**ROW, "ramal": value})
 
 
 @given(st.text() | st.text("01aT*#+._-/@&,;|${}()\\\"' \r\n\0", max_size=6))
-def test_no_value_leaves_its_place(value: str) -> None:
+def test_no_value_changes_the_text_around_it(value: str) -> None:
     try:
         text = filled('"{ramal}" <{condominio}>', {**ROW, "ramal": value})
     except LocalProtocolError:
