@@ -48,6 +48,8 @@ class MediaStart:
 class AsteriskMedia:
     """One connection."""
 
+    has_flow_control = True
+
     def __init__(self, start: MediaStart) -> None:
         self._start = start
         self._format = AudioFormat("slin", start.rate)

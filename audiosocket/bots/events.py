@@ -118,6 +118,9 @@ BotEvent: TypeAlias = (
 class Dialect(Protocol):
     """One connection's side of a dialect, sans-I/O. Audio is encoded as the last `Ready` said."""
 
+    #: Whether `pressure` has anything to say.
+    has_flow_control: bool
+
     def opening(self) -> list[Message]:
         """The messages that begin the conversation, in one piece."""
 

@@ -61,6 +61,8 @@ class RealtimeConfig:
 class RealtimeConversation:
     """One connection."""
 
+    has_flow_control = False
+
     def __init__(self, config: RealtimeConfig) -> None:
         self._config = config
         self._format = config.format or PCMU

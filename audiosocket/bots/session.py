@@ -40,6 +40,7 @@ from audiosocket.bots.hold_prompt import HoldPrompt
 from audiosocket.bots.latency import Latency
 from audiosocket.bots.limits import Window
 from audiosocket.bots.parameters import BotParameters
+from audiosocket.bots.uplink_pace import UplinkPace
 from audiosocket.bots.utterances import Utterances
 from audiosocket.errors import AudioSocketError
 from audiosocket.interfaces import AppContext, Leg, WebSocket
@@ -56,13 +57,10 @@ MAX_UNSENT_BYTES = 1_000_000
 MAX_MESSAGES_PER_SECOND = 6_000
 #: Commands of a bot in ten seconds.
 MAX_COMMANDS, COMMANDS_MS = 20, 10_000
-#: A caller who sends nothing for so long is silent: the bot is sent silence from then on.
-GAP_MS = 60
 #: A normal end so soon after the beginning, without a word, is a refusal.
 AT_ONCE_MS = 1_000
 #: What the bot did not complete to a frame is played after so long without more, in milliseconds.
 IDLE_MS = 60
-_FRAME_MS = 20
 _POLICY_VIOLATION = 1008
 
 
@@ -105,7 +103,7 @@ class BotSession:
         self._dialect: Dialect | None = None
         self._opened_ms = 0.0
         self._uplink: Uplink | None = None
-        self._sent_until_ms = 0.0
+        self._pace = UplinkPace()
         self._downlink = Downlink(stream_converter)
         self._utterances = Utterances()
         self._last_speech_ms = 0.0
@@ -139,7 +137,8 @@ class BotSession:
             return
         now = self._leg.now_ms
         self._latency.heard(now, pcm, rate)
-        self._sent_until_ms = now
+        if not self._pace.take(now, len(pcm) * 500 / rate):
+            return
         payload = uplink.feed(pcm, rate)
         if payload:
             self._send_audio(payload)
@@ -178,16 +177,14 @@ class BotSession:
         uplink, dialect = self._uplink, self._dialect
         if uplink is None or dialect is None or self.over:
             return
-        if now_ms - self._sent_until_ms > GAP_MS:
-            self._sent_until_ms += _FRAME_MS
+        if self._pace.fill(now_ms):
             payload = uplink.feed(bytes(rate // 50 * 2), rate)
             if payload:
                 self._send_audio(payload)
         if self._downlink.pending and now_ms - self._last_speech_ms > IDLE_MS:
             self._append(self._downlink.flush(), live=False)
-        messages = dialect.pressure(self._leg.queued_ms)
-        if messages:
-            self._send_all(messages)
+        if dialect.has_flow_control:
+            self._send_all(dialect.pressure(self._leg.queued_ms))
 
     # WebSocketObserver
 
@@ -280,7 +277,7 @@ class BotSession:
             self._uplink = Uplink(event.format, stream_converter)
         if first and not self._draining:
             self._cancel("answer")
-            self._sent_until_ms = now
+            self._pace.start(now)
             self._latency.connected(now, now - self._began_ms)
             self._show()
             count = self._attempts.count

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,10 @@ from audiosocket.bots.json_text import decode_base64, dump, encode_base64, inner
 
 FORMAT = AudioFormat("pcmu", 8000)
 _SPEECH_RATE = FORMAT.rate
+#: Media as nearly all bots write it: reading it as JSON costs four times as much.
+_MEDIA = re.compile(
+    r'\{"event": ?"media", ?"streamSid": ?"([^"\\]*)", ?"media": ?\{"payload": ?"([A-Za-z0-9+/=]*)"\}\}', re.ASCII
+)
 _NOT_ARGUMENTS = frozenset({"event", "id", "command", "streamSid"})
 
 
@@ -56,6 +61,8 @@ def signature(token: str, url: str) -> str:
 
 class TwilioStream:
     """One stream. ``parameters`` become ``customParameters``, whose values are texts."""
+
+    has_flow_control = False
 
     def __init__(self, ids: StreamIds, parameters: Mapping[str, str]) -> None:
         self._ids = ids
@@ -138,6 +145,10 @@ class TwilioStream:
         )
 
     def receive(self, message: Message) -> list[BotEvent]:
+        if isinstance(message, str) and (plain := _MEDIA.fullmatch(message)) and plain[1] == self._ids.stream:
+            payload = decode_base64(plain[2])
+            if payload is not None:
+                return [Speech(payload, FORMAT)]
         found = read_object(message)
         if found is None:
             return [Ignored("a message that is no JSON object in a text frame")]

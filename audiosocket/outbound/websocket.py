@@ -24,6 +24,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from audiosocket.outbound.endpoints import Endpoints
 from audiosocket.outbound.send_queue import SendQueue
+from audiosocket.outbound.websocket_frames import BINARY, TEXT, FrameReader, Masks, client_frame
 from audiosocket.outbound.websocket_interface import (
     ABNORMAL_CLOSURE,
     MESSAGE_TOO_BIG,
@@ -81,6 +82,9 @@ class WebSocketClient(protocol.Protocol):
         self._clock = clock
         self._limits = limits or WebSocketLimits()
         self._wire = WSConnection(ConnectionType.CLIENT)
+        #: Reads whole messages once the handshake is complete.
+        self._frames: FrameReader | None = None
+        self._masks = Masks()
         self._state = _State.NEW
         self._connecting: Deferred[None] | None = None
         self._handshake_bytes = 0
@@ -126,8 +130,11 @@ class WebSocketClient(protocol.Protocol):
         """Send a text (str) or binary (bytes) message and return `queued_bytes`; raises `WebSocketClosed`."""
         if self._state is not _State.OPEN or self._queue is None:
             raise WebSocketClosed(f"{self.peer}: the connection is not open")
-        event = ws.TextMessage(message) if isinstance(message, str) else ws.BytesMessage(message)
-        self._queue.add(self._wire.send(event))
+        if isinstance(message, str):
+            frame = client_frame(TEXT, message.encode("utf-8"), self._masks.next())
+        else:
+            frame = client_frame(BINARY, message, self._masks.next())
+        self._queue.add(frame)
         return len(self._queue)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> Deferred[None]:
@@ -165,6 +172,37 @@ class WebSocketClient(protocol.Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._state is _State.CLOSED:
             return
+        if self._frames is None:
+            self._receive(data)
+            return
+        for found in self._frames.feed(data):
+            if isinstance(found, memoryview):
+                self._receive(bytes(found))
+            else:
+                self._take_whole(found)
+            if self._is_closed():
+                return
+
+    def _take_whole(self, message: str | bytes) -> None:
+        """Report a message that came in one frame."""
+        size = len(message)
+        if size > self._limits.message_bytes or (
+            isinstance(message, str) and 4 * size > self._limits.message_bytes
+        ):
+            size = len(message.encode()) if isinstance(message, str) else size
+            if size > self._limits.message_bytes:
+                self._refuse_size()
+                return
+        if self._state is _State.OPEN:
+            try:
+                self._observer.message(message)
+            except Exception:  # noqa: BLE001 - the observer's fault; a context manager costs as much as the frame
+                self._log.failure("a WebSocket message could not be used")
+
+    def _refuse_size(self) -> None:
+        self._refuse(MESSAGE_TOO_BIG, f"a message has more than {self._limits.message_bytes} bytes")
+
+    def _receive(self, data: bytes) -> None:
         try:
             self._wire.receive_data(data)
             for event in self._wire.events():
@@ -210,6 +248,7 @@ class WebSocketClient(protocol.Protocol):
     def _open(self, event: ws.AcceptConnection) -> None:
         self._state = _State.OPEN
         self.subprotocol = event.subprotocol
+        self._frames = FrameReader()
         self._start_pings()
         with self._log.failuresHandled("an open WebSocket could not be used"):
             self._observer.opened()
@@ -220,7 +259,7 @@ class WebSocketClient(protocol.Protocol):
         data = part.data
         self._part_bytes += len(data) if not isinstance(data, str) or data.isascii() else len(data.encode())
         if self._part_bytes > self._limits.message_bytes:
-            self._refuse(MESSAGE_TOO_BIG, f"a message has more than {self._limits.message_bytes} bytes")
+            self._refuse_size()
             return
         if data:  # any number of empty frames must not fill the memory
             self._parts.append(data if isinstance(data, str) else bytes(data))

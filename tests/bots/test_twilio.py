@@ -102,6 +102,19 @@ def test_a_payload_of_any_length_is_speech() -> None:
     assert stream().receive(text) == [Speech(payload, FORMAT)]
 
 
+@given(st.binary(max_size=60), st.sampled_from([(",", ":"), (", ", ": ")]), st.booleans())
+def test_media_is_read_alike_in_whatever_order_and_spacing(
+    payload: bytes, separators: tuple[str, str], ours: bool
+) -> None:
+    media = {"payload": base64.b64encode(payload).decode()}
+    sid = IDS.stream if ours else "MZother"
+    usual = {"event": "media", "streamSid": sid, "media": media}
+    other = {"media": media, "streamSid": sid, "event": "media"}
+    one, two = (stream().receive(json.dumps(each, separators=separators)) for each in (usual, other))
+    assert one == two
+    assert (one == [Speech(payload, FORMAT)]) is ours
+
+
 def test_mark_and_clear() -> None:
     one = stream()
     mark = {"event": "mark", "streamSid": IDS.stream, "mark": {"name": "item_1:200:g1:m1"}}

@@ -1,0 +1,115 @@
+"""WebSocket frames that hold a whole message: made and read without wsproto, at a fifth of its cost. Pure.
+
+All else (fragments, control frames, violations) is for wsproto. A voice bot exchanges a hundred messages a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+TEXT, BINARY = 1, 2
+_FIN = 0x80
+_MASKED = 0x80
+#: A frame larger than this is not collected here: wsproto gets its bytes as they come.
+MAX_COLLECTED = 65_536
+_MASK_BLOCK = 4_096
+
+
+class Masks:
+    """Unpredictable masks of four bytes, drawn from the system in blocks."""
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._at = 0
+
+    def next(self) -> bytes:
+        """Return a new mask."""
+        at = self._at
+        if at >= len(self._block):
+            self._block, at = os.urandom(_MASK_BLOCK), 0
+        self._at = at + 4
+        return self._block[at : at + 4]
+
+
+def client_frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
+    """Return a final, masked frame."""
+    length = len(payload)
+    if length < 126:
+        head = bytes((_FIN | opcode, _MASKED | length))
+    elif length < 65_536:
+        head = bytes((_FIN | opcode, _MASKED | 126)) + length.to_bytes(2, "big")
+    else:
+        head = bytes((_FIN | opcode, _MASKED | 127)) + length.to_bytes(8, "big")
+    key = int.from_bytes((mask * (length // 4 + 1))[:length], "little")
+    return head + mask + (int.from_bytes(payload, "little") ^ key).to_bytes(length, "little")
+
+
+class FrameReader:
+    """Splits a server's stream into whole messages, and bytes for wsproto."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        #: Bytes of a frame that wsproto gets as they come.
+        self._passing = 0
+        self._in_fragments = False
+
+    def feed(self, data: bytes) -> Iterator[str | bytes | memoryview]:
+        """Give text messages (str), binary messages (bytes) and, as memoryviews, bytes for wsproto."""
+        if self._passing:
+            passed, data = data[: self._passing], data[self._passing :]
+            self._passing -= len(passed)
+            yield memoryview(passed)
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        at = 0
+        while at < len(data):
+            found = self._header(data, at)
+            if found is None:
+                break
+            start, length = found
+            end = start + length
+            if end > len(data):
+                if length <= MAX_COLLECTED:
+                    break
+                self._note_fragments(data[at])
+                self._passing = end - len(data)
+                yield memoryview(data)[at:]
+                return
+            yield self._frame(data, at, start, end)
+            at = end
+        self._buffer = data[at:] if at else data
+
+    @staticmethod
+    def _header(data: bytes, at: int) -> tuple[int, int] | None:
+        """Return where the payload starts and how long it is; None while the header is incomplete."""
+        if len(data) < at + 2:
+            return None
+        second = data[at + 1]
+        length, start = second & 0x7F, at + 2
+        if length == 126:
+            start, length = at + 4, int.from_bytes(data[at + 2 : at + 4], "big")
+        elif length == 127:
+            start, length = at + 10, int.from_bytes(data[at + 2 : at + 10], "big")
+        if second & _MASKED:
+            start += 4
+        return None if len(data) < start else (start, length)
+
+    def _frame(self, data: bytes, at: int, start: int, end: int) -> str | bytes | memoryview:
+        first = data[at]
+        if not self._in_fragments and not data[at + 1] & _MASKED:
+            if first == _FIN | TEXT:
+                try:
+                    return str(data[start:end], "utf-8")
+                except UnicodeDecodeError:
+                    pass  # wsproto knows how to refuse it
+            elif first == _FIN | BINARY:
+                return data[start:end]
+        self._note_fragments(first)
+        return memoryview(data)[at:end]
+
+    def _note_fragments(self, first: int) -> None:
+        opcode = first & 0x0F
+        if opcode <= BINARY:
+            self._in_fragments = not first & _FIN
