@@ -34,6 +34,7 @@ from audiosocket.server.assembly import build_call_components, select_apps, use_
 from audiosocket.server.control import ServerControl
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records
 from audiosocket.settings import Settings, catalogue
 from audiosocket.workers import journal_sharding as journals
@@ -65,7 +66,6 @@ def build(options: Options, reactor: ServerReactor) -> AudioSocketServer | Super
         log.warn("{sentence}", sentence=sentence)
     _raise_open_files()
     use_monotonic_time(reactor)
-    journals.redistribute(Path(settings.data_dir).absolute(), settings.workers)
     return _build_supervisor(options, reactor) if settings.workers > 1 else _build_single(options, reactor)
 
 
@@ -92,6 +92,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         journal=components.journal,
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
+        succession=_succession(settings, reactor),
     )
     control = ServerControl(
         server,
@@ -119,6 +120,12 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     return server
 
 
+def _succession(settings: Settings, reactor: ServerReactor) -> Succession:
+    data = Path(settings.data_dir).absolute()
+    limit = min(MAX_WAIT_SECONDS, settings.drain_seconds + STOP_SECONDS)
+    return Succession(data, reactor, limit, lambda: journals.redistribute(data, settings.workers))
+
+
 def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorServer:
     """Return the supervisor of several workers."""
     settings = options.settings
@@ -128,7 +135,15 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     )
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
-    server = SupervisorServer(pool, listeners, poller, files, reactor, drain_seconds=settings.drain_seconds)
+    server = SupervisorServer(
+        pool,
+        listeners,
+        poller,
+        files,
+        reactor,
+        drain_seconds=settings.drain_seconds,
+        succession=_succession(settings, reactor),
+    )
     backend = ReturnBackend(settings, reactor, time.time)
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
     selection.setServiceParent(server)

@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.calls.journal_compaction import condense, split_by_end
+from audiosocket.calls.journal_lock import lock
 from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import Replayed, replay
 from audiosocket.calls.registry import MAX_REMEMBERED, REMEMBER_SECONDS
@@ -35,6 +36,8 @@ FILE_NAME = "calls.journal"
 COMPACT_BYTES = 4_000_000
 #: Lines of a new file in one write: larger buffers are not always returned to the system.
 LINES_AT_ONCE = 500
+#: Lines that are kept for a journal that another process still has, in bytes: some 60,000 lines.
+MAX_WAITING_BYTES = 16_000_000
 #: A file larger than this was not written by this server, in bytes.
 MAX_BYTES = 256_000_000
 
@@ -83,20 +86,35 @@ class CallJournal:
         #: The last line is incomplete: a newline comes before the next one.
         self._incomplete = False
         self._rewriting = False
+        #: The lines for a journal that another process has; None while nothing is waited for.
+        self._waiting: bytearray | None = None
         #: How many ``with`` blocks are open, and the records they hold back.
         self._blocks = 0
         self._held: list[JournalRecord] = []
         #: What is wrong, empty for nothing; it is logged once.
         self.trouble = ""
 
+    @property
+    def waits(self) -> bool:
+        """True while another process has the journal: `open` can be called again."""
+        return self._waiting is not None
+
     def open(self) -> Replayed:
-        """Read the journal of the previous process, and write from now on. Blocking: call it before listening."""
+        """Read the journal of the previous process, and write from now on. Blocking: call it before listening.
+
+        While that process still has it, what is written is kept in memory, until another call of this method
+        succeeds.
+        """
         try:
-            self._handle = handle = _lock(self._path)
+            self._handle = handle = lock(self._path)
             data = _read_all(handle)
         except OSError as error:
-            self._complain(f"{error.strerror}; calls will not survive a restart")
-            self.close()
+            if error.errno == errno.EBUSY:
+                self._complain(f"{error.strerror}; until it ends calls will not survive a restart")
+                self._waiting = bytearray() if self._waiting is None else self._waiting
+            else:
+                self._complain(f"{error.strerror}; calls will not survive a restart")
+                self.close()
             return Replayed()
         replayed = replay(data.split(b"\n"), self._wall(), remember=REMEMBER_SECONDS)
         if replayed.damaged:
@@ -112,11 +130,16 @@ class CallJournal:
                 self._take_over(_rewrite(self._path, handle, len(data), self._wall))
             except OSError as error:
                 self._complain(f"it cannot be compacted: {error.strerror}")
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._log.info("{path}: the other process has ended; its calls are taken over", path=str(self._path))
+            self.trouble = ""
+            self._append(bytes(waiting))
         return replayed
 
     def write(self, record: JournalRecord) -> None:
         """Append one record as a line with the time of day."""
-        if self._handle is None:
+        if self._handle is None and self._waiting is None:
             return
         if self._blocks:
             self._held.append(record)
@@ -143,7 +166,10 @@ class CallJournal:
             self._append(b"".join([self._encoded(record) for record in condense(records)]))
 
     def _append(self, data: bytes) -> None:
-        if self._handle is None or not data:
+        if self._handle is None:
+            self._keep(data)
+            return
+        if not data:
             return
         if self._incomplete:
             data = b"\n" + data
@@ -162,8 +188,13 @@ class CallJournal:
         if self._size > self._limit and not self._rewriting:
             self._compact()
 
+    def _keep(self, data: bytes) -> None:
+        if self._waiting is not None and len(self._waiting) + len(data) <= MAX_WAITING_BYTES:
+            self._waiting += data
+
     def close(self) -> None:
         """Close the file; another process may open it then."""
+        self._waiting = None
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -205,26 +236,6 @@ class CallJournal:
         self._limit = 2 * self._size  # not again with the next line
         why = getattr(failure.value, "strerror", "")
         self._complain(f"it cannot be compacted: {why}; it grows until there is room")
-
-
-def _lock(path: Path) -> int:
-    """Return the file, open and locked: two processes would overwrite each other's lines. Raises OSError."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
-        except BlockingIOError:
-            os.close(handle)
-            raise OSError(errno.EBUSY, "another process has it; give each its own DATA_DIR") from None
-        except FileNotFoundError:
-            os.close(handle)
-            continue
-        except OSError:
-            os.close(handle)
-            raise
-        os.close(handle)  # it was replaced between opening and locking
 
 
 def _rewrite(

@@ -23,9 +23,9 @@ from twisted.logger import (
     PredicateResult,
     formatEvent,
 )
-from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
+from audiosocket.runtime.log_file import AppendedLogFile
 from audiosocket.runtime.log_format import formatter
 
 FILE_NAME = "audiosocket.log"
@@ -98,7 +98,7 @@ class ProcessLog:
         if plan is None:
             raise RuntimeError("the options of 'twistd audiosocket' were not parsed before the log was started")
         plan.directory.mkdir(parents=True, exist_ok=True)
-        file = LogFile(
+        file = AppendedLogFile(
             FILE_NAME, str(plan.directory), rotateLength=plan.rotate_bytes, maxRotatedFiles=plan.keep_files
         )
         outputs: list[Output] = [file]

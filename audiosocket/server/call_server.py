@@ -19,6 +19,8 @@ from audiosocket.server.switchboard import Switchboard
 CLOSE_SECONDS = 3.0
 #: The same after `CallServer.stop_now`, in seconds: Asterisk closes within milliseconds.
 FORCED_CLOSE_SECONDS = 0.5
+#: A journal that another process has is tried again after so many seconds.
+JOURNAL_SECONDS = 0.1
 
 
 class CallServer(MultiService):
@@ -47,6 +49,7 @@ class CallServer(MultiService):
         self._journal = journal
         self._resume_seconds = resume_seconds
         self._expiry: IDelayedCall | None = None
+        self._next_try: IDelayedCall | None = None
         self._forced = False
         for child in (ports, self.reactor_lag):
             child.setServiceParent(self)
@@ -58,6 +61,9 @@ class CallServer(MultiService):
 
     def _restore(self, journal: CallJournal) -> None:
         kept = journal.open()
+        if journal.waits:
+            self._next_try = self._reactor.callLater(JOURNAL_SECONDS, self._restore, journal)
+            return
         self.switchboard.restore(kept)
         if kept.calls or kept.ended:
             self._log.info(
@@ -86,19 +92,20 @@ class CallServer(MultiService):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        if self._expiry is not None and self._expiry.active():
-            self._expiry.cancel()
+        for timer in (self._expiry, self._next_try):
+            if timer is not None and timer.active():
+                timer.cancel()
         await self._before_hangup()
         self._log.info("stopping: sending a hangup frame to {live} legs", live=self.switchboard.live_legs)
         self.switchboard.close()
+        if self._journal is not None:  # all is written: the next process can read it before the callers are back
+            self._journal.close()
         await maybeDeferred(super().stopService)
         connections = self.switchboard.admission.connections
         await wait_until(lambda: not connections, self._close_seconds, self._reactor)
         for connection in list(connections):
             connection.abort()
         await self._files.stop()
-        if self._journal is not None:
-            self._journal.close()
         self._log.info("stopped")
 
     async def _before_hangup(self) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from audiosocket import __version__
 from audiosocket.calls.journal import CallJournal
+from audiosocket.extensions.model import Role
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.call_server import CallServer
 from audiosocket.server.draining import drain
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.server.succession import Succession
 from audiosocket.server.switchboard import Switchboard
 
 
@@ -35,6 +38,7 @@ class AudioSocketServer(CallServer):
         journal: CallJournal | None = None,
         resume_seconds: float = 60,
         drain_seconds: float = 0,
+        succession: Succession | None = None,
     ) -> None:
         super().__init__(
             listeners,
@@ -47,12 +51,23 @@ class AudioSocketServer(CallServer):
         self.listeners = listeners
         self.poller = poller
         self._drain_seconds = drain_seconds
+        self._succession = succession
         #: "", "draining" or "stopping".
         self.ending = ""
 
     def startService(self) -> None:
         self._log.info("audiosocket {version} starts", version=__version__)
-        super().startService()
+        if self._succession is None:
+            super().startService()
+        else:
+            self._succession.begin(super().startService)
+
+    async def _stop(self) -> None:
+        if self._succession is not None and self._succession.cancel():
+            await self._files.stop()
+            self._log.info("stopped before anything was started")
+            return
+        await super()._stop()
 
     async def _before_hangup(self) -> None:
         if self._drain_seconds and self.switchboard.live_legs:
@@ -66,3 +81,7 @@ class AudioSocketServer(CallServer):
                 clock=self._reactor,
             )
         self.ending = "stopping"
+        # A caller that is cut off must find no port here, but that of the next process.
+        await maybeDeferred(self.poller.stopService)
+        for role in Role:
+            await self.listeners.stop_accepting(role)

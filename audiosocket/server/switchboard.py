@@ -7,6 +7,7 @@ Which leg may join which call is decided by the registry (``calls/registry.py``)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from uuid import UUID
@@ -252,6 +253,12 @@ class Switchboard:
     def restore(self, kept: Replayed) -> None:
         """Restore the calls of the previous process, and the return calls that were in progress."""
         now = self._clock.now_ms() / 1000
+        # A call that came here while the previous process still had the journal has begun anew.
+        kept = replace(
+            kept,
+            calls=tuple(old for old in kept.calls if not self._is_live(old.call_id)),
+            ended={call_id: age for call_id, age in kept.ended.items() if not self._is_live(call_id)},
+        )
         self.registry.restore(kept, now)
         for old in kept.calls:
             call = self.registry.get(old.call_id)

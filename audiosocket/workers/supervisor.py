@@ -18,6 +18,7 @@ from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
 from audiosocket.server.draining import drain
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.server.succession import Succession
 from audiosocket.server.visit_services import condominiums
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.shared_ports import SharedPortFactory
@@ -67,6 +68,7 @@ class SupervisorServer(MultiService):
         reactor: ServerReactor,
         *,
         drain_seconds: float = 0,
+        succession: Succession | None = None,
     ) -> None:
         super().__init__()
         self.pool = pool
@@ -76,6 +78,7 @@ class SupervisorServer(MultiService):
         self._files = files
         self._reactor = reactor
         self._drain_seconds = drain_seconds
+        self._succession = succession
         self._forced = False
         #: "", "draining" or "stopping".
         self.ending = ""
@@ -84,6 +87,12 @@ class SupervisorServer(MultiService):
 
     def startService(self) -> None:
         self._log.info("audiosocket {version} starts {n} workers", version=__version__, n=len(self.pool.workers))
+        if self._succession is None:
+            self._begin()
+        else:
+            self._succession.begin(self._begin)
+
+    def _begin(self) -> None:
         self.pool.startService()
         super().startService()
 
@@ -96,6 +105,10 @@ class SupervisorServer(MultiService):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
+        if self._succession is not None and self._succession.cancel():
+            await self._files.stop()
+            self._log.info("stopped before anything was started")
+            return
         await self.pool.refresh()
         if self._drain_seconds and self.pool.live_legs:
             self.ending = "draining"

@@ -516,3 +516,40 @@ def test_a_line_of_a_call_that_is_not_known_changes_nothing() -> None:
     """Its first line was damaged, or lost to a full disk."""
     line = json.dumps({"kind": "outcome", "wall": 20.0, "call": str(UUID(int=1)), "outcome": "lost"}).encode()
     assert replay([line], 20.0) == Replayed(at=20.0)
+
+
+def test_a_journal_that_another_process_has_is_taken_over_when_that_ends(disk: Disk, heard: CapturedLog) -> None:
+    first, second = disk.journal(), disk.journal()
+    first.open()
+    join(books(first), 0.0)
+    second.open()
+    assert second.waits
+    call = join(books(second), 0.0, OTHER)
+    second.open()
+    assert second.waits
+    assert len(heard.containing("another process has it")) == 1
+    first.close()
+    replayed = second.open()
+    assert not second.waits
+    assert [old.call_id for old in replayed.calls] == [CALL], "not the one that began here"
+    call.note("leg.digit", 1.0, digit="1")
+    disk.die()
+    both = disk.journal().open().calls
+    assert {old.call_id for old in both} == {CALL, OTHER}
+    (new,) = [old for old in both if old.call_id == OTHER]
+    assert [entry["event"] for entry in new.timeline] == ["call.started", "leg.joined", "leg.digit"]
+
+
+def test_lines_that_wait_for_a_journal_take_a_limited_amount_of_memory(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiosocket.calls.journal.MAX_WAITING_BYTES", 10_000)
+    first, second = disk.journal(), disk.journal()
+    first.open()
+    second.open()
+    call = join(books(second), 0.0, OTHER)
+    for n in range(1_000):
+        call.note("leg.digit", float(n), digit="1")
+    first.close()
+    second.open()
+    assert 5_000 < disk.path.stat().st_size <= 10_000

@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
 
 from audiosocket.runtime import logs
+from audiosocket.runtime.log_file import AppendedLogFile
 from audiosocket.runtime.log_format import as_json_line, as_line, escape
 from audiosocket.runtime.logs import LogPlan, ProcessLog
 from tests.support.log_lines import LINE
@@ -42,13 +42,13 @@ def failure(text: str) -> Failure:
 @pytest.fixture(autouse=True)
 def closed_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close the log files that the tests have opened; a process closes them when it ends."""
-    opened: list[LogFile] = []
+    opened: list[AppendedLogFile] = []
 
-    def keep(*arguments: Any, **options: Any) -> LogFile:
-        opened.append(LogFile(*arguments, **options))
+    def keep(*arguments: Any, **options: Any) -> AppendedLogFile:
+        opened.append(AppendedLogFile(*arguments, **options))
         return opened[-1]
 
-    monkeypatch.setattr(logs, "LogFile", keep)
+    monkeypatch.setattr(logs, "AppendedLogFile", keep)
     yield
     for file in opened:
         file.close()
