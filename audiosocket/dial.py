@@ -10,9 +10,10 @@ import wave
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorThreads, IReactorTime
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater, react
 from twisted.protocols.basic import LineOnlyReceiver
@@ -34,7 +35,11 @@ PAUSE_SECONDS = 0.4
 STAGGER_SECONDS = 0.001
 
 
-async def place_calls(reactor: Any, options: DialOptions) -> list[CallSummary]:
+class DialReactor(IReactorCore, IReactorFDSet, IReactorThreads, IReactorTime):
+    """The interfaces of the reactor that calls use."""
+
+
+async def place_calls(reactor: DialReactor, options: DialOptions) -> list[CallSummary]:
     """Place all calls of ``options`` at once, wait for their ends, and return their summaries.
 
     When the reactor is stopped (SIGINT), all calls are hung up.
@@ -67,7 +72,7 @@ async def place_calls(reactor: Any, options: DialOptions) -> list[CallSummary]:
     ]
 
 
-async def _call(reactor: Any, options: DialOptions, caller: Caller, delay: float) -> CallReport:
+async def _call(reactor: DialReactor, options: DialOptions, caller: Caller, delay: float) -> CallReport:
     """Place one call and return its report, also where it fails."""
     try:
         if delay:
@@ -102,7 +107,7 @@ class Keyboard(LineOnlyReceiver):
 
     delimiter = b"\n"
 
-    def __init__(self, caller: Caller, reactor: Any) -> None:
+    def __init__(self, caller: Caller, reactor: DialReactor) -> None:
         self._caller = caller
         self._input = StandardIO(self, reactor=reactor)
 
@@ -142,7 +147,7 @@ def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
         recording.writeframes(sound)
 
 
-async def run(reactor: Any, options: DialOptions, out: TextIO) -> int:
+async def run(reactor: DialReactor, options: DialOptions, out: TextIO) -> int:
     """Place the calls and print their description to ``out``; return the exit status."""
     if options.resident_line:
         print(f"for the resident's side, in another terminal:\n  {options.resident_line}", file=out, flush=True)
@@ -157,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
 
-    async def status(reactor: Any) -> None:
+    async def status(reactor: DialReactor) -> None:
         raise SystemExit(await run(reactor, options, sys.stdout))
 
     react(status)
