@@ -1,22 +1,28 @@
 """Access checks that run before any route, in the order of `AccessCheck.admit`.
 
 The check of Host stops DNS rebinding (web pages whose name resolves to our address), that of Origin stops web
-pages that post to us from a browser, and the token stops every other client.
+pages that post to us from a browser, and the token, or the cookie that stands for one, stops every other client.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
 
 from admin.responses import HTTPError, quoted
+from admin.scopes import READING_METHODS, allows, needed_scope
+from admin.sessions import Sessions
 from admin.token_auth import TokenAuth
+from audiosocket.api_tokens import ApiToken
 
-SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+#: The first segments of the paths that need a token.
+_PROTECTED = (b"api", b"metrics", b"session")
 
 #: The path of reports on attempts, without its last segment, the attempt's id.
 _REPORTS = [b"api", b"attempts"]
@@ -28,39 +34,82 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request: the name of the token, how it was given, and what it allows.
+
+    ``by`` is "token", "cookie", "signature", or "" where the server has no tokens or the path needs none.
+    """
+
+    name: str
+    scope: str
+    by: str = ""
+
+
+#: A request to a server without tokens, or for a path that needs none.
+ANYBODY = Caller("", "admin")
+_SIGNED = Caller("webhook", "operate", "signature")
+
+
 class AccessCheck:
     """The checks of a request; a request that fails one is answered with an `HTTPError`.
 
     ``hosts`` are names of this server besides localhost and the local address of a connection; wildcard addresses
-    among them are ignored. ``clock`` returns steady time in seconds. ``vouches`` returns whether the signature of
-    a report on an attempt, taken from the header ``signature_header``, is valid for its body; such a report needs
-    no token.
+    among them are ignored. ``clock`` returns steady time in seconds, ``now`` the time of day. Without ``tokens``
+    every request may do everything. ``session_key`` signs cookies. ``vouches`` returns whether the signature of a
+    report on an attempt, taken from the header ``signature_header``, is valid for its body; such a report needs no
+    token.
     """
 
     def __init__(
         self,
         *,
-        token: str,
+        tokens: Iterable[ApiToken],
+        session_key: bytes,
         hosts: Iterable[str],
         clock: Callable[[], float],
         signature_header: str,
         vouches: Callable[[str, bytes], bool],
+        now: Callable[[], float] = time.time,
     ) -> None:
         names = {canonical_host(host) for host in (*_OUR_HOSTS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
-        self._token = TokenAuth(token, clock)
+        self._tokens = {token.name: token for token in tokens}
+        self._token_auth = TokenAuth(self._tokens.values(), clock)
+        self.sessions = Sessions(session_key, self._tokens, now)
         self._signature_header = signature_header.encode("ascii")
         self._vouches = vouches
 
-    def admit(self, request: Request) -> None:
-        """Check Host, path, token and Origin; raise `HTTPError`."""
+    def admit(self, request: Request) -> Caller:
+        """Check Host, path, token or cookie, Origin and scope; return who sent it. Raises `HTTPError`."""
         self._check_host(request)
         segments = _segments(request.path)
-        if segments[0] == b"api" and not self._is_signed_report(request, segments):
-            peer = getattr(request.getClientAddress(), "host", "a local socket")
-            self._token.check(peer, request.requestHeaders.getRawHeaders(b"authorization", []))
-        if request.method not in SAFE_METHODS:
-            _check_origin(request)
+        upgrade = request.requestHeaders.hasHeader(b"upgrade")
+        caller = self._identify(request, segments)
+        if request.method not in READING_METHODS or upgrade or caller.by == "cookie":
+            _check_origin(request, required=caller.by == "cookie" and _changes(request, upgrade))
+        if segments[0] in _PROTECTED:
+            _check_fetching_site(request)
+            needed = needed_scope(request.method, segments, upgrade=upgrade)
+            if not allows(caller.scope, needed):
+                raise HTTPError(
+                    403, f"The token {caller.name} has the scope {caller.scope}; this request needs {needed}."
+                )
+        return caller
+
+    def _identify(self, request: Request, segments: list[bytes]) -> Caller:
+        if not self._tokens or segments[0] not in _PROTECTED:
+            return ANYBODY
+        if self._is_signed_report(request, segments):
+            return _SIGNED
+        headers = request.requestHeaders.getRawHeaders(b"authorization", [])
+        token = None if headers else self.sessions.find(request)
+        if token is not None:
+            return Caller(token.name, token.scope, "cookie")
+        if segments[0] == b"session" and request.method == b"DELETE" and not headers:
+            return ANYBODY  # signing out with a cookie that has expired
+        token = self._token_auth.check(peer_of(request), headers)
+        return Caller(token.name, token.scope, "token")
 
     def _is_signed_report(self, request: Request, segments: list[bytes]) -> bool:
         signatures = _header(request, self._signature_header)
@@ -86,6 +135,11 @@ class AccessCheck:
                 f"Host {quoted(hosts[0])} is not a name of this server; use its address, or add the name to"
                 " API_ALLOWED_HOSTS.",
             )
+
+
+def peer_of(request: Request) -> str:
+    """Return the address that a request came from."""
+    return str(getattr(request.getClientAddress(), "host", "a local socket"))
 
 
 def requested_host(request: Request) -> str:
@@ -126,9 +180,25 @@ def _segments(path: bytes) -> list[bytes]:
     return segments
 
 
-def _check_origin(request: Request) -> None:
+def _changes(request: Request, upgrade: bool) -> bool:
+    return upgrade or request.method not in (b"GET", b"HEAD")
+
+
+def _check_fetching_site(request: Request) -> None:
+    """Reject what a page of another origin makes a browser send; following a link is allowed."""
+    site = "".join(_header(request, b"sec-fetch-site")).lower()
+    followed = "".join(_header(request, b"sec-fetch-dest")).lower() == "document"
+    if site in ("cross-site", "same-site") and not (followed and request.method == b"GET"):
+        raise HTTPError(403, "Web pages of other sites may not send this request.")
+
+
+def _check_origin(request: Request, *, required: bool) -> None:
     origins = _header(request, b"origin")
     if not origins:
+        if required:
+            raise HTTPError(
+                403, "With a cookie this request needs an Origin header; scripts send a token instead."
+            )
         return
     # Without a Host (HTTP/1.0) no Origin can match.
     host = "".join(_header(request, b"host"))

@@ -7,7 +7,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, extensions, health, records
+from admin.routes import calls, extensions, health, records, session
+from admin.sessions import Sessions
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
 
@@ -17,12 +18,13 @@ _log = Logger()
 class AdminAPI:
     """The API over one server; ``app.resource()`` is its Twisted resource."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, sessions: Sessions) -> None:
         self.app = Klein()
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
         for subject in (health, extensions, calls, records):
             subject.add_routes(self.app, control)
+        session.add_routes(self.app, sessions)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
 
 

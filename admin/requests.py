@@ -26,6 +26,8 @@ FIELDS = tuple(key for key in COLUMNS.values() if key != "id")
 #: Entries in one answer.
 MAX_APARTMENTS = 1_000
 DEFAULT_AUDIT_LINES, MAX_AUDIT_LINES = 100, 1_000
+#: Most characters of the reason of a hang-up.
+MAX_REASON = 200
 
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
@@ -96,16 +98,19 @@ def which_extension(raw: bytes) -> tuple[int | None, str | None]:
     return None, number.strip()
 
 
-def which_leg(raw: bytes) -> tuple[UUID, Role]:
-    """Return the leg a body names, the visitor's by default; raise `HTTPError` (400)."""
+def which_leg(raw: bytes) -> tuple[UUID, Role, str]:
+    """Return the leg a body names, the visitor's by default, and the reason given; raise `HTTPError` (400)."""
     given = parse_object(raw)
-    call_id, role = given.get("call_id"), given.get("role")
+    call_id, role, reason = given.get("call_id"), given.get("role"), given.get("reason")
     if call_id is None:
         raise HTTPError(400, "call_id is missing; it is the UUID of the call.", field="call_id")
     known = [member.value for member in Role]
     if role is not None and role not in known:
         raise HTTPError(400, f"role is {quoted(role)}; it must be {' or '.join(known)}.", field="role")
-    return parse_call_id(call_id), Role.VISITOR if role is None else Role(role)
+    if not isinstance(reason, str | None) or len(reason or "") > MAX_REASON:
+        message = f"reason is {quoted(reason)}, not text of at most {MAX_REASON} characters."
+        raise HTTPError(400, message, field="reason")
+    return parse_call_id(call_id), Role.VISITOR if role is None else Role(role), (reason or "").strip()
 
 
 def return_numbers(raw: bytes) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Site
@@ -10,23 +11,34 @@ from twisted.web.server import Site
 from admin.access import AccessCheck
 from admin.api import AdminAPI
 from admin.site import AdminSite
+from audiosocket.api_tokens import ApiToken
 from audiosocket.control_interface import Control
 
 
 def make_site(
-    control: Control, *, token: str, hosts: Iterable[str], signature_header: str, reactor: IReactorTime
+    control: Control,
+    *,
+    tokens: Iterable[ApiToken],
+    session_key: bytes,
+    hosts: Iterable[str],
+    signature_header: str,
+    reactor: IReactorTime,
+    now: Callable[[], float] = time.time,
 ) -> Site:
     """Return the factory that serves the API of ``control`` over HTTP.
 
-    ``token`` is what every ``/api`` request must carry, empty for none; ``hosts`` are further names of this server
-    that a Host header may have; ``signature_header`` is the header in which the report of a webhook's receiver
-    carries its signature.
+    A request under ``/api`` must carry one of ``tokens``, if there are any, or a cookie signed with
+    ``session_key``; ``hosts`` are further names of this server that a Host header may have; ``signature_header``
+    is the header in which the report of a webhook's receiver carries its signature; ``now`` is the time of day in
+    seconds.
     """
     access = AccessCheck(
-        token=token,
+        tokens=tokens,
+        session_key=session_key,
         hosts=hosts,
         clock=reactor.seconds,
         signature_header=signature_header,
         vouches=control.calls.vouches,
+        now=now,
     )
-    return AdminSite(AdminAPI(control).app.resource(), access, reactor)
+    return AdminSite(AdminAPI(control, access.sessions).app.resource(), access, reactor)

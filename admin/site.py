@@ -15,8 +15,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from admin.access import SAFE_METHODS, AccessCheck
+from admin.access import ANYBODY, AccessCheck, Caller, peer_of
 from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reply_error
+from admin.scopes import READING_METHODS
 
 #: Largest request body, in bytes.
 MAX_BODY_BYTES = 64 * 1024
@@ -45,6 +46,10 @@ class AdminRequest(Request):
     site: AdminSite
     channel: AdminChannel
     content: BytesIO
+    #: Who sent it.
+    caller: Caller = ANYBODY
+    #: What it is about, for the log: the extension or the leg, and a reason that was given.
+    remark: str = ""
     _log = Logger()
 
     def gotLength(self, length: int | None) -> None:
@@ -61,7 +66,7 @@ class AdminRequest(Request):
     def process(self) -> None:
         self.site = self.channel.site
         try:
-            self.site.access.admit(self)
+            self.caller = self.site.access.admit(self)
         except HTTPError as error:
             self._answer(error)
         else:
@@ -223,14 +228,16 @@ class AdminSite(Site):
 
     def log(self, request: AdminRequest) -> None:  # type: ignore[override]
         """Log each request that changed something, and those that failed with a 5xx status."""
-        if request.method in SAFE_METHODS or 400 <= request.code < 500:
+        if request.method in READING_METHODS or 400 <= request.code < 500:
             return
+        remark, caller = request.remark, request.caller
         self._log.info(
-            "{method} {path} by {peer}: {code}",
+            "{method} {path} by {who}: {code}{remark}",
             method=request.method.decode("ascii"),
             path=request.path.decode("latin-1"),
-            peer=getattr(request.getClientAddress(), "host", "a local socket"),
+            who=f"{caller.name} ({peer_of(request)})" if caller.name else peer_of(request),
             code=request.code,
+            remark=f" {remark}" if remark else "",
         )
 
 

@@ -1,4 +1,4 @@
-"""The bearer token, and a limit on attempts to guess it."""
+"""Bearer tokens, and a limit on attempts to guess one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import hmac
 import ipaddress
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from twisted.logger import Logger
 
 from admin.responses import HTTPError
+from audiosocket.api_tokens import ApiToken
 
-#: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that its requests are rejected.
+#: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that its wrong ones are answered 429.
 MAX_WRONG = 10
 WINDOW_SECONDS = 60.0
 #: Peers whose wrong tokens are counted; above that the peer with the oldest wrong token is dropped.
@@ -21,32 +22,32 @@ MAX_PEERS = 1000
 
 
 class TokenAuth:
-    """A check of the token in constant time; a peer with too many wrong tokens is answered 429, whatever it sends.
+    """A check of tokens in constant time; a peer with too many wrong ones is answered 429.
 
-    ``clock`` returns steady time in seconds. With an empty token every request passes.
+    A right token always passes: whoever shares its sender's address must not be able to lock it out. ``clock``
+    returns steady time in seconds.
     """
 
     _log = Logger()
 
-    def __init__(self, token: str, clock: Callable[[], float]) -> None:
-        self._digest = _digest(token.encode("utf-8")) if token else None
+    def __init__(self, tokens: Iterable[ApiToken], clock: Callable[[], float]) -> None:
+        self._known = tuple(tokens)
         self._clock = clock
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def check(self, peer: str, headers: Sequence[bytes]) -> None:
-        """Raise `HTTPError` (401, 429) unless the Authorization ``headers`` carry the token."""
-        if self._digest is None:
-            return
+    def check(self, peer: str, headers: Sequence[bytes]) -> ApiToken:
+        """Return the token in the Authorization ``headers``; raise `HTTPError` (401, 429) without a known one."""
         if not headers:
             raise self._unauthorized("This server requires its API_TOKEN: send 'Authorization: Bearer ...'.")
+        scheme, _, given = headers[0].partition(b" ")
+        digest = sha256(given.strip()).digest()
+        found = [token for token in self._known if hmac.compare_digest(digest, token.digest)]
+        if found and len(headers) == 1 and scheme.lower() == b"bearer":
+            return found[0]
         peer, now = _network(peer), self._clock()
         self._check_limit(peer, now)
-        scheme, _, given = headers[0].partition(b" ")
-        right = hmac.compare_digest(_digest(given.strip()), self._digest)
-        if right and len(headers) == 1 and scheme.lower() == b"bearer":
-            return
         self._count_wrong(peer, now)
-        raise self._unauthorized("The token in the Authorization header is not this server's API_TOKEN.")
+        raise self._unauthorized("The token in the Authorization header is not one of this server's tokens.")
 
     def _unauthorized(self, message: str) -> HTTPError:
         return HTTPError(401, message, {"WWW-Authenticate": "Bearer"})
@@ -66,16 +67,12 @@ class TokenAuth:
         times.append(now)
         if len(times) == MAX_WRONG:
             self._log.warn(
-                "{peer} sent {n} wrong tokens within a minute; its requests are rejected for a minute",
+                "{peer} sent {n} wrong tokens within a minute; its wrong ones are answered 429 for a minute",
                 peer=peer,
                 n=MAX_WRONG,
             )
         while len(self._wrong) > MAX_PEERS:
             self._wrong.popitem(last=False)
-
-
-def _digest(token: bytes) -> bytes:
-    return sha256(token).digest()
 
 
 def _network(peer: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from admin.resource import make_site
+from audiosocket.api_tokens import ApiToken, session_key
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.control_interface import Control
@@ -104,7 +105,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         components.backend,
         components.histograms,
     )
-    _make_api(settings, control, reactor).setServiceParent(server)
+    _make_api(options, control, reactor).setServiceParent(server)
     components.add_services(server)
     if database is not None:
         database.setServiceParent(server)
@@ -152,7 +153,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     records = make_records(settings, apartments)
     control = SupervisorControl(server, database, reactor.seconds, settings.api_port, selection, records, backend)
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
-    _make_api(settings, control, reactor).setServiceParent(server)
+    _make_api(options, control, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     poller.setServiceParent(server)
@@ -161,7 +162,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
 
 def _launch(options: Options) -> Launch:
     """Return how workers are started: with this process's modules and settings, none on the command line."""
-    secrets = {"DB_PASSWORD", "API_TOKEN"}
+    secrets = {"DB_PASSWORD", "API_TOKEN", "API_TOKENS_FILE"}
     settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
     # A worker has no API and no database.
     settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
@@ -200,11 +201,14 @@ def _make_table(
     return poller, database
 
 
-def _make_api(settings: Settings, control: Control, reactor: ServerReactor) -> ApiPort:
+def _make_api(options: Options, control: Control, reactor: ServerReactor) -> ApiPort:
+    settings = options.settings
     hosts = (settings.api_host, *settings.api_allowed_hosts)
+    tokens = (*([ApiToken.of(settings.api_token)] if settings.api_token else []), *options.api_tokens)
     site = make_site(
         control,
-        token=settings.api_token,
+        tokens=tokens,
+        session_key=session_key(Path(settings.data_dir)) if tokens else b"",
         hosts=hosts,
         signature_header=SIGNATURE_HEADER,
         reactor=reactor,

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from twisted.python import usage
 
+from audiosocket.api_tokens import read_tokens
 from audiosocket.apps import registry as app_registry
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp, describe_cause
 from audiosocket.extensions.model import Role
@@ -53,6 +54,11 @@ class Options(usage.Options):
         # Without this, getopt takes it for an abbreviation of --db-password-file.
         raise usage.UsageError("DB_PASSWORD is a setting, not an option: other users can read a command line")
 
+    def opt_api_token(self, _: str) -> None:
+        """rejected: every user of the machine can read a command line; use API_TOKEN or --api-tokens-file"""
+        # Without this, getopt takes it for an abbreviation of --api-tokens-file.
+        raise usage.UsageError("API_TOKEN is a setting, not an option: other users can read a command line")
+
     def parseArgs(self, *args: str) -> None:
         if args:
             raise usage.UsageError(f"unexpected argument {args[0]!r}: settings are given as --option=value")
@@ -62,6 +68,7 @@ class Options(usage.Options):
             self.given, from_file = self._given()
             self.settings = Settings.parse(self.given)
             self.password = read_password(self.settings)
+            self.api_tokens = read_tokens(self.settings.api_tokens_file)
             self.apps = {
                 Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),
                 Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),

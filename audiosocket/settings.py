@@ -156,6 +156,9 @@ class Settings:
     api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; any but loopback needs API_TOKEN")
     api_port: int = _setting("8082", _port, "port of the HTTP API")
     api_token: str = _setting("", _text, "bearer token that every request under /api must carry", secret=True)
+    api_tokens_file: str = _setting(
+        "", _text, "file of named tokens, a line each: name, SHA-256, scope (read, operate or admin)"
+    )
     api_allowed_hosts: tuple[str, ...] = _setting(
         "", _names, "further host names, comma separated, under which the API may be addressed"
     )
@@ -299,7 +302,8 @@ class Settings:
         return settings
 
     def _check_combinations(self) -> None:
-        if not self.api_token and not ipaddress.ip_address(self.api_host).is_loopback:
+        tokens = self.api_token or self.api_tokens_file
+        if not tokens and not ipaddress.ip_address(self.api_host).is_loopback:
             raise InvalidSetting(
                 f"API_HOST: '{self.api_host}' is not loopback; set API_TOKEN first, "
                 "or any host that can connect to it can change extensions"

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, str] = {
     "settings": "errors",
     "settings_files": "errors settings",
     "wire": "errors",
+    "api_tokens": "errors",
     "extensions": "errors json_shapes",
     "media": "errors wire",
     "transport": "wire",
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, str] = {
     "testing": (
         "errors settings wire extensions interfaces media transport outbound calls apps provisioning server client"
     ),
-    "admin": "control_interface errors json_shapes extensions asterisk.dialplan runtime",
+    "admin": "api_tokens control_interface errors json_shapes extensions asterisk.dialplan runtime",
 }
 for position, (row, allowed) in enumerate(list(MAY_IMPORT.items())):
     if allowed == ABOVE:

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "API_HOST": "127.0.0.1",
     "API_PORT": 8082,
     "API_TOKEN": "",
+    "API_TOKENS_FILE": "",
     "API_ALLOWED_HOSTS": (),
     "AUTO_REFRESH": True,
     "REFRESH_INTERVAL_SECONDS": 30,

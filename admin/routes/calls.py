@@ -5,7 +5,7 @@ from __future__ import annotations
 from klein import Klein
 
 from admin import requests
-from admin.responses import reply
+from admin.responses import quoted, reply
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
@@ -51,6 +51,7 @@ def add_routes(app: Klein, control: Control) -> None:
     @app.route("/api/hangup", methods=["POST"])
     async def hang_up(request: AdminRequest) -> bytes:
         """Send the hangup frame to one leg."""
-        call_id, role = requests.which_leg(request.content.read())
+        call_id, role, reason = requests.which_leg(request.content.read())
+        request.remark = f"call {call_id} {role.value}" + (f": {quoted(reason, 200)}" if reason else "")
         await maybe_await(control.calls.hang_up(call_id, role))
         return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})

@@ -34,6 +34,7 @@ def add_routes(app: Klein, control: Control) -> None:
     async def refresh(request: AdminRequest) -> bytes:
         """Read the table and apply it, or report what would change."""
         options = requests.refresh_options(request.content.read(), request.uri)
+        request.remark = " ".join(name for name, chosen in options.items() if chosen)
         work = extensions.refresh(force=options["force"], dry_run=options["dry_run"])
         result = await _to_the_end(work, "POST /api/refresh")
         if options["dry_run"]:
@@ -51,6 +52,7 @@ def add_routes(app: Klein, control: Control) -> None:
         work = extensions.restart(extension_id=extension_id, number=number)
         await _to_the_end(work, "POST /api/restart")
         name = number if extension_id is None else f"ID {extension_id}"
+        request.remark = f"extension {name}"
         return reply(request, {"message": f"Ramal {name} reiniciado com sucesso"})
 
     @app.route("/api/extensions", methods=["GET"])
@@ -65,6 +67,7 @@ def add_routes(app: Klein, control: Control) -> None:
         fields = requests.extension_fields(request.content.read())
         extension = await _to_the_end(extensions.add(fields), "POST /api/extensions")
         request.setHeader("Location", f"/api/extensions/{extension.id}")
+        request.remark = f"extension {extension.number}"
         message = f"Ramal {extension.number} adicionado com sucesso"
         return reply(request, {"message": message, "extension": extension.to_json()}, 201)
 
@@ -73,6 +76,7 @@ def add_routes(app: Klein, control: Control) -> None:
         """Change the given fields of an extension and apply them."""
         parsed_id = requests.parse_extension_id(extension_id)
         fields = requests.changed_fields(request.content.read(), parsed_id)
+        request.remark = f"fields {', '.join(fields)}"
         extension = await _to_the_end(extensions.change(parsed_id, fields), f"PUT /api/extensions/{parsed_id}")
         message = f"Ramal ID {parsed_id} atualizado com sucesso"
         return reply(request, {"message": message, "extension": extension.to_json()})
@@ -83,6 +87,13 @@ def add_routes(app: Klein, control: Control) -> None:
         parsed_id = requests.parse_extension_id(extension_id)
         await _to_the_end(extensions.remove(parsed_id), f"DELETE /api/extensions/{parsed_id}")
         return reply(request, {"message": f"Ramal ID {parsed_id} removido com sucesso"})
+
+    _add_running_routes(app, control)
+
+
+def _add_running_routes(app: Klein, control: Control) -> None:
+    """Add the routes that show running extensions, from memory."""
+    extensions = control.extensions
 
     @app.route("/api/extensions/<extension_id>/dialplan", methods=["GET"])
     def dialplan(request: AdminRequest, extension_id: str) -> bytes:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admin.api import AdminAPI
 from admin.responses import ERRORS
 from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.errors import (
@@ -26,7 +25,7 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from tests.support.admin_client import CALL, DATABASE_GONE, AdminClient, FakeControl, Response, for_each
+from tests.support.admin_client import CALL, DATABASE_GONE, AdminClient, Response, for_each
 from tests.support.logged_failures import LoggedFailures
 
 OTHER_CALL = "11111111-2222-4333-8444-555555555555"
@@ -593,13 +592,13 @@ ROUTES = [
 
 
 def test_every_route_is_tested_for_failures() -> None:
-    probes = {("GET", "/healthz"), ("GET", "/readyz")}
+    probes = {("GET", "/healthz"), ("GET", "/readyz")} | {(each, "/session") for each in ("GET", "POST", "DELETE")}
     there = {
         (
             method,
             rule.rule.replace("<extension_id>", "0").replace("<call_id>", str(CALL)).replace("<attempt_id>", "1"),
         )
-        for rule in AdminAPI(FakeControl()).app.url_map.iter_rules()
+        for rule in AdminClient().api.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD"}
     }
     assert there - probes == {(method, path) for method, path, _ in ROUTES}
@@ -607,7 +606,7 @@ def test_every_route_is_tested_for_failures() -> None:
 
 def test_no_route_replaces_another_one() -> None:
     """Klein keeps routes by the names of their functions."""
-    rules = list(AdminAPI(FakeControl()).app.url_map.iter_rules())
+    rules = list(AdminClient().api.app.url_map.iter_rules())
     assert len({rule.endpoint for rule in rules}) == len(rules) > 10
 
 

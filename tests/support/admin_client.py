@@ -21,8 +21,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from admin.api import AdminAPI
 from admin.resource import make_site
+from admin.sessions import Sessions
 from admin.site import AdminChannel
+from audiosocket.api_tokens import ApiToken
 from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.control_interface import CallControl, Control, ExtensionControl, RecordControl, Soon
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
@@ -302,16 +305,34 @@ class _Stream(BytesIO):
         return self.tell() < len(self.getvalue())
 
 
+def tokens_of(token: str) -> list[ApiToken]:
+    """Return the tokens of a server with this API_TOKEN."""
+    return [ApiToken.of(token)] if token else []
+
+
 class AdminClient:
     """The API over a `FakeControl`, with a client in memory and a clock that the test moves."""
 
-    def __init__(self, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, token: str = "", hosts: tuple[str, ...] = (), tokens: Sequence[ApiToken] = ()) -> None:
         self.control = FakeControl()
         self.clock = Clock()
+        #: The time of day, for cookies.
+        self.now = 0.0
         control: Control = self.control
         self.site = make_site(
-            control, token=token, hosts=hosts, signature_header=SIGNATURE_HEADER, reactor=self.clock
+            control,
+            tokens=[*tokens_of(token), *tokens],
+            session_key=b"key",
+            hosts=hosts,
+            signature_header=SIGNATURE_HEADER,
+            reactor=self.clock,
+            now=lambda: self.now,
         )
+
+    @property
+    def api(self) -> AdminAPI:
+        """The routes alone."""
+        return AdminAPI(self.control, Sessions(b"", {}, self.clock.seconds))
 
     def connect(self, **addresses: str) -> FakeConnection:
         return FakeConnection(self.site, **addresses)
@@ -371,7 +392,14 @@ def request_bytes(method: str, path: str, body: bytes | object = b"", **headers:
 @asynccontextmanager
 async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
     """Serve the API on a free loopback port, and give the port."""
-    site: Any = make_site(control, token=token, hosts=(), signature_header=SIGNATURE_HEADER, reactor=reactor)
+    site: Any = make_site(
+        control,
+        tokens=tokens_of(token),
+        session_key=b"key",
+        hosts=(),
+        signature_header=SIGNATURE_HEADER,
+        reactor=reactor,
+    )
     port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
     try:
         yield port.getHost().port
