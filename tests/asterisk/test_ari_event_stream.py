@@ -59,7 +59,10 @@ class Asterisk:
     def __init__(self) -> None:
         self.clock = task.Clock()
         self.received: list[dict[str, Any]] = []
-        self.events = ARIEventStream(self.endpoint, URL, "Basic eA==", self.clock, self.received.append)
+        self.lost: list[bool] = []
+        self.events = ARIEventStream(
+            self.endpoint, URL, "Basic eA==", self.clock, self.received.append, lambda: self.lost.append(True)
+        )
         self.transport = Transport()
         self.wire = WSConnection(ConnectionType.SERVER)
         self.problem: Exception | None = None
@@ -229,3 +232,17 @@ def test_closing_while_it_connects(asterisk: Asterisk) -> None:
 
 def test_a_stream_that_was_never_open_can_be_closed(asterisk: Asterisk) -> None:
     assert defer.Deferred.fromCoroutine(asterisk.events.close()).called
+
+
+def test_an_asterisk_that_is_gone_is_news_at_once(asterisk: Asterisk) -> None:
+    asterisk.accept()
+    assert not asterisk.lost
+    asterisk.transport.end(error.ConnectionLost())
+    assert asterisk.lost == [True]
+
+
+def test_a_connection_that_this_side_closes_is_not_reported_as_lost(asterisk: Asterisk) -> None:
+    asterisk.accept()
+    defer.Deferred.fromCoroutine(asterisk.events.close())
+    asterisk.transport.end(error.ConnectionDone())
+    assert not asterisk.lost

@@ -311,6 +311,35 @@ def test_events_are_requested_when_ari_is_up_and_whenever_they_are_lost(pbx: Pbx
     pbx.ari._pings.stop()
 
 
+def test_the_end_of_the_connection_for_events_is_noticed_at_once(pbx: Pbx) -> None:
+    events = Events()
+    pbx.ari._events = cast(Any, events)
+    pbx.ari.start()
+    pbx.web.pass_time(3)
+    events.up, pbx.pinging = False, AWAY
+    pbx.ari._pings.now()  # what the stream calls
+    assert pbx.ari.state == ("down", "no connection: refused")
+    pbx.web.pass_time(20)
+    pbx.pinging = None
+    pbx.web.pass_time(1)
+    assert (pbx.ari.state, events.connects) == (("up", ""), 1), "a second after Asterisk is back"
+    pbx.ari._pings.stop()
+
+
+def test_events_are_requested_again_when_a_call_is_placed(pbx: Pbx) -> None:
+    events = Events()
+    events.up, events.problem = False, RequestFailed("no connection for events")
+    pbx.ari._events = cast(Any, events)
+    pbx.ari.start()
+    pbx.web.pass_time(100)
+    assert events.connects < 12, "less and less often, at last with each ping"
+    before, events.problem = events.connects, None
+    pbx.place()
+    assert (events.up, events.connects) == (True, before + 1)
+    pbx.ari._pings.stop()
+    pbx.placed.cancel()
+
+
 def test_the_ring_time_may_be_a_fraction(pbx: Pbx) -> None:
     results = pbx.place(ReturnRequest(CALL, "101", "1001", 0.6))
     pbx.web.pass_time(0.55)

@@ -32,7 +32,8 @@ _LIMITS = WebSocketLimits(
 
 
 class ARIEventStream:
-    """The connection for events, made by `connect` whenever there is none; ``received`` is given each event.
+    """The connection for events, made by `connect` whenever there is none; ``received`` is given each event,
+    ``lost`` is called when a connection has ended that this side did not close.
 
     ``url`` (http or https) names the Stasis application that events are sent to; ``endpoint`` finds its server.
     """
@@ -44,12 +45,14 @@ class ARIEventStream:
         authorization: str,
         clock: IReactorTime,
         received: Callable[[dict[str, Any]], None],
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._endpoint = endpoint
         self._url = f"ws{url.removeprefix('http')}"
         self._authorization = authorization
         self._clock = clock
         self._received = received
+        self._lost = lost
         self._client: WebSocketClient | None = None
 
     @property
@@ -88,4 +91,6 @@ class ARIEventStream:
             self._received(event)
 
     def closed(self, code: int, reason: str) -> None:
-        """See `WebSocketObserver`; the next ping of ARI makes a new connection."""
+        """See `WebSocketObserver`: the end of this connection is the first news of an Asterisk that has died."""
+        if self._client is not None:
+            self._lost()

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,6 +23,7 @@ from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
 from audiosocket.returncalls.backends.ari_attempt import REFUSED, ARIAttempt, refusal
+from audiosocket.returncalls.backends.ari_pings import Pings
 from audiosocket.returncalls.backends.pending import PendingAttempts, wait_for_all
 from audiosocket.returncalls.dial_string import Route, check_landing
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
@@ -31,8 +32,9 @@ from audiosocket.returncalls.templates import filled
 if TYPE_CHECKING:
     from audiosocket.asterisk.ari.event_stream import ARIEventStream
 
-#: Seconds between two pings.
+#: Seconds between two pings, and to the next one while Asterisk cannot be reached.
 PING_SECONDS = 15.0
+RETRY_SECONDS = 1.0
 #: Requests, and seconds between them, to hang up a channel that may still ring.
 HANGUP_TRIES = 5
 HANGUP_PAUSE_SECONDS = 1.0
@@ -72,8 +74,9 @@ class ARIOriginator:
         self._new_id = new_id
         self._state = ("connecting", "ARI has not answered yet")
         self._refused = False
-        self._pings = LoopingCall(self._ping)
-        self._pings.clock = clock
+        self._pings = Pings(self._ping, self._pause, clock)
+        #: How often in a row the connection for events could not be made.
+        self._without_events = 0
         self._attempts: PendingAttempts[ARIAttempt] = PendingAttempts()
         self._hangups: set[Deferred[None]] = set()
         #: The name of the ARI application that receives the events.
@@ -83,7 +86,9 @@ class ARIOriginator:
             from audiosocket.asterisk.ari.event_stream import ARIEventStream  # noqa: PLC0415 - 13 ms of the start for ARI alone
 
             events = f"{self._url}/events?app={self._app}&subscribeAll=true"
-            self._events = ARIEventStream(endpoint, events, self._authorization, clock, self._received)
+            self._events = ARIEventStream(
+                endpoint, events, self._authorization, clock, self._received, self._pings.now
+            )
 
     @property
     def state(self) -> tuple[str, str]:
@@ -100,7 +105,7 @@ class ARIOriginator:
     def start(self) -> None:
         """Start to ping ARI; calls can be placed without, and before it has answered."""
         if not self._pings.running:
-            self._pings.start(PING_SECONDS).addErrback(self._not_pinged)
+            self._pings.start()
 
     async def close(self) -> None:
         """Cancel what rings, wait for the hangups (`CLOSE_SECONDS` at most), and disconnect."""
@@ -125,6 +130,8 @@ class ARIOriginator:
             self.ask, self.hang_up, self._clock, request, channel_id, self.name, self._receives_events, body
         )
         self._attempts.add(attempt)
+        if self._events is not None and not self._events.up:
+            self._pings.now()
         attempt.start()
         return attempt.result
 
@@ -190,11 +197,21 @@ class ARIOriginator:
         except (RequestFailed, defer.CancelledError) as problem:
             self._log.debug("{name} does not answer: {why}", name=self.name, why=str(problem))
 
+    def _pause(self) -> float:
+        """Return the seconds to the next ping; a refused password is not tried more often."""
+        if self._refused or (self._state[0] == "up" and self._receives_events()):
+            return PING_SECONDS
+        if self._state[0] == "up" and self._events is not None:
+            return min(PING_SECONDS, RETRY_SECONDS * 2.0**self._without_events)
+        return PING_SECONDS if self._state[0] == "up" else RETRY_SECONDS
+
     async def _listen(self) -> None:
         """Receive events from now on, restricted to the useful kinds."""
         if self._events is None or self._events.up:
             return
+        self._without_events = min(10, self._without_events + 1)
         await self._events.connect()
+        self._without_events = 0
         wanted = {"allowed": [{"type": kind} for kind in KINDS]}
         answer = await self.ask("PUT", f"applications/{self._app}/eventFilter", wanted)
         if answer.status != 200:
@@ -210,9 +227,6 @@ class ARIOriginator:
         if found is not None:
             for attempt in self._attempts:
                 attempt.received(found)
-
-    def _not_pinged(self, failure: Failure) -> None:
-        self._log.failure("ARI could not be pinged", failure)
 
     def _set_state(self, state: str, reason: str) -> None:
         if state != self._state[0]:
