@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -95,6 +94,8 @@ class Porteiro(App):
         self._events: deque[Event] = deque()
         self._busy = False
         self._stopped = False
+        #: The outcome, for a leg that comes back after it was decided.
+        self._decided: Outcome | None = None
 
     @staticmethod
     def check(settings: Settings) -> Iterable[str]:
@@ -180,6 +181,8 @@ class Porteiro(App):
     def _arrive(self, leg: Leg) -> None:
         self._clock = self._clock or leg
         self._legs[leg.role] = leg
+        if self._decided is not None:
+            leg.decide(self._decided.value)
         self._players[leg.role] = PromptPlayer(
             leg,
             self._library,
@@ -278,7 +281,8 @@ class Porteiro(App):
             case Presume(outcome):
                 self._any_leg(lambda leg: leg.presume(outcome.value))
             case Decide(outcome):
-                self._any_leg(partial(_decide, outcome))
+                self._decided = self._decided or outcome
+                self._any_leg(lambda leg: leg.decide(outcome.value))
             case HangUp(role):
                 leg = self._legs.get(role)
                 if leg is not None:
@@ -397,10 +401,6 @@ class Porteiro(App):
         self._log.failure("the gate could not be asked", failure)
         if not self._stopped:
             self._send(GateAnswered(False))
-
-
-def _decide(outcome: Outcome, leg: Leg) -> None:
-    leg.decide(outcome.value)
 
 
 def _other(role: Role) -> Role:
