@@ -47,6 +47,7 @@ class Driver(Protocol):
 
 
 Step = Callable[[Driver], None]
+Steps = tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def variations() -> Iterator[Variation]:
 
 
 def _keys_of_the_visitor() -> Iterator[Variation]:
+    steps: Steps
     for key in KEYS:
         for stage in ("name", "apartment"):
             steps = (*STAGES[stage], press(VISITOR, key * 3), leave(VISITOR))
@@ -148,6 +150,7 @@ def _keys_of_the_visitor() -> Iterator[Variation]:
 
 
 def _keys_of_the_resident() -> Iterator[Variation]:
+    steps: Steps
     for key in KEYS:
         for keys in (key, key * 4):
             steps = (*TO_GREETING, press(RESIDENT, keys), leave(RESIDENT))

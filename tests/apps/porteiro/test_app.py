@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from audiosocket.extensions.model import Role
-from tests.support.porteiro_server import CALL, PorteiroServer
+from tests.support.in_memory import CALL
+from tests.support.porteiro_server import PorteiroServer
 from tests.support.porteiro_variations import Variation, variations
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
