@@ -63,8 +63,8 @@ async def test_work_continues_when_its_client_disconnects(
 ) -> None:
     control = FakeControl()
     control.blocked_on = Deferred()
-    told: list[LogEvent] = []
-    observe: Any = told.append
+    found: list[LogEvent] = []
+    observe: Any = found.append
     async with listening(control) as port:
         client = dial(port)
         client.sendall(request_bytes("POST", "/api/refresh"))
@@ -78,7 +78,7 @@ async def test_work_continues_when_its_client_disconnects(
         control.blocked_on.callback(None)
         globalLogPublisher.removeObserver(observe)
     assert control.requests == ([] if failing else [("refresh", False, False)])
-    (line,) = [formatEvent(event) for event in told if event["log_namespace"].startswith("admin")]
+    (line,) = [formatEvent(event) for event in found if event["log_namespace"].startswith("admin")]
     assert "POST /api/refresh" in line
     assert len(logged_failures.flush(RuntimeError)) == (1 if isinstance(failing, RuntimeError) else 0)
 

@@ -224,11 +224,11 @@ async def test_waits_for_the_end_of_a_greeting() -> None:
                 self.queue.append(event.pcm)
 
     async with serve(Greets) as listening:
-        [told] = await dial.place_calls(reactor, order_for(listening.port, 2.2, greeting_seconds=3.0))
-    assert told.ok
-    assert told.report.first_said_ms is not None
-    assert told.report.first_said_ms > 790
-    assert told.echo is not None
+        [summary] = await dial.place_calls(reactor, order_for(listening.port, 2.2, greeting_seconds=3.0))
+    assert summary.ok
+    assert summary.report.first_said_ms is not None
+    assert summary.report.first_said_ms > 790
+    assert summary.echo is not None
 
 
 async def test_the_wait_for_a_pause_is_limited() -> None:
@@ -238,9 +238,9 @@ async def test_the_wait_for_a_pause_is_limited() -> None:
             self.queue = [b"\0\x10" * 160] * 500
 
     async with serve(Talks) as listening:
-        [told] = await dial.place_calls(reactor, order_for(listening.port, 0.7, greeting_seconds=0.5))
-    assert told.report.first_said_ms is not None
-    assert told.report.first_said_ms >= 499
+        [summary] = await dial.place_calls(reactor, order_for(listening.port, 0.7, greeting_seconds=0.5))
+    assert summary.report.first_said_ms is not None
+    assert summary.report.first_said_ms >= 499
 
 
 async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,13 +253,13 @@ async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pyte
         sound.writeframes(np.repeat(mono, 2).tobytes())
     arguments = ["--rate", "16000", "--play", str(question)]
     async with serve(servers.EchoServer) as listening:
-        [told] = await dial.place_calls(reactor, parse([f"127.0.0.1:{listening.port}", *arguments]))
+        [summary] = await dial.place_calls(reactor, parse([f"127.0.0.1:{listening.port}", *arguments]))
         rates = {event.rate for event in listening.calls[0].received if isinstance(event, Audio)}
     assert rates == {16_000}
-    assert told.ok
-    assert told.echo is not None
-    assert told.report.seconds_sound == pytest.approx(0.5, abs=0.03)
-    assert told.report.seconds >= 0.9
+    assert summary.ok
+    assert summary.echo is not None
+    assert summary.report.seconds_sound == pytest.approx(0.5, abs=0.03)
+    assert summary.report.seconds >= 0.9
 
 
 async def test_a_broken_rule_is_reported_with_status_1() -> None:
@@ -370,7 +370,7 @@ def test_the_summary_notes_our_own_lateness() -> None:
     hearing = ReceiveStats()
     for at in (0.0, 400.0):
         hearing.add(HeardFrame(at, 8_000, bytes(320)))
-    told = CallSummary(
+    call = CallSummary(
         summary(
             hearing,
             late,
@@ -384,7 +384,7 @@ def test_the_summary_notes_our_own_lateness() -> None:
             closed_after_ms=None,
         )
     )
-    text = " ".join(describe([told], "h", 1).split())
+    text = " ".join(describe([call], "h", 1).split())
     assert "largest gap 400 ms, 1 late, up to 30 ms ahead (this machine itself was up to 400 ms late)" in text
     assert "only digital silence" in text
     assert "had not closed when the caller stopped waiting" in text

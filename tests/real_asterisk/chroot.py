@@ -106,7 +106,7 @@ def _locked(path: Path, deadline: float) -> Iterator[None]:
 
 
 def _build(tree: Path, environment: Mapping[str, str], deadline: float) -> None:
-    for old in tree.parent.glob("*.partial"):  # whoever left it does not hold the lock any more
+    for old in tree.parent.glob("*.partial"):  # of a build that has ended: it does not hold the lock
         shutil.rmtree(old)
     partial = tree.with_suffix(".partial")
     log = tree.with_suffix(".log")

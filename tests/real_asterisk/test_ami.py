@@ -111,13 +111,13 @@ async def test_an_answered_call_has_its_variables(asterisk: Asterisk) -> None:
         wanted = request(variables={"ODD": ODD}, caller_id="Portão <1000>")
         assert (await calls.place(wanted)).end is AttemptEnd.ANSWERED
         channel = (await landed)["Uniqueid"]
-        told = {}
+        found = {}
         for name in ("AUDIOSOCKET_CALL_ID", "ODD", "INJECTED", "CALLERID(all)"):
             answer = await asterisk.ami.action("Getvar", {"Channel": channel, "Variable": name})
-            told[name] = answer["Value"]
+            found[name] = answer["Value"]
         await asterisk.hang_up("PJSIP/2001")
         await asterisk.no_channels()
-    assert told == {
+    assert found == {
         "AUDIOSOCKET_CALL_ID": str(wanted.call_id),
         "ODD": ODD,
         "INJECTED": "",

@@ -65,15 +65,15 @@ async def test_callers_are_distinguished(asterisk: Asterisk, serve: Serve, codec
     for number in ("551", "552", "553", "554"):
         where = f"Local/{'1000' if number < '553' else '1002'}@audiosocket-visitor/n"
         await asterisk.originate(where, context="talks", extension="s", caller=f"Portão {number} <{number}>")
-    told = []
+    found = []
     for call_id in await server.arrived(4):
         call = await server.until_call(call_id, is_known)
         caller = call["caller"]
         assert caller["channel"].startswith(f"Local/{call['extension']['ramal_ia']}@audiosocket-visitor")
         assert caller["dialled"] == call["extension"]["ramal_ia"]
         assert caller["name"] == f"Portão {caller['number']}"
-        told.append((caller["number"], caller["dialled"]))
-    assert sorted(told) == [("551", "1000"), ("552", "1000"), ("553", "1002"), ("554", "1002")]
+        found.append((caller["number"], caller["dialled"]))
+    assert sorted(found) == [("551", "1000"), ("552", "1000"), ("553", "1002"), ("554", "1002")]
     await asterisk.hang_up("Local")
     await visit.nothing_left(asterisk, server)
 
@@ -106,18 +106,18 @@ async def test_an_app_is_given_the_caller_of_both_legs(
     door = telephone(sound.tone(8000, 1000, 1000))
     door.call("1000")
     (call_id,) = await server.arrived()
-    (told,) = await server.events(call_id, "app.note", 1)
+    (found,) = await server.events(call_id, "app.note", 1)
     call = await server.call(call_id)
-    assert (told["role"], told["caller"]) == ("visitor", call["caller"])
-    assert (told["caller"]["number"], told["caller"]["dialled"]) == ("doorstation", "1000")
+    assert (found["role"], found["caller"]) == ("visitor", call["caller"])
+    assert (found["caller"]["number"], found["caller"]["dialled"]) == ("doorstation", "1000")
     joined = next(event for event in call["timeline"] if event["event"] == "leg.joined")
-    assert told["at_seconds"] - joined["at_seconds"] < 0.3, "no listing was waited for"
+    assert found["at_seconds"] - joined["at_seconds"] < 0.3, "no listing was waited for"
     async with household(reactor, asterisk, {"2001": "answer"}, {"2001": sound.tone(8000, 700, 1000)}) as house:
         await visit.ring(server, call_id, "2001")
-        told = (await server.events(call_id, "app.note", 2))[1]
-        assert told["role"] == "resident"
-        assert told["caller"].pop("channel").startswith("PJSIP/2001-")
-        assert told["caller"] == {"number": "1000", "name": "Gate", "dialled": ""}, "what the resident is shown"
+        found = (await server.events(call_id, "app.note", 2))[1]
+        assert found["role"] == "resident"
+        assert found["caller"].pop("channel").startswith("PJSIP/2001-")
+        assert found["caller"] == {"number": "1000", "name": "Gate", "dialled": ""}, "what the resident is shown"
         _, answer = await server.ask("GET", "/api/calls")
         assert [one["caller"]["number"] for one in answer["calls"]] == ["doorstation"]
         house.hang_up("2001")

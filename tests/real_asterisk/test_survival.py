@@ -75,7 +75,7 @@ async def test_every_call_is_resumed_and_none_is_restarted(
     await server.start()
     await all_back(server, calls)
     after = await listed(server)
-    assert set(after) == calls  # nobody came as somebody new
+    assert set(after) == calls  # no call is new
     for call_id, was in before.items():
         call = await server.call(call_id)
         assert (call["state"], call["outcome"]) == ("live", None)
@@ -138,7 +138,7 @@ async def test_visitor_and_resident_continue_to_talk(
 async def test_a_resident_called_before_the_kill_joins(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, when: str
 ) -> None:
-    asterisk.forgive(*OUTAGE, "(?i)web ?socket.*reset by peer")  # a killed process says no goodbye to ARI either
+    asterisk.forgive(*OUTAGE, "(?i)web ?socket.*reset by peer")  # a killed process sends ARI no close frame either
     server = await serve("bridge", **visit.settings(asterisk, backend))
     await visit.load(asterisk, server)
     says = {"2001": sound.tone(8000, 700, 1000)}

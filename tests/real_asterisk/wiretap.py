@@ -89,7 +89,7 @@ class Wiretap:
         seconds, nanoseconds = next(
             struct.unpack("@ll", data) for _, kind, data in ancillary if kind == _SO_TIMESTAMPNS
         )
-        frames = payload // self._frame_bytes  # what is less is a goodbye
+        frames = payload // self._frame_bytes  # a hangup frame is shorter
         self.times.setdefault(to, []).extend([seconds * 1e3 + nanoseconds / 1e6] * frames)
 
     def stop(self) -> None:

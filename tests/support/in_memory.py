@@ -1,7 +1,7 @@
 """The server between Asterisk and the apps in memory: transports, factories, switchboard, clock.
 
 `AsteriskConnection` is the end that Asterisk holds, and a strict one: it checks that every write towards it is one
-whole frame it would accept, and that nothing follows a goodbye. Time moves only by `Exchange.run`.
+whole frame it would accept, and that nothing follows a hangup frame. Time moves only by `InMemoryServer.run`.
 """
 
 from __future__ import annotations
@@ -244,10 +244,10 @@ class RecordingApp(App):
     @property
     def methods(self) -> list[str]:
         """The names of the methods called, in order."""
-        return [told.method for told in self.events]
+        return [event.method for event in self.events]
 
     def values(self, what: str) -> list[Any]:
-        return [told.value for told in self.events if told.method == what]
+        return [event.value for event in self.events if event.method == what]
 
 
 class RememberingApp(RecordingApp):
