@@ -14,7 +14,7 @@ from tests.support.fake_leg import FakeLeg, app_context
 
 
 class Conversation:
-    """One call: a visitor, and a resident who joins when the test says so."""
+    """One call: a visitor, and a resident who joins when the test lets it."""
 
     def __init__(self, *, both: bool = True) -> None:
         self.clock = Clock()
@@ -28,7 +28,7 @@ class Conversation:
         return FakeLeg(self.clock, self.app, role=role)
 
     def turn(self, visitor: bytes = b"", resident: bytes = b"", rate: int = 8000) -> None:
-        """20 ms, in which each side says something."""
+        """Let 20 ms pass, in which each side sends a frame."""
         self.clock.advance(0.02)
         for leg, pcm in ((self.visitor, visitor), (self.resident, resident)):
             if pcm and leg.outcome is None:
@@ -180,7 +180,7 @@ def test_after_a_restart_a_leg_waits_for_one_whose_connection_had_just_broken() 
 
 @pytest.mark.parametrize("how", [LegOutcome.SHUTDOWN, LegOutcome.APP_FAILED])
 def test_outcomes_that_end_the_call_are_left_to_the_server(how: LegOutcome) -> None:
-    """Else the second leg's books would say "the app was done"."""
+    """Otherwise the outcome of the second leg would be that an app hung up."""
     call = Conversation()
     call.visitor.end(how.value)
     assert call.resident.outcome is None

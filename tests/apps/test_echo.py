@@ -1,4 +1,4 @@
-"""The echo app: a caller hears exactly what it said."""
+"""The app echo: a caller receives exactly what it sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The concierge of ``examples/apps``: rings the resident, lets the two talk, and says when nobody is there."""
+"""The concierge of ``examples/apps``: rings the resident, bridges the two, plays a busy tone without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The play app: a sound, whole, at the caller's rate, and then what PLAY_THEN says."""
+"""The app play: a sound, whole, at the caller's rate, and what follows as set in PLAY_THEN."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = b"".join(n.to_bytes(2, "little") for n in range(1, 32_001))
 
 
 def numbered(samples: int) -> bytes:
-    """Samples that can be told apart; none of them is zero."""
+    """Return samples that all differ; none is zero."""
     return (NUMBERS * (samples // 32_000 + 1))[: 2 * samples]
 
 
@@ -47,7 +47,7 @@ def wide(turn: int) -> bytes:
 
 
 class Shelf:
-    """Sounds made in memory, a source for lengths nobody wants to write to a disk."""
+    """Sounds made in memory, also of lengths too large for a file in a test."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -110,7 +110,7 @@ class TestSound:
         assert leg.sources() == ["silence", "silence", "spoken", "spoken", "spoken", "spoken"]
 
     def test_is_loaded_at_the_callers_rate(self) -> None:
-        """A caller in wideband hears wideband, and the sound is converted once for all calls."""
+        """A caller in wideband receives wideband, and the sound is converted once for all calls."""
         shelf = Shelf(0.5)
         leg = Rig(sounds=shelf).start()
         leg.run(1000, wide, rate=16_000)
@@ -136,7 +136,7 @@ class TestSound:
         assert leg.sent_pcm().endswith(numbered(7 * 16_000)[4 * 32_000 :])
 
     def test_continues_where_it_was_when_the_disk_was_slow(self, tmp_path: Path) -> None:
-        """Asked for again at another rate, the sound came after all that waited had been said."""
+        """Loaded again at another rate, the sound came after all that was queued had been sent."""
         thread = ManualThread()
         leg = Rig(write_wav(tmp_path / "a.wav", numbered(56_000)), "hangup", sounds=SoundCache(thread)).start()
         leg.run(500)
@@ -193,9 +193,9 @@ class TestThen:
         for _ in range(40):
             leg.run(500, talk)
             longest = max(longest, leg.queued_ms)
-        said = leg.sent_pcm()
-        assert len(said) >= 19 * 16_000
-        assert said == (sound * (len(said) // len(sound) + 1))[: len(said)]
+        sent = leg.sent_pcm()
+        assert len(sent) >= 19 * 16_000
+        assert sent == (sound * (len(sent) // len(sound) + 1))[: len(sent)]
         assert "silence" not in leg.sources()[1:]
         assert longest <= 2 * PIECE_SECONDS * 1000
 
@@ -205,8 +205,8 @@ class TestThen:
         leg.run(100, talk)
         for _ in range(200):
             leg.stall(110)
-        said = leg.sent_pcm()
-        assert said == (numbered(16_001) * 20)[: len(said)]
+        sent = leg.sent_pcm()
+        assert sent == (numbered(16_001) * 20)[: len(sent)]
         assert "silence" not in leg.sources()[1:]
 
     def test_loop_follows_a_rate_that_is_known_late_from_where_it_is(self) -> None:
@@ -408,7 +408,7 @@ class TestPieces:
 
 
 class TestRestart:
-    """The server was killed while the sound was playing, and the leg came back."""
+    """The server was killed while the sound was playing, and the leg resumed."""
 
     def test_continues_with_the_piece_that_was_being_played(self) -> None:
         before = Rig(sounds=Shelf(9.5)).start()

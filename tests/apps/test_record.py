@@ -28,7 +28,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def talk(turn: int) -> bytes:
-    """Frames that can be told apart."""
+    """Return frames that all differ."""
     return (turn + 1).to_bytes(2, "little") * 160
 
 

@@ -130,7 +130,7 @@ class TestPlugIns:
             assert type(factory(app_context(Clock()))).__name__ == "Plain"
 
     @pytest.mark.parametrize(
-        ("value", "source", "said"),
+        ("value", "source", "message"),
         [
             (
                 "broken:App",
@@ -146,12 +146,12 @@ class TestPlugIns:
         ],
     )
     def test_that_cannot_be_used_are_rejected_with_the_reason(
-        self, install: Install, value: str, source: str, said: str
+        self, install: Install, value: str, source: str, message: str
     ) -> None:
         install("acme-voices", {"robot": value}, broken=source)
         text = problem("robot")
         assert text.startswith(f"the app 'robot' of acme-voices 1.5 ({value}) ")
-        assert said in text
+        assert message in text
         assert "\n" not in text
 
     def test_do_not_replace_a_built_in_app(self, install: Install) -> None:

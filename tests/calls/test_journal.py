@@ -99,7 +99,7 @@ def heard() -> Iterator[CapturedLog]:
     listening.close()
 
 
-def books(journal: CallJournal) -> CallRegistry:
+def registry_with(journal: CallJournal) -> CallRegistry:
     return CallRegistry(EventLog(), journal=journal)
 
 
@@ -114,7 +114,7 @@ def join(registry: CallRegistry, now: float, call_id: UUID = CALL, role: Role = 
 def test_a_killed_process_leaves_its_calls_as_they_were(disk: Disk) -> None:
     journal = disk.journal()
     assert journal.open() == Replayed(at=disk.now)
-    registry = books(journal)
+    registry = registry_with(journal)
     call = join(registry, 50.0)
     join(registry, 52.0, role=Role.RESIDENT)
     call.note("leg.digit", 53.0, role="visitor", digit="5")
@@ -149,7 +149,7 @@ def test_every_change_is_one_whole_line_and_those_of_one_moment_are_one_write(
         return real(handle, data)
 
     monkeypatch.setattr(os, "write", write)
-    registry = books(journal)
+    registry = registry_with(journal)
     with registry.together():
         call = join(registry, 0.0)
     join(registry, 0.0, role=Role.RESIDENT)
@@ -162,12 +162,12 @@ def test_every_change_is_one_whole_line_and_those_of_one_moment_are_one_write(
 
 
 def test_records_of_one_moment_stand_for_the_same_as_single_ones(disk: Disk) -> None:
-    told = []
+    opened = []
     for together in (True, False):
         disk.path.unlink(missing_ok=True)
         journal = disk.journal()
         journal.open()
-        registry = books(journal)
+        registry = registry_with(journal)
         with registry.together() if together else nullcontext():
             call = join(registry, 50.0)
             other = join(registry, 50.0, OTHER)
@@ -178,11 +178,11 @@ def test_records_of_one_moment_stand_for_the_same_as_single_ones(disk: Disk) -> 
             call.decide("gate_opened")
             registry.leg_over(other, Role.VISITOR, LegOutcome.CALLER_HANGUP, 51.0)
         disk.die()
-        told.append(disk.journal().open())
+        opened.append(disk.journal().open())
         disk.die()
-    assert told[0] == told[1]
-    assert [len(call.timeline) for call in told[0].calls] == [4, 2]
-    assert list(told[0].ended) == [OTHER]
+    assert opened[0] == opened[1]
+    assert [len(call.timeline) for call in opened[0].calls] == [4, 2]
+    assert list(opened[0].ended) == [OTHER]
 
 
 UUIDS = [str(UUID(int=n)) for n in range(3)]
@@ -196,7 +196,7 @@ lives = st.builds(
 
 @st.composite
 def journals(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """The lives of three calls, interleaved, and cut off at some moment."""
+    """Draw the lines of three calls, interleaved, up to some moment."""
     left = {call: draw(lives) for call in UUIDS}
     lines: list[dict[str, Any]] = []
     while any(left.values()):
@@ -259,7 +259,7 @@ def test_an_ended_call_is_one_short_line_while_it_is_remembered() -> None:
 def test_an_ended_call_is_restored_as_its_uuid_while_it_is_remembered(disk: Disk) -> None:
     journal = disk.journal()
     journal.open()
-    registry = books(journal)
+    registry = registry_with(journal)
     registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     disk.now += 20
     registry.leg_over(join(registry, 20.0, OTHER), Role.VISITOR, LegOutcome.CALLER_HANGUP, 21.0)
@@ -283,7 +283,7 @@ def test_an_ended_call_is_restored_as_its_uuid_while_it_is_remembered(disk: Disk
 def test_a_uuid_that_is_used_again_is_a_new_call(disk: Disk) -> None:
     journal = disk.journal()
     journal.open()
-    registry = books(journal)
+    registry = registry_with(journal)
     registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     disk.now += 100
     join(registry, 100.0)
@@ -309,7 +309,7 @@ def test_a_uuid_that_is_used_again_is_a_new_call(disk: Disk) -> None:
 def test_damaged_lines_are_skipped_and_reported_once(disk: Disk, heard: CapturedLog, garbage: bytes) -> None:
     journal = disk.journal()
     journal.open()
-    join(books(journal), 0.0)
+    join(registry_with(journal), 0.0)
     disk.die()
     whole = disk.path.read_bytes()
     last = whole.splitlines()[-1]
@@ -365,18 +365,18 @@ def test_rewriting_keeps_the_meaning_in_fewer_lines(disk: Disk) -> None:
 
 
 def test_a_process_that_died_between_two_lines(disk: Disk) -> None:
-    def say(count: int, **options: Any) -> Replayed:
+    def replayed(count: int, **options: Any) -> Replayed:
         return replay([json.dumps(line).encode() for line in SAMPLE[:count]], 20.0, **options)
 
-    assert say(2).calls == ()
-    assert len(say(2, goes_on=True).calls) == 1, "its leg may be in the next line"
-    assert (say(6).calls, list(say(6).ended)) == ((), [CALL]), "the last leg had left, the call's end was not said"
+    assert replayed(2).calls == ()
+    assert len(replayed(2, goes_on=True).calls) == 1, "its leg may be in the next line"
+    assert (replayed(6).calls, list(replayed(6).ended)) == ((), [CALL]), "the last leg had left"
 
 
 def test_a_journal_that_grows_is_rewritten_while_calls_go_on(disk: Disk) -> None:
     journal = disk.journal(compact_bytes=2_000)
     journal.open()
-    registry = books(journal)
+    registry = registry_with(journal)
     call = join(registry, 0.0)
     n = 0
     while not disk.waiting:
@@ -398,7 +398,7 @@ def test_a_journal_that_grows_is_rewritten_while_calls_go_on(disk: Disk) -> None
 def test_closed_or_killed_while_it_is_rewritten_the_old_file_stays(disk: Disk) -> None:
     journal = disk.journal(compact_bytes=500)
     journal.open()
-    call = join(books(journal), 0.0)
+    call = join(registry_with(journal), 0.0)
     while not disk.waiting:
         call.note("leg.digit", 1.0, digit="1")
     before = disk.path.read_bytes()
@@ -417,7 +417,7 @@ def test_a_journal_that_cannot_be_rewritten_grows_and_is_reported_once(
 ) -> None:
     journal = disk.journal(compact_bytes=500)
     journal.open()
-    call = join(books(journal), 0.0)
+    call = join(registry_with(journal), 0.0)
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -439,7 +439,7 @@ def test_a_full_disk_is_one_error_and_an_incomplete_line_costs_no_other(
 ) -> None:
     journal = disk.journal()
     journal.open()
-    call = join(books(journal), 0.0)
+    call = join(registry_with(journal), 0.0)
     real, room = os.write, [10, 0, 0, 0]
 
     def write(handle: int, data: bytes) -> int:
@@ -464,7 +464,7 @@ def test_a_full_disk_is_one_error_and_an_incomplete_line_costs_no_other(
 def test_a_record_that_json_cannot_carry_costs_its_own_line_only(disk: Disk, heard: CapturedLog) -> None:
     journal = disk.journal()
     journal.open()
-    call = join(books(journal), 0.0)
+    call = join(registry_with(journal), 0.0)
     circle: list[Any] = []
     circle.append(circle)
     call.note("app.note", 1.0, circle=circle)
@@ -478,11 +478,11 @@ def test_a_record_that_json_cannot_carry_costs_its_own_line_only(disk: Disk, hea
 def test_two_processes_do_not_share_a_journal(disk: Disk, heard: CapturedLog) -> None:
     first, second = disk.journal(), disk.journal()
     first.open()
-    join(books(first), 0.0)
+    join(registry_with(first), 0.0)
     before = disk.path.read_bytes()
     assert second.open() == Replayed()
     assert len(heard.containing("another process has it; give each its own DATA_DIR")) == 1
-    join(books(second), 0.0, OTHER)
+    join(registry_with(second), 0.0, OTHER)
     assert disk.path.read_bytes() == before
 
 
@@ -500,7 +500,7 @@ def test_without_a_usable_file_calls_go_on(
     journal = disk.journal()
     assert journal.open() == Replayed()
     assert len(heard.containing("calls will not survive a restart")) == 1
-    registry = books(journal)
+    registry = registry_with(journal)
     registry.leg_over(join(registry, 0.0), Role.VISITOR, LegOutcome.CALLER_HANGUP, 1.0)
     assert len(heard) == 1
 

@@ -156,25 +156,25 @@ FINAL = [
 ]
 
 
-@pytest.mark.parametrize("ending", FINAL)
-def test_a_visitor_ended_by_the_server_is_refused_while_the_resident_is_live(ending: LegOutcome) -> None:
+@pytest.mark.parametrize("outcome", FINAL)
+def test_a_visitor_ended_by_the_server_is_refused_while_the_resident_is_live(outcome: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
-    books.registry.leg_over(call, Role.VISITOR, ending, 11.0)
+    books.registry.leg_over(call, Role.VISITOR, outcome, 11.0)
     for now in (11.0, 11.3, 500.0):
         assert books.ask(Role.VISITOR, now) == Admission(None, "its visitor leg was ended by the server")
     assert books.names()[-1] == "leg.refused"
 
 
-@pytest.mark.parametrize("ending", FINAL)
-def test_a_resident_ended_by_the_server_is_refused_until_the_next_return_call(ending: LegOutcome) -> None:
+@pytest.mark.parametrize("outcome", FINAL)
+def test_a_resident_ended_by_the_server_is_refused_until_the_next_return_call(outcome: LegOutcome) -> None:
     returns = FakeReturns()
     books = Books(returns=returns)
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
     returns.is_pending = False
-    books.registry.leg_over(call, Role.RESIDENT, ending, 11.0)
+    books.registry.leg_over(call, Role.RESIDENT, outcome, 11.0)
     assert books.ask(Role.RESIDENT, 11.0) == Admission(None, "its resident leg was ended by the server")
     assert books.ask(Role.RESIDENT, 500.0) == Admission(None, "no return call is waiting for a resident")
     returns.is_pending = True
@@ -201,8 +201,8 @@ class Residents(Books):
         self.join(Role.RESIDENT, 10.5)
         self.returns.is_pending = False
 
-    def over(self, ending: LegOutcome, now: float) -> None:
-        self.registry.leg_over(self.call, Role.RESIDENT, ending, now)
+    def over(self, outcome: LegOutcome, now: float) -> None:
+        self.registry.leg_over(self.call, Role.RESIDENT, outcome, now)
 
     def back(self, now: float) -> None:
         """The resident's leg has a connection again."""
@@ -213,19 +213,19 @@ class Residents(Books):
 BROKEN = [LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER]
 
 
-@pytest.mark.parametrize("ending", BROKEN)
-def test_a_resident_whose_connection_broke_resumes_without_a_return_call(ending: LegOutcome) -> None:
+@pytest.mark.parametrize("outcome", BROKEN)
+def test_a_resident_whose_connection_broke_resumes_without_a_return_call(outcome: LegOutcome) -> None:
     books = Residents()
-    books.over(ending, 11.0)
+    books.over(outcome, 11.0)
     books.back(11.0 + RECONNECT_SECONDS)
-    books.over(ending, 20.0)
+    books.over(outcome, 20.0)
     books.back(20.3)
 
 
-@pytest.mark.parametrize("ending", BROKEN)
-def test_a_resident_whose_connection_broke_is_refused_after_its_time(ending: LegOutcome) -> None:
+@pytest.mark.parametrize("outcome", BROKEN)
+def test_a_resident_whose_connection_broke_is_refused_after_its_time(outcome: LegOutcome) -> None:
     books = Residents()
-    books.over(ending, 11.0)
+    books.over(outcome, 11.0)
     late = books.ask(Role.RESIDENT, 11.001 + RECONNECT_SECONDS)
     assert late == Admission(None, "no return call is waiting for a resident")
 
@@ -241,10 +241,10 @@ def test_a_broken_connection_admits_one_resident_on_the_extension_of_the_call() 
     assert books.ask(Role.RESIDENT, 11.5) == Admission(None, "no return call is waiting for a resident")
 
 
-@pytest.mark.parametrize("ending", [ending for ending in LegOutcome if ending not in BROKEN])
-def test_a_resident_with_any_other_outcome_is_refused(ending: LegOutcome) -> None:
+@pytest.mark.parametrize("outcome", [outcome for outcome in LegOutcome if outcome not in BROKEN])
+def test_a_resident_with_any_other_outcome_is_refused(outcome: LegOutcome) -> None:
     books = Residents()
-    books.over(ending, 11.0)
+    books.over(outcome, 11.0)
     assert books.ask(Role.RESIDENT, 11.1).call is None
 
 
@@ -255,12 +255,12 @@ def test_a_resident_whose_connection_broke_finds_no_call_when_the_visitor_has_le
     assert books.ask(Role.RESIDENT, 11.2) == Admission(None, "this call has ended")
 
 
-@pytest.mark.parametrize("ending", BROKEN)
-def test_without_return_calls_a_resident_whose_connection_broke_resumes(ending: LegOutcome) -> None:
+@pytest.mark.parametrize("outcome", BROKEN)
+def test_without_return_calls_a_resident_whose_connection_broke_resumes(outcome: LegOutcome) -> None:
     books = Books()
     call = books.join(Role.VISITOR, 10.0)
     books.join(Role.RESIDENT, 10.5)
-    books.registry.leg_over(call, Role.RESIDENT, ending, 11.0)
+    books.registry.leg_over(call, Role.RESIDENT, outcome, 11.0)
     assert books.ask(Role.RESIDENT, 11.2) == Admission(call, resumes=True)
 
 

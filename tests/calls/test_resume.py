@@ -1,4 +1,4 @@
-"""What a UUID that comes back finds, with the real journal file between one process and the next."""
+"""Legs that resume after a restart, with the real journal file between one process and the next."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.in_memory import (
 EPOCH = 1_790_000_000.0
 
 
-class Machine:
+class DataDirectory:
     """One data directory and a time of day; processes live and die here."""
 
     def __init__(self, directory: Path) -> None:
@@ -52,9 +52,9 @@ class Machine:
         self._began += after
         self.app = RememberingApp()
         self._journal = journal = CallJournal(self.path, _at_once, wall=lambda: self.wall)
-        self._exchange = exchange = InMemoryServer(self.app, journal=journal)
-        exchange.switchboard.restore(journal.open())
-        return exchange
+        self._exchange = server = InMemoryServer(self.app, journal=journal)
+        server.switchboard.restore(journal.open())
+        return server
 
     def kill(self) -> None:
         self._began, self._exchange = self.wall, None
@@ -68,38 +68,38 @@ def _at_once(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[An
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path)
+def directory(tmp_path: Path) -> Iterator[DataDirectory]:
+    made = DataDirectory(tmp_path)
     yield made
     made.kill()
 
 
-def the_call(exchange: InMemoryServer) -> Call:
-    call = exchange.registry.get(CALL)
+def the_call(server: InMemoryServer) -> Call:
+    call = server.registry.get(CALL)
     assert call is not None
     return call
 
 
-def resident(exchange: InMemoryServer, extension: Extension = DEFAULT_EXTENSION) -> AsteriskConnection:
-    return exchange.join(role=Role.RESIDENT, extension=extension)
+def resident(server: InMemoryServer, extension: Extension = DEFAULT_EXTENSION) -> AsteriskConnection:
+    return server.join(role=Role.RESIDENT, extension=extension)
 
 
 @pytest.mark.parametrize("restarts", [1, 2, 5])
-def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machine, restarts: int) -> None:
-    first = machine.start()
+def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(directory: DataDirectory, restarts: int) -> None:
+    first = directory.start()
     line = first.join(extension=OTHER_EXTENSION)
     resident(first, OTHER_EXTENSION)
     first.run(1_000, line)
     line.send(digit_frame("3"))
-    machine.app.events[0].leg.decide("gate_opened")
+    directory.app.events[0].leg.decide("gate_opened")
     for _ in range(restarts):
-        exchange = machine.start(after=2.0)
-        assert (len(exchange.registry), the_call(exchange).suspended) == (1, True)
-    exchange.join(extension=OTHER_EXTENSION)
-    resident(exchange, OTHER_EXTENSION)
-    call = the_call(exchange)
+        server = directory.start(after=2.0)
+        assert (len(server.registry), the_call(server).suspended) == (1, True)
+    server.join(extension=OTHER_EXTENSION)
+    resident(server, OTHER_EXTENSION)
+    call = the_call(server)
     assert (call.extension, call.outcome) == (OTHER_EXTENSION, "gate_opened")
-    assert machine.app.values("restored") == [{"digit": "3"}, None]
+    assert directory.app.values("restored") == [{"digit": "3"}, None]
     assert {role: (leg.outcome, leg.resumes) for role, leg in call.legs.items()} == {
         Role.VISITOR: (None, 1),
         Role.RESIDENT: (None, 1),
@@ -110,16 +110,16 @@ def test_a_call_is_the_same_after_any_number_of_restarts_in_a_row(machine: Machi
         "leg.resumed",
         "leg.resumed",
     ]
-    assert call.to_json(exchange.now)["duration_seconds"] == pytest.approx(1 + 2 * restarts, abs=0.01)
+    assert call.to_json(server.now)["duration_seconds"] == pytest.approx(1 + 2 * restarts, abs=0.01)
 
 
-def test_a_leg_that_resumed_between_two_restarts_and_one_that_did_not(machine: Machine) -> None:
-    first = machine.start()
+def test_a_leg_that_resumed_between_two_restarts_and_one_that_did_not(directory: DataDirectory) -> None:
+    first = directory.start()
     first.join()
     resident(first)
-    second = machine.start(after=1)
+    second = directory.start(after=1)
     second.join()
-    third = machine.start(after=1)
+    third = directory.start(after=1)
     assert [leg.suspended for leg in the_call(third).legs.values()] == [True, True]
     resident(third)
     third.join()
@@ -127,124 +127,124 @@ def test_a_leg_that_resumed_between_two_restarts_and_one_that_did_not(machine: M
     assert third.event_names().count("call.resumed") == 1
 
 
-def test_a_uuid_that_ended_just_before_the_kill_is_refused_for_60_s(machine: Machine) -> None:
-    machine.start().join().hang_up()
+def test_a_uuid_that_ended_just_before_the_kill_is_refused_for_60_s(directory: DataDirectory) -> None:
+    directory.start().join().hang_up()
     for after in (0.3, 5.0, 50.0):
-        exchange = machine.start(after=after)
+        server = directory.start(after=after)
         for role in Role:
-            assert refused(exchange.join(role=role))
-    assert not refused(machine.start(after=5.0).join())
+            assert refused(server.join(role=role))
+    assert not refused(directory.start(after=5.0).join())
 
 
-def test_the_hangup_frame_is_sent_after_the_journal_was_written(machine: Machine) -> None:
+def test_the_hangup_frame_is_sent_after_the_journal_was_written(directory: DataDirectory) -> None:
     """Killed between the two, it would resume a call that is over for its caller."""
-    exchange = machine.start()
+    server = directory.start()
     kept_at_goodbye: list[str] = []
 
     class Watching(AsteriskConnection):
         def write(self, data: bytes) -> None:
             if data == HANGUP_FRAME:
-                kept_at_goodbye.append(machine.path.read_text())
+                kept_at_goodbye.append(directory.path.read_text())
             super().write(data)
 
-    line = exchange.connect()
+    line = server.connect()
     line.__class__ = Watching
     line.send(b"\x01\x00\x10" + CALL.bytes)
-    exchange.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
+    server.switchboard.hang_up(CALL, Role.VISITOR, LegOutcome.ADMIN_HANGUP)
     assert line.ended_by_server
     (text,) = kept_at_goodbye
     assert '"kind":"ended"' in text
 
 
-def test_a_changed_row_does_not_change_a_call_that_resumes(machine: Machine) -> None:
-    first = machine.start()
+def test_a_changed_row_does_not_change_a_call_that_resumes(directory: DataDirectory) -> None:
+    first = directory.start()
     first.join()
     resident(first)
     changed = replace(DEFAULT_EXTENSION, number="1999", return_number="2999", port=9100, return_port=9101)
-    exchange = machine.start(after=1)
-    assert not refused(exchange.join(extension=changed))
-    assert not refused(resident(exchange, changed))
-    assert the_call(exchange).extension == DEFAULT_EXTENSION
-    assert {told.leg.extension for told in machine.app.events} == {DEFAULT_EXTENSION}
+    server = directory.start(after=1)
+    assert not refused(server.join(extension=changed))
+    assert not refused(resident(server, changed))
+    assert the_call(server).extension == DEFAULT_EXTENSION
+    assert {told.leg.extension for told in directory.app.events} == {DEFAULT_EXTENSION}
 
 
-def test_a_visitor_resumes_on_its_port_whichever_row_has_it_now(machine: Machine) -> None:
+def test_a_visitor_resumes_on_its_port_whichever_row_has_it_now(directory: DataDirectory) -> None:
     """Written anew, a row has another id; Asterisk dials the port it always dialled."""
-    machine.start().join()
-    exchange = machine.start(after=1)
-    assert not refused(exchange.join(extension=replace(DEFAULT_EXTENSION, id=99)))
-    assert the_call(exchange).extension == DEFAULT_EXTENSION
+    directory.start().join()
+    server = directory.start(after=1)
+    assert not refused(server.join(extension=replace(DEFAULT_EXTENSION, id=99)))
+    assert the_call(server).extension == DEFAULT_EXTENSION
 
 
-def test_a_visitor_of_another_extension_never_gets_the_call(machine: Machine) -> None:
-    machine.start().join()
-    exchange = machine.start(after=1)
-    stranger = exchange.join(extension=OTHER_EXTENSION)
+def test_a_visitor_of_another_extension_never_gets_the_call(directory: DataDirectory) -> None:
+    directory.start().join()
+    server = directory.start(after=1)
+    stranger = server.join(extension=OTHER_EXTENSION)
     assert refused(stranger)
-    assert not refused(exchange.join())
-    exchange.run(1_100)
-    assert refused(exchange.join(extension=OTHER_EXTENSION)), "nor when the leg has gone quiet"
-    assert the_call(exchange).timeline[-1]["reason"] == "the call belongs to extension 0, not 7"
+    assert not refused(server.join())
+    server.run(1_100)
+    assert refused(server.join(extension=OTHER_EXTENSION)), "nor when the leg has gone quiet"
+    assert the_call(server).timeline[-1]["reason"] == "the call belongs to extension 0, not 7"
 
 
-def test_a_resident_that_resumes_first_waits_for_the_visitor(machine: Machine) -> None:
-    first = machine.start()
+def test_a_resident_that_resumes_first_waits_for_the_visitor(directory: DataDirectory) -> None:
+    first = directory.start()
     first.join()
     resident(first)
-    exchange = machine.start(after=1)
-    line = resident(exchange)
+    server = directory.start(after=1)
+    line = resident(server)
     assert not refused(line)
-    assert refused(resident(exchange)), "once"
-    assert refused(resident(machine.start(after=1), OTHER_EXTENSION))
-    exchange = machine.start(after=1)
-    assert not refused(resident(exchange))
-    exchange.join()
-    assert exchange.event_names() == ["call.resumed", "leg.resumed", "leg.resumed"]
+    assert refused(resident(server)), "once"
+    assert refused(resident(directory.start(after=1), OTHER_EXTENSION))
+    server = directory.start(after=1)
+    assert not refused(resident(server))
+    server.join()
+    assert server.event_names() == ["call.resumed", "leg.resumed", "leg.resumed"]
 
 
-def test_killed_within_any_write_the_uuid_resumes_begins_or_has_ended(machine: Machine) -> None:
-    """SIGKILL can cut a write short; what was said before counts, and nobody is refused whose call goes on."""
-    first = machine.start()
+def test_killed_within_any_write_the_uuid_resumes_begins_or_has_ended(directory: DataDirectory) -> None:
+    """SIGKILL can cut a write short; the whole lines count, and no leg of a live call is refused."""
+    first = directory.start()
     line = first.join()
-    opened = len(machine.path.read_bytes())
+    opened = len(directory.path.read_bytes())
     resident(first)
     line.send(digit_frame("3"))
-    resident_in = len(machine.path.read_bytes())
+    resident_in = len(directory.path.read_bytes())
     line.hang_up()
-    machine.kill()
-    whole = machine.path.read_bytes()
+    directory.kill()
+    whole = directory.path.read_bytes()
     ended_at = whole.index(b'"leg.left"')
     seen = set()
     for at in range(0, len(whole) + 1):
-        machine.path.write_bytes(whole[:at])
-        exchange = machine.start(after=1)
-        line = exchange.join()
-        begun = exchange.event_names()[:1] == ["call.started"]
-        resumed = exchange.event_names()[:1] == ["call.resumed"]
+        directory.path.write_bytes(whole[:at])
+        server = directory.start(after=1)
+        line = server.join()
+        begun = server.event_names()[:1] == ["call.started"]
+        resumed = server.event_names()[:1] == ["call.resumed"]
         assert begun + resumed + refused(line) == 1
         if begun:
             assert at < opened
         elif at >= opened and at < ended_at:
             assert resumed
         if resident_in <= at < ended_at:
-            assert not refused(resident(exchange))
+            assert not refused(resident(server))
         seen.add((begun, resumed))
-        machine.kill()
-        assert all(json.loads(line) for line in machine.path.read_bytes().splitlines()), "cleaned up"
+        directory.kill()
+        assert all(json.loads(line) for line in directory.path.read_bytes().splitlines()), "cleaned up"
     assert seen >= {(True, False), (False, True)}
 
 
-def test_a_leg_that_joined_again_is_as_old_after_a_restart_as_before(machine: Machine) -> None:
-    first = machine.start()
+def test_a_leg_that_joined_again_is_as_old_after_a_restart_as_before(directory: DataDirectory) -> None:
+    first = directory.start()
     first.join()
     line = resident(first)
     first.run(60_000, step=1_000)
     line.reset()
     resident(first)
     before = the_call(first).legs[Role.RESIDENT].to_json(first.now)
-    exchange = machine.start()
-    resident(exchange)
-    after = the_call(exchange).legs[Role.RESIDENT].to_json(exchange.now)
+    server = directory.start()
+    resident(server)
+    after = the_call(server).legs[Role.RESIDENT].to_json(server.now)
     assert (before["duration_seconds"], before["resumes"]) == (0.0, 1)
     assert (after["duration_seconds"], after["resumes"]) == (pytest.approx(0.0, abs=0.002), 2)
 
@@ -272,15 +272,15 @@ OLDER = {
 }
 
 
-def test_a_journal_of_a_version_without_return_calls_resumes(machine: Machine) -> None:
-    machine.path.write_text(json.dumps(OLDER) + "\n")
-    exchange = machine.start(after=1)
-    exchange.join()
-    assert machine.app.values("restored") == [{"digit": "7"}]
-    assert the_call(exchange).to_json(exchange.now)["return"] is None
+def test_a_journal_of_a_version_without_return_calls_resumes(directory: DataDirectory) -> None:
+    directory.path.write_text(json.dumps(OLDER) + "\n")
+    server = directory.start(after=1)
+    server.join()
+    assert directory.app.values("restored") == [{"digit": "7"}]
+    assert the_call(server).to_json(server.now)["return"] is None
 
 
-def test_lines_of_a_newer_version_do_not_affect_the_others(machine: Machine) -> None:
+def test_lines_of_a_newer_version_do_not_affect_the_others(directory: DataDirectory) -> None:
     newer = [
         {**OLDER, "weather": "rain"},
         {"wall": EPOCH, "kind": "mood", "call": str(CALL), "mood": "good"},
@@ -289,21 +289,21 @@ def test_lines_of_a_newer_version_do_not_affect_the_others(machine: Machine) -> 
         {"wall": 10**400, "kind": "ended", "call": str(OTHER_CALL)},
         {"wall": EPOCH, "kind": "return", "call": str(CALL), "number": float("inf"), "attempts": []},
     ]
-    machine.path.write_text("".join(json.dumps(line) + "\n" for line in newer))
-    exchange = machine.start(after=1)
-    exchange.join()
-    assert the_call(exchange).timeline[1]["event"] == "leg.sang"
-    assert exchange.registry.get(OTHER_CALL) is None
+    directory.path.write_text("".join(json.dumps(line) + "\n" for line in newer))
+    server = directory.start(after=1)
+    server.join()
+    assert the_call(server).timeline[1]["event"] == "leg.sang"
+    assert server.registry.get(OTHER_CALL) is None
 
 
-def test_an_app_that_hangs_up_in_restored_ends_the_call(machine: Machine) -> None:
-    machine.start().join()
-    exchange = machine.start(after=1)
+def test_an_app_that_hangs_up_in_restored_ends_the_call(directory: DataDirectory) -> None:
+    directory.start().join()
+    server = directory.start(after=1)
 
     def hang_up(leg: Leg) -> None:
         leg.hang_up()
 
-    machine.app._then["restored"] = hang_up
-    assert exchange.join().ended_by_server
-    assert refused(exchange.join())
-    assert refused(machine.start(after=1).join())
+    directory.app._then["restored"] = hang_up
+    assert server.join().ended_by_server
+    assert refused(server.join())
+    assert refused(directory.start(after=1).join())

@@ -165,7 +165,7 @@ def test_templates_may_have_more_than_the_number(pbx: Pbx) -> None:
 
 
 class Events:
-    """Stands in for `AriEvents`; a test says itself what is heard."""
+    """A double of `ARIEventStream`; the test passes events to the originator."""
 
     def __init__(self) -> None:
         self.up, self.connects = True, 0
@@ -193,8 +193,8 @@ def dial(status: str, peer: str = CHANNEL, **more: Any) -> dict[str, Any]:
     return {"type": "Dial", "dialstatus": status, "peer": {"id": peer, "state": "Down"}, **more}
 
 
-# What Asterisk 22 told for each, of Local/…@context/n but for the first four; the end; seconds until it is certain
-TOLD = {
+# What Asterisk 22 sent for each, of Local/…@context/n but for the first four; the end; seconds until it is certain
+EVENTS = {
     "busy (486)": ([dial(""), dial("BUSY"), gone(17)], AttemptEnd.BUSY, 0),
     "declined (603)": ([dial(""), dial("NOANSWER"), gone(21)], AttemptEnd.REFUSED, 0),
     "not found (404)": ([dial(""), dial("NOANSWER"), gone(1)], AttemptEnd.FAILED, 0),
@@ -219,10 +219,10 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("case", EVENTS)
 @pytest.mark.parametrize("polled", [False, True])
 def test_the_end_is_known_from_events(pbx: Pbx, case: str, polled: bool) -> None:
-    events, end, seconds = TOLD[case]
+    events, end, seconds = EVENTS[case]
     pbx.ari._events = cast(Any, Events())
     results = pbx.place()
     if polled:  # the look at the channel is faster than the events
@@ -592,15 +592,15 @@ async def test_a_call_over_http_from_ringing_to_its_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "then"),
+    ("answer", "then"),
     [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
 )
 async def test_a_server_that_is_no_ari_fails_the_attempt(
-    said: bytes, then: str, monkeypatch: pytest.MonkeyPatch
+    answer: bytes, then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arioriginate, "HANGUP_PAUSE_SECONDS", 0.01)
     with LoggedEvents() as logged:
-        async with listening_server(raw_server(said, then)) as url:
+        async with listening_server(raw_server(answer, then)) as url:
             ari = ARIOriginator(HTTPClient(reactor), reactor, url, "door", "hunter2")
             ari.start()
             result = await ari.place(REQUEST)

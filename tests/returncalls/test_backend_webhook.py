@@ -38,11 +38,11 @@ Reply = Answer | RequestFailed | None
 
 
 class Dialler:
-    """Somebody's dialler in memory; ``says`` are its answers to the next requests, the last one for ever."""
+    """A webhook's program in memory; ``replies`` answer the next requests, the last one all further ones."""
 
     def __init__(self) -> None:
         self.clock = task.Clock()
-        self.says: list[Reply] = [Answer(202)]
+        self.replies: list[Reply] = [Answer(202)]
         self.says_to_cancel: Reply = Answer(200)
         self.web = FakeHTTPClient(self.clock, self.answer)
         ids = iter("abcdef")
@@ -59,7 +59,7 @@ class Dialler:
     def answer(self, asked: SentRequest) -> Reply:
         if asked.json["action"] == "cancel":
             return self.says_to_cancel
-        return self.says.pop(0) if len(self.says) > 1 else self.says[0]
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
     def place(self, request: ReturnRequest = REQUEST) -> list[AttemptResult]:
         results: list[AttemptResult] = []
@@ -114,13 +114,13 @@ def test_a_report_is_signed_as_a_request_is(dialler: Dialler) -> None:
     assert dialler.hook.vouches(good, body)
     for late in (SIGNED_SECONDS, -SIGNED_SECONDS):
         assert dialler.hook.vouches(signature(SECRET, NOW + late, body), body)
-    for said in (
+    for sent in (
         "", "t=,v1=", good.upper(), good[:-1], good + "0", good.replace("v1", "v0"), f"t={NOW}", good[:-2] + "é",
         f"t={NOW},v1={'0' * 64}", signature("another", NOW, body), signature(SECRET, NOW, body + b" "),
         signature(SECRET, NOW - SIGNED_SECONDS - 1, body), signature(SECRET, NOW + SIGNED_SECONDS + 1, body),
         good.replace(f"t={NOW}", f"t={NOW + 1}"), "t=" + "9" * 5000 + good[good.index(","):],
     ):  # fmt: skip
-        assert not dialler.hook.vouches(said, body), said
+        assert not dialler.hook.vouches(sent, body), sent
 
 
 @pytest.mark.parametrize("end", ["answered", "busy", "no_answer", "refused", "failed"])
@@ -135,7 +135,7 @@ def test_a_reported_end_ends_the_attempt(dialler: Dialler, end: AttemptEnd) -> N
 
 
 def test_a_report_may_come_before_the_answer_to_the_request(dialler: Dialler) -> None:
-    dialler.says = [None]
+    dialler.replies = [None]
     results = dialler.place()
     assert dialler.hook.report("a", "busy")
     assert [result.end for result in results] == [AttemptEnd.BUSY]
@@ -199,15 +199,15 @@ def test_an_attempt_of_another_process_is_stopped_by_its_id(dialler: Dialler) ->
     assert [asked.json["attempt_id"] for asked in dialler.asked("cancel")] == ["seven"]
 
 
-@pytest.mark.parametrize("says", [None, AWAY])
-def test_a_request_under_way_is_cancelled_too(dialler: Dialler, says: Reply) -> None:
-    dialler.says = [says]
+@pytest.mark.parametrize("replies", [None, AWAY])
+def test_a_request_under_way_is_cancelled_too(dialler: Dialler, replies: Reply) -> None:
+    dialler.replies = [replies]
     results = dialler.place()
     dialler.placed.cancel()
     assert [result.end for result in results] == [AttemptEnd.CANCELLED]
     dialler.web.pass_time(10)
     assert len(dialler.asked("place")) == 1
-    assert len(dialler.asked("cancel")) == (says is None)  # it cannot ring what it has never heard of
+    assert len(dialler.asked("cancel")) == (replies is None)  # an attempt that it never received cannot ring
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_request_under_way_is_cancelled_too(dialler: Dialler, says: Reply) -> 
     [(400, AttemptEnd.REFUSED), (404, AttemptEnd.REFUSED), (499, AttemptEnd.REFUSED), (302, AttemptEnd.FAILED)],
 )
 def test_a_final_answer_is_not_requested_twice(dialler: Dialler, status: int, end: AttemptEnd) -> None:
-    dialler.says = [Answer(status)]
+    dialler.replies = [Answer(status)]
     (result,) = dialler.place()
     assert result.end is end
     assert str(status) in result.reason
@@ -225,7 +225,7 @@ def test_a_final_answer_is_not_requested_twice(dialler: Dialler, status: int, en
 
 @pytest.mark.parametrize("trouble", [Answer(500), Answer(503), AWAY, BROKEN])
 def test_a_failed_request_is_tried_again_twice(dialler: Dialler, trouble: Reply) -> None:
-    dialler.says = [trouble, trouble, Answer(200)]
+    dialler.replies = [trouble, trouble, Answer(200)]
     results = dialler.place()
     dialler.web.pass_time(0.4)
     assert len(dialler.web.requests) == 1
@@ -246,7 +246,7 @@ def test_a_failed_request_is_tried_again_twice(dialler: Dialler, trouble: Reply)
 def test_an_attempt_whose_requests_all_fail_has_failed(
     dialler: Dialler, trouble: Reply, cancels: int, away: bool
 ) -> None:
-    dialler.says = [trouble]
+    dialler.replies = [trouble]
     results = dialler.place()
     dialler.web.pass_time(2)
     assert [result.end for result in results] == [AttemptEnd.FAILED]
@@ -266,7 +266,7 @@ def test_a_caller_id_may_name_the_extension(dialler: Dialler) -> None:
 
 
 def test_an_unanswered_request_is_tried_again_within_the_ring_time_only(dialler: Dialler) -> None:
-    dialler.says = [None]
+    dialler.replies = [None]
     results = dialler.place(ReturnRequest(CALL, "1", "1001", 7))
     dialler.web.pass_time(8.2)
     assert [asked.seconds for asked in dialler.asked("place")] == [5, 1.5]
@@ -291,13 +291,13 @@ def test_what_must_not_reach_asterisk_is_not_sent(dialler: Dialler, request_: Re
 
 def test_the_state_is_the_result_of_the_last_request(dialler: Dialler) -> None:
     assert dialler.hook.state[0] == "connecting"
-    for says, state in (
+    for replies, state in (
         (Answer(202), ("up", "")),
         (Answer(302), ("failing", "the webhook answers HTTP 302")),
         (Answer(403), ("up", "")),
         (AWAY, ("failing", "no connection: refused")),
     ):
-        dialler.says = [says]
+        dialler.replies = [replies]
         dialler.place()
         assert dialler.hook.state == state
         dialler.placed.cancel()
@@ -370,12 +370,12 @@ async def test_a_dialler_that_fails_once_and_then_reports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "then"),
+    ("sent", "then"),
     [(b"", "reset"), (b"garbage\r\n\r\n", "close"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, "keep")],
 )
-async def test_an_invalid_answer_fails_and_no_secret_is_logged(said: bytes, then: str) -> None:
+async def test_an_invalid_answer_fails_and_no_secret_is_logged(sent: bytes, then: str) -> None:
     with LoggedEvents() as logged:
-        async with listening_server(raw_server(said, then)) as url:
+        async with listening_server(raw_server(sent, then)) as url:
             hook = over_http(url)
             result = await hook.place(REQUEST)
             assert result.end is AttemptEnd.FAILED

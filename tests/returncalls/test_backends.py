@@ -26,7 +26,7 @@ HOOK_SECRET, PASSWORD = "what the two have agreed on", "a password of the tests"
 
 
 def sign(body: bytes) -> str:
-    """As the README says, with nothing of ours."""
+    """Computed as in the documentation, without code of this project."""
     now = str(int(time.time()))
     return f"t={now},v1={hmac.new(HOOK_SECRET.encode(), f'{now}.'.encode() + body, sha256).hexdigest()}"
 
@@ -61,8 +61,8 @@ async def dialled_visit(directory: Path, **settings: str) -> AsyncIterator[tuple
         yield here, dialler
 
 
-async def report(here: Visit, attempt_id: str, **said: str) -> int:
-    return (await here.request(f"/api/attempts/{attempt_id}", said))[0]
+async def report(here: Visit, attempt_id: str, **fields: str) -> int:
+    return (await here.request(f"/api/attempts/{attempt_id}", fields))[0]
 
 
 @pytest.mark.deadline(60)
@@ -229,7 +229,7 @@ async def test_a_visit_by_ari_from_declined_to_the_residents_leg(tmp_path: Path)
         await here.wait_for_return("answered")
         resident = await here.connect_resident()
         assert [attempt[1] for attempt in await here.wait_for_return("connected")] == ["refused", "answered"]
-        assert (await report(here, "1", end="busy")) == 404  # nobody asked a webhook
+        assert (await report(here, "1", end="busy")) == 404  # no webhook was asked
         await here.hang_up_all(resident)
         assert pbx.ended == []
 
@@ -272,7 +272,7 @@ async def test_ari_with_a_wrong_password_is_reported_and_ami_still_identifies_ca
 
 @pytest.mark.deadline(60)
 async def test_the_next_return_call_reaches_an_asterisk_that_is_up_again(tmp_path: Path) -> None:
-    """Of AMI: its pauses grow to ten seconds, and whoever asks for a call does not wait for them."""
+    """AMI: its delays grow to ten seconds, but a return call does not wait for them."""
     (port,) = free_ports(1)
     ami = {"AMI_HOST": LOOPBACK, "AMI_PORT": str(port), "AMI_USER": USER, "AMI_SECRET": SECRET}
     async with visit(tmp_path, **ami) as here:

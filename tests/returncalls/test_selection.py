@@ -42,7 +42,7 @@ def test_the_backend_of_the_settings() -> None:
     assert backend(**AMI).to_json() == {"kind": "ami", **DOWN}
     for kind, state in (("ari", "connecting"), ("webhook", "connecting")):
         made = backend(**AMI, **ARI, **WEBHOOK, RETURN_BACKEND=kind)
-        assert made.channels is not None, "AMI tells who is calling whatever places the calls"
+        assert made.channels is not None, "AMI identifies callers whatever places the calls"
         shown = made.to_json()
         assert (shown["kind"], shown["state"], shown["ami"]) == (kind, state, DOWN)
     none = backend(**AMI, RETURN_BACKEND="none")
