@@ -521,10 +521,10 @@ def test_a_line_of_a_call_that_is_not_known_changes_nothing() -> None:
 def test_a_journal_that_another_process_has_is_taken_over_when_that_ends(disk: Disk, heard: CapturedLog) -> None:
     first, second = disk.journal(), disk.journal()
     first.open()
-    join(books(first), 0.0)
+    join(registry_with(first), 0.0)
     second.open()
     assert second.waits
-    call = join(books(second), 0.0, OTHER)
+    call = join(registry_with(second), 0.0, OTHER)
     second.open()
     assert second.waits
     assert len(heard.containing("another process has it")) == 1
@@ -547,7 +547,7 @@ def test_lines_that_wait_for_a_journal_take_a_limited_amount_of_memory(
     first, second = disk.journal(), disk.journal()
     first.open()
     second.open()
-    call = join(books(second), 0.0, OTHER)
+    call = join(registry_with(second), 0.0, OTHER)
     for n in range(1_000):
         call.note("leg.digit", float(n), digit="1")
     first.close()
