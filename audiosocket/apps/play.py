@@ -196,7 +196,7 @@ class Play(App):
             self._log.error("PLAY_FILE: {error}; calls continue without it", error=error)
 
     def _continue(self, playing: _Playing) -> None:
-        """Queue the next pieces; after the last one has been played, do what `PLAY_THEN` says."""
+        """Queue the next pieces; after the last one has been played, do as `PLAY_THEN` is set."""
         if playing.loading:
             return
         leg, pieces = playing.leg, playing.pieces

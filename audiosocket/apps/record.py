@@ -67,7 +67,7 @@ class _File:
         self._broken = False
 
     def write(self, frames: list[_Frame], now_ms: float, final: bool) -> _Written | None:
-        """Add what was heard and said until ``now_ms``; None when an earlier write has failed.
+        """Add both directions until ``now_ms``; return None when an earlier write has failed.
 
         Raises `OSError`, and closes the file then: it is valid up to the last write.
         """

@@ -109,7 +109,7 @@ class Leg:
         #: How often the queue was cleared.
         self._clears = 0
         self._rate_changes = 0
-        #: Decodes frames of kind 0x10 until `_slin` is true: they are known to be what their kind says.
+        #: Decodes frames of kind 0x10 until `_slin` is true: they are known to be signed linear.
         self._decoder: PayloadDecoder | None = None
         self._slin = False
         #: Whether frames are returned as they come, without the clock.
@@ -302,7 +302,7 @@ class Leg:
         self._report(lambda app: app.resumed(self))
 
     def identify(self, caller: CallerInfo) -> None:
-        """Keep who is on the leg, and report it to the apps."""
+        """Keep the telephone behind the leg, and report it to the apps."""
         self.state.caller = caller
         self._report(lambda app: app.identified(self, caller))
 

@@ -1,6 +1,6 @@
-"""A concierge: key 1 rings the resident, and whoever answers talks with the visitor. Key * stops the ringing.
+"""A concierge: key 1 rings the resident and connects the two when it is answered, key * stops the ringing.
 
-It shows how an app places a return call and hears what became of it, and what it may do with the caller id of the
+It shows how an app places a return call and receives its end, and what it may do with the caller id of the
 door station (known where AMI_HOST is set): each door may ring numbers of its own. Name it in both VISITOR_APP and
 RESIDENT_APP: one instance serves both legs of a call, and as a `Bridge` it joins them.
 """
@@ -37,10 +37,10 @@ BUSY = (_tone(0.25) + _silence(0.25)) * 6
 
 
 def numbers(caller: CallerInfo | None = None) -> list[str]:
-    """Whom to ring, in this order: CONCIERGE_NUMBERS_5511 for the door station 5511, else CONCIERGE_NUMBERS.
+    """Return the numbers to ring: CONCIERGE_NUMBERS_5511 for the door station 5511, else CONCIERGE_NUMBERS.
 
     A product would ask its database for the residents of the condominium. A caller id can be forged: it may choose
-    who is rung, it must not open anything.
+    the numbers, it must not open anything.
     """
     usual = os.environ.get("CONCIERGE_NUMBERS", "")
     text = os.environ.get(f"CONCIERGE_NUMBERS_{caller.number}", usual) if caller is not None else usual
@@ -48,7 +48,7 @@ def numbers(caller: CallerInfo | None = None) -> list[str]:
 
 
 class Concierge(Bridge):
-    """One call at the door."""
+    """The app of one call at the door."""
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(context)
@@ -57,14 +57,14 @@ class Concierge(Bridge):
 
     @staticmethod
     def check(settings: Settings) -> list[str]:
-        """What will not work, for the log at the start."""
-        problems = [] if numbers() else ["concierge: CONCIERGE_NUMBERS is empty, so key 1 rings nobody"]
+        """Return what will not work, for the log at the start."""
+        problems = [] if numbers() else ["concierge: CONCIERGE_NUMBERS is empty, so key 1 rings no number"]
         if "concierge" not in settings.resident_app.split("+"):
-            problems.append("concierge: RESIDENT_APP does not name it, so nobody will hear the resident")
+            problems.append("concierge: RESIDENT_APP does not name it, so the resident is not connected")
         return problems
 
     def identified(self, leg: Leg, caller: CallerInfo) -> None:
-        if leg.role is Role.VISITOR:  # a resident's number is nobody's business
+        if leg.role is Role.VISITOR:  # a resident's number stays out of the timeline
             leg.note("app.note", app="concierge", caller=caller.number, dialled=caller.dialled)
 
     def digit(self, leg: Leg, digit: str) -> None:
@@ -73,7 +73,7 @@ class Concierge(Bridge):
         if digit == "1" and not self._ringing:
             try:
                 leg.call_resident(numbers(leg.caller))
-            except AudioSocketError as problem:  # no number, nobody to place the call, …
+            except AudioSocketError as problem:  # no number, no backend, …
                 leg.note("app.note", app="concierge", problem=str(problem))
                 leg.play(BUSY, RATE)
                 return
@@ -84,7 +84,7 @@ class Concierge(Bridge):
     def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
         self._ringing = False
         leg.remember(self, None)
-        leg.clear()  # the ringing tone; a bridge passes nothing on to somebody who is being played to
+        leg.clear()  # the ringback tone: a bridge passes nothing on while audio is played
         self._talking = outcome.state == "connected"
         if outcome.state == "failed":
             leg.play(BUSY, RATE)
@@ -104,7 +104,7 @@ class Concierge(Bridge):
         super().left(leg, outcome)
 
     def _ring(self, leg: Leg) -> None:
-        """The visitor hears that it rings, again and again until `return_ended`."""
+        """Play the ringback tone, repeated at its mark until `return_ended`."""
         if not self._ringing:
             leg.remember(self, "ringing")
         self._ringing = True
