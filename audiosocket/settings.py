@@ -33,6 +33,8 @@ _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 #: What a rejected value may look like to be repeated: a URL or key=value in the wrong setting may hold a password.
 _MAY_BE_SHOWN = re.compile(r"(?!.*://)[^@=]*", re.DOTALL)
 _HOST_LIKE = re.compile(r"[\w.:,/%\[\]-]*", re.ASCII)
+#: What connects as a whole: a URL, or libpq's keywords.
+_CONNECTION_STRING = re.compile(r"://|\b(?:host|hostaddr|port|user|password|dbname|service|sslmode)\s*=", re.IGNORECASE)
 PORTEIRO_LANGUAGES = ("pt_BR", "en")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -108,6 +110,13 @@ def _host(value: str) -> str:
     return literal
 
 
+def _plain_name(value: str) -> str:
+    """Check the name of a database or a user; a whole connection string there would show its password."""
+    if _CONNECTION_STRING.search(value):
+        raise _HostError("is a URL or key=value; host, port, user and password have settings of their own")
+    return value
+
+
 def _database_host(value: str) -> str:
     if value.startswith("/") and value.isprintable() and "=" not in value:
         return value  # the directory of a Unix socket, as libpq takes it
@@ -148,8 +157,8 @@ class Settings:
 
     db_host: str = _setting("", _database_host, "PostgreSQL server; empty = no database")
     db_port: int = _setting("5432", _port, "PostgreSQL port")
-    db_name: str = _setting("postgres", _text, "database that holds extension_ia")
-    db_user: str = _setting("", _text, "database user")
+    db_name: str = _setting("postgres", _plain_name, "database that holds extension_ia")
+    db_user: str = _setting("", _plain_name, "database user")
     db_password: str = _setting("", _text, "password of DB_USER", secret=True)
     db_password_file: str = _setting("", _text, "file whose first line is the password, instead of DB_PASSWORD")
     db_sslmode: str = _setting("prefer", _choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
@@ -189,12 +198,12 @@ class Settings:
     )
     ami_host: str = _setting("", _host, "Asterisk's manager interface (AMI); empty = not used")
     ami_port: int = _setting("5038", _port, "port of AMI")
-    ami_user: str = _setting("", _text, "AMI user, the section of manager.conf")
+    ami_user: str = _setting("", _plain_name, "AMI user, the section of manager.conf")
     ami_secret: str = _setting("", _text, "secret of AMI_USER", secret=True)
     ari_url: str = _setting(
         "", _text, "URL of ARI (Asterisk over HTTP), like http://127.0.0.1:8088; empty = not used"
     )
-    ari_user: str = _setting("", _text, "ARI user, the section of ari.conf")
+    ari_user: str = _setting("", _plain_name, "ARI user, the section of ari.conf")
     ari_password: str = _setting("", _text, "password of ARI_USER", secret=True)
     webhook_url: str = _setting("", _text, "URL of a program that places return calls; empty = not used")
     webhook_secret: str = _setting("", _text, "key that requests to WEBHOOK_URL are signed with", secret=True)

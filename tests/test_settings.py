@@ -467,3 +467,18 @@ def test_keys_for_the_gate_need_ami() -> None:
     assert rejection(GATE_DTMF="*9").startswith("GATE_DTMF: '*9' needs AMI_HOST")
     assert rejection(GATE_DTMF="9w").startswith("GATE_DTMF: '9w' is not keys of a telephone")
     assert parse(GATE_DTMF="*9a", AMI_HOST="pbx", AMI_USER="u", AMI_SECRET="s").gate_dtmf == "*9A"
+
+
+@pytest.mark.parametrize("name", ["DB_NAME", "DB_USER", "AMI_USER", "ARI_USER"])
+@pytest.mark.parametrize(
+    "text", ["postgres://user:hush@db.example/name", "host=db.example password=hush", "DBNAME = x Password = hush"]
+)
+def test_a_connection_string_where_a_name_belongs_is_rejected_without_being_repeated(name: str, text: str) -> None:
+    shown = rejection(**{name: text})
+    assert shown.startswith(f"{name}: (not shown) is a URL or key=value")
+    assert "hush" not in shown
+
+
+@pytest.mark.parametrize("text", ["porta=ria", "a=b", "my db", "usuário", "x/y"])
+def test_unusual_names_of_databases_are_names(text: str) -> None:
+    assert parse(DB_NAME=text).db_name == text

@@ -63,7 +63,8 @@ def split_url(url: str, what: str, schemes: tuple[str, str], example: str) -> Sp
         raise InvalidSetting(f"{what}: user and password do not belong in the address")
     if parts.scheme not in schemes or not host or port == 0 or parts.fragment:
         without_query = url.partition("?")[0]
-        raise InvalidSetting(f"{what}: {without_query!r} does not look like {example}")
+        shown = "it" if "@" in without_query else repr(without_query)
+        raise InvalidSetting(f"{what}: {shown} does not look like {example}")
     return parts
 
 
