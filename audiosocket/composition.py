@@ -94,6 +94,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
         succession=_succession(settings, reactor),
+        read_again=selection.read_again,
     )
     control = ServerControl(
         server,
@@ -136,6 +137,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     )
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
+    selection = select_apps(settings, options.apps, options.placeholders, reactor)
     server = SupervisorServer(
         pool,
         listeners,
@@ -144,9 +146,9 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
         reactor,
         drain_seconds=settings.drain_seconds,
         succession=_succession(settings, reactor),
+        read_again=selection.read_again,
     )
     backend = ReturnBackend(settings, reactor, time.time)
-    selection = select_apps(settings, options.apps, options.placeholders, reactor)
     selection.setServiceParent(server)
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
     apartments.setServiceParent(server)

@@ -34,7 +34,9 @@ _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 _MAY_BE_SHOWN = re.compile(r"(?!.*://)[^@=]*", re.DOTALL)
 _HOST_LIKE = re.compile(r"[\w.:,/%\[\]-]*", re.ASCII)
 #: What connects as a whole: a URL, or libpq's keywords.
-_CONNECTION_STRING = re.compile(r"://|\b(?:host|hostaddr|port|user|password|dbname|service|sslmode)\s*=", re.IGNORECASE)
+_CONNECTION_STRING = re.compile(
+    r"://|\b(?:host|hostaddr|port|user|password|dbname|service|sslmode)\s*=", re.IGNORECASE
+)
 PORTEIRO_LANGUAGES = ("pt_BR", "en")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 

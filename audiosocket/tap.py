@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import cast
 
 from twisted.application.service import Service
@@ -10,6 +11,8 @@ from twisted.logger import Logger
 
 from audiosocket.composition import build
 from audiosocket.options import Options
+from audiosocket.runtime.logs import process_log
+from audiosocket.runtime.signals import fatal_signals, signal_name
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.workers.supervisor import SupervisorServer
@@ -30,15 +33,16 @@ def makeService(options: Options) -> Service:
 
 
 def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | SupervisorServer) -> None:
-    """Stop at SIGTERM or SIGINT with exit status 0; twistd would die of the signal.
+    """Stop at SIGTERM or SIGINT with exit status 0; twistd would die of the signal, and of most others.
 
     At the first signal calls may end by themselves, at the second they are hung up, the third ends the process.
+    SIGUSR1 reopens the log, SIGHUP also reads the configuration again; other signals have no effect.
     """
     received: list[str] = []
 
     def handle(number: int, frame: object) -> None:
         # Nothing else here: the signal may have interrupted the log while it holds its lock.
-        reactor.callFromThread(stop, signal.Signals(number).name)
+        reactor.callFromThread(actions.get(number, ignore), signal_name(number))
 
     def stop(name: str) -> None:
         received.append(name)
@@ -51,5 +55,29 @@ def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | Supervis
         else:
             reactor.crash()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        reactor.addSystemEventTrigger("after", "startup", signal.signal, number, handle)
+    def reopen(name: str) -> None:
+        try:
+            process_log.reopen()
+        except OSError as error:
+            log.warn("{name}: the log cannot be reopened: {error}", name=name, error=str(error))
+        else:
+            log.info("{name}: the log was reopened", name=name)
+
+    def read_again(name: str) -> None:
+        reopen(name)
+        log.info("{name}: reading apps.toml and the extensions again", name=name)
+        server.read_again()
+
+    def ignore(name: str) -> None:
+        log.info("{name} is ignored; SIGTERM stops the server", name=name)
+
+    actions = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: read_again, signal.SIGUSR1: reopen}
+
+    for number in fatal_signals():
+        reactor.addSystemEventTrigger("after", "startup", _set_signal, number, handle)
+
+
+def _set_signal(number: int, handle: Callable[[int, object], None]) -> None:
+    # At SIGUSR1 twistd rotates a log of its own.
+    if number != signal.SIGUSR1 or not callable(signal.getsignal(number)):
+        signal.signal(number, handle)

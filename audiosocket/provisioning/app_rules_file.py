@@ -107,6 +107,11 @@ class AppSelection(Service):
         self._looking.addBoth(lambda _: waiting.callback(None))
         return waiting
 
+    def read_again(self) -> Deferred[None]:
+        """Read the file even if it has not changed, as the values of ``${NAME}`` may have; fires then."""
+        self._signature = ()
+        return self.look()
+
     def to_json(self) -> AppRulesJSON:
         """As shown under ``apps`` in ``/api/status``; ``reason`` and ``line`` say why a file is not used."""
         return {

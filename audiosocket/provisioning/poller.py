@@ -109,6 +109,11 @@ class Poller(Service):
             self._run(self._refresh_for(trigger, options, callers))
         return await shared
 
+    def read_again(self, trigger: str) -> None:
+        """Read and apply the table, or the local file where there is no database; errors are logged."""
+        if self.running:
+            self._run(self._attempt(trigger) if self._has_table else self.configuration.reload())
+
     async def keep(self, change: Callable[[Mapping[int, Extension]], Sequence[Extension]]) -> Plan:
         """See `Configuration.keep`."""
         return await self.configuration.keep(change)

@@ -114,6 +114,23 @@ class Configuration:
             count = len(self._listeners.extensions)
             self._log.info("running {n} extensions from the {source}", n=count, source=self.source)
 
+    async def reload(self) -> None:
+        """Read the local file again and apply it; without one, or when it cannot be used, what runs stays."""
+        async with self._applying:
+            loaded = await self._in_thread(local_file.read, self._path, self._limit)
+            self.file_trouble = loaded.trouble
+            if loaded.extensions is None:
+                if loaded.trouble:
+                    self._log.error("{trouble}; extensions stay as they are", trouble=loaded.trouble)
+                return
+            if not loaded.extensions and self._listeners.extensions:
+                self._log.warn("{path} has no extension; extensions stay as they are", path=str(self._path))
+                return
+            self._log_problems(loaded.problems, loaded.rejected, str(self._path))
+            self._set_source("file", loaded.saved_at)
+            await self._listeners.apply(loaded.extensions)
+            self._log.info("{path} was read again: {n} extensions", path=str(self._path), n=len(loaded.extensions))
+
     async def reapply(self) -> None:
         """Apply what runs once more: a port that was in use may be free by now."""
         async with self._applying:

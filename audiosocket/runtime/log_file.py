@@ -1,25 +1,35 @@
-"""A rotated log file to which several processes may append, as during a rolling restart."""
+"""A rotated log file that others append to, as a rolling restart does, or move and truncate, as logrotate does."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+from twisted.python import threadable
 from twisted.python.logfile import LogFile
 
 
 class AppendedLogFile(LogFile):
-    """A `LogFile` that is opened for appending: Twisted's own overwrites the lines of another process."""
+    """A `LogFile` that is opened for appending: Twisted's own overwrites the lines of another process.
 
+    After a truncation the next line is the first one, not behind a hole.
+    """
+
+    synchronized = ["reopen"]
     _file: Any
     closed: bool
     size: int
 
     def _openFile(self) -> None:
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self._file = os.fdopen(handle, "ab", buffering=0)
+        self._file, self.size = self._opened()
         self.closed = False
-        self.size = os.fstat(handle).st_size
+
+    def _opened(self) -> tuple[Any, int]:
+        is_new = not os.path.exists(self.path)
+        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if is_new and self.defaultMode is not None:
+            os.fchmod(handle, self.defaultMode)
+        return os.fdopen(handle, "ab", buffering=0), os.fstat(handle).st_size
 
     def shouldRotate(self) -> bool:
         if not super().shouldRotate():
@@ -27,10 +37,20 @@ class AppendedLogFile(LogFile):
         if self._was_replaced():  # by the other process: go on in its new file
             self._file.close()
             self._openFile()
+        self.size = os.fstat(self._file.fileno()).st_size  # less than was counted after a truncation
         return bool(super().shouldRotate())
+
+    def reopen(self) -> None:
+        """Write to the file that has the name now. Raises OSError, and goes on with the old file then."""
+        old = self._file
+        self._file, self.size = self._opened()
+        old.close()
 
     def _was_replaced(self) -> bool:
         try:
             return not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
         except FileNotFoundError:
             return True
+
+
+threadable.synchronize(AppendedLogFile)

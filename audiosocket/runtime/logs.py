@@ -91,6 +91,7 @@ class ProcessLog:
     def __init__(self) -> None:
         self.plan: LogPlan | None = None
         self._writer: LineWriter | None = None
+        self._file: AppendedLogFile | None = None
 
     def __call__(self) -> ILogObserver:
         """Return the observer of all events; create the directory. Raises OSError."""
@@ -98,14 +99,23 @@ class ProcessLog:
         if plan is None:
             raise RuntimeError("the options of 'twistd audiosocket' were not parsed before the log was started")
         plan.directory.mkdir(parents=True, exist_ok=True)
-        file = AppendedLogFile(
+        self._file = AppendedLogFile(
             FILE_NAME, str(plan.directory), rotateLength=plan.rotate_bytes, maxRotatedFiles=plan.keep_files
         )
-        outputs: list[Output] = [file]
+        outputs: list[Output] = [self._file]
         if plan.echo:
             outputs.append(_with_escapes(sys.__stdout__ or sys.stdout))
         self._writer = LineWriter(formatter(plan.format), outputs)
         return FilteringLogObserver(self._writer, level_filter(plan.level))
+
+    def reopen(self) -> None:
+        """Go on in the file that has the log's name now; for programs that move it. Raises OSError.
+
+        Without effect where one of twistd's logs was chosen.
+        """
+        if self.plan is not None and self._file is not None:
+            self.plan.directory.mkdir(parents=True, exist_ok=True)
+            self._file.reopen()
 
     def write(self, text: str) -> None:
         """Append lines that a worker has formatted."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
@@ -22,7 +24,7 @@ class AudioSocketServer(CallServer):
     """The service tree of a single process. Children: listeners, reactor monitor, API, database, poller.
 
     The poller is added last: it reads the database at once, and what it finds opens the ports. A stop lets
-    calls end by themselves for ``drain_seconds``.
+    calls end by themselves for ``drain_seconds``. ``read_again`` reads ``apps.toml``.
     """
 
     _log = Logger()
@@ -39,6 +41,7 @@ class AudioSocketServer(CallServer):
         resume_seconds: float = 60,
         drain_seconds: float = 0,
         succession: Succession | None = None,
+        read_again: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(
             listeners,
@@ -52,8 +55,14 @@ class AudioSocketServer(CallServer):
         self.poller = poller
         self._drain_seconds = drain_seconds
         self._succession = succession
+        self._read_again = read_again
         #: "", "draining" or "stopping".
         self.ending = ""
+
+    def read_again(self) -> None:
+        """Read ``apps.toml`` and the extensions again, whether they have changed or not."""
+        self._read_again()
+        self.poller.read_again("signal")
 
     def startService(self) -> None:
         self._log.info("audiosocket {version} starts", version=__version__)

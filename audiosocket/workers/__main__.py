@@ -17,6 +17,7 @@ from typing import cast
 
 from twisted.internet.defer import ensureDeferred
 
+from audiosocket.runtime.signals import fatal_signals
 from audiosocket.server.assembly import use_monotonic_time
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.workers.channel import attach
@@ -28,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Run until the supervisor sends "stop", or is gone."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in fatal_signals():
         signal.signal(number, signal.SIG_IGN)
     _die_with(int(sys.argv[1]))
     from twisted.internet import reactor  # noqa: PLC0415 - as in tap: nothing installs one by being imported

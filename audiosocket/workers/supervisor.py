@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
@@ -54,7 +54,8 @@ class SupervisorListeners(Listeners):
 class SupervisorServer(MultiService):
     """The service tree of the supervisor. Children: listeners, reactor monitor, API, database, poller.
 
-    A stop lets calls end by themselves for ``drain_seconds``, as in a single process.
+    A stop lets calls end by themselves for ``drain_seconds``, as in a single process. ``read_again`` reads
+    ``apps.toml`` here.
     """
 
     _log = Logger()
@@ -69,6 +70,7 @@ class SupervisorServer(MultiService):
         *,
         drain_seconds: float = 0,
         succession: Succession | None = None,
+        read_again: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()
         self.pool = pool
@@ -79,11 +81,18 @@ class SupervisorServer(MultiService):
         self._reactor = reactor
         self._drain_seconds = drain_seconds
         self._succession = succession
+        self._read_again = read_again
         self._forced = False
         #: "", "draining" or "stopping".
         self.ending = ""
         for child in (listeners, self.reactor_lag):
             child.setServiceParent(self)
+
+    def read_again(self) -> None:
+        """Read ``apps.toml`` and the extensions again, whether they have changed or not."""
+        self._read_again()
+        self.pool.notify("read_again")
+        self.poller.read_again("signal")
 
     def startService(self) -> None:
         self._log.info("audiosocket {version} starts {n} workers", version=__version__, n=len(self.pool.workers))

@@ -88,6 +88,7 @@ class WorkerProcess:
             "relabel": lambda us, sent: us.ports.relabel(sent["token"], parse_json(sent["extension"])),
             "close": lambda us, sent: us.ports.close(sent["token"]).addCallback(lambda _: None),
             "drain": lambda us, sent: us.components.switchboard.refuse_new_calls(),
+            "read_again": lambda us, sent: us.components.selection.read_again(),
             "stop_now": lambda us, sent: us.server.stop_now(),
             "report": lambda us, sent: self._make_report(us).to_json(),
             "status": lambda us, sent: self._status(us),

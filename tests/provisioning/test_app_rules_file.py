@@ -139,3 +139,15 @@ def test_nothing_is_looked_at_after_the_stop(tmp_path: Path) -> None:
     one.later(3)
     assert one.visitor == "echo"
     assert one.clock.getDelayedCalls() == []
+
+
+def test_read_again_on_request_takes_new_values_of_placeholders(tmp_path: Path) -> None:
+    one = Fixture(tmp_path / "apps.toml")
+    one.write('[extension."1001"]\nvisitor = "twilio"\n[extension."1001".twilio]\nurl = "ws://${BOT}/"\n')
+    one.later()
+    assert one.selection.to_json()["state"] == "rejected"
+    one.values["BOT"] = "bot.example"
+    one.later()
+    assert one.visitor == "echo"
+    one.selection.read_again()
+    assert one.visitor == "twilio"

@@ -678,6 +678,39 @@ def test_a_change_that_cannot_be_saved_is_not_applied(fixture: PollerFixture) ->
     assert done(poller.keep(lambda _: ROWS)).stats()["total_active"] == 10
 
 
+def test_the_local_file_is_read_again_on_request(fixture: PollerFixture) -> None:
+    fixture.file(*FILE)
+    poller = fixture.start(database=False)
+    fixture.file(*FILE[:2])
+    poller.read_again("signal")
+    assert fixture.running() == [1, 2]
+    assert poller.configuration.source == "file"
+
+
+@pytest.mark.parametrize("content", ["{", '{"ramais": []}', '{"ramais": [{"id": 1}]}', None])
+def test_a_local_file_that_cannot_be_used_changes_nothing_when_read_again(
+    fixture: PollerFixture, content: str | None
+) -> None:
+    fixture.file(*FILE)
+    poller = fixture.start(database=False)
+    if content is None:
+        fixture.path.unlink()
+    else:
+        fixture.path.write_text(content)
+    poller.read_again("signal")
+    assert fixture.running() == [1, 2, 3]
+    assert content is None or fixture.path.read_text() == content
+
+
+def test_with_a_database_the_table_is_read_again_on_request(fixture: PollerFixture) -> None:
+    poller = fixture.start(automatic=False)
+    fixture.table.rows = ROWS[:2]
+    poller.read_again("signal")
+    fixture.wait(0.0)
+    assert poller.configuration.last is not None
+    assert poller.configuration.last.trigger == "signal"
+
+
 def test_two_changes_at_once_are_both_made(fixture: PollerFixture) -> None:
     poller = fixture.start(database=False)
     fixture.files.held = []

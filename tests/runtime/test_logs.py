@@ -276,3 +276,73 @@ def test_the_log_that_twistd_starts_follows_the_plan_of_the_options(tmp_path: Pa
     first, second = lines(tmp_path)
     assert strictly(first)["text"] == "x"
     assert second == "a line of a worker\n"
+
+
+def test_a_moved_log_is_left_and_a_new_one_begun_when_told(tmp_path: Path) -> None:
+    log = ProcessLog()
+    log.plan = to(tmp_path)
+    log()
+    log.write("first\n")
+    os.rename(tmp_path / logs.FILE_NAME, tmp_path / "moved")
+    log.write("second\n")
+    log.reopen()
+    log.write("third\n")
+    assert (tmp_path / "moved").read_text() == "first\nsecond\n"
+    assert lines(tmp_path) == ["third\n"]
+    log.reopen()
+    log.write("fourth\n")
+    assert lines(tmp_path) == ["third\n", "fourth\n"]
+
+
+def test_a_copied_and_truncated_log_has_no_hole(tmp_path: Path) -> None:
+    log = ProcessLog()
+    log.plan = to(tmp_path)
+    log()
+    log.write("first\n")
+    os.truncate(tmp_path / logs.FILE_NAME, 0)
+    log.write("second\n")
+    assert (tmp_path / logs.FILE_NAME).read_bytes() == b"second\n"
+
+
+def test_a_truncated_log_is_not_rotated_for_what_it_had(tmp_path: Path) -> None:
+    log = ProcessLog()
+    log.plan = to(tmp_path, rotate_bytes=100)
+    log()
+    log.write("x" * 99 + "\n")
+    os.truncate(tmp_path / logs.FILE_NAME, 0)
+    log.write("y\n")
+    assert [file.name for file in tmp_path.iterdir()] == [logs.FILE_NAME]
+
+
+def test_a_new_log_has_the_permissions_of_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / logs.FILE_NAME).touch(0o600)
+    (tmp_path / logs.FILE_NAME).chmod(0o640)
+    log = ProcessLog()
+    log.plan = to(tmp_path)
+    log()
+    os.rename(tmp_path / logs.FILE_NAME, tmp_path / "moved")
+    log.reopen()
+    assert (tmp_path / logs.FILE_NAME).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path: Path) -> None:
+    log = ProcessLog()
+    log.reopen()  # one of twistd's logs was chosen
+    log.plan = to(tmp_path)
+    log()
+    os.rename(tmp_path / logs.FILE_NAME, tmp_path / "moved")
+    (tmp_path / logs.FILE_NAME).mkdir()
+    with pytest.raises(IsADirectoryError):
+        log.reopen()
+    log.write("kept\n")
+    assert (tmp_path / "moved").read_text() == "kept\n"
+
+
+def test_a_removed_directory_of_the_log_is_made_again(tmp_path: Path) -> None:
+    log = ProcessLog()
+    log.plan = to(tmp_path / "logs")
+    log()
+    os.rename(tmp_path / "logs", tmp_path / "old")
+    log.reopen()
+    log.write("kept\n")
+    assert lines(tmp_path / "logs") == ["kept\n"]
