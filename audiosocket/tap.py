@@ -71,7 +71,12 @@ def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | Supervis
     def ignore(name: str) -> None:
         log.info("{name} is ignored; SIGTERM stops the server", name=name)
 
-    actions = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: read_again, signal.SIGUSR1: reopen}
+    actions: dict[int, Callable[[str], None]] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: read_again,
+        signal.SIGUSR1: reopen,
+    }
 
     for number in fatal_signals():
         reactor.addSystemEventTrigger("after", "startup", _set_signal, number, handle)
