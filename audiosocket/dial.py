@@ -149,8 +149,9 @@ def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
 
 async def run(reactor: DialReactor, options: DialOptions, out: TextIO) -> int:
     """Place the calls and print their description to ``out``; return the exit status."""
-    if options.resident_line:
-        print(f"for the resident's side, in another terminal:\n  {options.resident_line}", file=out, flush=True)
+    resident_line = options.resident_line(sys.executable)
+    if resident_line:
+        print(f"for the resident's side, in another terminal:\n  {resident_line}", file=out, flush=True)
     if options.keyboard:
         print("type keys, then Enter", file=out, flush=True)
     calls = await place_calls(reactor, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,16 @@ class DialOptions:
     keyboard: bool = False
     resident_port: int | None = None
 
-    @property
-    def resident_line(self) -> str:
-        """The command with which the resident's side of the first call is placed; empty without its port."""
+    def resident_line(self, python: str) -> str:
+        """Return the command that places the resident's side of the first call; empty without its port.
+
+        ``python`` is the interpreter to name in it.
+        """
         if self.resident_port is None:
             return ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{_PROGRAM} {host}:{self.resident_port} --uuid {self.call_ids[0]} --keyboard"
+        program = f"{shlex.quote(python)} -m audiosocket.dial"
+        return f"{program} {host}:{self.resident_port} --uuid {self.call_ids[0]} --keyboard"
 
     @property
     def recordings(self) -> list[Path | None]:
