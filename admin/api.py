@@ -6,8 +6,9 @@ from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from admin.page_files import load_page_files
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, extensions, health, records, session
+from admin.routes import calls, extensions, health, page, records, session
 from admin.sessions import Sessions
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
@@ -25,6 +26,7 @@ class AdminAPI:
         for subject in (health, extensions, calls, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
+        page.add_routes(self.app, load_page_files())
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
 
 

@@ -403,7 +403,18 @@ def test_probes_give_the_reason(web: AdminClient, path: str) -> None:
     error(web.request("GET", path), 503, "3 s late")
 
 
-@for_each("/", "/nope", "/api", "/api/", "/api/nope", "/api/status/", "/api/Status", "/api/calls/a/b", "/api/%00")
+@for_each(
+    "/nope",
+    "/page",
+    "/page/",
+    "/api",
+    "/api/",
+    "/api/nope",
+    "/api/status/",
+    "/api/Status",
+    "/api/calls/a/b",
+    "/api/%00",
+)
 def test_an_unknown_path_is_404(web: AdminClient, path: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         error(web.request(method, path), 404, "here")
@@ -592,7 +603,8 @@ ROUTES = [
 
 
 def test_every_route_is_tested_for_failures() -> None:
-    probes = {("GET", "/healthz"), ("GET", "/readyz")} | {(each, "/session") for each in ("GET", "POST", "DELETE")}
+    probes = {("GET", path) for path in ("/healthz", "/readyz", "/", "/page/<name>")}
+    probes |= {(each, "/session") for each in ("GET", "POST", "DELETE")}
     there = {
         (
             method,
