@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -29,6 +29,7 @@ from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.logs import process_log
+from audiosocket.runtime.service_manager import messages_for
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
@@ -119,7 +120,30 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         load=lazy_imports.load,
     )
     poller.setServiceParent(server)
+    _notify_manager(server, reactor, lambda: components.switchboard.live_legs)
     return server
+
+
+def _notify_manager(
+    server: AudioSocketServer | SupervisorServer, reactor: ServerReactor, live_legs: Callable[[], int]
+) -> None:
+    """Add the messages to systemd, if that has started this process."""
+
+    def status() -> str:
+        mismatches = server.listeners.mismatches()
+        return f"{len(server.listeners.extensions)} extensions, {live_legs()} legs" + (
+            f"; {mismatches[0]}" if mismatches else ""
+        )
+
+    messages = messages_for(
+        os.environ,
+        reactor,
+        ready=lambda: server.listeners.applied,
+        ending=lambda: server.ending,
+        status=status,
+    )
+    if messages is not None:
+        messages.setServiceParent(server)
 
 
 def _succession(settings: Settings, reactor: ServerReactor) -> Succession:
@@ -159,6 +183,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     if database is not None:
         database.setServiceParent(server)
     poller.setServiceParent(server)
+    _notify_manager(server, reactor, lambda: pool.live_legs)
     return server
 
 
@@ -173,7 +198,10 @@ def _launch(options: Options) -> Launch:
     count = options.settings.workers
     return Launch(
         [sys.executable, "-m", "audiosocket.workers"],
-        {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        {
+            **{name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        },
         {
             "settings": settings,
             "journals": [journals.name(index, count) for index in range(count)],
