@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from admin.page_files import load_page_files
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, extensions, health, page, records, session
+from admin.routes import calls, events, extensions, health, page, records, session
 from admin.sessions import Sessions
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
+from audiosocket.runtime.event_feed import EventFeed
 
 _log = Logger()
 
@@ -19,7 +21,7 @@ _log = Logger()
 class AdminAPI:
     """The API over one server; ``app.resource()`` is its Twisted resource."""
 
-    def __init__(self, control: Control, sessions: Sessions) -> None:
+    def __init__(self, control: Control, sessions: Sessions, feed: EventFeed, clock: IReactorTime) -> None:
         self.app = Klein()
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
@@ -27,6 +29,7 @@ class AdminAPI:
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
         page.add_routes(self.app, load_page_files())
+        events.add_routes(self.app, feed, clock)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
 
 

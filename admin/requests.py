@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from admin.event_filter import EventFilter
 from admin.responses import HTTPError, quoted
 from audiosocket.asterisk.dialplan import STYLES, Style, named
 from audiosocket.errors import UnknownExtension
@@ -30,6 +31,7 @@ DEFAULT_AUDIT_LINES, MAX_AUDIT_LINES = 100, 1_000
 MAX_REASON = 200
 
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+_INTEGER_16 = re.compile(r"[0-9]{1,16}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
 _REFRESH_OPTIONS = ("force", "dry_run")
 _FLAGS = {"": True, "true": True, "1": True, "false": False, "0": False}
@@ -224,6 +226,29 @@ def _whole(given: Mapping[str, str], name: str, low: int, high: int, default: in
         return default
     if not (_INTEGER.fullmatch(text) and low <= int(text) <= high):
         raise HTTPError(400, f"{name} is {quoted(text)}; it must be a number from {low} to {high}.", field=name)
+    return int(text)
+
+
+def event_options(uri: bytes, last_event_id: str | None) -> tuple[EventFilter, int | None]:
+    """Return which events a client wants, and the id of the last one it has (None: only new ones).
+
+    ``last_event_id`` is the header of a browser that connects again; it wins over ``after`` in the query, which
+    the browser repeats unchanged. Raises `HTTPError` (400, 422).
+    """
+    _, _, query = uri.partition(b"?")
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    _check_keys(given, ("after", "event", "extension", "call_id"))
+    after = _whole_number(last_event_id or given.get("after") or None, "after")
+    names = tuple(name for name in given.get("event", "").split(",") if name)
+    call_id = str(parse_call_id(given["call_id"])) if given.get("call_id") else ""
+    return EventFilter(names, _whole_number(given.get("extension") or None, "extension"), call_id), after
+
+
+def _whole_number(text: str | None, field: str) -> int | None:
+    if text is None:
+        return None
+    if not _INTEGER_16.fullmatch(text):
+        raise HTTPError(400, f"{field} is {quoted(text)}, not a whole number.", field=field)
     return int(text)
 
 

@@ -13,10 +13,12 @@ from admin.api import AdminAPI
 from admin.site import AdminSite
 from audiosocket.api_tokens import ApiToken
 from audiosocket.control_interface import Control
+from audiosocket.runtime.event_feed import EventFeed
 
 
 def make_site(
     control: Control,
+    feed: EventFeed,
     *,
     tokens: Iterable[ApiToken],
     session_key: bytes,
@@ -25,7 +27,7 @@ def make_site(
     reactor: IReactorTime,
     now: Callable[[], float] = time.time,
 ) -> Site:
-    """Return the factory that serves the API of ``control`` over HTTP.
+    """Return the factory that serves the API of ``control`` and the events of ``feed`` over HTTP.
 
     A request under ``/api`` must carry one of ``tokens``, if there are any, or a cookie signed with
     ``session_key``; ``hosts`` are further names of this server that a Host header may have; ``signature_header``
@@ -41,4 +43,6 @@ def make_site(
         vouches=control.calls.vouches,
         now=now,
     )
-    return AdminSite(AdminAPI(control, access.sessions).app.resource(), access, reactor)
+    return AdminSite(
+        AdminAPI(control, access.sessions, feed, reactor).app.resource(), access, feed.publish, reactor
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from zope.interface import implementer
 from admin.access import ANYBODY, AccessCheck, Caller, peer_of
 from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reply_error
 from admin.scopes import READING_METHODS
+from audiosocket.runtime.event_feed import Record
 
 #: Largest request body, in bytes.
 MAX_BODY_BYTES = 64 * 1024
@@ -184,7 +186,9 @@ class AdminSite(Site):
     noisy = False
     _log = Logger()
 
-    def __init__(self, resource: IResource, access: AccessCheck, reactor: IReactorTime) -> None:
+    def __init__(
+        self, resource: IResource, access: AccessCheck, publish: Callable[[Record], object], reactor: IReactorTime
+    ) -> None:
         super().__init__(
             resource,
             AdminRequest,
@@ -193,6 +197,7 @@ class AdminSite(Site):
             parsePOSTFormSubmission=False,
         )
         self.access = access
+        self._publish = publish
         self._open: set[AdminChannel] = set()
         self._idle: dict[AdminChannel, None] = {}
 
@@ -230,15 +235,18 @@ class AdminSite(Site):
         """Log each request that changed something, and those that failed with a 5xx status."""
         if request.method in READING_METHODS or 400 <= request.code < 500:
             return
-        remark, caller = request.remark, request.caller
+        remark, caller, peer = request.remark, request.caller, peer_of(request)
+        method, path = request.method.decode("ascii"), request.path.decode("latin-1")
         self._log.info(
             "{method} {path} by {who}: {code}{remark}",
-            method=request.method.decode("ascii"),
-            path=request.path.decode("latin-1"),
-            who=f"{caller.name} ({peer_of(request)})" if caller.name else peer_of(request),
+            method=method,
+            path=path,
+            who=f"{caller.name} ({peer})" if caller.name else peer,
             code=request.code,
             remark=f" {remark}" if remark else "",
         )
+        what = {"method": method, "path": path, "by": caller.name, "peer": peer, "code": request.code}
+        self._publish({"event": "api.changed", **what, "remark": remark})
 
 
 def _body_too_large() -> NoReturn:

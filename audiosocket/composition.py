@@ -26,6 +26,7 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
 from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.runtime.event_feed import EventFeed
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.logs import process_log
@@ -36,6 +37,7 @@ from audiosocket.server.assembly import build_call_components, select_apps, use_
 from audiosocket.server.control import ServerControl
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.server.state_watch import StateWatch
 from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records
 from audiosocket.settings import Settings, catalogue
@@ -77,7 +79,10 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
     journal = Path(settings.data_dir).absolute() / JOURNAL_NAME
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
-    components = build_call_components(settings, selection, journal, reactor, apartments=apartments)
+    feed = EventFeed(time.time)
+    components = build_call_components(
+        settings, selection, journal, reactor, apartments=apartments, publish=feed.publish
+    )
     listeners = Listeners(
         components.make_factory,
         reactor,
@@ -107,7 +112,8 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         components.backend,
         components.histograms,
     )
-    _make_api(options, control, reactor).setServiceParent(server)
+    _make_api(options, control, feed, reactor).setServiceParent(server)
+    StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     components.add_services(server)
     if database is not None:
         database.setServiceParent(server)
@@ -155,7 +161,8 @@ def _succession(settings: Settings, reactor: ServerReactor) -> Succession:
 def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorServer:
     """Return the supervisor of several workers."""
     settings = options.settings
-    pool = WorkerPool(settings.workers, _launch(options), reactor)
+    feed = EventFeed(time.time)
+    pool = WorkerPool(settings.workers, _launch(options), reactor, feed.publish)
     listeners = SupervisorListeners(
         pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
     )
@@ -179,7 +186,8 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     records = make_records(settings, apartments)
     control = SupervisorControl(server, database, reactor.seconds, settings.api_port, selection, records, backend)
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
-    _make_api(options, control, reactor).setServiceParent(server)
+    _make_api(options, control, feed, reactor).setServiceParent(server)
+    StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     poller.setServiceParent(server)
@@ -231,12 +239,13 @@ def _make_table(
     return poller, database
 
 
-def _make_api(options: Options, control: Control, reactor: ServerReactor) -> ApiPort:
+def _make_api(options: Options, control: Control, feed: EventFeed, reactor: ServerReactor) -> ApiPort:
     settings = options.settings
     hosts = (settings.api_host, *settings.api_allowed_hosts)
     tokens = (*([ApiToken.of(settings.api_token)] if settings.api_token else []), *options.api_tokens)
     site = make_site(
         control,
+        feed,
         tokens=tokens,
         session_key=session_key(Path(settings.data_dir)) if tokens else b"",
         hosts=hosts,

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from audiosocket.apps import registry as app_registry
 from audiosocket.apps.porteiro.directory_files import DirectoryFiles
-from audiosocket.calls.events import EventLog, Record
+from audiosocket.calls.events import EventLog, Record, Sink
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
 from audiosocket.calls.registry import CallRegistry
@@ -111,8 +111,11 @@ def build_call_components(
     *,
     apartments: DirectoryFiles,
     mine: Callable[[UUID], bool] = lambda call_id: True,
+    publish: Sink = lambda record: None,
 ) -> CallComponents:
     """Return all parts, connected and not started; ``mine`` says which calls are this process's.
+
+    ``publish`` is called with every event of a call.
 
     Raises `InvalidSetting`.
     """
@@ -132,7 +135,7 @@ def build_call_components(
         confirm=settings.return_confirm,
         arrived=backend.arrived,
     )
-    events = EventLog([_log_event])
+    events = EventLog([_log_event, publish])
     calls = CallRegistry(
         events,
         accept_unexpected_resident=settings.accept_unexpected_resident,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -38,12 +38,21 @@ STOP_SECONDS = 8.0
 class WorkerPool(Service):
     """``count`` workers and a spare process. ``ports`` opens their listening sockets.
 
+    ``publish`` is called with every event of a call.
+
     Implements `worker_handle.WorkerObserver`, and `child_process.ProcessObserver` for the spare process.
     """
 
     _log = Logger()
 
-    def __init__(self, count: int, launch: Launch, reactor: ServerReactor) -> None:
+    def __init__(
+        self,
+        count: int,
+        launch: Launch,
+        reactor: ServerReactor,
+        publish: Callable[[Mapping[str, Any]], object] = lambda record: None,
+    ) -> None:
+        self._publish = publish
         self._launch = launch
         self._reactor = reactor
         #: The sending and the reading end of each worker's inbox.
@@ -176,6 +185,10 @@ class WorkerPool(Service):
                 self._log.error("{name} cannot share a port: {why}", name=worker.name, why=error.strerror)
             else:
                 worker.open_port(port)
+
+    def events_received(self, events: Sequence[Mapping[str, Any]]) -> None:
+        for event in events:
+            self._publish(event)
 
     def connections_counted(self, worker: WorkerHandle) -> None:
         self.ports.count(worker.index, worker.report.connections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -36,6 +37,9 @@ class WorkerObserver(Protocol):
 
     def connections_counted(self, worker: WorkerHandle) -> None:
         """Take the connections that the worker has reported, see `WorkerHandle.report`."""
+
+    def events_received(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Take events of calls, also of a process that has died."""
 
     def state_changed(self, worker: WorkerHandle) -> None:
         """Take a change of `WorkerHandle.state`, or of `out`: the worker has been down for too long."""
@@ -178,8 +182,10 @@ class WorkerHandle:
             log_relay.publish(message, self.index)
             if message["dropped"]:
                 self._log.error("{n} log lines of {name} were dropped", n=message["dropped"], name=self.name)
+        elif message["kind"] == "events":
+            self._observer.events_received(message["events"])
         if process is not self._process:
-            return  # of the messages of a dead process only the log is of use
+            return  # of the messages of a dead process only the log and the events are of use
         self._last_message = self._clock.seconds()
         if message["kind"] == "ready":
             self._cancel_timers()

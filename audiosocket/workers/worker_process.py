@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from audiosocket.settings import Settings
 from audiosocket.settings_files import merge, read_env_file
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.channel import Channel, Message
+from audiosocket.workers.event_relay import EventsToSupervisor
 from audiosocket.workers.log_relay import LogToSupervisor
 from audiosocket.workers.worker_ports import WorkerPorts
 from audiosocket.workers.worker_report import WorkerReport
@@ -77,6 +79,7 @@ class WorkerProcess:
         self._stop = stop
         self._running: Running | None = None
         self._log_relay: LogToSupervisor | None = None
+        self._event_relay: EventsToSupervisor | None = None
         self._timer: IDelayedCall | None = None
         self._sent_report = WorkerReport()
         self._unchanged = 0
@@ -133,6 +136,7 @@ class WorkerProcess:
         journal = Path(settings.data_dir) / message["journals"][index]
         selection = select_apps(settings, apps, self._values(message["env_file"]), self._reactor, quiet=True)
         count = len(message["journals"])
+        self._event_relay = EventsToSupervisor(self.channel, self._reactor, time.time)
         components = build_call_components(
             settings,
             selection,
@@ -140,6 +144,7 @@ class WorkerProcess:
             self._reactor,
             apartments=make_apartments(settings, self._reactor, lambda: self._condominiums, quiet=True),
             mine=lambda call_id: owner(call_id, count) == index,
+            publish=self._event_relay,
         )
         switchboard = components.switchboard
         ports = WorkerPorts(
@@ -184,8 +189,9 @@ class WorkerProcess:
         globalLogBeginner.beginLoggingTo([FilteringLogObserver(self._log_relay, level_filter(settings.log_level))])
 
     def _drained(self) -> None:
-        if self._log_relay is not None:
-            self._log_relay.flush()
+        for relay in (self._log_relay, self._event_relay):
+            if relay is not None:
+                relay.flush()
 
     # stop
 
@@ -195,8 +201,7 @@ class WorkerProcess:
             self._timer.cancel()
         if self._running is not None:
             await maybeDeferred(self._running.server.stopService)
-        if self._log_relay is not None:
-            self._log_relay.flush()
+        self._drained()
         with suppress(WorkerGone):  # a supervisor that does not wait is gone already
             await self.channel.request("stopped")
 

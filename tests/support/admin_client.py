@@ -41,6 +41,7 @@ from audiosocket.json_shapes import (
     StatusJSON,
 )
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
+from audiosocket.runtime.event_feed import EventFeed
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
@@ -318,9 +319,11 @@ class AdminClient:
         self.clock = Clock()
         #: The time of day, for cookies.
         self.now = 0.0
+        self.feed = EventFeed(lambda: self.now)
         control: Control = self.control
         self.site = make_site(
             control,
+            self.feed,
             tokens=[*tokens_of(token), *tokens],
             session_key=b"key",
             hosts=hosts,
@@ -332,7 +335,7 @@ class AdminClient:
     @property
     def api(self) -> AdminAPI:
         """The routes alone."""
-        return AdminAPI(self.control, Sessions(b"", {}, self.clock.seconds))
+        return AdminAPI(self.control, Sessions(b"", {}, self.clock.seconds), self.feed, self.clock)
 
     def connect(self, **addresses: str) -> FakeConnection:
         return FakeConnection(self.site, **addresses)
@@ -394,6 +397,7 @@ async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
     """Serve the API on a free loopback port, and give the port."""
     site: Any = make_site(
         control,
+        EventFeed(lambda: 0.0),
         tokens=tokens_of(token),
         session_key=b"key",
         hosts=(),

@@ -1,0 +1,81 @@
+"""The latest events of the whole server, with ids, for clients that follow them and may come back after a cut."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+#: Events that are kept.
+RING = 1_000
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FeedEntry:
+    """One event. ``record`` has ``id``, ``at`` (RFC 3339 in UTC) and ``event``, and the fields of that event."""
+
+    id: int
+    record: Record
+
+    @cached_property
+    def text(self) -> str:
+        """The record as JSON, made once for all readers; what JSON cannot express becomes text."""
+        return json.dumps(self.record, default=str, separators=(",", ":"))
+
+
+class EventFeed:
+    """A ring of the last `RING` events, and whoever follows.
+
+    Ids begin at the time of the start in milliseconds and grow by 1, so that they do not repeat after a restart.
+    ``now`` is the time of day, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float], ring: int = RING) -> None:
+        self._now = now
+        self._entries: deque[FeedEntry] = deque(maxlen=ring)
+        self._followers: dict[int, Callable[[FeedEntry], object]] = {}
+        self._number = 0
+        #: The id of the latest event.
+        self.last_id = int(now() * 1000)
+
+    def publish(self, record: Record) -> None:
+        """Keep an event and give it to all followers; a record that was stamped before keeps its time."""
+        self.last_id += 1
+        entry = FeedEntry(self.last_id, {"id": self.last_id, **self.stamp(record)})
+        self._entries.append(entry)
+        for follower in list(self._followers.values()):
+            follower(entry)
+
+    def stamp(self, record: Record) -> Record:
+        """Return the record with ``at``, the present time, unless it has it."""
+        return record if "at" in record else {"at": rfc3339(self._now()), **record}
+
+    def after(self, last: int) -> list[FeedEntry] | None:
+        """Return the events after the id ``last``; None if not all are kept, or it is an id of no event."""
+        if last == self.last_id:
+            return []
+        if not self._entries or not self._entries[0].id - 1 <= last < self.last_id:
+            return None
+        return [entry for entry in self._entries if entry.id > last]
+
+    def latest(self) -> list[FeedEntry]:
+        """Return all that are kept, the oldest first."""
+        return list(self._entries)
+
+    def follow(self, follower: Callable[[FeedEntry], object]) -> Callable[[], None]:
+        """Call ``follower``, which must not raise, with each event from now on; return what ends that."""
+        self._number += 1
+        number = self._number
+        self._followers[number] = follower
+        return lambda: (self._followers.pop(number, None), None)[1]
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time of day as text in UTC, with milliseconds."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
