@@ -79,13 +79,14 @@ class Door:
 
     async def visitor(self, call_id: UUID | None = None, rate: int = 8_000) -> Caller:
         """Somebody at the gate, who hears the first words."""
-        return await self._dial(self.server.visitor, call_id, rate)
+        return await self.dial(self.server.visitor, call_id, rate)
 
     async def resident(self, visitor: Caller, rate: int = 8_000) -> Caller:
         """Who opens the return port with the visitor's UUID."""
-        return await self._dial(self.server.resident, visitor.call_id, rate)
+        return await self.dial(self.server.resident, visitor.call_id, rate)
 
-    async def _dial(self, port: int, call_id: UUID | None, rate: int) -> Caller:
+    async def dial(self, port: int, call_id: UUID | None, rate: int = 8_000) -> Caller:
+        """A caller on this port."""
         caller = Caller(reactor, call_id, rate)
         self.callers.append(caller)
         await caller.dial(LOOPBACK, port)
@@ -103,7 +104,7 @@ class Door:
 
     async def until_state(self, caller: Caller, state: str) -> None:
         """Wait for a stage."""
-        await self.until(caller, lambda call: any(one.get("state") == state for one in call["timeline"]))
+        await self.until(caller, lambda call: any(one.get("state") == state for one in call.get("timeline", [])))
 
     async def until(self, caller: Caller, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the call is as wanted, and return it."""
@@ -113,7 +114,7 @@ class Door:
 
     async def until_ended(self, caller: Caller) -> dict[str, Any]:
         """The call, once it is over."""
-        return await self.until(caller, lambda call: bool(call["state"] == "ended"))
+        return await self.until(caller, lambda call: bool(call.get("state") == "ended"))
 
     async def authorise(self, visitor: Caller, resident: Caller, key: str = "1") -> None:
         """Press a key until the menu has begun and the key counts."""
