@@ -143,10 +143,10 @@ class Door:
 @asynccontextmanager
 async def door(
     directory: Path,
+    settings: Mapping[str, str] | None = None,
     *,
     apartments: Sequence[Mapping[str, Any]] | None = APARTMENTS,
     rows: Sequence[Mapping[str, Any]] | None = None,
-    **settings: str,
 ) -> AsyncIterator[Door]:
     """Give a `Door` on a server with these settings; hang up and stop the server in the end."""
     visitor, resident = free_ports(2)
@@ -154,7 +154,7 @@ async def door(
     if apartments is not None:
         (directory / "data").mkdir(parents=True)
         (directory / "data" / "apartamentos.json").write_text(json.dumps(list(apartments)))
-    server = ServerProcess(directory, {"RETURN_RING_SECONDS": "5", **settings}, rows=rows or [one], app="")
+    server = ServerProcess(directory, {"RETURN_RING_SECONDS": "5", **(settings or {})}, rows=rows or [one], app="")
     server.visitor, server.resident = visitor, resident
     await deferToThread(server.__enter__)
     here = Door(server)

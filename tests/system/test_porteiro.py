@@ -52,7 +52,7 @@ async def test_a_whole_visit_on_a_fresh_install(tmp_path: Path) -> None:
 @pytest.mark.deadline(90)
 @pytest.mark.parametrize(("workers", "rate"), [("1", 16_000), ("2", 8_000)])
 async def test_a_whole_visit_with_a_gate(tmp_path: Path, workers: str, rate: int) -> None:
-    async with gate_program() as (gate, settings), door(tmp_path, WORKERS=workers, **settings) as here:
+    async with gate_program() as (gate, settings), door(tmp_path, {**settings, "WORKERS": workers}) as here:
         visitor, resident = await to_menu(here, rate)
         await here.authorise(visitor, resident)
         call = await here.until_ended(visitor)
@@ -75,7 +75,7 @@ async def test_a_whole_visit_with_a_gate(tmp_path: Path, workers: str, rate: int
 async def test_what_the_gate_answers_decides(
     tmp_path: Path, statuses: list[int], outcome: str, asked: int
 ) -> None:
-    async with gate_program() as (gate, settings), door(tmp_path, **settings) as here:
+    async with gate_program() as (gate, settings), door(tmp_path, settings) as here:
         gate.statuses = statuses
         visitor, resident = await to_menu(here)
         await here.authorise(visitor, resident)
@@ -88,7 +88,7 @@ async def test_what_the_gate_answers_decides(
 
 @pytest.mark.deadline(90)
 async def test_a_resident_who_was_not_rung_decides_nothing(tmp_path: Path) -> None:
-    async with gate_program() as (gate, settings), door(tmp_path, **settings) as here:
+    async with gate_program() as (gate, settings), door(tmp_path, settings) as here:
         visitor = await here.visitor()
         early = await here.resident(visitor)
         early.press("1111")
@@ -129,7 +129,10 @@ MOMENTS = ["ringing", "menu", "opening", "telling"]
 @pytest.mark.deadline(150)
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_kill_9_opens_once_and_audits_once(tmp_path: Path, moment: str) -> None:
-    async with gate_program() as (gate, settings), door(tmp_path, RETURN_RING_SECONDS="30", **settings) as here:
+    async with (
+        gate_program() as (gate, settings),
+        door(tmp_path, {**settings, "RETURN_RING_SECONDS": "30"}) as here,
+    ):
         gate.statuses = [0, 200] if moment == "opening" else [200]
         visitor = await here.visitor()
         visitor.press("#101#")
@@ -159,7 +162,7 @@ async def until_asked(gate: GateProgram, count: int) -> None:
 @pytest.mark.deadline(90)
 async def test_kill_9_while_the_gate_opens_and_nobody_comes_back(tmp_path: Path) -> None:
     """The decision was made: the gate opens, although its call is lost."""
-    async with gate_program() as (gate, settings), door(tmp_path, RESUME_SECONDS="1", **settings) as here:
+    async with gate_program() as (gate, settings), door(tmp_path, {**settings, "RESUME_SECONDS": "1"}) as here:
         gate.statuses = [0, 200]
         visitor, resident = await to_menu(here)
         await here.authorise(visitor, resident)
