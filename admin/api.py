@@ -25,7 +25,8 @@ class AdminAPI:
         self.app = Klein()
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
-        for subject in (health, extensions, calls, records):
+        health.add_routes(self.app, control, feed)
+        for subject in (extensions, calls, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
         page.add_routes(self.app, load_page_files())

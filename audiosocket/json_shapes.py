@@ -401,3 +401,15 @@ class SupervisorStatusJSON(StatusJSON):
 
     workers: list[WorkerJSON]
     spare_worker: int | None
+
+
+class CurrentProblemJSON(TypedDict):
+    """Something that is wrong now; ``values`` are the parts of ``what`` and ``cure`` that vary."""
+
+    key: str
+    level: str
+    what: str
+    cure: str
+    detail: str
+    values: dict[str, Any]
+    extension: int | None

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from klein import Klein
 
+from admin.problems import RECENT_SECONDS, find_problems
 from admin.responses import HTTPError, reply
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
+from audiosocket.runtime.event_feed import EventFeed
 
 
-def add_routes(app: Klein, control: Control) -> None:
+def add_routes(app: Klein, control: Control, feed: EventFeed) -> None:
     """Add the status and the probes to ``app``."""
 
     @app.route("/api/status", methods=["GET"])
     async def status(request: AdminRequest) -> bytes:
         """Return extensions, listeners, calls and counters, from memory."""
         return reply(request, await maybe_await(control.status()))
+
+    @app.route("/api/problems", methods=["GET"])
+    async def list_problems(request: AdminRequest) -> bytes:
+        """Return what is wrong now, and what to do about it."""
+        problems = find_problems(await maybe_await(control.status()), feed.since(RECENT_SECONDS))
+        return reply(request, {"total": len(problems), "problems": problems})
 
     @app.route("/healthz", methods=["GET"])
     def healthz(request: AdminRequest) -> bytes:

@@ -68,6 +68,11 @@ class EventFeed:
         """Return all that are kept, the oldest first."""
         return list(self._entries)
 
+    def since(self, seconds: float) -> list[Record]:
+        """Return the events of the last ``seconds`` that are kept, the oldest first."""
+        oldest = rfc3339(self._now() - seconds)
+        return [entry.record for entry in self._entries if entry.record["at"] >= oldest]
+
     def follow(self, follower: Callable[[FeedEntry], object]) -> Callable[[], None]:
         """Call ``follower``, which must not raise, with each event from now on; return what ends that."""
         self._number += 1

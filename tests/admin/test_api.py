@@ -580,6 +580,7 @@ def test_media_of_a_call_are_listed_and_erased(web: AdminClient) -> None:
 
 ROUTES = [
     ("GET", "/api/status", b""),
+    ("GET", "/api/problems", b""),
     ("POST", "/api/refresh", b""),
     ("GET", "/api/extensions", b""),
     ("POST", "/api/extensions", NEW),
@@ -605,6 +606,7 @@ ROUTES = [
 def test_every_route_is_tested_for_failures() -> None:
     probes = {("GET", path) for path in ("/healthz", "/readyz", "/", "/page/<name>")}
     probes |= {(each, "/session") for each in ("GET", "POST", "DELETE")}
+    probes.add(("GET", "/api/events"))
     there = {
         (
             method,

@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -207,7 +207,9 @@ def test_signing_in(page: Page, tmp_path: Path) -> None:
 def test_widths_themes_and_languages(chromium: Browser, server: ServerProcess, width: int, theme: str) -> None:
     """The page never scrolls sideways, and its theme and language are those that the browser wants."""
     locale = "pt-BR" if theme == "dark" else "en-US"
-    context = chromium.new_context(locale=locale, viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+    context = chromium.new_context(
+        locale=locale, viewport={"width": width, "height": 900}, color_scheme=cast("Any", theme)
+    )
     page = context.new_page()
     console = Console(page)
     page.goto(f"http://127.0.0.1:{server.api_port}/")

@@ -46,6 +46,18 @@ from audiosocket.runtime.event_feed import EventFeed
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
 
+#: The parts of a status in which nothing is wrong that problems are found in.
+HEALTHY: dict[str, Any] = {
+    "database": {"configured": True, "state": "up", "reason": "", "since_seconds": 5.0},
+    "last_refresh": None,
+    "configuration": {"source": "database", "age_seconds": 1.0, "file_trouble": ""},
+    "apps": {"file": "apps.toml", "state": "used", "entries": 1, "line": None, "reason": None},
+    "mislabelled_codecs": {},
+    "reactor": {"lag_ms_worst_10s": 3.0, "blocked_by": []},
+    "return_backend": {"kind": "ami", "state": "up", "reason": ""},
+}
+
+
 class FakeControl:
     """A `Control` over a dict, its own `ExtensionControl` and `CallControl`.
 
@@ -108,7 +120,7 @@ class FakeControl:
             {**e.to_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
             for e in self.running.values()
         ]
-        return cast("StatusJSON", {"total_extensions": len(shown), "extensions": shown})
+        return cast("StatusJSON", {**HEALTHY, "total_extensions": len(shown), "extensions": shown})
 
     def all(self) -> Soon[list[CallJSON]]:
         self._fail()
