@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from twisted.internet.interfaces import IDelayedCall
 
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
@@ -34,7 +34,7 @@ class Bridge(App):
     def __init__(self, context: AppContext) -> None:
         self._call_later = context.call_later
         self._legs: dict[Role, Leg] = {}
-        self._hanging_up: Any = None
+        self._hanging_up: IDelayedCall | None = None
 
     @staticmethod
     def check(settings: Settings) -> list[str]:

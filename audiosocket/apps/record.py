@@ -15,7 +15,7 @@ caller hears something. Beside other apps it plays nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +150,7 @@ class _Recording:
         self._writing = True
         self._run(self._write(self._file, frames, now_ms, final))
 
-    def _run(self, work: Any) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
         Deferred.fromCoroutine(work).addErrback(
             lambda why: self._log.failure("recording of {leg} failed", why, leg=self._leg)
         )
