@@ -62,7 +62,7 @@ async def test_a_whole_visit(tmp_path: Path) -> None:
         first = await here.originated()
         assert (first["Channel"], first["Exten"], first["Context"]) == ("PJSIP/101", "1001", "audiosocket-return")
         assert (first["CallerID"], first["Timeout"]) == ("Gate", "25000")
-        assert f"AUDIOSOCKET_CALL_ID={here.visitor.call_id}" in first.every("Variable")
+        assert f"AUDIOSOCKET_CALL_ID={here.visitor.call_id}" in first.values_of("Variable")
         here.asterisk.event("OriginateResponse", Response="Failure", Uniqueid=first["ChannelId"], Reason="5")
         here.asterisk.event("Hangup", Uniqueid=first["ChannelId"], Cause="17")
         second = await here.originated(2)
