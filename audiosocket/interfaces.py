@@ -242,8 +242,8 @@ class App:
         """
 
     def identified(self, leg: Leg, caller: CallerInfo) -> HookResult:
-        """Handle the identification of the caller, from now on also in ``leg.caller``; called once, after
-        `joined`.
+        """Handle the identification of the caller, from now on also in ``leg.caller``; called after `joined`, and
+        again when a transfer puts another telephone in the caller's place.
 
         Usually it follows at once; if AMI has to be queried, it takes a second or two. It is never called
         without ``AMI_HOST``, nor for a telephone of another Asterisk. It is called again when the leg joins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from uuid import UUID
 
@@ -22,7 +23,7 @@ _Key = tuple[UUID, Role]
 
 
 class CallerIdentification:
-    """Identifies the caller of each leg once, as soon as it is known; nothing waits for that.
+    """Identifies the caller of each leg as soon as it is known, and again after a transfer; nothing waits.
 
     Usually the event arrives before the leg. Where none arrives within 0.3 s, the channel that matches best is
     taken; where none matches, one listing serves all legs that need it. After it only further events are used.
@@ -32,6 +33,8 @@ class CallerIdentification:
         self._channels = channels
         self._clock = clock
         self._waiting: dict[_Key, Leg] = {}
+        #: Legs whose caller is known and may be another one after a transfer.
+        self._identified: dict[_Key, Leg] = {}
         #: Legs whose event may still arrive, in their order, and until when.
         self._due: dict[_Key, float] = {}
         self._next_listing = -inf
@@ -51,10 +54,24 @@ class CallerIdentification:
     def left(self, leg: Leg) -> None:
         """Forget a leg that has ended."""
         self._forget((leg.call_id, leg.role))
+        self._identified.pop((leg.call_id, leg.role), None)
 
     def _channel_changed(self, call_id: UUID | None) -> None:
-        for key in list(self._waiting) if call_id is None else [(call_id, role) for role in Role]:
-            self._try(key)
+        for key in [*self._waiting, *self._identified] if call_id is None else [(call_id, role) for role in Role]:
+            if key in self._identified:
+                self._look_again(key, self._identified[key])
+            else:
+                self._try(key)
+
+    def _look_again(self, key: _Key, leg: Leg) -> None:
+        """Report the telephone that a transfer has put in the place of the one that is known."""
+        found = self._channels.certain(leg.call_id, leg.state.port)
+        known = leg.caller
+        if found is None or known is None:
+            return
+        found = replace(found, dialled=known.dialled or found.dialled)
+        if found != known:
+            leg.identify(found)
 
     def _try(self, key: _Key) -> bool:
         """Identify the leg if its caller is known; the best match is taken only once its event is overdue."""
@@ -69,6 +86,7 @@ class CallerIdentification:
         if found is None:
             return False
         self._forget(key)
+        self._identified[key] = leg
         leg.identify(found)
         return True
 

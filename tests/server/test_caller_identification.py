@@ -77,6 +77,58 @@ def test_an_app_gets_identified_once(ami: IdentificationFixture, application: st
     assert ami.listings() == 1, "only that of the login"
 
 
+OTHER = {"Channel": "PJSIP/desk-00000007", "Uniqueid": "1700000000.77"}
+
+
+def test_after_an_attended_transfer_of_the_application_the_caller_is_the_new_party(
+    ami: IdentificationFixture,
+) -> None:
+    """Asterisk gives the channel that runs the application the name and the caller of the other telephone."""
+    ami.calls()
+    ami.runs("AudioSocket", IN_APP)
+    ami.join()
+    ami.event(
+        "NewCallerid",
+        **{**DOOR, "Channel": OTHER["Channel"]},
+        CallerIDNum="300",
+        CallerIDName="Desk",
+        Exten="1000",
+    )
+    ami.event("Hangup", **{**OTHER, "Channel": f"{DOOR['Channel']}<ZOMBIE>"}, Cause="16")
+    first, second = ami.identified()
+    assert first == DOOR_INFO
+    assert (second.channel, second.number, second.name, second.dialled) == (
+        OTHER["Channel"],
+        "300",
+        "Desk",
+        "1000",
+    )
+    assert ami.shown()["number"] == "300"
+    ami.run(5)
+    assert len(ami.identified()) == 2
+
+
+def test_after_an_attended_transfer_with_the_channel_driver_the_caller_is_the_new_party(
+    ami: IdentificationFixture,
+) -> None:
+    media = {"Channel": f"AudioSocket/127.0.0.1:8080-{CALL}", "Uniqueid": "1700000000.50"}
+    ami.calls()
+    ami.runs("Dial", f"AudioSocket/127.0.0.1:8080/{CALL}/c(slin16),,g")
+    ami.event("Newchannel", **media)
+    ami.join()
+    for channel in (DOOR, media):
+        ami.event("BridgeEnter", **channel, BridgeUniqueid="b1")
+    assert ami.identified() == [DOOR_INFO]
+    ami.event("Newchannel", **OTHER, CallerIDNum="300", CallerIDName="Desk", Exten="400")
+    ami.event("BridgeLeave", **DOOR, BridgeUniqueid="b1")
+    ami.event("BridgeEnter", **OTHER, BridgeUniqueid="b1", CallerIDNum="300", CallerIDName="Desk")
+    ami.event("Hangup", **DOOR, Cause="16")
+    second = ami.identified()[-1]
+    assert (second.channel, second.number, second.dialled) == (OTHER["Channel"], "300", "1000")
+    assert ami.shown()["name"] == "Desk"
+    assert len(ami.identified()) == 2
+
+
 def test_the_api_shows_the_caller_once_it_is_identified(ami: IdentificationFixture) -> None:
     ami.calls()
     connection = ami.join()

@@ -41,6 +41,8 @@ class _Channel:
     asking: bool = False
     #: The call it belongs to; set for channels of the AudioSocket driver only.
     call_id: UUID | None = None
+    #: The call that it went to; set for telephones only.
+    leads_to: UUID | None = None
 
     @property
     def is_audiosocket(self) -> bool:
@@ -74,7 +76,8 @@ class ChannelTracker:
         #: Channels of the AudioSocket driver, by the bridge they are in.
         self._media: dict[str, _Channel] = {}
         self._stops: list[Callable[[], None]] = [
-            ami.listen(["Newchannel", "NewCallerid"], self._note),
+            ami.listen(["Newchannel"], self._note),
+            ami.listen(["NewCallerid"], self._caller_changed),
             ami.listen(["Newexten"], self._application_started),
             ami.listen(["VarSet"], self._variable_set),
             ami.listen(["DialBegin"], self._dialling),
@@ -186,7 +189,9 @@ class ChannelTracker:
             del legs[min(legs, key=lambda each: legs[each][1].alive)]
         if channel.is_audiosocket:
             channel.call_id = call_id
-        elif channel.dialled:
+            return
+        channel.leads_to = call_id
+        if channel.dialled:
             self._changed(call_id)
         elif not channel.asking:  # the channel is older than the login: a call that resumes after a restart
             self._ask_dialled(channel, call_id)
@@ -207,6 +212,17 @@ class ChannelTracker:
         if not channel.dialled and exten not in _SPECIAL_EXTENS:
             channel.dialled = exten
         return channel
+
+    def _caller_changed(self, message: Message) -> None:
+        """Note another caller on a channel, as after an attended transfer: it then has the other's name, too."""
+        channel = self._note(message)
+        name = message.get("Channel")
+        if not channel.is_audiosocket and name and not name.endswith("<ZOMBIE>"):
+            channel.name = name
+        media = self._media.get(channel.bridge)
+        call_id = channel.leads_to if media is None else media.call_id
+        if call_id is not None:
+            self._changed(call_id)
 
     def _application_started(self, message: Message) -> None:
         if b"audiosocket" in message.raw.lower():
@@ -243,7 +259,10 @@ class ChannelTracker:
             self._changed(media.call_id)
 
     def _ended(self, message: Message) -> None:
+        channel = self._channels.get(message.get("Uniqueid"))
         self._remove(message.get("Uniqueid"))
+        if channel is not None and channel.leads_to is not None:
+            self._changed(channel.leads_to)  # another telephone may have taken its place
 
     def _remove(self, channel_id: str) -> None:
         channel = self._channels.pop(channel_id, None)
