@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 from twisted.web.server import Request
 
@@ -26,6 +27,8 @@ _PROTECTED = (b"api", b"metrics", b"session")
 
 #: The path of reports on attempts, without its last segment, the attempt's id.
 _REPORTS = [b"api", b"attempts"]
+#: The path of what is done with a call begins so; the call's UUID and one segment follow.
+_CALLS = [b"api", b"calls"]
 
 _OUR_HOSTS = ("localhost", "127.0.0.1", "::1")
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+(?:%[^\[\]]*)?\]|[^\[\]:/@\s]+)(?::(?P<port>[0-9]{0,5}))?")
@@ -38,7 +41,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class Caller:
     """Who sent a request: the name of the token, how it was given, and what it allows.
 
-    ``by`` is "token", "cookie", "signature", or "" where the server has no tokens or the path needs none.
+    ``by`` is "token", "cookie", "signature", "call token", or "" where the server has no tokens or the path needs
+    none.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Caller:
 #: A request to a server without tokens, or for a path that needs none.
 ANYBODY = Caller("", "admin")
 _SIGNED = Caller("webhook", "operate", "signature")
+_BOT = Caller("bot", "operate", "call token")
 
 
 class AccessCheck:
@@ -58,7 +63,7 @@ class AccessCheck:
     among them are ignored. ``clock`` returns steady time in seconds, ``now`` the time of day. Without ``tokens``
     every request may do everything. ``session_key`` signs cookies. ``vouches`` returns whether the signature of a
     report on an attempt, taken from the header ``signature_header``, is valid for its body; such a report needs no
-    token.
+    token. ``has_call_token`` returns whether a token is that of a call, which admits to commands for this call.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class AccessCheck:
         signature_header: str,
         vouches: Callable[[str, bytes], bool],
         now: Callable[[], float] = time.time,
+        has_call_token: Callable[[UUID, str], bool] = lambda call_id, token: False,
     ) -> None:
         names = {canonical_host(host) for host in (*_OUR_HOSTS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
@@ -79,6 +85,7 @@ class AccessCheck:
         self.sessions = Sessions(session_key, self._tokens, now)
         self._signature_header = signature_header.encode("ascii")
         self._vouches = vouches
+        self._has_call_token = has_call_token
 
     def admit(self, request: Request) -> Caller:
         """Check Host, path, token or cookie, Origin and scope; return who sent it. Raises `HTTPError`."""
@@ -102,6 +109,8 @@ class AccessCheck:
             return ANYBODY
         if self._is_signed_report(request, segments):
             return _SIGNED
+        if self._has_token_of_call(request, segments):
+            return _BOT
         headers = request.requestHeaders.getRawHeaders(b"authorization", [])
         token = None if headers else self.sessions.find(request)
         if token is not None:
@@ -120,6 +129,19 @@ class AccessCheck:
         body = request.content.read()
         request.content.seek(0)
         return self._vouches(signatures[0], body)
+
+    def _has_token_of_call(self, request: Request, segments: list[bytes]) -> bool:
+        """Whether a bot asks for something to be done with its own call, and for nothing else."""
+        if segments[:2] != _CALLS or len(segments) != 4:
+            return False
+        if request.method != b"POST" and (request.method, segments[3]) != (b"DELETE", b"return"):
+            return False
+        scheme, _, token = "".join(_header(request, b"authorization")).partition(" ")
+        try:
+            call_id = UUID(segments[2].decode("ascii"))
+        except ValueError:
+            return False
+        return scheme.lower() == "bearer" and self._has_call_token(call_id, token.strip())
 
     def _check_host(self, request: Request) -> None:
         hosts = _header(request, b"host")

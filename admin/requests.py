@@ -115,6 +115,16 @@ def which_leg(raw: bytes) -> tuple[UUID, Role, str]:
     return parse_call_id(call_id), Role.VISITOR if role is None else Role(role), (reason or "").strip()
 
 
+def command_arguments(raw: bytes) -> tuple[Role, dict[str, Any]]:
+    """Return the leg's role, the visitor's by default, and the arguments of a command; raise `HTTPError` (400)."""
+    given = dict(parse_object(raw)) if raw.strip() else {}
+    role = given.pop("role", Role.VISITOR.value)
+    known = [member.value for member in Role]
+    if role not in known:
+        raise HTTPError(400, f"role is {quoted(role)}; it must be {' or '.join(known)}.", field="role")
+    return Role(role), given
+
+
 def return_numbers(raw: bytes) -> list[str]:
     """Return the numbers to call, in order; raise `HTTPError` (400, 422 for an unknown key).
 

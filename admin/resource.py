@@ -42,6 +42,7 @@ def make_site(
         signature_header=signature_header,
         vouches=control.calls.vouches,
         now=now,
+        has_call_token=control.calls.has_token,
     )
     return AdminSite(
         AdminAPI(control, access.sessions, feed, reactor).app.resource(), access, feed.publish, reactor

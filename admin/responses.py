@@ -12,13 +12,16 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from audiosocket.errors import (
     AudioSocketError,
+    CommandRefused,
     ExtensionTaken,
+    InvalidCommand,
     InvalidExtension,
     InvalidNumber,
     InvalidReport,
     ReturnTaken,
     ReturnUnavailable,
     SourceUnavailable,
+    TelephonyUnavailable,
     UnknownAttempt,
     UnknownCall,
     UnknownExtension,
@@ -40,6 +43,9 @@ ERRORS: Mapping[type[AudioSocketError], tuple[int, str]] = {
     ReturnTaken: (409, "The state of the call does not allow this now."),
     ReturnUnavailable: (503, "Return calls cannot be placed now."),
     WorkerGone: (503, "The worker process does not answer; try again."),
+    InvalidCommand: (422, "The command is not valid."),
+    CommandRefused: (409, "The command was not carried out."),
+    TelephonyUnavailable: (503, "Asterisk did not do it."),
     UnknownAttempt: (404, "There is no such attempt, or it has ended."),
     InvalidReport: (400, "The report is not valid."),
 }

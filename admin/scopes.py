@@ -12,7 +12,7 @@ READING_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 #: needs ``admin``, a route that is added later included.
 _OPERATE = (
     (b"POST", (b"hangup",)),
-    (b"POST", (b"calls", b"*", b"return")),
+    (b"POST", (b"calls", b"*", b"*")),
     (b"DELETE", (b"calls", b"*", b"return")),
     (b"POST", (b"attempts", b"*")),
     (b"POST", (b"refresh",)),

@@ -34,6 +34,7 @@ from audiosocket.runtime.service_manager import messages_for
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
+from audiosocket.server.call_tokens import CallTokens, new_call_tokens
 from audiosocket.server.control import ServerControl
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
@@ -80,8 +81,9 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     journal = Path(settings.data_dir).absolute() / JOURNAL_NAME
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
     feed = EventFeed(time.time)
+    tokens = new_call_tokens(settings)
     components = build_call_components(
-        settings, selection, journal, reactor, apartments=apartments, publish=feed.publish
+        settings, selection, journal, reactor, apartments=apartments, publish=feed.publish, tokens=tokens
     )
     listeners = Listeners(
         components.make_factory,
@@ -111,6 +113,8 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         make_records(settings, apartments),
         components.backend,
         components.histograms,
+        components.gate,
+        tokens,
     )
     _make_api(options, control, feed, reactor).setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
@@ -162,7 +166,8 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     """Return the supervisor of several workers."""
     settings = options.settings
     feed = EventFeed(time.time)
-    pool = WorkerPool(settings.workers, _launch(options), reactor, feed.publish)
+    tokens = new_call_tokens(settings)
+    pool = WorkerPool(settings.workers, _launch(options, tokens), reactor, feed.publish)
     listeners = SupervisorListeners(
         pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
     )
@@ -184,7 +189,9 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
     apartments.setServiceParent(server)
     records = make_records(settings, apartments)
-    control = SupervisorControl(server, database, reactor.seconds, settings.api_port, selection, records, backend)
+    control = SupervisorControl(
+        server, database, reactor.seconds, settings.api_port, selection, records, backend, tokens
+    )
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(options, control, feed, reactor).setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
@@ -195,7 +202,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     return server
 
 
-def _launch(options: Options) -> Launch:
+def _launch(options: Options, tokens: CallTokens) -> Launch:
     """Return how workers are started: with this process's modules and settings, none on the command line."""
     secrets = {"DB_PASSWORD", "API_TOKEN", "API_TOKENS_FILE"}
     settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
@@ -215,6 +222,7 @@ def _launch(options: Options) -> Launch:
             "journals": [journals.name(index, count) for index in range(count)],
             "lines": process_log.plan is not None,
             "env_file": options.env_file,
+            "call_tokens": vars(tokens),
         },
     )
 

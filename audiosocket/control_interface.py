@@ -24,6 +24,25 @@ T = TypeVar("T")
 Soon: TypeAlias = T | Awaitable[T]
 
 
+#: Names of `CallControl.command`: those of `bots.commands.TOOLS`, and other names of theirs.
+COMMAND_NAMES = (
+    "hang_up",
+    "call_resident",
+    "cancel_call",
+    "bridge",
+    "unbridge",
+    "transfer",
+    "send_digits",
+    "set_outcome",
+    "note",
+    "hangup",
+    "dial",
+    "cancel",
+    "digits",
+    "outcome",
+)
+
+
 class ExtensionControl(Protocol):
     """What may be asked about extensions. Errors are those of ``errors``."""
 
@@ -85,6 +104,15 @@ class CallControl(Protocol):
 
     def cancel_return(self, call_id: UUID) -> Soon[CallJSON]:
         """Stop the return call of that call; return the call. Raises `UnknownCall` and `ReturnTaken`."""
+
+    def command(self, call_id: UUID, role: Role, name: str, arguments: Mapping[str, Any]) -> Soon[dict[str, Any]]:
+        """Do with a leg what a bot may do, see `bots.commands`; return what the bot is told.
+
+        Raises `UnknownCall`, `InvalidCommand` and `CommandRefused`.
+        """
+
+    def has_token(self, call_id: UUID, token: str) -> bool:
+        """Return whether ``token`` is the one for this call."""
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         """Take the report of a webhook's program that an attempt ended; ``reason`` is for people.

@@ -61,6 +61,14 @@ class ReturnUnavailable(AudioSocketError):
     """Return calls cannot be placed now: no backend is configured, or it cannot be reached."""
 
 
+class CommandRefused(AudioSocketError):
+    """A command for a call was not carried out; the text may be shown to a bot."""
+
+
+class InvalidCommand(CommandRefused):
+    """There is no such command, or its arguments are not valid."""
+
+
 class TelephonyUnavailable(AudioSocketError):
     """Asterisk did not do what was asked with a channel; the text says why."""
 

@@ -8,7 +8,10 @@ from admin import requests
 from admin.responses import quoted, reply
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
-from audiosocket.control_interface import Control
+from audiosocket.control_interface import COMMAND_NAMES, Control
+
+#: The commands as Werkzeug's converter ``any`` wants them.
+COMMANDS = ", ".join(COMMAND_NAMES)
 
 
 def add_routes(app: Klein, control: Control) -> None:
@@ -40,6 +43,14 @@ def add_routes(app: Klein, control: Control) -> None:
         parsed_id = requests.parse_call_id(call_id)
         call = await maybe_await(control.calls.cancel_return(parsed_id))
         return reply(request, {"message": f"Chamada de retorno cancelada para {parsed_id}", "call": call})
+
+    @app.route(f"/api/calls/<call_id>/<any({COMMANDS}):command>", methods=["POST"])
+    async def run_command(request: AdminRequest, call_id: str, command: str) -> bytes:
+        """Do with a leg of the call what its bot may do."""
+        parsed_id = requests.parse_call_id(call_id)
+        role, arguments = requests.command_arguments(request.content.read())
+        told = await maybe_await(control.calls.command(parsed_id, role, command, arguments))
+        return reply(request, {"message": f"Comando executado: {command}", **told})
 
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
     async def report_attempt(request: AdminRequest, attempt_id: str) -> bytes:

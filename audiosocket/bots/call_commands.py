@@ -9,7 +9,6 @@ from audiosocket.bots.commands import (
     Bridge,
     CancelDial,
     Command,
-    CommandRefused,
     Dial,
     HangUpLeg,
     PlayDigits,
@@ -17,14 +16,20 @@ from audiosocket.bots.commands import (
     Transfer,
     WriteNote,
 )
-from audiosocket.errors import AudioSocketError
-from audiosocket.interfaces import CallPolicy, Leg, Telephony
+from audiosocket.errors import AudioSocketError, CommandRefused
+from audiosocket.interfaces import Authorisation, CallPolicy, Gate, Leg, Telephony
 
 
 class CallCommands:
-    """The commands of one leg. ``telephony`` is None where Asterisk's manager interface is not configured."""
+    """The commands of one leg.
 
-    def __init__(self, leg: Leg, policy: CallPolicy, telephony: Telephony | None) -> None:
+    ``telephony`` is None where Asterisk's manager interface is not configured, ``gate`` where nothing opens one.
+    """
+
+    def __init__(
+        self, leg: Leg, policy: CallPolicy, telephony: Telephony | None, gate: Gate | None = None
+    ) -> None:
+        self._gate = gate
         self._leg = leg
         self._policy = policy
         self._telephony = telephony
@@ -60,7 +65,7 @@ class CallCommands:
         elif isinstance(command, PlayDigits):
             await self._asterisk().play_digits(self._channel(), command.digits)
         elif isinstance(command, SetOutcome):
-            self._decide(command.outcome)
+            return await self._decide(command.outcome)
         elif isinstance(command, WriteNote):
             leg.note("app.note", app="bot", text=command.text)
         return {}
@@ -71,11 +76,19 @@ class CallCommands:
             raise CommandRefused("transfers are not allowed: transfer_context is not set for this extension")
         await self._asterisk().redirect(self._channel(), context, exten)
 
-    def _decide(self, outcome: str) -> None:
+    async def _decide(self, outcome: str) -> dict[str, Any]:
+        leg = self._leg
         if outcome == AUTHORISED and not self._policy.bot_may_authorise:
             raise CommandRefused("a bot may not authorise: bot_may_authorise is not set for this extension")
-        if not self._leg.decide(outcome):
+        if not leg.decide(outcome):
             raise CommandRefused("the call has an outcome already")
+        if outcome != AUTHORISED or self._gate is None:
+            return {}
+        channel = leg.caller.channel if leg.caller is not None else ""
+        answer = await self._gate.open(
+            Authorisation(leg.call_id, "bot", leg.extension, "", "", "bot", False, "bot", channel)
+        )
+        return {"gate_opened": answer.opened, **({"gate_reason": answer.reason} if answer.reason else {})}
 
     def _asterisk(self) -> Telephony:
         if self._telephony is None:

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from audiosocket.errors import AudioSocketError
-
-
-class CommandRefused(AudioSocketError):
-    """A command was not carried out; the text may be shown to the bot."""
+from audiosocket.errors import InvalidCommand
 
 
 @dataclass(frozen=True)
@@ -117,12 +113,10 @@ TOOLS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     }
 )
 
-_NAMES = {
+ALIASES = {
     "hangup": "hang_up",
     "dial": "call_resident",
-    "call": "call_resident",
     "cancel": "cancel_call",
-    "cancel_dial": "cancel_call",
     "digits": "send_digits",
     "outcome": "set_outcome",
 }
@@ -143,14 +137,14 @@ def tool_schema(name: str) -> dict[str, Any]:
 
 def canonical_name(name: str) -> str:
     """Return the name of a command as in `TOOLS`, whatever a dialect calls it."""
-    return _NAMES.get(name, name)
+    return ALIASES.get(name, name)
 
 
 def parse_command(name: str, arguments: Mapping[str, Any]) -> Command:
-    """Return the command; raises `CommandRefused`."""
+    """Return the command; raises `InvalidCommand`."""
     known = canonical_name(name)
     if known not in TOOLS:
-        raise CommandRefused(f"there is no command {name[:40]!r}; there are {', '.join(TOOLS)}")
+        raise InvalidCommand(f"there is no command {name[:40]!r}; there are {', '.join(TOOLS)}")
     given: dict[str, Any] = {}
     for key, value in arguments.items():
         known_key = _ARGUMENTS.get(key, key) if known != "transfer" or key != "to" else "extension"
@@ -158,14 +152,14 @@ def parse_command(name: str, arguments: Mapping[str, Any]) -> Command:
     allowed = {*TOOLS[known][1], *({"drain"} if known == "hang_up" else ())}
     unknown = [key for key in given if key not in allowed]
     if unknown:
-        raise CommandRefused(f"{name} has no argument {unknown[0][:40]!r}")
+        raise InvalidCommand(f"{name} has no argument {unknown[0][:40]!r}")
     return _PARSERS[known](given)
 
 
 def _hang_up(given: Mapping[str, Any]) -> Command:
     drain = given.get("drain", True)
     if not isinstance(drain, bool):
-        raise CommandRefused("drain must be true or false")
+        raise InvalidCommand("drain must be true or false")
     return HangUpLeg(drain)
 
 
@@ -173,21 +167,21 @@ def _dial(given: Mapping[str, Any]) -> Command:
     numbers = given.get("numbers")
     listed: Sequence[Any] = numbers if isinstance(numbers, list) else [numbers]
     if not 1 <= len(listed) <= MAX_NUMBERS or not all(isinstance(one, str) and one for one in listed):
-        raise CommandRefused(f"1 to {MAX_NUMBERS} numbers are needed, as texts")
+        raise InvalidCommand(f"1 to {MAX_NUMBERS} numbers are needed, as texts")
     return Dial(tuple(listed))
 
 
 def _text(given: Mapping[str, Any], name: str, pattern: re.Pattern[str], what: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise CommandRefused(f"{name} must be {what}")
+        raise InvalidCommand(f"{name} must be {what}")
     return value
 
 
 def _note(given: Mapping[str, Any]) -> Command:
     text = given.get("text")
     if not isinstance(text, str) or not text.strip() or len(text) > MAX_NOTE:
-        raise CommandRefused(f"text must be a text of 1 to {MAX_NOTE} characters")
+        raise InvalidCommand(f"text must be a text of 1 to {MAX_NOTE} characters")
     return WriteNote(text)
 
 

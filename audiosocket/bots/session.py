@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from audiosocket.bots.audio_path import Downlink, Uplink, duration_ms
 from audiosocket.bots.call_commands import CallCommands
-from audiosocket.bots.commands import CommandRefused, HangUpLeg, canonical_name, parse_command
+from audiosocket.bots.commands import HangUpLeg, canonical_name, parse_command
 from audiosocket.bots.connecting import Attempts
 from audiosocket.bots.events import (
     BargeIn,
@@ -42,7 +42,7 @@ from audiosocket.bots.limits import Window
 from audiosocket.bots.parameters import BotParameters
 from audiosocket.bots.uplink_pace import UplinkPace
 from audiosocket.bots.utterances import Utterances
-from audiosocket.errors import AudioSocketError
+from audiosocket.errors import AudioSocketError, CommandRefused
 from audiosocket.interfaces import AppContext, Leg, WebSocket
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.outbound.websocket_interface import MESSAGE_TOO_BIG, NORMAL_CLOSURE, WebSocketFailed
@@ -94,7 +94,7 @@ class BotSession:
         self._gave_up = gave_up
         self._allowed = allowed
         self._transcript = transcript
-        self._commands = CallCommands(leg, context.policy, context.telephony)
+        self._commands = CallCommands(leg, context.policy, context.telephony, context.gate)
         self._began_ms = leg.now_ms
         self._attempts = Attempts(bot, url, headers, context, self, lambda: leg.now_ms / 1000)
         self._latency = Latency(leg.now_ms, context.measure)

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from audiosocket.calls.call import Call
 from audiosocket.calls.leg_apps import REPLACED
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.interfaces import App, AppContext, AppFactory, Leg
+from audiosocket.interfaces import App, AppContext, AppFactory, CallPolicy, Leg
 from audiosocket.provisioning.app_rules import CallApps, Chain, LoadApps
 
 Pairs = tuple[tuple[str, App], ...]
@@ -75,6 +75,10 @@ class AppInstances:
     def replacement(self, call: Call, spec: str) -> Pairs:
         """Return the apps named in ``spec``; raises `UnknownApp`."""
         return self._make(call, self._load(spec))
+
+    def policy(self, call: Call) -> CallPolicy:
+        """Return what the operator decided for a call."""
+        return self._of_call(call)[0].policy
 
     def forget(self, call_id: UUID) -> None:
         """Drop the apps of a call that has ended."""

@@ -38,6 +38,7 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
+from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.confirmation import make_confirmation
 from audiosocket.server.live_legs import LiveLegs
@@ -110,6 +111,7 @@ def build_call_components(
     reactor: ServerReactor,
     *,
     apartments: DirectoryFiles,
+    tokens: CallTokens,
     mine: Callable[[UUID], bool] = lambda call_id: True,
     publish: Sink = lambda record: None,
 ) -> CallComponents:
@@ -153,6 +155,7 @@ def build_call_components(
         measure=histograms.measure,
         gate=gate,
         apartments=apartments,
+        call_access=tokens.access,
     )
     switchboard = Switchboard(
         calls,

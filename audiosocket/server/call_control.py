@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
+
+from audiosocket.bots.call_commands import CallCommands
+from audiosocket.bots.commands import parse_command
 from audiosocket.calls.call import Call
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
+from audiosocket.interfaces import Gate
 from audiosocket.json_shapes import BackendJSON, CallJSON, CallStatusJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.call_server import CallServer
+from audiosocket.server.call_tokens import CallTokens
 
 _NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 
@@ -28,7 +35,11 @@ class LocalCallControl:
         seconds: Callable[[], float],
         backend: ReturnBackend | None = None,
         histograms: Histograms | None = None,
+        gate: Gate | None = None,
+        tokens: CallTokens | None = None,
     ) -> None:
+        self._gate = gate
+        self._tokens = tokens
         self._server = server
         self._switchboard = server.switchboard
         self._seconds = seconds
@@ -82,6 +93,17 @@ class LocalCallControl:
             raise ReturnTaken(f"no return call for {call_id} is in progress")
         returns.cancel(call)
         return self.get(call_id)
+
+    def command(
+        self, call_id: UUID, role: Role, name: str, arguments: Mapping[str, Any]
+    ) -> Awaitable[dict[str, Any]]:
+        leg, policy = self._switchboard.leg_for_commands(call_id, role)
+        telephony = None if self._backend is None else self._backend.telephony
+        commands = CallCommands(leg, policy, telephony, self._gate)
+        return Deferred.fromCoroutine(commands.run(name, parse_command(name, arguments)))
+
+    def has_token(self, call_id: UUID, token: str) -> bool:
+        return self._tokens is not None and self._tokens.is_valid(call_id, token)
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         if self._backend is None:

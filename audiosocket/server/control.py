@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from audiosocket.interfaces import Gate
 from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
@@ -11,6 +12,7 @@ from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.call_control import LocalCallControl
+from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
 from audiosocket.server.single_process import AudioSocketServer
@@ -32,10 +34,12 @@ class ServerControl:
         records: RecordControl,
         backend: ReturnBackend | None = None,
         histograms: Histograms | None = None,
+        gate: Gate | None = None,
+        tokens: CallTokens | None = None,
     ) -> None:
         self._server = server
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
-        self.calls = LocalCallControl(server, seconds, backend, histograms)
+        self.calls = LocalCallControl(server, seconds, backend, histograms, gate, tokens)
         self.records = records
 
     def status(self) -> StatusJSON:

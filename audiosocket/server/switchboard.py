@@ -22,7 +22,7 @@ from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.interfaces import App
+from audiosocket.interfaces import App, CallPolicy
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.server.admission import ConnectionAdmission
@@ -211,6 +211,13 @@ class Switchboard:
         if call is not None:
             for role in Role:
                 self._give_up(call, role, outcome)
+
+    def leg_for_commands(self, call_id: UUID, role: Role) -> tuple[Leg, CallPolicy]:
+        """Return a live leg and the policy of its call; raises `UnknownCall`."""
+        leg = self._legs.get(call_id, role)
+        if leg is None:
+            raise UnknownCall(f"no live {role.value} leg with call_id {call_id}")
+        return leg, self._apps.policy(leg.call)
 
     def hang_up(self, call_id: UUID, role: Role, outcome: LegOutcome) -> None:
         """End one leg; raises `UnknownCall` when there is no such live leg."""

@@ -24,6 +24,7 @@ from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
+from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
@@ -49,11 +50,12 @@ class SupervisorControl:
         selection: AppSelection,
         records: RecordControl,
         backend: ReturnBackend,
+        tokens: CallTokens,
     ) -> None:
         self._server = server
         self._pool = server.pool
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
-        self.calls = SupervisorCallControl(server.pool, backend)
+        self.calls = SupervisorCallControl(server.pool, backend, tokens)
         self.records = records
 
     async def status(self) -> SupervisorStatusJSON:
@@ -118,7 +120,8 @@ class SupervisorControl:
 class SupervisorCallControl:
     """Calls of all workers; implements `control_interface.CallControl`."""
 
-    def __init__(self, pool: WorkerPool, backend: ReturnBackend) -> None:
+    def __init__(self, pool: WorkerPool, backend: ReturnBackend, tokens: CallTokens) -> None:
+        self._tokens = tokens
         self._pool = pool
         self._backend = backend
 
@@ -137,6 +140,13 @@ class SupervisorCallControl:
 
     async def cancel_return(self, call_id: UUID) -> CallJSON:
         return cast("CallJSON", await self._of(call_id, "cancel_return"))
+
+    async def command(self, call_id: UUID, role: Role, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {"role": role.value, "command": name, "arguments": dict(arguments)}
+        return cast("dict[str, Any]", await self._of(call_id, "command", **fields))
+
+    def has_token(self, call_id: UUID, token: str) -> bool:
+        return self._tokens.is_valid(call_id, token)
 
     async def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         """Pass the report to the workers in turn: only the one that placed the attempt knows it."""

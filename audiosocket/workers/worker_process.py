@@ -28,6 +28,7 @@ from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components, select_apps
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
+from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.visit_services import make_apartments
 from audiosocket.settings import Settings
@@ -100,6 +101,9 @@ class WorkerProcess:
             "hang_up": lambda us, sent: us.calls.hang_up(UUID(sent["call_id"]), Role(sent["role"])),
             "return_call": lambda us, sent: us.calls.return_call(UUID(sent["call_id"]), sent["numbers"]),
             "cancel_return": lambda us, sent: us.calls.cancel_return(UUID(sent["call_id"])),
+            "command": lambda us, sent: us.calls.command(
+                UUID(sent["call_id"]), Role(sent["role"]), sent["command"], sent["arguments"]
+            ),
             "attempt_ended": lambda us, sent: us.calls.attempt_ended(sent["attempt"], sent["end"], sent["reason"]),
         }
 
@@ -142,6 +146,7 @@ class WorkerProcess:
             selection,
             journal,
             self._reactor,
+            tokens=CallTokens(**message["call_tokens"]),
             apartments=make_apartments(settings, self._reactor, lambda: self._condominiums, quiet=True),
             mine=lambda call_id: owner(call_id, count) == index,
             publish=self._event_relay,
@@ -172,7 +177,9 @@ class WorkerProcess:
             forget=switchboard.forget,
             load=lazy_imports.load,
         )
-        calls = LocalCallControl(server, self._reactor.seconds, components.backend, components.histograms)
+        calls = LocalCallControl(
+            server, self._reactor.seconds, components.backend, components.histograms, components.gate
+        )
         self._running = Running(server, ports, components, calls)
         server.startService()
         self.channel.notify("ready", pid=os.getpid())

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin.responses import ERRORS
+from admin.routes.calls import COMMANDS
 from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.errors import (
     AudioSocketError,
+    CommandRefused,
     ExtensionTaken,
+    InvalidCommand,
     InvalidExtension,
     InvalidNumber,
     InvalidReport,
@@ -594,6 +598,7 @@ ROUTES = [
     ("GET", f"/api/calls/{CALL}", b""),
     ("POST", f"/api/calls/{CALL}/return", {"number": "101"}),
     ("DELETE", f"/api/calls/{CALL}/return", b""),
+    ("POST", f"/api/calls/{CALL}/note", {"text": "x"}),
     ("POST", "/api/attempts/1", {"end": "busy"}),
     ("POST", "/api/hangup", {"call_id": str(CALL)}),
     ("GET", "/api/apartments", b""),
@@ -610,7 +615,10 @@ def test_every_route_is_tested_for_failures() -> None:
     there = {
         (
             method,
-            rule.rule.replace("<extension_id>", "0").replace("<call_id>", str(CALL)).replace("<attempt_id>", "1"),
+            rule.rule.replace("<extension_id>", "0")
+            .replace("<call_id>", str(CALL))
+            .replace("<attempt_id>", "1")
+            .replace(f"<any({COMMANDS}):command>", "note"),
         )
         for rule in AdminClient().api.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD"}
@@ -693,3 +701,57 @@ def test_no_body_is_answered_500(route: tuple[str, str], body: bytes | object) -
     said = answer.json()
     assert answer.status < 500, said
     assert said["status"] == ("success" if answer.status < 400 else "error")
+
+
+# --- what a bot may do with its call ---------------------------------------------------------------
+
+
+def test_a_command_is_passed_on_with_its_arguments(web: AdminClient) -> None:
+    success(web.request("POST", f"/api/calls/{CALL}/transfer", {"extension": "0"}))
+    success(web.request("POST", f"/api/calls/{CALL}/hang_up", b""))
+    success(web.request("POST", f"/api/calls/{CALL}/digits", {"digits": "1", "role": "resident"}))
+    assert web.control.requests == [
+        ("command", CALL, Role.VISITOR, "transfer", {"extension": "0"}),
+        ("command", CALL, Role.VISITOR, "hang_up", {}),
+        ("command", CALL, Role.RESIDENT, "digits", {"digits": "1"}),
+    ]
+
+
+@for_each(
+    (InvalidCommand("there is no command 'x'"), 422, "no command"),
+    (CommandRefused("a bot may not authorise"), 409, "may not authorise"),
+)
+def test_a_refused_command_is_told_why(
+    web: AdminClient, problem: AudioSocketError, status: int, words: str
+) -> None:
+    web.control.call_error = problem
+    error(web.request("POST", f"/api/calls/{CALL}/outcome", {"outcome": "authorised"}), status, words)
+
+
+@for_each({"role": "nobody"}, {"role": 1}, b"[]")
+def test_a_command_for_no_leg_is_refused(web: AdminClient, body: object) -> None:
+    error(web.request("POST", f"/api/calls/{CALL}/note", body), 400)
+    assert web.control.requests == []
+
+
+def test_the_token_of_a_call_admits_to_commands_for_this_call_only() -> None:
+    web = AdminClient(token="the API's")
+    other = uuid4()
+    mine = {"Authorization": f"Bearer token of {CALL}"}
+    success(web.request("POST", f"/api/calls/{CALL}/note", {"text": "x"}, **mine))
+    success(web.request("DELETE", f"/api/calls/{CALL}/return", **mine))
+    for method, path in (
+        ("POST", f"/api/calls/{other}/note"),
+        ("GET", f"/api/calls/{CALL}"),
+        ("GET", "/api/calls"),
+        ("DELETE", f"/api/calls/{CALL}/media"),
+        ("POST", "/api/hangup"),
+        ("POST", "/api/refresh"),
+        ("POST", f"/api/calls/{CALL}/note/more"),
+    ):
+        assert web.request(method, path, {"text": "x"} if method == "POST" else b"", **mine).status in {
+            401,
+            404,
+            429,
+        }, path
+    assert web.request("GET", f"/api/calls/{CALL}", **mine).status == 401

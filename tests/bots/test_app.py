@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from audiosocket.bots.app import AsteriskWs, BotApp, OpenAIRealtime, Twilio
+from audiosocket.bots.commands import ALIASES, TOOLS
+from audiosocket.control_interface import COMMAND_NAMES
 from audiosocket.errors import ReturnUnavailable, TelephonyUnavailable
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo, CallPolicy, ReturnOutcome
@@ -750,3 +752,7 @@ def test_latencies_are_measured_and_shown() -> None:
     assert figures["clears"] == 1
     assert figures["buffer_peak_ms"] == 100
     assert figures["clear_ms"] <= 40
+
+
+def test_the_api_has_the_same_commands() -> None:
+    assert (*TOOLS, *ALIASES) == COMMAND_NAMES

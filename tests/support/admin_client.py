@@ -167,6 +167,16 @@ class FakeControl:
         self.requests.append(("cancel", call_id))
         return call
 
+    def command(self, call_id: UUID, role: Role, name: str, arguments: Mapping[str, Any]) -> Soon[dict[str, Any]]:
+        self.get(call_id)
+        if self.call_error is not None:
+            raise self.call_error
+        self.requests.append(("command", call_id, role, name, dict(arguments)))
+        return {}
+
+    def has_token(self, call_id: UUID, token: str) -> bool:
+        return token == f"token of {call_id}"
+
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         self._fail()
         if self.call_error is not None:
