@@ -6,13 +6,14 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from werkzeug.routing import BaseConverter
 
 from admin.page_files import load_page_files
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
 from admin.routes import calls, events, extensions, health, page, records, session
 from admin.sessions import Sessions
 from admin.site import AdminRequest
-from audiosocket.control_interface import Control
+from audiosocket.control_interface import COMMAND_NAMES, Control
 from audiosocket.runtime.event_feed import EventFeed
 
 _log = Logger()
@@ -25,6 +26,7 @@ class AdminAPI:
         self.app = Klein()
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
+        self.app.url_map.converters = {**self.app.url_map.converters, "command": _CommandConverter}
         health.add_routes(self.app, control, feed)
         for subject in (extensions, calls, records):
             subject.add_routes(self.app, control)
@@ -32,6 +34,12 @@ class AdminAPI:
         page.add_routes(self.app, load_page_files())
         events.add_routes(self.app, feed, clock)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
+
+
+class _CommandConverter(BaseConverter):
+    """The part of a path that is the name of a command for a call."""
+
+    regex = "|".join(COMMAND_NAMES)
 
 
 def _answer_error(request: AdminRequest, failure: Failure) -> bytes:

@@ -8,10 +8,7 @@ from admin import requests
 from admin.responses import quoted, reply
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
-from audiosocket.control_interface import COMMAND_NAMES, Control
-
-#: The commands as Werkzeug's converter ``any`` wants them.
-COMMANDS = ", ".join(COMMAND_NAMES)
+from audiosocket.control_interface import Control
 
 
 def add_routes(app: Klein, control: Control) -> None:
@@ -44,7 +41,7 @@ def add_routes(app: Klein, control: Control) -> None:
         call = await maybe_await(control.calls.cancel_return(parsed_id))
         return reply(request, {"message": f"Chamada de retorno cancelada para {parsed_id}", "call": call})
 
-    @app.route(f"/api/calls/<call_id>/<any({COMMANDS}):command>", methods=["POST"])
+    @app.route("/api/calls/<call_id>/<command:command>", methods=["POST"])
     async def run_command(request: AdminRequest, call_id: str, command: str) -> bytes:
         """Do with a leg of the call what its bot may do."""
         parsed_id = requests.parse_call_id(call_id)

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin.responses import ERRORS
-from admin.routes.calls import COMMANDS
 from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.errors import (
     AudioSocketError,
@@ -618,7 +617,7 @@ def test_every_route_is_tested_for_failures() -> None:
             rule.rule.replace("<extension_id>", "0")
             .replace("<call_id>", str(CALL))
             .replace("<attempt_id>", "1")
-            .replace(f"<any({COMMANDS}):command>", "note"),
+            .replace("<command:command>", "note"),
         )
         for rule in AdminClient().api.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD"}
