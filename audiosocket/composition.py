@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from admin.resource import make_site
 from audiosocket.api_tokens import ApiToken, session_key
 from audiosocket.apps import registry as app_registry
+from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.control_interface import Control
 from audiosocket.extensions.model import Role
@@ -34,7 +35,6 @@ from audiosocket.runtime.service_manager import messages_for
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
-from audiosocket.server.call_tokens import CallTokens, new_call_tokens
 from audiosocket.server.control import ServerControl
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer

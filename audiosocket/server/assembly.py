@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from audiosocket.apps import registry as app_registry
 from audiosocket.apps.porteiro.directory_files import DirectoryFiles
+from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.calls.events import EventLog, Record, Sink
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
@@ -38,7 +39,6 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
-from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.confirmation import make_confirmation
 from audiosocket.server.live_legs import LiveLegs

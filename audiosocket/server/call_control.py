@@ -10,6 +10,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 
 from audiosocket.bots.call_commands import CallCommands
+from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.bots.commands import parse_command
 from audiosocket.calls.call import Call
 from audiosocket.calls.outcomes import LegOutcome
@@ -21,7 +22,6 @@ from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.call_server import CallServer
-from audiosocket.server.call_tokens import CallTokens
 
 _NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.interfaces import Gate
 from audiosocket.json_shapes import StatusJSON
 from audiosocket.postgres.database import Database
@@ -12,7 +13,6 @@ from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.call_control import LocalCallControl
-from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
 from audiosocket.server.single_process import AudioSocketServer

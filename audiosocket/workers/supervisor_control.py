@@ -9,6 +9,7 @@ from uuid import UUID
 
 from twisted.internet.defer import ensureDeferred
 
+from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import (
@@ -24,7 +25,6 @@ from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
-from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import FilteringLogObserver, Logger, globalLogBeginner
 
 from audiosocket.apps import registry
+from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role
 from audiosocket.extensions.parsing import parse_json
@@ -28,7 +29,6 @@ from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.assembly import CallComponents, build_call_components, select_apps
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.call_server import CallServer
-from audiosocket.server.call_tokens import CallTokens
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.visit_services import make_apartments
 from audiosocket.settings import Settings

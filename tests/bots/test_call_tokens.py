@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from audiosocket.server.call_tokens import CallTokens, new_call_tokens
+from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
 from audiosocket.settings import Settings
 
 
