@@ -63,6 +63,15 @@ class Server:
         lines = {"API_PORT": str(api_port), "DATA_DIR": "data", "LOG_DIR": "logs", **settings}
         (directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
+    async def replace(self, seconds: float = 40) -> None:
+        """Stop with SIGTERM, start the next process at once, and wait until that is ready for calls."""
+        old = self._process
+        old.transport.signalProcess("TERM")  # type: ignore[union-attr]
+        try:
+            await self.start(seconds)
+        finally:
+            await old.stop(self._reactor)
+
     async def start(self, seconds: float = 15) -> None:
         """Start, and wait until it is ready for calls."""
         self._process = Process()

@@ -100,6 +100,35 @@ async def test_every_call_is_resumed_and_none_is_restarted(
     assert ends.count("admin_hangup") == CALLERS // 2
 
 
+async def test_a_rolling_restart_keeps_every_call(
+    asterisk: Asterisk, serve: Serve, pick_up: PickUp, tmp_path: Path
+) -> None:
+    """The next process is started while the old one drains; what that cuts off resumes in the new one."""
+    asterisk.forgive(*OUTAGE)
+    server = await serve(app="play", PLAY_FILE=staircase(tmp_path / "staircase.wav"), DRAIN_SECONDS="8")
+    await visit.load(asterisk, server, TALKERS)
+    listener, _ = await pick_up(context="audiosocket-visitor", extension="1000")
+    for _ in range(9):
+        await asterisk.originate("Local/1000@audiosocket-visitor/n", context="talks", extension="s")
+    calls = set(await server.arrived(10, seconds=20))
+    before = await listed(server)
+    await server.replace()
+    await all_back(server, calls)
+    after = await listed(server)
+    assert set(after) == calls
+    for call_id, was in before.items():
+        call = await server.call(call_id)
+        assert (call["started_at"], call["extension"]) == (was["started_at"], was["extension"])
+        names = [event["event"] for event in call["timeline"]]
+        assert [names.count(name) for name in ("call.started", "call.resumed")] == [1, 1]
+    assert not [line for line in server.log() if "instead of" in line], "no port moved"
+    heard = len(listener.heard)
+    await listener.hears(lambda audio: len(audio) > heard + 16_000, 10)
+    await asterisk.hang_up("Local")
+    listener.hang_up()
+    await visit.nothing_left(asterisk, server)
+
+
 @pytest.mark.parametrize("away", [0.3, 2.0])
 async def test_visitor_and_resident_continue_to_talk(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, away: float
