@@ -32,7 +32,7 @@ from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.live_legs import LiveLegs
-from audiosocket.server.switchboard import Switchboard
+from audiosocket.server.switchboard import MakeConfirmation, Switchboard
 from audiosocket.settings import PRIVATE_NETWORKS
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.ticker import TICK_MS, TimerTicker
@@ -287,6 +287,7 @@ class InMemoryServer:
         time: Time | None = None,
         callers: CallerIdentification | None = None,
         make_returns: Callable[[Time, ReturnEnded], ReturnCalls] | None = None,
+        confirmation: MakeConfirmation | None = None,
     ) -> None:
         self.time = time or Time()
         self.time.advance(START)
@@ -306,13 +307,18 @@ class InMemoryServer:
         ]
         self.switchboard = Switchboard(
             self.registry,
-            AppInstances.fixed({Role.VISITOR: served, Role.RESIDENT: served}, app_context(self.time)),
+            AppInstances.fixed(
+                {Role.VISITOR: served, Role.RESIDENT: served},
+                app_context(self.time),
+                lambda spec: [pair for pair in served if pair[0] in spec.split("+")],
+            ),
             legs=self.legs,
             admission=self.admission,
             clock=self.clock,
             make_converter=StreamConverter,
             returns=returns,
             callers=callers,
+            confirmation=confirmation,
         )
         self._factories: dict[tuple[int, Role], AudioSocketFactory] = {}
 

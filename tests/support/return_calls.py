@@ -58,7 +58,9 @@ class FakeOriginator:
 class ReturnCallServer:
     """A server with return calls; without a backend where ``backend`` is false."""
 
-    def __init__(self, app: App | AppFactory | None = None, *, backend: bool = True, **options: Any) -> None:
+    def __init__(
+        self, app: App | AppFactory | None = None, *, backend: bool = True, confirm: bool = False, **options: Any
+    ) -> None:
         self.originator = FakeOriginator()
 
         def make_returns(time: Time, ended: ReturnEnded) -> ReturnCalls:
@@ -69,6 +71,7 @@ class ReturnCallServer:
                 ring_seconds=RING_SECONDS,
                 window_seconds=WINDOW_SECONDS,
                 caller_id="Gate",
+                confirm=confirm,
             )
 
         self.server = InMemoryServer(app or RecordingApp(), make_returns=make_returns, **options)
@@ -113,8 +116,10 @@ class ReturnCallServer:
 class ReturnCallFixture(ReturnCallServer):
     """A server with return calls and a visitor in a call."""
 
-    def __init__(self, app: App | AppFactory | None = None, *, backend: bool = True, **options: Any) -> None:
-        super().__init__(app, backend=backend, **options)
+    def __init__(
+        self, app: App | AppFactory | None = None, *, backend: bool = True, confirm: bool = False, **options: Any
+    ) -> None:
+        super().__init__(app, backend=backend, confirm=confirm, **options)
         self.visitor = self.join_visitor()
 
 
