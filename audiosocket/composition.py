@@ -40,7 +40,7 @@ from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.server.state_watch import StateWatch
 from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
-from audiosocket.server.visit_services import condominiums, make_apartments, make_records
+from audiosocket.server.visit_services import condominiums, make_apartments, make_records, make_retention
 from audiosocket.settings import Settings, catalogue
 from audiosocket.workers import journal_sharding as journals
 from audiosocket.workers.child_process import Launch
@@ -119,6 +119,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     _make_api(options, control, feed, reactor).setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     components.add_services(server)
+    make_retention(settings, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
     install_runtime_services(
@@ -188,6 +189,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     selection.setServiceParent(server)
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
     apartments.setServiceParent(server)
+    make_retention(settings, reactor).setServiceParent(server)
     records = make_records(settings, apartments)
     control = SupervisorControl(
         server, database, reactor.seconds, settings.api_port, selection, records, backend, tokens

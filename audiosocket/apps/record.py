@@ -15,7 +15,13 @@ caller hears something. Beside other apps it plays nothing.
 from __future__ import annotations
 
 import os
+<<<<<<< HEAD
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+=======
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timezone
+>>>>>>> 806cad6 (record: record = true of apps.toml, a notice, retention_days)
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +32,10 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.pcm import tone
+from audiosocket.media.retention import keep_for
 from audiosocket.media.stereo_alignment import StereoAligner
 from audiosocket.media.wav_writer import StereoWavWriter, open_recording
+from audiosocket.prompts.library import MAX_RATE, PromptLibrary
 from audiosocket.settings import Settings
 
 #: The file is opened so many milliseconds after the leg began: then its rate is known.
@@ -197,8 +205,12 @@ class _Recording:
 class Record(App):
     """Records the leg in ``RECORD_DIR`` until it ends; notes events ``recording.*``.
 
-    ``recording.ended`` (or ``.failed``) may come after the end of the leg, when the file is closed.
+    With ``record = true`` in ``apps.toml`` it is on every leg of those calls, says so first, and its files are
+    removed after ``retention_days``. ``recording.ended`` (or ``.failed``) may come after the end of the leg, when
+    the file is closed.
     """
+
+    _log = Logger()
 
     def __init__(self, context: AppContext) -> None:
         self._context = context
@@ -220,7 +232,10 @@ class Record(App):
         directory = record_directory(self._context.settings)
         recording = self._recordings[leg.role] = _Recording(leg, directory, self._context.in_file_thread)
         leg.tap(recording)
-        if self._is_alone(leg.role):
+        if self._context.policy.record:
+            self._keep(leg, directory)
+            self._say_notice(leg)
+        elif self._is_alone(leg.role):
             leg.play(tone(BEEP_RATE, BEEP_HZ, BEEP_MS, BEEP_DBFS), BEEP_RATE)
 
     def resumed(self, leg: Leg) -> None:
@@ -232,9 +247,38 @@ class Record(App):
         if recording is not None:
             recording.finish(leg.now_ms)
 
+    def _keep(self, leg: Leg, directory: Path) -> None:
+        """Have what ``record = true`` of ``apps.toml`` records removed when ``retention_days`` are over."""
+        days = self._context.policy.retention_days
+        work = self._context.in_file_thread(keep_for, directory, leg.call_id, days, datetime.now(timezone.utc))
+        Deferred.fromCoroutine(_awaited(work)).addErrback(
+            lambda failure: self._log.failure("the recording of {leg} will not be removed", failure, leg=leg)
+        )
+
+    def _say_notice(self, leg: Leg) -> None:
+        """Say that it is recorded, unless the app does so itself."""
+        if "porteiro" in self._context.chains.get(leg.role, ()):
+            return
+        settings = self._context.settings
+        library = PromptLibrary(
+            self._context.sounds, Path(settings.data_dir), settings.porteiro_language, time.monotonic
+        )
+
+        async def say() -> None:
+            rate = min(leg.rate, MAX_RATE)
+            leg.play(await library.get("recording_notice", rate), rate)
+
+        Deferred.fromCoroutine(say()).addErrback(
+            lambda failure: self._log.failure("the notice on {leg} failed", failure, leg=leg)
+        )
+
     def _is_alone(self, role: Role) -> bool:
         settings = self._context.settings
         return "+" not in (settings.visitor_app if role is Role.VISITOR else settings.resident_app)
+
+
+async def _awaited(work: Awaitable[Any]) -> None:
+    await work
 
 
 def record_directory(settings: Settings) -> Path:

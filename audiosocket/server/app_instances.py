@@ -64,13 +64,19 @@ class AppInstances:
         chosen, _ = self._of_call(call)
         replaced = _replaced(call, role)
         if not replaced:
-            return self._make(call, chosen.chains[role].apps)
+            return (*self._make(call, chosen.chains[role].apps), *self._recorder(call, chosen, role))
         try:
             apps = self._load(replaced)
         except Exception:  # noqa: BLE001 - such as an app that was uninstalled while the server was restarted
             self._log.failure("app {spec} of {call_id} cannot be found", spec=replaced, call_id=call.name)
             return (("unknown", _Unmade()),)
         return self._make(call, apps)
+
+    def _recorder(self, call: Call, chosen: CallApps, role: Role) -> Pairs:
+        """The app record, last, where ``record = true`` stands in ``apps.toml`` and no chain names it."""
+        if not chosen.policy.record or "record" in chosen.chains[role].names:
+            return ()
+        return self._make(call, self._load("record"))
 
     def replacement(self, call: Call, spec: str) -> Pairs:
         """Return the apps named in ``spec``; raises `UnknownApp`."""

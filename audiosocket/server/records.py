@@ -14,6 +14,7 @@ from audiosocket.apps.porteiro.directory_files import DirectoryFiles
 from audiosocket.errors import SourceUnavailable
 from audiosocket.gate.audit import AuditFile
 from audiosocket.json_shapes import ApartmentPageJSON, ApartmentsJSON, MediaFileJSON
+from audiosocket.media.retention import files_of
 
 
 class RecordControl:
@@ -61,25 +62,16 @@ class RecordControl:
 
 
 def media_files(directory: Path, call_id: UUID) -> list[MediaFileJSON]:
-    """All files of a call: their names begin with its UUID. Blocking; raises `OSError`."""
-    return [_shown(path) for path in _paths(directory, call_id)]
+    """All files of a call but the one that says until when. Blocking; raises `OSError`."""
+    return [_shown(path) for path in files_of(directory, call_id) if path.suffix != ".json"]
 
 
 def erase_media(directory: Path, call_id: UUID) -> list[MediaFileJSON]:
     """Remove all files of a call and return what they were. Blocking; raises `OSError`."""
-    erased = []
-    for path in _paths(directory, call_id):
-        erased.append(_shown(path))
+    erased = media_files(directory, call_id)
+    for path in files_of(directory, call_id):
         path.unlink(missing_ok=True)
     return erased
-
-
-def _paths(directory: Path, call_id: UUID) -> list[Path]:
-    name = str(call_id)
-    if not directory.is_dir():
-        return []
-    found = [path for path in directory.iterdir() if path.name.startswith(name) and path.name[len(name)] in ".-"]
-    return sorted(path for path in found if path.is_file())
 
 
 def _shown(path: Path) -> MediaFileJSON:

@@ -27,6 +27,7 @@ from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.records import RecordControl
+from audiosocket.server.retention import Retention
 from audiosocket.settings import Settings
 
 
@@ -77,6 +78,11 @@ def make_records(settings: Settings, apartments: DirectoryFiles) -> RecordContro
     """What the API may ask about what is kept of visits."""
     audit = AuditFile(Path(settings.data_dir).absolute() / AUDIT_NAME)
     return RecordControl(apartments, audit, record_directory(settings).absolute(), deferToThread)
+
+
+def make_retention(settings: Settings, reactor: ServerReactor) -> Retention:
+    """What removes recordings and transcripts whose time is over."""
+    return Retention(record_directory(settings).absolute(), reactor, deferToThread)
 
 
 def make_apartments(

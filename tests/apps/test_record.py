@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import wave
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from audiosocket.apps import record
 from audiosocket.apps.echo import Echo
 from audiosocket.apps.record import MAX_WAITING_BYTES, Record
 from audiosocket.extensions.model import Role
+from audiosocket.interfaces import CallPolicy
 from audiosocket.media.wav_writer import StereoWavWriter, open_recording
 from audiosocket.settings import Settings
 from tests.support.fake_leg import CALL, FakeLeg, ManualThread, app_context
@@ -406,3 +409,31 @@ class TestCheck:
         monkeypatch.setattr(os, "access", lambda path, mode: False)
         (problem,) = self.check(tmp_path)
         assert "not writable" in problem
+
+
+class TestPolicy:
+    """``record = true`` in ``apps.toml``."""
+
+    def record(self, tmp_path: Path, *chain: str) -> FakeLeg:
+        clock = Clock()
+        given = replace(
+            app_context(clock, {"RECORD_DIR": str(tmp_path)}),
+            policy=CallPolicy(record=True, retention_days=7),
+            chains={Role.VISITOR: chain},
+        )
+        leg = FakeLeg(clock, Record(given))
+        leg.join()
+        leg.run(6_000, hearing=lambda turn: bytes(320))
+        leg.hang_up()
+        return leg
+
+    def test_says_so_first_and_is_kept_for_some_days(self, tmp_path: Path) -> None:
+        leg = self.record(tmp_path, "bridge")
+        kept = json.loads((tmp_path / f"{leg.call_id}.json").read_text())
+        left = datetime.fromisoformat(kept["delete_after"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+        assert timedelta(days=6) < left <= timedelta(days=7)
+        assert (tmp_path / f"{leg.call_id}.wav").exists()
+        assert any(leg.sent_pcm("spoken"))
+
+    def test_leaves_saying_so_to_porteiro(self, tmp_path: Path) -> None:
+        assert not any(self.record(tmp_path, "porteiro").sent_pcm("spoken"))

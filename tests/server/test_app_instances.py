@@ -37,11 +37,11 @@ def call() -> Call:
     return Call(uuid4(), DEFAULT_EXTENSION, 0.0, "now", EventLog())
 
 
-def chosen(factory: AppFactory, **parameters: Any) -> CallApps:
+def chosen(factory: AppFactory, *, record: bool = False, **parameters: Any) -> CallApps:
     chain = Chain("told", (("told", factory),), "a test")
     return CallApps(
         dict.fromkeys(Role, chain),
-        CallPolicy(record=True),
+        CallPolicy(record=record, transcript=True),
         {name: Parameters(value, {}, "a test") for name, value in parameters.items()},
     )
 
@@ -61,7 +61,7 @@ def test_an_app_is_given_its_parameters_and_the_policy() -> None:
     ((_, app),) = instances(chosen(Told, told="the table")).of(call(), Role.VISITOR)
     assert app.context is not None
     assert app.context.parameters == "the table"
-    assert app.context.policy.record
+    assert app.context.policy.transcript
     assert app.context.chains == {role: ("told",) for role in Role}
 
 
@@ -89,3 +89,15 @@ def test_a_leg_that_was_taken_over_before_a_restart_runs_what_took_it_over() -> 
     made = instances(chosen(Told))
     assert [name for name, _ in made.of(one, Role.VISITOR)] == ["porteiro"]
     assert [name for name, _ in made.of(one, Role.RESIDENT)] == ["told"]
+
+
+def test_record_is_true_records_whatever_runs() -> None:
+    made = instances(chosen(Told, record=True))
+    assert [name for name, _ in made.of(call(), Role.VISITOR)] == ["told", "record"]
+    assert [name for name, _ in made.of(call(), Role.RESIDENT)] == ["told", "record"]
+
+
+def test_an_app_that_is_named_already_records_once() -> None:
+    chain = Chain("record", (("record", Told),), "a test")
+    made = instances(CallApps(dict.fromkeys(Role, chain), CallPolicy(record=True)))
+    assert [name for name, _ in made.of(call(), Role.VISITOR)] == ["record"]

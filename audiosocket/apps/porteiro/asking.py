@@ -30,8 +30,7 @@ class Asking(Script):
     def _ask_name(self) -> None:
         self._enter(Stage.NAME)
         self.visit.name = ""
-        notice = ("recording_notice",) if self.options.notice else ()
-        self._prompt_name("greeting", *notice, "ask_name", TONE)
+        self._prompt_name("greeting", *self._notice(), "ask_name", TONE)
 
     def _prompt_name(self, *prompts: str) -> None:
         self._enter(Stage.NAME)

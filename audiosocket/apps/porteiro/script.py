@@ -115,6 +115,10 @@ class Script:
         if role in self.present:
             self._do(Say(role, prompts, self._tokens[role], hold))
 
+    def _notice(self) -> tuple[str, ...]:
+        """What is said first where the call is recorded."""
+        return ("recording_notice",) if self.options.notice else ()
+
     def _wait(self, seconds: float, step: Step, name: str = "stage") -> None:
         self._until[name] = self._now + seconds, step
 
