@@ -26,8 +26,7 @@ from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.reactor import ServerReactor
-from audiosocket.server.records import RecordControl
-from audiosocket.server.retention import Retention
+from audiosocket.server.records import RecordControl, Retention
 from audiosocket.settings import Settings
 
 

@@ -13,8 +13,7 @@ from audiosocket.apps.porteiro.directory_files import DirectoryFiles
 from audiosocket.errors import SourceUnavailable
 from audiosocket.gate.audit import AuditFile
 from audiosocket.media.retention import keep_for
-from audiosocket.server.records import RecordControl
-from audiosocket.server.retention import EVERY_SECONDS, Retention
+from audiosocket.server.records import EVERY_SECONDS, RecordControl, Retention
 from audiosocket.testing.leg_double import ManualThread
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
