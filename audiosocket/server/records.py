@@ -87,7 +87,10 @@ def _shown(path: Path) -> MediaFileJSON:
 
 
 class Retention(Service):
-    """Removes from ``directory``, at the start and once a day, what is not to be kept any more. ``in_thread`` runs blocking work, ``wall`` is the time of day."""
+    """Removes from ``directory``, at the start and once a day, what is not to be kept any more.
+
+    ``in_thread`` runs blocking work, ``wall`` is the time of day.
+    """
 
     _log = Logger()
 
