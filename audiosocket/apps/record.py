@@ -15,13 +15,9 @@ caller hears something. Beside other apps it plays nothing.
 from __future__ import annotations
 
 import os
-<<<<<<< HEAD
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-=======
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timezone
->>>>>>> 806cad6 (record: record = true of apps.toml, a notice, retention_days)
 from pathlib import Path
 from typing import Any, NamedTuple
 
