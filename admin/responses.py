@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from audiosocket.errors import (
     AudioSocketError,
+    ChangeNotAllowed,
     CommandRefused,
     ExtensionTaken,
     InvalidCommand,
@@ -38,6 +39,7 @@ ERRORS: Mapping[type[AudioSocketError], tuple[int, str]] = {
     ExtensionTaken: (409, "Another extension has this number or port."),
     UnknownExtension: (404, "There is no such extension."),
     UnknownCall: (404, "There is no such call, or it has no such live leg."),
+    ChangeNotAllowed: (403, "The database does not allow this change."),
     SourceUnavailable: (503, "The database is not available."),
     InvalidNumber: (422, "The number is not valid."),
     ReturnTaken: (409, "The state of the call does not allow this now."),

@@ -281,7 +281,7 @@ def _make_database(options: Options, reactor: ServerReactor, pollers: Sequence[P
 
     return Database(
         options.settings,
-        options.password,
+        options.current_password(),
         reactor,
         listen=options.settings.auto_refresh,
         changed=changed,

@@ -75,7 +75,10 @@ class ExtensionControl(Protocol):
         """Reopen an extension's listeners; raises `UnknownExtension`."""
 
     async def add(self, fields: Mapping[str, Any]) -> Extension:
-        """Insert and apply; raises `InvalidExtension`, `ExtensionTaken`, `SourceUnavailable`."""
+        """Insert and apply.
+
+        Raises `InvalidExtension`, `ExtensionTaken`, `ChangeNotAllowed`, `SourceUnavailable`.
+        """
 
     async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
         """Update the given fields and apply; raises as `add`, and `UnknownExtension`."""

@@ -85,6 +85,10 @@ class InvalidNumber(AudioSocketError):
     """A number that cannot be dialled, no number, or too many of them."""
 
 
+class ChangeNotAllowed(AudioSocketError):
+    """The database answers, but its user may not make this change."""
+
+
 class SourceUnavailable(AudioSocketError):
     """The database is not configured, cannot be reached, or answered with an error."""
 

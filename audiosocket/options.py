@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -86,6 +88,14 @@ class Options(usage.Options):
     def placeholders(self) -> dict[str, str]:
         """Return the environment merged with the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
         return merge(read_env_file(self.env_file, self.environment), self.environment)
+
+    def current_password(self) -> str | Callable[[], str]:
+        """Return the password of the database, or what reads it from its file."""
+        if not self.settings.db_password_file:
+            return self.password
+        # An absolute path, as twistd changes the working directory of a daemon.
+        path = os.path.abspath(self.settings.db_password_file)
+        return partial(read_password, replace(self.settings, db_password_file=path))
 
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
         # An absolute path, as twistd changes the working directory of a daemon.

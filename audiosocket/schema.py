@@ -51,10 +51,12 @@ def apply(settings: Settings) -> str:
         sslmode=settings.db_sslmode,
         connect_timeout=5,
         application_name="audiosocket-schema",
-        options=f"-c lock_timeout={int(LOCK_SECONDS * 1000)} -c statement_timeout=15000",
     )
     try:
         with connection, connection.cursor() as cursor:
+            # Here, as poolers such as pgbouncer refuse limits in the parameter "options".
+            cursor.execute(f"set local lock_timeout = {int(LOCK_SECONDS * 1000)}")
+            cursor.execute("set local statement_timeout = 15000")
             cursor.execute(sql())
             cursor.execute("select count(*) from public.extension_ia")
             (rows,) = cursor.fetchone() or (0,)

@@ -133,6 +133,11 @@ class SafeConnection(_Polling, txpostgres.Connection):  # type: ignore[misc]
         """Whether there is no connection: before `connect` and after the loss."""
         return self._connection is None or bool(self._connection.closed)
 
+    @property
+    def backend_pid(self) -> int:
+        """The process of the server as it was said when connecting; a pooler says any number."""
+        return int(self._connection.info.backend_pid)
+
     def close(self) -> None:
         """Close the socket at once; queries in progress fail with ConnectionDone."""
         if self._connection is None:

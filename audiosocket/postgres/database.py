@@ -6,7 +6,8 @@ Nothing here is on the path of a call, and nothing here waits for PostgreSQL wit
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
@@ -17,11 +18,12 @@ from twisted.python.failure import Failure
 from audiosocket.errors import SourceUnavailable
 from audiosocket.json_shapes import DatabaseJSON
 from audiosocket.outbound.resolver import Resolver
-from audiosocket.outbound.supervision import ConnectionSupervisor
+from audiosocket.outbound.supervision import ConnectionSupervisor, OpenRefused
 from audiosocket.postgres import extension_table
 from audiosocket.postgres.connection import IDatabaseReactor, one_line
 from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
-from audiosocket.postgres.session import ConnectionParameters, Identity, Session, Timeouts
+from audiosocket.postgres.password import Password
+from audiosocket.postgres.session import MARK, ConnectionParameters, Identity, Session, Timeouts
 from audiosocket.runtime.deferreds import shielded
 from audiosocket.settings import Settings
 
@@ -30,9 +32,15 @@ __all__ = ["COLUMNS", "Database", "DatabaseState", "Row", "Timeouts"]
 T = TypeVar("T")
 _log = Logger()
 
+_NO_NOTIFICATIONS = (
+    "a connection pooler is between, and LISTEN does not work through it (pgbouncer with pool_mode=transaction); "
+    "connect to PostgreSQL itself or with pool_mode=session"
+)
+
 _LEFTOVERS = """
     select pg_terminate_backend(pid) from pg_stat_activity
-    where usename = current_user and (pid, backend_start) in %s
+    where usename = current_user and (pid, backend_start) in %s and pid in (
+        select pid from pg_locks where locktype = 'advisory' and classid = %s and objid = %s and objsubid = 2)
 """
 
 
@@ -71,6 +79,8 @@ class DatabaseState:
 class Database(Service):
     """Reads and writes the table, and reports when it may have changed.
 
+    ``password`` is called in a thread before each connection where it is not text; it may raise `InvalidSetting`.
+
     ``changed`` is called after notifications (once for those that arrive together; their payloads are ignored) and
     each time listening begins, as earlier notifications are lost. ``state_changed`` is called with the new state
     whenever more than its counters changed.
@@ -79,7 +89,7 @@ class Database(Service):
     def __init__(
         self,
         settings: Settings,
-        password: str,
+        password: str | Callable[[], str],
         reactor: IDatabaseReactor,
         *,
         listen: bool,
@@ -92,9 +102,10 @@ class Database(Service):
             settings.db_port,
             settings.db_name,
             settings.db_user,
-            password,
+            password if isinstance(password, str) else "",
             settings.db_sslmode,
         )
+        self._password = None if isinstance(password, str) else Password(password, reactor)
         self._reactor = reactor
         self._timeouts = timeouts or Timeouts()
         self._changed = changed
@@ -110,6 +121,8 @@ class Database(Service):
         self._reasons_logged: set[str] = set()
         self._not_listening_logged = False
         self._opened: set[Identity] = set()
+        #: The payload of the notification that tests whether any arrives, and what waits for it.
+        self._probe: tuple[str, defer.Deferred[None]] | None = None
         self._work: set[defer.Deferred[Any]] = set()
 
     @property
@@ -182,7 +195,7 @@ class Database(Service):
 
     async def _read(self, take: Callable[[Sequence[Row]], None]) -> int:
         try:
-            count = await self._transaction("begin read only", lambda s: extension_table.read(s, take))
+            count = await self._transaction("read only", lambda s: extension_table.read(s, take))
         except SourceUnavailable as problem:
             if self._query.connection is not None:
                 self._table_is(str(problem))
@@ -192,18 +205,18 @@ class Database(Service):
 
     async def _write(self, work: Callable[[Session], Awaitable[T]]) -> T:
         try:
-            return await self._transaction("begin read write", work)
+            return await self._transaction("read write", work)
         except SourceUnavailable as problem:
             raise extension_table.refusal(problem) from None
 
-    async def _transaction(self, begin: str, work: Callable[[Session], Awaitable[T]]) -> T:
+    async def _transaction(self, mode: str, work: Callable[[Session], Awaitable[T]]) -> T:
         session = await self._query.ready()
         try:
             await session.lock.acquire().addTimeout(self._timeouts.turn, self._reactor)
         except defer.TimeoutError:
             raise SourceUnavailable("the database is busy with earlier requests; try again") from None
         try:
-            return await extension_table.transaction(session, begin, work)
+            return await extension_table.transaction(session, mode, work)
         finally:
             session.lock.release()
 
@@ -224,27 +237,57 @@ class Database(Service):
         )
 
     async def _open_query(self, lost: Callable[[], None]) -> Session:
-        session = await Session.open(self._target, self._reactor, self._resolver, self._timeouts, on_lost=lost)
+        target = await self._current_target()
+        session = await Session.open(target, self._reactor, self._resolver, self._timeouts, on_lost=lost)
         try:
             await self._end_leftovers(session, allowed=1)
         except BaseException:
             session.close("not opened")
             raise
-        self._opened.add(session.identity)
+        self._remember(session)
         return session
+
+    async def _current_target(self) -> ConnectionParameters:
+        if self._password is None:
+            return self._target
+        return replace(self._target, password=await self._password.current(self._timeouts.lookup))
+
+    def _remember(self, session: Session) -> None:
+        if session.identity is not None:
+            self._opened.add(session.identity)
 
     async def _open_listen(self, lost: Callable[[], None]) -> Session:
         await self._end_leftovers(await self._query.ready(), allowed=0)
+        target = await self._current_target()
         session = await Session.open(
-            self._target, self._reactor, self._resolver, self._timeouts, on_lost=lost, notified=self._notified
+            target, self._reactor, self._resolver, self._timeouts, on_lost=lost, notified=self._notified
         )
         try:
+            if session.pooled:
+                await self._check_notifications(session)
             await session.run(f"listen {CHANNEL}")
         except BaseException:
             session.close("not opened")
             raise
-        self._opened.add(session.identity)
+        self._remember(session)
         return session
+
+    async def _check_notifications(self, session: Session) -> None:
+        """Raise `OpenRefused` unless a notification arrives: between transactions a pooler may have no backend."""
+        probe = f"audiosocket_{token_hex(8)}"
+        self._probe = (probe, arrived := defer.Deferred[None]())
+        try:
+            await session.run(f"listen {probe}")
+            query = await self._query.ready()
+            async with query.lock:
+                await query.run("select pg_notify(%s, %s)", [probe, probe])
+            await arrived.addTimeout(self._timeouts.notification, self._reactor)
+            await session.run(f"unlisten {probe}")
+        except defer.TimeoutError:
+            await session.run(f"unlisten {probe}")
+            raise OpenRefused(_NO_NOTIFICATIONS) from None
+        finally:
+            self._probe = None
 
     async def _end_leftovers(self, session: Session, allowed: int) -> None:
         """End earlier sessions that the server still keeps, as it was frozen or unreachable when they were closed.
@@ -256,7 +299,7 @@ class Database(Service):
             if not leftovers:
                 return
             async with session.lock:
-                alive = (await session.run(_LEFTOVERS, [tuple(leftovers)])).count
+                alive = (await session.run(_LEFTOVERS, [tuple(leftovers), *MARK])).count
             if not alive:
                 self._opened -= leftovers
                 return
@@ -308,6 +351,10 @@ class Database(Service):
         self._report()
 
     def _notified(self, payloads: Sequence[str]) -> None:
+        if self._probe is not None and self._probe[0] in payloads:
+            if not self._probe[1].called:
+                self._probe[1].callback(None)
+            return  # nothing else is listened for yet
         _log.debug("{count} notification(s), the last: {payload}", count=len(payloads), payload=payloads[-1][:200])
         self._call(self._changed)
 

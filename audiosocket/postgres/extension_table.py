@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 import psycopg2
 from psycopg2 import errors as pg
 
-from audiosocket.errors import AudioSocketError, ExtensionTaken, InvalidExtension, SourceUnavailable
+from audiosocket.errors import (
+    AudioSocketError,
+    ChangeNotAllowed,
+    ExtensionTaken,
+    InvalidExtension,
+    SourceUnavailable,
+)
 from audiosocket.postgres.session import Session
 
 #: Keys are the column names of ``extension_ia``, values as psycopg2 returns them.
@@ -34,9 +40,9 @@ PAGE_ROWS = 500
 WRITE_LOCK = 0x4155_444F_534F_434B
 
 
-async def transaction(session: Session, begin: str, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Return the result of ``work``, run between ``begin`` and commit; what it raises rolls back and is raised."""
-    await session.run(begin)
+async def transaction(session: Session, mode: str, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Return the result of ``work`` in a transaction; what it raises rolls back and is raised."""
+    await session.begin(mode)
     try:
         result = await work(session)
     except Exception:
@@ -105,12 +111,14 @@ async def delete(session: Session, extension_id: int) -> bool:
 
 
 def refusal(problem: SourceUnavailable) -> AudioSocketError:
-    """Return the error of a failed write for its caller: a violated constraint is an error in the values."""
+    """Return the error of a failed write for its caller: the values, missing rights, or no database."""
     cause = problem.__cause__
     if isinstance(cause, pg.UniqueViolation | pg.ExclusionViolation):
         return ExtensionTaken(f"the database refuses it: {problem}")
     if isinstance(cause, psycopg2.IntegrityError | psycopg2.DataError | ValueError):
         return InvalidExtension(f"the database refuses it: {problem}")
+    if isinstance(cause, pg.InsufficientPrivilege | pg.ReadOnlySqlTransaction):
+        return ChangeNotAllowed(f"the database does not allow it: {problem}")
     return problem
 
 

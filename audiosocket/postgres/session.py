@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,8 @@ class Timeouts:
     A frozen server is noticed within ``heartbeat + statement``; one that is back is found within
     ``1.2 * longest_pause + connect``. ``server_lock`` and ``server_statement`` are limits that the server keeps,
     below ``statement`` so that a slow table costs a statement and not the connection. ``turn`` is how long a
-    transaction waits for those before it. A session that lived for ``steady`` ends a row of failures.
+    transaction waits for those before it, ``notification`` how long a notification of our own may take. A session
+    that lived for ``steady`` ends a row of failures.
     """
 
     lookup: float = 5.0
@@ -33,10 +35,20 @@ class Timeouts:
     server_statement: float = 4.0
     server_lock: float = 3.0
     turn: float = 10.0
+    notification: float = 2.0
     heartbeat: float = 10.0
     first_pause: float = 0.5
     longest_pause: float = 15.0
     steady: float = 5.0
+
+    def limits(self) -> dict[str, int]:
+        """Return the limits that the server keeps for one transaction, in milliseconds."""
+        return {
+            "statement_timeout": int(self.server_statement * 1000),
+            "lock_timeout": int(self.server_lock * 1000),
+            # a server that can no longer reach us must not keep our locks and our slot for hours
+            "idle_in_transaction_session_timeout": 10_000,
+        }
 
     def intervals(self) -> Intervals:
         """Return those that concern supervision."""
@@ -55,16 +67,10 @@ class ConnectionParameters:
     sslmode: str
 
     def parameters(self, hostaddr: str, timeouts: Timeouts) -> dict[str, Any]:
-        """Return libpq's parameters; ``hostaddr`` is empty for a Unix socket."""
-        limits = {
-            "statement_timeout": int(timeouts.server_statement * 1000),
-            "lock_timeout": int(timeouts.server_lock * 1000),
-            # a server that can no longer reach us must not keep our locks and our slot for hours
-            "idle_in_transaction_session_timeout": 10_000,
-            "tcp_keepalives_idle": 10,
-            "tcp_keepalives_interval": 5,
-            "tcp_keepalives_count": 3,
-        }
+        """Return libpq's parameters; ``hostaddr`` is empty for a Unix socket.
+
+        The server's limits are not among them: a pooler such as pgbouncer refuses the parameter ``options``.
+        """
         given = {
             "host": self.host,
             "hostaddr": hostaddr,
@@ -83,7 +89,6 @@ class ConnectionParameters:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
-            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
         }
 
 
@@ -94,6 +99,12 @@ _INTRODUCTION = """
         when 'SQL_ASCII' then set_config('client_encoding', 'SQL_ASCII', false) end
     from pg_stat_activity where pid = pg_backend_pid()
 """
+
+#: Keys of an advisory lock that our sessions hold as long as they last. A pooler that passes on process numbers
+#: may give our backend to somebody else, but resets it first, and the lock is gone then.
+MARK = (0x4155_444F, secrets.randbelow(2**31))
+#: For how long PostgreSQL keeps a connection whose client is gone, in seconds and attempts.
+_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
 
 #: Process number and start of a session's backend: unique, also after the number has been used again.
 Identity = tuple[object, object]
@@ -121,7 +132,9 @@ class Session:
         notified: Callable[[Sequence[str]], None],
     ) -> None:
         self.lost = ""
-        self.identity: Identity = (0, None)
+        #: The backend, where it is certain that it serves this session only, else None.
+        self.identity: Identity | None = None
+        self._local_limits = ""
         self.lock = defer.DeferredLock()
         self._reactor = reactor
         self._timeouts = timeouts
@@ -168,11 +181,34 @@ class Session:
     async def _introduce(self) -> None:
         try:
             answer = await self.run(_INTRODUCTION)
+            pid, start = answer.rows[0][:2]
+            if pid == self._connection.backend_pid:
+                self.identity = (pid, start)
+                await self._limit(self._timeouts.limits() | _KEEPALIVES)
+                await self.run("select pg_advisory_lock_shared(%s, %s)", MARK)
+            else:
+                limits = self._timeouts.limits().items()
+                self._local_limits = "".join(f"; set local {name} = {value}" for name, value in limits)
         except BaseException:
             self.close("not opened")
             raise
-        if answer.rows:
-            self.identity = (answer.rows[0][0], answer.rows[0][1])
+
+    async def _limit(self, limits: Mapping[str, int]) -> None:
+        values = [part for name, value in limits.items() for part in (name, str(value))]
+        await self.run(f"select {', '.join(['set_config(%s, %s, false)'] * len(limits))}", values)
+
+    async def begin(self, mode: str) -> None:
+        """Begin a transaction, ``mode`` being "read only" or "read write", under the server's limits.
+
+        Through a pooler the limits are set for this transaction only: the next one may have another backend, which
+        other clients use, too.
+        """
+        await self.run(f"begin {mode}{self._local_limits}")
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler, or anything else that is not the server, answers; its backends are not ours."""
+        return self.identity is None
 
     async def run(self, sql: str, values: object = None) -> Answer:
         """Return the answer to one statement; raises `SourceUnavailable`, its cause is psycopg2's error.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from audiosocket.asterisk import dialplan
@@ -40,7 +40,9 @@ class TableControl:
         self._api_port = api_port
         self._status = ExtensionStatus(listeners, poller, database, selection, seconds)
         self._store: ExtensionStore = (
-            FileStore(poller, self._check) if database is None else DatabaseStore(database, poller, self._check)
+            FileStore(poller, self._check)
+            if database is None
+            else DatabaseStore(database, poller, self._check, running=self._running)
         )
 
     def problems(self) -> list[str]:
@@ -93,6 +95,9 @@ class TableControl:
 
     async def remove(self, extension_id: int) -> None:
         await self._store.remove(extension_id)
+
+    def _running(self) -> Iterable[Extension]:
+        return self._listeners.extensions.values()
 
     def _check(self, extension: Extension) -> None:
         if self._api_port in extension.ports().values():

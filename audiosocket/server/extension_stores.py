@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable, UnknownExtension
+from audiosocket.errors import ExtensionTaken, SourceUnavailable, UnknownExtension
 from audiosocket.extensions.model import COLUMNS, Extension
-from audiosocket.extensions.parsing import parse_json, parse_row
+from audiosocket.extensions.parsing import parse_json
+from audiosocket.extensions.validation import Validator
 from audiosocket.json_shapes import RowJSON, RowsJSON
 from audiosocket.postgres.database import Database, Row
 from audiosocket.provisioning.poller import Poller
@@ -41,10 +41,17 @@ class DatabaseStore:
 
     _log = Logger()
 
-    def __init__(self, database: Database, poller: Poller, check: Callable[[Extension], object]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        poller: Poller,
+        check: Callable[[Extension], object],
+        running: Callable[[], Iterable[Extension]],
+    ) -> None:
         self._database = database
         self._poller = poller
         self._check = check
+        self._running = running
 
     async def rows(self) -> RowsJSON:
         shown: list[RowJSON] = []
@@ -58,7 +65,7 @@ class DatabaseStore:
 
     async def add(self, extension: Extension) -> Extension:
         new_id = await self._database.insert(
-            extension.as_row(), lambda rows: _check_not_taken(extension, None, _valid(rows))
+            extension.as_row(), lambda rows: _check_not_taken(extension, None, self._usable(rows))
         )
         await self._apply("api add")
         return parse_json({**extension.to_json(), "id": new_id})
@@ -66,14 +73,15 @@ class DatabaseStore:
     async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
         rows: list[Row] = []
         await self._database.read(rows.extend)
-        before = next((row for row in rows if row.get("extension_ia_id") == extension_id), None)
-        if before is None:
+        row = next((row for row in rows if row.get("extension_ia_id") == extension_id), None)
+        if row is None:
             raise _no_row(extension_id)
-        extension = parse_json({**row_to_json(before), **fields, "id": extension_id})
+        before = row_to_json(row)
+        extension = parse_json({**before, **fields, "id": extension_id})
         self._check(extension)
         new = {column: value for column, value in extension.as_row().items() if COLUMNS[column] in fields}
         found = not new or await self._database.update(
-            extension_id, new, lambda rows: _check_not_taken(extension, extension_id, _valid(rows))
+            extension_id, new, lambda rows: _check_not_taken(extension, before, self._usable(rows))
         )
         if not found:
             raise _no_row(extension_id)
@@ -84,6 +92,12 @@ class DatabaseStore:
         if not await self._database.delete(extension_id):
             raise _no_row(extension_id)
         await self._apply("api remove", gone=(extension_id,))
+
+    def _usable(self, rows: Sequence[Row]) -> Iterable[Extension]:
+        """Return the rows that may run: a rejected one, such as a duplicate, occupies no port and no number."""
+        validator = Validator(self._running())
+        validator.add_rows(rows)
+        return validator.result().extensions
 
     async def _apply(self, trigger: str, gone: Sequence[int] = ()) -> None:
         """Read the changed table; when that fails now, the next refresh applies the change."""
@@ -124,7 +138,7 @@ class FileStore:
             before = running_extension(running, extension_id)
             extension = parse_json({**before.to_json(), **fields, "id": extension_id})
             self._check(extension)
-            _check_not_taken(extension, extension_id, running.values())
+            _check_not_taken(extension, before.to_json(), running.values())
             changed.append(extension)
             return [extension if key == extension_id else other for key, other in running.items()]
 
@@ -173,20 +187,18 @@ def row_to_json(row: Row) -> RowJSON:
     return shown
 
 
-def _valid(rows: Iterable[Row]) -> Iterator[Extension]:
-    """Yield the rows that are extensions: an invalid row occupies no port and no number."""
-    for row in rows:
-        with suppress(InvalidExtension):
-            yield parse_row(row)
+def _check_not_taken(extension: Extension, before: Mapping[str, Any] | None, others: Iterable[Extension]) -> None:
+    """Raise `ExtensionTaken` when the number or a port belongs to another extension.
 
-
-def _check_not_taken(extension: Extension, own_id: int | None, others: Iterable[Extension]) -> None:
-    """Raise `ExtensionTaken` when the number or a port belongs to another extension."""
-    ports = set(extension.ports().values())
+    ``before`` is the extension that is being changed: what it has already is not compared.
+    """
+    had = before or {}
+    ports = set(extension.ports().values()) - {had.get("porta_ia"), had.get("porta_retorno")}
+    number = None if had.get("ramal_ia") == extension.number else extension.number
     for other in others:
-        if other.id == own_id:
+        if before is not None and other.id == extension.id:
             continue
-        if other.number == extension.number:
+        if other.number == number:
             raise ExtensionTaken(f"ramal_ia {extension.number} belongs to extension {other.id}")
         taken = ports & {other.port, other.return_port}
         if taken:

@@ -223,6 +223,7 @@ async def test_the_settings_of_a_session_at_the_server(postgres: PostgresServer,
     settings = "application_name", "statement_timeout", "lock_timeout", "tcp_keepalives_idle"
     shown = [(await session.run(f"show {name}")).rows[0][0] for name in settings]
     assert shown == [b"audiosocket", b"4s", b"3s", b"10"]
+    assert session.identity is not None
     assert session.identity[0] == (await session.run("select pg_backend_pid()")).rows[0][0]
     session.close("done")
     with pytest.raises(SourceUnavailable, match="done"):

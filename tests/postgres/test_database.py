@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ import pytest_twisted
 from twisted.internet import defer, endpoints, protocol, task
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from audiosocket.errors import ExtensionTaken, InvalidExtension, SourceUnavailable
+from audiosocket.errors import ChangeNotAllowed, ExtensionTaken, InvalidExtension, SourceUnavailable
 from audiosocket.postgres.database import COLUMNS, Database, DatabaseState, Row, Timeouts
 from audiosocket.settings import Settings
+from audiosocket.settings_files import read_password
 from tests.support.logged_failures import LoggedFailures
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.reactor import reactor
@@ -670,6 +673,45 @@ async def test_a_wrong_password_that_is_corrected(
         await watched.healthy()
     finally:
         await in_thread(postgres.execute, "postgres", f"alter role {ROLE} password '{ROLE_PASSWORD}'")
+
+
+async def test_a_password_in_a_file_is_read_again_for_each_connection(
+    tmp_path: Path, postgres: PostgresServer, database_settings: dict[str, str], database_with_table: str
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("not yet\n")
+    settings = {**database_settings, "DB_PASSWORD": "", "DB_PASSWORD_FILE": str(file)}
+    parsed = Settings.parse(settings)
+    threads: set[bool] = set()
+
+    def read() -> str:
+        threads.add(isInIOThread())
+        return read_password(parsed)
+
+    database = Database(
+        parsed, read, reactor, listen=True, changed=bool, state_changed=lambda state: None, timeouts=TIMEOUTS
+    )
+    database.startService()
+    try:
+        await until(lambda: "password authentication failed" in database.state.reason)
+        file.unlink()
+        await until(lambda: "DB_PASSWORD_FILE" in database.state.reason)
+        file.write_text(f"{ROLE_PASSWORD}\n")
+        await until(lambda: database.state.listening)
+        assert threads == {False}
+    finally:
+        await database.stopService()
+
+
+async def test_a_change_that_the_database_does_not_allow_is_not_called_unreachable(
+    open_database: Open, postgres: PostgresServer, database_with_table: str
+) -> None:
+    sql = f"alter table extension_ia owner to test; revoke all on extension_ia from {ROLE}"
+    await in_thread(postgres.execute, database_with_table, sql)
+    watched = open_database()
+    with pytest.raises(ChangeNotAllowed, match="the database does not allow it: permission denied"):
+        await watched.database.insert(a_row(1), lambda rows: None)
+    assert watched.state.state == "up"
 
 
 async def test_a_unix_socket_and_a_host_name_work_as_hosts(

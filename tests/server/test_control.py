@@ -352,6 +352,27 @@ async def test_taken_invalid_or_unknown_values_change_nothing(tmp_path: Path, wi
         assert (await control.extensions.change(1, {"porta_ia": b, "porta_retorno": a})).ports()[Role.VISITOR] == b
 
 
+async def test_a_rejected_row_occupies_nothing_and_unchanged_fields_are_not_compared(tmp_path: Path) -> None:
+    a, b, c, d = free_ports(4)
+    table = TableInMemory(
+        extension(1, a, number="1000"), extension(2, a, number="2000"), extension(3, b, number="1000")
+    )
+    async with running(tmp_path, table=table) as here:
+        change = here.control.extensions.change
+        assert (await change(1, {"ramal_retorno": "55"})).id == 1
+        assert (await change(1, {"porta_ia": a, "ramal_ia": "1000"})).port == a, "its own, whoever else claims it"
+        assert (await change(2, {"condominio_id": 9})).condominium_id == 9, "a rejected row, changed elsewhere"
+        with pytest.raises(ExtensionTaken, match="belongs to extension 1"):
+            await change(2, {"ramal_ia": "1000"})
+        assert (await change(1, {"porta_ia": c})).port == c
+        assert here.shown(2)["actual_porta_ia"] == a, "it is usable now"
+        with pytest.raises(ExtensionTaken, match="belongs to extension 2"):
+            await change(1, {"porta_ia": a})
+        assert (await change(3, {"ramal_ia": "3000"})).number == "3000"
+        added = await here.control.extensions.add({"ramal_ia": "4000", "porta_ia": d, "ip_servidor": "127.0.0.1"})
+        assert added.id == 4
+
+
 async def test_with_a_database_changes_go_to_the_table(tmp_path: Path) -> None:
     a, b, c = free_ports(3)
     table = TableInMemory(extension(5, a, number="1000"))
