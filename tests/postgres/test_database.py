@@ -689,7 +689,7 @@ async def test_a_password_in_a_file_is_read_again_for_each_connection(
         return read_password(parsed)
 
     database = Database(
-        parsed, read, reactor, listen=True, changed=bool, state_changed=lambda state: None, timeouts=TIMEOUTS
+        parsed, read, reactor, listen=True, changed=lambda: None, state_changed=lambda _: None, timeouts=TIMEOUTS
     )
     database.startService()
     try:

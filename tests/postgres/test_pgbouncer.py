@@ -128,14 +128,20 @@ async def test_no_session_of_another_client_is_ended(
         {"DB_HOST": "127.0.0.1", "DB_PORT": str(bouncer.port), "DB_NAME": database_with_table, "DB_USER": ROLE}
     )
     database = Database(
-        settings, ROLE_PASSWORD, reactor, listen=False, changed=bool, state_changed=bool, timeouts=TIMEOUTS
+        settings,
+        ROLE_PASSWORD,
+        reactor,
+        listen=False,
+        changed=lambda: None,
+        state_changed=lambda _: None,
+        timeouts=TIMEOUTS,
     )
     database.startService()
     try:
         await database.read(lambda rows: None)
         session = database._query.connection
         assert session is not None
-        others = [
+        others: list[psycopg2.extensions.connection] = [
             await deferToThread(
                 psycopg2.connect,
                 host="127.0.0.1",

@@ -520,7 +520,7 @@ class LongTable:
 
 
 async def test_of_a_long_table_the_first_rows_are_shown() -> None:
-    store = DatabaseStore(cast(Any, LongTable()), cast(Any, None), lambda extension: None)
+    store = DatabaseStore(cast(Any, LongTable()), cast(Any, None), lambda extension: None, running=tuple)
     shown = await store.rows()
     assert (shown["total"], len(shown["extensions"]), shown["truncated"]) == (5000, MAX_ROWS_SHOWN, True)
     assert shown["extensions"][-1]["id"] == MAX_ROWS_SHOWN - 1
