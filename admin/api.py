@@ -28,7 +28,8 @@ class AdminAPI:
         self.app.url_map.merge_slashes = False
         self.app.url_map.converters = {**self.app.url_map.converters, "command": _CommandConverter}
         health.add_routes(self.app, control, feed)
-        for subject in (extensions, calls, records):
+        calls.add_routes(self.app, control, clock)
+        for subject in (extensions, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
         page.add_routes(self.app, load_page_files())

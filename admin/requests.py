@@ -18,6 +18,7 @@ from uuid import UUID
 from admin.event_filter import EventFilter
 from admin.responses import HTTPError, quoted
 from audiosocket.asterisk.dialplan import STYLES, Style, named
+from audiosocket.control_interface import CallSelection
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
 
@@ -27,11 +28,14 @@ FIELDS = tuple(key for key in COLUMNS.values() if key != "id")
 #: Entries in one answer.
 MAX_APARTMENTS = 1_000
 DEFAULT_AUDIT_LINES, MAX_AUDIT_LINES = 100, 1_000
+#: Calls in one page.
+DEFAULT_CALLS, MAX_CALLS = 100, 1_000
 #: Most characters of the reason of a hang-up.
 MAX_REASON = 200
 
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _INTEGER_16 = re.compile(r"[0-9]{1,16}", re.ASCII)
+_CURSOR = re.compile(r"(?:live|ended)_[0-9TZ:.+-]{1,40}_[0-9a-f-]{36}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
 _REFRESH_OPTIONS = ("force", "dry_run")
 _FLAGS = {"": True, "true": True, "1": True, "false": False, "0": False}
@@ -237,6 +241,28 @@ def _whole(given: Mapping[str, str], name: str, low: int, high: int, default: in
     if not (_INTEGER.fullmatch(text) and low <= int(text) <= high):
         raise HTTPError(400, f"{name} is {quoted(text)}; it must be a number from {low} to {high}.", field=name)
     return int(text)
+
+
+def call_selection(uri: bytes) -> CallSelection | None:
+    """Return which calls the query asks for, None without a query: then all of them.
+
+    Raises `HTTPError` (400, 422).
+    """
+    _, _, query = uri.partition(b"?")
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    if not given:
+        return None
+    _check_keys(given, ("state", "extension", "limit", "cursor"))
+    state, cursor = given.get("state", ""), given.get("cursor", "")
+    if state not in ("", "live", "ended"):
+        raise HTTPError(400, f"state is {quoted(state)}; it must be live or ended.", field="state")
+    limit = _whole_number(given.get("limit") or None, "limit")
+    if limit is not None and not 1 <= limit <= MAX_CALLS:
+        raise HTTPError(400, f"limit is {limit}; it must be 1 to {MAX_CALLS}.", field="limit")
+    if cursor and not _CURSOR.fullmatch(cursor):
+        raise HTTPError(400, f"cursor is {quoted(cursor)}, not the next_cursor of a page.", field="cursor")
+    extension = _whole_number(given.get("extension") or None, "extension")
+    return CallSelection(state, extension, DEFAULT_CALLS if limit is None else limit, cursor)
 
 
 def event_options(uri: bytes, last_event_id: str | None) -> tuple[EventFilter, int | None]:

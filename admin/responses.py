@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.web.http import RESPONSES
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -30,6 +32,8 @@ from audiosocket.errors import (
 )
 
 JSON_TYPE = "application/json; charset=utf-8"
+#: Entries of a list that are encoded between two turns of the reactor: less than 2 ms.
+ENCODED_PER_TURN = 25
 TEXT_TYPE = "text/plain; charset=utf-8"
 
 #: Status of each error that `audiosocket.control_interface.Control` raises, and the message for one without a
@@ -90,6 +94,20 @@ def encode(answer: Mapping[str, Any]) -> bytes:
 def reply(request: Request, answer: Mapping[str, Any], code: int = 200) -> bytes:
     """Set the status and the headers of a successful response; return its body, for Klein to write."""
     return _prepare(request, code, encode({"status": "success", **answer}))
+
+
+async def reply_list(
+    request: Request, answer: Mapping[str, Any], key: str, values: Sequence[object], clock: IReactorTime
+) -> bytes:
+    """As `reply`, with the list ``values`` at the end as ``key``; a long one is encoded in several turns."""
+    pieces: list[bytes] = []
+    for first in range(0, len(values), ENCODED_PER_TURN):
+        if first:
+            await deferLater(clock, 0)
+        encoded = json.dumps(values[first : first + ENCODED_PER_TURN], default=str)
+        pieces.append(encoded[1:-1].encode("ascii"))
+    start = encode({"status": "success", **answer, key: []})
+    return _prepare(request, 200, start[:-2] + b", ".join(pieces) + start[-2:])
 
 
 def reply_text(request: Request, text: str) -> bytes:

@@ -26,6 +26,7 @@ from audiosocket.prompts.library import unusable_files
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
+from audiosocket.provisioning.state_watch import StateWatch
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.event_feed import EventFeed
 from audiosocket.runtime.file_thread import FileThread
@@ -38,7 +39,6 @@ from audiosocket.server.assembly import build_call_components, select_apps, use_
 from audiosocket.server.control import ServerControl
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
-from audiosocket.server.state_watch import StateWatch
 from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records, make_retention
 from audiosocket.settings import Settings, catalogue

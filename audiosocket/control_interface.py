@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
@@ -12,6 +13,7 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.json_shapes import (
     ApartmentPageJSON,
     CallJSON,
+    CallPageJSON,
     ExtensionAppsJSON,
     MediaFileJSON,
     RefreshJSON,
@@ -87,11 +89,28 @@ class ExtensionControl(Protocol):
         """Delete and drain; raises `UnknownExtension`, `SourceUnavailable`."""
 
 
+@dataclass(frozen=True)
+class CallSelection:
+    """Which calls are asked for: live ones before ended ones, each the latest started first.
+
+    ``state`` is "live" (suspended ones included), "ended", or empty for both; ``extension`` is an id or None for
+    all; ``limit`` is the most calls in one answer; ``cursor`` is the ``next_cursor`` of the page before, or empty.
+    """
+
+    state: str = ""
+    extension: int | None = None
+    limit: int = 100
+    cursor: str = ""
+
+
 class CallControl(Protocol):
     """What may be asked about calls. Every method but `vouches` may be `Soon`, and raise `WorkerGone`."""
 
     def all(self) -> Soon[list[CallJSON]]:
         """Return the live calls, then the recently ended ones."""
+
+    def page(self, selection: CallSelection) -> Soon[CallPageJSON]:
+        """Return some of the calls; made in pieces, so that the audio is not held up."""
 
     def get(self, call_id: UUID) -> Soon[CallJSON]:
         """Return one call with its timeline; raises `UnknownCall`."""

@@ -110,6 +110,14 @@ class CallJSON(ReturnsJSON, _Timeline):
     legs: list[LegJSON]
 
 
+class CallPageJSON(TypedDict):
+    """A page of calls; ``next_cursor`` asks for the calls after them, None when these are the last."""
+
+    total: int
+    calls: list[CallJSON]
+    next_cursor: str | None
+
+
 class RefreshStatsJSON(TypedDict, total=False):
     """How many extensions a refresh changed; empty when it failed."""
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 
 from admin import requests
-from admin.responses import quoted, reply
+from admin.responses import quoted, reply, reply_list
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
 
 
-def add_routes(app: Klein, control: Control) -> None:
+def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
     """Add the routes for calls to ``app``."""
 
     @app.route("/api/calls", methods=["GET"])
     async def list_calls(request: AdminRequest) -> bytes:
-        """Return the live calls, then the recently ended ones."""
-        calls = await maybe_await(control.calls.all())
-        return reply(request, {"total": len(calls), "calls": calls})
+        """Return the live calls, then the recently ended ones; with a query one page of them."""
+        selection = requests.call_selection(request.uri)
+        if selection is None:
+            calls = await maybe_await(control.calls.all())
+            return await reply_list(request, {"total": len(calls)}, "calls", calls, clock)
+        page = await maybe_await(control.calls.page(selection))
+        first = {"total": page["total"], "next_cursor": page["next_cursor"]}
+        return await reply_list(request, first, "calls", page["calls"], clock)
 
     @app.route("/api/calls/<call_id>", methods=["GET"])
     async def get_call(request: AdminRequest, call_id: str) -> bytes:

@@ -14,20 +14,25 @@ from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.bots.commands import parse_command
 from audiosocket.calls.call import Call
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.control_interface import CallSelection
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import Gate
-from audiosocket.json_shapes import BackendJSON, CallJSON, CallStatusJSON
+from audiosocket.json_shapes import BackendJSON, CallJSON, CallPageJSON, CallStatusJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.histograms import Histograms
+from audiosocket.server.call_pages import as_page, in_pieces, select
 from audiosocket.server.call_server import CallServer
 
 _NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 
 
 class LocalCallControl:
-    """Calls of this process; answers from memory, without waiting. ``seconds`` is a steady clock, in seconds."""
+    """Calls of this process, from memory; lists are made in several turns of the reactor.
+
+    ``seconds`` is a steady clock, in seconds.
+    """
 
     def __init__(
         self,
@@ -67,9 +72,15 @@ class LocalCallControl:
         """Return the number of live calls of each extension that has any."""
         return Counter(call.extension.id for call in self._switchboard.registry)
 
-    def all(self) -> list[CallJSON]:
-        registry, now = self._switchboard.registry, self._seconds()
-        return [call.to_json(now) for call in [*registry, *registry.recent()]]
+    async def all(self) -> list[CallJSON]:
+        registry = self._switchboard.registry
+        return await in_pieces([*registry, *registry.recent()], self._seconds(), self._server.turn)
+
+    async def page(self, selection: CallSelection) -> CallPageJSON:
+        registry = self._switchboard.registry
+        total, calls = select([*registry, *registry.recent()], selection)
+        shown = await in_pieces(calls, self._seconds(), self._server.turn)
+        return as_page(total, shown, selection.limit)
 
     def get(self, call_id: UUID) -> CallJSON:
         call = self._switchboard.registry.get(call_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
@@ -53,6 +54,10 @@ class CallServer(MultiService):
         self._forced = False
         for child in (ports, self.reactor_lag):
             child.setServiceParent(self)
+
+    def turn(self) -> Deferred[None]:
+        """Return what fires in the next turn of the reactor."""
+        return deferLater(self._reactor, 0)
 
     def startService(self) -> None:
         if self._journal is not None:

@@ -10,11 +10,13 @@ from uuid import UUID
 from twisted.internet.defer import ensureDeferred
 
 from audiosocket.bots.call_tokens import CallTokens
+from audiosocket.control_interface import CallSelection
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import (
     BackendJSON,
     CallJSON,
+    CallPageJSON,
     ReactorJSON,
     SupervisorStatusJSON,
     WorkerJSON,
@@ -28,6 +30,7 @@ from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
+from audiosocket.workers.merged_pages import merged_page
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorServer
 
@@ -117,6 +120,10 @@ class SupervisorControl:
         return not wrong, "; ".join(wrong)
 
 
+#: More calls than there can be.
+ALL_CALLS = 1_000_000
+
+
 class SupervisorCallControl:
     """Calls of all workers; implements `control_interface.CallControl`."""
 
@@ -126,8 +133,11 @@ class SupervisorCallControl:
         self._backend = backend
 
     async def all(self) -> list[CallJSON]:
-        found: list[CallJSON] = [call for calls in await self._pool.request("calls") for call in calls]
-        return sorted(found, key=lambda call: call["state"] == "ended")
+        page = await merged_page(self._pool.workers, CallSelection(limit=ALL_CALLS))
+        return page["calls"]
+
+    async def page(self, selection: CallSelection) -> CallPageJSON:
+        return await merged_page(self._pool.workers, selection)
 
     async def get(self, call_id: UUID) -> CallJSON:
         return cast("CallJSON", await self._of(call_id, "call"))

@@ -18,6 +18,7 @@ from twisted.logger import FilteringLogObserver, Logger, globalLogBeginner
 
 from audiosocket.apps import registry
 from audiosocket.bots.call_tokens import CallTokens
+from audiosocket.control_interface import CallSelection
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role
 from audiosocket.extensions.parsing import parse_json
@@ -96,7 +97,7 @@ class WorkerProcess:
             "stop_now": lambda us, sent: us.server.stop_now(),
             "report": lambda us, sent: self._make_report(us).to_json(),
             "status": lambda us, sent: self._status(us),
-            "calls": lambda us, sent: us.calls.all(),
+            "page": lambda us, sent: us.calls.page(CallSelection(**sent["selection"])),
             "call": lambda us, sent: us.calls.get(UUID(sent["call_id"])),
             "hang_up": lambda us, sent: us.calls.hang_up(UUID(sent["call_id"]), Role(sent["role"])),
             "return_call": lambda us, sent: us.calls.return_call(UUID(sent["call_id"]), sent["numbers"]),

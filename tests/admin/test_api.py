@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admin.responses import ERRORS
+from admin.responses import ERRORS, encode
 from audiosocket.asterisk.dialplan import Style, lines
+from audiosocket.control_interface import CallSelection
 from audiosocket.errors import (
     AudioSocketError,
     CommandRefused,
@@ -28,7 +29,7 @@ from audiosocket.errors import (
     UnknownExtension,
 )
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from tests.support.admin_client import CALL, DATABASE_GONE, AdminClient, Response, for_each
+from tests.support.admin_client import CALL, DATABASE_GONE, AdminClient, Response, for_each, request_bytes
 from tests.support.logged_failures import LoggedFailures
 
 OTHER_CALL = "11111111-2222-4333-8444-555555555555"
@@ -754,3 +755,37 @@ def test_the_token_of_a_call_admits_to_commands_for_this_call_only() -> None:
             429,
         }, path
     assert web.request("GET", f"/api/calls/{CALL}", **mine).status == 401
+
+
+# --- pages of calls
+
+
+def test_a_query_asks_for_a_page_of_calls(web: AdminClient) -> None:
+    cursor = f"ended_2026-11-27T10:00:00.000Z_{CALL}"
+    said = success(web.request("GET", f"/api/calls?state=ended&extension=7&limit=5&cursor={cursor}"))
+    assert web.control.requests == [("page", CallSelection("ended", 7, 5, cursor))]
+    assert list(said) == ["total", "next_cursor", "calls"]
+    assert (said["total"], said["next_cursor"], len(said["calls"])) == (7, "live_1_2", 1)
+    success(web.request("GET", "/api/calls?state=live"))
+    assert web.control.requests[-1] == ("page", CallSelection("live", None, 100, ""))
+    success(web.request("GET", "/api/calls"))
+    assert len(web.control.requests) == 2
+
+
+@for_each(
+    *(("state=gone", 400), ("limit=0", 400), ("limit=1001", 400), ("limit=-1", 400), ("limit=x", 400)),
+    *(("extension=x", 400), ("cursor=x", 400), ("cursor=live_2026_1", 400), ("page=2", 422)),
+)
+def test_a_wrong_query_for_calls_is_an_error(web: AdminClient, query: str, status: int) -> None:
+    error(web.request("GET", f"/api/calls?{query}"), status)
+    assert web.control.requests == []
+
+
+def test_a_long_list_is_encoded_in_pieces_and_the_same(web: AdminClient) -> None:
+    calls = [{"call_id": str(number), "text": "é", "what": {1}} for number in range(60)]
+    web.control.all = lambda: calls  # type: ignore[method-assign,assignment,return-value]
+    wire = web.connect().send(request_bytes("GET", "/api/calls"))
+    assert wire.responses() == []
+    web.clock.pump([0, 0])
+    (answer,) = wire.responses()
+    assert answer.body == encode({"status": "success", "total": 60, "calls": calls})

@@ -477,7 +477,7 @@ async def test_calls_are_listed_shown_and_hung_up(tmp_path: Path) -> None:
     (a,) = free_ports(1)
     async with running(tmp_path, extension(1, a)) as here:
         caller = await here.loopback.call(a)
-        (listed,) = here.control.calls.all()
+        (listed,) = await here.control.calls.all()
         json.dumps(listed)
         assert (listed["call_id"], listed["state"]) == (str(caller.call_id), "live")
         shown = here.control.calls.get(caller.call_id)
@@ -491,7 +491,7 @@ async def test_calls_are_listed_shown_and_hung_up(tmp_path: Path) -> None:
         here.control.calls.hang_up(caller.call_id, Role.VISITOR)
         report = await caller.ended
         assert (report.ended_by, report.broken) == ("server", ())
-        (listed,) = here.control.calls.all()
+        (listed,) = await here.control.calls.all()
         assert (listed["state"], listed["outcome"]) == ("ended", "admin_hangup")
 
 
@@ -506,7 +506,7 @@ async def test_a_server_that_stops_is_not_ready_and_sends_hangup_frames(tmp_path
         assert (report.ended_by, report.broken) == ("server", ())
         await stopping
         assert await is_closed(a)
-        assert here.control.calls.all()[0]["outcome"] == "shutdown"
+        assert (await here.control.calls.all())[0]["outcome"] == "shutdown"
 
 
 class LongTable:

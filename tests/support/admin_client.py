@@ -27,13 +27,21 @@ from admin.sessions import Sessions
 from admin.site import AdminChannel
 from audiosocket.api_tokens import ApiToken
 from audiosocket.asterisk.dialplan import Style, lines
-from audiosocket.control_interface import CallControl, Control, ExtensionControl, RecordControl, Soon
+from audiosocket.control_interface import (
+    CallControl,
+    CallSelection,
+    Control,
+    ExtensionControl,
+    RecordControl,
+    Soon,
+)
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.extensions.parsing import parse_json
 from audiosocket.json_shapes import (
     ApartmentPageJSON,
     CallJSON,
+    CallPageJSON,
     ExtensionAppsJSON,
     MediaFileJSON,
     RefreshJSON,
@@ -125,6 +133,11 @@ class FakeControl:
     def all(self) -> Soon[list[CallJSON]]:
         self._fail()
         return [cast("CallJSON", {"call_id": str(CALL), "state": "live"})]
+
+    def page(self, selection: CallSelection) -> Soon[CallPageJSON]:
+        self._fail()
+        self.requests.append(("page", selection))
+        return {"total": 7, "calls": [cast("CallJSON", {"call_id": str(CALL)})], "next_cursor": "live_1_2"}
 
     def get(self, call_id: UUID) -> Soon[CallJSON]:
         self._fail()

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from audiosocket.extensions.model import Role
 from audiosocket.provisioning.refresh_report import RefreshReport
-from audiosocket.server.state_watch import INTERVAL_SECONDS, StateWatch
+from audiosocket.provisioning.state_watch import INTERVAL_SECONDS, StateWatch
 
 
 class Watched:

@@ -1,0 +1,67 @@
+"""Pages of calls: which ones, in which order, and the cursor from one page to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from heapq import nlargest
+
+from audiosocket.calls.call import Call
+from audiosocket.control_interface import CallSelection
+from audiosocket.json_shapes import CallJSON, CallPageJSON
+
+#: Calls that are converted between two turns of the reactor: less than 2 ms.
+PER_TURN = 25
+
+#: The place of a call in the order; the greatest is first.
+Place = tuple[bool, str, str]
+
+
+def place_of(call: CallJSON) -> Place:
+    """Return the place of a call as the API shows it."""
+    return call["state"] != "ended", call["started_at"], call["call_id"]
+
+
+def cursor_of(place: Place) -> str:
+    """Return the cursor of the page that begins after this place."""
+    live, started_at, call_id = place
+    return f"{'live' if live else 'ended'}_{started_at}_{call_id}"
+
+
+def place_before(cursor: str) -> Place:
+    """Return the place after which the page of a cursor begins."""
+    state, started_at, call_id = cursor.split("_")
+    return state == "live", started_at, call_id
+
+
+def select(calls: Iterable[Call], selection: CallSelection) -> tuple[int, list[Call]]:
+    """Return how many calls there are in all, and those of the page and one more if there is one."""
+    before = place_before(selection.cursor) if selection.cursor else None
+    total = 0
+    places: list[tuple[Place, Call]] = []
+    for call in calls:
+        live = call.ended is None
+        if selection.state and live != (selection.state == "live"):
+            continue
+        if selection.extension is not None and call.extension.id != selection.extension:
+            continue
+        total += 1
+        place = (live, call.started_at, call.name)
+        if before is None or place < before:
+            places.append((place, call))
+    return total, [call for _, call in nlargest(selection.limit + 1, places, key=lambda pair: pair[0])]
+
+
+async def in_pieces(calls: Sequence[Call], now: float, turn: Callable[[], Awaitable[object]]) -> list[CallJSON]:
+    """Return calls for the API; ``turn`` lets the reactor turn in between."""
+    shown: list[CallJSON] = []
+    for first in range(0, len(calls), PER_TURN):
+        if first:
+            await turn()
+        shown += [call.to_json(now) for call in calls[first : first + PER_TURN]]
+    return shown
+
+
+def as_page(total: int, calls: list[CallJSON], limit: int) -> CallPageJSON:
+    """Return the page of the first ``limit`` of ``calls``, of which there is one more if another page follows."""
+    more, calls = len(calls) > limit, calls[:limit]
+    return {"total": total, "calls": calls, "next_cursor": cursor_of(place_of(calls[-1])) if more else None}
