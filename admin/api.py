@@ -9,8 +9,9 @@ from twisted.python.failure import Failure
 from werkzeug.routing import BaseConverter
 
 from admin.page_files import load_page_files
+from admin.phone import Dial
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, events, extensions, health, page, records, session
+from admin.routes import calls, events, extensions, health, page, phone, records, session
 from admin.sessions import Sessions
 from admin.site import AdminRequest
 from audiosocket.control_interface import COMMAND_NAMES, Control
@@ -22,7 +23,14 @@ _log = Logger()
 class AdminAPI:
     """The API over one server; ``app.resource()`` is its Twisted resource."""
 
-    def __init__(self, control: Control, sessions: Sessions, feed: EventFeed, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        control: Control,
+        sessions: Sessions,
+        feed: EventFeed,
+        clock: IReactorTime,
+        dial: Dial | None = None,
+    ) -> None:
         self.app = Klein()
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
@@ -32,6 +40,7 @@ class AdminAPI:
         for subject in (extensions, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
+        phone.add_routes(self.app, control, dial)
         page.add_routes(self.app, load_page_files())
         events.add_routes(self.app, feed, clock)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest

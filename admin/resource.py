@@ -10,6 +10,7 @@ from twisted.web.server import Site
 
 from admin.access import AccessCheck
 from admin.api import AdminAPI
+from admin.phone import Dial
 from admin.site import AdminSite
 from audiosocket.api_tokens import ApiToken
 from audiosocket.control_interface import Control
@@ -26,13 +27,14 @@ def make_site(
     signature_header: str,
     reactor: IReactorTime,
     now: Callable[[], float] = time.time,
+    dial: Dial | None = None,
 ) -> Site:
     """Return the factory that serves the API of ``control`` and the events of ``feed`` over HTTP.
 
     A request under ``/api`` must carry one of ``tokens``, if there are any, or a cookie signed with
     ``session_key``; ``hosts`` are further names of this server that a Host header may have; ``signature_header``
     is the header in which the report of a webhook's receiver carries its signature; ``now`` is the time of day in
-    seconds.
+    seconds; ``dial`` places the calls of the telephone in the browser, None switches it off.
     """
     access = AccessCheck(
         tokens=tokens,
@@ -45,5 +47,5 @@ def make_site(
         has_call_token=control.calls.has_token,
     )
     return AdminSite(
-        AdminAPI(control, access.sessions, feed, reactor).app.resource(), access, feed.publish, reactor
+        AdminAPI(control, access.sessions, feed, reactor, dial).app.resource(), access, feed.publish, reactor
     )

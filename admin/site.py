@@ -19,6 +19,7 @@ from zope.interface import implementer
 from admin.access import ANYBODY, AccessCheck, Caller, peer_of
 from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reply_error
 from admin.scopes import READING_METHODS
+from admin.websocket import ServerWebSocket
 from audiosocket.runtime.event_feed import Record
 
 #: Largest request body, in bytes.
@@ -31,6 +32,8 @@ CLOSING_SECONDS = 15
 LINGER_SECONDS = 2
 #: Connections open at once; a limit, as calls need file descriptors, too.
 MAX_CONNECTIONS = 256
+#: WebSockets open at once; they are not counted among the connections.
+MAX_WEBSOCKETS = 16
 
 #: Headers of every response, unless its handler set them.
 SECURITY_HEADERS = {
@@ -95,6 +98,8 @@ class AdminChannel(HTTPChannel):
     _receiving = False
     _closing = False
     _rejected = False
+    _socket: ServerWebSocket | None = None
+    _gone = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -102,9 +107,43 @@ class AdminChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         super().connectionLost(reason)
+        self._gone = True
         self.site.connection_closed(self)
+        if self._socket is not None:
+            self._socket.connection_lost()
+
+    def take_over(self, socket: ServerWebSocket) -> bytes:
+        """Hand the connection over to a WebSocket; return what the client sent right behind its request.
+
+        Raises `HTTPError` where too many are open, or the client has left.
+        """
+        if self._gone:
+            raise HTTPError(400, "The client has left.")
+        self.site.connection_taken_over(self)
+        self._socket = socket
+        self.setTimeout(None)
+        # Private to LineReceiver and HTTPChannel; a test of what comes behind the handshake finds a renaming.
+        early = self._buffer + b"".join(self._dataBuffer)
+        self._buffer, self._dataBuffer = b"", []
+        self._networkProducer.resumeProducing()
+        return early
+
+    def pauseProducing(self) -> None:
+        if self._socket is not None:
+            self._socket.pause()
+        else:
+            super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._socket is not None:
+            self._socket.resume()
+        else:
+            super().resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._socket is not None:
+            self._socket.data_received(data)
+            return
         if self._rejected:
             return
         if not self._receiving:
@@ -198,7 +237,9 @@ class AdminSite(Site):
         )
         self.access = access
         self._publish = publish
+        self.clock = reactor
         self._open: set[AdminChannel] = set()
+        self._taken_over: set[AdminChannel] = set()
         self._idle: dict[AdminChannel, None] = {}
 
     def startFactory(self) -> None:
@@ -229,7 +270,15 @@ class AdminSite(Site):
     def connection_closed(self, channel: AdminChannel) -> None:
         """Remove a closed connection."""
         self._open.discard(channel)
+        self._taken_over.discard(channel)
         self._idle.pop(channel, None)
+
+    def connection_taken_over(self, channel: AdminChannel) -> None:
+        """Count a connection as a WebSocket from now on; raise `HTTPError` where there are too many."""
+        if len(self._taken_over) >= MAX_WEBSOCKETS:
+            raise HTTPError(503, f"There are {MAX_WEBSOCKETS} telephones in use; close one.")
+        self._open.discard(channel)
+        self._taken_over.add(channel)
 
     def log(self, request: AdminRequest) -> None:  # type: ignore[override]
         """Log each request that changed something, and those that failed with a 5xx status."""

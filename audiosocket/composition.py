@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -16,6 +17,7 @@ from audiosocket.api_tokens import ApiToken, session_key
 from audiosocket.apps import registry as app_registry
 from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
+from audiosocket.client.phone_call import PhoneCall
 from audiosocket.control_interface import Control
 from audiosocket.extensions.model import Role
 from audiosocket.media import lazy_imports
@@ -260,6 +262,7 @@ def _make_api(options: Options, control: Control, feed: EventFeed, reactor: Serv
         session_key=session_key(Path(settings.data_dir)) if tokens else b"",
         hosts=hosts,
         signature_header=SIGNATURE_HEADER,
+        dial=partial(PhoneCall, reactor) if settings.phone else None,
         reactor=reactor,
     )
     return ApiPort(site, settings.api_host, settings.api_port, reactor)

@@ -25,7 +25,8 @@ RETURN_BACKENDS = {
     "ari": ("ARI_URL", "ARI_USER", "ARI_PASSWORD"),
     "webhook": ("WEBHOOK_URL", "WEBHOOK_SECRET"),
 }
-#: How similar (0 to 1) a name must be to a setting to be taken for it: one letter wrong in the shortest names.
+#: How similar (0 to 1) a name must be to a setting to be taken for it; of names so short that one wrong letter is
+#: more than this, one letter.
 MIN_SIMILARITY = 0.85
 MAX_HOST_NAME = 253
 #: A label of a host name; an underscore is common in the names of containers.
@@ -173,6 +174,7 @@ class Settings:
     api_allowed_hosts: tuple[str, ...] = _setting(
         "", _names, "further host names, comma separated, under which the API may be addressed"
     )
+    phone: bool = _setting("true", _flag, "allow calls from the operator page: a telephone in the browser")
     auto_refresh: bool = _setting("true", _flag, "poll the table and LISTEN for changes")
     refresh_interval_seconds: int = _setting(
         "30", _whole(1, 86_400, "a number of seconds"), "seconds between two reads of the table"
@@ -373,5 +375,6 @@ def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
     for name in names:
         if name not in known:
             as_long = [each for each in known if abs(len(each) - len(name)) <= 1]
-            pairs += [(name, each) for each in get_close_matches(name.upper(), as_long, 1, MIN_SIMILARITY)]
+            enough = min(MIN_SIMILARITY, 1 - 1 / max(2, len(name)))
+            pairs += [(name, each) for each in get_close_matches(name.upper(), as_long, 1, enough)]
     return pairs

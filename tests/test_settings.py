@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "API_TOKEN": "",
     "API_TOKENS_FILE": "",
     "API_ALLOWED_HOSTS": (),
+    "PHONE": True,
     "AUTO_REFRESH": True,
     "REFRESH_INTERVAL_SECONDS": 30,
     "BIND_ADDRESS": "",
@@ -94,7 +95,7 @@ CHOICES = {
     "LOG_LEVEL": ["debug", "info", "warn", "error"],
     "LEG_TRANSPORT": ["auto", "stock"],
 }
-FLAGS = ["AUTO_REFRESH", "ACCEPT_UNEXPECTED_RESIDENT", "RETURN_CONFIRM"]
+FLAGS = ["PHONE", "AUTO_REFRESH", "ACCEPT_UNEXPECTED_RESIDENT", "RETURN_CONFIRM"]
 
 
 def parse(**values: str) -> Settings:

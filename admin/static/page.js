@@ -5,6 +5,7 @@ import { readChoice, writeChoice } from './choices.js'
 import { byId, el, setClass, setText } from './dom.js'
 import { Extensions } from './extensions.js'
 import { OneCall } from './one-call.js'
+import { Phone } from './phone.js'
 import { problems, serverLost } from './problems.js'
 import { askForToken } from './questions.js'
 import { get } from './api.js'
@@ -20,6 +21,7 @@ let status = null, answeredAt = performance.now(), timer = 0, reading = false
 const oneCall = new OneCall(readNow)
 const calls = new Calls(readNow, id => oneCall.open(id))
 const extensions = new Extensions(readNow)
+const phone = new Phone(id => oneCall.open(id))
 const changes = new Changes(readNow, () => status?.extensions ?? [])
 
 // Read everything once, then again after a while; only while the page can be seen.
@@ -55,6 +57,7 @@ function readNow() {
 function show() {
   extensions.update(status.extensions)
   changes.update(status)
+  phone.update(status.extensions)
   setText(byId('version'), status.version)
   showNumbers()
   showConnection()
@@ -113,6 +116,7 @@ function writeAll() {
   setText(byId('language'), language() === 'en' ? 'Português' : 'English')
   byId('language').lang = language() === 'en' ? 'pt-BR' : 'en'
   setText(byId('theme'), t(isDark() ? 'light' : 'dark'))
+  phone.draw()
   if (!status) return
   calls.draw()
   show()

@@ -53,7 +53,9 @@ class Caller:
     ``rate`` is the rate of the audio sent, in Hz; the server may send at another one. With ``quiet`` nothing is
     sent where there is no audio (a muted caller), instead of silence. ``identify=False`` sends no UUID. A small
     ``send_buffer`` (bytes) detects a server that stops reading within seconds. ``keep_seconds`` limits how much of
-    the received audio is kept. Raises `LocalProtocolError` for a rate that AudioSocket does not have.
+    the received audio is kept. ``on_heard`` is called with each frame as it is read. With ``queue_limit_ms``,
+    audio that waits to be sent for longer than the first figure is cut to the second. Raises `LocalProtocolError`
+    for a rate that AudioSocket does not have.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Caller:
         identify: bool = True,
         send_buffer: int | None = None,
         keep_seconds: float | None = None,
+        on_heard: Callable[[HeardFrame], None] | None = None,
+        queue_limit_ms: tuple[int, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.call_id = call_id or uuid4()
@@ -75,7 +79,8 @@ class Caller:
         self._clock = clock
         self._identify = identify
         self._send_buffer = send_buffer
-        self._sender = Sender(rate, quiet=quiet)
+        self._sender = Sender(rate, quiet=quiet, queue_limit_ms=queue_limit_ms)
+        self._on_heard = on_heard
         self._received = ReceiveStats(keep_seconds)
         self._waiting = ConditionWaiter()
         self._ended: list[Deferred[CallReport]] = []
@@ -248,6 +253,8 @@ class Caller:
                 return
             for frame in self._reader.receive(data, self._clock()):
                 self._received.add(frame)
+                if self._on_heard is not None:
+                    self._on_heard(frame)
             if self._reader.next_read is None:
                 break
         self._check(self._reader)

@@ -18,10 +18,11 @@ class Sender:
 
     With ``quiet`` nothing is sent where there is no audio (a muted caller), otherwise silence. When the client is
     late, everything that is due is sent at once, up to 1.92 s, as Asterisk does; beyond that the grid moves, so
-    that nothing queued is lost.
+    that nothing queued is lost. With ``queue_limit_ms``, audio that waits for longer than the first figure is cut
+    to the second, its latest part kept.
     """
 
-    def __init__(self, rate: int, *, quiet: bool) -> None:
+    def __init__(self, rate: int, *, quiet: bool, queue_limit_ms: tuple[int, int] | None = None) -> None:
         self.frames = 0
         self.digits = ""
         self.max_late = 0.0
@@ -30,6 +31,7 @@ class Sender:
         self._rate = rate
         self._quiet = quiet
         self._frame_bytes = frame_bytes(rate)
+        self._limit = None if queue_limit_ms is None else tuple(ms * rate // 1000 * 2 for ms in queue_limit_ms)
         self._silence = audio_frame(rate, bytes(self._frame_bytes))
         self._queue: deque[bytearray | bytes] = deque()
         self._digits_queue: deque[str] = deque()
@@ -57,6 +59,10 @@ class Sender:
             self._queue[-1].extend(pcm)
         elif pcm:
             self._queue.append(bytearray(pcm))
+        if self._limit is not None and self._queue and isinstance(self._queue[-1], bytearray):
+            waiting = self._queue[-1]
+            if len(waiting) > self._limit[0]:
+                del waiting[: len(waiting) - self._limit[1]]
 
     def say_frame(self, payload: bytes) -> None:
         """Append one frame with exactly this payload; raise `LocalProtocolError` for an invalid one."""

@@ -22,6 +22,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from admin.api import AdminAPI
+from admin.phone import Dial
 from admin.resource import make_site
 from admin.sessions import Sessions
 from admin.site import AdminChannel
@@ -125,7 +126,14 @@ class FakeControl:
     def status(self) -> Soon[StatusJSON]:
         self._fail()
         shown = [
-            {**e.to_json(), "ip": e.server_ip, "status": "ativo", "state": "listening"}
+            {
+                **e.to_json(),
+                "ip": e.server_ip,
+                "status": "ativo",
+                "state": "listening",
+                "bind": "0.0.0.0",
+                "actual_porta_ia": e.port,
+            }
             for e in self.running.values()
         ]
         return cast("StatusJSON", {**HEALTHY, "total_extensions": len(shown), "extensions": shown})
@@ -349,7 +357,14 @@ def tokens_of(token: str) -> list[ApiToken]:
 class AdminClient:
     """The API over a `FakeControl`, with a client in memory and a clock that the test moves."""
 
-    def __init__(self, *, token: str = "", hosts: tuple[str, ...] = (), tokens: Sequence[ApiToken] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        token: str = "",
+        hosts: tuple[str, ...] = (),
+        tokens: Sequence[ApiToken] = (),
+        dial: Dial | None = None,
+    ) -> None:
         self.control = FakeControl()
         self.clock = Clock()
         #: The time of day, for cookies.
@@ -365,6 +380,7 @@ class AdminClient:
             signature_header=SIGNATURE_HEADER,
             reactor=self.clock,
             now=lambda: self.now,
+            dial=dial,
         )
 
     @property

@@ -1,0 +1,137 @@
+"""The telephone of the browser: a WebSocket on one side, a call to an extension's own port on the other.
+
+Binary messages are PCM (16 bit, little-endian, mono) both ways. Text messages are JSON objects with one key; from
+the browser ``{"press": "5"}`` and ``{"hangup": true}``; to it ``{"rate": 8000}`` before audio of another rate,
+``{"state": "connected", "call_id": …}`` and ``{"state": "ended", "reason": …}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from admin.websocket import INVALID_DATA, NORMAL, UNSUPPORTED_DATA, ServerWebSocket
+from audiosocket.errors import AudioSocketError
+
+#: Rates of AudioSocket that a browser may send, in Hz.
+RATES = (8000, 12000, 16000, 24000, 32000, 44100, 48000)
+MAX_DIGITS = 32
+
+
+class PhoneObserver(Protocol):
+    """What a `PhoneCall` calls."""
+
+    def heard(self, rate: int, pcm: bytes) -> None:
+        """Take one frame of the extension's audio, ``rate`` in Hz."""
+
+    def ended(self, reason: str) -> None:
+        """Take the end of the call; ``reason`` is for people."""
+
+
+class PhoneCall(Protocol):
+    """A call to a port of this server, as Asterisk would place it."""
+
+    @property
+    def call_id(self) -> object:
+        """The UUID of the call."""
+
+    def connect(self) -> Awaitable[None]:
+        """Connect; raise `AudioSocketError` where that fails."""
+
+    def say(self, pcm: bytes) -> None:
+        """Say PCM at the rate of the call."""
+
+    def press(self, digits: str) -> None:
+        """Press keys; raise `AudioSocketError` for one that no telephone has."""
+
+    def hang_up(self) -> None:
+        """Hang up; `PhoneObserver.ended` follows."""
+
+
+class Dial(Protocol):
+    """Returns a `PhoneCall` that is not connected yet."""
+
+    def __call__(self, host: str, port: int, rate: int, observer: PhoneObserver) -> PhoneCall:
+        """Return a call to ``host`` and ``port`` that sends audio of ``rate`` Hz."""
+
+
+class Phone:
+    """One telephone: passes what the browser says to the call, and what is heard to the browser."""
+
+    def __init__(self, socket: ServerWebSocket) -> None:
+        self._socket = socket
+        self._call: PhoneCall | None = None
+        self._rate = 0
+        self._over = False
+
+    def start(self, call: PhoneCall, early: bytes) -> None:
+        """Open the WebSocket and connect the call; ``early`` is what came right behind the handshake."""
+        self._call = call
+        self._socket.start(self, early)
+        Deferred.fromCoroutine(self._connect(call))
+
+    async def _connect(self, call: PhoneCall) -> None:
+        self._tell({"state": "connecting"})
+        try:
+            await call.connect()
+        except AudioSocketError as error:
+            self.ended(str(error))
+        else:
+            self._tell({"state": "connected", "call_id": str(call.call_id)})
+
+    # From the browser.
+
+    def bytes_received(self, data: bytes) -> None:
+        """Say PCM."""
+        if len(data) % 2:
+            self._socket.close(INVALID_DATA, "Audio has two bytes for each sample.")
+        elif self._call is not None and not self._over:
+            self._call.say(data)
+
+    def text_received(self, text: str) -> None:
+        """Press keys or hang up."""
+        try:
+            message = json.loads(text)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or self._call is None:
+            self._socket.close(UNSUPPORTED_DATA, "A text message is a JSON object.")
+            return
+        digits = message.get("press")
+        if message.get("hangup") is True:
+            self._call.hang_up()
+        elif isinstance(digits, str) and 0 < len(digits) <= MAX_DIGITS:
+            try:
+                self._call.press(digits)
+            except AudioSocketError as error:
+                self._tell({"error": str(error)})
+        else:
+            self._tell({"error": 'Send {"press": "5"} or {"hangup": true}.'})
+
+    def closed(self) -> None:
+        """Hang up: the tab was closed, or its connection is lost."""
+        self._over = True
+        if self._call is not None:
+            self._call.hang_up()
+
+    # From the call.
+
+    def heard(self, rate: int, pcm: bytes) -> None:
+        """Pass a frame on, its rate first where that has changed."""
+        if rate != self._rate:
+            self._rate = rate
+            self._tell({"rate": rate})
+        self._socket.send_bytes(pcm)
+
+    def ended(self, reason: str) -> None:
+        """Tell the browser why the call has ended, and close."""
+        if not self._over:
+            self._over = True
+            self._tell({"state": "ended", "reason": reason})
+            self._socket.close(NORMAL)
+
+    def _tell(self, message: dict[str, object]) -> None:
+        self._socket.send_text(json.dumps(message))
