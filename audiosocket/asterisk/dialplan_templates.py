@@ -129,12 +129,12 @@ exten => s,1,Answer()
  same => n(absent),Set(LOCAL(short)=0)
  same => n,ExecIf($[${away} = 0]?Set(LOCAL(away)=${EPOCH}))
  same => n,GotoIf($[${EPOCH} - ${away} > ${AUDIOSOCKET_PATIENCE}]?down)
-; Is the server there? One caller at a time looks, ten times a second at most, whatever the number of callers:
+; Is the server there? One caller at a time looks, ten times a second at most, after 3 s once a second:
 ; Asterisk closes the socket of a refused connection twice, and the second time may hit another caller's.
- same => n(look),Wait(${IF($[${away} > 0 & ${EPOCH} - ${away} > 3]?0.5:0.1)})
+ same => n(look),Wait(${IF($[${away} > 0 & ${EPOCH} - ${away} > 3]?1:0.1)})
  same => n(ask),GotoIf($["${LOCK(audiosocket)}" != "1"]?absent)
  same => n,Set(AVAILORIGCHAN=)
- same => n,Set(LOCAL(now)=${ARG2} ${STRFTIME(,,%s%1q)})
+ same => n,Set(LOCAL(now)=${ARG2} ${STRFTIME(,,%s${IF($[${away} > 0 & ${EPOCH} - ${away} > 3]?:%1q)})})
  same => n,ExecIf($["${GLOBAL(AUDIOSOCKET_REFUSED)}" != "${now}"]?ChanIsAvail(AudioSocket/${ARG2}/00\
 000000-0000-0000-0000-000000000000/c(slin)))
  same => n,ExecIf($["${AVAILORIGCHAN}" = ""]?Set(GLOBAL(AUDIOSOCKET_REFUSED)=${now}))
