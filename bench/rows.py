@@ -10,6 +10,8 @@ from bench.load import stalled
 from bench.scenarios import ECHO, LOOPBACK, PORTEIRO, SPEAK, Bench
 from bench.statistics import ASYNCIO, OURS, C, Figure, Sample, Target
 from bench.thousand_extensions import thousand_extensions
+from bench.visits import visits
+from bench.voice import voice_activity
 from bench.workers import two_to_one
 
 Measure = Callable[[Bench, str], Sample]
@@ -191,6 +193,31 @@ ROWS: tuple[Row, ...] = (
             Figure("churn_rate", "set-up, calls/s", targets=(Target("", 1.7, 1.9),)),
             _smaller("flood_cost", "flood, processor time per frame"),
             _smaller("churn_cost", "set-up, processor time per call"),
+        ),
+        servers=(OURS,),
+    ),
+    Row(
+        "visits",
+        "200 visits to porteiro at once, all stages in 16 s, with speech; the same calls with the app play",
+        lambda bench, name: visits(bench),
+        (
+            _smaller("late", "turns of the clock more than 20 ms late, of about 300,000"),
+            _smaller("late_without", "the same without porteiro"),
+            _smaller("cpu", "processors"),
+            _smaller("cpu_without", "the same without porteiro"),
+            _smaller("kb_per_visit", "kB per visit with both legs, buffers included"),
+            _smaller("kb_per_visit_without", "the same without porteiro"),
+        ),
+        servers=(OURS,),
+    ),
+    Row(
+        "voice",
+        "voice activity: one frame of 20 ms",
+        lambda bench, name: voice_activity(),
+        (
+            _smaller("us_8k", "at 8 kHz, µs"),
+            _smaller("us_16k", "at 16 kHz, µs"),
+            _smaller("us_48k", "at 48 kHz with its conversion, µs"),
         ),
         servers=(OURS,),
     ),

@@ -1,7 +1,7 @@
 """Voice activity detection: when a caller starts and stops speaking, in the time of the leg.
 
-The detector is WebRTC's (``webrtcvad-wheels``), which works at 8 kHz; other rates are converted. An app passes it
-the frames it gets and handles the events returned::
+The detector is WebRTC's (``webrtcvad-wheels``), which works at 8 kHz and takes 16 and 32 kHz as they are; other
+rates are converted. An app passes it the frames it gets and handles the events returned::
 
     self._voice = VoiceActivity(leg.now_ms, quiet_ms=1500, no_input_ms=5000)
     ...
@@ -9,8 +9,7 @@ the frames it gets and handles the events returned::
         for event in self._voice.feed(leg.now_ms, pcm, rate):
             if isinstance(event, SpeechStopped): ...
 
-While no frames arrive at all, `VoiceActivity.elapsed` must be called instead. A frame of 8 kHz takes 5 µs
-(``bench/``).
+While no frames arrive at all, `VoiceActivity.elapsed` must be called instead. ``bench/`` has what a frame costs.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ from audiosocket.media.playout_queue import Converter
 from audiosocket.wire import SAMPLE_BYTES
 
 RATE = 8_000
+#: Rates that the detector takes as they are.
+NATIVE_RATES = frozenset({8_000, 16_000, 32_000})
 WINDOW_MS = 20
-WINDOW_BYTES = RATE * WINDOW_MS // 1000 * SAMPLE_BYTES
 #: Speech starts when so many of the last windows are speech; a click is speech to the detector for 80 ms.
 START_WINDOWS, MIN_START_SPEECH = 15, 10
 #: Speech continues while so many of the last windows are speech.
@@ -80,7 +80,8 @@ class VoiceActivity:
         self._no_input_at_ms = None if no_input_ms is None else now_ms + no_input_ms
         self._make_converter = make_converter
         self._converter: Converter | None = None
-        self._rate = RATE
+        #: The rate of the frames, and the rate at which the detector looks at them.
+        self._rate = self._looked_at = RATE
         self._buffer = b""
         self._recent: list[bool] = []
         self._began_ms: float | None = None
@@ -95,13 +96,15 @@ class VoiceActivity:
         """Take a frame that arrived at ``now_ms``; return its events."""
         if rate != self._rate:
             self._rate, self._buffer = rate, b""
-            self._converter = None if rate == RATE else self._make_converter(rate, RATE)
+            self._looked_at = rate if rate in NATIVE_RATES else RATE
+            self._converter = None if rate in NATIVE_RATES else self._make_converter(rate, RATE)
         self._buffer += pcm[: len(pcm) & ~1] if self._converter is None else self._converter.feed(pcm)
         events: list[VoiceEvent] = []
-        while len(self._buffer) >= WINDOW_BYTES:
-            window, self._buffer = self._buffer[:WINDOW_BYTES], self._buffer[WINDOW_BYTES:]
-            ends_ms = now_ms - len(self._buffer) / SAMPLE_BYTES * 1000 / RATE
-            events += self._window(ends_ms, self._detector.is_speech(window, RATE))
+        size = self._looked_at * WINDOW_MS // 1000 * SAMPLE_BYTES
+        while len(self._buffer) >= size:
+            window, self._buffer = self._buffer[:size], self._buffer[size:]
+            ends_ms = now_ms - len(self._buffer) / SAMPLE_BYTES * 1000 / self._looked_at
+            events += self._window(ends_ms, self._detector.is_speech(window, self._looked_at))
         return events
 
     def elapsed(self, now_ms: float) -> list[VoiceEvent]:
