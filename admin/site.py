@@ -43,6 +43,9 @@ SECURITY_HEADERS = {
     b"Cross-Origin-Resource-Policy": b"same-origin",
 }
 
+#: Not under the name of the site, of which the log keeps only warnings: Twisted writes its own lines there.
+_changes = Logger("admin.changes")
+
 
 class AdminRequest(Request):
     """A request that is kept in memory, limited in size, and passed to `AccessCheck`."""
@@ -223,7 +226,6 @@ class AdminSite(Site):
 
     protocol = AdminChannel  # type: ignore[assignment]
     noisy = False
-    _log = Logger()
 
     def __init__(
         self, resource: IResource, access: AccessCheck, publish: Callable[[Record], object], reactor: IReactorTime
@@ -286,7 +288,7 @@ class AdminSite(Site):
             return
         remark, caller, peer = request.remark, request.caller, peer_of(request)
         method, path = request.method.decode("ascii"), request.path.decode("latin-1")
-        self._log.info(
+        _changes.info(
             "{method} {path} by {who}: {code}{remark}",
             method=method,
             path=path,
