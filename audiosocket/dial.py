@@ -159,9 +159,9 @@ async def run(reactor: DialReactor, options: DialOptions, out: TextIO) -> int:
     return 0 if all(call.ok for call in calls) else 1
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+def main(arguments: Sequence[str] | None = None, program: str = "python -m audiosocket.dial") -> None:
+    """Run the command line and exit with its status; ``program`` is the command as it was typed."""
+    options = parse(sys.argv[1:] if arguments is None else arguments, program)
 
     async def status(reactor: DialReactor) -> None:
         raise SystemExit(await run(reactor, options, sys.stdout))

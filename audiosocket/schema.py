@@ -65,10 +65,12 @@ def apply(settings: Settings) -> str:
     return f"extension_ia and its triggers are in place in database {settings.db_name!r} ({rows} row(s))"
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command and return the exit status."""
+def main(
+    arguments: Sequence[str], environment: Mapping[str, str], program: str = "python -m audiosocket.schema"
+) -> int:
+    """Run the command and return the exit status; ``program`` is the command as it was typed."""
     parser = argparse.ArgumentParser(
-        prog="python -m audiosocket.schema",
+        prog=program,
         description="Creates the table extension_ia and its triggers; may be run again.",
     )
     parser.add_argument(

@@ -188,6 +188,7 @@ def code_blocks(text: str) -> list[str]:
         ("README.md", "README.pt-BR.md"),
         ("docs/settings.md", "docs/settings.pt-BR.md"),
         ("docs/moving.md", "docs/moving.pt-BR.md"),
+        ("docs/command-line.md", "docs/command-line.pt-BR.md"),
         ("docs/troubleshooting.md", "docs/troubleshooting.pt-BR.md"),
     ],
 )

@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, str] = {
     "server": ABOVE,
     "workers": ABOVE,
     "client": "errors wire media",
+    "cli": ABOVE,
     "testing": (
         "errors settings wire extensions interfaces media transport outbound calls apps provisioning server client"
     ),
@@ -60,7 +61,7 @@ for position, (row, allowed) in enumerate(list(MAY_IMPORT.items())):
     if allowed == ABOVE:
         MAY_IMPORT[row] = " ".join(list(MAY_IMPORT)[:position])
 #: Where programs begin: they may import everything, but only `composition` imports `admin`.
-PROGRAMS = "options composition tap __main__ dial schema show_dialplan workers.__main__"
+PROGRAMS = "options composition tap __main__ dial schema show_dialplan workers.__main__ cli.__main__"
 #: Standard modules that reach out of the process.
 IMPURE = {"socket", "select", "selectors", "asyncio", "threading", "subprocess", "os", "time", "http", "urllib"}
 

@@ -95,12 +95,12 @@ class _OneLine(argparse.ArgumentParser):
     """A parser that reports wrong arguments in one line on stderr, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{_PROGRAM}: {message} (--help explains)\n")
+        self.exit(2, f"{self.prog}: {message} (--help explains)\n")
 
 
-def parse(arguments: Sequence[str]) -> DialOptions:
+def parse(arguments: Sequence[str], program: str = _PROGRAM) -> DialOptions:
     """Return the options in ``arguments``; report wrong ones in one line and raise `SystemExit` with 2."""
-    parser = _parser()
+    parser = make_parser(program)
     given = parser.parse_args(arguments)
     if given.uuid is not None and given.calls > 1:
         parser.error("--uuid is for one call; with --calls each has its own")
@@ -150,9 +150,10 @@ def _greeting_seconds(seconds: float) -> float:
     return min(GREETING_SECONDS, max(seconds / 2, seconds - 2))
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
+    """Return the parser; ``program`` is the command as it was typed."""
     parser = _OneLine(
-        prog=_PROGRAM,
+        prog=program,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,0 +1,1 @@
+"""The command ``audiosocket``: what an operator types, most of it over the HTTP API."""

@@ -1,0 +1,130 @@
+"""The entry point of the command ``audiosocket``, also ``python -m audiosocket.cli``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any, TextIO
+
+from audiosocket import __version__
+from audiosocket.cli.parser import DELEGATED, PROGRAM, commands_of, make_parser, options_of, unknown_command
+from audiosocket.errors import AudioSocketError
+
+#: Exit statuses: something was refused or is wrong, wrong arguments, no server answers.
+WRONG, USAGE, UNREACHABLE = 1, 2, 3
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    try:
+        status = run(sys.argv[1:], os.environ, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of "audiosocket status | head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = WRONG
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str], out: TextIO) -> int:
+    """Run one command and return the exit status; wrong arguments raise `SystemExit`."""
+    if arguments and arguments[0] in DELEGATED:
+        return _delegate(arguments[0], arguments[1:], environment)
+    parser = make_parser()
+    if arguments and not arguments[0].startswith("-") and unknown_command(arguments[0]):
+        parser.error(unknown_command(arguments[0]))
+    given = parser.parse_args(arguments)
+    if given.version:
+        print(versions(), file=out)
+        return 0
+    if given.command is None:
+        parser.print_help(out)
+        return USAGE
+    if given.command == "completion":
+        out.write(_completion(given.shell))
+        return 0
+    return _ask(given, environment, out)
+
+
+def versions() -> str:
+    """Return the versions of this server and of Twisted."""
+    return f"{PROGRAM} {__version__}, Twisted {metadata.version('twisted')}"
+
+
+def _delegate(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    # Imported late, as each takes a part of a second: Twisted, psycopg2, the server.
+    if command == "run":
+        from audiosocket.__main__ import main as run_server  # noqa: PLC0415
+
+        sys.argv[1:] = list(arguments)
+        run_server()
+        return 0
+    if command == "schema":
+        from audiosocket import schema  # noqa: PLC0415
+
+        return schema.main(arguments, environment, f"{PROGRAM} schema")
+    from audiosocket import dial  # noqa: PLC0415
+
+    dial.main(arguments, f"{PROGRAM} dial")
+    return 0
+
+
+def _ask(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
+    from audiosocket.cli.api import Refused, Unreachable, find_api  # noqa: PLC0415 - completion must be quick
+    from audiosocket.cli.commands import COMMANDS, succeeded  # noqa: PLC0415
+    from audiosocket.cli.texts import style_for  # noqa: PLC0415
+    from audiosocket.runtime.log_format import escape  # noqa: PLC0415
+    from audiosocket.settings_files import merge, read_env_file  # noqa: PLC0415
+
+    try:
+        values = merge(read_env_file(given.env_file, environment), environment)
+        api = find_api(values, given.url, given.token_file)
+        answer, lines = COMMANDS[given.command](api, given, style_for(out, environment))
+        text = json.dumps(answer, ensure_ascii=False, indent=2) if given.json else "\n".join(lines)
+    except AudioSocketError as error:
+        if given.json:
+            body = error.body if isinstance(error, Refused) else {"status": "error", "message": str(error)}
+            print(json.dumps(body, ensure_ascii=False, indent=2), file=out)
+        else:
+            sys.stderr.write(f"{PROGRAM} {given.command}: {escape(str(error))}\n")
+        return UNREACHABLE if isinstance(error, Unreachable) else WRONG
+    except (KeyError, TypeError, AttributeError, IndexError):
+        sys.stderr.write(
+            f"{PROGRAM} {given.command}: the answer has another form; is the server of version {__version__}?\n"
+        )
+        return WRONG
+    print(text, file=out)
+    return 0 if succeeded(given.command, answer) else WRONG
+
+
+def _completion(shell: str) -> str:
+    from audiosocket.cli import completion  # noqa: PLC0415
+
+    parsers = commands_of(make_parser())
+    options = {name: list(options_of(parser)) for name, parser in parsers.items()}
+    options["completion"] = list(completion.SHELLS)
+    options["dial"] = _dial_options()
+    options["run"] = _run_options()
+    options["schema"] = ["--env-file", "--print", "--help"]
+    return completion.script(shell, options, {name: parser.description or "" for name, parser in parsers.items()})
+
+
+def _dial_options() -> list[str]:
+    from audiosocket.client.options import make_parser as make_dial_parser  # noqa: PLC0415
+
+    return list(options_of(make_dial_parser()))
+
+
+def _run_options() -> list[str]:
+    from audiosocket.settings import catalogue  # noqa: PLC0415
+
+    names = [info.name.lower().replace("_", "-") for info in catalogue() if not info.secret]
+    return ["--env-file", *(f"--{name}" for name in names), "--help"]
+
+
+if __name__ == "__main__":
+    main()

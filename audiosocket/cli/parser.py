@@ -1,0 +1,128 @@
+"""The commands of ``audiosocket`` and their options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+from uuid import UUID
+
+from audiosocket.asterisk import dialplan
+from audiosocket.cli.completion import SHELLS
+
+PROGRAM = "audiosocket"
+#: Commands whose options a module of their own reads.
+DELEGATED = {
+    "run": "run the server in the foreground (options: as of twistd audiosocket)",
+    "dial": "call an AudioSocket server as Asterisk would, and report what happened",
+    "schema": "create the table extension_ia and its triggers",
+}
+EPILOG = """\
+exit status: 0 done, 1 refused or something is wrong, 2 wrong arguments,
+3 no server answers
+
+Address and token of the HTTP API come from API_HOST, API_PORT and API_TOKEN,
+in the environment or in .env; --url and --token-file name others. A token is
+never given on the command line.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports wrong arguments in one line on stderr, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help explains)\n")
+
+
+def make_parser() -> Parser:
+    """Return the parser of all commands; those in `DELEGATED` have no options in it."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="An AudioSocket server for Asterisk: run it, see and change what it does.",
+        epilog=EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=18, width=79),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the versions of this server and of Twisted")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    output, remote = _output(), _remote()
+
+    def add(name: str, sentence: str, *parents: Parser) -> argparse.ArgumentParser:
+        described = f"{sentence[0].upper()}{sentence[1:]}."
+        return commands.add_parser(name, help=sentence, description=described, parents=parents, allow_abbrev=False)
+
+    add("status", "show the server, its extensions, and what is wrong now", remote, output)
+    calls = add("calls", "show live calls, or one call with its timeline", remote, output)
+    calls.add_argument("call_id", metavar="UUID", type=_uuid, nargs="?", help="show this call only")
+    calls.add_argument("--all", action="store_true", help="show also the calls that have ended")
+    hangup = add("hangup", "hang up one leg of a call", remote, output)
+    hangup.add_argument("call_id", metavar="UUID", type=_uuid, help="the call")
+    hangup.add_argument("--role", choices=("visitor", "resident"), default="visitor", help="which leg")
+    hangup.add_argument("--reason", default="", help="why; it is written to the log")
+    refresh = add("refresh", "read the table of extensions now", remote, output)
+    refresh.add_argument("--dry-run", action="store_true", help="only say what would change")
+    refresh.add_argument("--force", action="store_true", help="apply also a table that has lost most of its rows")
+    plan = add("dialplan", "print the lines of Asterisk's dialplan for extensions", remote, output)
+    plan.add_argument("id", type=_id, nargs="?", help="the extension's id (default: all extensions)")
+    plan.add_argument("--style", choices=dialplan.STYLES, default="plain", help="kind of Asterisk installation")
+    plan.add_argument("--wideband", action="store_true", help="16 kHz instead of 8 kHz")
+    plan.add_argument("--host", default="", help="address under which Asterisk reaches the server")
+    apps = add("apps", "show the apps there are, or those of one extension", remote, output)
+    apps.add_argument("id", type=_id, nargs="?", help="the id of an extension: what its legs run")
+    completion = add("completion", "print the script that completes this command in a shell")
+    completion.add_argument("shell", choices=SHELLS)
+    for name, sentence in DELEGATED.items():
+        add(name, sentence)
+    return parser
+
+
+def unknown_command(name: str) -> str:
+    """Return the error for a command that does not exist, with the one it resembles; empty if it exists."""
+    known = commands_of(make_parser())
+    if name in known:
+        return ""
+    close = get_close_matches(name, known, 1)
+    return f"there is no command {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command by name."""
+    for action in parser._actions:  # argparse has no public way to the parsers of commands
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def options_of(parser: argparse.ArgumentParser) -> Sequence[str]:
+    """Return the long options of a parser."""
+    return [name for name in parser._option_string_actions if name.startswith("--")]
+
+
+def _output() -> Parser:
+    parser = Parser(add_help=False)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a text")
+    return parser
+
+
+def _remote() -> Parser:
+    parser = Parser(add_help=False)
+    add = parser.add_argument
+    add("--url", default="", help="the HTTP API (default: API_HOST and API_PORT, http://127.0.0.1:8082)")
+    add("--token-file", type=Path, metavar="FILE", help="file whose first line is the token (default: API_TOKEN)")
+    add("--env-file", type=Path, metavar="FILE", default=Path(".env"), help="file with settings (default .env)")
+    return parser
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID like {UUID(int=0)}") from None
+
+
+def _id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of an extension (its number is another thing)")
+    return int(text)
