@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
@@ -157,6 +157,11 @@ class AccessCheck:
                 f"Host {quoted(hosts[0])} is not a name of this server; use its address, or add the name to"
                 " API_ALLOWED_HOSTS.",
             )
+
+
+def needs_token(segments: Sequence[bytes]) -> bool:
+    """Return whether the path with these decoded segments needs a token, where the server has any."""
+    return segments[0] in _PROTECTED
 
 
 def peer_of(request: Request) -> str:
