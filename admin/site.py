@@ -60,6 +60,16 @@ class AdminRequest(Request):
     remark: str = ""
     _log = Logger()
 
+    @property
+    def who(self) -> str:
+        """The peer, and the name of its token if it has one."""
+        peer = peer_of(self)
+        return f"{self.caller.name} ({peer})" if self.caller.name else peer
+
+    def note(self, change: str) -> None:
+        """Take what the request has changed, for the log."""
+        self.remark = change
+
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > MAX_BODY_BYTES:
             _body_too_large()
@@ -292,7 +302,7 @@ class AdminSite(Site):
             "{method} {path} by {who}: {code}{remark}",
             method=method,
             path=path,
-            who=f"{caller.name} ({peer})" if caller.name else peer,
+            who=request.who,
             code=request.code,
             remark=f" {remark}" if remark else "",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -45,6 +45,13 @@ COMMAND_NAMES = (
 )
 
 
+Note = Callable[[str], object]
+
+
+def ignore(change: str) -> None:
+    """Do not note a change."""
+
+
 class ExtensionControl(Protocol):
     """What may be asked about extensions. Errors are those of ``errors``."""
 
@@ -76,16 +83,16 @@ class ExtensionControl(Protocol):
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         """Reopen an extension's listeners; raises `UnknownExtension`."""
 
-    async def add(self, fields: Mapping[str, Any]) -> Extension:
-        """Insert and apply.
+    async def add(self, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
+        """Insert and apply; ``note`` is given what changed, as text.
 
         Raises `InvalidExtension`, `ExtensionTaken`, `ChangeNotAllowed`, `SourceUnavailable`.
         """
 
-    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+    async def change(self, extension_id: int, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
         """Update the given fields and apply; raises as `add`, and `UnknownExtension`."""
 
-    async def remove(self, extension_id: int) -> None:
+    async def remove(self, extension_id: int, note: Note = ignore) -> None:
         """Delete and drain; raises `UnknownExtension`, `SourceUnavailable`."""
 
 

@@ -37,6 +37,7 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
         """Call the resident, or several numbers in order; the response does not wait for the resident's answer."""
         parsed_id = requests.parse_call_id(call_id)
         numbers = requests.return_numbers(request.content.read())
+        request.remark = f"return call, {len(numbers)} numbers"
         call = await maybe_await(control.calls.return_call(parsed_id, numbers))
         return reply(request, {"message": f"Chamada de retorno iniciada para {parsed_id}", "call": call}, 202)
 
@@ -44,6 +45,7 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
     async def cancel_return_call(request: AdminRequest, call_id: str) -> bytes:
         """Cancel the return call."""
         parsed_id = requests.parse_call_id(call_id)
+        request.remark = "return call cancelled"
         call = await maybe_await(control.calls.cancel_return(parsed_id))
         return reply(request, {"message": f"Chamada de retorno cancelada para {parsed_id}", "call": call})
 

@@ -36,7 +36,7 @@ def add_routes(app: Klein, control: Control) -> None:
         options = requests.refresh_options(request.content.read(), request.uri)
         request.remark = " ".join(name for name, chosen in options.items() if chosen)
         work = extensions.refresh(force=options["force"], dry_run=options["dry_run"])
-        result = await _to_the_end(work, "POST /api/refresh")
+        result = await _to_the_end(work, "POST /api/refresh", request)
         if options["dry_run"]:
             message = "Simulação concluída, nada foi alterado"
         elif result.get("result") == "held_back":
@@ -50,7 +50,7 @@ def add_routes(app: Klein, control: Control) -> None:
         """Reopen the listeners of an extension."""
         extension_id, number = requests.which_extension(request.content.read())
         work = extensions.restart(extension_id=extension_id, number=number)
-        await _to_the_end(work, "POST /api/restart")
+        await _to_the_end(work, "POST /api/restart", request)
         name = number if extension_id is None else f"ID {extension_id}"
         request.remark = f"extension {name}"
         return reply(request, {"message": f"Ramal {name} reiniciado com sucesso"})
@@ -58,16 +58,15 @@ def add_routes(app: Klein, control: Control) -> None:
     @app.route("/api/extensions", methods=["GET"])
     async def list_extensions(request: AdminRequest) -> bytes:
         """Return the rows of the database."""
-        rows = await _to_the_end(extensions.rows(), "GET /api/extensions")
+        rows = await _to_the_end(extensions.rows(), "GET /api/extensions", request)
         return reply(request, rows)
 
     @app.route("/api/extensions", methods=["POST"])
     async def add_extension(request: AdminRequest) -> bytes:
         """Insert an extension and apply it."""
         fields = requests.extension_fields(request.content.read())
-        extension = await _to_the_end(extensions.add(fields), "POST /api/extensions")
+        extension = await _to_the_end(extensions.add(fields, request.note), "POST /api/extensions", request)
         request.setHeader("Location", f"/api/extensions/{extension.id}")
-        request.remark = f"extension {extension.number}"
         message = f"Ramal {extension.number} adicionado com sucesso"
         return reply(request, {"message": message, "extension": extension.to_json()}, 201)
 
@@ -76,8 +75,9 @@ def add_routes(app: Klein, control: Control) -> None:
         """Change the given fields of an extension and apply them."""
         parsed_id = requests.parse_extension_id(extension_id)
         fields = requests.changed_fields(request.content.read(), parsed_id)
-        request.remark = f"fields {', '.join(fields)}"
-        extension = await _to_the_end(extensions.change(parsed_id, fields), f"PUT /api/extensions/{parsed_id}")
+        request.remark = f"extension {parsed_id}: {', '.join(fields)}"
+        work = extensions.change(parsed_id, fields, request.note)
+        extension = await _to_the_end(work, f"PUT /api/extensions/{parsed_id}", request)
         message = f"Ramal ID {parsed_id} atualizado com sucesso"
         return reply(request, {"message": message, "extension": extension.to_json()})
 
@@ -85,7 +85,8 @@ def add_routes(app: Klein, control: Control) -> None:
     async def remove_extension(request: AdminRequest, extension_id: str) -> bytes:
         """Delete an extension; its calls continue."""
         parsed_id = requests.parse_extension_id(extension_id)
-        await _to_the_end(extensions.remove(parsed_id), f"DELETE /api/extensions/{parsed_id}")
+        work = extensions.remove(parsed_id, request.note)
+        await _to_the_end(work, f"DELETE /api/extensions/{parsed_id}", request)
         return reply(request, {"message": f"Ramal ID {parsed_id} removido com sucesso"})
 
     _add_running_routes(app, control)
@@ -116,12 +117,15 @@ def _add_running_routes(app: Klein, control: Control) -> None:
         return reply_text(request, text)
 
 
-def _to_the_end(work: Awaitable[T], name: str) -> Deferred[T]:
+def _to_the_end(work: Awaitable[T], name: str, request: AdminRequest) -> Deferred[T]:
     """Return the result of ``work``, which goes on after its client has disconnected; log it then as ``name``."""
+    name = f"{name} by {request.who}"
 
     def log(outcome: T | Failure) -> None:
         if not isinstance(outcome, Failure):
-            _log.info("{name} completed after its client had disconnected", name=name)
+            _log.info(
+                "{name} completed after its client had disconnected: {remark}", name=name, remark=request.remark
+            )
         elif outcome.check(AudioSocketError):
             _log.warn("{name} failed after its client had disconnected: {error}", name=name, error=outcome.value)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.errors import SourceUnavailable
+from audiosocket.extensions.changes import describe_changes
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension
 from audiosocket.extensions.reconcile import Plan
 from audiosocket.extensions.validation import ValidationResult, Validator
@@ -89,6 +91,8 @@ class Configuration:
         self.file_trouble = ""
         self.last: RefreshReport | None = None
         self.last_success: float | None = None
+        #: What requests are changing now: extensions to be (id 0: a new one), ids to be removed.
+        self.requested: set[Extension | int] = set()
 
     def load(self) -> bool:
         """Load the local file; return whether it can be used."""
@@ -128,7 +132,9 @@ class Configuration:
                 return
             self._log_problems(loaded.problems, loaded.rejected, str(self._path))
             self._set_source("file", loaded.saved_at)
+            earlier = dict(self._listeners.extensions)
             await self._listeners.apply(loaded.extensions)
+            self._log_changes(earlier, str(self._path))
             self._log.info("{path} was read again: {n} extensions", path=str(self._path), n=len(loaded.extensions))
 
     async def reapply(self) -> None:
@@ -205,12 +211,14 @@ class Configuration:
             report.hold_back(len(read.extensions), running)
             return
         self._shrink_guard.forget()
-        before = self.source
+        before, earlier = self.source, dict(self._listeners.extensions)
         plan = await self._listeners.apply(read.extensions)
         report.describe(plan)
         report.result = "unchanged" if plan.empty else "applied"
         self._set_source("database", None)
         self._log_problems(read.problems, read.rejected, "extension_ia")
+        if before != "none":
+            self._log_changes(earlier, f"the table ({report.trigger})")
         changed = not plan.empty or before != "database"
         if changed:
             self._log.info(
@@ -220,6 +228,19 @@ class Configuration:
                 **report.stats,
             )
         await self._save(only_if_missing=not changed and not self.file_trouble)
+
+    def _log_changes(self, earlier: Mapping[int, Extension], source: str) -> None:
+        """Log what differs now; what a request is changing is logged with the request."""
+        after = self._listeners.extensions
+        differ = {key for key in earlier.keys() | after.keys() if earlier.get(key) != after.get(key)}
+        told = sorted(key for key in differ if not self._is_requested(key, after.get(key)))
+        for change in describe_changes(told, earlier, after):
+            self._log.info("{change}; from {source}", change=change, source=source)
+
+    def _is_requested(self, key: int, extension: Extension | None) -> bool:
+        if extension is None:
+            return key in self.requested
+        return extension in self.requested or replace(extension, id=0) in self.requested
 
     async def _save(self, *, only_if_missing: bool) -> None:
         try:

@@ -30,7 +30,7 @@ from audiosocket.runtime.log_format import formatter
 
 FILE_NAME = "audiosocket.log"
 #: Namespaces of which only warnings and errors are logged.
-QUIET_NAMESPACES = ("twisted.internet.protocol.Factory", "twisted.web.server.Site", "admin.site.AdminSite")
+QUIET_NAMESPACES = ("twisted.internet.protocol.Factory", "twisted.web.server.Site")
 #: Namespaces and levels for which the result of the filter is kept.
 MAX_KNOWN_KINDS = 1_000
 _PORT_LINE = re.compile(r"\S+ starting on \S+|\(\S+ Port \S+ Closed\)")

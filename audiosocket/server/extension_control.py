@@ -7,7 +7,9 @@ from typing import Any
 
 from audiosocket.asterisk import dialplan
 from audiosocket.asterisk.dialplan import Style
+from audiosocket.control_interface import Note, ignore
 from audiosocket.errors import ExtensionTaken, UnknownExtension
+from audiosocket.extensions.changes import describe_change
 from audiosocket.extensions.model import Extension
 from audiosocket.extensions.parsing import parse_json
 from audiosocket.json_shapes import ExtensionAppsJSON, RefreshJSON, RowsJSON, TableStatusJSON
@@ -85,16 +87,18 @@ class TableControl:
     async def rows(self) -> RowsJSON:
         return await self._store.rows()
 
-    async def add(self, fields: Mapping[str, Any]) -> Extension:
+    async def add(self, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
         extension = parse_json({**fields, "id": 0})
         self._check(extension)
-        return await self._store.add(extension)
+        added = await self._store.add(extension)
+        note(describe_change(None, added.to_json()))
+        return added
 
-    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
-        return await self._store.change(extension_id, fields)
+    async def change(self, extension_id: int, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
+        return await self._store.change(extension_id, fields, note)
 
-    async def remove(self, extension_id: int) -> None:
-        await self._store.remove(extension_id)
+    async def remove(self, extension_id: int, note: Note = ignore) -> None:
+        await self._store.remove(extension_id, note)
 
     def _running(self) -> Iterable[Extension]:
         return self._listeners.extensions.values()

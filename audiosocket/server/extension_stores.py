@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from audiosocket.control_interface import Note
 from audiosocket.errors import ExtensionTaken, SourceUnavailable, UnknownExtension
+from audiosocket.extensions.changes import describe_change
 from audiosocket.extensions.model import COLUMNS, Extension
 from audiosocket.extensions.parsing import parse_json
 from audiosocket.extensions.validation import Validator
@@ -29,10 +32,10 @@ class ExtensionStore(Protocol):
     async def add(self, extension: Extension) -> Extension:
         """Add and apply an extension, whose id is ignored; return it with its id."""
 
-    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
-        """Change the given fields of an extension, and apply it."""
+    async def change(self, extension_id: int, fields: Mapping[str, Any], note: Note) -> Extension:
+        """Change the given fields of an extension, and apply it; ``note`` is given what changed, as text."""
 
-    async def remove(self, extension_id: int) -> None:
+    async def remove(self, extension_id: int, note: Note) -> None:
         """Remove an extension, and apply that."""
 
 
@@ -64,13 +67,17 @@ class DatabaseStore:
         return {**answer, "truncated": True} if total > len(shown) else answer
 
     async def add(self, extension: Extension) -> Extension:
+        with self._requested(replace(extension, id=0)):
+            return await self._add(extension)
+
+    async def _add(self, extension: Extension) -> Extension:
         new_id = await self._database.insert(
             extension.as_row(), lambda rows: _check_not_taken(extension, None, self._usable(rows))
         )
         await self._apply("api add")
         return parse_json({**extension.to_json(), "id": new_id})
 
-    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+    async def change(self, extension_id: int, fields: Mapping[str, Any], note: Note) -> Extension:
         rows: list[Row] = []
         await self._database.read(rows.extend)
         row = next((row for row in rows if row.get("extension_ia_id") == extension_id), None)
@@ -79,19 +86,35 @@ class DatabaseStore:
         before = row_to_json(row)
         extension = parse_json({**before, **fields, "id": extension_id})
         self._check(extension)
-        new = {column: value for column, value in extension.as_row().items() if COLUMNS[column] in fields}
-        found = not new or await self._database.update(
-            extension_id, new, lambda rows: _check_not_taken(extension, before, self._usable(rows))
-        )
-        if not found:
-            raise _no_row(extension_id)
-        await self._apply("api change")
+        with self._requested(extension):
+            new = {column: value for column, value in extension.as_row().items() if COLUMNS[column] in fields}
+            found = not new or await self._database.update(
+                extension_id, new, lambda rows: _check_not_taken(extension, before, self._usable(rows))
+            )
+            if not found:
+                raise _no_row(extension_id)
+            changed = {key: value for key, value in extension.to_json().items() if key in fields}
+            note(describe_change(before, changed))
+            await self._apply("api change")
         return extension
 
-    async def remove(self, extension_id: int) -> None:
-        if not await self._database.delete(extension_id):
-            raise _no_row(extension_id)
-        await self._apply("api remove", gone=(extension_id,))
+    async def remove(self, extension_id: int, note: Note) -> None:
+        removed = _removed(extension_id, self._running())
+        with self._requested(extension_id):
+            if not await self._database.delete(extension_id):
+                raise _no_row(extension_id)
+            note(removed)
+            await self._apply("api remove", gone=(extension_id,))
+
+    @contextmanager
+    def _requested(self, what: Extension | int) -> Iterator[None]:
+        """Have this change logged with its request only, whichever refresh applies it."""
+        requested = self._poller.configuration.requested
+        requested.add(what)
+        try:
+            yield
+        finally:
+            requested.discard(what)
 
     def _usable(self, rows: Sequence[Row]) -> Iterable[Extension]:
         """Return the rows that may run: a rejected one, such as a duplicate, occupies no port and no number."""
@@ -131,8 +154,9 @@ class FileStore:
         await self._keep(add)
         return added[0]
 
-    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+    async def change(self, extension_id: int, fields: Mapping[str, Any], note: Note) -> Extension:
         changed: list[Extension] = []
+        described: list[str] = []
 
         def change(running: Mapping[int, Extension]) -> list[Extension]:
             before = running_extension(running, extension_id)
@@ -140,17 +164,22 @@ class FileStore:
             self._check(extension)
             _check_not_taken(extension, before.to_json(), running.values())
             changed.append(extension)
+            described.append(describe_change(before.to_json(), extension.to_json()))
             return [extension if key == extension_id else other for key, other in running.items()]
 
         await self._keep(change)
+        note(described[0])
         return changed[0]
 
-    async def remove(self, extension_id: int) -> None:
+    async def remove(self, extension_id: int, note: Note) -> None:
+        described: list[str] = []
+
         def remove(running: Mapping[int, Extension]) -> list[Extension]:
-            running_extension(running, extension_id)
+            described.append(describe_change(running_extension(running, extension_id).to_json(), None))
             return [other for key, other in running.items() if key != extension_id]
 
         await self._keep(remove)
+        note(described[0])
 
     async def _keep(self, change: Callable[[Mapping[int, Extension]], Sequence[Extension]]) -> None:
         try:
@@ -166,6 +195,12 @@ def running_extension(running: Mapping[int, Extension], extension_id: int) -> Ex
     if extension_id not in running:
         raise UnknownExtension(f"no extension with id {extension_id} is running")
     return running[extension_id]
+
+
+def _removed(extension_id: int, running: Iterable[Extension]) -> str:
+    """Describe the removal of a row; one that did not run was rejected and has only its id."""
+    known = next((one for one in running if one.id == extension_id), None)
+    return describe_change({"id": extension_id} if known is None else known.to_json(), None)
 
 
 def _no_row(extension_id: int) -> UnknownExtension:

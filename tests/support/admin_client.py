@@ -33,8 +33,10 @@ from audiosocket.control_interface import (
     CallSelection,
     Control,
     ExtensionControl,
+    Note,
     RecordControl,
     Soon,
+    ignore,
 )
 from audiosocket.errors import AudioSocketError, ExtensionTaken, SourceUnavailable, UnknownCall, UnknownExtension
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
@@ -233,7 +235,7 @@ class FakeControl:
                 return extension
         raise UnknownExtension(f"no extension is {number if extension_id is None else extension_id}")
 
-    async def add(self, fields: Mapping[str, Any]) -> Extension:
+    async def add(self, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
         await self._disturb()
         extension = parse_json({**fields, "id": max(self.running, default=0) + 1})
         if extension.port in {e.port for e in self.running.values()}:
@@ -241,13 +243,13 @@ class FakeControl:
         self.running[extension.id] = extension
         return extension
 
-    async def change(self, extension_id: int, fields: Mapping[str, Any]) -> Extension:
+    async def change(self, extension_id: int, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
         await self._disturb()
         self.requests.append(("change", extension_id, dict(fields)))
         self.running[extension_id] = parse_json({**self._known(extension_id).to_json(), **fields})
         return self.running[extension_id]
 
-    async def remove(self, extension_id: int) -> None:
+    async def remove(self, extension_id: int, note: Note = ignore) -> None:
         await self._disturb()
         del self.running[self._known(extension_id).id]
 
