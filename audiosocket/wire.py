@@ -132,7 +132,8 @@ Event = Identified | Audio | Digit | HungUp | PeerError | Ignored | Violation
 class Parser:
     """Decodes a stream; the events do not depend on how it was split into pieces.
 
-    Every complete message is decoded at once, so at most one unfinished message (65,538 bytes) is stored.
+    Unless `receive` is given a limit, every complete message is decoded at once, so at most one unfinished message
+    (65,538 bytes) is stored.
     With ``expect_identity`` the first message must be a UUID: any other is a violation as soon as its header
     is complete, before a byte of its payload is stored.
     """
@@ -140,19 +141,22 @@ class Parser:
     __slots__ = ("_broken", "_identified", "rest")
 
     def __init__(self, *, expect_identity: bool = True) -> None:
-        #: The bytes of an unfinished message.
+        #: The bytes of an unfinished message, and those behind the limit of `receive`.
         self.rest = b""
         self._identified = not expect_identity
         self._broken = False
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Return the events completed by ``data``, in order; nothing follows a `Violation`."""
+    def receive(self, data: bytes, most: int | None = None) -> list[Event]:
+        """Return the events completed by ``data``, in order; nothing follows a `Violation`.
+
+        With ``most`` at most so many; call it again with ``b""`` for those behind them.
+        """
         if self._broken:
             return []
         buffer = self.rest + data if self.rest else data
         events: list[Event] = []
         start, size = 0, len(buffer)
-        while size - start >= HEADER_BYTES:
+        while size - start >= HEADER_BYTES and len(events) != most:
             kind, length = _HEADER.unpack_from(buffer, start)
             wrong = self._wrong(kind, length)
             if wrong:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench import scenarios
 from bench.load import stalled
+from bench.neighbours import FLOODS, neighbours
 from bench.scenarios import ECHO, LOOPBACK, PORTEIRO, SPEAK, Bench
 from bench.statistics import ASYNCIO, OURS, C, Figure, Sample, Target
 from bench.thousand_extensions import thousand_extensions
@@ -92,6 +93,7 @@ def _smaller(key: str, title: str, *targets: Target) -> Figure:
 
 _FRAMES = Figure("frames_per_s", "frames/s", targets=(Target(C, 0.70, 0.85), Target(ASYNCIO, 2.0, 2.6)))
 _COST = _smaller("server_us_per_frame", "server's processor time per frame, µs")
+_LATE = Target("", 0.1, 0.1)
 _OFF_PACE = "distance of the mean rate from 50 frames/s"
 
 ROWS: tuple[Row, ...] = (
@@ -220,6 +222,23 @@ ROWS: tuple[Row, ...] = (
             _smaller("us_48k", "at 48 kHz with its conversion, µs"),
         ),
         servers=(OURS,),
+    ),
+    Row(
+        "neighbours",
+        "40 calls that hear a voice, beside a peer that floods",
+        lambda bench, name: neighbours(bench),
+        tuple(
+            figure
+            for flood in FLOODS
+            for figure in (
+                _smaller(f"{flood.key}_late_percent", f"{flood}: later than 40 ms, above those without, %", _LATE),
+                _smaller(f"{flood.key}_gap_ms", f"{flood}: longest gap, ms", Target("", 60, 60)),
+                _smaller(f"{flood.key}_quiet_gap_ms", f"{flood}: longest gap without it, ms"),
+                _smaller(f"{flood.key}_memory_mb", f"{flood}: memory kept, MB", Target("", 10, 10)),
+            )
+        ),
+        servers=(OURS,),
+        max_rounds=3,
     ),
 )
 

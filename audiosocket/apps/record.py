@@ -39,6 +39,8 @@ FIRST_WRITE_MS = 100
 WRITE_EVERY_MS = 1000
 #: Audio that may wait for the file thread, in bytes: a minute at 8 kHz, 10 s at 48 kHz.
 MAX_WAITING_BYTES = 2_000_000
+#: What a frame needs in memory beside its samples, in bytes; half of them are of the caller's making.
+FRAME_BYTES = 200
 BEEP_RATE, BEEP_HZ, BEEP_MS, BEEP_DBFS = 8000, 1000, 250, -18.0
 
 
@@ -135,7 +137,7 @@ class _Recording:
         if self._closed:
             return
         self._frames.append(frame)
-        self._waiting_bytes += len(frame.pcm)
+        self._waiting_bytes += len(frame.pcm) + FRAME_BYTES
         if frame.now_ms < self._due_ms and self._waiting_bytes <= MAX_WAITING_BYTES:
             return
         if not self._writing:

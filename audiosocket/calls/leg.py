@@ -359,6 +359,10 @@ class Leg:
 
     # called by the connection, see `protocol.LegEnd`
 
+    @property
+    def looping(self) -> bool:
+        return self._looping
+
     def frames_received(self, data: bytes, shape: tuple[int, int]) -> None:
         connection = self._connection
         if connection is None:

@@ -12,7 +12,7 @@ class LegOutcome(str, Enum):
     SERVER_HANGUP = "server_hangup"  #: an app hung up
     ADMIN_HANGUP = "admin_hangup"  #: hung up through the API
     APP_FAILED = "app_failed"  #: the app raised
-    PROTOCOL_ERROR = "protocol_error"  #: the peer sent what is not AudioSocket
+    PROTOCOL_ERROR = "protocol_error"  #: the peer sent what is not AudioSocket, or far too much
     PEER_ERROR = "peer_error"  #: the peer reported an error (0xff)
     CONNECTION_LOST = "connection_lost"  #: the connection was reset or timed out
     SLOW_READER = "slow_reader"  #: the peer did not take our audio for 2 s

@@ -18,6 +18,13 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from audiosocket.calls.intake import (
+    MESSAGES_PER_STEP,
+    RATE_CHANGE_UNITS,
+    UNITS_PER_SECOND,
+    Allowance,
+    cost,
+)
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.transport.clock import MediaClock
@@ -25,6 +32,7 @@ from audiosocket.wire import (
     FRAME_HEADERS,
     HANGUP_FRAME,
     HEADER_BYTES,
+    Audio,
     Event,
     HungUp,
     Identified,
@@ -50,6 +58,10 @@ USER_TIMEOUT_MS = 30_000
 class LegEnd(Interface):
     """What a connection needs of its leg: `leg.Leg`."""
 
+    @property
+    def looping(self) -> bool:
+        """Whether frames only go back as they come, which costs next to nothing: they are not counted."""
+
     def message_received(self, event: Event) -> None:
         """Take a message that is not an ordinary frame."""
 
@@ -60,8 +72,8 @@ class LegEnd(Interface):
         """Note that a connection is closed or of no use; does nothing unless it is the one in use."""
 
 
-class Transport(ITCPTransport, IConsumer):
-    """What a connection needs of its transport: TCP with a bounded buffer."""
+class Transport(ITCPTransport, IConsumer, IPushProducer):
+    """What a connection needs of its transport: TCP with a bounded buffer, and reading that can be paused."""
 
 
 @implementer(IPushProducer)
@@ -75,6 +87,14 @@ class AudioSocketProtocol(Protocol):
         self.factory = factory
         self._clock = clock
         self._parser = Parser()
+        #: What this peer may send, and frames of ``_shape`` that are paid already.
+        self._allowance = Allowance(clock.seconds())
+        self._paid = 0
+        self._shape: tuple[int, int] | None = None
+        #: The rate of the last frame, in Hz.
+        self._rate = 0
+        #: Messages wait in the parser for the clock's ticks; nothing is read meanwhile.
+        self._waiting = False
         self._leg: LegEnd | None = None
         #: The leg's `frames_received`; None before there is a leg and after the hangup frame.
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
@@ -106,16 +126,20 @@ class AudioSocketProtocol(Protocol):
         if take is not None and not self._parser.rest:
             shape = FRAME_HEADERS.get(data[:HEADER_BYTES])
             if shape is not None and (len(data) == shape[1] or has_equal_headers(data, shape[1])):
-                take(data, shape)
-                return
+                frames = len(data) // shape[1]
+                if (frames <= self._paid and shape is self._shape) or self._pay(frames, shape):
+                    self._paid -= frames
+                    take(data, shape)
+                    return
         if self.finished:
             return
         if self._leg is None:
             self._first_data += data
-        for event in self._parser.receive(data):
-            self._handle(event)
-            if self.finished:
-                return
+        if self._waiting or not self._is_direct():
+            self._parser.receive(data, 0)
+            self._wait()
+        elif self._step(data):
+            self._wait()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._clock.cancel_timeout(self)
@@ -152,6 +176,9 @@ class AudioSocketProtocol(Protocol):
         self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
+        if self._waiting:
+            self._waiting = False
+            self.transport.resumeProducing()
         self._clock.set_timeout(self, CLOSE_SECONDS, self.transport.abortConnection)
 
     def abort(self) -> None:
@@ -179,6 +206,65 @@ class AudioSocketProtocol(Protocol):
 
     def stopProducing(self) -> None:
         self._blocked = True
+
+    # how much is handled at a time, see ``intake.py``
+
+    def _is_direct(self) -> bool:
+        self._allowance.spend(0, self._clock.seconds())
+        return self._allowance.direct
+
+    def _pay(self, frames: int, shape: tuple[int, int]) -> bool:
+        """Pay for these frames and some to come; return false when they have to wait."""
+        leg = self._leg
+        if leg is None or (not leg.looping and (frames > MESSAGES_PER_STEP or not self._is_direct())):
+            return False
+        self._paid = max(frames, MESSAGES_PER_STEP)
+        if not leg.looping:
+            change = RATE_CHANGE_UNITS if shape[0] != self._rate else 0
+            self._allowance.spend(self._paid + change, self._clock.seconds())
+        self._shape, self._rate = shape, shape[0]
+        return True
+
+    def _step(self, data: bytes = b"") -> bool:
+        """Handle some messages; return whether complete ones may be left."""
+        events = self._parser.receive(data, MESSAGES_PER_STEP)
+        units = 0
+        for event in events:
+            units += cost(event, self._rate)
+            if isinstance(event, Audio):
+                self._rate = event.rate
+            self._handle(event)
+            if self.finished:
+                return False
+        self._allowance.spend(units, self._clock.seconds())
+        if self._allowance.spent:
+            self._drop(
+                f"it keeps sending more than {UNITS_PER_SECOND} messages/s, or as much in large frames, digits or "
+                "changes of the sample rate; a telephone sends 100/s at most"
+            )
+            return False
+        return len(events) == MESSAGES_PER_STEP
+
+    def _wait(self) -> None:
+        """Handle what is in the parser in the clock's ticks, and read again after that."""
+        if not self._waiting:
+            self._waiting, self._shape = True, None
+            self.transport.pauseProducing()
+            self._clock.add_work(self._continue)
+
+    def _continue(self) -> bool:
+        """Handle some of the messages that wait; return whether more are left."""
+        if self.finished:
+            return False
+        try:
+            more = self._step()
+        except Exception:
+            self.transport.abortConnection()
+            raise
+        if not more and not self.finished:
+            self._waiting = False
+            self.transport.resumeProducing()
+        return more
 
     # from the peer
 

@@ -1,12 +1,14 @@
 """One clock for all legs: a 20 ms grid in four phases of 5 ms, measured against a steady clock.
 
 The grid is absolute: a late turn does not shift the next one, and each leg makes up for lateness itself
-(``media/playout.py``). Time-outs of connections are checked in the same ticks. The clock stops with the first
-tick that finds no member and no time-out, and starts again with the next one added.
+(``media/playout.py``). Time-outs of connections are checked in the same ticks. What need not be done at once is
+divided into short steps and done after the frames of a tick, for a limited time (`MediaClock.add_work`). The clock
+stops with the first tick that finds no member, no time-out and no work, and starts again with the next one added.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +18,8 @@ from audiosocket.transport.ticker import TICK_MS, Ticker
 from audiosocket.transport.timeouts import TimeoutQueue
 from audiosocket.wire import FRAME_MS
 
+#: Time for work in one tick, in milliseconds: the frames of the next tick must be in time.
+WORK_MS = 2.0
 #: A member has its turn in one of so many ticks.
 PHASES = FRAME_MS // TICK_MS
 
@@ -56,6 +60,8 @@ class MediaClock:
         self._after_tick = after_tick
         self._phases: tuple[dict[ClockMember, None], ...] = tuple({} for _ in range(PHASES))
         self._timeouts = TimeoutQueue()
+        #: Steps of work; each returns whether it is to be called again.
+        self._work: deque[Callable[[], bool]] = deque()
         self._next = 0
         self._running = False
         #: Ticks that came more than one frame (20 ms) late.
@@ -88,6 +94,15 @@ class MediaClock:
         """Drop the time-out of ``key``, if there is one."""
         self._timeouts.drop(key)
 
+    def add_work(self, step: Callable[[], bool]) -> None:
+        """Call ``step`` in ticks from the next one on until it returns false.
+
+        Each has its turn, at most one in a tick, as long as the tick has time for them (`WORK_MS`). At least one
+        is called in each tick; one that raises is logged and dropped.
+        """
+        self._work.append(step)
+        self._start()
+
     def _start(self) -> None:
         if not self._running:
             self._running = True
@@ -95,7 +110,7 @@ class MediaClock:
             self._ticker.start(self._tick)
 
     def _stop_if_idle(self) -> None:
-        if self._running and not self._timeouts and not any(self._phases):
+        if self._running and not self._timeouts and not self._work and not any(self._phases):
             self._running = False
             self._ticker.stop()
 
@@ -117,8 +132,28 @@ class MediaClock:
             at = self.seconds()
             while (then := self._timeouts.pop(at)) is not None:
                 self._time_out(then)
+        if self._work:
+            self._do_work()
         if not self._after_tick():
             self._stop_if_idle()
+
+    def _do_work(self) -> None:
+        ends = self.seconds() + WORK_MS / 1000
+        work, rest = self._work, len(self._work)
+        while rest:
+            step = work.popleft()
+            rest -= 1
+            if self._again(step):
+                work.append(step)
+            if self.seconds() >= ends:
+                return
+
+    def _again(self, step: Callable[[], bool]) -> bool:
+        try:
+            return step()
+        except Exception:  # noqa: BLE001 - the work of the others must go on
+            self._log.failure("a step of work raised")
+            return False
 
     def _take_turn(self, member: ClockMember, now: float) -> None:
         try:

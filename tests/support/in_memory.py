@@ -49,7 +49,7 @@ BUFFER_BYTES = 65_536
 START = 1_000.0013
 
 
-@implementer(ITCPTransport, IConsumer)
+@implementer(ITCPTransport, IConsumer, IPushProducer)
 class AsteriskConnection:
     """Asterisk's end of a connection and Twisted's transport in one; ``writes`` has what the server wrote."""
 
@@ -72,6 +72,8 @@ class AsteriskConnection:
         self.not_reading = False
         self.unread_bytes = 0
         self.paused = False
+        #: What was sent while the server does not read; None while it reads.
+        self._not_read: bytes | None = None
 
     # what Asterisk does
 
@@ -79,7 +81,10 @@ class AsteriskConnection:
         """Send ``data`` as Asterisk, received in one read; lost after an abort, as on a real socket."""
         if not self.closed and not self.aborted:
             assert self.protocol is not None
-            self.protocol.dataReceived(data)
+            if self._not_read is not None:
+                self._not_read += data
+            else:
+                self.protocol.dataReceived(data)
 
     def hang_up(self) -> None:
         """Close the connection as Asterisk, with a FIN."""
@@ -131,6 +136,30 @@ class AsteriskConnection:
             if self.unread_bytes > BUFFER_BYTES and self.producer is not None and not self.paused:
                 self.paused = True
                 self.producer.pauseProducing()
+
+    @property
+    def read(self) -> bool:
+        """Whether the server reads."""
+        return self._not_read is None
+
+    def pauseProducing(self) -> None:
+        if self._not_read is None:
+            self._not_read = b""
+
+    def resumeProducing(self) -> None:
+        """Read what was sent meanwhile, in the reactor's next turn and at most 64 kB at a time."""
+        waiting, self._not_read = self._not_read, None
+        if waiting:
+            self.time.callLater(0, self._read_later, waiting)
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def _read_later(self, data: bytes) -> None:
+        now, later = data[:BUFFER_BYTES], data[BUFFER_BYTES:]
+        self.send(now)
+        if later:
+            self.send(later) if self._not_read is not None else self.time.callLater(0, self._read_later, later)
 
     def writeSequence(self, iovec: Any) -> None:
         raise AssertionError("Asterisk requires a whole frame in one write")
