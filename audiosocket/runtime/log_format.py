@@ -6,12 +6,20 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 from twisted.logger import LogEvent, formatEvent
 
+#: Levels of containers in a field that JSON lines show.
+MAX_DEPTH = 4
+_NO_VALUE = object()
+_TRACEBACK = "Traceback (most recent call last):"
 # C0, DEL, C1, line and paragraph separators, the marks that change the direction of text, and surrogates, which
 # cannot be encoded.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,21 +43,45 @@ def as_line(event: LogEvent) -> str:
 
 
 def as_json_line(event: LogEvent) -> str:
-    """Return the event as one JSON object with a line feed: the same, and the scalar fields of the event."""
+    """Return the event as one JSON object with a line feed: the same, and the fields of the event.
+
+    ``ts`` is ISO 8601 in local time with its offset.
+    """
     stamp, milliseconds = _time(event)
-    record: dict[str, Any] = {
-        key: value for key, value in event.items() if not key.startswith("log_") and _fits_json(value)
-    }
-    record.update(ts=f"{stamp},{milliseconds:03d}", level=_level(event), module=_module(event), text=_text(event))
+    record: dict[str, Any] = {}
+    for key, value in event.items():
+        if not key.startswith("log_") and (fitting := _for_json(value)) is not _NO_VALUE:
+            record[key] = fitting
+    zone = _zone(int(event.get("log_time") or time.time()))
+    record.update(
+        ts=f"{stamp.replace(' ', 'T')}.{milliseconds:03d}{zone}",
+        level=_level(event),
+        module=_module(event),
+        text=_text(event),
+    )
     traceback = _traceback(event)
     if traceback:
         record["traceback"] = traceback
     return json.dumps(record, ensure_ascii=True) + "\n"
 
 
+def readable(line: str) -> str:
+    """Return a line of text for a terminal: one with a traceback on as many lines as the traceback has."""
+    text, found, trace = line.partition(_TRACEBACK + "\\n")
+    return (
+        text.removesuffix(" ") + "\n" + found.replace("\\n", "\n") + trace.replace("\\n", "\n") if found else line
+    )
+
+
 def escape(text: str) -> str:
     """Return ``text`` on one line, with escapes for control characters and those that reorder text."""
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+
+
+@lru_cache(maxsize=4)
+def _zone(when: int) -> str:
+    offset = time.strftime("%z", time.localtime(when))
+    return f"{offset[:3]}:{offset[3:5]}"
 
 
 @lru_cache(maxsize=4)
@@ -93,8 +125,27 @@ def _traceback(event: LogEvent) -> str:
     return failure.getTraceback().strip() if failure is not None else ""
 
 
-def _fits_json(value: object) -> bool:
-    """Return whether the value is a scalar that strict readers accept: no NaN, no integer beyond 64 bits."""
+def _for_json(value: object, depth: int = 0) -> Any:
+    """Return the value as strict readers of JSON accept it, `_NO_VALUE` for one that has no such form.
+
+    Accepted are no NaN, no integer beyond 64 bits, and containers of `MAX_DEPTH` levels.
+    """
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**64)
+        return value if math.isfinite(value) else _NO_VALUE
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**64 else _NO_VALUE
+    if isinstance(value, UUID | PurePath | IPv4Address | IPv6Address):
+        return str(value)
+    if isinstance(value, Mapping | list | tuple | set | frozenset) and depth < MAX_DEPTH:
+        if not isinstance(value, Mapping):
+            return [fitting for one in value if (fitting := _for_json(one, depth + 1)) is not _NO_VALUE]
+        return {
+            str(key): fitting
+            for key, one in value.items()
+            if isinstance(key, str | int) and (fitting := _for_json(one, depth + 1)) is not _NO_VALUE
+        }
+    return _NO_VALUE

@@ -26,11 +26,11 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from audiosocket.runtime.log_file import AppendedLogFile
-from audiosocket.runtime.log_format import formatter
+from audiosocket.runtime.log_format import formatter, readable
 
 FILE_NAME = "audiosocket.log"
 #: Namespaces of which only warnings and errors are logged.
-QUIET_NAMESPACES = ("twisted.internet.protocol.Factory", "twisted.web.server.Site")
+QUIET_NAMESPACES = ("twisted.internet.protocol", "twisted.internet.endpoints", "twisted.web", "klein")
 #: Namespaces and levels for which the result of the filter is kept.
 MAX_KNOWN_KINDS = 1_000
 _PORT_LINE = re.compile(r"\S+ starting on \S+|\(\S+ Port \S+ Closed\)")
@@ -81,6 +81,19 @@ class LineWriter:
                 output.flush()
 
 
+class _ReadableTracebacks:
+    """An output on which a person reads tracebacks line by line; in the file one event stays one line."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, text: str, /) -> object:
+        return self._output.write("".join(map(readable, text.splitlines(keepends=True))))
+
+    def flush(self) -> object:
+        return self._output.flush()
+
+
 class ProcessLog:
     """The log that ``twistd --logger`` starts; what the options have chosen is its ``plan``.
 
@@ -104,7 +117,8 @@ class ProcessLog:
         )
         outputs: list[Output] = [self._file]
         if plan.echo:
-            outputs.append(_with_escapes(sys.__stdout__ or sys.stdout))
+            terminal = _with_escapes(sys.__stdout__ or sys.stdout)
+            outputs.append(terminal if plan.format == "json" else _ReadableTracebacks(terminal))
         self._writer = LineWriter(formatter(plan.format), outputs)
         return FilteringLogObserver(self._writer, level_filter(plan.level))
 

@@ -7,9 +7,13 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
+from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given
@@ -17,7 +21,8 @@ from hypothesis import strategies as st
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 
-from audiosocket.runtime import logs
+from audiosocket.extensions.model import Role
+from audiosocket.runtime import log_format, logs
 from audiosocket.runtime.log_file import AppendedLogFile
 from audiosocket.runtime.log_format import as_json_line, as_line, escape
 from audiosocket.runtime.logs import LogPlan, ProcessLog
@@ -147,10 +152,74 @@ VALUES: st.SearchStrategy[object] = (
 def test_json_lines_are_json_with_the_scalar_fields_beside_the_text(fields: dict[str, Any]) -> None:
     record = strictly(as_json_line({**event(log_format="hello"), **fields}))
     assert (record["text"], record["level"], record["module"]) == ("hello", "INFO", "audiosocket.x")
-    assert re.fullmatch(r"[\d-]{10} [\d:]{8},\d{3}", record["ts"])
+    assert re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}[+-]\d\d:\d\d", record["ts"])
     for key, value in fields.items():
         if isinstance(value, str) and key not in {"text", "level", "module", "ts"} and not key.startswith("log_"):
             assert record[key] == value
+
+
+def test_fields_of_json_lines_are_values_and_objects() -> None:
+    call_id = UUID(int=7)
+    fields = {
+        "n": 3,
+        "legs": [{"role": Role.VISITOR, "port": 8080}],
+        "call": call_id,
+        "path": Path("/a"),
+        "address": ip_address("::1"),
+        "failed": {"a": float("nan"), "b": None},
+        "other": object(),
+        "deep": [[[[[[1]]]]]],
+    }
+    record = strictly(as_json_line(event(log_format="x", **fields)))
+    assert record["n"] == 3
+    assert record["legs"] == [{"role": "visitor", "port": 8080}]
+    assert (record["call"], record["path"], record["address"]) == (str(call_id), "/a", "::1")
+    assert record["failed"] == {"b": None}
+    assert "other" not in record
+    assert "object at" not in json.dumps(record)
+
+
+@pytest.mark.parametrize("zone", ["America/Sao_Paulo", "Asia/Kolkata", "UTC"])
+def test_the_time_of_json_lines_has_its_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    log_format._second.cache_clear()
+    log_format._zone.cache_clear()
+    try:
+        record = strictly(as_json_line(event(log_format="x", log_time=1_800_000_000.25)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        log_format._second.cache_clear()
+        log_format._zone.cache_clear()
+    assert datetime.fromisoformat(record["ts"]).timestamp() == 1_800_000_000.25
+    assert record["ts"][-6:] == {"America/Sao_Paulo": "-03:00", "Asia/Kolkata": "+05:30", "UTC": "+00:00"}[zone]
+
+
+def test_a_traceback_has_lines_in_the_foreground_and_one_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "__stdout__", shown)
+    log = ProcessLog()
+    log.plan = to(tmp_path, echo=True)
+    log()(event(log_format="it failed", log_failure=failure("no\x1b[31m")))
+    log.write("2026 - worker - ERROR - x | Traceback (most recent call last):\\nFailure: y\n")
+    assert len(lines(tmp_path)) == 2
+    assert "it failed |\nTraceback (most recent call last):\n" in shown.getvalue()
+    assert "\x1b" not in shown.getvalue()
+    assert shown.getvalue().endswith("x |\nTraceback (most recent call last):\nFailure: y\n")
+
+
+@pytest.mark.parametrize(
+    "namespace", ["twisted.web.client._HTTP11ClientFactory", "twisted.internet.protocol.Factory", "klein._app"]
+)
+def test_libraries_do_not_chat(tmp_path: Path, namespace: str) -> None:
+    log = log_to(to(tmp_path), namespace)
+    log.info("Starting factory <x>")
+    assert lines(tmp_path) == []
+    log.warn("something is wrong")
+    assert len(lines(tmp_path)) == 1
 
 
 def test_a_wrong_format_or_field_gives_a_line_and_no_error(tmp_path: Path) -> None:
