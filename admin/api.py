@@ -11,7 +11,7 @@ from werkzeug.routing import BaseConverter
 from admin.page_files import load_page_files
 from admin.phone import Dial
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, description, events, extensions, health, page, phone, records, session
+from admin.routes import calls, description, events, extensions, health, metrics, page, phone, records, session
 from admin.sessions import Sessions
 from admin.site import AdminRequest
 from audiosocket.control_interface import COMMAND_NAMES, Control
@@ -43,6 +43,7 @@ class AdminAPI:
         phone.add_routes(self.app, control, dial)
         page.add_routes(self.app, load_page_files())
         events.add_routes(self.app, feed, clock)
+        metrics.add_routes(self.app, control, feed)
         description.add_routes(self.app)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
 

@@ -74,6 +74,7 @@ ROUTES: Mapping[str, Description] = {
         status=UPGRADED,
         content="",
     ),
+    "metrics": Description(errors=(503,), content=TEXT),
     "openapi": Description(content=JSON),
     "who_am_i": Description(_SESSION),
     "sign_in": Description({**_SESSION, "expires_seconds": int}),

@@ -25,11 +25,11 @@ from audiosocket.json_shapes import (
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
-from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
+from audiosocket.workers.kept_totals import KeptTotals
 from audiosocket.workers.merged_pages import merged_page
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorServer
@@ -57,6 +57,7 @@ class SupervisorControl:
     ) -> None:
         self._server = server
         self._pool = server.pool
+        self._totals = KeptTotals()
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = SupervisorCallControl(server.pool, backend, tokens)
         self.records = records
@@ -65,6 +66,7 @@ class SupervisorControl:
         refreshed = ensureDeferred(self._pool.refresh())
         answers: list[WorkerStatusJSON] = await self._pool.request("status")
         await refreshed
+        totals = self._totals.update(answers, [worker.pid for worker in self._pool.workers])
         live: Counter[int] = Counter()
         for answer in answers:
             live.update({int(key): number for key, number in answer["live_by_extension"].items()})
@@ -72,16 +74,16 @@ class SupervisorControl:
             **self.extensions.status(live),
             "live_calls": sum(answer["live_calls"] for answer in answers),
             "suspended_calls": sum(answer["suspended_calls"] for answer in answers),
-            "calls_total": sum(answer["calls_total"] for answer in answers),
-            "refused_total": sum(answer["refused_total"] for answer in answers),
-            "late_turns_total": sum(answer["late_turns_total"] for answer in answers),
-            "rejected_total": _added([answer["rejected_total"] for answer in answers]),
+            "calls_total": totals.calls,
+            "refused_total": totals.refused,
+            "late_turns_total": totals.late_turns,
+            "rejected_total": dict(totals.rejected),
             "return_backend": _worst([answer["return_backend"] for answer in answers]),
             "mislabelled_codecs": {
                 key: codec for one in answers for key, codec in one["mislabelled_codecs"].items()
             },
             "reactor": self._latest([answer["reactor"] for answer in answers]),
-            "latencies": add_histograms(answer["latencies"] for answer in answers),
+            "latencies": totals.latencies,
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
             "apartments": self.records.status(),
@@ -176,13 +178,6 @@ class SupervisorCallControl:
 
     async def _of(self, call_id: UUID, kind: str, **fields: Any) -> Any:
         return await self._pool.owner(call_id).request(kind, call_id=str(call_id), **fields)
-
-
-def _added(totals: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    added: Counter[str] = Counter()
-    for total in totals:
-        added.update(total)
-    return dict(added)
 
 
 def _worst(backends: Sequence[BackendJSON]) -> BackendJSON:

@@ -611,7 +611,7 @@ ROUTES = [
 def test_every_route_is_tested_for_failures() -> None:
     probes = {("GET", path) for path in ("/healthz", "/readyz", "/", "/page/<name>", "/api/phone")}
     probes |= {(each, "/session") for each in ("GET", "POST", "DELETE")}
-    probes |= {("GET", "/api/events"), ("GET", "/api/openapi.json")}
+    probes |= {("GET", "/api/events"), ("GET", "/api/openapi.json"), ("GET", "/metrics")}
     there = {
         (
             method,

@@ -43,7 +43,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails() -> None:
     for path, method, one in operations():
         assert one["summary"].endswith("."), (path, method)
         assert {"400", "403", "421", "500"} <= set(one["responses"])
-        protected = path.startswith(("/api", "/session"))
+        protected = path.startswith(("/api", "/session", "/metrics"))
         assert bool(one["security"]) == protected == ("401" in one["responses"]), path
         if protected:
             assert one["x-scope"] in ("read", "operate", "admin")

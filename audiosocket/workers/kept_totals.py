@@ -1,0 +1,57 @@
+"""Totals of all workers that do not fall when a worker is replaced.
+
+What a worker counted after it was asked last is lost with it; what it had reported stays counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from audiosocket.json_shapes import HistogramJSON, WorkerStatusJSON
+from audiosocket.runtime.histograms import add_histograms
+
+
+@dataclass
+class Totals:
+    """Counters since the start of the server."""
+
+    calls: int = 0
+    refused: int = 0
+    late_turns: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    latencies: dict[str, HistogramJSON] = field(default_factory=dict)
+
+    def add(self, answer: WorkerStatusJSON) -> None:
+        """Add what one worker has counted."""
+        self.calls += answer["calls_total"]
+        self.refused += answer["refused_total"]
+        self.late_turns += answer["late_turns_total"]
+        self.rejected.update(answer["rejected_total"])
+        self.latencies = add_histograms([self.latencies, answer["latencies"]])
+
+
+class KeptTotals:
+    """The last answer of each process that is a worker, and the sum of those that were."""
+
+    def __init__(self) -> None:
+        self._answers: dict[int, WorkerStatusJSON] = {}
+        self._ended = Totals()
+
+    def update(self, answers: Sequence[WorkerStatusJSON], pids: Iterable[int | None]) -> Totals:
+        """Take the latest answers, of the processes ``pids``; return the totals."""
+        running = set(pids)
+        for pid in [pid for pid in self._answers if pid not in running]:
+            self._ended.add(self._answers.pop(pid))
+        self._answers.update({answer["pid"]: answer for answer in answers})
+        totals = Totals(
+            self._ended.calls,
+            self._ended.refused,
+            self._ended.late_turns,
+            Counter(self._ended.rejected),
+            dict(self._ended.latencies),
+        )
+        for answer in self._answers.values():
+            totals.add(answer)
+        return totals

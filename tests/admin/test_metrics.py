@@ -1,0 +1,127 @@
+"""What Prometheus scrapes: its own parser reads it, names and labels are bounded, totals never fall."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from admin.metrics import MAX_OUTCOMES, CallCounts, metrics_text
+from audiosocket.json_shapes import StatusJSON, WorkerStatusJSON
+from audiosocket.runtime.event_feed import FeedEntry
+from audiosocket.workers.kept_totals import KeptTotals
+from tests.support.admin_client import CALL, HEALTHY, AdminClient
+
+HISTOGRAM = {"count": 3, "sum_ms": 250.0, "max_ms": 200.0, "buckets": {"100": 2, "inf": 1}}
+STATUS: dict[str, Any] = {
+    **HEALTHY,
+    "extensions": [
+        {"id": 1, "ramal_ia": "1000", "state": "listening", "live_calls": 2},
+        {"id": 2, "ramal_ia": 'a "quoted"\\\nname', "state": "degraded", "live_calls": 0},
+    ],
+    "draining": [],
+    "last_success_age_seconds": 10.0,
+    "version": "0.1.0",
+    "uptime_seconds": 61.5,
+    "suspended_calls": 1,
+    "calls_total": 12,
+    "refused_total": 3,
+    "late_turns_total": 4,
+    "rejected_total": {"peer": 5, "handshake": 6, "crowded": 7},
+    "latencies": {"connect": HISTOGRAM},
+    "workers": [{"index": 0, "state": "up", "restarts": 0}, {"index": 1, "state": "down", "restarts": 2}],
+}
+
+
+def scrape(
+    calls: CallCounts | None = None, **changes: Any
+) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return the samples by name and labels."""
+    text = metrics_text(cast("StatusJSON", {**STATUS, **changes}), calls or CallCounts(), 1_000.0)
+    families = list(text_string_to_metric_families(text))
+    assert all(family.documentation and family.type in ("gauge", "counter", "histogram") for family in families)
+    samples = [sample for family in families for sample in family.samples]
+    found = {(each.name, tuple(sorted(each.labels.items()))): each.value for each in samples}
+    assert len(found) == len(samples)
+    return found
+
+
+def test_the_parser_of_prometheus_reads_it() -> None:
+    found = scrape()
+    assert found["audiosocket_calls", (("extension", "1000"),)] == 2
+    assert found["audiosocket_listener_port_mismatch", (("extension", 'a "quoted"\\\nname'),)] == 1
+    assert found["audiosocket_listeners", (("state", "degraded"),)] == 1
+    assert found["audiosocket_calls_started_total", ()] == 12
+    assert found["audiosocket_connections_refused_total", (("reason", "call"),)] == 3
+    assert found["audiosocket_connections_refused_total", (("reason", "crowded"),)] == 7
+    assert found["audiosocket_config_last_reload_success_timestamp_seconds", ()] == 990
+    assert found["audiosocket_db_up", ()] == 1
+    assert found["audiosocket_worker_up", (("worker", "1"),)] == 0
+    assert found["audiosocket_bot_latency_seconds_bucket", (("le", "0.1"), ("operation", "connect"))] == 2
+    assert found["audiosocket_bot_latency_seconds_bucket", (("le", "+Inf"), ("operation", "connect"))] == 3
+    assert found["audiosocket_bot_latency_seconds_sum", (("operation", "connect"),)] == 0.25
+
+
+@pytest.mark.parametrize(("result", "good"), [("applied", 1), ("unchanged", 1), ("failed", 0), ("held_back", 0)])
+def test_a_failed_refresh_shows(result: str, good: int) -> None:
+    found = scrape(last_refresh={"result": result, "rejected": 2})
+    assert found["audiosocket_config_last_reload_successful", ()] == good
+    assert found["audiosocket_config_rows_rejected", ()] == 2
+
+
+def ended(outcome: str, seconds: float) -> FeedEntry:
+    return FeedEntry(1, {"event": "call.ended", "outcome": outcome, "duration_seconds": seconds})
+
+
+def test_ended_calls_are_counted_by_outcome_and_duration() -> None:
+    calls = CallCounts()
+    for each in (ended("caller_hangup", 7.5), ended("caller_hangup", 70), FeedEntry(2, {"event": "leg.left"})):
+        calls.count(each)
+    found = scrape(calls)
+    assert found["audiosocket_calls_ended_total", (("outcome", "caller_hangup"),)] == 2
+    assert found["audiosocket_call_duration_seconds_bucket", (("le", "10"),)] == 1
+    assert found["audiosocket_call_duration_seconds_count", ()] == 2
+    assert found["audiosocket_call_duration_seconds_sum", ()] == 77.5
+
+
+def test_outcomes_that_apps_make_up_are_bounded() -> None:
+    calls = CallCounts()
+    for number in range(500):
+        calls.count(ended(f"made up {number}", 1))
+    assert len(calls.outcomes) == MAX_OUTCOMES + 1
+    assert calls.outcomes["other"] == 500 - MAX_OUTCOMES
+
+
+def test_the_route_has_the_type_that_prometheus_wants_and_needs_the_token() -> None:
+    web = AdminClient()
+    web.control.status = lambda: STATUS  # type: ignore[method-assign,assignment,return-value]
+    web.feed.publish({"event": "call.ended", "outcome": "shutdown", "duration_seconds": 1.0, "call_id": str(CALL)})
+    answer = web.request("GET", "/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert b'audiosocket_calls_ended_total{outcome="shutdown"} 1' in answer.body
+    assert str(CALL).encode() not in answer.body
+    assert AdminClient(token="secret").request("GET", "/metrics").status == 401
+
+
+def answer(pid: int, calls: int) -> WorkerStatusJSON:
+    counted = {
+        "pid": pid,
+        "calls_total": calls,
+        "refused_total": 1,
+        "late_turns_total": 2,
+        "rejected_total": {"peer": calls},
+        "latencies": {"connect": HISTOGRAM},
+    }
+    return cast("WorkerStatusJSON", counted)
+
+
+def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
+    kept = KeptTotals()
+    assert kept.update([answer(1, 10), answer(2, 20)], [1, 2]).calls == 30
+    assert kept.update([answer(1, 11)], [1, 2]).calls == 31
+    assert kept.update([answer(1, 11)], [1, None]).calls == 31
+    totals = kept.update([answer(1, 11), answer(3, 1)], [1, 3])
+    assert (totals.calls, totals.refused, totals.rejected["peer"]) == (32, 3, 32)
+    assert totals.latencies["connect"]["count"] == 9
+    assert kept.update([answer(1, 11), answer(3, 1)], [1, 3]).calls == 32
