@@ -48,7 +48,7 @@ class Server:
 
     def __init__(self, reactor: Any, directory: Path, settings: dict[str, str], rows: int = 1) -> None:
         self._reactor = reactor
-        self._directory = directory
+        self.directory = directory
         self._pool = HTTPConnectionPool(reactor, persistent=False)
         self._process = Process()
         self.host = "127.0.0.1"
@@ -78,7 +78,7 @@ class Server:
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)}
         command = [sys.executable, "-m", "audiosocket"]
         self._reactor.spawnProcess(
-            self._process, sys.executable, command, env=environment, path=str(self._directory)
+            self._process, sys.executable, command, env=environment, path=str(self.directory)
         )
         try:
             await self.until(self._ready, seconds)
@@ -165,7 +165,7 @@ class Server:
     async def recording(self, call_id: str, role: str = "visitor") -> Path:
         """Wait for the finished recording of a leg; return its path."""
         await self.events(call_id, "recording.ended", 1)
-        return self._directory / "data" / "recordings" / f"{call_id}{'' if role == 'visitor' else '-resident'}.wav"
+        return self.directory / "data" / "recordings" / f"{call_id}{'' if role == 'visitor' else '-resident'}.wav"
 
     async def hang_up(self, call_id: str, role: str = "visitor") -> None:
         """Make the server send the hangup frame to one leg."""
@@ -174,7 +174,7 @@ class Server:
 
     def log(self) -> list[str]:
         """Return the lines of its log file, those of earlier processes included."""
-        path = self._directory / "logs" / "audiosocket.log"
+        path = self.directory / "logs" / "audiosocket.log"
         return path.read_text(errors="replace").splitlines() if path.exists() else []
 
     def report(self) -> str:
