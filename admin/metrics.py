@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from audiosocket.json_shapes import HistogramJSON, StatusJSON
@@ -148,6 +149,8 @@ def _line(name: str, labels: Labels, value: float) -> str:
     return f"audiosocket_{name}{{{','.join([_label(*each) for each in labels.items()])}}} {value + 0}"
 
 
+@lru_cache(maxsize=8_192)
 def _label(name: str, value: object) -> str:
+    """Return one label; kept, as a thousand extensions have the same ones in every scrape."""
     text = str(value).replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
     return f'{name}="{text}"'

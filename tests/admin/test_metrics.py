@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -125,3 +129,20 @@ def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
     assert (totals.calls, totals.refused, totals.rejected["peer"]) == (32, 3, 32)
     assert totals.latencies["connect"]["count"] == 9
     assert kept.update([answer(1, 11), answer(3, 1)], [1, 3]).calls == 32
+
+
+ALERTS = Path(__file__).parents[2] / "examples" / "prometheus" / "alerts.yml"
+
+
+def test_the_alerts_are_about_metrics_that_exist() -> None:
+    text = ALERTS.read_text(encoding="utf-8")
+    named = set(re.findall(r"\baudiosocket_\w+", text))
+    assert len(named) >= 7
+    assert named <= {name for name, _ in scrape()}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_promtool_accepts_the_alerts_and_a_scrape() -> None:
+    subprocess.run(["promtool", "check", "rules", str(ALERTS)], check=True, capture_output=True)
+    text = metrics_text(cast("StatusJSON", STATUS), CallCounts(), 1_000.0)
+    subprocess.run(["promtool", "check", "metrics"], input=text.encode(), check=True, capture_output=True)
