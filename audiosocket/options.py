@@ -10,17 +10,22 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.python import usage
 
+from audiosocket import __version__
 from audiosocket.api_tokens import read_tokens
 from audiosocket.apps import registry as app_registry
+from audiosocket.cli.check import check
+from audiosocket.cli.findings import is_bad, lines
+from audiosocket.cli.texts import style_for
 from audiosocket.errors import AudioSocketError, InvalidSetting, UnknownApp, describe_cause
 from audiosocket.extensions.model import Role
 from audiosocket.provisioning.extension_service import is_local
-from audiosocket.returncalls.backends.selection import check
+from audiosocket.returncalls.backends.selection import check as check_return_calls
 from audiosocket.runtime.log_format import escape
 from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
 from audiosocket.runtime.logs import LogPlan, process_log
@@ -51,6 +56,20 @@ class Options(usage.Options):
         ],
     ]
 
+    optFlags = [
+        [
+            "check",
+            None,
+            "check settings, files, apps and sounds, print a line for each finding, and exit with 0 or 1",
+        ],
+        ["reach", None, "with --check: also connect to database, AMI, ARI and webhook"],
+    ]
+
+    def opt_version(self) -> NoReturn:
+        """print the versions of this server and of Twisted, and exit"""
+        sys.stdout.write(f"audiosocket {__version__}, Twisted {metadata.version('twisted')}\n")
+        raise SystemExit(0)
+
     def opt_db_password(self, _: str) -> None:
         """rejected: every user of the machine can read a command line; use DB_PASSWORD or --db-password-file"""
         # Without this, getopt takes it for an abbreviation of --db-password-file.
@@ -66,8 +85,16 @@ class Options(usage.Options):
             raise usage.UsageError(f"unexpected argument {args[0]!r}: settings are given as --option=value")
 
     def postOptions(self) -> None:
+        if self["reach"] and not self["check"]:
+            raise usage.UsageError("--reach goes with --check")
         try:
             self.given, from_file = self._given()
+            if self["check"]:
+                findings = check(
+                    self.given, [*from_file, *os.environ], self.placeholders, reach=bool(self["reach"])
+                )
+                sys.stdout.writelines(f"{line}\n" for line in lines(findings, style_for(sys.stdout, os.environ)))
+                raise SystemExit(1 if is_bad(findings) else 0)
             self.settings = Settings.parse(self.given)
             self.password = read_password(self.settings)
             self.api_tokens = read_tokens(self.settings.api_tokens_file)
@@ -76,7 +103,7 @@ class Options(usage.Options):
                 Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),
             }
             _check_bind_address(self.settings.bind_address)
-            check(self.settings)
+            check_return_calls(self.settings)
             self._prepare_directories()
             self._choose_log()
         except AudioSocketError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, cast
@@ -101,7 +102,9 @@ def _factory(name: str, offered: Mapping[str, list[EntryPoint]]) -> AppFactory:
             )
         return built_in
     if not entries:
-        raise UnknownApp(f"{name!r} is no app. {_known(offered)}")
+        close = get_close_matches(name, [*BUILT_IN, *offered], 1)
+        meant = f"; did you mean {close[0]!r}?" if close else "."
+        raise UnknownApp(f"{name!r} is no app{meant} {_known(offered)}")
     if len(entries) > 1:
         origins = " and ".join(sorted(_origin(entry) for entry in entries))
         raise UnknownApp(f"the app {name!r} comes from {origins}; uninstall all but one")

@@ -47,7 +47,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], out: TextIO) -
     if given.command == "completion":
         out.write(_completion(given.shell))
         return 0
-    return _ask(given, environment, out)
+    return (_check if given.command == "check" else _ask)(given, environment, out)
 
 
 def versions() -> str:
@@ -71,6 +71,25 @@ def _delegate(command: str, arguments: Sequence[str], environment: Mapping[str, 
 
     dial.main(arguments, f"{PROGRAM} dial")
     return 0
+
+
+def _check(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
+    from audiosocket.cli.check import check  # noqa: PLC0415 - imports most of the server
+    from audiosocket.cli.findings import Finding, is_bad, lines, to_json  # noqa: PLC0415
+    from audiosocket.cli.texts import style_for  # noqa: PLC0415
+    from audiosocket.settings_files import merge, read_env_file  # noqa: PLC0415
+
+    try:
+        from_file = read_env_file(given.env_file, environment)
+        values = merge(from_file, environment)
+        found = check(values, [*from_file, *environment], lambda: values, reach=given.reach)
+    except AudioSocketError as error:  # of the .env file: nothing else can be looked at
+        found = [Finding("bad", str(error))]
+    if given.json:
+        print(json.dumps(to_json(found), ensure_ascii=False, indent=2), file=out)
+    else:
+        print("\n".join(lines(found, style_for(out, environment))), file=out)
+    return WRONG if is_bad(found) else 0
 
 
 def _ask(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
@@ -123,7 +142,7 @@ def _run_options() -> list[str]:
     from audiosocket.settings import catalogue  # noqa: PLC0415
 
     names = [info.name.lower().replace("_", "-") for info in catalogue() if not info.secret]
-    return ["--env-file", *(f"--{name}" for name in names), "--help"]
+    return ["--env-file", "--check", "--reach", *(f"--{name}" for name in names), "--help"]
 
 
 if __name__ == "__main__":

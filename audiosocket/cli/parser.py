@@ -40,7 +40,7 @@ def make_parser() -> Parser:
     """Return the parser of all commands; those in `DELEGATED` have no options in it."""
     parser = Parser(
         prog=PROGRAM,
-        description="An AudioSocket server for Asterisk: run it, see and change what it does.",
+        description="An AudioSocket server for Asterisk: run it, check it, change what it does.",
         epilog=EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=18, width=79),
         allow_abbrev=False,
@@ -71,6 +71,9 @@ def make_parser() -> Parser:
     plan.add_argument("--host", default="", help="address under which Asterisk reaches the server")
     apps = add("apps", "show the apps there are, or those of one extension", remote, output)
     apps.add_argument("id", type=_id, nargs="?", help="the id of an extension: what its legs run")
+    check = add("check", "check settings, files, apps and sounds without starting anything", output)
+    _add_env_file(check)
+    check.add_argument("--reach", action="store_true", help="also connect to database, AMI, ARI and webhook")
     completion = add("completion", "print the script that completes this command in a shell")
     completion.add_argument("shell", choices=SHELLS)
     for name, sentence in DELEGATED.items():
@@ -111,8 +114,14 @@ def _remote() -> Parser:
     add = parser.add_argument
     add("--url", default="", help="the HTTP API (default: API_HOST and API_PORT, http://127.0.0.1:8082)")
     add("--token-file", type=Path, metavar="FILE", help="file whose first line is the token (default: API_TOKEN)")
-    add("--env-file", type=Path, metavar="FILE", default=Path(".env"), help="file with settings (default .env)")
+    _add_env_file(parser)
     return parser
+
+
+def _add_env_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env-file", type=Path, metavar="FILE", default=Path(".env"), help="file with settings (default .env)"
+    )
 
 
 def _uuid(text: str) -> UUID:

@@ -87,7 +87,7 @@ class TestNames:
     def test_that_are_unknown_are_rejected_with_a_list_of_the_known_ones(self, install: Install) -> None:
         install("acme-voices", {"robot": "robot:Robot"}, robot="raise AssertionError('imported without need')")
         assert problem("play+eccho").startswith(
-            "'eccho' is no app. Known apps: asterisk_ws (built in), bridge (built in), echo (built in), "
+            "'eccho' is no app; did you mean 'echo'? Known apps: asterisk_ws (built in), bridge (built in), "
         )
         assert problem("eccho").endswith("robot (from acme-voices 1.5)")
         assert registry.known()["robot"] == "acme-voices 1.5"

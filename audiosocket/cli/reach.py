@@ -1,0 +1,206 @@
+"""Whether the database, AMI, ARI and the webhook can be reached with the accounts of the settings.
+
+Blocking, for programs that run beside the server. Nothing is changed there, and no request is sent to a webhook.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg2
+
+from audiosocket.asterisk.ami.wire import Greeted, Message, Parser, Violation, action
+from audiosocket.cli.findings import Finding
+from audiosocket.errors import InvalidSetting, describe_cause
+from audiosocket.postgres.connection import one_line
+from audiosocket.settings import Settings
+from audiosocket.settings_files import read_password
+
+#: How long each connection may take, in seconds.
+TIMEOUT_SECONDS = 5.0
+_RIGHTS = ("select", "insert", "update", "delete")
+#: Actions that return calls through AMI need, and those that tell who is calling.
+_RETURN_ACTIONS = ("Originate", "Hangup", "CoreShowChannels")
+_CALLER_ACTIONS = ("CoreShowChannels",)
+
+
+class _Failed(Exception):
+    """The text says why."""
+
+
+def reach(settings: Settings) -> Iterator[Finding]:
+    """Yield a finding, or more, for each connection that the settings ask for."""
+    if not settings.db_host and not settings.ami_host and settings.return_kind == "none":
+        yield Finding("ok", "no database, AMI, ARI or webhook is configured: there is nothing to reach")
+    if settings.db_host:
+        yield from _database(settings)
+    if settings.ami_host:
+        yield from _ami(settings)
+    if settings.ari_url:
+        yield _ari(settings)
+    for name in ("webhook_url", "gate_webhook_url"):
+        url = getattr(settings, name)
+        if url:
+            yield _webhook(name.upper(), url)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    where = f"the database {settings.db_name} at {settings.db_host}:{settings.db_port}"
+    try:
+        connection = psycopg2.connect(
+            host=settings.db_host,
+            port=settings.db_port,
+            dbname=settings.db_name,
+            user=settings.db_user or None,
+            password=read_password(settings) or None,
+            sslmode=settings.db_sslmode,
+            connect_timeout=int(TIMEOUT_SECONDS),
+            application_name="audiosocket-check",
+        )
+    except InvalidSetting as error:
+        yield Finding("bad", str(error))
+        return
+    except psycopg2.Error as error:
+        yield Finding(
+            "bad", f"{where}: {one_line(error)}", "correct DB_HOST, DB_USER and DB_PASSWORD, or start it"
+        )
+        return
+    try:
+        connection.set_session(readonly=True, autocommit=True)
+        with connection.cursor() as cursor:
+            cursor.execute("set statement_timeout = 5000")
+            cursor.execute("select to_regclass('public.extension_ia')::oid")
+            (table,) = cursor.fetchone() or (None,)
+            if table is None:
+                yield Finding("bad", f"{where} has no table extension_ia", "run audiosocket schema")
+                return
+            cursor.execute("select count(*) from pg_trigger where tgrelid = %s and not tgisinternal", (table,))
+            (triggers,) = cursor.fetchone() or (0,)
+            rights = ", ".join("has_table_privilege(%s::oid, %s)" for _ in _RIGHTS)
+            cursor.execute(f"select {rights}", [each for right in _RIGHTS for each in (table, right)])
+            missing = [right for right, has in zip(_RIGHTS, cursor.fetchone() or (), strict=True) if not has]
+    except psycopg2.Error as error:
+        yield Finding("bad", f"{where}: {one_line(error)}")
+        return
+    finally:
+        connection.close()
+    yield from _of_table(where, missing, triggers)
+
+
+def _of_table(where: str, missing: list[str], triggers: int) -> Iterator[Finding]:
+    if "select" in missing:
+        yield Finding("bad", f"{where}: DB_USER may not read extension_ia", "grant select on extension_ia to it")
+    elif missing:
+        rights = ", ".join(missing)
+        yield Finding(
+            "warn",
+            f"{where}: DB_USER lacks {rights} on extension_ia, so that the API cannot change extensions",
+            f"grant {rights} on extension_ia to it, if the API shall",
+        )
+    if triggers == 0:
+        yield Finding(
+            "warn",
+            f"{where}: extension_ia has no triggers, so that changes are seen at the next poll only",
+            "run audiosocket schema",
+        )
+    if not missing and triggers:
+        yield Finding("ok", f"{where}: table, rights and triggers are there")
+
+
+def _ami(settings: Settings) -> Iterator[Finding]:
+    where = f"AMI at {settings.ami_host}:{settings.ami_port}"
+    try:
+        with socket.create_connection((settings.ami_host, settings.ami_port), TIMEOUT_SECONDS) as connection:
+            conversation = _AMI(connection)
+            account = [("Username", settings.ami_user), ("Secret", settings.ami_secret), ("Events", "off")]
+            if conversation.ask("Login", account).response != "Success":
+                cure = "compare AMI_USER and AMI_SECRET with manager.conf, also its permit and deny"
+                yield Finding("bad", f"{where}: the account was refused", cure)
+                return
+            allowed = conversation.ask("ListCommands", [])
+            needed: tuple[str, ...] = _RETURN_ACTIONS if settings.return_kind == "ami" else _CALLER_ACTIONS
+            needed += ("PlayDTMF",) if settings.gate_dtmf else ()
+            missing = [name for name in needed if not allowed.get(name)]
+    except (OSError, _Failed) as error:
+        cure = "check AMI_HOST and AMI_PORT, and enabled, bindaddr and port in manager.conf"
+        yield Finding("bad", f"{where}: {describe_cause(error)}", cure)
+        return
+    if missing:
+        cure = "give the account write = originate,call,reporting in manager.conf"
+        yield Finding("bad", f"{where}: the account may not {', '.join(missing)}", cure)
+    else:
+        yield Finding("ok", f"{where}: the account is accepted and may do what is needed")
+
+
+class _AMI:
+    """A conversation with AMI, an action after the other."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._parser = Parser()
+
+    def ask(self, name: str, fields: list[tuple[str, str]]) -> Message:
+        """Return the response to an action. Raises `OSError` and `_Failed`."""
+        self._connection.sendall(action(name, fields))
+        for _ in range(100):
+            data = self._connection.recv(65_536)
+            if not data:
+                raise _Failed("it closed the connection")
+            for event in self._parser.receive(data):
+                if isinstance(event, Violation):
+                    raise _Failed(event.why)
+                if isinstance(event, Message) and event.response:
+                    return event
+                if isinstance(event, Greeted):
+                    continue
+        raise _Failed(f"it did not answer {name}")
+
+
+def _ari(settings: Settings) -> Finding:
+    parts = urlsplit(settings.ari_url)
+    account = b64encode(f"{settings.ari_user}:{settings.ari_password}".encode()).decode("ascii")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
+    where = f"ARI at {parts.hostname}"
+    base = parts.path.rstrip("/").removesuffix("/ari")
+    try:
+        connection.request(
+            "GET",
+            f"{base}/ari/asterisk/ping",
+            headers={"Authorization": f"Basic {account}"},
+        )
+        status = connection.getresponse().status
+    except OSError as error:
+        return Finding("bad", f"{where}: {describe_cause(error)}", "check ARI_URL, and http.conf and ari.conf")
+    except http.client.HTTPException:
+        return Finding("bad", f"{where}: it does not speak HTTP", "check ARI_URL")
+    finally:
+        connection.close()
+    if status in {401, 403}:
+        return Finding(
+            "bad", f"{where}: the account was refused", "compare ARI_USER and ARI_PASSWORD with ari.conf"
+        )
+    if status != 200:
+        return Finding("bad", f"{where}: it answered {status}", "check ARI_URL, and enabled in ari.conf")
+    return Finding("ok", f"{where}: the account is accepted")
+
+
+def _webhook(name: str, url: str) -> Finding:
+    """Connect, with TLS where the URL says so; a request would do something."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((host, port), TIMEOUT_SECONDS) as connection:
+            if parts.scheme == "https":
+                with ssl.create_default_context().wrap_socket(connection, server_hostname=host):
+                    pass
+    except OSError as error:
+        return Finding(
+            "bad", f"{name}: {host}:{port}: {describe_cause(error)}", "start the program, or correct the URL"
+        )
+    return Finding("ok", f"{name}: {host}:{port} accepts connections")
