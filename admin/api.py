@@ -43,7 +43,7 @@ class AdminAPI:
         phone.add_routes(self.app, control, dial)
         page.add_routes(self.app, load_page_files())
         events.add_routes(self.app, feed, clock)
-        metrics.add_routes(self.app, control, feed)
+        metrics.add_routes(self.app, control, feed, clock)
         description.add_routes(self.app)
         self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
 

@@ -15,7 +15,7 @@ from admin.metrics import MAX_OUTCOMES, CallCounts, metrics_text
 from audiosocket.json_shapes import StatusJSON, WorkerStatusJSON
 from audiosocket.runtime.event_feed import FeedEntry
 from audiosocket.workers.kept_totals import KeptTotals
-from tests.support.admin_client import CALL, HEALTHY, AdminClient
+from tests.support.admin_client import CALL, HEALTHY, AdminClient, request_bytes
 
 HISTOGRAM = {"count": 3, "sum_ms": 250.0, "max_ms": 200.0, "buckets": {"100": 2, "inf": 1}}
 STATUS: dict[str, Any] = {
@@ -101,7 +101,10 @@ def test_the_route_has_the_type_that_prometheus_wants_and_needs_the_token() -> N
     web = AdminClient()
     web.control.status = lambda: STATUS  # type: ignore[method-assign,assignment,return-value]
     web.feed.publish({"event": "call.ended", "outcome": "shutdown", "duration_seconds": 1.0, "call_id": str(CALL)})
-    answer = web.request("GET", "/metrics")
+    wire = web.connect().send(request_bytes("GET", "/metrics"))
+    assert wire.responses() == []
+    web.clock.pump([0] * 4)
+    (answer,) = wire.responses()
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert b'audiosocket_calls_ended_total{outcome="shutdown"} 1' in answer.body
     assert str(CALL).encode() not in answer.body
