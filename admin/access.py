@@ -62,8 +62,9 @@ class AccessCheck:
     ``hosts`` are names of this server besides localhost and the local address of a connection; wildcard addresses
     among them are ignored. ``clock`` returns steady time in seconds, ``now`` the time of day. Without ``tokens``
     every request may do everything. ``session_key`` signs cookies. ``vouches`` returns whether the signature of a
-    report on an attempt, taken from the header ``signature_header``, is valid for its body; such a report needs no
-    token. ``has_call_token`` returns whether a token is that of a call, which admits to commands for this call.
+    report, taken from the header ``signature_header``, is valid for its body and the attempt in its path; such a
+    report needs no token. ``has_call_token`` returns whether a token is that of a call, which
+    admits to commands for this call.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class AccessCheck:
         hosts: Iterable[str],
         clock: Callable[[], float],
         signature_header: str,
-        vouches: Callable[[str, bytes], bool],
+        vouches: Callable[[str, str, bytes], bool],
         now: Callable[[], float] = time.time,
         has_call_token: Callable[[UUID, str], bool] = lambda call_id, token: False,
     ) -> None:
@@ -128,7 +129,7 @@ class AccessCheck:
             return False
         body = request.content.read()
         request.content.seek(0)
-        return self._vouches(signatures[0], body)
+        return self._vouches(signatures[0], segments[-1].decode(), body)
 
     def _has_token_of_call(self, request: Request, segments: list[bytes]) -> bool:
         """Whether a bot asks for something to be done with its own call, and for nothing else."""

@@ -134,7 +134,9 @@ ROUTES: Mapping[str, Description] = {
         _MESSAGE, (404, 409, 422, 503), body=_body({"role": _ROLE}, open_ended=True), body_required=False
     ),
     "report_attempt": Description(
-        _MESSAGE, (404, 422, 503), body=_body({"end": _TEXT, "reason": {"type": ["string", "null"]}}, "end")
+        _MESSAGE,
+        (404, 422, 503),
+        body=_body({"attempt_id": _TEXT, "end": _TEXT, "reason": {"type": ["string", "null"]}}, "end"),
     ),
     "hang_up": Description(
         _MESSAGE,

@@ -147,11 +147,16 @@ def return_numbers(raw: bytes) -> list[str]:
     return [str(number).strip() for number in numbers]
 
 
-def attempt_end(raw: bytes) -> tuple[str, str]:
-    """Return how an attempt ended and why, the end unchecked; raise `HTTPError` (400, 422)."""
+def attempt_end(raw: bytes, attempt_id: str) -> tuple[str, str]:
+    """Return how an attempt ended and why, the end unchecked; raise `HTTPError` (400, 422).
+
+    ``attempt_id`` is that of the path; the body may repeat it, and must if it is signed.
+    """
     given = parse_object(raw)
-    _check_keys(given, ("end", "reason"))
+    _check_keys(given, ("attempt_id", "end", "reason"))
     end, reason = given.get("end"), given.get("reason")
+    if given.get("attempt_id", attempt_id) != attempt_id:
+        raise HTTPError(400, "attempt_id in the body is not that of the path.", field="attempt_id")
     if not isinstance(end, str):
         raise HTTPError(
             400, 'Give how the attempt ended: {"end": "busy", "reason": "in another call"}.', field="end"

@@ -149,8 +149,11 @@ class CallControl(Protocol):
         Raises `UnknownAttempt`, also where return calls are not placed by a webhook, and `InvalidReport`.
         """
 
-    def vouches(self, signature: str, body: bytes) -> bool:
-        """Return whether a report with this body was signed with the webhook's secret: then it needs no token."""
+    def vouches(self, signature: str, attempt_id: str, body: bytes) -> bool:
+        """Return whether this body was signed with the webhook's secret and names the attempt.
+
+        Such a report on the attempt needs no token.
+        """
 
 
 class RecordControl(Protocol):

@@ -60,7 +60,7 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
     async def report_attempt(request: AdminRequest, attempt_id: str) -> bytes:
         """Take the report of the webhook's receiver on how one attempt ended."""
-        end, reason = requests.attempt_end(request.content.read())
+        end, reason = requests.attempt_end(request.content.read(), attempt_id)
         await maybe_await(control.calls.attempt_ended(attempt_id, end, reason))
         return reply(request, {"message": f"Tentativa encerrada: {end}"})
 

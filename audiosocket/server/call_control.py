@@ -121,8 +121,8 @@ class LocalCallControl:
             raise UnknownAttempt(NOT_CONFIGURED)
         self._backend.report(attempt_id, end, reason)
 
-    def vouches(self, signature: str, body: bytes) -> bool:
-        return self._backend is not None and self._backend.vouches(signature, body)
+    def vouches(self, signature: str, attempt_id: str, body: bytes) -> bool:
+        return self._backend is not None and self._backend.vouches(signature, attempt_id, body)
 
     def _live(self, call_id: UUID) -> Call:
         call = self._switchboard.registry.get(call_id)

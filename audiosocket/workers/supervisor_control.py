@@ -173,8 +173,8 @@ class SupervisorCallControl:
         if unknown is not None:
             raise unknown
 
-    def vouches(self, signature: str, body: bytes) -> bool:
-        return self._backend.vouches(signature, body)
+    def vouches(self, signature: str, attempt_id: str, body: bytes) -> bool:
+        return self._backend.vouches(signature, attempt_id, body)
 
     async def _of(self, call_id: UUID, kind: str, **fields: Any) -> Any:
         return await self._pool.owner(call_id).request(kind, call_id=str(call_id), **fields)

@@ -134,7 +134,7 @@ def test_no_encoding_of_a_path_avoids_the_token(
 # --- reports on return calls, signed instead ---------------------------------------------------------
 
 REPORT = b'{"end": "busy"}'
-SIGNED = {"X_Audiosocket_Signature": f"signed {REPORT.decode()}"}
+SIGNED = {"X_Audiosocket_Signature": f"signed 1 {REPORT.decode()}"}
 
 
 def test_a_signed_report_needs_no_token() -> None:
@@ -147,6 +147,7 @@ def test_a_signed_report_needs_no_token() -> None:
 
 @for_each(
     ("POST", "/api/attempts/1", b'{"end": "answered"}', {}),
+    ("POST", "/api/attempts/2", REPORT, {}),
     ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": ""}),
     ("POST", "/api/attempts/1", REPORT, {"X_Audiosocket_Signature": "signed"}),
     ("GET", "/api/attempts/1", REPORT, {}),

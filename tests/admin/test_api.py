@@ -340,6 +340,7 @@ def test_a_return_call_is_cancelled(web: AdminClient) -> None:
     ({"end": "busy"}, ""),
     ({"end": "busy", "reason": "em outra chamada"}, "em outra chamada"),
     ({"end": "busy", "reason": None}, ""),
+    ({"end": "busy", "attempt_id": "0b1c-2"}, ""),
 )
 def test_the_end_of_an_attempt_is_reported(web: AdminClient, body: object, reason: str) -> None:
     success(web.request("POST", "/api/attempts/0b1c-2", body))
@@ -353,6 +354,8 @@ def test_the_end_of_an_attempt_is_reported(web: AdminClient, body: object, reaso
     ({"end": None}, 400, "end"),
     ({"end": ["busy"]}, 400, "end"),
     ({"end": "busy", "reason": 17}, 400, "17"),
+    ({"end": "busy", "attempt_id": "2"}, 400, "attempt_id"),
+    ({"end": "busy", "attempt_id": 1}, 400, "attempt_id"),
     ({"end": "busy", "resaon": "x"}, 422, "resaon"),
 )
 def test_a_report_must_have_an_end(web: AdminClient, body: bytes | object, status: int, word: str) -> None:

@@ -109,18 +109,36 @@ def test_a_signature_is_what_other_programs_compute() -> None:
 
 
 def test_a_report_is_signed_as_a_request_is(dialler: Dialler) -> None:
-    body = b'{"end": "busy"}'
+    body = b'{"attempt_id": "a", "end": "busy"}'
     good = signature(SECRET, NOW, body)
-    assert dialler.hook.vouches(good, body)
+    assert dialler.hook.vouches(good, "a", body)
     for late in (SIGNED_SECONDS, -SIGNED_SECONDS):
-        assert dialler.hook.vouches(signature(SECRET, NOW + late, body), body)
+        assert dialler.hook.vouches(signature(SECRET, NOW + late, body), "a", body)
     for sent in (
         "", "t=,v1=", good.upper(), good[:-1], good + "0", good.replace("v1", "v0"), f"t={NOW}", good[:-2] + "é",
         f"t={NOW},v1={'0' * 64}", signature("another", NOW, body), signature(SECRET, NOW, body + b" "),
         signature(SECRET, NOW - SIGNED_SECONDS - 1, body), signature(SECRET, NOW + SIGNED_SECONDS + 1, body),
         good.replace(f"t={NOW}", f"t={NOW + 1}"), "t=" + "9" * 5000 + good[good.index(","):],
     ):  # fmt: skip
-        assert not dialler.hook.vouches(sent, body), sent
+        assert not dialler.hook.vouches(sent, "a", body), sent
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"end": "busy"}',
+        b'{"attempt_id": "b", "end": "busy"}',
+        b'{"attempt_id": null, "end": "busy"}',
+        b'["attempt_id", "a"]',
+        b'"a"',
+        b"attempt_id=a",
+        b"[" * 100_000,
+        b"\xff",
+        b"",
+    ],
+)
+def test_a_signed_report_that_does_not_name_its_attempt_is_refused(dialler: Dialler, body: bytes) -> None:
+    assert not dialler.hook.vouches(signature(SECRET, NOW, body), "a", body)
 
 
 @pytest.mark.parametrize("end", ["answered", "busy", "no_answer", "refused", "failed"])

@@ -158,11 +158,14 @@ async def test_a_report_needs_the_token_or_a_signature(tmp_path: Path) -> None:
             except OSError as error:
                 return int(getattr(error, "code", 0))
 
-        body = b'{"end": "busy"}'
+        old = b'{"end": "busy"}'
+        body = json.dumps({"attempt_id": first["attempt_id"], "end": "busy"}).encode()
         assert await deferToThread(post, first["attempt_id"], body, "") == 401
+        assert await deferToThread(post, first["attempt_id"], old, sign(old)) == 401
         assert await deferToThread(post, first["attempt_id"], b'{"end": "answered"}', sign(body)) == 401
         assert await deferToThread(post, first["attempt_id"], body, sign(body)) == 200
         second = await dialler.until_asked(2)
+        assert await deferToThread(post, second["attempt_id"], body, sign(body)) == 401
         assert await report(here, second["attempt_id"], end="refused") == 200
         assert (await dialler.until_asked(3))["number"] == "103"
 

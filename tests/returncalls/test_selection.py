@@ -54,14 +54,16 @@ def test_only_a_webhook_reports() -> None:
     for made in (backend(), backend(**AMI), backend(**ARI)):
         with pytest.raises(UnknownAttempt, match=f"webhook.* by {made.kind}"):
             made.report("1", "busy", "")
-        assert not made.vouches(signature("placeholder", 1_000, b""), b"")
+        assert not made.vouches(signature("placeholder", 1_000, b""), "", b"")
 
 
 async def test_a_webhooks_reports_and_signatures() -> None:
     (port,) = free_ports(1)
     made = backend(**{**WEBHOOK, "WEBHOOK_URL": f"http://127.0.0.1:{port}/"})
-    assert made.vouches(signature("placeholder", 1_000, b"x"), b"x")
-    assert not made.vouches(signature("placeholder", 1_000, b"x"), b"y")
+    body = b'{"attempt_id": "one", "end": "busy"}'
+    assert made.vouches(signature("placeholder", 1_000, body), "one", body)
+    assert not made.vouches(signature("placeholder", 1_000, body), "two", body)
+    assert not made.vouches(signature("placeholder", 1_000, body), "one", body + b" ")
     assert made.originator is not None
     made.startService()
     results: list[AttemptResult] = []

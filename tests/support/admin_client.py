@@ -207,8 +207,8 @@ class FakeControl:
         self.requests.append(("report", attempt_id, end, reason))
         return None
 
-    def vouches(self, signature: str, body: bytes) -> bool:
-        return signature == f"signed {body.decode()}"
+    def vouches(self, signature: str, attempt_id: str, body: bytes) -> bool:
+        return signature == f"signed {attempt_id} {body.decode()}"
 
     def ready(self) -> tuple[bool, str]:
         return self.health

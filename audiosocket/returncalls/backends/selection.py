@@ -101,9 +101,9 @@ class ReturnBackend(MultiService):
         if not self.originator.report(attempt_id, end, reason):
             raise UnknownAttempt("no attempt with this id is in progress; it may have ended already")
 
-    def vouches(self, header: str, body: bytes) -> bool:
-        """Return whether ``header`` is a signature of this body with ``WEBHOOK_SECRET``."""
-        return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(header, body)
+    def vouches(self, header: str, attempt_id: str, body: bytes) -> bool:
+        """Return whether ``header`` is a signature with ``WEBHOOK_SECRET`` of this report on this attempt."""
+        return isinstance(self.originator, WebhookOriginator) and self.originator.vouches(header, attempt_id, body)
 
     def to_json(self) -> BackendJSON:
         """Return ``kind``, ``state`` (off, connecting, up, failing, down) and ``reason`` for the API.

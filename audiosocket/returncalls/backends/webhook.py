@@ -114,9 +114,12 @@ class WebhookOriginator:
         attempt.interrupt(AttemptEnd(end), _one_line(reason))
         return True
 
-    def vouches(self, header: str, body: bytes) -> bool:
-        """Return whether ``header``, the value of `SIGNATURE_HEADER`, is a valid signature of a report."""
-        return is_signed(self._secret, header, body, self._wall())
+    def vouches(self, header: str, attempt_id: str, body: bytes) -> bool:
+        """Return whether ``header``, the value of `SIGNATURE_HEADER`, signs a report on this attempt.
+
+        The body has to name the attempt: otherwise a report that somebody has read would count for any other one.
+        """
+        return is_signed(self._secret, header, body, self._wall()) and _named_attempt(body) == attempt_id
 
     def stop(self, request: ReturnRequest) -> None:
         """Request that this attempt is stopped, ringing or answered, also one of the previous process."""
@@ -194,3 +197,12 @@ class WebhookOriginator:
 
 def _one_line(text: str) -> str:
     return "".join(character for character in text[:MAX_REASON] if character.isprintable())
+
+
+def _named_attempt(body: bytes) -> object:
+    """Return ``attempt_id`` of a report, None for one without it or one that is not JSON."""
+    try:
+        report = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return report.get("attempt_id") if isinstance(report, dict) else None
