@@ -6,6 +6,7 @@ stays for `KEEP_SECONDS` after its end, so that a call that resumes after a rest
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -44,6 +45,22 @@ class GateJournal:
         finally:
             os.close(handle)
             temporary.unlink(missing_ok=True)
+
+    def hold(self, call_id: UUID) -> int | None:
+        """Take the opening of a call for this process, until `release` or its end; None if another one has it."""
+        handle = os.open(self._lock(call_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        return handle
+
+    def release(self, call_id: UUID, handle: int) -> None:
+        """Let another process have it."""
+        with suppress(OSError):
+            self._lock(call_id).unlink(missing_ok=True)
+        os.close(handle)
 
     def sync(self, record: GateRecord) -> None:
         """Have the file on the disk, whatever happens to the machine; raises `OSError`. Blocking."""
@@ -88,6 +105,9 @@ class GateJournal:
                     path.unlink(missing_ok=True)
                     removed += 1
         return removed
+
+    def _lock(self, call_id: UUID) -> Path:
+        return self._directory / f".{call_id}.lock"
 
     def _path(self, call_id: UUID) -> Path:
         return self._directory / f"{call_id}.json"

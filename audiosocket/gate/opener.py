@@ -78,8 +78,12 @@ class GateOpener(Service):
         super().startService()
         for record in self._journal.records():
             if not record.done and self._mine(record.uuid):
+                handle = self._journal.hold(record.uuid)
+                if handle is None:
+                    self._log.warn("another process opens the gate for call {call_id}", call_id=record.call_id)
+                    continue
                 self._log.info("the gate for call {call_id} is finished after a restart", call_id=record.call_id)
-                self._begin(record, again=True)
+                self._begin(record, handle, again=True)
         self._clean()
 
     def stopService(self) -> Deferred[None]:
@@ -103,6 +107,9 @@ class GateOpener(Service):
         record = self._record(authorisation)
         try:
             kept = self._claim(record)
+            handle = self._journal.hold(record.uuid)
+            if handle is None:
+                raise BlockingIOError(errno.EBUSY, "another process opens it")
         except OSError as error:
             reason = f"the gate's journal cannot be written: {error.strerror or error}"
             self._log.error(
@@ -113,7 +120,7 @@ class GateOpener(Service):
             answer: Deferred[GateAnswer] = Deferred()
             answer.callback(GateAnswer(False, reason))
             return answer
-        return self._begin(kept, again=kept is not record).answer()
+        return self._begin(kept, handle, again=kept is not record).answer()
 
     def _claim(self, record: GateRecord) -> GateRecord:
         """The record that counts for this call: this one, or what is left of the same visit. Raises `OSError`."""
@@ -133,12 +140,17 @@ class GateOpener(Service):
                 return record
         raise FileExistsError(errno.EEXIST, "another process has begun")
 
-    def _begin(self, record: GateRecord, *, again: bool) -> _Opening:
+    def _begin(self, record: GateRecord, handle: int, *, again: bool) -> _Opening:
         opening = self._openings[record.uuid] = _Opening(record, again=again)
         work = Deferred.fromCoroutine(self._run(opening))
+        work.addBoth(self._release, record.uuid, handle)
         opening.work = work
         work.addErrback(self._broke, opening)
         return opening
+
+    def _release(self, result: Any, call_id: UUID, handle: int) -> Any:
+        self._journal.release(call_id, handle)
+        return result
 
     async def _run(self, opening: _Opening) -> None:
         record = opening.record

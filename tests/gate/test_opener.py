@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from audiosocket.gate.journal import GateJournal
 from audiosocket.gate.record import WayAnswer
 from audiosocket.interfaces import GateAnswer
 from tests.support.gates import CALL, FakeWay, GateProcess, authorisation
@@ -210,6 +211,24 @@ def test_calls_of_other_workers_are_left_to_them(tmp_path: Path) -> None:
     other.opener._mine = lambda call_id: False
     other.start()
     assert webhook.asked == [str(CALL)]
+
+
+def test_what_another_process_opens_is_left_to_it(tmp_path: Path) -> None:
+    webhook, keys = FakeWay("webhook"), FakeWay("dtmf", once=True)
+    webhook.ready = None
+    first = GateProcess(tmp_path, webhook, journal=GateJournal(tmp_path / "gate")).start()
+    first.open()
+    second = GateProcess(tmp_path, keys, journal=GateJournal(tmp_path / "gate")).start()
+    second.open()
+    assert [answer.opened for answer in second.answers] == [False]
+    assert keys.asked == []
+    webhook.answer()
+    assert first.answers == [GateAnswer(True)]
+    third = GateProcess(tmp_path, keys, journal=GateJournal(tmp_path / "gate")).start()
+    third.open()
+    assert third.answers == [GateAnswer(True)]
+    assert keys.asked == []
+    assert [path.name for path in (tmp_path / "gate").iterdir()] == [f"{CALL}.json"]
 
 
 def test_old_files_are_forgotten(tmp_path: Path) -> None:

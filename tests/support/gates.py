@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,24 @@ class FakeWay:
             one.callback(WayAnswer(ok, detail))
 
 
+class UnlockedJournal(GateJournal):
+    """A journal whose locks go with the process that is thought of as killed."""
+
+    def hold(self, call_id: UUID) -> int | None:
+        return os.open(os.devnull, os.O_RDONLY)
+
+
 class GateProcess:
     """One process with a gate; what is in ``directory`` outlives it."""
 
-    def __init__(self, directory: Path, *ways: Way, held: bool = False, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *ways: Way,
+        held: bool = False,
+        clock: Clock | None = None,
+        journal: GateJournal | None = None,
+    ) -> None:
         self.clock = clock or Clock()
         self.thread = ManualThread(held=held)
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -72,7 +87,7 @@ class GateProcess:
         self.directory = directory
         self.opener = GateOpener(
             ways,
-            GateJournal(directory / "gate"),
+            journal or UnlockedJournal(directory / "gate"),
             AuditFile(directory / "audit.jsonl"),
             self.clock,
             self.thread,
