@@ -15,7 +15,7 @@ from typing import TextIO
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorThreads, IReactorTime
 from twisted.internet.stdio import StandardIO
-from twisted.internet.task import deferLater, react
+from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.protocols.basic import LineOnlyReceiver
 
 from audiosocket.client.caller import Caller, CallFailed
@@ -33,6 +33,8 @@ KEPT_SECONDS = 20.0
 PAUSE_SECONDS = 0.4
 #: Seconds between the starts of two calls, so that the frames of all calls are not sent at once.
 STAGGER_SECONDS = 0.001
+#: Seconds between two updates of the line that shows the progress on a terminal.
+PROGRESS_SECONDS = 0.5
 
 
 class DialReactor(IReactorCore, IReactorFDSet, IReactorThreads, IReactorTime):
@@ -147,6 +149,37 @@ def _save(path: Path, frames: Sequence[HeardFrame]) -> None:
         recording.writeframes(sound)
 
 
+class _Progress:
+    """A line on a terminal that says at once what is called, and then for how long it has lasted."""
+
+    def __init__(self, reactor: DialReactor, options: DialOptions, out: TextIO) -> None:
+        number = len(options.call_ids)
+        what = "a call" if number == 1 else f"{number} calls"
+        end = "" if options.seconds is None else f" of {options.seconds:g}"
+        # With a keyboard the line would be mixed with what is typed.
+        self._line = f"{what} to {options.host} port {options.port}: {{seconds:.0f}}{end} s"
+        self._reactor = reactor
+        self._out = out
+        self._started = reactor.seconds()
+        self._ticks = LoopingCall(self._show)
+        self._ticks.clock = reactor
+        if options.keyboard:
+            self._show()
+            print(file=out, flush=True)
+        else:
+            self._ticks.start(PROGRESS_SECONDS)
+
+    def stop(self) -> None:
+        """Erase the line."""
+        if self._ticks.running:
+            self._ticks.stop()
+            print("\r\x1b[K", end="", file=self._out, flush=True)
+
+    def _show(self) -> None:
+        line = self._line.format(seconds=self._reactor.seconds() - self._started)
+        print(f"\r{line}", end="", file=self._out, flush=True)
+
+
 async def run(reactor: DialReactor, options: DialOptions, out: TextIO) -> int:
     """Place the calls and print their description to ``out``; return the exit status."""
     resident_line = options.resident_line(sys.executable)
@@ -154,7 +187,12 @@ async def run(reactor: DialReactor, options: DialOptions, out: TextIO) -> int:
         print(f"for the resident's side, in another terminal:\n  {resident_line}", file=out, flush=True)
     if options.keyboard:
         print("type keys, then Enter", file=out, flush=True)
-    calls = await place_calls(reactor, options)
+    progress = _Progress(reactor, options, out) if out.isatty() else None
+    try:
+        calls = await place_calls(reactor, options)
+    finally:
+        if progress is not None:
+            progress.stop()
     print(describe(calls, options.host, options.port), file=out)
     return 0 if all(call.ok for call in calls) else 1
 

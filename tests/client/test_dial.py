@@ -279,6 +279,29 @@ async def test_a_failed_call_has_status_1() -> None:
     assert "Connection refused" in " ".join(out.getvalue().split())
 
 
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_a_terminal_shows_at_once_what_is_called_and_how_long_it_lasts() -> None:
+    async with serve(servers.EchoServer) as listening:
+        out = Terminal()
+        assert await dial.run(reactor, order_for(listening.port, 0.9), out) == 0
+    line = f"\ra call to 127.0.0.1 port {listening.port}: "
+    assert out.getvalue().startswith(f"{line}0 of 0.9 s{line}")
+    before, _, report = out.getvalue().partition("\r\x1b[K")
+    assert "\n" not in before
+    assert report.startswith(f"Call {CALL} to ")
+
+
+async def test_what_is_no_terminal_gets_the_report_only() -> None:
+    async with serve(servers.EchoServer) as listening:
+        out = StringIO()
+        assert await dial.run(reactor, order_for(listening.port, 0.3), out) == 0
+    assert out.getvalue().startswith(f"Call {CALL} to ")
+
+
 async def test_many_calls_are_summarized() -> None:
     ids = tuple(UUID(int=n) for n in range(1, 9))
     async with serve(servers.EchoServer) as listening:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import treq
 from twisted.internet import endpoints, reactor
+from twisted.internet.threads import deferToThread
 from twisted.web.client import HTTPConnectionPool
 
+from audiosocket.cli.reach import reach
+from audiosocket.settings import Settings
 from tests.real_asterisk.amiclient import AmiClient, AmiError
 from tests.real_asterisk.rig import Asterisk
 
@@ -68,3 +71,29 @@ async def test_the_ari_account(asterisk: Asterisk) -> None:
     stranger = await treq.get(url, auth=("audiosocket", "guess"), pool=pool)
     assert stranger.code == 401
     await stranger.content()
+
+
+async def test_check_reaches_both_accounts_and_knows_their_rights(asterisk: Asterisk) -> None:
+    given = {
+        "AMI_HOST": "127.0.0.1",
+        "AMI_PORT": str(asterisk.ports.ami),
+        "AMI_USER": "audiosocket",
+        "AMI_SECRET": asterisk.secret,
+        "ARI_URL": f"http://127.0.0.1:{asterisk.ports.http}",
+        "ARI_USER": "audiosocket",
+        "ARI_PASSWORD": asterisk.secret,
+    }
+    found = await deferToThread(lambda: [*reach(Settings.parse(given))])
+    assert [one.level for one in found] == ["ok", "ok"], found
+    wrong = {**given, "AMI_SECRET": "guess", "ARI_PASSWORD": "guess"}
+    found = await deferToThread(lambda: [*reach(Settings.parse(wrong))])
+    assert [one.what.partition(": ")[2] for one in found] == ["the account was refused"] * 2
+
+
+async def test_the_list_of_commands_has_what_the_account_may_and_nothing_else(asterisk: Asterisk) -> None:
+    """As `audiosocket.cli.reach` relies on."""
+    account = await log_in(asterisk)
+    listed = await account.action("ListCommands", {})
+    assert {"Originate", "Hangup", "CoreShowChannels", "PlayDTMF"} <= set(listed)
+    assert "Command" not in listed
+    await account.close(reactor)
