@@ -55,6 +55,7 @@ ERRORS: Mapping[type[AudioSocketError], tuple[int, str]] = {
     UnknownAttempt: (404, "There is no such attempt, or it has ended."),
     InvalidReport: (400, "The report is not valid."),
 }
+_PHRASES = {421: b"Misdirected Request", 422: b"Unprocessable Content", 429: b"Too Many Requests"}
 #: The message of a status that an error without a text of its own is answered with.
 MESSAGES: Mapping[int, str] = {
     500: "The server failed; its log has the reason.",
@@ -84,11 +85,17 @@ class HTTPError(AudioSocketError):
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:
-    """Return JSON in the format of the replaced service (spaces after separators, ASCII only): scripts search it.
+    """Return one line of JSON in UTF-8, with spaces after separators as the replaced service wrote it.
 
     A value that JSON cannot express is converted to text: an app may put anything into a timeline.
     """
-    return json.dumps(answer, default=str).encode("ascii")
+    return _to_utf8(json.dumps(answer, default=str, ensure_ascii=False)) + b"\n"
+
+
+def _to_utf8(text: str) -> bytes:
+    return text.encode(
+        "utf-8", "backslashreplace"
+    )  # an unpaired surrogate becomes the escape that JSON has for it
 
 
 def reply(request: Request, answer: Mapping[str, Any], code: int = 200) -> bytes:
@@ -104,10 +111,11 @@ async def reply_list(
     for first in range(0, len(values), ENCODED_PER_TURN):
         if first:
             await deferLater(clock, 0)
-        encoded = json.dumps(values[first : first + ENCODED_PER_TURN], default=str)
-        pieces.append(encoded[1:-1].encode("ascii"))
+        encoded = json.dumps(values[first : first + ENCODED_PER_TURN], default=str, ensure_ascii=False)
+        pieces.append(_to_utf8(encoded[1:-1]))
     start = encode({"status": "success", **answer, key: []})
-    return _prepare(request, 200, start[:-2] + b", ".join(pieces) + start[-2:])
+    end = b"]}\n"
+    return _prepare(request, 200, start.removesuffix(end) + b", ".join(pieces) + end)
 
 
 def reply_text(request: Request, text: str) -> bytes:
@@ -146,8 +154,13 @@ def quoted(value: object, max_length: int = 60) -> str:
     return text if len(text) <= max_length else text[: max_length - 3] + "..."
 
 
+def reason_phrase(code: int) -> bytes:
+    """Return the text of a status; Twisted does not know all of them."""
+    return _PHRASES.get(code) or RESPONSES.get(code, b"Error")
+
+
 def _prepare(request: Request, code: int, body: bytes, content_type: str = JSON_TYPE) -> bytes:
-    request.setResponseCode(code)
+    request.setResponseCode(code, reason_phrase(code))
     request.setHeader("Content-Type", content_type)
     request.setHeader("Content-Length", str(len(body)))
     return body

@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReact
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from admin.access import ANYBODY, AccessCheck, Caller, peer_of
-from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reply_error
+from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reason_phrase, reply_error
 from admin.scopes import READING_METHODS
 from admin.websocket import ServerWebSocket
 from audiosocket.runtime.event_feed import Record
@@ -225,7 +225,7 @@ class AdminChannel(HTTPChannel):
             {"Content-Type": [JSON_TYPE], "Content-Length": [str(len(body))], "Connection": ["close"]}
         )
         code = error.code
-        self.writeHeaders(b"HTTP/1.1", str(code).encode("ascii"), RESPONSES.get(code, b"Error"), headers)
+        self.writeHeaders(b"HTTP/1.1", str(code).encode("ascii"), reason_phrase(code), headers)
         self.write(body)
         self.transport.loseWriteConnection()
         self.setTimeout(LINGER_SECONDS)

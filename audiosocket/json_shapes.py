@@ -155,10 +155,14 @@ RowJSON = dict[str, Any]
 
 class _Truncated(TypedDict, total=False):
     truncated: bool
+    source: str
 
 
 class RowsJSON(_Truncated):
-    """The rows of the table; ``truncated`` is there, and true, when not all of them are shown."""
+    """The rows of the table; ``truncated`` is there, and true, when not all of them are shown.
+
+    Without a database the running extensions, and ``source`` says where they come from: "file" or "default".
+    """
 
     total: int
     extensions: list[RowJSON]

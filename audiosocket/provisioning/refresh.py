@@ -94,6 +94,11 @@ class Configuration:
         #: What requests are changing now: extensions to be (id 0: a new one), ids to be removed.
         self.requested: set[Extension | int] = set()
 
+    @property
+    def running(self) -> list[Extension]:
+        """The extensions that run, in the order of their ids."""
+        return [extension for _, extension in sorted(self._listeners.extensions.items())]
+
     def load(self) -> bool:
         """Load the local file; return whether it can be used."""
         self._loaded = loaded = local_file.load(self._path, self._limit)

@@ -141,7 +141,10 @@ class FileStore:
         self._check = check
 
     async def rows(self) -> RowsJSON:
-        raise SourceUnavailable("no database is configured; set DB_HOST, or see /api/status for what runs")
+        configuration = self._poller.configuration
+        running = configuration.running
+        shown: list[RowJSON] = [row_to_json({c: one.as_row().get(c, one.id) for c in COLUMNS}) for one in running]
+        return {"total": len(shown), "extensions": shown[:MAX_ROWS_SHOWN], "source": configuration.source}
 
     async def add(self, extension: Extension) -> Extension:
         added: list[Extension] = []

@@ -89,10 +89,10 @@ def test_forms_of_a_uuid() -> None:
             parse_call_id(rubbish)
 
 
-def test_responses_have_the_json_format_of_the_replaced_service() -> None:
-    """Scripts search for it: a space after each separator, ASCII only."""
+def test_responses_are_one_line_of_utf8_with_the_spaces_of_the_replaced_service() -> None:
     said = encode({"status": "success", "message": "Configurações", "n": [1, 2], "id": ""})
-    assert said == b'{"status": "success", "message": "Configura\\u00e7\\u00f5es", "n": [1, 2], "id": ""}'
+    assert said == '{"status": "success", "message": "Configurações", "n": [1, 2], "id": ""}\n'.encode()
+    assert encode({"a": "\udc80"}) == b'{"a": "\\udc80"}\n'
 
 
 def test_quoted_values_are_short_and_printable() -> None:

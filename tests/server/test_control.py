@@ -290,8 +290,10 @@ async def test_without_a_database_changes_go_to_the_local_file(tmp_path: Path) -
         await control.extensions.remove(4)
         assert here.saved() == []
         assert (await control.extensions.add({"ramal_ia": "1", "porta_ia": a, "ip_servidor": "127.0.0.1"})).id == 1
-        with pytest.raises(SourceUnavailable, match="DB_HOST"):
-            await control.extensions.rows()
+        rows = await control.extensions.rows()
+        assert (rows["total"], rows["source"]) == (1, "file")
+        (shown,) = rows["extensions"]
+        assert (shown["id"], shown["ramal_ia"], shown["porta_ia"], shown["porta_retorno"]) == (1, "1", a, None)
         with pytest.raises(SourceUnavailable, match="DB_HOST"):
             await control.extensions.refresh(force=True, dry_run=False)
 
