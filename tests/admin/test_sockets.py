@@ -102,7 +102,7 @@ async def test_a_half_closed_connection_gets_its_response() -> None:
         for _ in range(20):
             answer = await deferToThread(talk, port)
             assert answer.startswith(b"HTTP/1.1 200"), answer
-            assert answer.endswith(b"}")
+            assert answer.endswith(b"}\n")
 
 
 @pytest.mark.parametrize("chunked", [True, False])
