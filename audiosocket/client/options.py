@@ -35,7 +35,8 @@ Without --play, wait for the end of a greeting (3 s at most), send four notes, t
 echo is easy to notice.
 """
 _EPILOG = """\
-exit status: 0 the server broke no rule, 1 it broke one or a call failed, 2 wrong arguments
+exit status: 0 the server broke no rule, 1 it broke one, or a call failed or was refused,
+2 wrong arguments
 
 examples:
   python -m audiosocket.dial localhost:8080

@@ -112,6 +112,11 @@ class CallReport:
         return not self.broken and self.ended_by != "failed"
 
     @property
+    def refused(self) -> bool:
+        """Whether the server hung up before it sent any audio."""
+        return self.ended_by == "server" and self.frames_heard == 0
+
+    @property
     def seconds_silence(self) -> float:
         """Seconds of the received audio in which no sample was above -60 dBFS."""
         return self.seconds_heard - self.seconds_sound

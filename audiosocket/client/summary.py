@@ -27,6 +27,12 @@ _ENDED_BY = {
 }
 
 
+_REFUSED = (
+    "the server hung up before it sent any audio: its log says why; on a port for residents no visitor waits "
+    "under this UUID, elsewhere the call of this UUID may be over"
+)
+
+
 @dataclass(frozen=True)
 class CallSummary:
     """A call's report, and what was done with the received audio.
@@ -43,8 +49,8 @@ class CallSummary:
 
     @property
     def ok(self) -> bool:
-        """Whether no rule was broken, the call did not fail, and its audio was saved."""
-        return self.report.ok and not self.unsaved
+        """Whether no rule was broken, the call did not fail and was not refused, and its audio was saved."""
+        return self.report.ok and not self.report.refused and not self.unsaved
 
 
 def describe(calls: Sequence[CallSummary], host: str, port: int) -> str:
@@ -74,6 +80,8 @@ def _one(call: CallSummary, address: str) -> Iterator[str]:
     if call.unsaved:
         yield _row("NOT SAVED", call.unsaved)
     yield _row("ended", _end(report))
+    if report.refused:
+        yield _row("REFUSED", _REFUSED)
     for broken in report.broken:
         yield _row("BROKEN", f"{broken.name} at {broken.at_ms:.0f} ms: {broken.sentence}")
     if report.ok:
@@ -106,6 +114,9 @@ def _many(calls: Sequence[CallSummary], address: str) -> Iterator[str]:
     sought = sum(call.sought for call in calls)
     if sought:
         yield _row("echo", f"what was said came back in {len(echoes)} of {sought} calls")
+    refused = sum(report.refused for report in reports)
+    if refused:
+        yield _row("REFUSED", _calls(refused))
     saved = [call.saved for call in calls if call.saved is not None]
     if saved:
         yield _row("saved", f"{saved[0]} to {saved[-1].name}, {len(saved)} files")

@@ -27,7 +27,7 @@ from audiosocket.client.sender import Sender
 from audiosocket.client.summary import CallSummary, describe
 from audiosocket.media.resample import convert
 from audiosocket.media.soundfile import read_wav
-from audiosocket.wire import KINDS, Audio, Identified, frame_bytes
+from audiosocket.wire import HANGUP_FRAME, KINDS, Audio, Identified, frame_bytes
 from tests.support import bad_servers as servers
 from tests.support.bad_servers import serve
 from tests.support.reactor import reactor
@@ -277,6 +277,25 @@ async def test_a_failed_call_has_status_1() -> None:
     assert await dial.run(reactor, order_for(port, 3.0), out) == 1
     assert "the call could not be placed" in out.getvalue()
     assert "Connection refused" in " ".join(out.getvalue().split())
+
+
+class Refuses(servers.Server):
+    def identified(self) -> None:
+        self.transport.write(HANGUP_FRAME)
+        self.transport.loseConnection()
+
+
+@pytest.mark.parametrize("number", [1, 6])
+async def test_a_refused_call_is_named_as_such_with_status_1(number: int) -> None:
+    """Whoever hears nothing has not been served, though no rule was broken."""
+    ids = tuple(UUID(int=n + 1) for n in range(number))
+    async with serve(Refuses) as listening:
+        out = StringIO()
+        assert await dial.run(reactor, order_for(listening.port, 3.0, call_ids=ids), out) == 1
+    expected = (
+        "REFUSED      the server hung up before it sent any audio" if number == 1 else "REFUSED      6 calls"
+    )
+    assert expected in out.getvalue()
 
 
 class Terminal(StringIO):
