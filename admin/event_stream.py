@@ -51,14 +51,17 @@ class EventStream:
     def start(self, after: int | None) -> None:
         """Send the events after the id ``after`` (a snapshot if they are not kept), then all new ones.
 
-        With None only new ones are sent.
+        With 0 all that are kept are sent before, with None only new ones.
         """
         request = self._request
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         request.setHeader("X-Accel-Buffering", "no")
         request.registerProducer(self, True)
         self._write(f"retry: {RETRY_MS}\n\n")
-        entries = [] if after is None else self._feed.after(after)
+        if after == 0:
+            entries: list[FeedEntry] | None = self._feed.latest()
+        else:
+            entries = [] if after is None else self._feed.after(after)
         if entries is None:
             self._send_snapshot(None)
         else:

@@ -3,6 +3,7 @@ import { Calls } from './calls.js'
 import { Changes } from './changes.js'
 import { readChoice, writeChoice } from './choices.js'
 import { byId, el, setClass, setText } from './dom.js'
+import { Events } from './events.js'
 import { Extensions } from './extensions.js'
 import { OneCall } from './one-call.js'
 import { Phone } from './phone.js'
@@ -21,6 +22,7 @@ let status = null, answeredAt = performance.now(), timer = 0, reading = false
 const oneCall = new OneCall(readNow)
 const calls = new Calls(readNow, id => oneCall.open(id))
 const extensions = new Extensions(readNow)
+const events = new Events(happened, id => oneCall.open(id))
 const phone = new Phone(id => oneCall.open(id))
 const changes = new Changes(readNow, () => status?.extensions ?? [])
 
@@ -33,6 +35,7 @@ async function read() {
     const [newStatus, newCalls] = await Promise.all([get('/api/status'), get('/api/calls')])
     status = newStatus
     answeredAt = performance.now()
+    events.follow()
     calls.update(newCalls.calls)
     show()
     await oneCall.update()
@@ -47,6 +50,13 @@ async function read() {
     timer = setTimeout(read, status && status.extensions.length > MANY ? EVERY_MANY_MS : EVERY_MS)
     showConnection()
   }
+}
+
+// Look again at once: something has happened. With many extensions only for what is not about one call.
+function happened(record) {
+  const many = status && status.extensions.length > MANY
+  if (many && record.call_id) return
+  if (performance.now() - answeredAt > (many ? 2000 : 300)) readNow()
 }
 
 function readNow() {
@@ -117,6 +127,7 @@ function writeAll() {
   byId('language').lang = language() === 'en' ? 'pt-BR' : 'en'
   setText(byId('theme'), t(isDark() ? 'light' : 'dark'))
   phone.draw()
+  events.draw()
   if (!status) return
   calls.draw()
   show()
@@ -134,7 +145,10 @@ byId('language').addEventListener('click', () => {
   writeAll()
 })
 document.addEventListener('visibilitychange', () => {
-  if (document.hidden) return
+  if (document.hidden) {
+    events.stop()
+    return
+  }
   answeredAt = performance.now() // what was not asked for is not lost
   readNow()
 })

@@ -383,3 +383,43 @@ def serious(page: Page) -> list[str]:
         for each in found
         if each["impact"] in {"serious", "critical"}
     ]
+
+
+def test_events_are_shown_as_they_happen_with_those_before(page: Page, server: ServerProcess) -> None:
+    with phone_call(server.visitor):
+        page.wait_for_timeout(1500)
+        open_page(page, server)
+        page.locator("#events tbody", has_text="call began").wait_for(timeout=SETUP_MS)
+    page.locator("#events tbody", has_text="call ended").wait_for(timeout=SHOWN_MS)
+    page.locator("#events-filter").fill("call.ended")
+    page.locator("#events-count", has_text=re.compile("^1$")).wait_for()
+    page.locator("#events tbody button.link").first.click()
+    page.locator("#one-call .facts", has_text="caller hung up").wait_for()
+
+
+def test_pictures(page: Page, tmp_path: Path) -> None:
+    """The pictures of README and docs; PAGE_PICTURES is the directory to write them to."""
+    directory = Path(os.environ.get("PAGE_PICTURES") or tmp_path)
+    some = rows(4)
+    call_id = "7c1e04d2-5d0e-4b4e-9a57-0c1a53b8a3f1"
+    settings = {"VISITOR_APP": "echo", "RESIDENT_APP": "echo", "ACCEPT_UNEXPECTED_RESIDENT": "true"}
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", some[3]["porta_ia"]))
+        other.listen()
+        with ServerProcess(tmp_path / "server", settings, rows=some, wait=False) as server:
+            until_answering(page, server)
+            visitor = ("--uuid", call_id, "--digits", "102#")
+            with phone_call(some[0]["porta_ia"], *visitor), phone_call(some[1]["porta_ia"]):
+                page.wait_for_timeout(4000)
+                with phone_call(some[0]["porta_retorno"], "--uuid", call_id, "--digits", "5"):
+                    page.wait_for_timeout(4000)
+                    open_page(page, server)
+                    problem(page, "portAlternative").wait_for()
+                    page.wait_for_timeout(500)
+                    page.screenshot(path=directory / "page.png")
+                page.goto(f"http://127.0.0.1:{server.api_port}/#call={call_id}")
+                page.reload()
+                page.locator("#one-call svg rect.leg.resident").wait_for()
+                page.locator("#one-call").screenshot(path=directory / "call.png")
+    for name in ("page.png", "call.png"):
+        assert 10_000 < (directory / name).stat().st_size < 300_000
