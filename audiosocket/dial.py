@@ -20,7 +20,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from audiosocket.client.caller import Caller, CallFailed
 from audiosocket.client.echo_detection import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
-from audiosocket.client.options import TAIL_SECONDS, DialOptions, parse
+from audiosocket.client.options import DEFAULT_SECONDS, TAIL_SECONDS, DialOptions, parse
 from audiosocket.client.report import CallReport
 from audiosocket.client.rules import HeardFrame
 from audiosocket.client.summary import CallSummary, describe
@@ -68,8 +68,9 @@ async def place_calls(reactor: DialReactor, options: DialOptions) -> list[CallSu
     if not interrupted:
         reactor.removeSystemEventTrigger(trigger)
     pieces = choose_pieces(options.sound, options.rate)
+    short = bool(options.greeting_seconds) and options.seconds is not None and options.seconds < DEFAULT_SECONDS
     return [
-        _summarize(pieces, caller, report, path)
+        _summarize(pieces, caller, report, path, short)
         for caller, report, path in zip(callers, reports, options.recordings, strict=True)
     ]
 
@@ -125,12 +126,17 @@ class Keyboard(LineOnlyReceiver):
         self._input.loseConnection()
 
 
-def _summarize(pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None) -> CallSummary:
+def _summarize(
+    pieces: list[Piece], caller: Caller, report: CallReport, path: Path | None, short: bool
+) -> CallSummary:
+    """Return the summary; in a ``short`` call a greeting may last to its end, so that no echo proves nothing."""
     summary = CallSummary(report)
     said_at = report.first_said_ms
     if said_at is not None:
         said = [piece for piece in pieces if said_at + piece.at_ms + PIECE_MS < report.seconds * 1000]
-        summary = CallSummary(report, find_echo(said, said_at, caller.heard_frames), sought=bool(said))
+        echo = find_echo(said, said_at, caller.heard_frames)
+        too_short = short and echo is None
+        summary = CallSummary(report, echo, sought=bool(said) and not too_short, too_short=too_short)
     if path is None or not caller.heard_frames:
         return summary
     try:

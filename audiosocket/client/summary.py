@@ -38,12 +38,14 @@ class CallSummary:
     """A call's report, and what was done with the received audio.
 
     ``sought`` is true where enough was sent to search for its echo; ``echo`` None then means that there was none.
+    ``too_short`` is true where none came back, but the call was too short to tell.
     ``unsaved`` is why the received audio is not in a file.
     """
 
     report: CallReport
     echo: Echo | None = None
     sought: bool = False
+    too_short: bool = False
     saved: Path | None = None
     unsaved: str = ""
 
@@ -75,6 +77,8 @@ def _one(call: CallSummary, address: str) -> Iterator[str]:
             yield _row("pace", _pace(report))
         if call.sought:
             yield _row("echo", _echo(call.echo))
+        elif call.too_short:
+            yield _row("echo", "none so far, but the call was too short to tell: --seconds 5 or more")
     if call.saved is not None:
         yield _row("saved", str(call.saved))
     if call.unsaved:

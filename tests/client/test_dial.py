@@ -241,6 +241,8 @@ async def test_the_wait_for_a_pause_is_limited() -> None:
         [summary] = await dial.place_calls(reactor, order_for(listening.port, 0.7, greeting_seconds=0.5))
     assert summary.report.first_said_ms is not None
     assert summary.report.first_said_ms >= 499
+    assert (summary.echo, summary.sought, summary.too_short) == (None, False, True)
+    assert "the call was too short to tell: --seconds 5 or more" in describe([summary], "localhost", 8080)
 
 
 async def test_plays_a_file_and_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
