@@ -27,6 +27,7 @@ from audiosocket.calls.journal_records import (
     StateRecord,
 )
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.timeline import shorten
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
 from audiosocket.json_shapes import CallJSON, LegJSON, ReturnCallJSON, ReturnsJSON, TimelineEntryJSON
@@ -132,7 +133,7 @@ class Call:
     started_at: str
     events: EventLog
     legs: dict[Role, LegState] = field(default_factory=dict)
-    #: Events with their time, the oldest first, `MAX_TIMELINE` at most.
+    #: Events with their time, the oldest first, `MAX_TIMELINE` at most: see ``timeline.py``.
     timeline: list[TimelineEntryJSON] = field(default_factory=list)
     outcome: str | None = None
     #: The outcome if the call ends before one is decided; it dies with the process.
@@ -154,10 +155,10 @@ class Call:
         identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
         own = {AT_SECONDS: round(now - self.started, 3), EVENT: event}
-        if len(self.timeline) >= MAX_TIMELINE:
-            del self.timeline[0]
         entry = {**own, **fields, **own} if fields else own
         self.timeline.append(entry)
+        if len(self.timeline) > MAX_TIMELINE:
+            shorten(self.timeline)
         if self.journal is not None:
             self.journal.write(EventRecord(self.name, entry))
 

@@ -18,7 +18,7 @@ from audiosocket.errors import InvalidExtension
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.parsing import parse_json
 
-#: Entries that a timeline keeps; the oldest are dropped.
+#: Entries that a timeline keeps; ``timeline.py`` says which.
 MAX_TIMELINE = 200
 
 WALL, KIND, CALL, ENTRY = "wall", "kind", "call", "entry"

@@ -15,7 +15,6 @@ from audiosocket.calls.journal_records import (
     AT_SECONDS,
     DAMAGED,
     EVENT,
-    MAX_TIMELINE,
     EndedRecord,
     Entry,
     EventRecord,
@@ -30,6 +29,7 @@ from audiosocket.calls.journal_records import (
     decode,
     encode,
 )
+from audiosocket.calls.timeline import shorten
 from audiosocket.extensions.model import Extension, Role
 
 
@@ -58,7 +58,7 @@ class SavedCall:
             self.started_at,
             self.outcome,
             self.legs,
-            self.timeline[-MAX_TIMELINE:],
+            self.timeline[:],
             self.states,
             [saved.shifted(-self.changed) for saved in self.returns],
         )
@@ -173,7 +173,7 @@ class _State:
         elif event == "call.ended":
             self._end(call.call_id, wall)
         call.timeline.append(entry)
-        del call.timeline[:-MAX_TIMELINE]
+        shorten(call.timeline)
 
 
 def _from_snapshot(record: SnapshotRecord, call_id: UUID, wall: float) -> SavedCall:

@@ -395,11 +395,12 @@ def test_ended_uuids_are_forgotten_after_their_time() -> None:
     assert free == [0, 1]
 
 
-def test_a_timeline_keeps_the_latest_only() -> None:
+def test_a_timeline_keeps_its_beginning_and_the_latest() -> None:
     call = Books().join(Role.VISITOR, 0.0)
     for n in range(MAX_TIMELINE + 50):
         call.note("leg.digit", float(n), digit=str(n))
     assert len(call.timeline) == MAX_TIMELINE
+    assert call.timeline[0]["event"] == "call.started"
     assert call.timeline[-1]["digit"] == str(MAX_TIMELINE + 49)
 
 
