@@ -72,7 +72,7 @@ def test_the_token_of_a_file_is_its_first_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "door", "ftp://door", "http://user:secret@door", "http://door:port", "http://[door", "http://door\n/"],
+    ["door", "ftp://door", "http://user:secret@door", "http://door:port", "http://[door", "http://door\n/"],
 )
 def test_a_url_that_cannot_be_used_is_not_repeated(url: str) -> None:
     with pytest.raises(InvalidSetting) as caught:
