@@ -56,7 +56,11 @@ class StackSample:
 
 def waiting_in(reactor: object) -> CodeType | None:
     """Return the code of the function in which a Twisted reactor waits, None where it is unknown."""
-    code = getattr(getattr(reactor, "doIteration", None), "__code__", None)
+    poll = getattr(reactor, "doIteration", None)
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    if loop is not None:  # Twisted's asyncio reactor waits in the selector of its event loop
+        poll = getattr(getattr(loop, "_selector", None), "select", None)
+    code = getattr(poll, "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
