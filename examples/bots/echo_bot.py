@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import math
+import sys
 
 import websockets
 
@@ -40,7 +41,8 @@ async def talk(socket):
 
 
 async def main():
-    async with websockets.serve(talk, "127.0.0.1", 8765):
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8765
+    async with websockets.serve(talk, "127.0.0.1", port):
         await asyncio.Future()
 
 

@@ -75,7 +75,7 @@ class Conversation:
             elif kind == "response.create":
                 await self.respond()
             elif kind == "conversation.item.truncate":
-                print("the caller heard", message["audio_end_ms"], "ms of", message["item_id"])
+                print("the caller heard", message["audio_end_ms"], "ms of", message["item_id"], flush=True)
 
 
 async def talk(socket: Any) -> None:

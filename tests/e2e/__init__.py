@@ -1,0 +1,1 @@
+"""Bots of others, from their own packages, against the server as a process."""

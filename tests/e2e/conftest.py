@@ -1,0 +1,64 @@
+"""A Python with the packages of the bots, in an environment of its own; without it these tests are skipped."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_process import free_ports, wait_until
+
+PACKAGES = ("pipecat-ai[websocket]>=1.14,<2", "uvicorn", "python-multipart", "websockets>=13")
+INSTALL_SECONDS, START_SECONDS = 600, 60
+#: Where the environment is kept from one run to the next.
+KEPT = Path(os.environ.get("E2E_VENV") or Path(tempfile.gettempdir()) / f"audiosocket-e2e-{sys.version_info[1]}")
+
+
+@pytest.fixture(scope="session")
+def bot_python() -> Path:
+    """The interpreter that has `PACKAGES`; only with ``E2E=1``, as it takes a minute and half a gigabyte."""
+    if os.environ.get("E2E") != "1":
+        pytest.skip("set E2E=1 to install Pipecat into an environment of its own and run it")
+    python = KEPT / "bin" / "python"
+    if not python.exists():
+        venv.create(KEPT, with_pip=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", *PACKAGES]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"the packages of the bots were not installed within {INSTALL_SECONDS} s")
+    if done.returncode:
+        pytest.skip(f"the packages of the bots cannot be installed: {done.stderr.strip()[-500:]}")
+    return python
+
+
+@contextmanager
+def running_bot(python: Path, script: Path, *arguments: str, directory: Path) -> Iterator[int]:
+    """Run a bot until the test is over; ``{port}`` in ``arguments`` is a free port."""
+    (chosen,) = free_ports(1)
+    settings = {**os.environ, "TWILIO_ACCOUNT_SID": "AC0", "TWILIO_AUTH_TOKEN": "x"}
+    settings.pop("PYTHONPATH", None)
+    with (directory / "bot.log").open("wb") as log:
+        words = [each.replace("{port}", str(chosen)) for each in arguments]
+        process = subprocess.Popen([str(python), str(script), *words], stdout=log, stderr=log, env=settings)
+    try:
+        up = wait_until(lambda: process.poll() is not None or _listens(chosen), START_SECONDS)
+        assert up, "the bot does not listen"
+        assert process.poll() is None, (directory / "bot.log").read_text()[-3000:]
+        yield chosen
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
