@@ -126,8 +126,10 @@ def test_no_encoding_of_a_path_avoids_the_token(
         spelt.insert(place, piece)
     web = AdminClient(token=TOKEN)
     target = "".join(spelt)
-    for method in ("GET", "POST"):
-        assert web.request(method, target).status in {400, 401, 404}, target
+    # The operator's page at "/" needs no token and holds no data.
+    refused = {200} if target.partition("?")[0] == "/" else {400, 401, 404}
+    assert web.request("GET", target).status in refused, target
+    assert web.request("POST", target).status in {400, 401, 404, 405}, target
     assert web.control.requests == []
 
 
