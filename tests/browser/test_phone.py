@@ -76,7 +76,9 @@ def page(chromium: Browser) -> Iterator[Page]:
     console = Console(page)
     yield page
     context.close()
-    refused = re.compile("WebSocket connection to .* failed|status of 404")  # the browser's own lines
+    refused = re.compile(
+        "WebSocket connection to .* failed|status of 404|Failed to load resource: net::ERR"
+    )  # the browser's own lines
     assert [error for error in console.errors if not refused.search(error)] == []
 
 
