@@ -57,3 +57,67 @@ def test_a_visit_that_is_read_back_with_a_wrong_list_is_an_error() -> None:
     state = {**Visit("visit-1").to_json(), "waiting": [1, 2]}
     with pytest.raises(ValueError, match="numbers or the farewell"):
         Visit.from_json(state)
+
+
+def restarted_in(stage: Stage) -> Staged:
+    """A visitor whose visit was kept in ``stage`` before the server was restarted."""
+    staged = Staged("9000")
+    staged.prompt_ends = stage is not Stage.CALLING
+    staged.come()
+    if stage is Stage.BLOCK:
+        staged.press("#7#")
+    elif stage is Stage.CALLING:
+        staged.press("0")
+    elif stage is Stage.RINGING:
+        staged.press("#101#")
+    assert staged.dialogue.visit.stage is stage
+    staged.restart()
+    return staged
+
+
+def test_the_block_is_asked_again_after_a_restart() -> None:
+    staged = restarted_in(Stage.BLOCK)
+    staged.come_back(VISITOR)
+    assert staged.dialogue.visit.stage is Stage.BLOCK
+    assert "ask_block" in staged.said[-1][1]
+
+
+def test_the_call_to_the_concierge_is_announced_again_after_a_restart() -> None:
+    staged = restarted_in(Stage.CALLING)
+    staged.come_back(VISITOR)
+    assert "calling_concierge" in staged.said[-1][1]
+
+
+def test_a_resident_who_answered_during_the_restart_gets_the_menu_when_the_visitor_is_back() -> None:
+    staged = restarted_in(Stage.RINGING)
+    staged.come_back(RESIDENT)
+    staged.come_back(VISITOR)
+    assert staged.opened == []
+    assert staged.decided == []
+
+
+def test_the_concierge_key_before_the_name_is_recorded_and_while_a_number_is_announced() -> None:
+    staged = Staged("9000")
+    staged.prompt_ends = False
+    staged.come()
+    staged.press("0")
+    assert staged.dialogue.visit.concierge
+    assert staged.dialogue.visit.stage is Stage.CALLING
+    staged = Staged("9000")
+    staged.come()
+    staged.press("#")
+    staged.prompt_ends = False
+    staged.press("101#")
+    if staged.dialogue.visit.stage is Stage.CALLING:
+        staged.press("0")
+    assert staged.opened == []
+
+
+def test_a_key_of_a_resident_after_the_gate_has_failed_ends_that_leg() -> None:
+    staged = visit_to_menu("9000")
+    staged.press("1", RESIDENT)
+    staged.prompt_ends = False
+    staged.gate(opened=False)
+    assert staged.dialogue.visit.stage is Stage.CALLING
+    staged.press("5", RESIDENT)
+    assert RESIDENT in staged.hung_up
