@@ -1,6 +1,6 @@
 """The pure modules: they import the standard library and other pure modules only, and have no time and no I/O.
 
-Their tests cover every line and branch. ``python -m tests.support.pure_modules`` prints their files for coverage.
+Their tests cover every line. ``python -m tests.support.pure_modules`` prints their files for coverage.
 """
 
 from __future__ import annotations

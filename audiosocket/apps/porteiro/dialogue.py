@@ -119,9 +119,7 @@ class Dialogue(Asking):
 
     def _visitor_with_resident(self) -> None:
         """The visitor is back, and the resident is or will be."""
-        if self.visit.stage is Stage.RINGING and RESIDENT in self.present:  # who answered during the restart
-            self._choose()
-        elif self.visit.stage is Stage.MENU:
+        if self.visit.stage is Stage.MENU:
             self._say(VISITOR, hold=True)
         elif self.visit.stage is Stage.TALKING:
             self._say(VISITOR)
