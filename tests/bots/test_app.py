@@ -644,7 +644,7 @@ def test_no_audio_goes_to_a_server_that_has_not_agreed_and_it_does_not_wait_for_
 def test_the_key_is_a_bearer_token_and_azures_a_header_of_its_own() -> None:
     openai = Fixture(OpenAIRealtime, {"url": "wss://api.openai.com/v1/realtime", "api_key": "k"})
     azure = Fixture(
-        OpenAIRealtime, {"url": "wss://x.openai.azure.com/openai/v1/realtime?api-version=1", "api_key": "k"}
+        OpenAIRealtime, {"url": "wss://X.OPENAI.AZURE.COM/openai/v1/realtime?api-version=1", "api_key": "k"}
     )
     assert openai.bot.opened[0].url == "wss://api.openai.com/v1/realtime?model=gpt-realtime"
     assert openai.bot.opened[0].headers == {"Authorization": "Bearer k"}
