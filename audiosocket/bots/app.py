@@ -19,6 +19,7 @@ from audiosocket.bots.parameters import (
     parse_twilio,
 )
 from audiosocket.bots.session import BotSession
+from audiosocket.bots.transcript import Transcript
 from audiosocket.bots.twilio import TwilioStream, signature, stream_ids
 from audiosocket.bots.url_template import fill_url
 from audiosocket.extensions.model import Role
@@ -66,6 +67,7 @@ class BotApp(App):
             self._context,
             gave_up=lambda reason: self._gave_up(leg, reason),
             allowed=self.allowed,
+            transcript=Transcript(leg, self._context).write,
         )
         self._sessions[leg.role] = session
         session.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from audiosocket.bots.commands import (
@@ -15,9 +17,15 @@ from audiosocket.bots.commands import (
     SetOutcome,
     Transfer,
     WriteNote,
+    canonical_name,
+    parse_command,
 )
+from audiosocket.bots.limits import Window
 from audiosocket.errors import AudioSocketError, CommandRefused
-from audiosocket.interfaces import Authorisation, CallPolicy, Gate, Leg, Telephony
+from audiosocket.interfaces import AppContext, Authorisation, CallPolicy, Gate, Leg, Telephony
+
+#: Commands of a bot in ten seconds.
+MAX_COMMANDS, COMMANDS_MS = 20, 10_000
 
 
 class CallCommands:
@@ -100,3 +108,41 @@ class CallCommands:
         if caller is None or not caller.channel:
             raise CommandRefused("the caller's channel is not known")
         return caller.channel
+
+
+@dataclass(frozen=True)
+class CommandAnswer:
+    """What a bot is told; ``error`` is empty when it was done, ``hang_up`` ends the leg after its audio."""
+
+    error: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    hang_up: bool = False
+
+
+class BotCommands:
+    """The commands of a bot on its own connection; ``allowed`` are those it may use, None for all."""
+
+    def __init__(self, leg: Leg, context: AppContext, allowed: frozenset[str] | None) -> None:
+        self._leg = leg
+        self._commands = CallCommands(leg, context.policy, context.telephony, context.gate)
+        self._allowed = allowed
+        self._window = Window(MAX_COMMANDS, COMMANDS_MS)
+
+    async def run(self, name: str, arguments: Mapping[str, Any]) -> CommandAnswer:
+        """Carry out a command, or say why not."""
+        shown = name[:40]
+        try:
+            self._check(name)
+            command = parse_command(name, arguments)
+            if isinstance(command, HangUpLeg) and command.drain:
+                self._leg.note("bot.command", command=shown, ok=True)
+                return CommandAnswer(hang_up=True)
+            return CommandAnswer(values=await self._commands.run(shown, command))
+        except CommandRefused as problem:
+            return CommandAnswer(error=str(problem))
+
+    def _check(self, name: str) -> None:
+        if not self._window.allows(self._leg.now_ms):
+            raise CommandRefused(f"more than {MAX_COMMANDS} commands in {COMMANDS_MS // 1000} s")
+        if self._allowed is not None and canonical_name(name) not in self._allowed:
+            raise CommandRefused(f"{name[:40]} is not among the tools of this extension")

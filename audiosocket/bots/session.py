@@ -13,9 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.bots.audio_path import Downlink, Uplink, duration_ms
-from audiosocket.bots.call_commands import CallCommands
-from audiosocket.bots.commands import HangUpLeg, canonical_name, parse_command
+from audiosocket.bots.audio_path import Uplink
+from audiosocket.bots.call_commands import BotCommands
 from audiosocket.bots.connecting import Attempts
 from audiosocket.bots.events import (
     BargeIn,
@@ -38,38 +37,32 @@ from audiosocket.bots.events import (
 )
 from audiosocket.bots.hold_prompt import HoldPrompt
 from audiosocket.bots.latency import Latency
-from audiosocket.bots.limits import Window
+from audiosocket.bots.limits import Timers, Window
 from audiosocket.bots.parameters import BotParameters
+from audiosocket.bots.playback import MAX_QUEUED_MS, Playback
 from audiosocket.bots.uplink_pace import UplinkPace
-from audiosocket.bots.utterances import Utterances
-from audiosocket.errors import AudioSocketError, CommandRefused
+from audiosocket.errors import AudioSocketError
 from audiosocket.interfaces import AppContext, Leg, WebSocket
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.outbound.websocket_interface import MESSAGE_TOO_BIG, NORMAL_CLOSURE, WebSocketFailed
 
-#: Audio of the bot that may wait, in milliseconds.
-MAX_QUEUED_MS = 120_000
 #: What is queued when the bot is done is heard for so long at most, in seconds.
 DRAIN_SECONDS = 10.0
 #: Bytes that may wait for a bot that does not read.
 MAX_UNSENT_BYTES = 1_000_000
 #: Messages of a bot in one second: the longest burst of 20 ms pieces that may be queued.
 MAX_MESSAGES_PER_SECOND = 6_000
-#: Commands of a bot in ten seconds.
-MAX_COMMANDS, COMMANDS_MS = 20, 10_000
 #: A normal end so soon after the beginning, without a word, is a refusal.
 AT_ONCE_MS = 1_000
-#: What the bot did not complete to a frame is played after so long without more, in milliseconds.
-IDLE_MS = 60
 _POLICY_VIOLATION = 1008
 
 
 class BotSession:
     """Implements `WebSocketObserver`, and `Tap` as a clock of 20 ms.
 
-    ``make_dialect`` is called when a connection is open. ``gave_up`` is called
-    once with the reason why the bot does not go on; not after a normal end or `stop`. ``allowed`` are the commands
-    that the bot may use, None for all.
+    ``make_dialect`` is called when a connection is open. ``gave_up`` is called once with the reason why the bot
+    does not go on; not after a normal end or `stop`. ``allowed`` are the commands of the bot, None for all.
+    ``transcript`` is called with "caller" or "bot", and what was said.
     """
 
     _log = Logger()
@@ -92,9 +85,8 @@ class BotSession:
         self._context = context
         self._make_dialect = make_dialect
         self._gave_up = gave_up
-        self._allowed = allowed
         self._transcript = transcript
-        self._commands = CallCommands(leg, context.policy, context.telephony, context.gate)
+        self._commands = BotCommands(leg, context, allowed)
         self._began_ms = leg.now_ms
         self._attempts = Attempts(bot, url, headers, context, self, lambda: leg.now_ms / 1000)
         self._latency = Latency(leg.now_ms, context.measure)
@@ -104,21 +96,11 @@ class BotSession:
         self._opened_ms = 0.0
         self._uplink: Uplink | None = None
         self._pace = UplinkPace()
-        self._downlink = Downlink(stream_converter)
-        self._utterances = Utterances()
-        self._last_speech_ms = 0.0
-        self._spoke = False
         self._hold = HoldPrompt(leg, bot.hold_file, context.sounds)
-        #: Our marks on the leg that wait, and what each of them means, in order.
-        self._marks: dict[str, Callable[[], None]] = {}
-        #: The bot's name of those among them that it asked for.
-        self._named: dict[str, str] = {}
-        self._mark_count = 0
-        self._paused = False
+        self._playback = Playback(leg, self._hold, self._latency)
         self._draining = False
-        self._timers: dict[str, Any] = {}
+        self._timers = Timers(context.call_later)
         self._messages = Window(MAX_MESSAGES_PER_SECOND, 1000)
-        self._command_window = Window(MAX_COMMANDS, COMMANDS_MS)
         self._ignored = 0
         self.over = False
 
@@ -150,11 +132,8 @@ class BotSession:
 
     def marked(self, name: str) -> None:
         """All audio before a mark of the leg has been played; names of others are ignored."""
-        if self.over or self._hold.marked(name):
-            return
-        meaning = self._marks.pop(name, None)
-        if meaning is not None:
-            meaning()
+        if not self.over:
+            self._playback.marked(name)
 
     def notice(self, fields: dict[str, Any]) -> None:
         """Send news of the call to a bot whose dialect has a message for it."""
@@ -181,8 +160,7 @@ class BotSession:
             payload = uplink.feed(bytes(rate // 50 * 2), rate)
             if payload:
                 self._send_audio(payload)
-        if self._downlink.pending and now_ms - self._last_speech_ms > IDLE_MS:
-            self._append(self._downlink.flush(), live=False)
+        self._playback.tick(now_ms)
         if dialect.has_flow_control:
             self._send_all(dialect.pressure(self._leg.queued_ms))
 
@@ -196,7 +174,7 @@ class BotSession:
         self._send_all(dialect.opening())
         ready = dialect.ready()
         if ready is None:
-            self._after(
+            self._timers.set(
                 "answer", self._bot.connect_seconds, self._give_up, "it did not answer the session's settings"
             )
         else:
@@ -217,7 +195,10 @@ class BotSession:
         self._socket = None
         if self.over:
             return
-        at_once = not self._spoke and self._leg.now_ms - self._opened_ms < AT_ONCE_MS
+        if self._draining:  # it has said its last word
+            self._uplink = None
+            return
+        at_once = not self._playback.spoke and self._leg.now_ms - self._opened_ms < AT_ONCE_MS
         if code == NORMAL_CLOSURE and not at_once:
             self._uplink = None
             self._drain()
@@ -251,16 +232,19 @@ class BotSession:
         _ACTIONS[type(event)](self, event)
 
     def _on_mark(self, event: MarkRequested) -> None:
-        self._append(self._downlink.take(), live=False)
-        self._mark_for_bot(event.name)
+        self._playback.mark(lambda: self._mark_played(event.name), droppable=True)
+
+    def _mark_played(self, name: str) -> None:
+        if self._dialect is not None:
+            self._send_all(self._dialect.mark_played(name))
 
     def _on_drain_request(self, event: DrainRequested) -> None:
-        self._append(self._downlink.flush(), live=False)
-        self._mark(self._drained)
+        self._playback.flush()
+        self._playback.mark(self._drained)
 
     def _on_status_request(self, event: StatusRequested) -> None:
         if self._dialect is not None:
-            self._send_all(self._dialect.status(self._leg.queued_ms, self._paused))
+            self._send_all(self._dialect.status(self._leg.queued_ms, self._playback.paused))
 
     def _on_command(self, event: CommandRequested) -> None:
         self._run(self._command(event), "a command")
@@ -276,7 +260,7 @@ class BotSession:
         if first or self._uplink is None or self._uplink.format != event.format:
             self._uplink = Uplink(event.format, stream_converter)
         if first and not self._draining:
-            self._cancel("answer")
+            self._timers.cancel("answer")
             self._pace.start(now)
             self._latency.connected(now, now - self._began_ms)
             self._show()
@@ -284,102 +268,29 @@ class BotSession:
             self._leg.note("bot.connected", connect_ms=round(now - self._began_ms), attempts=count)
 
     def _speak(self, event: Speech) -> None:
-        leg = self._leg
-        if self._hold.stop():
-            self._return_marks()
-        length = duration_ms(event.payload, event.format)
-        before = leg.queued_ms
-        if before + length > MAX_QUEUED_MS:
+        if not self._playback.speak(event):
             self._give_up(f"a limit was broken: more than {MAX_QUEUED_MS // 1000} s of audio are queued")
-            return
-        now = leg.now_ms
-        self._spoke = True
-        self._last_speech_ms = now
-        self._utterances.add(event.item, length, before)
-        frames = self._downlink.feed(event.payload, event.format, leg.rate)
-        self._append(frames, live=True)
-        self._latency.spoke(now, before, before + length)
 
-    def _append(self, pcm: bytes, *, live: bool) -> None:
-        if pcm:
-            self._leg.play(pcm, live=live)
-
-    def _mark(self, meaning: Callable[[], None]) -> str:
-        self._mark_count += 1
-        name = f"bot-{self._leg.role.value}-{self._mark_count}"
-        self._marks[name] = meaning
-        self._leg.mark(name)
-        return name
-
-    def _mark_for_bot(self, bots_name: str) -> None:
-        def played() -> None:
-            self._named.pop(name, None)
-            if self._dialect is not None:
-                self._send_all(self._dialect.mark_played(bots_name))
-
-        name = self._mark(played)
-        self._named[name] = bots_name
-
-    def _clear(self, *, marks_returned: bool) -> None:
-        leg = self._leg
-        self._hold.stop()
-        leg.clear()
-        self._latency.cleared(leg.ahead_ms)
-        self._downlink.clear()
-        self._utterances.clear(0)
-        if not marks_returned:
-            for name in self._named:
-                del self._marks[name]
-            self._named.clear()
-        self._return_marks()
+    def _clear(self, event: Clear) -> None:
+        self._playback.clear(marks_returned=event.marks_returned)
         self._show()
 
-    def _return_marks(self) -> None:
-        """Report what waited for the end of audio that was dropped."""
-        pending, self._marks = self._marks, {}
-        for meaning in pending.values():
-            meaning()
-
-    def _barge_in(self) -> None:
-        leg, dialect = self._leg, self._dialect
-        cut = self._utterances.clear(leg.queued_ms)
-        if dialect is None or not (cut or leg.queued_ms):
-            return
-        self._clear(marks_returned=False)
-        for item, heard_ms in cut:
-            self._send_all(dialect.truncated(item, heard_ms))
-
-    def _pause(self, paused: bool) -> None:
-        if paused != self._paused:
-            self._paused = paused
-            self._leg.pause(paused)
+    def _barge_in(self, event: BargeIn) -> None:
+        for item, heard_ms in self._playback.barge_in():
+            if self._dialect is not None:
+                self._send_all(self._dialect.truncated(item, heard_ms))
+        self._show()
 
     def _drained(self) -> None:
         if self._dialect is not None:
             self._send_all(self._dialect.drained())
 
     async def _command(self, event: CommandRequested) -> None:
-        error, values, hang_up = "", {}, False
-        try:
-            self._check_allowed(event.name)
-            command = parse_command(event.name, event.arguments)
-            if isinstance(command, HangUpLeg) and command.drain:
-                self._leg.note("bot.command", command=event.name[:40], ok=True)
-                hang_up = True
-            else:
-                values = await self._commands.run(event.name[:40], command)
-        except CommandRefused as problem:
-            error = str(problem)
+        answer = await self._commands.run(event.name, event.arguments)
         if self._dialect is not None and not self.over:
-            self._send_all(self._dialect.result(event.command_id, error, values))
-        if hang_up:
+            self._send_all(self._dialect.result(event.command_id, answer.error, answer.values))
+        if answer.hang_up:
             self._drain()
-
-    def _check_allowed(self, name: str) -> None:
-        if not self._command_window.allows(self._leg.now_ms):
-            raise CommandRefused(f"more than {MAX_COMMANDS} commands in {COMMANDS_MS // 1000} s")
-        if self._allowed is not None and canonical_name(name) not in self._allowed:
-            raise CommandRefused(f"{name[:40]} is not among the tools of this extension")
 
     def _floods(self) -> bool:
         if self._messages.allows(self._leg.now_ms):
@@ -412,13 +323,8 @@ class BotSession:
         if self._draining or self.over:
             return
         self._draining = True
-        self._pause(False)
-        self._after("drain", DRAIN_SECONDS, self._leg.hang_up)
-        self._drain_on()
-
-    def _drain_on(self) -> None:
-        self._append(self._downlink.flush(), live=False)
-        self._mark(lambda: self._drain_on() if self._leg.queued_ms else self._leg.hang_up())
+        self._timers.set("drain", DRAIN_SECONDS, self._leg.hang_up)
+        self._playback.finish(self._leg.hang_up)
 
     def _give_up(self, reason: str) -> None:
         if self.over:
@@ -428,8 +334,7 @@ class BotSession:
 
     def _end(self, code: int) -> None:
         self.over = True
-        for name in list(self._timers):
-            self._cancel(name)
+        self._timers.cancel_all()
         self._attempts.cancel()
         socket, dialect = self._socket, self._dialect
         self._socket = None
@@ -437,36 +342,22 @@ class BotSession:
             for message in dialect.closing():
                 socket.send(message)
             socket.close(code)
-        self._marks.clear()
-        self._named.clear()
+        self._playback.forget()
         self._show()
 
     def _show(self) -> None:
         self._leg.show({"bot": self._latency.to_json()})
 
-    def _after(self, name: str, seconds: float, then: Callable[..., object], *arguments: object) -> None:
-        self._cancel(name)
-        self._timers[name] = self._context.call_later(seconds, self._fire, name, then, arguments)
-
-    def _fire(self, name: str, then: Callable[..., object], arguments: tuple[object, ...]) -> None:
-        self._timers.pop(name, None)
-        then(*arguments)
-
-    def _cancel(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-
 
 _ACTIONS: Mapping[type, Callable[[BotSession, Any], None]] = {
-    BargeIn: lambda session, event: session._barge_in(),
-    Clear: lambda session, event: session._clear(marks_returned=event.marks_returned),
+    BargeIn: BotSession._barge_in,
+    Clear: BotSession._clear,
     CommandRequested: BotSession._on_command,
     DrainRequested: BotSession._on_drain_request,
     HangUp: lambda session, event: session._drain(),
     Ignored: BotSession._on_ignored,
     MarkRequested: BotSession._on_mark,
-    Pause: lambda session, event: session._pause(event.paused),
+    Pause: lambda session, event: session._playback.pause(event.paused),
     Ready: BotSession._ready,
     Reply: lambda session, event: session._send(event.message),
     Speech: BotSession._speak,

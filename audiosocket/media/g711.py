@@ -13,11 +13,11 @@ _ALAW = np.frombuffer(slin_to_alaw(_WORDS), np.uint8)
 
 def encode_ulaw(pcm: bytes) -> bytes:
     """Return ``pcm`` as u-law, one byte a sample; half a sample at the end is dropped."""
-    encoded: bytes = _ULAW[np.frombuffer(pcm, "<u2", len(pcm) // 2)].tobytes()
+    encoded: bytes = _ULAW.take(np.frombuffer(pcm, "<u2", len(pcm) // 2)).tobytes()
     return encoded
 
 
 def encode_alaw(pcm: bytes) -> bytes:
     """Return ``pcm`` as A-law, one byte a sample; half a sample at the end is dropped."""
-    encoded: bytes = _ALAW[np.frombuffer(pcm, "<u2", len(pcm) // 2)].tobytes()
+    encoded: bytes = _ALAW.take(np.frombuffer(pcm, "<u2", len(pcm) // 2)).tobytes()
     return encoded

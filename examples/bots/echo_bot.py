@@ -1,48 +1,44 @@
-"""A bot for the app `twilio` in 40 lines: says a tone, then repeats what the caller says, in Twilio's messages.
-
-pip install websockets
-python examples/bots/echo_bot.py
-"""
+"""A bot for the app twilio: beeps, and repeats what it hears. pip install websockets; python echo_bot.py [PORT]"""
 
 import asyncio
 import base64
 import json
-import math
 import sys
 
 import websockets
 
-BEEP = bytes(0x8F if math.sin(n / 4) > 0 else 0x0F for n in range(2400))  # 300 ms of a square wave, u-law
+BEEP = bytes(0x8F if n // 9 % 2 else 0x0F for n in range(2400))  # 300 ms of a square wave, u-law
 
 
 async def talk(socket):
-    async def say(payload, name):
-        media = {"payload": base64.b64encode(payload).decode()}
-        await socket.send(json.dumps({"event": "media", "streamSid": sid, "media": media}))
-        await socket.send(json.dumps({"event": "mark", "streamSid": sid, "mark": {"name": name}}))
+    async def send(event, **fields):
+        await socket.send(json.dumps({"event": event, "streamSid": sid, **fields}))
+
+    async def say(audio):
+        await send("media", media={"payload": base64.b64encode(audio).decode()})
+        await send("mark", mark={"name": "said"})  # comes back when the caller has heard all of it
 
     sid, heard, talking = None, b"", True
     async for text in socket:
         message = json.loads(text)
         if message["event"] == "start":
-            sid = message["start"]["streamSid"]
-            print("a call:", message["start"]["customParameters"])
-            await say(BEEP, "beep")
+            sid = message["streamSid"]
+            await say(BEEP)
+        elif message["event"] == "mark":
+            talking = False
         elif message["event"] == "media" and not talking:
             heard += base64.b64decode(message["media"]["payload"])
             if len(heard) >= 3 * 8000:  # three seconds
-                heard, talking = b"", not await say(heard, "said")
-        elif message["event"] == "mark":  # the caller has heard all of it
-            talking = False
+                await say(heard)
+                heard, talking = b"", True
         elif message["event"] == "dtmf":
-            await socket.send(json.dumps({"event": "clear", "streamSid": sid}))  # barge-in
+            await send("clear")  # barge-in
             if message["dtmf"]["digit"] == "#":
                 return  # closes with 1000: the call ends
 
 
 async def main():
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8765
-    async with websockets.serve(talk, "127.0.0.1", port):
+    async with websockets.serve(talk, "127.0.0.1", int([*sys.argv, "8765"][1])):
         await asyncio.Future()
 
 

@@ -21,6 +21,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import CallerInfo, CallPolicy, ReturnOutcome
 from audiosocket.media.pcm import slin_to_ulaw, tone, ulaw_to_slin
 from audiosocket.outbound.websocket_interface import WebSocketFailed, WebSocketRefused
+from audiosocket.settings import Settings
 from audiosocket.testing import LegDouble, app_context
 from tests.support.bot_double import FakeBot, FakeSocket
 
@@ -404,6 +405,33 @@ def test_a_replaced_bot_hears_and_says_nothing_more() -> None:
     one.media(VOICE)
     assert len(one.socket.sent) == sent
     assert one.leg.sent_pcm() == b""
+
+
+def test_a_bot_that_hangs_up_and_closes_at_once_is_not_replaced() -> None:
+    one = Fixture()
+    one.socket.say({"event": "x-command", "id": "1", "command": "hangup"})
+    one.socket.close_from_bot(1000)
+    one.run(60)
+    assert one.leg.outcome == "server_hangup"
+    assert one.leg.handed_over == []
+
+
+def test_what_was_said_is_written_down_where_the_operator_wants_it(tmp_path: Path) -> None:
+    for wanted in (True, False):
+        one = Fixture(OpenAIRealtime, policy=CallPolicy(transcript=wanted), join=False)
+        assert one.app.context is not None
+        settings = Settings.parse({"RECORD_DIR": str(tmp_path / str(wanted))})
+        one.app._context = replace(one.app.context, settings=settings)
+        one.leg.join()
+        one.socket.say({"type": "session.updated", "session": {}})
+        one.socket.say({"type": "conversation.item.input_audio_transcription.completed", "transcript": "Olá"})
+        one.socket.say({"type": "response.output_audio_transcript.done", "transcript": "Bom dia"})
+    assert not (tmp_path / "False").exists()
+    until, file = sorted((tmp_path / "True").iterdir())
+    assert (until.name, file.name) == (f"{one.leg.call_id}.json", f"{one.leg.call_id}.jsonl")
+    assert file.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [(line["speaker"], line["text"]) for line in lines] == [("caller", "Olá"), ("bot", "Bom dia")]
 
 
 # limits
