@@ -98,6 +98,7 @@ def run_call(chunks: list[bytes]) -> list[tuple[str, object]]:
     line = exchange.connect()
     for chunk in chunks:
         line.send(chunk)
+    exchange.run(500)  # a FIN is not read before all that waits has been handled
     line.hang_up()
     assert exchange.idle
     assert exchange.event_names()[0] == "call.started"
@@ -181,6 +182,7 @@ def test_interleaved_calls_do_not_mix() -> None:
         rest[name] = rest[name][size:]
         if not rest[name]:
             del rest[name]
+            exchange.run(500)
             lines[name].hang_up()
     for name in EXPECTED:
         call_id = messages_of(name)[0]
