@@ -29,10 +29,10 @@ def rejection(path: Path, environment: dict[str, str] | None = None) -> str:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("DB_PASSWORD='hush's'\n", 1),
-        ("\n# note\n\nDB_PASSWORD='hush's'\nAPI_PORT=1\n", 4),
-        ('API_PORT=1\nDB_PASSWORD="hush\n', 2),
-        ("API_PORT=1\nDB_PASSWORD='hush' hush\n", 2),
+        ("API_TOKEN='hush's'\n", 1),
+        ("\n# note\n\nAPI_TOKEN='hush's'\nAPI_PORT=1\n", 4),
+        ('API_PORT=1\nAPI_TOKEN="hush\n', 2),
+        ("API_PORT=1\nAPI_TOKEN='hush' hush\n", 2),
         ("hush\n", 1),
         ("API_PORT=1\n\nhush\n", 3),
         ("export hush\n", 1),

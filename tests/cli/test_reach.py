@@ -91,7 +91,7 @@ def test_a_database_that_is_away_or_does_not_know_us(postgres: PostgresServer, d
     ((level, what),) = found(**database(postgres, database_name, DB_PORT=str(port)))
     assert level == "bad"
     assert "refused" in what
-    ((level, what),) = found(**database(postgres, database_name, DB_PASSWORD="segredo errado"))
+    ((level, what),) = found(**database(postgres, database_name, DB_PASSWORD="senha errada"))
     assert level == "bad"
     assert "segredo" not in what
 
