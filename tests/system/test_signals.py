@@ -75,7 +75,7 @@ async def test_usr1_only_reopens_the_log(tmp_path: Path) -> None:
         os.kill(server.pid, signal.SIGUSR1)
         await until(lambda: log.exists() and "SIGUSR1: the log was reopened" in server.log())
         await hang_up([caller])
-        assert "call.ended" in server.log()
+        await until(lambda: "call.ended" in server.log())
         assert "read again" not in server.log()
 
 
