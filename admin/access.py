@@ -63,8 +63,8 @@ class AccessCheck:
     among them are ignored. ``clock`` returns steady time in seconds, ``now`` the time of day. Without ``tokens``
     every request may do everything. ``session_key`` signs cookies. ``vouches`` returns whether the signature of a
     report, taken from the header ``signature_header``, is valid for its body and the attempt in its path; such a
-    report needs no token. ``has_call_token`` returns whether a token is that of a call, which
-    admits to commands for this call.
+    report needs no token. ``call_of_token`` returns the call whose bot was given a token, which
+    admits to commands for this call and to nothing else.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AccessCheck:
         signature_header: str,
         vouches: Callable[[str, str, bytes], bool],
         now: Callable[[], float] = time.time,
-        has_call_token: Callable[[UUID, str], bool] = lambda call_id, token: False,
+        call_of_token: Callable[[str], UUID | None] = lambda token: None,
     ) -> None:
         names = {canonical_host(host) for host in (*_OUR_HOSTS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
@@ -86,7 +86,7 @@ class AccessCheck:
         self.sessions = Sessions(session_key, self._tokens, now)
         self._signature_header = signature_header.encode("ascii")
         self._vouches = vouches
-        self._has_call_token = has_call_token
+        self._call_of_token = call_of_token
 
     def admit(self, request: Request) -> Caller:
         """Check Host, path, token or cookie, Origin and scope; return who sent it. Raises `HTTPError`."""
@@ -110,7 +110,7 @@ class AccessCheck:
             return ANYBODY
         if self._is_signed_report(request, segments):
             return _SIGNED
-        if self._has_token_of_call(request, segments):
+        if self._is_bot(request, segments):
             return _BOT
         headers = request.requestHeaders.getRawHeaders(b"authorization", [])
         token = None if headers else self.sessions.find(request)
@@ -131,18 +131,19 @@ class AccessCheck:
         request.content.seek(0)
         return self._vouches(signatures[0], segments[-1].decode(), body)
 
-    def _has_token_of_call(self, request: Request, segments: list[bytes]) -> bool:
-        """Whether a bot asks for something to be done with its own call, and for nothing else."""
-        if segments[:2] != _CALLS or len(segments) != 4:
-            return False
-        if request.method != b"POST" and (request.method, segments[3]) != (b"DELETE", b"return"):
-            return False
+    def _is_bot(self, request: Request, segments: list[bytes]) -> bool:
+        """Whether the request has the token of a call; raise `HTTPError` (403) if it is not a command for it.
+
+        Such a request is no attempt to guess a token and does not count as one: a bot that confuses its calls must
+        not cost the next one its access.
+        """
         scheme, _, token = "".join(_header(request, b"authorization")).partition(" ")
-        try:
-            call_id = UUID(segments[2].decode("ascii"))
-        except ValueError:
+        call_id = self._call_of_token(token.strip()) if scheme.lower() == "bearer" else None
+        if call_id is None:
             return False
-        return scheme.lower() == "bearer" and self._has_call_token(call_id, token.strip())
+        if _named_call(request.method, segments) != call_id:
+            raise HTTPError(403, "The token of a call is for commands to this call, and for nothing else.")
+        return True
 
     def _check_host(self, request: Request) -> None:
         hosts = _header(request, b"host")
@@ -158,6 +159,18 @@ class AccessCheck:
                 f"Host {quoted(hosts[0])} is not a name of this server; use its address, or add the name to"
                 " API_ALLOWED_HOSTS.",
             )
+
+
+def _named_call(method: bytes, segments: list[bytes]) -> UUID | None:
+    """Return the call that a command is for; None for a request that is no command for a call."""
+    if segments[:2] != _CALLS or len(segments) != 4:
+        return None
+    if method != b"POST" and (method, segments[3]) != (b"DELETE", b"return"):
+        return None
+    try:
+        return UUID(segments[2].decode("ascii"))
+    except ValueError:
+        return None
 
 
 def needs_token(segments: Sequence[bytes]) -> bool:

@@ -44,7 +44,7 @@ def make_site(
         signature_header=signature_header,
         vouches=control.calls.vouches,
         now=now,
-        has_call_token=control.calls.has_token,
+        call_of_token=control.calls.call_of_token,
     )
     return AdminSite(
         AdminAPI(control, access.sessions, feed, reactor, dial).app.resource(), access, feed.publish, reactor

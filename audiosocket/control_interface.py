@@ -140,8 +140,8 @@ class CallControl(Protocol):
         Raises `UnknownCall`, `InvalidCommand` and `CommandRefused`.
         """
 
-    def has_token(self, call_id: UUID, token: str) -> bool:
-        """Return whether ``token`` is the one for this call."""
+    def call_of_token(self, token: str) -> UUID | None:
+        """Return the call whose bot was given ``token``; None for any other text."""
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         """Take the report of a webhook's program that an attempt ended; ``reason`` is for people.

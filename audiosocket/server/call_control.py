@@ -113,8 +113,8 @@ class LocalCallControl:
         commands = CallCommands(leg, policy, telephony, self._gate)
         return Deferred.fromCoroutine(commands.run(name, parse_command(name, arguments)))
 
-    def has_token(self, call_id: UUID, token: str) -> bool:
-        return self._tokens is not None and self._tokens.is_valid(call_id, token)
+    def call_of_token(self, token: str) -> UUID | None:
+        return None if self._tokens is None else self._tokens.call_of(token)
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         if self._backend is None:

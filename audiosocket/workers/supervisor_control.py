@@ -157,8 +157,8 @@ class SupervisorCallControl:
         fields = {"role": role.value, "command": name, "arguments": dict(arguments)}
         return cast("dict[str, Any]", await self._of(call_id, "command", **fields))
 
-    def has_token(self, call_id: UUID, token: str) -> bool:
-        return self._tokens.is_valid(call_id, token)
+    def call_of_token(self, token: str) -> UUID | None:
+        return self._tokens.call_of(token)
 
     async def attempt_ended(self, attempt_id: str, end: str, reason: str) -> None:
         """Pass the report to the workers in turn: only the one that placed the attempt knows it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from urllib.parse import quote
+from uuid import uuid4
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -206,6 +207,18 @@ def test_a_missing_token_is_not_counted() -> None:
     for _ in range(20):
         error_message(web.request("GET", "/api/status"), 401)
     assert guess(web, TOKEN, "127.0.0.1").status == 200
+
+
+def test_a_bot_may_command_its_own_call_and_do_nothing_else() -> None:
+    web = AdminClient(token=TOKEN)
+    own, other = f"/api/calls/{CALL}", f"/api/calls/{uuid4()}"
+    bearer = f"Bearer token-of-{CALL}"
+    assert web.request("POST", f"{own}/note", b'{"text": "x"}', Authorization=bearer).status == 200
+    for _ in range(20):
+        for method, path in (("POST", f"{other}/note"), ("GET", own), ("GET", "/api/status"), ("POST", "/api/hangup")):
+            answer = web.request(method, path, b"{}", Authorization=bearer, peer="10.0.0.7")
+            assert "for nothing else" in error_message(answer, 403), path
+    error_message(guess(web, "wrong", "10.0.0.7"), 401)  # none of them was counted
 
 
 def test_rejected_requests_do_not_prolong_the_rejection() -> None:

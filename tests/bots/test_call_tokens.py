@@ -11,11 +11,12 @@ from audiosocket.settings import Settings
 def test_a_token_is_valid_for_its_call_and_no_other() -> None:
     tokens = CallTokens("http://127.0.0.1:8082", "secret")
     one, other = uuid4(), uuid4()
-    assert tokens.is_valid(one, tokens.token(one))
-    assert not tokens.is_valid(other, tokens.token(one))
-    for wrong in ("", "é", tokens.token(one)[:-1], tokens.token(one) + "0", "\ud800"):
-        assert not tokens.is_valid(one, wrong)
-    assert not CallTokens("", "another").is_valid(one, tokens.token(one))
+    assert tokens.call_of(tokens.token(one)) == one
+    stolen = f"{other.hex}.{tokens.token(one).partition('.')[2]}"
+    wrong = ("", "é", tokens.token(one)[:-1], tokens.token(one) + "0", "\ud800", f"{one.hex}.", f".{one.hex}")
+    for token in (stolen, *wrong, tokens.token(one).upper(), f"{one.hex}.\ud800", str(one)):
+        assert tokens.call_of(token) is None
+    assert CallTokens("", "another").call_of(tokens.token(one)) is None
 
 
 def test_a_bot_is_told_where_the_api_is() -> None:

@@ -197,8 +197,9 @@ class FakeControl:
         self.requests.append(("command", call_id, role, name, dict(arguments)))
         return {}
 
-    def has_token(self, call_id: UUID, token: str) -> bool:
-        return token == f"token of {call_id}"
+    def call_of_token(self, token: str) -> UUID | None:
+        word, _, call_id = token.partition("token-of-")
+        return UUID(call_id) if not word and call_id else None
 
     def attempt_ended(self, attempt_id: str, end: str, reason: str) -> Soon[None]:
         self._fail()
