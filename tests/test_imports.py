@@ -78,8 +78,8 @@ MODULES = {
 }
 
 
-@cache
 def tree(name: str) -> ast.Module:
+    """Parse a module again each time: kept trees would slow down the garbage collection after every later test."""
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
