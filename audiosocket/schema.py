@@ -22,6 +22,8 @@ from audiosocket.settings_files import merge, read_env_file, read_password
 #: How long to wait for a lock of the table, in seconds.
 LOCK_SECONDS = 5.0
 
+_PROGRAM = "python -m audiosocket.schema"
+
 
 def sql() -> str:
     """Return the statements; they may be run repeatedly."""
@@ -65,10 +67,8 @@ def apply(settings: Settings) -> str:
     return f"extension_ia and its triggers are in place in database {settings.db_name!r} ({rows} row(s))"
 
 
-def main(
-    arguments: Sequence[str], environment: Mapping[str, str], program: str = "python -m audiosocket.schema"
-) -> int:
-    """Run the command and return the exit status; ``program`` is the command as it was typed."""
+def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
+    """Return the parser of the command line; ``program`` is the command as it was typed."""
     parser = argparse.ArgumentParser(
         prog=program,
         description="Creates the table extension_ia and its triggers; may be run again.",
@@ -77,6 +77,12 @@ def main(
         "--env-file", type=Path, default=Path(".env"), help="file with the DB_ settings (default .env)"
     )
     parser.add_argument("--print", action="store_true", help="print the SQL instead of running it")
+    return parser
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str], program: str = _PROGRAM) -> int:
+    """Run the command and return the exit status; ``program`` is the command as it was typed."""
+    parser = make_parser(program)
     options = parser.parse_args(arguments)
     if options.print:
         sys.stdout.write(sql())

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, TextIO
 
 from audiosocket import __version__
-from audiosocket.cli.parser import DELEGATED, PROGRAM, commands_of, make_parser, options_of, unknown_command
+from audiosocket.cli import completion
+from audiosocket.cli.parser import DELEGATED, PROGRAM, commands_of, completed_by, make_parser, unknown_command
 from audiosocket.errors import AudioSocketError
 
 #: Exit statuses: something was refused or is wrong, wrong arguments, no server answers.
@@ -121,28 +123,28 @@ def _ask(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
 
 
 def _completion(shell: str) -> str:
-    from audiosocket.cli import completion  # noqa: PLC0415
+    from audiosocket.client.options import make_parser as make_dial_parser  # noqa: PLC0415
+    from audiosocket.schema import make_parser as make_schema_parser  # noqa: PLC0415
 
     parsers = commands_of(make_parser())
-    options = {name: list(options_of(parser)) for name, parser in parsers.items()}
-    options["completion"] = list(completion.SHELLS)
-    options["dial"] = _dial_options()
-    options["run"] = _run_options()
-    options["schema"] = ["--env-file", "--print", "--help"]
-    return completion.script(shell, options, {name: parser.description or "" for name, parser in parsers.items()})
+    own = {"dial": make_dial_parser(), "schema": make_schema_parser()}
+    commands = {
+        name: replace(completed_by(own.get(name, parser)), sentence=parser.description or "")
+        for name, parser in parsers.items()
+    }
+    return completion.script(shell, {**commands, "run": _run_command(commands["run"].sentence)})
 
 
-def _dial_options() -> list[str]:
-    from audiosocket.client.options import make_parser as make_dial_parser  # noqa: PLC0415
-
-    return list(options_of(make_dial_parser()))
-
-
-def _run_options() -> list[str]:
+def _run_command(sentence: str) -> completion.Command:
     from audiosocket.settings import catalogue  # noqa: PLC0415
 
-    names = [info.name.lower().replace("_", "-") for info in catalogue() if not info.secret]
-    return ["--env-file", "--check", "--reach", *(f"--{name}" for name in names), "--help"]
+    settings = [
+        completion.Option(f"--{info.name.lower().replace('_', '-')}", info.help, takes_value=True)
+        for info in catalogue()
+        if not info.secret
+    ]
+    flags = [completion.Option(f"--{name}") for name in ("check", "reach", "version", "help")]
+    return completion.Command(sentence, [completion.Option("--env-file", takes_value=True), *settings, *flags])
 
 
 if __name__ == "__main__":

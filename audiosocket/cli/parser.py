@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 from uuid import UUID
 
 from audiosocket.asterisk import dialplan
-from audiosocket.cli.completion import SHELLS
+from audiosocket.cli import completion
 
 PROGRAM = "audiosocket"
 #: Commands whose options a module of their own reads.
@@ -74,8 +73,8 @@ def make_parser() -> Parser:
     check = add("check", "check settings, files, apps and sounds without starting anything", output)
     _add_env_file(check)
     check.add_argument("--reach", action="store_true", help="also connect to database, AMI, ARI and webhook")
-    completion = add("completion", "print the script that completes this command in a shell")
-    completion.add_argument("shell", choices=SHELLS)
+    shell = add("completion", "print the script that completes this command in a shell")
+    shell.add_argument("shell", choices=completion.SHELLS)
     for name, sentence in DELEGATED.items():
         add(name, sentence)
     return parser
@@ -98,9 +97,19 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return {}
 
 
-def options_of(parser: argparse.ArgumentParser) -> Sequence[str]:
-    """Return the long options of a parser."""
-    return [name for name in parser._option_string_actions if name.startswith("--")]
+def completed_by(parser: argparse.ArgumentParser) -> completion.Command:
+    """Return what a shell completes after the command of a parser."""
+    options, words = list[completion.Option](), list[str]()
+    for action in parser._actions:
+        choices = tuple(map(str, action.choices or ()))
+        sentence = " ".join((action.help or "").split()).replace("%%", "%")
+        options += [
+            completion.Option(name, sentence, action.nargs != 0, choices)
+            for name in action.option_strings
+            if name.startswith("--")
+        ]
+        words += () if action.option_strings else choices
+    return completion.Command(parser.description or "", options, words)
 
 
 def _output() -> Parser:
