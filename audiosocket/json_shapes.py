@@ -45,8 +45,25 @@ class CallerJSON(TypedDict):
     dialled: str
 
 
-class LegJSON(TypedDict):
-    """One leg of a call; ``state`` is "live", "suspended" or "ended"."""
+class MarkJSON(TypedDict):
+    """A mark of played audio; ``at_seconds`` is when it was reached, in seconds since the call began."""
+
+    at_seconds: float
+    name: str
+
+
+class _LegDetails(TypedDict, total=False):
+    sound_in: list[list[float]]
+    sound_out: list[list[float]]
+    late: list[list[float]]
+    marks: list[MarkJSON]
+
+
+class LegJSON(_LegDetails):
+    """One leg of a call; ``state`` is "live", "suspended" or "ended".
+
+    Levels are in dBFS. The details are pairs of seconds since the call began; only where one call is asked for.
+    """
 
     role: str
     peer: str
@@ -65,6 +82,8 @@ class LegJSON(TypedDict):
     resumes: int
     #: Figures of the leg's app, such as a bot's latencies; None for most apps.
     app: dict[str, object] | None
+    level_in: float | None
+    level_out: float | None
 
 
 class AttemptJSON(TypedDict):

@@ -27,13 +27,18 @@ from audiosocket.calls.journal_records import (
     StateRecord,
 )
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.sound import Sound, Spans
 from audiosocket.calls.timeline import shorten
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import CallerInfo
-from audiosocket.json_shapes import CallJSON, LegJSON, ReturnCallJSON, ReturnsJSON, TimelineEntryJSON
+from audiosocket.json_shapes import CallJSON, LegJSON, MarkJSON, ReturnCallJSON, ReturnsJSON, TimelineEntryJSON
 
 #: A leg that sent a frame within this time is alive and cannot be taken over, in seconds.
 ALIVE_SECONDS = 1.0
+#: The marks that are kept of one leg, the latest ones.
+MAX_MARKS = 50
+#: Characters of a mark's name that are shown.
+MAX_MARK_NAME = 64
 #: What one app may keep for after a restart, as JSON, in characters.
 MAX_STATE_CHARACTERS = 16_384
 
@@ -96,14 +101,33 @@ class LegState:
     caller: CallerInfo | None = None
     #: Figures of the leg's app, for the API.
     app_figures: Mapping[str, object] | None = None
+    #: What was received, and what was sent; spans and marks are in seconds since the call began.
+    sound_in: Sound = field(default_factory=Sound)
+    sound_out: Sound = field(default_factory=Sound)
+    #: When its turns of the clock were late.
+    late: Spans = field(default_factory=Spans)
+    #: Played audio that was heard up to a mark.
+    marks: tuple[MarkJSON, ...] = ()
+
+    def continue_from(self, before: LegState) -> None:
+        """Take over what an earlier leg of the same role leaves: how often it resumed, and what was heard when."""
+        self.resumes = before.resumes + 1
+        self.sound_in, self.sound_out = before.sound_in, before.sound_out
+        self.late, self.marks = before.late, before.marks
+
+    def note_mark(self, name: str, at: float) -> None:
+        """Keep a mark that was reached ``at`` seconds after the call began."""
+        mark: MarkJSON = {"at_seconds": round(at, 3), "name": name[:MAX_MARK_NAME]}
+        self.marks = (*self.marks[1 - MAX_MARKS :], mark)
 
     def alive(self, now: float) -> bool:
         """Return whether it has not ended and sent a frame within the last second."""
         return self.outcome is None and now - self.last_received <= ALIVE_SECONDS
 
-    def to_json(self, now: float) -> LegJSON:
-        """Return it for the API; durations in seconds."""
-        return {
+    def to_json(self, now: float, *, began: float, timeline: bool = False) -> LegJSON:
+        """Return it for the API; durations in seconds. ``began`` is when the call did."""
+        connected = self.outcome is None and not self.suspended
+        shown: LegJSON = {
             "role": self.role.value,
             "peer": self.peer,
             "port": self.port,
@@ -120,7 +144,15 @@ class LegState:
             "ignored": self.ignored,
             "resumes": self.resumes,
             "app": None if self.app_figures is None else dict(self.app_figures),
+            "level_in": self.sound_in.level(now - began) if connected else None,
+            "level_out": self.sound_out.level(now - began) if connected else None,
         }
+        if timeline:
+            shown["sound_in"] = self.sound_in.spans.to_json()
+            shown["sound_out"] = self.sound_out.spans.to_json()
+            shown["late"] = self.late.to_json()
+            shown["marks"] = list(self.marks)
+        return shown
 
 
 @dataclass(slots=True)
@@ -220,7 +252,7 @@ class Call:
             "started_at": self.started_at,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.started, 3),
             "caller": None if caller is None else caller.to_json(),
-            "legs": [leg.to_json(now) for leg in self.legs.values()],
+            "legs": [leg.to_json(now, began=self.started, timeline=timeline) for leg in self.legs.values()],
             "return": returns["return"],
             "earlier_returns": returns["earlier_returns"],
         }

@@ -22,6 +22,7 @@ from audiosocket.calls.leg_apps import LegApps
 from audiosocket.calls.leg_interfaces import Connection, Residents
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.payload_decoder import PayloadDecoder
+from audiosocket.calls.sound import SAMPLED_FRAMES
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome, Tap
@@ -416,6 +417,8 @@ class Leg:
                 self.note("leg.rate", rate=rate)
         if rate == G711_RATE and not self._slin:
             pcm = self._decoded(now, pcm)
+        if not self.state.frames_in % SAMPLED_FRAMES:
+            self.state.sound_in.sample(now / 1000 - self.call.started, pcm)
         for tap in self._taps:
             self._apps.call(self, type(tap).__name__, tap.received, now, pcm, rate)
         if self._looping:
@@ -454,7 +457,11 @@ class Leg:
             self.app_failed("playout")
             return
         self.due_ms = self._playout.due_ms
-        self.state.late_turns, self.state.underruns = self._playout.late, self._playout.underruns
+        if self._playout.late != self.state.late_turns:
+            self.state.late_turns = self._playout.late
+            at = now / 1000 - self.call.started
+            self.state.late.add(at, at)
+        self.state.underruns = self._playout.underruns
         clears = self._clears
         for item in due:
             if self._connection is None:
@@ -466,6 +473,7 @@ class Leg:
                 self._report_mark(item)
 
     def _report_mark(self, mark: MarkReached) -> None:
+        self.state.note_mark(mark.name, self._seconds() - self.call.started)
         self._report(lambda app: app.marked(self, mark.name, mark.heard_ms))
 
     def _send(self, now: float, frame: Frame) -> None:
@@ -486,7 +494,10 @@ class Leg:
         self.due_ms = self._playout.due_ms
 
     def _sent(self, now: float, pcm: bytes, rate: int) -> None:
-        self.state.frames_out += 1
+        state = self.state
+        state.frames_out += 1
+        if not state.frames_out % SAMPLED_FRAMES:
+            state.sound_out.sample(now / 1000 - self.call.started, pcm)
         if self._taps:
             for tap in self._taps:
                 self._apps.call(self, type(tap).__name__, tap.sent, now, pcm, rate)

@@ -168,6 +168,8 @@ class CallRegistry:
         if leg.outcome is not None:
             return
         leg.outcome, leg.ended, leg.suspended = outcome, now, False
+        leg.sound_in.forget()
+        leg.sound_out.forget()
         call.note("leg.left", now, role=role.value, outcome=outcome.value, remaining=len(call.live_legs))
         resident = call.legs.get(Role.RESIDENT)
         if resident is not None and resident.suspended and outcome in VISITOR_GONE:

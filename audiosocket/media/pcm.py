@@ -73,9 +73,12 @@ def tone(rate: int, hz: float, ms: float, level: float = -20.0) -> bytes:
     )
 
 
-def level(pcm: bytes) -> float:
-    """Return the RMS of ``pcm`` in dBFS, `SILENT_DBFS` for zeros; takes some 20 us for 20 ms at 8 kHz."""
-    samples = to_samples(pcm)
+def level(pcm: bytes, every: int = 1) -> float:
+    """Return the RMS of ``pcm`` in dBFS, `SILENT_DBFS` for zeros; takes some 20 us for 20 ms at 8 kHz.
+
+    Only one sample in ``every`` counts, which takes as much less time.
+    """
+    samples = to_samples(pcm)[::every]
     energy = sum(map(mul, samples, samples))
     if not energy:
         return SILENT_DBFS

@@ -140,7 +140,7 @@ class Switchboard:
         before = call.legs.get(role)
         state = LegState(role, peer, port, joined=now, last_received=now)
         if before is not None:  # it ended while the other leg kept the call alive, or the server was restarted
-            state.resumes = before.resumes + 1
+            state.continue_from(before)
         if before is not None and before.suspended:
             state.joined = before.joined
         if call.suspended:

@@ -446,6 +446,8 @@ def test_a_call_is_shown_with_its_legs_extension_and_times() -> None:
                 "ignored": 0,
                 "resumes": 0,
                 "app": None,
+                "level_in": None,
+                "level_out": None,
             }
         ],
         "return": None,
