@@ -7,6 +7,7 @@ pages that post to us from a browser, and the token, or the cookie that stands f
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ from admin.responses import HTTPError, quoted
 from admin.scopes import READING_METHODS, allows, needed_scope
 from admin.sessions import Sessions
 from admin.token_auth import TokenAuth
-from audiosocket.api_tokens import ApiToken
+from audiosocket.api_tokens import ApiToken, KnownTokens
 
 #: The first segments of the paths that need a token.
 _PROTECTED = (b"api", b"metrics", b"session")
@@ -42,12 +43,14 @@ class Caller:
     """Who sent a request: the name of the token, how it was given, and what it allows.
 
     ``by`` is "token", "cookie", "signature", "call token", or "" where the server has no tokens or the path needs
-    none.
+    none. ``token`` is the token, where there is one, ``until`` the time of day in seconds at which a cookie ends.
     """
 
     name: str
     scope: str
     by: str = ""
+    token: ApiToken | None = None
+    until: float = math.inf
 
 
 #: A request to a server without tokens, or for a path that needs none.
@@ -70,7 +73,7 @@ class AccessCheck:
     def __init__(
         self,
         *,
-        tokens: Iterable[ApiToken],
+        tokens: KnownTokens,
         session_key: bytes,
         hosts: Iterable[str],
         clock: Callable[[], float],
@@ -81,9 +84,10 @@ class AccessCheck:
     ) -> None:
         names = {canonical_host(host) for host in (*_OUR_HOSTS, *hosts)}
         self._hosts = frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104
-        self._tokens = {token.name: token for token in tokens}
-        self._token_auth = TokenAuth(self._tokens.values(), clock)
-        self.sessions = Sessions(session_key, self._tokens, now)
+        self._tokens = tokens
+        self._now = now
+        self._token_auth = TokenAuth(tokens, clock)
+        self.sessions = Sessions(session_key, tokens, now)
         self._signature_header = signature_header.encode("ascii")
         self._vouches = vouches
         self._call_of_token = call_of_token
@@ -105,21 +109,30 @@ class AccessCheck:
                 )
         return caller
 
+    def is_current(self, caller: Caller) -> bool:
+        """Return whether the token of an admitted caller is still in force, and its cookie has not ended.
+
+        What lasts longer than a request asks this again: a stream of events may be open for days.
+        """
+        token = caller.token
+        return token is None or (self._tokens.get(token.name) == token and self._now() < caller.until)
+
     def _identify(self, request: Request, segments: list[bytes]) -> Caller:
-        if not self._tokens or segments[0] not in _PROTECTED:
+        if not self._tokens.required or segments[0] not in _PROTECTED:
             return ANYBODY
         if self._is_signed_report(request, segments):
             return _SIGNED
         if self._is_bot(request, segments):
             return _BOT
         headers = request.requestHeaders.getRawHeaders(b"authorization", [])
-        token = None if headers else self.sessions.find(request)
-        if token is not None:
-            return Caller(token.name, token.scope, "cookie")
+        session = None if headers else self.sessions.find(request)
+        if session is not None:
+            token, until = session
+            return Caller(token.name, token.scope, "cookie", token, until)
         if segments[0] == b"session" and request.method == b"DELETE" and not headers:
             return ANYBODY  # signing out with a cookie that has expired
         token = self._token_auth.check(peer_of(request), headers)
-        return Caller(token.name, token.scope, "token")
+        return Caller(token.name, token.scope, "token", token)
 
     def _is_signed_report(self, request: Request, segments: list[bytes]) -> bool:
         signatures = _header(request, self._signature_header)

@@ -1,5 +1,7 @@
 """Server-sent events: one client that follows the events of the server.
 
+It ends when the token or cookie that it was opened with is no longer valid: nothing is sent after that.
+
 A client that does not read costs itself only: while its connection is full, events are counted and not kept, and
 when it reads again it gets one ``snapshot`` event instead of them.
 """
@@ -27,7 +29,10 @@ RETRY_MS = 2_000
 
 @implementer(IPushProducer)
 class EventStream:
-    """The answer to one client. ``closed`` is called once when it is over."""
+    """The answer to one client.
+
+    ``closed`` is called once when it is over; ``admitted`` is asked before each event.
+    """
 
     def __init__(
         self,
@@ -36,12 +41,14 @@ class EventStream:
         wanted: EventFilter,
         clock: IReactorTime,
         closed: Callable[[], object],
+        admitted: Callable[[], bool],
     ) -> None:
         self._request = request
         self._feed = feed
         self._wanted = wanted
         self._clock = clock
         self._closed = closed
+        self._admitted = admitted
         self._open = True
         self._paused = False
         self._missed = 0
@@ -82,7 +89,7 @@ class EventStream:
         self._closed()
 
     def _send(self, entry: FeedEntry) -> None:
-        if not self._wanted.wants(entry):
+        if not self._wanted.wants(entry) or not self._check():
             return
         if self._paused:
             self._missed += 1
@@ -94,7 +101,20 @@ class EventStream:
         last = self._feed.last_id
         self._write(f'id: {last}\ndata: {{"id":{last},"event":"snapshot","missed":{number}}}\n\n')
 
+    def _check(self) -> bool:
+        """Return whether the client may follow; end the answer if not: a browser asks again then, and is told."""
+        if self._open and not self._admitted():
+            self.stop()
+            self._request.unregisterProducer()
+            if self._paused:
+                self._abort()
+            else:
+                self._request.finish()
+        return self._open
+
     def _keep_alive(self) -> None:
+        if not self._check():
+            return
         self._timers["keep_alive"] = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
         if not self._paused:
             self._write(": \n\n")

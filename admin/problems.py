@@ -63,6 +63,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "{file} has an error in line {line}; the rules before it stay in use.",
         "Correct the line.",
     ),
+    "tokensRejected": (
+        "bad",
+        "API_TOKENS_FILE cannot be used as it is now; the tokens that were read before stay in force.",
+        "Correct the line or the rights of the file.",
+    ),
     "reactorLate": (
         "bad",
         "The server was {ms} ms late within the last 10 s; callers hear gaps.",
@@ -136,6 +141,8 @@ def _of_table(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
         yield _problem("fileTrouble", configuration["file_trouble"])
     if apps["state"] == "rejected":
         yield _problem("appsRejected", apps["reason"] or "", file=apps["file"], line=apps["line"] or "?")
+    if status["api_tokens"]["state"] == "rejected":
+        yield _problem("tokensRejected", status["api_tokens"]["reason"])
 
 
 def _of_extensions(status: StatusJSON) -> Iterator[CurrentProblemJSON]:

@@ -12,7 +12,7 @@ from admin.access import AccessCheck
 from admin.api import AdminAPI
 from admin.phone import Dial
 from admin.site import AdminSite
-from audiosocket.api_tokens import ApiToken
+from audiosocket.api_tokens import KnownTokens
 from audiosocket.control_interface import Control
 from audiosocket.runtime.event_feed import EventFeed
 
@@ -21,7 +21,7 @@ def make_site(
     control: Control,
     feed: EventFeed,
     *,
-    tokens: Iterable[ApiToken],
+    tokens: KnownTokens,
     session_key: bytes,
     hosts: Iterable[str],
     signature_header: str,

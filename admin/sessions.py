@@ -7,36 +7,39 @@ cookie is void once the token is changed or removed. The port is in the name as 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 
 from twisted.web.server import Request
 
-from audiosocket.api_tokens import ApiToken
+from audiosocket.api_tokens import ApiToken, KnownTokens
 
 SESSION_SECONDS = 12 * 3600
 
 
 class Sessions:
-    """Makes and checks the cookies for ``tokens``, by name. ``clock`` is the time of day in seconds."""
+    """Makes and checks the cookies for ``tokens``. ``clock`` is the time of day in seconds."""
 
-    def __init__(self, key: bytes, tokens: Mapping[str, ApiToken], clock: Callable[[], float]) -> None:
+    def __init__(self, key: bytes, tokens: KnownTokens, clock: Callable[[], float]) -> None:
         self._key = key
         self._tokens = tokens
         self._clock = clock
 
-    def open(self, request: Request, name: str) -> None:
-        """Set the cookie of a session for the token ``name``."""
+    def open(self, request: Request, token: ApiToken) -> None:
+        """Set the cookie of a session for the token."""
         until = int(self._clock()) + SESSION_SECONDS
-        value = f"{until}.{name}.{self._signature(until, self._tokens[name])}"
+        value = f"{until}.{token.name}.{self._signature(until, token)}"
         _set_cookie(request, value, SESSION_SECONDS)
 
     def close(self, request: Request) -> None:
         """Make the browser forget its cookie."""
         _set_cookie(request, "", 0)
 
-    def find(self, request: Request) -> ApiToken | None:
-        """Return the token that the request's cookie stands for, None without a valid cookie."""
+    def find(self, request: Request) -> tuple[ApiToken, float] | None:
+        """Return the token that the request's cookie stands for, and the time of day at which the cookie ends.
+
+        None without a valid cookie.
+        """
         value = request.getCookie(_cookie_name(request).encode("ascii"))
         parts = (value or b"").decode("latin-1").split(".")
         if len(parts) != 3 or not parts[0].isdecimal() or not parts[0].isascii() or len(parts[0]) > 15:
@@ -45,7 +48,7 @@ class Sessions:
         if token is None:
             return None
         right = hmac.compare_digest(parts[2].encode("latin-1"), self._signature(until, token).encode("ascii"))
-        return token if right and self._clock() < until else None
+        return (token, until) if right and self._clock() < until else None
 
     def _signature(self, until: int, token: ApiToken) -> str:
         text = b"session 1 %d %s " % (until, token.name.encode("ascii"))

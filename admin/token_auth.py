@@ -6,13 +6,13 @@ import hmac
 import ipaddress
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from twisted.logger import Logger
 
 from admin.responses import HTTPError
-from audiosocket.api_tokens import ApiToken
+from audiosocket.api_tokens import ApiToken, KnownTokens
 
 #: Wrong tokens a peer may send within `WINDOW_SECONDS`; after that its wrong ones are answered 429.
 MAX_WRONG = 10
@@ -30,8 +30,8 @@ class TokenAuth:
 
     _log = Logger()
 
-    def __init__(self, tokens: Iterable[ApiToken], clock: Callable[[], float]) -> None:
-        self._known = tuple(tokens)
+    def __init__(self, tokens: KnownTokens, clock: Callable[[], float]) -> None:
+        self._known = tokens
         self._clock = clock
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 

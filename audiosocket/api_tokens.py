@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +35,29 @@ class ApiToken:
     def of(cls, text: str, name: str = API_TOKEN_NAME, scope: str = "admin") -> ApiToken:
         """Return the token with this text."""
         return cls(name, sha256(text.encode("utf-8")).digest(), scope)
+
+
+class KnownTokens:
+    """The tokens in force, by name; those of the file are replaced while the server runs."""
+
+    def __init__(self, tokens: Iterable[ApiToken] = ()) -> None:
+        self._by_name = {token.name: token for token in tokens}
+        #: Whether requests need a token. It never changes: a file that becomes empty must not open the API.
+        self.required = bool(self._by_name)
+
+    def __iter__(self) -> Iterator[ApiToken]:
+        return iter(self._by_name.values())
+
+    def get(self, name: str) -> ApiToken | None:
+        """Return the token with this name, None where there is none."""
+        return self._by_name.get(name)
+
+    def replace(self, tokens: Iterable[ApiToken]) -> None:
+        """Use these tokens from now on; raise ValueError for none where a token is required."""
+        by_name = {token.name: token for token in tokens}
+        if bool(by_name) != self.required:
+            raise ValueError("whether a token is needed is decided at the start")
+        self._by_name = by_name
 
 
 def parse_tokens(lines: Iterable[str], file: str) -> tuple[ApiToken, ...]:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from admin.resource import make_site
-from audiosocket.api_tokens import ApiToken, session_key
+from admin.tokens_file import TokensFile
+from audiosocket.api_tokens import ApiToken, KnownTokens, session_key
 from audiosocket.apps import registry as app_registry
 from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
@@ -25,6 +27,7 @@ from audiosocket.options import Options
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.prompts.library import unusable_files
+from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.local_file import FILE_NAME
 from audiosocket.provisioning.poller import Poller
@@ -84,6 +87,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
     feed = EventFeed(time.time)
     tokens = new_call_tokens(settings)
+    api_tokens, tokens_file = _make_tokens(options, reactor)
     components = build_call_components(
         settings, selection, journal, reactor, apartments=apartments, publish=feed.publish, tokens=tokens
     )
@@ -104,7 +108,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
         succession=_succession(settings, reactor),
-        read_again=selection.read_again,
+        read_again=partial(_read_again, selection, tokens_file),
     )
     control = ServerControl(
         server,
@@ -113,12 +117,14 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         settings.api_port,
         selection,
         make_records(settings, apartments),
+        lambda: {"api_tokens": tokens_file.to_json()},
         components.backend,
         components.histograms,
         components.gate,
         tokens,
     )
-    _make_api(options, control, feed, reactor).setServiceParent(server)
+    _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
+    tokens_file.setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     components.add_services(server)
     make_retention(settings, reactor).setServiceParent(server)
@@ -170,6 +176,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     settings = options.settings
     feed = EventFeed(time.time)
     tokens = new_call_tokens(settings)
+    api_tokens, tokens_file = _make_tokens(options, reactor)
     pool = WorkerPool(settings.workers, _launch(options, tokens), reactor, feed.publish)
     listeners = SupervisorListeners(
         pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
@@ -185,7 +192,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
         reactor,
         drain_seconds=settings.drain_seconds,
         succession=_succession(settings, reactor),
-        read_again=selection.read_again,
+        read_again=partial(_read_again, selection, tokens_file),
     )
     backend = ReturnBackend(settings, reactor, time.time)
     selection.setServiceParent(server)
@@ -194,10 +201,19 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     make_retention(settings, reactor).setServiceParent(server)
     records = make_records(settings, apartments)
     control = SupervisorControl(
-        server, database, reactor.seconds, settings.api_port, selection, records, backend, tokens
+        server,
+        database,
+        reactor.seconds,
+        settings.api_port,
+        selection,
+        records,
+        lambda: {"api_tokens": tokens_file.to_json()},
+        backend,
+        tokens,
     )
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
-    _make_api(options, control, feed, reactor).setServiceParent(server)
+    _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
+    tokens_file.setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
@@ -251,15 +267,28 @@ def _make_table(
     return poller, database
 
 
-def _make_api(options: Options, control: Control, feed: EventFeed, reactor: ServerReactor) -> ApiPort:
+def _read_again(selection: AppSelection, tokens_file: TokensFile) -> None:
+    selection.read_again()
+    tokens_file.read_again()
+
+
+def _make_tokens(options: Options, reactor: ServerReactor) -> tuple[KnownTokens, TokensFile]:
+    settings = options.settings
+    always = [ApiToken.of(settings.api_token)] if settings.api_token else []
+    tokens = KnownTokens([*always, *options.api_tokens])
+    return tokens, TokensFile(settings.api_tokens_file, always, tokens, deferToThread, reactor)
+
+
+def _make_api(
+    options: Options, control: Control, feed: EventFeed, tokens: KnownTokens, reactor: ServerReactor
+) -> ApiPort:
     settings = options.settings
     hosts = (settings.api_host, *settings.api_allowed_hosts)
-    tokens = (*([ApiToken.of(settings.api_token)] if settings.api_token else []), *options.api_tokens)
     site = make_site(
         control,
         feed,
         tokens=tokens,
-        session_key=session_key(Path(settings.data_dir)) if tokens else b"",
+        session_key=session_key(Path(settings.data_dir)) if tokens.required else b"",
         hosts=hosts,
         signature_header=SIGNATURE_HEADER,
         dial=partial(PhoneCall, reactor) if settings.phone else None,

@@ -419,11 +419,26 @@ class MediaFileJSON(TypedDict):
     changed_at: str
 
 
+class ApiTokensJSON(TypedDict):
+    """The tokens of the API; ``state`` of the file is "absent", "used" or "rejected" (``reason``)."""
+
+    file: str
+    state: str
+    reason: str
+    names: list[str]
+
+
+class ServicesJSON(TypedDict):
+    """The part of the status that is about services of the first process alone."""
+
+    api_tokens: ApiTokensJSON
+
+
 class _WithApartments(TypedDict):
     apartments: ApartmentsJSON
 
 
-class StatusJSON(TableStatusJSON, CallStatusJSON, _WithApartments):
+class StatusJSON(TableStatusJSON, CallStatusJSON, ServicesJSON, _WithApartments):
     """All of ``GET /api/status`` with one process."""
 
 

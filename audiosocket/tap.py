@@ -65,7 +65,7 @@ def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | Supervis
 
     def read_again(name: str) -> None:
         reopen(name)
-        log.info("{name}: reading apps.toml and the extensions again", name=name)
+        log.info("{name}: reading apps.toml, the tokens and the extensions again", name=name)
         server.read_again()
 
     def ignore(name: str) -> None:

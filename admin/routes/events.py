@@ -26,7 +26,10 @@ def add_routes(app: Klein, feed: EventFeed, clock: IReactorTime) -> None:
             return b""
         if len(streams) >= MAX_STREAMS:
             raise HTTPError(503, f"{MAX_STREAMS} clients follow the events already.", {"Retry-After": "5"})
-        stream = EventStream(request, feed, wanted, clock, lambda: streams.discard(stream))
+        access, caller = request.site.access, request.caller
+        stream = EventStream(
+            request, feed, wanted, clock, lambda: streams.discard(stream), lambda: access.is_current(caller)
+        )
         streams.add(stream)
         over: Deferred[None] = Deferred(lambda _: stream.stop())
         request.notifyFinish().addBoth(lambda _: stream.stop())

@@ -23,8 +23,8 @@ def add_routes(app: Klein, sessions: Sessions) -> None:
         caller = request.caller
         if caller.by == "cookie":
             raise HTTPError(401, "Sign in with the token: send 'Authorization: Bearer ...'.", _BEARER)
-        if caller.by == "token":
-            sessions.open(request, caller.name)
+        if caller.by == "token" and caller.token is not None:
+            sessions.open(request, caller.token)
         return reply(request, {**_described(request), "expires_seconds": SESSION_SECONDS})
 
     @app.route("/session", methods=["DELETE"])

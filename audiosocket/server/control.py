@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.interfaces import Gate
-from audiosocket.json_shapes import StatusJSON
+from audiosocket.json_shapes import ServicesJSON, StatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
@@ -22,7 +22,10 @@ MAX_PROBLEMS = 5
 
 
 class ServerControl:
-    """Extensions and calls of one process. ``seconds`` is a steady clock, in seconds."""
+    """Extensions and calls of one process. ``seconds`` is a steady clock, in seconds.
+
+    ``services`` returns the state of the services that no other part of the status is about.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class ServerControl:
         api_port: int,
         selection: AppSelection,
         records: RecordControl,
+        services: Callable[[], ServicesJSON],
         backend: ReturnBackend | None = None,
         histograms: Histograms | None = None,
         gate: Gate | None = None,
@@ -41,10 +45,11 @@ class ServerControl:
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = LocalCallControl(server, seconds, backend, histograms, gate, tokens)
         self.records = records
+        self._services = services
 
     def status(self) -> StatusJSON:
         table = self.extensions.status(self.calls.live_by_extension())
-        return {**table, **self.calls.status(), "apartments": self.records.status()}
+        return {**table, **self.calls.status(), **self._services(), "apartments": self.records.status()}
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:

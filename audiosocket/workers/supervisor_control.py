@@ -18,6 +18,7 @@ from audiosocket.json_shapes import (
     CallJSON,
     CallPageJSON,
     ReactorJSON,
+    ServicesJSON,
     SupervisorStatusJSON,
     WorkerJSON,
     WorkerStatusJSON,
@@ -41,7 +42,8 @@ _WORST_FIRST = ("down", "failing", "connecting", "up", "off")
 class SupervisorControl:
     """Extensions of this process and calls of all workers.
 
-    ``backend`` is never started, it only verifies the webhook's signatures. ``seconds`` is a steady clock.
+    ``backend`` is never started, it only verifies the webhook's signatures. ``seconds`` is a steady clock,
+    ``services`` returns the state of the services of this process alone.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class SupervisorControl:
         api_port: int,
         selection: AppSelection,
         records: RecordControl,
+        services: Callable[[], ServicesJSON],
         backend: ReturnBackend,
         tokens: CallTokens,
     ) -> None:
@@ -61,6 +64,7 @@ class SupervisorControl:
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = SupervisorCallControl(server.pool, backend, tokens)
         self.records = records
+        self._services = services
 
     async def status(self) -> SupervisorStatusJSON:
         refreshed = ensureDeferred(self._pool.refresh())
@@ -86,6 +90,7 @@ class SupervisorControl:
             "latencies": totals.latencies,
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
+            **self._services(),
             "apartments": self.records.status(),
         }
 

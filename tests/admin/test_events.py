@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from admin.event_stream import KEEP_ALIVE_SECONDS, MAX_PAUSED_SECONDS, MAX_STREAMS
+from admin.sessions import SESSION_SECONDS
 from audiosocket.api_tokens import ApiToken
 from audiosocket.runtime.event_feed import EventFeed
 from tests.support.admin_client import CALL, AdminClient, FakeConnection
@@ -174,3 +175,45 @@ def test_changes_by_the_api_are_events(web: AdminClient) -> None:
         "code": 200,
         "remark": f"call {CALL} visitor: test",
     }
+
+
+TOKENS = [ApiToken.of("text-of-ana", "ana", "read"), ApiToken.of("text-of-root", "root", "admin")]
+
+
+def follow_as(web: AdminClient, header: str) -> FakeConnection:
+    return web.connect().send(f"GET /api/events HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n".encode())
+
+
+def test_a_stream_ends_when_its_cookie_expires() -> None:
+    web = AdminClient(tokens=TOKENS)
+    answer = web.request("POST", "/session", Authorization="Bearer text-of-ana")
+    cookie = str(answer.headers["Set-Cookie"]).partition(";")[0]
+    busy, idle = (follow_as(web, f"Cookie: {cookie}") for _ in range(2))
+    web.now += SESSION_SECONDS - 1
+    publish(web, "call.started")
+    web.now += 1
+    publish(web, "call.ended")
+    assert names(busy) == names(idle) == ["call.started"]
+    assert busy.transport.finished
+    assert follow_as(web, f"Cookie: {cookie}").transport.value().startswith(b"HTTP/1.0 401")
+
+
+def test_a_stream_ends_with_its_token_and_no_other_does() -> None:
+    web = AdminClient(tokens=TOKENS)
+    ana, root, slow = (follow_as(web, f"Authorization: Bearer text-of-{name}") for name in ("ana", "root", "ana"))
+    slow.channel.pauseProducing()
+    web.tokens.replace(TOKENS[1:])
+    web.clock.advance(KEEP_ALIVE_SECONDS)
+    publish(web, "call.ended")
+    assert ana.transport.finished
+    assert slow.transport.disconnected
+    assert (names(ana), names(root)) == ([], ["call.ended"])
+    assert not root.transport.finished
+
+
+def test_a_token_with_less_scope_is_another_token() -> None:
+    web = AdminClient(tokens=TOKENS)
+    wire = follow_as(web, "Authorization: Bearer text-of-root")
+    web.tokens.replace([TOKENS[0], ApiToken.of("text-of-root", "root", "read")])
+    publish(web, "call.ended")
+    assert (names(wire), wire.transport.finished) == ([], True)

@@ -37,6 +37,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"configuration": {"source": "file", "file_trouble": ""}}, ["fromFile"]),
     ({"configuration": {"source": "database", "file_trouble": "no space"}}, ["fileTrouble"]),
     ({"apps": {"file": "apps.toml", "state": "rejected", "line": 3, "reason": "no app"}}, ["appsRejected"]),
+    ({"api_tokens": {"state": "rejected", "reason": "line 1"}}, ["tokensRejected"]),
     ({"reactor": {"lag_ms_worst_10s": 150.4, "blocked_by": []}}, ["reactorLate"]),
     ({"return_backend": {"kind": "ari", "state": "failing", "reason": "401"}}, ["backendAway"]),
     (

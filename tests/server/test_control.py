@@ -13,6 +13,8 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from admin.tokens_file import TokensFile
+from audiosocket.api_tokens import KnownTokens
 from audiosocket.apps import registry
 from audiosocket.errors import (
     ExtensionTaken,
@@ -122,7 +124,13 @@ class ControlFixture:
             make_apartments(settings, reactor, lambda: condominiums(self.loopback.listeners.extensions.values())),
         )
         self.control = ServerControl(
-            self.server, database, reactor.seconds, api_port, no_app_rules(directory), records
+            self.server,
+            database,
+            reactor.seconds,
+            api_port,
+            no_app_rules(directory),
+            records,
+            lambda: {"api_tokens": TokensFile("", [], KnownTokens(), deferToThread, reactor).to_json()},
         )
 
     def shown(self, extension_id: int) -> dict[str, Any]:

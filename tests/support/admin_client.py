@@ -26,7 +26,7 @@ from admin.phone import Dial
 from admin.resource import make_site
 from admin.sessions import Sessions
 from admin.site import AdminChannel
-from audiosocket.api_tokens import ApiToken
+from audiosocket.api_tokens import ApiToken, KnownTokens
 from audiosocket.asterisk.dialplan import Style, lines
 from audiosocket.control_interface import (
     CallControl,
@@ -66,6 +66,7 @@ HEALTHY: dict[str, Any] = {
     "mislabelled_codecs": {},
     "reactor": {"lag_ms_worst_10s": 3.0, "blocked_by": []},
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
+    "api_tokens": {"file": "", "state": "absent", "reason": "", "names": []},
 }
 
 
@@ -373,11 +374,12 @@ class AdminClient:
         #: The time of day, for cookies.
         self.now = 0.0
         self.feed = EventFeed(lambda: self.now)
+        self.tokens = KnownTokens([*tokens_of(token), *tokens])
         control: Control = self.control
         self.site = make_site(
             control,
             self.feed,
-            tokens=[*tokens_of(token), *tokens],
+            tokens=self.tokens,
             session_key=b"key",
             hosts=hosts,
             signature_header=SIGNATURE_HEADER,
@@ -389,7 +391,7 @@ class AdminClient:
     @property
     def api(self) -> AdminAPI:
         """The routes alone."""
-        return AdminAPI(self.control, Sessions(b"", {}, self.clock.seconds), self.feed, self.clock)
+        return AdminAPI(self.control, Sessions(b"", KnownTokens(), self.clock.seconds), self.feed, self.clock)
 
     def connect(self, **addresses: str) -> FakeConnection:
         return FakeConnection(self.site, **addresses)
@@ -452,7 +454,7 @@ async def listening(control: Control, *, token: str = "") -> AsyncIterator[int]:
     site: Any = make_site(
         control,
         EventFeed(lambda: 0.0),
-        tokens=tokens_of(token),
+        tokens=KnownTokens(tokens_of(token)),
         session_key=b"key",
         hosts=(),
         signature_header=SIGNATURE_HEADER,
