@@ -5,6 +5,7 @@ As a library: `place_calls` places the calls of `DialOptions` and prints nothing
 
 from __future__ import annotations
 
+import json
 import sys
 import wave
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from audiosocket.client.caller import Caller, CallFailed
 from audiosocket.client.echo_detection import PIECE_MS, Piece, as_one_sound, choose_pieces, find_echo
 from audiosocket.client.options import DEFAULT_SECONDS, TAIL_SECONDS, DialOptions, parse
 from audiosocket.client.report import CallReport
+from audiosocket.client.report_json import to_json
 from audiosocket.client.rules import HeardFrame
 from audiosocket.client.summary import CallSummary, describe
 from audiosocket.errors import LocalProtocolError
@@ -187,19 +189,23 @@ class _Progress:
 
 
 async def run(reactor: DialReactor, options: DialOptions, out: TextIO) -> int:
-    """Place the calls and print their description to ``out``; return the exit status."""
+    """Place the calls and print their description, or JSON, to ``out``; return the exit status."""
+    told = sys.stderr if options.json else out
     resident_line = options.resident_line(sys.executable)
     if resident_line:
-        print(f"for the resident's side, in another terminal:\n  {resident_line}", file=out, flush=True)
+        print(f"for the resident's side, in another terminal:\n  {resident_line}", file=told, flush=True)
     if options.keyboard:
-        print("type keys, then Enter", file=out, flush=True)
-    progress = _Progress(reactor, options, out) if out.isatty() else None
+        print("type keys, then Enter", file=told, flush=True)
+    progress = _Progress(reactor, options, out) if out.isatty() and not options.json else None
     try:
         calls = await place_calls(reactor, options)
     finally:
         if progress is not None:
             progress.stop()
-    print(describe(calls, options.host, options.port), file=out)
+    if options.json:
+        print(json.dumps(to_json(calls, options.host, options.port), ensure_ascii=False, indent=2), file=out)
+    else:
+        print(describe(calls, options.host, options.port), file=out)
     return 0 if all(call.ok for call in calls) else 1
 
 

@@ -55,7 +55,7 @@ class DialOptions:
 
     ``greeting_seconds`` limits the wait for a pause before ``sound`` is sent. ``presses`` are keys, each with the
     seconds after the connection; with ``keyboard`` keys are read from standard input, too. ``resident_port`` is
-    for the command that `resident_line` shows.
+    for the command that `resident_line` shows. With ``json`` the report is JSON.
     """
 
     host: str
@@ -70,6 +70,7 @@ class DialOptions:
     presses: tuple[tuple[float, str], ...] = ()
     keyboard: bool = False
     resident_port: int | None = None
+    json: bool = False
 
     def resident_line(self, python: str) -> str:
         """Return the command that places the resident's side of the first call; empty without its port.
@@ -137,6 +138,7 @@ def parse(arguments: Sequence[str], program: str = _PROGRAM) -> DialOptions:
         presses=tuple(sorted(given.press)),
         keyboard=given.keyboard,
         resident_port=given.resident_port,
+        json=given.json,
     )
 
 
@@ -189,6 +191,7 @@ def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
         help=f"hang up after S seconds (default {DEFAULT_SECONDS:.0f}, or {TAIL_SECONDS:.0f} s after the sound)",
     )
     rates = ", ".join(map(str, sorted(KINDS)))
+    add("--json", action="store_true", help="print the report as JSON")
     add("--rate", metavar="HZ", type=_rate, default=8_000, help=f"rate of the audio sent: {rates} (default 8000)")
     return parser
 

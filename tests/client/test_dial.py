@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import struct
 import sys
@@ -321,6 +322,35 @@ async def test_what_is_no_terminal_gets_the_report_only() -> None:
         out = StringIO()
         assert await dial.run(reactor, order_for(listening.port, 0.3), out) == 0
     assert out.getvalue().startswith(f"Call {CALL} to ")
+
+
+async def test_the_report_as_json_is_all_that_is_printed_on_a_terminal_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with serve(servers.EchoServer) as listening:
+        out = Terminal()
+        order = order_for(listening.port, 1.6, json=True, resident_port=8_081)
+        assert await dial.run(reactor, order, out) == 0
+    assert f":8081 --uuid {CALL} --keyboard" in capsys.readouterr().err
+    answer = json.loads(out.getvalue())
+    assert (answer["status"], answer["host"], answer["port"]) == ("success", "127.0.0.1", listening.port)
+    [call] = answer["calls"]
+    assert (call["call_id"], call["ok"], call["refused"], call["ended_by"]) == (CALL, True, False, "caller")
+    assert (call["heard_rate"], call["broken"], call["saved"], call["unsaved"]) == (8_000, [], None, "")
+    assert call["frames_heard"] > 50
+    assert call["echo"]["delay_ms"] > 0
+    assert call["seconds_sound"] > 0.5
+
+
+async def test_the_json_of_calls_that_failed_or_broke_rules_says_error() -> None:
+    order = order_for(1, 0.3, json=True)
+    out = StringIO()
+    assert await dial.run(reactor, order, out) == 1
+    answer = json.loads(out.getvalue())
+    [call] = answer["calls"]
+    assert answer["status"] == "error"
+    assert (call["ok"], call["ended_by"], call["connected_ms"], call["peak_dbfs"]) == (False, "failed", None, None)
+    assert "Connection refused" in call["broken"][0]["sentence"]
 
 
 async def test_many_calls_are_summarized() -> None:
