@@ -6,6 +6,7 @@ It may block while it waits for PostgreSQL, unlike the server.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,7 @@ def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
         "--env-file", type=Path, default=Path(".env"), help="file with the DB_ settings (default .env)"
     )
     parser.add_argument("--print", action="store_true", help="print the SQL instead of running it")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a text")
     return parser
 
 
@@ -85,18 +87,26 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], program: str 
     parser = make_parser(program)
     options = parser.parse_args(arguments)
     if options.print:
-        sys.stdout.write(sql())
+        sys.stdout.write(_json(status="success", sql=sql()) if options.json else sql())
         return 0
     try:
         done = apply(load_settings(options.env_file, environment))
     except AudioSocketError as error:
-        sys.stderr.write(f"{error}\n")
+        wrong = str(error)
     except psycopg2.Error as error:
-        sys.stderr.write(f"the database reports: {one_line(error)}\n")
+        wrong = f"the database reports: {one_line(error)}"
     else:
-        sys.stdout.write(f"{done}\n")
+        sys.stdout.write(_json(status="success", message=done) if options.json else f"{done}\n")
         return 0
+    if options.json:
+        sys.stdout.write(_json(status="error", message=wrong))
+    else:
+        sys.stderr.write(f"{wrong}\n")
     return 1
+
+
+def _json(**answer: str) -> str:
+    return json.dumps(answer, ensure_ascii=False, indent=2) + "\n"
 
 
 if __name__ == "__main__":

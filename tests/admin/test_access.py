@@ -215,7 +215,12 @@ def test_a_bot_may_command_its_own_call_and_do_nothing_else() -> None:
     bearer = f"Bearer token-of-{CALL}"
     assert web.request("POST", f"{own}/note", b'{"text": "x"}', Authorization=bearer).status == 200
     for _ in range(20):
-        for method, path in (("POST", f"{other}/note"), ("GET", own), ("GET", "/api/status"), ("POST", "/api/hangup")):
+        for method, path in (
+            ("POST", f"{other}/note"),
+            ("GET", own),
+            ("GET", "/api/status"),
+            ("POST", "/api/hangup"),
+        ):
             answer = web.request(method, path, b"{}", Authorization=bearer, peer="10.0.0.7")
             assert "for nothing else" in error_message(answer, 403), path
     error_message(guess(web, "wrong", "10.0.0.7"), 401)  # none of them was counted

@@ -16,7 +16,10 @@ import pytest
 import audiosocket
 from audiosocket.cli.__main__ import run
 from audiosocket.cli.parser import DELEGATED, commands_of, make_parser
+from audiosocket.client.options import make_parser as make_dial_parser
+from audiosocket.schema import make_parser as make_schema_parser
 from tests.support.server_process import ROOT, ServerProcess, checkout_environment, free_ports, wait_until
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +185,33 @@ def test_the_version_says_ours_and_twisteds() -> None:
 def test_the_schema_is_printed_by_its_own_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema", "--print"], {}, io.StringIO()) == 0
     assert "create table" in capsys.readouterr().out.lower()
+
+
+def test_every_command_that_answers_has_json() -> None:
+    own = {"dial": make_dial_parser(), "schema": make_schema_parser()}
+    for name, parser in {**commands_of(make_parser()), **own}.items():
+        if name not in {"run", "completion"}:
+            assert "--json" in parser._option_string_actions, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_are_for_terminals_that_want_them(
+    server: ServerProcess, settings: Mapping[str, str], coloured: bool
+) -> None:
+    environment = checkout_environment({"API_PORT": str(server.api_port), "API_TOKEN": "sesame"})
+    environment.pop("NO_COLOR", None)
+    command = [sys.executable, "-m", "audiosocket.cli", "status"]
+    with Terminal(command, {**environment, "TERM": "xterm", **settings}) as terminal:
+        status, text = terminal.rest()
+    assert status == 0
+    assert f"audiosocket {audiosocket.__version__}" in text
+    assert ("\x1b[1m" in text) is coloured
+    plain = subprocess.run(
+        command, env={**environment, "TERM": "xterm"}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "\x1b" not in plain.stdout
 
 
 def test_help_without_a_command_fits_a_terminal_and_names_all_commands() -> None:

@@ -231,3 +231,15 @@ def test_as_a_command(postgres: PostgresServer, database_name: str, database_set
         cursor.execute("select * from extension_ia")
         assert cursor.fetchall() == []
     connection.close()
+
+
+def test_its_answers_are_json_on_request(
+    capsys: pytest.CaptureFixture[str], database_settings: dict[str, str]
+) -> None:
+    status, out, _ = run(capsys, {}, "--print", "--json")
+    assert (status, json.loads(out)) == (0, {"status": "success", "sql": schema.sql()})
+    status, out, err = run(capsys, {}, "--json")
+    assert (status, json.loads(out)["status"], err) == (1, "error", "")
+    assert json.loads(out)["message"].startswith("DB_HOST: not set")
+    status, out, _ = run(capsys, database_settings, "--json")
+    assert (status, json.loads(out)["status"]) == (0, "success")
