@@ -117,7 +117,7 @@ class Leg(Protocol):
 
     @property
     def ahead_ms(self) -> float:
-        """Milliseconds of audio sent ahead of real time: at most 40 for live audio."""
+        """Milliseconds of audio sent ahead of real time: at most 45 for live audio."""
 
     def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
         """Append audio of any length; another ``rate`` than the leg's is converted.

@@ -26,8 +26,8 @@ from audiosocket.calls.sound import SAMPLED_FRAMES
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome, Tap
-from audiosocket.media.playout import MAX_PASSED_MS, Frame, Playout
-from audiosocket.media.playout_queue import Converter, MarkReached
+from audiosocket.media.playout import MAX_PASSED_MS, Playout
+from audiosocket.media.playout_queue import Converter, Frame, MarkReached
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
 

@@ -6,8 +6,8 @@ Pure: the time in milliseconds is an argument, and the frames to send are return
 * *passed* frames (echo, bridge), which are sent unchanged as soon as they arrive, unless that would be more than
   100 ms ahead of real time; then they wait;
 * *silence*, which fills every other frame from the start (Asterisk ends a leg that sends nothing for 2 s, and a
-  caller who gets no RTP hears a dead line). While frames are being passed, silence waits 80 ms for a late one: to
-  send both would delay everything after it by 20 ms.
+  caller who gets no RTP hears a dead line). While frames are being passed, or when live audio has run out, silence
+  waits 80 ms for late audio: to send both would delay everything after it by 20 ms.
 
 After a late tick up to 100 ms are made up for, and the rest is skipped: Asterisk has no jitter buffer, so a burst
 reaches the caller as a burst.
@@ -19,9 +19,9 @@ import math
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
-from audiosocket.media.playout_queue import Converter, MarkReached, PlayoutQueue
+from audiosocket.media.playout_queue import Converter, Frame, MarkReached, PlayoutQueue
 from audiosocket.wire import FRAME_MS, frame_bytes
 
 #: Frames are never sent further ahead of real time than this, in milliseconds.
@@ -39,20 +39,13 @@ CATCH_UP_PER_TICK = 1
 #: How long skipped time can be used by frames that arrived during a stall, in milliseconds.
 SKIPPED_USABLE_MS = 200
 #: While frames are being passed, silence begins when none came for so long, or so much is missing, in
-#: milliseconds.
+#: milliseconds; after live audio, when so much is missing.
 GAP_MS = 80
-#: Live audio may be sent this far ahead of real time, in milliseconds, so that a frame need not wait for its tick.
-LIVE_AHEAD_MS = 40
+#: Live audio may be sent this far ahead of real time, in milliseconds, so that a frame need not wait for its tick
+#: behind silence that was sent early.
+LIVE_AHEAD_MS = 2 * FRAME_MS + SLACK_MS
 #: Silence frames per tick at most: one, and one more to reduce the debt.
 MAX_SILENCE_PER_TICK = 2
-
-
-class Frame(NamedTuple):
-    """Audio to send now. ``source`` is "spoken", "passed" or "silence"."""
-
-    rate: int
-    pcm: bytes
-    source: str
 
 
 #: The queue of a leg without passed frames; shared by all of them, and never appended to.
@@ -68,6 +61,7 @@ class Playout:
     """The outgoing audio of one leg. Times are milliseconds of any steady clock."""
 
     __slots__ = (
+        "_live",
         "_make_converter",
         "_passed",
         "_passed_at",
@@ -101,6 +95,8 @@ class Playout:
         self._passed_ms = 0.0
         #: When the last passed frame arrived.
         self._passed_at = -math.inf
+        #: Whether the audio before was live and more is expected.
+        self._live = False
         self._sent_ms: float = 0.0
         #: Skipped time that waiting frames may still use, and when it was skipped.
         self._usable_ms = 0.0
@@ -148,6 +144,7 @@ class Playout:
         queue = self._queue
         if queue is None or self._passed:
             return out
+        self._live = not queue.paused
         while queue.queued_ms >= FRAME_MS and self._sent_ms + FRAME_MS <= now + LIVE_AHEAD_MS:
             if now - self._sent_ms > MAX_DEBT_MS:
                 self._cut_debt(now)
@@ -162,6 +159,7 @@ class Playout:
 
     def pause(self, paused: bool) -> None:
         """Send silence and keep spoken audio queued, or continue."""
+        self._live = False
         self._make_queue().paused = paused
 
     def ahead_ms(self, now: float) -> float:
@@ -181,6 +179,7 @@ class Playout:
     def clear(self) -> int:
         """Drop all queued audio and marks; return the milliseconds of spoken audio dropped."""
         self._passed, self._passed_ms = _NONE_PASSED, 0.0
+        self._live = False
         return 0 if self._queue is None else self._queue.clear()
 
     def set_rate(self, rate: int) -> None:
@@ -232,7 +231,7 @@ class Playout:
         if now - self.due_ms > FRAME_MS and self.due_ms > -math.inf:
             self.late += 1
             max_gap += now - self.due_ms  # frames that arrived meanwhile have not been read yet
-        waits = now - self._passed_at <= max_gap and now - self._sent_ms <= max_gap
+        waits = (self._live or now - self._passed_at <= max_gap) and now - self._sent_ms <= max_gap
         if now - self._sent_ms > MAX_DEBT_MS:
             self._cut_debt(now)
         queue = self._queue
@@ -241,16 +240,20 @@ class Playout:
             out.extend(queue.reached())
         silent = 0
         while self._sent_ms <= now + SLACK_MS:
+            if waits and not self._passed and not self.speaking:
+                break
             frame = self._next_frame()
             if frame.source == "silence":
-                silent += 1
+                self._live, silent = False, silent + 1
                 if silent > MAX_SILENCE_PER_TICK or waits:
                     break
             out.append(frame)
             self._sent_ms += len(frame.pcm) * 500 / frame.rate
             if queue is not None and queue.marks:
                 out.extend(queue.reached())
-        while self._passed and self._sent_ms + self._head_ms() <= now + AHEAD_MS:
+        while (
+            self._passed and self._sent_ms + len(self._passed[0][1]) * 500 / self._passed[0][0] <= now + AHEAD_MS
+        ):
             frame = self._next_frame()
             out.append(frame)
             self._sent_ms += len(frame.pcm) * 500 / frame.rate
@@ -261,11 +264,6 @@ class Playout:
         else:
             self.due_ms = now + FRAME_MS if waits and self._sent_ms <= now + SLACK_MS else self._sent_ms
         return out
-
-    def _head_ms(self) -> float:
-        """Return the duration of the first waiting passed frame, in milliseconds."""
-        rate, pcm = self._passed[0]
-        return len(pcm) * 500 / rate
 
     def _catch_up(self, now: float) -> list[Frame]:
         """Return extra waiting frames for skipped time; else each late tick would delay an echo for good.

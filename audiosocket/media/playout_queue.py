@@ -30,6 +30,14 @@ class Converter(Protocol):
         """Return the samples held back so far, and begin a new stream."""
 
 
+class Frame(NamedTuple):
+    """Audio to send now. ``source`` is "spoken", "passed" or "silence"."""
+
+    rate: int
+    pcm: bytes
+    source: str
+
+
 class MarkReached(NamedTuple):
     """A mark whose audio has been sent. ``heard_ms`` counts spoken audio since the leg began."""
 

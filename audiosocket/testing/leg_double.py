@@ -32,7 +32,8 @@ from audiosocket.interfaces import (
     SoundSource,
     Tap,
 )
-from audiosocket.media.playout import MAX_PASSED_MS, Frame, Playout
+from audiosocket.media.playout import MAX_PASSED_MS, Playout
+from audiosocket.media.playout_queue import Frame
 from audiosocket.media.resample import StreamConverter
 from audiosocket.media.sound_cache import SoundCache
 from audiosocket.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, LIVE_AHEAD_MS, MAX_PASSED_MS, Frame, Playout
-from audiosocket.media.playout_queue import MAX_QUEUED_MS, Converter, MarkReached
+from audiosocket.media.playout import AHEAD_MS, DEBT_MS, GAP_MS, LIVE_AHEAD_MS, MAX_PASSED_MS, Playout
+from audiosocket.media.playout_queue import MAX_QUEUED_MS, Converter, Frame, MarkReached
 from audiosocket.media.resample import StreamConverter
 from audiosocket.wire import RATES, frame_bytes
 
@@ -605,8 +605,8 @@ def test_live_audio_leaves_at_once_and_only_a_little_ahead() -> None:
     taken = playout.take_live(0)
     assert [frame.source for frame in taken] == ["spoken"] * (LIVE_AHEAD_MS // 20)
     assert playout.take_live(0) == []
-    assert playout.ahead_ms(0) == LIVE_AHEAD_MS
-    assert playout.queued_ms == 200 - LIVE_AHEAD_MS
+    assert playout.ahead_ms(0) == LIVE_AHEAD_MS // 20 * 20
+    assert playout.queued_ms == 200 - LIVE_AHEAD_MS // 20 * 20
 
 
 def test_nothing_live_is_taken_before_anything_was_played() -> None:
@@ -635,3 +635,76 @@ def test_live_audio_after_a_long_stall_owes_no_more_than_the_debt() -> None:
     taken = playout.take_live(1_000)
     assert len(taken) * 20 <= DEBT_MS + LIVE_AHEAD_MS
     assert playout.skipped_ms > 0
+
+
+def live_stream(
+    late_ms: Callable[[int], float], count: int, first: float, piece_ms: int = 20
+) -> tuple[list[float], list[str]]:
+    """Return how many milliseconds each frame of a bot waited, and the sources of all frames since its first one.
+
+    Every ``piece_ms`` the bot sends as much audio, each piece ``late_ms`` of its number after its time.
+    """
+    playout = started()
+    arrivals = sorted((first + n * piece_ms + late_ms(n), n) for n in range(count))
+    events = [(when, "piece") for when, _ in arrivals] + [
+        (5.0 * n, "tick") for n in range(count * piece_ms // 5 + 100)
+    ]
+    arrived: list[float] = []
+    waited: list[float] = []
+    sources: list[str] = []
+    for now, what in sorted(events):
+        if what == "piece":
+            playout.play(numbered(8 * piece_ms), 8000)
+            arrived += [now + 20 * n for n in range(piece_ms // 20)]  # when it would be heard without a wait
+            out = playout.take_live(now)
+        else:
+            out = frames(playout.tick(now)) if now % 20 == 0 and playout.due_ms <= now + 5 else []
+        for frame in out:
+            if frame.source == "spoken":
+                waited.append(now - arrived[len(waited)])
+            if arrived:
+                sources.append(frame.source)
+    return waited, sources
+
+
+@pytest.mark.parametrize("first", [100.0 + phase for phase in range(0, 20, 3)])
+def test_a_late_frame_of_live_audio_does_not_delay_the_later_ones(first: float) -> None:
+    """A bot that sends at the pace of speech, each tenth frame 70 ms late and the others up to 20."""
+    waited, sources = live_stream(lambda n: 70 if n % 10 == 9 else n * 7 % 20, 500, first)
+    assert len(waited) == 500
+    assert max(waited) <= 20
+    assert "silence" not in sources[: sources.index("spoken") + 500]
+
+
+@pytest.mark.parametrize("first", [100.0, 104.9, 105.0, 111.0, 119.9])
+def test_frames_of_live_audio_do_not_wait_for_their_tick(first: float) -> None:
+    waited, _ = live_stream(lambda n: 0, 100, first)
+    assert max(waited) == 0
+
+
+@pytest.mark.parametrize("piece_ms", [40, 60, 200])
+def test_larger_pieces_of_live_audio_that_are_late_do_not_delay_the_later_ones(piece_ms: int) -> None:
+    waited, sources = live_stream(lambda n: 50 if n % 4 == 3 else 0, 50, 107.0, piece_ms)
+    assert len(waited) == 50 * piece_ms // 20
+    assert "silence" not in sources[: len(waited)]
+    assert max(waited) <= 50
+    assert min(waited[-piece_ms // 20 :]) == 0
+
+
+def test_silence_follows_when_live_audio_stays_away_and_counts_as_one_underrun() -> None:
+    playout = started()
+    playout.play(numbered(160), 8000)
+    playout.take_live(0)
+    out = frames(run(playout, 1_000))
+    assert [frame.source for frame in out] == ["silence"] * len(out)
+    assert 48 <= len(out) <= 50
+    assert playout.underruns == 1
+
+
+def test_silence_does_not_wait_after_a_clear_or_while_paused() -> None:
+    for stop in (lambda playout: playout.clear(), lambda playout: playout.pause(True)):
+        playout = started()
+        playout.play(numbered(320), 8000)
+        playout.take_live(0)
+        stop(playout)
+        assert [frame.source for frame in frames(playout.tick(40))] == ["silence"]
