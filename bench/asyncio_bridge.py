@@ -1,6 +1,6 @@
 """A bare bridge between AudioSocket and a bot on asyncio's streams and the library websockets, for comparison.
 
-    python asyncio_bridge.py PORT BOT_PORT twilio|asterisk_ws
+    python asyncio_bridge.py BOT_PORT twilio|asterisk_ws PORT
 
 What one writes in an afternoon: two tasks per call, frames passed on as they come; no clock, no silence, no marks.
 """
@@ -89,4 +89,4 @@ async def main(port: int, bot_port: int, dialect: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(main(int(sys.argv[3]), int(sys.argv[1]), sys.argv[2]))

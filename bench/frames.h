@@ -20,6 +20,8 @@
 #define SPEECH 0x68637053u  // "Spch", see speech.py
 #define SPEECH_FRAMES 500u
 
+#define CODED (PAYLOAD / 4)  // bytes in a frame of `expand`
+
 #define STAMP 20  // bytes before the pattern: magic, caller, number, time
 #define PATTERNS 64u
 static uint8_t pattern[PAYLOAD + PATTERNS];
@@ -72,6 +74,41 @@ static inline void write_speech(uint8_t *out, uint32_t number) {
     memcpy(out + HEADER + 4, &number, 4);
 }
 
+// Frames that pass through G.711 u-law unaltered: each sample has four bits of information, as one of 16 values that
+// u-law represents exactly. A frame then has 80 bytes, the first of what `write_frame` writes.
+static inline int16_t coded_sample(unsigned bits) {
+    int16_t magnitude = (int16_t)((((bits & 7) * 16 + 0x84) << 3) - 0x84);
+    return bits & 8 ? (int16_t)-magnitude : magnitude;
+}
+
+static uint8_t decoded_sample[65536];
+
+static inline void fill_decoded_samples(void) {
+    memset(decoded_sample, 0xff, sizeof decoded_sample);
+    for (unsigned bits = 0; bits < 16; bits++) decoded_sample[(uint16_t)coded_sample(bits)] = (uint8_t)bits;
+}
+
+static inline void expand(uint8_t *payload) {
+    uint8_t plain[CODED];
+    memcpy(plain, payload, CODED);
+    for (size_t i = 0; i < 2 * CODED; i++) {
+        int16_t sample = coded_sample((plain[i / 2] >> (i % 2 * 4)) & 15);
+        memcpy(payload + 2 * i, &sample, 2);
+    }
+}
+
+// False where a sample is none of the 16.
+static inline bool compress(uint8_t *plain, const uint8_t *payload) {
+    for (size_t i = 0; i < 2 * CODED; i++) {
+        uint16_t sample;
+        memcpy(&sample, payload + 2 * i, 2);
+        uint8_t bits = decoded_sample[sample];
+        if (bits > 15) return false;
+        plain[i / 2] = i % 2 ? (uint8_t)(plain[i / 2] | bits << 4) : bits;
+    }
+    return true;
+}
+
 static inline bool is_ours(const uint8_t *payload, size_t length) { return length >= STAMP && word_at(payload) == OURS; }
 static inline bool is_speech(const uint8_t *payload, size_t length) { return length >= 8 && word_at(payload) == SPEECH; }
 static inline uint32_t speech_number(const uint8_t *payload) { return word_at(payload + 4); }
@@ -84,8 +121,8 @@ static inline int64_t frame_sent(const uint8_t *payload) {
 }
 
 static inline bool frame_intact(const uint8_t *payload, size_t length, uint32_t caller) {
-    return length == PAYLOAD && word_at(payload + 4) == caller &&
-           !memcmp(payload + STAMP, pattern + frame_number(payload) % PATTERNS, PAYLOAD - STAMP);
+    return (length == PAYLOAD || length == CODED) && word_at(payload + 4) == caller &&
+           !memcmp(payload + STAMP, pattern + frame_number(payload) % PATTERNS, length - STAMP);
 }
 
 static inline bool is_silence(const uint8_t *payload, size_t length) {

@@ -46,7 +46,7 @@ static int64_t clock_ns(void) {
 // ---- options: all are numbers but the ports ---------------------------------
 
 static double calls_wanted = 100, seconds = 5, warm_up = 1, ramp = 1000, window = 1, frames = 3;
-static double server = 0, uplink = 1, base = 1000, settle = 2;
+static double server = 0, uplink = 1, base = 1000, settle = 2, coded = 0;
 static uint16_t ports[PORTS_MOST];
 static int port_count;
 static const struct { const char *name; double *value, least, most; } options[] = {
@@ -58,6 +58,7 @@ static const struct { const char *name; double *value, least, most; } options[] 
     {"frames", &frames, 1, BATCH_MOST},   // churn: frames per call
     {"pid", &server, 0, 1e9},             // whose processor time and memory are read, with its children
     {"uplink", &uplink, 0, 1},            // listen: whether callers send, too
+    {"coded", &coded, 0, 1},              // whether frames are such that G.711 does not alter them
     {"base", &base, 1, 20000},            // quiet: calls before memory is read first
     {"settle", &settle, 0, 60},           // quiet: seconds before memory is read
 };
@@ -265,7 +266,10 @@ static void put(call *c, size_t length) {
 }
 
 static size_t write_audio(call *c, size_t at, int count, int64_t now) {
-    for (; count > 0; count--, at += FRAME) write_frame(outgoing + at, number_of(c), c->next_out++, now);
+    for (; count > 0; count--, at += FRAME) {
+        write_frame(outgoing + at, number_of(c), c->next_out++, now);
+        if (coded) expand(outgoing + at + HEADER);
+    }
     return at;
 }
 
@@ -324,7 +328,9 @@ static void note_arrival(call *c, int64_t now) {
 static void heard(call *c, const uint8_t *payload, size_t length, int64_t now) {
     received++;
     if (measuring) note_arrival(c, now);
-    if (is_ours(payload, length)) came_back(c, payload, length, now);
+    uint8_t plain[CODED];
+    if (coded && length == PAYLOAD && compress(plain, payload)) came_back(c, plain, CODED, now);
+    else if (is_ours(payload, length)) came_back(c, payload, length, now);
     else if (is_speech(payload, length)) {
         uint32_t number = speech_number(payload);
         if (measuring && c->spoke && number != c->spoken) skipped++;
@@ -517,6 +523,7 @@ int main(int argc, char **argv) {
     events_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!calls || events_fd < 0) { perror("load"); return 1; }
     fill_pattern();
+    fill_decoded_samples();
     find_processes();
 
     int dialled = 0;

@@ -46,16 +46,20 @@ def ours(
     options: Sequence[str] = (),
     extensions: int = 1,
     core: int | None = machine.SERVER_CORE,
+    app_rules: str = "",
 ) -> Iterator[Server]:
     """Run our server in a directory of its own, with defaults except for ``settings`` and ``options``.
 
-    Log, journal and API are on. Its extensions are in the local file; ``PLAY_FILE`` has numbered frames.
+    Log, journal and API are on. Its extensions are in the local file; ``PLAY_FILE`` has numbered frames;
+    ``app_rules`` is the text of ``apps.toml``.
     """
     api, *ports = machine.free_ports(1 + 2 * extensions)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         directory = Path(scratch)
         (directory / "data").mkdir()
         (directory / "data" / "ramais_config.json").write_text(json.dumps({"ramais": rows(ports)}))
+        if app_rules:
+            (directory / "data" / "apps.toml").write_text(app_rules)
         write_speech(directory / "speech.wav")
         environment = {
             "PATH": os.environ.get("PATH", ""),

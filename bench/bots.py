@@ -1,0 +1,117 @@
+"""Calls that talk to a voice bot which returns what it hears: what our server costs beside a bare bridge.
+
+Bot and generator share the second processor. The bot is the same for both servers (``bot_peer.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.request import urlopen
+
+from bench import machine
+from bench.build import HERE
+from bench.scenarios import ECHO, Bench
+from bench.servers import DidNotStart, Server, answers, ours, reference
+from bench.statistics import ASYNCIO, OURS, Sample
+
+CALLS, ROUND_TRIP_CALLS = 200, 100
+START_SECONDS = 10.0
+#: A bot that dies: so many calls at a time, and how often.
+DYING_CALLS, DYING_TURNS = 200, 5
+DYING_SECONDS, SETTLE_SECONDS = 3.0, 2.0
+
+
+def bots(bench: Bench, name: str, dialect: str) -> Sample:
+    """Return the figures of 200 calls on one server, with the round trip of 100; of ours also without a bot."""
+    with _bot(dialect) as bot, _bridge(name, dialect, bot) as server:
+        found = dict(_listen(bench, server, CALLS))
+    with _bot(dialect) as bot, _bridge(name, dialect, bot) as server:
+        fewer = _listen(bench, server, ROUND_TRIP_CALLS)
+    for key in ("round_trip_p50_ms", "round_trip_p99_ms", "round_trip_max_ms"):
+        found[key] = fewer[key]
+    found["us_per_frame_100"] = fewer["server_us_per_frame"]
+    if name == OURS:
+        with ours(ECHO) as server:
+            without = _listen(bench, server, CALLS)
+        for key in ("server_us_per_frame", "rate_slowest", "between_p99_ms"):
+            found[f"without_{key}"] = without[key]
+    return found
+
+
+def dying_bots(bench: Bench) -> Sample:
+    """Return what 1,000 calls to a bot that dies at random leave behind: legs, descriptors, memory in MB."""
+    with _bot("dying") as bot, ours(ECHO, app_rules=_rules("twilio", bot)) as server:
+        _calls_to_dying_bot(bench, server)  # what is allocated once
+        descriptors, memory = _descriptors(server.pid), _resident_mb(server.pid)
+        for _ in range(DYING_TURNS):
+            _calls_to_dying_bot(bench, server)
+        return {
+            "live_calls": float(_status(server)["live_calls"]),
+            "descriptors": float(_descriptors(server.pid) - descriptors),
+            "memory_mb": _resident_mb(server.pid) - memory,
+        }
+
+
+def _calls_to_dying_bot(bench: Bench, server: Server) -> None:
+    bench.load("listen", server, DYING_SECONDS, calls=DYING_CALLS, coded=1)
+    time.sleep(SETTLE_SECONDS)
+
+
+def _listen(bench: Bench, server: Server, calls: int) -> Sample:
+    return bench.load("listen", server, 8, calls=calls, coded=1, warm_up=2, ramp=100)
+
+
+@contextmanager
+def _bridge(name: str, dialect: str, bot: int) -> Iterator[Server]:
+    command = [sys.executable, str(HERE / "asyncio_bridge.py"), str(bot), dialect]
+    servers = {
+        OURS: partial(ours, ECHO, app_rules=_rules(dialect, bot)),
+        ASYNCIO: partial(reference, command),
+    }
+    with servers[name]() as server:
+        yield server
+
+
+def _rules(dialect: str, bot: int) -> str:
+    table = f'[condominium.1.{dialect}]\nurl = "ws://127.0.0.1:{bot}/"\nfallback = "silence"\n'
+    return f'[condominium.1]\nvisitor = "{dialect}"\n{table}'
+
+
+@contextmanager
+def _bot(dialect: str) -> Iterator[int]:
+    """Run the bot on the generator's processor; gives its port."""
+    (port,) = machine.free_ports(1)
+    with machine.on_core(machine.GENERATOR_CORE):
+        process = subprocess.Popen([sys.executable, str(HERE / "bot_peer.py"), str(port), dialect])
+    try:
+        give_up = time.monotonic() + START_SECONDS
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise DidNotStart("the bot of the benchmark does not listen")
+            time.sleep(0.01)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _status(server: Server) -> dict[str, float]:
+    with urlopen(f"http://127.0.0.1:{server.api}/api/status", timeout=10) as answer:
+        found: dict[str, float] = json.load(answer)
+    return found
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _resident_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
