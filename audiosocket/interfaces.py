@@ -396,6 +396,9 @@ class CallPolicy:
     bot_may_authorise: bool = False
     #: The dialplan context to which a bot may transfer its caller; empty: it may not.
     transfer_context: str = ""
+    #: Which extensions of that context, and which numbers a bot may ring; see `extensions.number_patterns`.
+    bot_may_transfer_to: tuple[str, ...] = ()
+    bot_may_dial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from admin.responses import quoted, reply, reply_list
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
+from audiosocket.extensions.model import Role
 
 
 def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
@@ -38,7 +39,11 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
         parsed_id = requests.parse_call_id(call_id)
         numbers = requests.return_numbers(request.content.read())
         request.remark = f"return call, {len(numbers)} numbers"
-        call = await maybe_await(control.calls.return_call(parsed_id, numbers))
+        if request.caller.by == "call token":  # a bot, which may ring the numbers of its entry only
+            await maybe_await(control.calls.command(parsed_id, Role.VISITOR, "dial", {"numbers": numbers}))
+            call = await maybe_await(control.calls.get(parsed_id))
+        else:
+            call = await maybe_await(control.calls.return_call(parsed_id, numbers))
         return reply(request, {"message": f"Chamada de retorno iniciada para {parsed_id}", "call": call}, 202)
 
     @app.route("/api/calls/<call_id>/return", methods=["DELETE"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from audiosocket.bots.commands import (
 )
 from audiosocket.bots.limits import Window
 from audiosocket.errors import AudioSocketError, CommandRefused
+from audiosocket.extensions.model import Role
+from audiosocket.extensions.number_patterns import matches
 from audiosocket.interfaces import AppContext, Authorisation, CallPolicy, Gate, Leg, Telephony
 
 #: Commands of a bot in ten seconds.
@@ -60,8 +62,7 @@ class CallCommands:
         if isinstance(command, HangUpLeg):
             leg.hang_up()
         elif isinstance(command, Dial):
-            leg.call_resident(command.numbers)
-            return {"state": "ringing"}
+            return self._dial(command.numbers)
         elif isinstance(command, CancelDial):
             if not leg.cancel_resident():
                 raise CommandRefused("nobody is being rung")
@@ -78,10 +79,23 @@ class CallCommands:
             leg.note("app.note", app="bot", text=command.text)
         return {}
 
+    def _dial(self, numbers: Sequence[str]) -> dict[str, Any]:
+        for number in numbers:
+            if not matches(self._policy.bot_may_dial, number):
+                raise CommandRefused(
+                    f"{number[:40]!r} may not be rung: bot_may_dial of this extension does not list it"
+                )
+        self._leg.call_resident(numbers)
+        return {"state": "ringing"}
+
     async def _transfer(self, exten: str) -> None:
         context = self._policy.transfer_context
         if not context:
             raise CommandRefused("transfers are not allowed: transfer_context is not set for this extension")
+        if not matches(self._policy.bot_may_transfer_to, exten):
+            raise CommandRefused(
+                f"a transfer to {exten!r} is not allowed: bot_may_transfer_to of this extension does not list it"
+            )
         await self._asterisk().redirect(self._channel(), context, exten)
 
     async def _decide(self, outcome: str) -> dict[str, Any]:
@@ -92,7 +106,8 @@ class CallCommands:
             raise CommandRefused("the call has an outcome already")
         if outcome != AUTHORISED or self._gate is None:
             return {}
-        channel = leg.caller.channel if leg.caller is not None else ""
+        visitor = leg.caller if leg.role is Role.VISITOR else None
+        channel = visitor.channel if visitor is not None else ""
         answer = await self._gate.open(
             Authorisation(leg.call_id, "bot", leg.extension, "", "", "bot", False, "bot", channel)
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 from audiosocket.errors import InvalidAppRules, InvalidParameter, UnknownApp
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.number_patterns import is_pattern
 from audiosocket.interfaces import AppContext, AppFactory, CallPolicy
 from audiosocket.json_shapes import AppsJSON, ChainJSON
 from audiosocket.provisioning.toml_lines import line_of
@@ -213,6 +214,8 @@ class _Reading:
 
     def _option(self, key: str, value: Any, path: tuple[str, ...]) -> Any:
         wanted = _POLICY[key]
+        if wanted is tuple:
+            return self._numbers(key, value, path)
         if type(value) is not wanted:
             kinds = {bool: "true or false", int: "a whole number", str: "a text"}
             raise self._wrong(f"{key} must be {kinds[wanted]}", *path)
@@ -221,6 +224,14 @@ class _Reading:
         if key == "transfer_context" and not re.fullmatch(r"[0-9A-Za-z._-]{0,79}", str(value)):
             raise self._wrong(f"{key} is not the name of a dialplan context", *path)
         return value
+
+    def _numbers(self, key: str, value: Any, path: tuple[str, ...]) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise self._wrong(f'{key} must be a list of numbers or patterns, such as ["0", "_3XX"]', *path)
+        for place, one in enumerate(value, 1):
+            if not isinstance(one, str) or not is_pattern(one):
+                raise self._wrong(f"{key}: entry {place} is neither a number nor a pattern such as _3XX", *path)
+        return tuple(value)
 
     def _parameters(self, app: str, table: Mapping[str, Any], origin: str, path: tuple[str, ...]) -> Parameters:
         try:

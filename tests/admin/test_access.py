@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from admin.token_auth import MAX_PEERS, TokenAuth
+from audiosocket.extensions.model import Role
 from tests.support.admin_client import CALL, AdminClient, Response, for_each, request_bytes
 
 TOKEN = "a-token-of-24-characters"
@@ -224,6 +225,18 @@ def test_a_bot_may_command_its_own_call_and_do_nothing_else() -> None:
             answer = web.request(method, path, b"{}", Authorization=bearer, peer="10.0.0.7")
             assert "for nothing else" in error_message(answer, 403), path
     error_message(guess(web, "wrong", "10.0.0.7"), 401)  # none of them was counted
+
+
+def test_a_bots_return_call_is_its_command() -> None:
+    """The operator may ring any number, a bot those of its entry: the command knows them."""
+    web = AdminClient(token=TOKEN)
+    path, body = f"/api/calls/{CALL}/return", b'{"numbers": ["302"]}'
+    for token, expected in (
+        (f"token-of-{CALL}", ("command", CALL, Role.VISITOR, "dial", {"numbers": ["302"]})),
+        (TOKEN, ("return", CALL, "302")),
+    ):
+        assert web.request("POST", path, body, Authorization=f"Bearer {token}").status == 202
+        assert web.control.requests.pop() == expected
 
 
 def test_rejected_requests_do_not_prolong_the_rejection() -> None:

@@ -26,6 +26,7 @@ from audiosocket.testing import LegDouble, app_context
 from tests.support.bot_double import FakeBot, FakeSocket
 
 VOICE = ulaw_to_slin(slin_to_ulaw(tone(8000, 440, 20)))
+ALL_NUMBERS = CallPolicy(bot_may_dial=("_X.",), bot_may_transfer_to=("_X!",))
 CALLER = CallerInfo("PJSIP/door-1", "1.1", "5511", "Door", "1001")
 
 
@@ -491,8 +492,18 @@ def test_a_bot_hangs_up_at_once_if_it_says_so() -> None:
     assert one.leg.outcome == "server_hangup"
 
 
+def test_a_bot_rings_the_numbers_of_its_entry_only() -> None:
+    assert "bot_may_dial" in Fixture().command("dial", to="302")["error"]
+    one = Fixture(policy=CallPolicy(bot_may_dial=("_3XX",)))
+    for numbers in ("402", "3021", ["302", "0900"], "302 "):
+        assert "bot_may_dial" in one.command("dial", to=numbers)["error"]
+    assert one.leg.called_numbers == []
+    assert one.command("dial", to=["302", "303"])["ok"]
+    assert one.leg.called_numbers == [["302", "303"]]
+
+
 def test_a_bot_rings_residents_and_hears_how_that_ended() -> None:
-    one = Fixture()
+    one = Fixture(policy=ALL_NUMBERS)
     assert one.command("dial", to="302")["ok"]
     assert one.leg.called_numbers == [["302"]]
     assert not one.command("dial", to="303")["ok"], "one at a time"
@@ -504,7 +515,7 @@ def test_a_bot_rings_residents_and_hears_how_that_ended() -> None:
 
 
 def test_without_a_backend_ringing_is_refused_with_the_reason() -> None:
-    one = Fixture()
+    one = Fixture(policy=ALL_NUMBERS)
     one.leg.call_error = ReturnUnavailable("RETURN_BACKEND is none")
     assert one.command("dial", to="302")["error"] == "RETURN_BACKEND is none"
 
@@ -524,12 +535,17 @@ def test_a_transfer_needs_the_operators_context_the_channel_and_ami() -> None:
     one = Fixture(telephony=telephony)
     one.leg.identify(CALLER)
     assert "transfer_context" in one.command("transfer", to="0")["error"]
-    allowed = Fixture(telephony=telephony, policy=CallPolicy(transfer_context="desk"))
+    no_list = Fixture(telephony=telephony, policy=CallPolicy(transfer_context="desk"))
+    no_list.leg.identify(CALLER)
+    assert "bot_may_transfer_to" in no_list.command("transfer", to="0")["error"]
+    assert telephony.done == []
+    policy = CallPolicy(transfer_context="desk", bot_may_transfer_to=("0", "_."))
+    allowed = Fixture(telephony=telephony, policy=policy)
     assert "channel" in allowed.command("transfer", to="0")["error"]
     allowed.leg.identify(CALLER)
     assert allowed.command("transfer", to="0")["ok"]
     assert telephony.done == [("redirect", "PJSIP/door-1", "desk", "0")]
-    assert "AMI_HOST" in Fixture(policy=CallPolicy(transfer_context="desk")).command("transfer", to="0")["error"]
+    assert "AMI_HOST" in Fixture(policy=policy).command("transfer", to="0")["error"]
     for exten in ("h", "0,1", "a b", "", 5, "x" * 41):
         assert not allowed.command("transfer", to=exten)["ok"]
     telephony.problem = TelephonyUnavailable("Redirect: not connected")
@@ -577,7 +593,7 @@ def test_a_bot_does_not_authorise_unless_the_operator_allows_it() -> None:
     ],
 )
 def test_what_is_not_a_command_is_refused(name: str, arguments: dict[str, Any]) -> None:
-    one = Fixture(policy=CallPolicy(bot_may_authorise=True, transfer_context="desk"))
+    one = Fixture(policy=replace(ALL_NUMBERS, bot_may_authorise=True, transfer_context="desk"))
     answer = one.command(name, **arguments)
     assert not answer["ok"]
     assert answer["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,13 @@ def test_options_are_taken_one_by_one_and_tables_whole() -> None:
     assert mine.parameters_of("plain", Plain) is None
 
 
+def test_lists_of_numbers() -> None:
+    rules = read('[condominium.15]\nbot_may_dial = ["_3XX"]\nbot_may_transfer_to = []\n')
+    mine = choose(rules, DEFAULTS, extension())
+    assert mine.policy == CallPolicy(bot_may_dial=("_3XX",))
+    assert json.loads(json.dumps(mine.to_json()))["options"]["bot_may_dial"] == ["_3XX"]
+
+
 def test_what_is_shown_has_no_secret() -> None:
     shown = str(choose(read(EXAMPLE, BOT_TOKEN="t0p"), DEFAULTS, extension()).to_json())
     for secret in ("t0p", "literal", "abc"):
@@ -135,6 +143,9 @@ def test_a_placeholder_in_a_url_is_masked_too() -> None:
         ("[condominium.15]\nretention_days = true\n", 2, "whole number"),
         ("[condominium.15]\nretention_days = 0\n", 2, "1 to 36500"),
         ('[condominium.15]\ntransfer_context = "a b"\n', 2, "context"),
+        ('[condominium.15]\nbot_may_dial = "302"\n', 2, "must be a list"),
+        ('[condominium.15]\nbot_may_transfer_to = ["0", "a b"]\n', 2, "entry 2"),
+        ("[condominium.15]\nbot_may_dial = [302]\n", 2, "entry 1"),
         ('[condominium.15]\nvisitor = "bot"\n', 2, "needs its table"),
         ('[condominium.15.bot]\nurl = "x"\ncolour = "red"\n', 3, "colour"),
         ('[condominium.15.bot]\nfallback = "x"\n', 1, "url is missing"),
