@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, str] = {
         "bots errors json_shapes wire extensions interfaces media prompts settings calls.outcomes "
         "returncalls.dial_string returncalls.templates"
     ),
-    "bots": "errors extensions interfaces json_shapes media outbound settings wire",
+    "bots": "errors extensions interfaces json_shapes media outbound prompts settings wire",
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
     "server": ABOVE,
     "workers": ABOVE,

@@ -15,7 +15,6 @@ caller hears something. Beside other apps it plays nothing.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +30,7 @@ from audiosocket.media.pcm import tone
 from audiosocket.media.retention import keep_for
 from audiosocket.media.stereo_alignment import StereoAligner
 from audiosocket.media.wav_writer import StereoWavWriter, open_recording
-from audiosocket.prompts.library import MAX_RATE, PromptLibrary
+from audiosocket.prompts.notice import SAY_IT_THEMSELVES, RecordingNotice
 from audiosocket.settings import Settings
 
 #: The file is opened so many milliseconds after the leg began: then its rate is known.
@@ -254,21 +253,9 @@ class Record(App):
         )
 
     def _say_notice(self, leg: Leg) -> None:
-        """Say that it is recorded, unless the app does so itself."""
-        if "porteiro" in self._context.chains.get(leg.role, ()):
-            return
-        settings = self._context.settings
-        library = PromptLibrary(
-            self._context.sounds, Path(settings.data_dir), settings.porteiro_language, time.monotonic
-        )
-
-        async def say() -> None:
-            rate = min(leg.rate, MAX_RATE)
-            leg.play(await library.get("recording_notice", rate), rate)
-
-        Deferred.fromCoroutine(say()).addErrback(
-            lambda failure: self._log.failure("the notice on {leg} failed", failure, leg=leg)
-        )
+        """Say that it is recorded, unless another app of this leg does."""
+        if SAY_IT_THEMSELVES.isdisjoint(self._context.chains.get(leg.role, ())):
+            RecordingNotice(leg, self._context).start()
 
     def _is_alone(self, role: Role) -> bool:
         settings = self._context.settings

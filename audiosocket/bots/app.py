@@ -24,6 +24,7 @@ from audiosocket.bots.twilio import TwilioStream, signature, stream_ids
 from audiosocket.bots.url_template import fill_url
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg, ReturnOutcome
+from audiosocket.prompts.notice import RecordingNotice
 
 
 class BotApp(App):
@@ -37,6 +38,8 @@ class BotApp(App):
         super().__init__(context)
         self._context = context
         self._sessions: dict[Role, BotSession] = {}
+        #: Notices of recordings that are being played; the bot is connected after them.
+        self._notices: dict[Role, RecordingNotice] = {}
 
     @property
     @abstractmethod
@@ -57,6 +60,17 @@ class BotApp(App):
         return dict(self.bot.headers)
 
     def joined(self, leg: Leg) -> None:
+        policy = self._context.policy
+        if not (policy.record or policy.transcript):
+            self._begin(leg)
+            return
+        notice = RecordingNotice(leg, self._context, lambda: self._begin(leg))
+        self._notices[leg.role] = notice
+        notice.start()
+
+    def _begin(self, leg: Leg) -> None:
+        """Connect the leg to its bot."""
+        self._notices.pop(leg.role, None)
         url = fill_url(self.bot.url, _places(leg))
         session = BotSession(
             leg,
@@ -73,7 +87,7 @@ class BotApp(App):
         session.start()
 
     def resumed(self, leg: Leg) -> None:
-        if leg.role not in self._sessions:
+        if leg.role not in self._sessions and leg.role not in self._notices:
             self.joined(leg)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
@@ -87,6 +101,9 @@ class BotApp(App):
             session.digit(digit)
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        notice = self._notices.get(leg.role)
+        if notice is not None:
+            notice.marked(name)
         session = self._sessions.get(leg.role)
         if session is not None:
             session.marked(name)
@@ -97,6 +114,9 @@ class BotApp(App):
             session.notice({"leg": Role.RESIDENT.value, "state": outcome.state, "reason": outcome.reason})
 
     def left(self, leg: Leg, outcome: str) -> None:
+        notice = self._notices.pop(leg.role, None)
+        if notice is not None:
+            notice.cancel()
         session = self._sessions.pop(leg.role, None)
         if session is not None:
             session.stop()

@@ -435,5 +435,6 @@ class TestPolicy:
         assert (tmp_path / f"{leg.call_id}.wav").exists()
         assert any(leg.sent_pcm("spoken"))
 
-    def test_leaves_saying_so_to_porteiro(self, tmp_path: Path) -> None:
-        assert not any(self.record(tmp_path, "porteiro").sent_pcm("spoken"))
+    @pytest.mark.parametrize("app", ["porteiro", "twilio", "openai_realtime", "asterisk_ws"])
+    def test_leaves_saying_so_to_apps_that_do(self, tmp_path: Path, app: str) -> None:
+        assert not any(self.record(tmp_path, app, "record").sent_pcm("spoken"))

@@ -336,6 +336,28 @@ def test_the_hold_prompt_is_heard_until_the_bot_speaks(tmp_path: Path) -> None:
     assert one.leg.queued_ms == 0
 
 
+@pytest.mark.parametrize("policy", [CallPolicy(record=True), CallPolicy(transcript=True)])
+def test_a_caller_is_told_of_the_recording_before_the_bot_speaks(policy: CallPolicy) -> None:
+    one = Fixture(policy=policy, join=False)
+    assert one.app.context is not None
+    one.app._context = replace(one.app.context, sounds=Sounds())
+    one.leg.join()
+    one.run(60)
+    assert one.bot.sockets == []
+    one.leg.resume()
+    one.run(100)
+    assert one.leg.sent_pcm().count(b"\7\7") == 800, "once"
+    one.media(VOICE * 5)
+    one.run(200)
+    assert one.leg.sent_pcm().endswith(VOICE * 5)
+    gone = Fixture(policy=policy, join=False)
+    gone.app._context = one.app._context
+    gone.leg.join()
+    gone.leg.end()
+    gone.run(200)
+    assert gone.bot.sockets == []
+
+
 # the end
 
 
@@ -422,8 +444,9 @@ def test_what_was_said_is_written_down_where_the_operator_wants_it(tmp_path: Pat
         one = Fixture(OpenAIRealtime, policy=CallPolicy(transcript=wanted), join=False)
         assert one.app.context is not None
         settings = Settings.parse({"RECORD_DIR": str(tmp_path / str(wanted))})
-        one.app._context = replace(one.app.context, settings=settings)
+        one.app._context = replace(one.app.context, settings=settings, sounds=Sounds())
         one.leg.join()
+        one.run(200)
         one.socket.say({"type": "session.updated", "session": {}})
         one.socket.say({"type": "conversation.item.input_audio_transcription.completed", "transcript": "Olá"})
         one.socket.say({"type": "response.output_audio_transcript.done", "transcript": "Bom dia"})
