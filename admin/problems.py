@@ -112,6 +112,12 @@ _EVENTS = {
     "recording.failed": "storage",
     "gate.failed": "gateFailed",
 }
+#: Events that say that it works again.
+_OVER = {
+    "bot.connected": "botAway",
+    "recording.ended": "storage",
+    "gate.opened": "gateFailed",
+}
 _NOT_WORKING = ("failing", "down")
 
 
@@ -151,7 +157,8 @@ def _of_extensions(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
         names[each["id"]] = each["ramal_ia"]
         if each["state"] != "listening":
             key = "portAlternative" if each["state"] == "degraded" else "extensionFailed"
-            yield _problem(key, each["reason"], each["id"], name=each["ramal_ia"])
+            ports = {"porta_ia": each["porta_ia"], "porta_retorno": each["porta_retorno"]}
+            yield _problem(key, each["reason"], each["id"], name=each["ramal_ia"], **ports)
     for text, codec in status["mislabelled_codecs"].items():
         extension = int(text)
         yield _problem("codec", "", extension, name=names.get(extension, text), codec=codec)
@@ -175,10 +182,14 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
 
 
 def _of_events(recent: Iterable[Mapping[str, Any]]) -> Iterator[CurrentProblemJSON]:
-    """One problem for each kind and extension, with the reason that was given last."""
-    last = {
-        (_EVENTS[event["event"]], event.get("extension")): event for event in recent if event["event"] in _EVENTS
-    }
+    """One problem for each kind and extension, with the reason that was given last, unless it worked since."""
+    last: dict[tuple[str, Any], Mapping[str, Any]] = {}
+    for event in recent:
+        name, extension = event["event"], event.get("extension")
+        if name in _EVENTS:
+            last[_EVENTS[name], extension] = event
+        elif name in _OVER:
+            last.pop((_OVER[name], extension), None)
     for (key, extension), event in last.items():
         yield _problem(key, str(event.get("reason", "")), extension, name=event.get("number", "?"))
 

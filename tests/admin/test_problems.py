@@ -13,7 +13,14 @@ from audiosocket.json_shapes import CurrentProblemJSON, StatusJSON
 from tests.support.admin_client import HEALTHY, AdminClient
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
-EXTENSION = {"id": 7, "ramal_ia": "1007", "state": "listening", "reason": ""}
+EXTENSION = {
+    "id": 7,
+    "ramal_ia": "1007",
+    "porta_ia": 8080,
+    "porta_retorno": None,
+    "state": "listening",
+    "reason": "",
+}
 #: Changes of a healthy status, and the keys of the problems that they are.
 CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, []),
@@ -97,6 +104,23 @@ def test_events_of_calls_are_problems_of_their_extension() -> None:
         ("storage", 7, "no space"),
         ("gateFailed", 8, "no answer"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "over"),
+    [
+        ("bot.ended", "bot.connected"),
+        ("app.replaced", "bot.connected"),
+        ("recording.failed", "recording.ended"),
+        ("gate.failed", "gate.opened"),
+    ],
+)
+def test_what_works_again_is_no_problem_any_more(wrong: str, over: str) -> None:
+    failed = {"event": wrong, "extension": 7, "number": "1007", "reason": "refused"}
+    other = {"event": over, "extension": 8, "number": "1008"}
+    works = {"event": over, "extension": 7, "number": "1007"}
+    assert len(found(works, failed, other)) == 1
+    assert found(failed, works) == []
 
 
 def test_the_route_takes_problems_back_when_they_are_over() -> None:
