@@ -188,7 +188,10 @@ class RowsJSON(_Truncated):
 
 
 class ExtensionStatusJSON(TypedDict):
-    """A running extension in the status; ``state`` is "listening", "degraded" or "failed"."""
+    """A running extension in the status; ``state`` is "listening", "degraded" or "failed".
+
+    ``since`` is when that state and reason began (RFC 3339, UTC); ``…_app`` is what new legs run.
+    """
 
     id: int
     ramal_ia: str
@@ -200,6 +203,9 @@ class ExtensionStatusJSON(TypedDict):
     status: str
     state: str
     reason: str
+    since: str
+    visitor_app: str
+    resident_app: str
     bind: str | None
     actual_porta_ia: int | None
     actual_porta_retorno: int | None
@@ -277,6 +283,10 @@ class TableStatusJSON(TypedDict):
     status: str
     total_extensions: int
     extensions: list[ExtensionStatusJSON]
+    #: Another text whenever anything of ``extensions`` but the calls has changed.
+    extensions_version: str
+    #: Live calls by extension id, of those that have any.
+    live_by_extension: dict[str, int]
     draining: list[DrainingJSON]
     configuration: ConfigurationJSON
     last_refresh: RefreshJSON | None

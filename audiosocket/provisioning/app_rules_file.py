@@ -62,6 +62,8 @@ class AppSelection(Service):
         self._in_thread = in_thread
         self._quiet = quiet
         self._rules = AppRules()
+        #: Counts the changes of what is chosen.
+        self.revision = 0
         #: What was chosen, by number and condominium: the same object for all calls of an extension.
         self._chosen: dict[tuple[str, int], CallApps] = {}
         self._signature: _Signature = ()
@@ -156,6 +158,7 @@ class AppSelection(Service):
             return
         was, absent = self._state, found.signature[0] is None
         self._rules, self._chosen = found.rules, {}
+        self.revision += 1
         self._state, self._reason, self._line = "absent" if absent else "used", "", 0
         # The files that apps read are known only now.
         self._signature = _sign(self._path, found.rules.files)

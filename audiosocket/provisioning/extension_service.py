@@ -117,6 +117,19 @@ class ExtensionService(MultiService):
         super().__init__()
         self.extension = extension
         self.failed: dict[Role, ListenFailure] = {}
+        self._state = ("", "")
+        self._state_since = 0.0
+
+    def state(self, now: float) -> tuple[str, str, float]:
+        """Return "listening", "degraded" or "failed", why, and since when it is seen so.
+
+        ``now`` is the time of day, in seconds; a change since the last question began now.
+        """
+        wrong = self.mismatches
+        seen = ("failed" if self.failed else "degraded" if wrong else "listening", "; ".join(wrong))
+        if seen != self._state:
+            self._state, self._state_since = seen, now
+        return *seen, self._state_since
 
     @property
     def listeners(self) -> dict[Role, Listener]:

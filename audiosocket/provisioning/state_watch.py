@@ -5,6 +5,7 @@ It is compared in short intervals, so that it costs the same however much change
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +26,10 @@ MAX_LISTENER_EVENTS = 100
 
 
 class StateWatch(Service):
-    """Publishes ``listener.changed``, ``configuration.changed``, ``refresh.ended`` and ``database.changed``."""
+    """Publishes ``listener.changed``, ``configuration.changed``, ``refresh.ended`` and ``database.changed``.
+
+    ``now`` is the time of day, in seconds.
+    """
 
     def __init__(
         self,
@@ -34,7 +38,9 @@ class StateWatch(Service):
         database: Database | None,
         publish: Callable[[Mapping[str, Any]], object],
         clock: IReactorTime,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
         self._listeners = listeners
         self._poller = poller
         self._database = database
@@ -112,12 +118,12 @@ class StateWatch(Service):
         """Read some of the extensions, and the rest in later turns of the reactor; then compare."""
         some, self._unread = self._unread[:PER_TURN], self._unread[PER_TURN:]
         for service in some:
-            wrong = service.mismatches
+            state, reason, _ = service.state(self._now())
             self._read[service.extension.id] = {
                 "extension": service.extension.id,
                 "number": service.extension.number,
-                "state": "failed" if service.failed else "degraded" if wrong else "listening",
-                "reason": "; ".join(wrong),
+                "state": state,
+                "reason": reason,
                 "ports": {role.value: listener.port for role, listener in service.listeners.items()},
             }
         if self._unread:

@@ -9,10 +9,12 @@ from audiosocket import __version__
 from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import DatabaseJSON, ExtensionStatusJSON, TableStatusJSON
 from audiosocket.postgres.database import Database
+from audiosocket.provisioning.app_rules import CallApps
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.extension_service import ExtensionService
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
+from audiosocket.runtime.event_feed import rfc3339
 
 
 class ExtensionStatus:
@@ -32,8 +34,9 @@ class ExtensionStatus:
         self._selection = selection
         self._seconds = seconds
         self._started = seconds()
+        self._started_at = int(time.time())
         self._shown: list[ExtensionStatusJSON] = []
-        self._shown_generation = -1
+        self._shown_version = ""
 
     def to_json(self, live: Mapping[int, int]) -> TableStatusJSON:
         """Return the status; ``live`` has the number of live calls of each extension that has any."""
@@ -44,6 +47,8 @@ class ExtensionStatus:
             "status": "success",
             "total_extensions": len(extensions),
             "extensions": extensions,
+            "extensions_version": self._shown_version,
+            "live_by_extension": {str(key): number for key, number in live.items()},
             "draining": [
                 {
                     "extension_id": factory.extension.id,
@@ -70,13 +75,17 @@ class ExtensionStatus:
 
     def _extensions(self, live: Mapping[int, int]) -> list[ExtensionStatusJSON]:
         """Return what is shown of each extension; it is cached, as there may be thousands."""
-        listeners = self._listeners
-        if self._shown_generation != listeners.generation:
-            self._shown_generation = listeners.generation
-            self._shown = [_extension_status(one) for _, one in sorted(listeners.services_by_id().items())]
+        version = f"{self._started_at}.{self._listeners.generation}.{self._selection.revision}"
+        if self._shown_version != version:
+            self._shown_version = version
+            services = self._listeners.services_by_id()
+            self._shown = [self._extension(one) for _, one in sorted(services.items())]
         if not live:
             return self._shown
         return [{**row, "live_calls": live[row["id"]]} if row["id"] in live else row for row in self._shown]
+
+    def _extension(self, service: ExtensionService) -> ExtensionStatusJSON:
+        return _extension_status(service, self._selection.choose(service.extension))
 
     def _database_status(self) -> DatabaseJSON:
         if self._database is None:
@@ -84,10 +93,10 @@ class ExtensionStatus:
         return self._database.state.to_json(self._seconds())
 
 
-def _extension_status(service: ExtensionService) -> ExtensionStatusJSON:
-    extension, listeners, wrong = service.extension, service.listeners, service.mismatches
+def _extension_status(service: ExtensionService, apps: CallApps) -> ExtensionStatusJSON:
+    extension, listeners = service.extension, service.listeners
     visitor, resident = listeners.get(Role.VISITOR), listeners.get(Role.RESIDENT)
-    state = "failed" if service.failed else "degraded" if wrong else "listening"
+    state, reason, since = service.state(time.time())
     return {
         "id": extension.id,
         "ramal_ia": extension.number,
@@ -98,7 +107,10 @@ def _extension_status(service: ExtensionService) -> ExtensionStatusJSON:
         "ip": extension.server_ip,
         "status": "ativo" if visitor is not None else "inativo",
         "state": state,
-        "reason": "; ".join(wrong),
+        "reason": reason,
+        "since": rfc3339(since),
+        "visitor_app": apps.chains[Role.VISITOR].spec,
+        "resident_app": apps.chains[Role.RESIDENT].spec,
         "bind": next((listener.bind for listener in listeners.values()), None),
         "actual_porta_ia": visitor.port if visitor is not None else None,
         "actual_porta_retorno": resident.port if resident is not None else None,

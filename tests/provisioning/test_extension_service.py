@@ -14,6 +14,7 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
     ListenAddress,
+    ListenFailure,
     explained,
     is_local,
     is_taken,
@@ -106,6 +107,14 @@ async def test_a_listener_lingers_under_another_name_and_new_calls_get_the_new_v
     await alternative.close()
     assert service.children() == [regained]
     await service.stopService()
+
+
+def test_a_state_has_the_time_at_which_it_was_first_seen() -> None:
+    service = ExtensionService(extension(1, 8080))
+    assert service.state(5.0) == ("degraded", "visitor port 8080 is not open yet", 5.0)
+    assert service.state(7.0)[2] == 5.0
+    service.failed[VISITOR] = ListenFailure(LOOPBACK, 8080, "port 8080 is in use by another program")
+    assert service.state(9.0) == ("failed", "visitor port 8080 is in use by another program", 9.0)
 
 
 def test_errors_say_what_to_do() -> None:

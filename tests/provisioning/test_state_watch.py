@@ -13,6 +13,13 @@ from audiosocket.provisioning.refresh_report import RefreshReport
 from audiosocket.provisioning.state_watch import INTERVAL_SECONDS, StateWatch
 
 
+class Service(SimpleNamespace):
+    """The part of an `ExtensionService` that is watched."""
+
+    def state(self, now: float) -> tuple[str, str, float]:
+        return ("degraded" if self.mismatches else "listening"), "; ".join(self.mismatches), now
+
+
 class Watched:
     """A `StateWatch` over parts whose state the test sets."""
 
@@ -20,10 +27,9 @@ class Watched:
         self.clock = Clock()
         self.events: list[Mapping[str, Any]] = []
         self.services = {
-            key: SimpleNamespace(
+            key: Service(
                 extension=SimpleNamespace(id=key, number=str(1000 + key)),
                 mismatches=[],
-                failed={},
                 listeners={Role.VISITOR: SimpleNamespace(port=8000 + key)},
             )
             for key in range(extensions)

@@ -170,19 +170,24 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status.keys() >= {
             "status", "total_extensions", "extensions", "draining", "live_calls", "calls_total",
             "refused_total", "late_turns_total", "rejected_total", "configuration", "last_refresh",
-            "last_success_age_seconds", "database", "reactor", "uptime_seconds", "version",
+            "last_success_age_seconds", "database", "reactor", "uptime_seconds", "version", "extensions_version",
         }  # fmt: skip
         assert (status["status"], status["total_extensions"], status["live_calls"]) == ("success", 2, 1)
-        assert status["extensions"] == [
+        assert status["live_by_extension"] == {"1": 1}
+        runs = {"visitor_app": "echo", "resident_app": "echo"}
+        assert all(each["since"].endswith("Z") for each in status["extensions"])
+        assert [{**each, "since": ""} for each in status["extensions"]] == [
             {
                 "id": 1, "ramal_ia": "1000", "ramal_retorno": "r", "ip": "127.0.0.1", "porta_ia": a,
                 "porta_retorno": b, "condominio_id": 0, "status": "ativo", "state": "listening", "reason": "",
                 "bind": "127.0.0.1", "actual_porta_ia": a, "actual_porta_retorno": b, "live_calls": 1,
+                "since": "", **runs,
             },
             {
                 "id": 2, "ramal_ia": "n2", "ramal_retorno": "r", "ip": "127.0.0.1", "porta_ia": c,
                 "porta_retorno": None, "condominio_id": 0, "status": "ativo", "state": "listening", "reason": "",
                 "bind": "127.0.0.1", "actual_porta_ia": c, "actual_porta_retorno": None, "live_calls": 0,
+                "since": "", **runs,
             },
         ]  # fmt: skip
         assert status["configuration"].keys() == {"source", "age_seconds", "file_trouble"}
@@ -193,7 +198,9 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status["rejected_total"].keys() == {"peer", "handshake", "crowded"}
         # A removed extension is gone from the list, its call is not.
         await here.control.extensions.remove(1)
-        status = here.control.status()
+        before, status = status, here.control.status()
+        assert status["extensions_version"] != before["extensions_version"]
+        assert here.control.status()["extensions_version"] == status["extensions_version"]
         assert status["draining"] == [{"extension_id": 1, "role": "visitor", "port": a, "connections": 1}]
         assert (status["total_extensions"], status["live_calls"]) == (1, 1)
         await caller.until_heard(len(caller.heard) + 640)
