@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from admin.requests import FIELDS, MAX_CALLS, MAX_REASON
+from admin.requests import FIELDS, MAX_CALLS, MAX_REASON, MAX_SEARCH
 from audiosocket import json_shapes as shapes
 from audiosocket.extensions.model import Role
 
@@ -61,7 +61,7 @@ ROUTES: Mapping[str, Description] = {
     "file": Description(errors=(404,), content="application/octet-stream"),
     "healthz": Description(errors=(503,)),
     "readyz": Description(errors=(503,)),
-    "status": Description(shapes.StatusJSON, (503,)),
+    "status": Description(shapes.StatusJSON, (422, 503), query={"extensions": _FLAG}),
     "list_problems": Description({"total": int, "problems": list[shapes.CurrentProblemJSON]}, (503,)),
     "follow_events": Description(
         errors=(422, 503),
@@ -115,6 +115,7 @@ ROUTES: Mapping[str, Description] = {
             "extension": {**_NUMBER, "minimum": 0},
             "limit": {**_NUMBER, "minimum": 1, "maximum": MAX_CALLS},
             "cursor": _TEXT,
+            "search": {**_TEXT, "maxLength": MAX_SEARCH},
         },
     ),
     "get_call": Description({"call": shapes.CallJSON}, (404, 503)),

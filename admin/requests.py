@@ -30,6 +30,8 @@ MAX_APARTMENTS = 1_000
 DEFAULT_AUDIT_LINES, MAX_AUDIT_LINES = 100, 1_000
 #: Calls in one page.
 DEFAULT_CALLS, MAX_CALLS = 100, 1_000
+#: Most characters of what calls are searched for.
+MAX_SEARCH = 100
 #: Most characters of the reason of a hang-up.
 MAX_REASON = 200
 
@@ -185,6 +187,15 @@ def refresh_options(raw: bytes, uri: bytes) -> dict[str, bool]:
     return {name: given.get(name, False) for name in _REFRESH_OPTIONS}
 
 
+def status_options(uri: bytes) -> bool:
+    """Return whether the list of extensions is wanted, from the query; raise `HTTPError` (400, 422)."""
+    text = _query(uri, ("extensions",)).get("extensions", "true")
+    wanted = _FLAGS.get(text.lower())
+    if wanted is None:
+        raise HTTPError(400, f"extensions is {quoted(text)}; it must be true or false.", field="extensions")
+    return wanted
+
+
 def dialplan_options(uri: bytes) -> tuple[Style, bool, str]:
     """Return ``style``, ``wideband`` and ``host`` (empty: not given) from the query of ``uri``.
 
@@ -257,7 +268,7 @@ def call_selection(uri: bytes) -> CallSelection | None:
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     if not given:
         return None
-    _check_keys(given, ("state", "extension", "limit", "cursor"))
+    _check_keys(given, ("state", "extension", "limit", "cursor", "search"))
     state, cursor = given.get("state", ""), given.get("cursor", "")
     if state not in ("", "live", "ended"):
         raise HTTPError(400, f"state is {quoted(state)}; it must be live or ended.", field="state")
@@ -266,8 +277,11 @@ def call_selection(uri: bytes) -> CallSelection | None:
         raise HTTPError(400, f"limit is {limit}; it must be 1 to {MAX_CALLS}.", field="limit")
     if cursor and not _CURSOR.fullmatch(cursor):
         raise HTTPError(400, f"cursor is {quoted(cursor)}, not the next_cursor of a page.", field="cursor")
+    search = given.get("search", "").strip()
+    if len(search) > MAX_SEARCH:
+        raise HTTPError(400, f"search has more than {MAX_SEARCH} characters.", field="search")
     extension = _whole_number(given.get("extension") or None, "extension")
-    return CallSelection(state, extension, DEFAULT_CALLS if limit is None else limit, cursor)
+    return CallSelection(state, extension, DEFAULT_CALLS if limit is None else limit, cursor, search)
 
 
 def event_options(uri: bytes, last_event_id: str | None) -> tuple[EventFilter, int | None]:

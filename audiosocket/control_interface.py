@@ -101,13 +101,16 @@ class CallSelection:
     """Which calls are asked for: live ones before ended ones, each the latest started first.
 
     ``state`` is "live" (suspended ones included), "ended", or empty for both; ``extension`` is an id or None for
-    all; ``limit`` is the most calls in one answer; ``cursor`` is the ``next_cursor`` of the page before, or empty.
+    all; ``limit`` is the most calls in one answer; ``cursor`` is the ``next_cursor`` of the page before, or empty;
+    ``search`` is a part of the UUID, the AI number, the caller, the visitor's address or the outcome, or empty;
+    upper and lower case are the same.
     """
 
     state: str = ""
     extension: int | None = None
     limit: int = 100
     cursor: str = ""
+    search: str = ""
 
 
 class CallControl(Protocol):

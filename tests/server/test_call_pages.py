@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 
-from audiosocket.calls.call import Call
+from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.events import EventLog
 from audiosocket.control_interface import CallSelection
 from audiosocket.errors import WorkerGone
-from audiosocket.extensions.model import DEFAULT_EXTENSION
+from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
+from audiosocket.interfaces import CallerInfo
 from audiosocket.json_shapes import CallJSON, CallPageJSON
 from audiosocket.server.call_pages import PER_TURN, as_page, cursor_of, in_pieces, place_before, place_of, select
 from audiosocket.workers.merged_pages import merged_page
@@ -131,3 +132,18 @@ async def test_a_short_page_asks_for_few_calls() -> None:
     workers = [FakeWorker([make_call(number) for number in range(2_000)])]
     await merged_page(cast("Any", workers), CallSelection(limit=10))
     assert workers[0].asked == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("", [0, 1, 2, 3]), ("PORTEIRO-2", [2]), ("caller_hang", [1]), ("0003", [3]), ("192.0.2.7", [0]), ("x", [])],
+)
+def test_a_search_looks_at_id_caller_address_and_outcome(text: str, numbers: list[int]) -> None:
+    calls = [make_call(number) for number in range(4)]
+    calls[1].outcome = "caller_hangup"
+    for number in (0, 2):
+        calls[number].legs[Role.VISITOR] = LegState(Role.VISITOR, "192.0.2.7:1" if number == 0 else "", 8080, 0, 0)
+    calls[2].legs[Role.VISITOR].caller = CallerInfo("PJSIP/Porteiro-2", "", "", "", "")
+    total, found = select(calls, CallSelection(search=text))
+    assert total == len(numbers)
+    assert sorted(call.call_id.int for call in found) == numbers
