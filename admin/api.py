@@ -13,6 +13,7 @@ from admin.phone import Dial
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
 from admin.routes import calls, description, events, extensions, health, metrics, page, phone, records, session
 from admin.sessions import Sessions
+from admin.shared_answers import SharedAnswers
 from admin.site import AdminRequest
 from audiosocket.control_interface import COMMAND_NAMES, Control
 from audiosocket.runtime.event_feed import EventFeed
@@ -35,8 +36,9 @@ class AdminAPI:
         # Werkzeug would answer a doubled slash with a redirect; `AccessCheck` has rejected it before.
         self.app.url_map.merge_slashes = False
         self.app.url_map.converters = {**self.app.url_map.converters, "command": _CommandConverter}
-        health.add_routes(self.app, control, feed)
-        calls.add_routes(self.app, control, clock)
+        shared = SharedAnswers(clock)
+        health.add_routes(self.app, control, feed, clock, shared)
+        calls.add_routes(self.app, control, clock, shared)
         for subject in (extensions, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)

@@ -18,7 +18,7 @@ from admin.site import AdminRequest
 from audiosocket.runtime.event_feed import EventFeed, FeedEntry
 
 #: Streams at once; a limit, as each one keeps a connection of the API.
-MAX_STREAMS = 32
+MAX_STREAMS = 64
 #: A comment is sent this often, in seconds: proxies cut connections that are silent for a minute.
 KEEP_ALIVE_SECONDS = 15.0
 #: A client that does not read for this long, in seconds, is cut off.

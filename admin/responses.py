@@ -103,10 +103,13 @@ def reply(request: Request, answer: Mapping[str, Any], code: int = 200) -> bytes
     return _prepare(request, code, encode({"status": "success", **answer}))
 
 
-async def reply_list(
-    request: Request, answer: Mapping[str, Any], key: str, values: Sequence[object], clock: IReactorTime
-) -> bytes:
-    """As `reply`, with the list ``values`` at the end as ``key``; a long one is encoded in several turns."""
+def reply_encoded(request: Request, body: bytes) -> bytes:
+    """As `reply`, with JSON that is encoded already."""
+    return _prepare(request, 200, body)
+
+
+async def encode_list(answer: Mapping[str, Any], key: str, values: Sequence[object], clock: IReactorTime) -> bytes:
+    """Return a successful answer with the list ``values`` at the end as ``key``, encoded in several turns."""
     pieces: list[bytes] = []
     for first in range(0, len(values), ENCODED_PER_TURN):
         if first:
@@ -115,7 +118,7 @@ async def reply_list(
         pieces.append(_to_utf8(encoded[1:-1]))
     start = encode({"status": "success", **answer, key: []})
     end = b"]}\n"
-    return _prepare(request, 200, start.removesuffix(end) + b", ".join(pieces) + end)
+    return start.removesuffix(end) + b", ".join(pieces) + end
 
 
 def reply_text(request: Request, text: str) -> bytes:

@@ -6,26 +6,31 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from admin import requests
-from admin.responses import quoted, reply, reply_list
+from admin.responses import encode_list, quoted, reply, reply_encoded
+from admin.shared_answers import SharedAnswers
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
 from audiosocket.extensions.model import Role
 
 
-def add_routes(app: Klein, control: Control, clock: IReactorTime) -> None:
+def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: SharedAnswers) -> None:
     """Add the routes for calls to ``app``."""
 
     @app.route("/api/calls", methods=["GET"])
     async def list_calls(request: AdminRequest) -> bytes:
         """Return the live calls, then the recently ended ones; with a query one page of them."""
         selection = requests.call_selection(request.uri)
-        if selection is None:
-            calls = await maybe_await(control.calls.all())
-            return await reply_list(request, {"total": len(calls)}, "calls", calls, clock)
-        page = await maybe_await(control.calls.page(selection))
-        first = {"total": page["total"], "next_cursor": page["next_cursor"]}
-        return await reply_list(request, first, "calls", page["calls"], clock)
+
+        async def encoded() -> bytes:
+            if selection is None:
+                calls = await maybe_await(control.calls.all())
+                return await encode_list({"total": len(calls)}, "calls", calls, clock)
+            page = await maybe_await(control.calls.page(selection))
+            first = {"total": page["total"], "next_cursor": page["next_cursor"]}
+            return await encode_list(first, "calls", page["calls"], clock)
+
+        return reply_encoded(request, await shared.get(request, encoded))
 
     @app.route("/api/calls/<call_id>", methods=["GET"])
     async def get_call(request: AdminRequest, call_id: str) -> bytes:

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 
+from admin import requests
 from admin.problems import RECENT_SECONDS, find_problems
-from admin.responses import HTTPError, reply
+from admin.responses import HTTPError, encode_list, reply, reply_encoded
+from admin.shared_answers import SharedAnswers
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
 from audiosocket.runtime.event_feed import EventFeed
 
 
-def add_routes(app: Klein, control: Control, feed: EventFeed) -> None:
+def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTime, shared: SharedAnswers) -> None:
     """Add the status and the probes to ``app``."""
 
     @app.route("/api/status", methods=["GET"])
     async def status(request: AdminRequest) -> bytes:
         """Return extensions, listeners, calls and counters, from memory."""
-        return reply(request, await maybe_await(control.status()))
+        with_extensions = requests.status_options(request.uri)
+
+        async def encoded() -> bytes:
+            found = await maybe_await(control.status())
+            extensions = found["extensions"] if with_extensions else []
+            rest = {key: value for key, value in found.items() if key not in ("status", "extensions")}
+            return await encode_list(rest, "extensions", extensions, clock)
+
+        return reply_encoded(request, await shared.get(request, encoded))
 
     @app.route("/api/problems", methods=["GET"])
     async def list_problems(request: AdminRequest) -> bytes:
         """Return what is wrong now, and what to do about it."""
-        problems = find_problems(await maybe_await(control.status()), feed.since(RECENT_SECONDS))
-        return reply(request, {"total": len(problems), "problems": problems})
+
+        async def encoded() -> bytes:
+            problems = find_problems(await maybe_await(control.status()), feed.since(RECENT_SECONDS))
+            return await encode_list({"total": len(problems)}, "problems", problems, clock)
+
+        return reply_encoded(request, await shared.get(request, encoded))
 
     @app.route("/healthz", methods=["GET"])
     def healthz(request: AdminRequest) -> bytes:

@@ -368,16 +368,17 @@ class AdminClient:
         hosts: tuple[str, ...] = (),
         tokens: Sequence[ApiToken] = (),
         dial: Dial | None = None,
+        control: FakeControl | None = None,
     ) -> None:
-        self.control = FakeControl()
+        self.control = control or FakeControl()
         self.clock = Clock()
         #: The time of day, for cookies.
         self.now = 0.0
         self.feed = EventFeed(lambda: self.now)
         self.tokens = KnownTokens([*tokens_of(token), *tokens])
-        control: Control = self.control
+        used: Control = self.control
         self.site = make_site(
-            control,
+            used,
             self.feed,
             tokens=self.tokens,
             session_key=b"key",
