@@ -13,9 +13,9 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from admin.event_filter import EventFilter
 from admin.site import AdminRequest
 from audiosocket.runtime.event_feed import EventFeed, FeedEntry
+from audiosocket.runtime.event_filter import EventFilter
 
 #: Streams at once; a limit, as each one keeps a connection of the API.
 MAX_STREAMS = 64

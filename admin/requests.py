@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from admin.event_filter import EventFilter
 from admin.responses import HTTPError, quoted
 from audiosocket.asterisk.dialplan import STYLES, Style, named
 from audiosocket.control_interface import CallSelection
 from audiosocket.errors import UnknownExtension
 from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
+from audiosocket.runtime.event_filter import EventFilter
 
 #: Keys of a request body that describes an extension.
 FIELDS = tuple(key for key in COLUMNS.values() if key != "id")
