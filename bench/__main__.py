@@ -1,6 +1,7 @@
 """Measure our server beside a C and an asyncio server, in interleaved rounds, and print the table of ratios.
 
     python -m bench [--rows flood,paced] [--rounds 4] [--seconds 2] [--quick] [--json result.json]
+    python -m bench reliability --help
 
 Server on processor 0, generator on processor 1, loopback only. README.md says what each row means.
 """
@@ -17,6 +18,7 @@ from typing import Any
 from bench import machine, table
 from bench.build import CannotBuild, build
 from bench.load import LoadFailed
+from bench.reliability.command import main as reliability
 from bench.rows import Row, chosen
 from bench.scenarios import Bench
 from bench.servers import DidNotStart
@@ -27,6 +29,9 @@ QUICK_SECONDS = 1.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["reliability"]:
+        return reliability(arguments[1:])
     options = _options().parse_args(arguments)
     length = options.seconds or (QUICK_SECONDS if options.quick else None)
     rounds = 1 if options.quick else options.rounds
