@@ -33,7 +33,8 @@ _SIP = re.compile(r"sips?:([^@;\s]+)(?:@\S+)?", re.IGNORECASE)
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _decode = json.JSONDecoder().raw_decode
 
-#: Apartment, block, numbers, residents, condominium (None: not said). A plain tuple costs the collector nothing.
+#: Apartment, block, numbers, residents, condominium (None: not said). The collector of garbage forgets tuples of
+#: texts, also those within tuples; 50,000 lists or objects it would visit each time.
 Row: TypeAlias = "tuple[str, str, tuple[str, ...], tuple[str, ...], int | None]"
 
 
@@ -44,7 +45,9 @@ class ApartmentFile:
     name: str
     condominium: int | None = None
     #: By condominium and by apartment as it compares.
-    rows: dict[int | None, dict[str, list[Row]]] = field(default_factory=dict)
+    rows: dict[int | None, dict[str, tuple[Row, ...]]] = field(default_factory=dict)
+    #: The same rows by condominium, in the order of the file.
+    ordered: dict[int | None, list[Row]] = field(default_factory=dict)
     total: int = 0
     problems: list[str] = field(default_factory=list)
     problems_total: int = 0
@@ -63,14 +66,16 @@ class ApartmentFile:
             self.complain(f"entry {number}: {error}")
             return
         apartment, block = comparable(row[0]), comparable(row[1])
-        same = self.rows.setdefault(row[4], {}).setdefault(apartment, [])
+        known = self.rows.setdefault(row[4], {})
+        same = known.get(apartment, ())
         if any(comparable(other[1]) == block for other in same):
             where = f" in block {row[1]}" if row[1] else ""
             self.complain(f"entry {number}: apartment {row[0]}{where} is there already; the first one counts")
             return
         if not apartment.isdigit():
             self.complain(f"entry {number}: apartment {row[0]!r} cannot be typed on a telephone")
-        same.append(row)
+        known[apartment] = (*same, row)
+        self.ordered.setdefault(row[4], []).append(row)
         self.total += 1
 
 
@@ -201,7 +206,8 @@ class Directory:
         Where several have it, the block decides; a block with a letter may be typed as a number: A is 1, B is 2.
         """
         label = comparable(apartment)
-        rows = [row for known in self._of(condominium, condominiums) for row in known.get(label, ())]
+        parts = self._parts(condominium, condominiums)
+        rows = [row for file, key in parts for row in file.rows.get(key, {}).get(label, ())]
         blocks = {comparable(row[1]) for row in rows}
         if block:
             wanted = comparable(block)
@@ -212,18 +218,19 @@ class Directory:
             return ApartmentMatch(ask_block=True)
         return ApartmentMatch(rows[0][2]) if rows else ApartmentMatch()
 
-    def _of(self, condominium: int, condominiums: Iterable[int] | None) -> list[dict[str, list[Row]]]:
-        """What counts for a condominium: its own file, else its part of the shared one."""
+    def _parts(
+        self, condominium: int, condominiums: Iterable[int] | None
+    ) -> list[tuple[ApartmentFile, int | None]]:
+        """What counts for a condominium: its own file, else its part of the shared one; keys of ``rows``."""
         own = self.files.get(condominium)
         if own is not None:
-            return [own.rows.get(condominium, {})]
+            return [(own, condominium)]
         shared = self.files.get(None)
         if shared is None:
             return []
-        found = [shared.rows.get(condominium, {})]
         if condominiums is not None and {condominium, *condominiums} == {condominium}:
-            found.append(shared.rows.get(None, {}))
-        return found
+            return [(shared, condominium), (shared, None)]
+        return [(shared, condominium)]
 
     def refusal(self, condominiums: Iterable[int] | None) -> str:
         """Why entries of the shared file are not used, in one line; empty when all are."""
@@ -231,7 +238,7 @@ class Directory:
         known = set(condominiums or ())
         if shared is None or len(known) < 2:
             return ""
-        unsaid = sum(map(len, shared.rows.get(None, {}).values()))
+        unsaid = len(shared.ordered.get(None, ()))
         if not unsaid:
             return ""
         return (
@@ -239,11 +246,16 @@ class Directory:
             "they are not used, or one's visitors could ring another's apartments"
         )
 
-    def rows(self, condominium: int | None, condominiums: Sequence[int]) -> Iterator[tuple[int, Row, str]]:
-        """Condominium, row and file of all apartments that are used, or of one condominium's."""
+    def page(
+        self, condominium: int | None, condominiums: Sequence[int], offset: int, count: int
+    ) -> list[tuple[int, Row, str]]:
+        """Condominium, row and file of at most ``count`` apartments that are used, or of one condominium's."""
         known = sorted({*condominiums, *(key for key in self.files if key is not None)})
+        found: list[tuple[int, Row, str]] = []
         for one in known if condominium is None else [condominium]:
-            own = self.files.get(one) or self.files.get(None)
-            for part in self._of(one, condominiums):
-                for same in part.values():
-                    yield from ((one, row, own.name if own is not None else "") for row in same)
+            for file, key in self._parts(one, condominiums):
+                rows = file.ordered.get(key, [])
+                wanted = rows[offset : offset + count - len(found)]
+                found += [(one, row, file.name) for row in wanted]
+                offset = max(0, offset - len(rows))
+        return found

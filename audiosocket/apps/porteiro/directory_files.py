@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
@@ -99,7 +98,7 @@ class DirectoryFiles(Service):
     def listing(self, condominium_id: int | None, limit: int, offset: int) -> ApartmentPageJSON:
         """A page of what is known, numbers masked, as the API shows it."""
         condominiums = sorted(set(self._condominiums() or ()))
-        rows = list(islice(self.current.rows(condominium_id, condominiums), offset, offset + limit + 1))
+        rows = self.current.page(condominium_id, condominiums, offset, limit + 1)
         return {
             "apartments": [
                 {
@@ -244,6 +243,10 @@ def _pause() -> None:
 def _dismantle(files: list[ApartmentFile]) -> None:
     """Free what is not used any more, a little at a time: all at once would be a pause for everybody."""
     for file in files:
+        for ordered in file.ordered.values():
+            while ordered:
+                del ordered[-200:]
+                _pause()
         for rows in file.rows.values():
             while rows:
                 for _ in range(min(len(rows), 200)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -294,11 +295,33 @@ class TestFiles:
         files.write("apartamentos.json", apartment())
         assert files.numbers("0042") == ()
 
+    def test_pages_put_together_are_the_whole(self, tmp_path: Path) -> None:
+        files = Files(tmp_path, 7, 8)
+        files.write("apartamentos.json", *[apartment(str(n), "1", condominio_id=7) for n in range(1, 8)])
+        files.write("apartamentos-8.json", *[apartment(str(n), "1") for n in range(1, 6)])
+        whole = files.service.listing(None, 100, 0)
+        assert (len(whole["apartments"]), whole["next_offset"]) == (12, None)
+        for limit in (1, 2, 5, 7, 12):
+            found: list[Any] = []
+            while True:
+                page = files.service.listing(None, limit, len(found))
+                found += page["apartments"]
+                if page["next_offset"] is None:
+                    break
+                assert page["next_offset"] == len(found)
+            assert found == whole["apartments"]
+        assert files.service.listing(None, 5, 12)["apartments"] == []
+
     def test_fifty_thousand_entries(self, tmp_path: Path) -> None:
         many = [apartment(str(number), f"1{number}", residents=["Ana", "Rui"]) for number in range(50_000)]
         files = Files(tmp_path)
         files.write("apartamentos.json", *many)
         assert files.service.to_json()["total"] == 50_000
         assert files.numbers("49999") == ("149999",)
+        for _ in range(3):  # one pass for each level of tuples
+            gc.collect()
+        rows = files.service.current.files[None].rows[None].values()
+        visited = [one for one in rows if gc.is_tracked(one)]
+        assert visited == [], "the collector visits them each time, while all calls wait"
         files.write("apartamentos.json", apartment("1", "1"))
         assert files.numbers("49999") == ()
