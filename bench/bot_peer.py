@@ -1,20 +1,25 @@
 """A voice bot that returns what it hears: a WebSocket server without any library, as cheap as Python allows.
 
-    python bot_peer.py PORT twilio|asterisk_ws
+    python bot_peer.py PORT twilio|asterisk_ws|dying
 
-It is the same peer for all bridges that are compared, so only what it does not cost matters.
+It is the same peer for all bridges that are compared, so only what it does not cost matters. ``dying``
+speaks the dialect of Twilio and dies at random: some connections before the upgrade, most within two seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import hashlib
 import json
+import random
 import sys
 from collections.abc import Callable
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#: Of the connections of a bot that dies, and of the messages of those that live.
+EARLY_DEATHS, DEATH_PER_MESSAGE = 0.1, 0.02
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 
 
@@ -43,7 +48,7 @@ class Connection(asyncio.Protocol):
     returned = 0
 
     def __init__(self, make_answer: Callable[[], Callable[[int, bytes], bytes]]) -> None:
-        self._answer = make_answer()
+        self._make_answer = make_answer
         self._buffer = b""
         self._upgraded = False
 
@@ -53,11 +58,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if not self._upgraded:
-            self._upgrade()
-        out = []
-        while self._upgraded and (message := self._next()) is not None:
-            out.append(self._reply(*message))
+        try:
+            if not self._upgraded:
+                self._upgrade()
+            out = []
+            while self._upgraded and (message := self._next()) is not None:
+                out.append(self._reply(*message))
+        except Died:
+            self._transport.abort()
+            return
         self._transport.write(b"".join(out))
 
     def _upgrade(self) -> None:
@@ -72,6 +81,7 @@ class Connection(asyncio.Protocol):
         lines = dict(
             line.lower().split(b": ", 1)[:1] + line.split(b": ", 1)[1:] for line in head.split(b"\r\n")[1:]
         )
+        self._answer = self._make_answer()
         accept = base64.b64encode(hashlib.sha1(lines[b"sec-websocket-key"].strip() + _GUID).digest())
         protocol = lines.get(b"sec-websocket-protocol")
         chosen = b"Sec-WebSocket-Protocol: " + protocol + b"\r\n" if protocol else b""
@@ -125,6 +135,24 @@ def twilio() -> Callable[[int, bytes], bytes]:
     return answer
 
 
+class Died(Exception):
+    """The end of a bot that dies; its connection is reset."""
+
+
+def dying() -> Callable[[int, bytes], bytes]:
+    """Return the answers of a Twilio stream that dies at random: at a message on average 1 s after its start."""
+    if random.random() < EARLY_DEATHS:
+        raise Died
+    answer = twilio()
+
+    def answer_or_die(opcode: int, payload: bytes) -> bytes:
+        if random.random() < DEATH_PER_MESSAGE:
+            raise Died
+        return answer(opcode, payload)
+
+    return answer_or_die
+
+
 def asterisk_ws() -> Callable[[int, bytes], bytes]:
     """Return the answers of one chan_websocket connection."""
     return lambda opcode, payload: frame(_BINARY, payload) if opcode == _BINARY else b""
@@ -132,7 +160,8 @@ def asterisk_ws() -> Callable[[int, bytes], bytes]:
 
 async def main(port: int, dialect: str) -> None:
     """Serve until killed."""
-    answers = {"twilio": twilio, "asterisk_ws": asterisk_ws}[dialect]
+    answers = {"twilio": twilio, "asterisk_ws": asterisk_ws, "dying": dying}[dialect]
+    gc.disable()  # a collection would be counted as the bridge's delay
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(answers), "127.0.0.1", port, backlog=1024)
     await server.serve_forever()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from bench import machine
@@ -31,9 +32,10 @@ DYING_SECONDS, SETTLE_SECONDS = 3.0, 2.0
 
 def bots(bench: Bench, name: str, dialect: str) -> Sample:
     """Return the figures of 200 calls on one server, with the round trip of 100; of ours also without a bot."""
-    with _bot(dialect) as bot, _bridge(name, dialect, bot) as server:
+    with bot(dialect) as port, bridge(name, dialect, port) as server:
         found = dict(_listen(bench, server, CALLS))
-    with _bot(dialect) as bot, _bridge(name, dialect, bot) as server:
+    found["percent_per_call"] = found["server_percent"] / CALLS
+    with bot(dialect) as port, bridge(name, dialect, port) as server:
         fewer = _listen(bench, server, ROUND_TRIP_CALLS)
     for key in ("round_trip_p50_ms", "round_trip_p99_ms", "round_trip_max_ms"):
         found[key] = fewer[key]
@@ -48,15 +50,18 @@ def bots(bench: Bench, name: str, dialect: str) -> Sample:
 
 def dying_bots(bench: Bench) -> Sample:
     """Return what 1,000 calls to a bot that dies at random leave behind: legs, descriptors, memory in MB."""
-    with _bot("dying") as bot, ours(ECHO, app_rules=_rules("twilio", bot)) as server:
-        _calls_to_dying_bot(bench, server)  # what is allocated once
+    with bot("dying") as port, ours(ECHO, app_rules=_rules("twilio", port)) as server:
+        for _ in range(DYING_TURNS):  # what is allocated once, and kept of ended calls
+            _calls_to_dying_bot(bench, server)
         descriptors, memory = _descriptors(server.pid), _resident_mb(server.pid)
         for _ in range(DYING_TURNS):
             _calls_to_dying_bot(bench, server)
+        status = _status(server)
         return {
-            "live_calls": float(_status(server)["live_calls"]),
+            "live_calls": float(status["live_calls"]),
             "descriptors": float(_descriptors(server.pid) - descriptors),
             "memory_mb": _resident_mb(server.pid) - memory,
+            "connections": float(status["latencies"]["bot_connect_ms"]["count"]),
         }
 
 
@@ -70,23 +75,23 @@ def _listen(bench: Bench, server: Server, calls: int) -> Sample:
 
 
 @contextmanager
-def _bridge(name: str, dialect: str, bot: int) -> Iterator[Server]:
-    command = [sys.executable, str(HERE / "asyncio_bridge.py"), str(bot), dialect]
+def bridge(name: str, dialect: str, bot_port: int) -> Iterator[Server]:
+    command = [sys.executable, str(HERE / "asyncio_bridge.py"), str(bot_port), dialect]
     servers = {
-        OURS: partial(ours, ECHO, app_rules=_rules(dialect, bot)),
+        OURS: partial(ours, ECHO, app_rules=_rules(dialect, bot_port)),
         ASYNCIO: partial(reference, command),
     }
     with servers[name]() as server:
         yield server
 
 
-def _rules(dialect: str, bot: int) -> str:
-    table = f'[condominium.1.{dialect}]\nurl = "ws://127.0.0.1:{bot}/"\nfallback = "silence"\n'
+def _rules(dialect: str, bot_port: int) -> str:
+    table = f'[condominium.1.{dialect}]\nurl = "ws://127.0.0.1:{bot_port}/"\nfallback = "silence"\n'
     return f'[condominium.1]\nvisitor = "{dialect}"\n{table}'
 
 
 @contextmanager
-def _bot(dialect: str) -> Iterator[int]:
+def bot(dialect: str) -> Iterator[int]:
     """Run the bot on the generator's processor; gives its port."""
     (port,) = machine.free_ports(1)
     with machine.on_core(machine.GENERATOR_CORE):
@@ -103,9 +108,9 @@ def _bot(dialect: str) -> Iterator[int]:
         process.wait()
 
 
-def _status(server: Server) -> dict[str, float]:
+def _status(server: Server) -> dict[str, Any]:
     with urlopen(f"http://127.0.0.1:{server.api}/api/status", timeout=10) as answer:
-        found: dict[str, float] = json.load(answer)
+        found: dict[str, Any] = json.load(answer)
     return found
 
 

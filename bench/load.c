@@ -301,6 +301,7 @@ static void came_back(call *c, const uint8_t *payload, size_t length, int64_t no
     uint32_t number = frame_number(payload);
     if (!frame_intact(payload, length, number_of(c))) { altered++; return; }
     if ((int32_t)(number - c->next_back) < 0) { repeated++; return; }
+    if (coded && !c->next_back) c->next_back = number;  // the bot was not there before
     missing += number - c->next_back;
     c->next_back = number + 1;
     int64_t left = frame_sent(payload);

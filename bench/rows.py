@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import scenarios
+from bench.bots import ROUND_TRIP_CALLS, bots, dying_bots
 from bench.load import stalled
 from bench.neighbours import FLOODS, neighbours
 from bench.scenarios import ECHO, LOOPBACK, PORTEIRO, SPEAK, Bench
@@ -87,6 +88,10 @@ def _mix(bench: Bench, name: str) -> Sample:
     return scenarios.largest(holds, 600)
 
 
+def _bots(dialect: str) -> Measure:
+    return lambda bench, name: bots(bench, name, dialect)
+
+
 def _smaller(key: str, title: str, *targets: Target) -> Figure:
     return Figure(key, title, more=False, targets=targets)
 
@@ -94,6 +99,18 @@ def _smaller(key: str, title: str, *targets: Target) -> Figure:
 _FRAMES = Figure("frames_per_s", "frames/s", targets=(Target(C, 0.70, 0.85), Target(ASYNCIO, 2.0, 2.6)))
 _COST = _smaller("server_us_per_frame", "server's processor time per frame, µs")
 _LATE = Target("", 0.1, 0.1)
+_BOT_FIGURES = (
+    _smaller("server_us_per_frame", _COST.title, Target(ASYNCIO, 0.8, 0.5)),
+    _smaller("without_server_us_per_frame", "the same calls with the app echo: processor time per frame, µs"),
+    _smaller("percent_per_call", "percent of a processor for a call"),
+    Figure("rate_slowest", "rate of the slowest call, frames/s"),
+    Figure("without_rate_slowest", "the same calls with the app echo: rate of the slowest call"),
+    _smaller("between_p99_ms", "between two frames p99, ms"),
+    _smaller("without_between_p99_ms", "the same calls with the app echo: between two frames p99, ms"),
+    _smaller("round_trip_p50_ms", f"{ROUND_TRIP_CALLS} calls: round trip through the bot p50, ms"),
+    _smaller("round_trip_p99_ms", f"{ROUND_TRIP_CALLS} calls: round trip p99, ms", Target("", 8, 3)),
+    _smaller("us_per_frame_100", f"{ROUND_TRIP_CALLS} calls: {_COST.title}", Target(ASYNCIO, 0.8, 0.5)),
+)
 _OFF_PACE = "distance of the mean rate from 50 frames/s"
 
 ROWS: tuple[Row, ...] = (
@@ -211,6 +228,27 @@ ROWS: tuple[Row, ...] = (
             _smaller("kb_per_visit_without", "the same without porteiro"),
         ),
         servers=(OURS,),
+    ),
+    Row(
+        "bots",
+        "200 calls to a bot that returns what it hears (twilio)",
+        _bots("twilio"),
+        _BOT_FIGURES,
+        servers=(OURS, ASYNCIO),
+    ),
+    Row("bots_slin", "the same (asterisk_ws)", _bots("asterisk_ws"), _BOT_FIGURES, servers=(OURS, ASYNCIO)),
+    Row(
+        "bots_dying",
+        "1,000 calls, 200 at a time, to a bot that dies at random: what they leave behind",
+        lambda bench, name: dying_bots(bench),
+        (
+            _smaller("live_calls", "live calls", Target("", 0, 0)),
+            _smaller("descriptors", "descriptors", Target("", 0, 0)),
+            _smaller("memory_mb", "memory, MB", Target("", 5, 1)),
+            Figure("connections", "connections to the bot, with those of the 1,000 calls before"),
+        ),
+        servers=(OURS,),
+        max_rounds=2,
     ),
     Row(
         "voice",

@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from bench import asyncio_echo, build, load, rows, search, servers, speech, statistics, table
+from bench import asyncio_echo, bots, build, load, rows, search, servers, speech, statistics, table
 from bench.__main__ import main
 from bench.scenarios import Bench, echoes_in_time, speaks_in_time
 from bench.statistics import ASYNCIO, OURS, C, Figure, Round, Target
@@ -285,6 +285,15 @@ class TestPrograms:
         for mode, options in (("flod", {}), ("flood", {"cals": 1}), ("flood", {"calls": 0})):
             with pytest.raises(load.LoadFailed, match="usage: load"):
                 load.run_load(programs.load, mode, server, options)
+
+    @pytest.mark.deadline(60)
+    @pytest.mark.parametrize("dialect", ["twilio", "asterisk_ws"])
+    def test_frames_return_unaltered_from_a_bot(self, programs: build.Programs, dialect: str) -> None:
+        bench = Bench(programs, length=0.5)
+        with bots.bot(dialect) as port, bots.bridge(OURS, dialect, port) as server:
+            found = bench.load("listen", server, 1, calls=5, warm_up=0.5, coded=1)
+        assert found["round_trip_p50_ms"] > 0
+        assert (found["speaking"], found["altered"], found["repeated"]) == (5, 0, 0)
 
     @pytest.mark.deadline(60)
     def test_our_server_is_measured_like_the_others(self, programs: build.Programs) -> None:
