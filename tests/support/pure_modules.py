@@ -16,9 +16,10 @@ PURE = (
     "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_records calls.journal_replay "
     "calls.intake calls.sound calls.timeline "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
-    "runtime.rate_limit workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
+    "runtime.event_feed runtime.rate_limit "
+    "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
     "bots.openai_realtime provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
-    "apps.porteiro.asking apps.porteiro.dialogue gate.record"
+    "event_webhook.batches apps.porteiro.asking apps.porteiro.dialogue gate.record"
 )
 
 
