@@ -68,6 +68,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "API_TOKENS_FILE cannot be used as it is now; the tokens that were read before stay in force.",
         "Correct the line or the rights of the file.",
     ),
+    "eventsAway": (
+        "warn",
+        "The program at EVENTS_WEBHOOK_URL does not take events: {waiting} wait, {dropped} were dropped.",
+        "Start the program, or correct EVENTS_WEBHOOK_URL and EVENTS_WEBHOOK_SECRET. It is tried again by itself.",
+    ),
     "reactorLate": (
         "bad",
         "The server was {ms} ms late within the last 10 s; callers hear gaps.",
@@ -172,6 +177,11 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
         yield _problem("reactorLate", detail, ms=round(reactor["lag_ms_worst_10s"]))
     if backend["state"] in _NOT_WORKING:
         yield _problem("backendAway", backend["reason"], kind=backend["kind"])
+    webhook = status["events_webhook"]
+    if webhook["state"] in _NOT_WORKING:
+        yield _problem(
+            "eventsAway", webhook["reason"], waiting=webhook["waiting"], dropped=webhook["dropped_total"]
+        )
     ami = backend.get("ami")
     if ami is not None and ami["state"] in _NOT_WORKING:
         yield _problem("callersUnknown", ami["reason"])

@@ -21,9 +21,13 @@ from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
 from audiosocket.calls.journal import FILE_NAME as JOURNAL_NAME
 from audiosocket.client.phone_call import PhoneCall
 from audiosocket.control_interface import Control
+from audiosocket.event_webhook.sender import OFF as NO_WEBHOOK
+from audiosocket.event_webhook.sender import EventWebhook
 from audiosocket.extensions.model import Role
+from audiosocket.json_shapes import ServicesJSON
 from audiosocket.media import lazy_imports
 from audiosocket.options import Options
+from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.prompts.library import unusable_files
@@ -88,6 +92,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     feed = EventFeed(time.time)
     tokens = new_call_tokens(settings)
     api_tokens, tokens_file = _make_tokens(options, reactor)
+    webhook = _make_webhook(options, feed, reactor)
     components = build_call_components(
         settings, selection, journal, reactor, apartments=apartments, publish=feed.publish, tokens=tokens
     )
@@ -117,7 +122,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         settings.api_port,
         selection,
         make_records(settings, apartments),
-        lambda: {"api_tokens": tokens_file.to_json()},
+        partial(_services, tokens_file, webhook),
         components.backend,
         components.histograms,
         components.gate,
@@ -125,6 +130,8 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     )
     _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
     tokens_file.setServiceParent(server)
+    if webhook is not None:
+        webhook.setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     components.add_services(server)
     make_retention(settings, reactor).setServiceParent(server)
@@ -177,6 +184,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     feed = EventFeed(time.time)
     tokens = new_call_tokens(settings)
     api_tokens, tokens_file = _make_tokens(options, reactor)
+    webhook = _make_webhook(options, feed, reactor)
     pool = WorkerPool(settings.workers, _launch(options, tokens), reactor, feed.publish)
     listeners = SupervisorListeners(
         pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
@@ -207,13 +215,15 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
         settings.api_port,
         selection,
         records,
-        lambda: {"api_tokens": tokens_file.to_json()},
+        partial(_services, tokens_file, webhook),
         backend,
         tokens,
     )
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
     tokens_file.setServiceParent(server)
+    if webhook is not None:
+        webhook.setServiceParent(server)
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
@@ -224,7 +234,9 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
 
 def _launch(options: Options, tokens: CallTokens) -> Launch:
     """Return how workers are started: with this process's modules and settings, none on the command line."""
-    secrets = {"DB_PASSWORD", "API_TOKEN", "API_TOKENS_FILE"}
+    # The events of workers are sent by this process.
+    webhook = {"EVENTS_WEBHOOK_URL", "EVENTS_WEBHOOK_SECRET", "EVENTS_WEBHOOK_SECRET_FILE"}
+    secrets = {"DB_PASSWORD", "API_TOKEN", "API_TOKENS_FILE", *webhook}
     settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
     # A worker has no API and no database.
     settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
@@ -265,6 +277,18 @@ def _make_table(
     )
     pollers.append(poller)
     return poller, database
+
+
+def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> EventWebhook | None:
+    url = options.settings.events_webhook_url
+    return EventWebhook(HTTPClient(reactor), reactor, time.time, feed, url, options.events_secret) if url else None
+
+
+def _services(tokens_file: TokensFile, webhook: EventWebhook | None) -> ServicesJSON:
+    return {
+        "api_tokens": tokens_file.to_json(),
+        "events_webhook": NO_WEBHOOK if webhook is None else webhook.to_json(),
+    }
 
 
 def _read_again(selection: AppSelection, tokens_file: TokensFile) -> None:

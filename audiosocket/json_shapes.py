@@ -438,10 +438,20 @@ class ApiTokensJSON(TypedDict):
     names: list[str]
 
 
+class EventsWebhookJSON(ConnectionJSON):
+    """The webhook that is sent the events: how many wait, were sent, and were dropped."""
+
+    failed_attempts: int
+    waiting: int
+    sent_total: int
+    dropped_total: int
+
+
 class ServicesJSON(TypedDict):
     """The part of the status that is about services of the first process alone."""
 
     api_tokens: ApiTokensJSON
+    events_webhook: EventsWebhookJSON
 
 
 class _WithApartments(TypedDict):

@@ -31,7 +31,7 @@ from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
 from audiosocket.runtime.logs import LogPlan, process_log
 from audiosocket.server.assembly import Apps
 from audiosocket.settings import Settings, catalogue, misspelt
-from audiosocket.settings_files import merge, read_env_file, read_password
+from audiosocket.settings_files import merge, read_env_file, read_events_secret, read_password
 
 
 def _option(name: str) -> str:
@@ -97,6 +97,7 @@ class Options(usage.Options):
                 raise SystemExit(1 if is_bad(findings) else 0)
             self.settings = Settings.parse(self.given)
             self.password = read_password(self.settings)
+            self.events_secret = read_events_secret(self.settings)
             self.api_tokens = read_tokens(self.settings.api_tokens_file)
             self.apps = {
                 Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),

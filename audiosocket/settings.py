@@ -253,6 +253,15 @@ class Settings:
     gate_dtmf: str = _setting(
         "", _keys, "keys played on the visitor's channel through AMI to open the gate; empty = none"
     )
+    events_webhook_url: str = _setting(
+        "", _text, "program that is sent the events of the server, in batches; empty = not used"
+    )
+    events_webhook_secret: str = _setting(
+        "", _text, "key that requests to EVENTS_WEBHOOK_URL are signed with", secret=True
+    )
+    events_webhook_secret_file: str = _setting(
+        "", _text, "file whose first line is that key, instead of EVENTS_WEBHOOK_SECRET"
+    )
     resume_seconds: int = _setting(
         "60",
         _whole(0, 3_600, "a number of seconds"),
@@ -325,6 +334,12 @@ class Settings:
             raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
         if self.gate_webhook_url and not self.gate_webhook_secret:
             raise InvalidSetting("GATE_WEBHOOK_SECRET: '' is empty; requests to GATE_WEBHOOK_URL must be signed")
+        if self.events_webhook_secret and self.events_webhook_secret_file:
+            raise InvalidSetting("EVENTS_WEBHOOK_SECRET_FILE: EVENTS_WEBHOOK_SECRET is set too; keep one of them")
+        if self.events_webhook_url and not (self.events_webhook_secret or self.events_webhook_secret_file):
+            raise InvalidSetting(
+                "EVENTS_WEBHOOK_SECRET: '' is empty; requests to EVENTS_WEBHOOK_URL must be signed"
+            )
         if self.gate_dtmf and not self.ami_host:
             raise InvalidSetting(f"GATE_DTMF: {self.gate_dtmf!r} needs AMI_HOST, which plays the keys")
         if self.ami_host:

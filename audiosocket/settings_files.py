@@ -48,12 +48,28 @@ def read_password(settings: Settings) -> str:
     """Return DB_PASSWORD, or the first line of DB_PASSWORD_FILE; blocks. Raises `InvalidSetting`."""
     if not settings.db_password_file:
         return settings.db_password
+    return _first_line("DB_PASSWORD_FILE", settings.db_password_file)
+
+
+def read_events_secret(settings: Settings) -> str:
+    """Return EVENTS_WEBHOOK_SECRET, or the first line of its file; blocks. Raises `InvalidSetting`."""
+    if not settings.events_webhook_secret_file:
+        return settings.events_webhook_secret
+    secret = _first_line("EVENTS_WEBHOOK_SECRET_FILE", settings.events_webhook_secret_file)
+    if not secret:
+        name = settings.events_webhook_secret_file
+        raise InvalidSetting(
+            f"EVENTS_WEBHOOK_SECRET_FILE: the first line of {name!r} is empty; write the key there"
+        )
+    return secret
+
+
+def _first_line(setting: str, name: str) -> str:
     try:
-        with open(settings.db_password_file, encoding="utf-8") as source:
+        with open(name, encoding="utf-8") as source:
             return source.readline().rstrip("\r\n")
     except (OSError, ValueError) as error:
-        name = settings.db_password_file
-        raise InvalidSetting(f"DB_PASSWORD_FILE: {name!r} cannot be read: {describe_cause(error)}") from None
+        raise InvalidSetting(f"{setting}: {name!r} cannot be read: {describe_cause(error)}") from None
 
 
 def _check_line(binding: Binding, path: str | Path) -> None:

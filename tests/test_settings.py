@@ -62,6 +62,9 @@ DEFAULTS: dict[str, Any] = {
     "GATE_WEBHOOK_URL": "",
     "GATE_WEBHOOK_SECRET": "",
     "GATE_DTMF": "",
+    "EVENTS_WEBHOOK_URL": "",
+    "EVENTS_WEBHOOK_SECRET": "",
+    "EVENTS_WEBHOOK_SECRET_FILE": "",
     "RESUME_SECONDS": 60,
     "DRAIN_SECONDS": 5,
     "PLAY_FILE": "",
@@ -298,6 +301,7 @@ def test_secrets_are_never_shown() -> None:
         "ARI_PASSWORD",
         "WEBHOOK_SECRET",
         "GATE_WEBHOOK_SECRET",
+        "EVENTS_WEBHOOK_SECRET",
     }
     settings = Settings.parse(secrets)
     assert settings.db_password == "hush-DB_PASSWORD"
@@ -457,6 +461,14 @@ def test_the_language_of_porteiro(text: str, language: str) -> None:
 
 def test_an_unknown_language_is_rejected() -> None:
     assert rejection(PORTEIRO_LANGUAGE="fr") == "PORTEIRO_LANGUAGE: 'fr' is none of pt_BR, en"
+
+
+def test_the_webhook_of_events_needs_one_secret() -> None:
+    url, secret = "http://events.example/", {"EVENTS_WEBHOOK_SECRET": "s"}
+    file = {"EVENTS_WEBHOOK_SECRET_FILE": "key"}
+    assert rejection(EVENTS_WEBHOOK_URL=url).startswith("EVENTS_WEBHOOK_SECRET: ")
+    assert rejection(EVENTS_WEBHOOK_URL=url, **secret, **file).startswith("EVENTS_WEBHOOK_SECRET_FILE: ")
+    assert parse(EVENTS_WEBHOOK_URL=url, **file).events_webhook_secret_file == "key"
 
 
 def test_the_webhook_of_the_gate_needs_a_secret() -> None:

@@ -28,6 +28,8 @@ export function problems(status) {
   if (configuration.file_trouble) add('fileTrouble', 'warn', {}, configuration.file_trouble)
   if (apps.state === 'rejected') add('appsRejected', 'bad', { file: apps.file, line: apps.line ?? '?' }, apps.reason)
   if (status.api_tokens?.state === 'rejected') add('tokensRejected', 'bad', {}, status.api_tokens.reason)
+  const events = status.events_webhook
+  if (events?.state === 'failing') add('eventsAway', 'warn', { waiting: events.waiting, dropped: events.dropped_total }, events.reason)
   if (reactor.lag_ms_worst_10s >= LATE_MS) {
     const worst = [...reactor.blocked_by].sort((a, b) => b.worst_ms - a.worst_ms)[0]
     add('reactorLate', 'bad', { ms: Math.round(reactor.lag_ms_worst_10s) }, worst ? `${worst.where} (${worst.worst_ms} ms)` : '')

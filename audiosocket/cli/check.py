@@ -24,7 +24,7 @@ from audiosocket.provisioning.extension_service import is_local
 from audiosocket.returncalls.backends.selection import check as check_return_calls
 from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
 from audiosocket.settings import Settings, misspelt
-from audiosocket.settings_files import read_password
+from audiosocket.settings_files import read_events_secret, read_password
 
 
 def check(
@@ -83,6 +83,7 @@ def usable_settings(values: Mapping[str, str]) -> tuple[Settings | None, list[In
 def _of_values(settings: Settings) -> Iterator[Finding]:
     for look in (
         lambda: read_password(settings),
+        lambda: read_events_secret(settings),
         lambda: read_tokens(settings.api_tokens_file),
         lambda: check_return_calls(settings),
     ):

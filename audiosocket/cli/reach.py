@@ -43,7 +43,7 @@ def reach(settings: Settings) -> Iterator[Finding]:
         yield from _ami(settings)
     if settings.ari_url:
         yield _ari(settings)
-    for name in ("webhook_url", "gate_webhook_url"):
+    for name in ("webhook_url", "gate_webhook_url", "events_webhook_url"):
         url = getattr(settings, name)
         if url:
             yield _webhook(name.upper(), url)

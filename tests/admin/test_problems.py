@@ -45,6 +45,10 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"configuration": {"source": "database", "file_trouble": "no space"}}, ["fileTrouble"]),
     ({"apps": {"file": "apps.toml", "state": "rejected", "line": 3, "reason": "no app"}}, ["appsRejected"]),
     ({"api_tokens": {"state": "rejected", "reason": "line 1"}}, ["tokensRejected"]),
+    (
+        {"events_webhook": {"state": "failing", "reason": "HTTP 502", "waiting": 7, "dropped_total": 0}},
+        ["eventsAway"],
+    ),
     ({"reactor": {"lag_ms_worst_10s": 150.4, "blocked_by": []}}, ["reactorLate"]),
     ({"return_backend": {"kind": "ari", "state": "failing", "reason": "401"}}, ["backendAway"]),
     (

@@ -23,6 +23,7 @@ from audiosocket.errors import (
     UnknownCall,
     UnknownExtension,
 )
+from audiosocket.event_webhook.sender import OFF
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.postgres.database import DatabaseState
 from audiosocket.provisioning import local_file
@@ -130,7 +131,10 @@ class ControlFixture:
             api_port,
             no_app_rules(directory),
             records,
-            lambda: {"api_tokens": TokensFile("", [], KnownTokens(), deferToThread, reactor).to_json()},
+            lambda: {
+                "api_tokens": TokensFile("", [], KnownTokens(), deferToThread, reactor).to_json(),
+                "events_webhook": OFF,
+            },
         )
 
     def shown(self, extension_id: int) -> dict[str, Any]:

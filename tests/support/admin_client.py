@@ -67,6 +67,7 @@ HEALTHY: dict[str, Any] = {
     "reactor": {"lag_ms_worst_10s": 3.0, "blocked_by": []},
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
     "api_tokens": {"file": "", "state": "absent", "reason": "", "names": []},
+    "events_webhook": {"state": "off", "reason": "", "waiting": 0, "dropped_total": 0},
 }
 
 

@@ -148,6 +148,8 @@ def check(settings: Settings) -> None:
         checked_url(settings.webhook_url, "WEBHOOK_URL")
     if settings.gate_webhook_url:
         checked_url(settings.gate_webhook_url, "GATE_WEBHOOK_URL")
+    if settings.events_webhook_url:
+        checked_url(settings.events_webhook_url, "EVENTS_WEBHOOK_URL")
     check_template(settings.porteiro_concierge, "PORTEIRO_CONCIERGE", places=PLACES_OF_ROWS)
     try:
         checked_number(filled(settings.porteiro_concierge or "1", dict.fromkeys(PLACES_OF_ROWS, "1")))
