@@ -34,9 +34,10 @@ class CallCounts:
 
     def count(self, entry: FeedEntry) -> None:
         """Count an event; only ends of calls matter."""
-        if entry.record["event"] != "call.ended":
+        fields = entry.fields
+        if fields["event"] != "call.ended":
             return
-        outcome, seconds = str(entry.record.get("outcome")), float(entry.record.get("duration_seconds", 0.0))
+        outcome, seconds = str(fields.get("outcome")), float(fields.get("duration_seconds", 0.0))
         known = outcome in self.outcomes or len(self.outcomes) < MAX_OUTCOMES
         self.outcomes[outcome if known else "other"] += 1
         self.durations[bisect_left(DURATION_BOUNDS, seconds)] += 1

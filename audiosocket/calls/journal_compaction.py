@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from audiosocket.calls.journal_records import (
     AT_SECONDS,
@@ -43,11 +42,11 @@ def condense(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
         calls.setdefault(record.call, []).append(record)
     for call, own in calls.items():
         first, last = own[0], own[-1]
-        events = [record.entry for record in own[1:] if isinstance(record, EventRecord)]
         if isinstance(last, EventRecord) and last.entry[EVENT] == "call.ended":
             yield EndedRecord(call)
-        elif isinstance(first, OpenedRecord) and len(events) == len(own) - 1:
-            yield replace(first, entries=events)
+        elif isinstance(first, OpenedRecord) and all(isinstance(record, EventRecord) for record in own[1:]):
+            entries = [record.entry for record in own[1:] if isinstance(record, EventRecord)]
+            yield OpenedRecord(call, first.extension, first.started_at, entries)
         else:
             yield from own
 

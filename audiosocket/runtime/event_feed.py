@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 #: Events that are kept.
@@ -18,10 +18,16 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class FeedEntry:
-    """One event. ``record`` has ``id``, ``at`` (RFC 3339 in UTC) and ``event``, and the fields of that event."""
+    """One event: its id, its ``fields`` with their ``event``, and when it was published, in seconds of the day."""
 
     id: int
-    record: Record
+    fields: Record
+    published: float
+
+    @cached_property
+    def record(self) -> Record:
+        """``id``, ``at`` (RFC 3339 in UTC) and the fields; made when it is read, which most are never."""
+        return {"id": self.id, **stamped(self.fields, self.published)}
 
     @cached_property
     def text(self) -> str:
@@ -47,14 +53,10 @@ class EventFeed:
     def publish(self, record: Record) -> None:
         """Keep an event and give it to all followers; a record that was stamped before keeps its time."""
         self.last_id += 1
-        entry = FeedEntry(self.last_id, {"id": self.last_id, **self.stamp(record)})
+        entry = FeedEntry(self.last_id, record, self._now())
         self._entries.append(entry)
         for follower in list(self._followers.values()):
             follower(entry)
-
-    def stamp(self, record: Record) -> Record:
-        """Return the record with ``at``, the present time, unless it has it."""
-        return record if "at" in record else {"at": rfc3339(self._now()), **record}
 
     def after(self, last: int) -> list[FeedEntry] | None:
         """Return the events after the id ``last``; None if not all are kept, or it is an id of no event."""
@@ -81,6 +83,16 @@ class EventFeed:
         return lambda: (self._followers.pop(number, None), None)[1]
 
 
+def stamped(record: Record, now: float) -> Record:
+    """Return the record with ``at``, the time of day, unless it has it."""
+    return record if "at" in record else {"at": rfc3339(now), **record}
+
+
 def rfc3339(seconds: float) -> str:
     """Return a time of day as text in UTC, with milliseconds."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second(int(seconds))}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(when: int) -> str:
+    return datetime.fromtimestamp(when, timezone.utc).isoformat().removesuffix("+00:00")

@@ -20,7 +20,7 @@ class EventFilter:
 
     def wants(self, entry: FeedEntry) -> bool:
         """Return whether the client gets this event."""
-        record = entry.record
+        record = entry.fields
         name = str(record["event"])
         if self.names and name not in self.names and name.partition(".")[0] not in self.names:
             return False

@@ -32,6 +32,9 @@ from audiosocket.server.confirmation import NAME as CONFIRMATION
 from audiosocket.server.live_legs import LiveLegs, is_suspended
 from audiosocket.transport.clock import MediaClock
 
+#: Of the module: as an attribute of the class it would be made anew for every line.
+_log = Logger()
+
 #: Makes the app that asks for a key on a leg that is to run the apps named in the text.
 MakeConfirmation = Callable[[Call, str, ReturnCalls], App]
 
@@ -41,8 +44,6 @@ class Switchboard:
 
     Without ``returns`` a resident may join any call of the same extension.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class Switchboard:
             leg.start(connection)
         if self._callers is not None:
             self._callers.joined(leg)
-        self._log.info(
+        _log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
             call_id=call.name,
@@ -180,7 +181,7 @@ class Switchboard:
         if (extension.id, codec) in self._reported:
             return
         self._reported.add((extension.id, codec))
-        self._log.error(
+        _log.error(
             "extension {id} ({number}): Asterisk sends {codec} in frames for slin{decoded}; write c(slin) or "
             "c(slin16) as the third part of Dial(AudioSocket/host:port/uuid/c(slin)) in the dialplan",
             id=extension.id,

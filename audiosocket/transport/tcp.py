@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -263,10 +264,8 @@ class DirectTransport:
             self._poll.reactor.callLater(0, self.lose, _DONE)
         elif not self._shut:
             self._shut = True
-            try:
+            with suppress(OSError):  # the peer has closed it; the poller sees that
                 skt.shutdown(socket.SHUT_WR)
-            except OSError as error:  # the peer has closed it; the poller sees that
-                self._log.debug("half-close of a closed connection: {error}", error=error)
 
     def abortConnection(self) -> None:
         """Reset the connection and drop the queue; ``connectionLost`` follows in the reactor's next turn."""

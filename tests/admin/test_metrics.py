@@ -75,12 +75,16 @@ def test_a_failed_refresh_shows(result: str, good: int) -> None:
 
 
 def ended(outcome: str, seconds: float) -> FeedEntry:
-    return FeedEntry(1, {"event": "call.ended", "outcome": outcome, "duration_seconds": seconds})
+    return FeedEntry(1, {"event": "call.ended", "outcome": outcome, "duration_seconds": seconds}, 0.0)
 
 
 def test_ended_calls_are_counted_by_outcome_and_duration() -> None:
     calls = CallCounts()
-    for each in (ended("caller_hangup", 7.5), ended("caller_hangup", 70), FeedEntry(2, {"event": "leg.left"})):
+    for each in (
+        ended("caller_hangup", 7.5),
+        ended("caller_hangup", 70),
+        FeedEntry(2, {"event": "leg.left"}, 0.0),
+    ):
         calls.count(each)
     found = scrape(calls)
     assert found["audiosocket_calls_ended_total", (("outcome", "caller_hangup"),)] == 2
