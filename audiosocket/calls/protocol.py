@@ -210,8 +210,10 @@ class AudioSocketProtocol(Protocol):
     # how much is handled at a time, see ``intake.py``
 
     def _is_direct(self) -> bool:
-        self._allowance.spend(0, self._clock.seconds())
-        return self._allowance.direct
+        allowance = self._allowance
+        if not allowance.direct:  # what was earned meanwhile matters only then
+            allowance.spend(0, self._clock.seconds())
+        return allowance.direct
 
     def _pay(self, frames: int, shape: tuple[int, int]) -> bool:
         """Pay for these frames and some to come; return false when they have to wait."""
@@ -233,7 +235,10 @@ class AudioSocketProtocol(Protocol):
             units += cost(event, self._rate)
             if isinstance(event, Audio):
                 self._rate = event.rate
-            self._handle(event)
+                if self._leg is not None:
+                    self._leg.message_received(event)
+            else:
+                self._handle(event)
             if self.finished:
                 return False
         self._allowance.spend(units, self._clock.seconds())
@@ -269,6 +274,7 @@ class AudioSocketProtocol(Protocol):
     # from the peer
 
     def _handle(self, event: Event) -> None:
+        """Take a message that is not audio."""
         if isinstance(event, Violation):
             self._drop(event.why)
         elif isinstance(event, Identified):
