@@ -22,7 +22,7 @@ class FeedEntry:
 
     id: int
     fields: Record
-    published: float
+    published: float = 0.0
 
     @cached_property
     def record(self) -> Record:
