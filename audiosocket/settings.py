@@ -25,6 +25,8 @@ RETURN_BACKENDS = {
     "ari": ("ARI_URL", "ARI_USER", "ARI_PASSWORD"),
     "webhook": ("WEBHOOK_URL", "WEBHOOK_SECRET"),
 }
+#: The backend that rings on the operator page; ``auto`` never chooses it.
+BROWSER = "browser"
 #: How similar (0 to 1) a name must be to a setting to be taken for it; of names so short that one wrong letter is
 #: more than this, one letter.
 MIN_SIMILARITY = 0.85
@@ -197,8 +199,9 @@ class Settings:
     )
     return_backend: str = _setting(
         "auto",
-        _choice("auto", "none", *RETURN_BACKENDS),
-        "what places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none",
+        _choice("auto", "none", *RETURN_BACKENDS, BROWSER),
+        "what places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none; "
+        "browser = they ring on the operator page",
     )
     ami_host: str = _setting("", _host, "Asterisk's manager interface (AMI); empty = not used")
     ami_port: int = _setting("5038", _port, "port of AMI")
@@ -344,7 +347,9 @@ class Settings:
             raise InvalidSetting(f"GATE_DTMF: {self.gate_dtmf!r} needs AMI_HOST, which plays the keys")
         if self.ami_host:
             self._check_given(*RETURN_BACKENDS["ami"])
-        if self.return_kind != "none":
+        if self.return_kind == BROWSER and not self.phone:
+            raise InvalidSetting("RETURN_BACKEND: 'browser' needs PHONE=true, the telephone of the operator page")
+        if self.return_kind in RETURN_BACKENDS:
             self._check_given(*RETURN_BACKENDS[self.return_kind])
 
     def _check_given(self, *needed: str) -> None:
@@ -355,7 +360,7 @@ class Settings:
 
     @property
     def return_kind(self) -> str:
-        """The backend of return calls: one of `RETURN_BACKENDS`, or "none"."""
+        """The backend of return calls: one of `RETURN_BACKENDS`, `BROWSER` or "none"."""
         if self.return_backend != "auto":
             return self.return_backend
         given = (kind for kind, (first, *_) in RETURN_BACKENDS.items() if getattr(self, first.lower()))

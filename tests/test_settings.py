@@ -267,7 +267,14 @@ def test_the_return_backend_can_be_chosen() -> None:
     for kind in ("none", *BACKENDS):
         assert parse(**AMI, **ARI, **WEBHOOK, RETURN_BACKEND=kind.upper()).return_kind == kind
     assert rejection(RETURN_BACKEND="pigeon") == (
-        "RETURN_BACKEND: 'pigeon' is none of auto, none, ami, ari, webhook"
+        "RETURN_BACKEND: 'pigeon' is none of auto, none, ami, ari, webhook, browser"
+    )
+
+
+def test_return_calls_on_the_operator_page_need_its_telephone() -> None:
+    assert parse(RETURN_BACKEND="browser").return_kind == "browser"
+    assert rejection(RETURN_BACKEND="browser", PHONE="false") == (
+        "RETURN_BACKEND: 'browser' needs PHONE=true, the telephone of the operator page"
     )
 
 

@@ -117,7 +117,7 @@ def build_call_components(
 ) -> CallComponents:
     """Return all parts, connected and not started; ``mine`` says which calls are this process's.
 
-    ``publish`` is called with every event of a call.
+    ``publish`` is called with every event of a call, and with what rings on the operator page.
 
     Raises `InvalidSetting`.
     """
@@ -125,7 +125,7 @@ def build_call_components(
     clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
     kept = CallJournal(journal, files.run)
     legs = LiveLegs()
-    backend = ReturnBackend(settings, reactor, time.time)
+    backend = ReturnBackend(settings, reactor, time.time, publish)
     histograms = Histograms()
     returns = ReturnCalls(
         backend.originator,

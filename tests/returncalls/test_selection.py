@@ -10,6 +10,7 @@ from audiosocket.errors import InvalidReport, InvalidSetting, UnknownAttempt
 from audiosocket.outbound.webhook_signature import signature
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
+from audiosocket.returncalls.backends.browser import BrowserOriginator
 from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, AttemptResult, ReturnRequest
@@ -45,6 +46,9 @@ def test_the_backend_of_the_settings() -> None:
         assert made.channels is not None, "AMI identifies callers whatever places the calls"
         shown = made.to_json()
         assert (shown["kind"], shown["state"], shown["ami"]) == (kind, state, DOWN)
+    browser = backend(**WEBHOOK, RETURN_BACKEND="browser")
+    assert isinstance(browser.originator, BrowserOriginator)
+    assert browser.to_json() == {"kind": "browser", "state": "up", "reason": ""}
     none = backend(**AMI, RETURN_BACKEND="none")
     assert none.channels is not None
     assert none.to_json() == {"kind": "none", "state": "off", "reason": "RETURN_BACKEND is none", "ami": DOWN}
@@ -55,6 +59,18 @@ def test_only_a_webhook_reports() -> None:
         with pytest.raises(UnknownAttempt, match=f"webhook.* by {made.kind}"):
             made.report("1", "busy", "")
         assert not made.vouches(signature("placeholder", 1_000, b""), "", b"")
+
+
+async def test_a_page_reports_on_what_rings_there() -> None:
+    made = backend(RETURN_BACKEND="browser")
+    made.startService()
+    ringing = made.originator.place(ReturnRequest(CALL, "101", "1001", 10, attempt_id="a"))  # type: ignore[union-attr]
+    made.report("a", "refused", "declined")
+    assert await ringing == AttemptResult(AttemptEnd.REFUSED, "declined")
+    with pytest.raises(UnknownAttempt, match="ended already"):
+        made.report("a", "refused", "")
+    assert not made.vouches(signature("placeholder", 1_000, b""), "", b"")
+    await made.stopService()
 
 
 async def test_a_webhooks_reports_and_signatures() -> None:

@@ -9,11 +9,15 @@ from uuid import UUID
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
+from audiosocket.errors import InvalidReport
 from audiosocket.returncalls.backends.base import BackendAttempt
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult
 
 #: Seconds that a stopping server waits for the requests that stop what rings.
 CLOSE_SECONDS = 2.0
+#: Ends that may be reported from outside.
+REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
+MAX_REASON = 200
 
 AttemptT = TypeVar("AttemptT", bound=BackendAttempt)
 
@@ -45,6 +49,19 @@ class PendingAttempts(Generic[AttemptT]):
 
         attempt.result.addCallback(remove)
 
+    def report(self, attempt_id: str, end: str, reason: str) -> bool:
+        """End an attempt as is reported; return false when no such attempt is in progress.
+
+        Raises `InvalidReport` for an end that is not one of `REPORTABLE`.
+        """
+        if end not in {each.value for each in REPORTABLE}:
+            raise InvalidReport(f"end must be one of {', '.join(sorted(each.value for each in REPORTABLE))}")
+        attempt = self.get(attempt_id)
+        if attempt is None:
+            return False
+        attempt.interrupt(AttemptEnd(end), _one_line(reason))
+        return True
+
     def answered(self, call_id: UUID) -> bool:
         """End the attempt of this call as answered, because its leg has arrived; false when there is none."""
         for attempt in self:
@@ -66,3 +83,7 @@ async def wait_for_all(requests: Iterable[Deferred[None]], clock: IReactorTime) 
     await waiting
     if timer.active():
         timer.cancel()
+
+
+def _one_line(text: str) -> str:
+    return "".join(character for character in text[:MAX_REASON] if character.isprintable())

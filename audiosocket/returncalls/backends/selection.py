@@ -20,6 +20,7 @@ from audiosocket.outbound.endpoints import IConnectingReactor
 from audiosocket.outbound.http_client import HTTPClient, checked_url
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
+from audiosocket.returncalls.backends.browser import BrowserOriginator, Publish
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.dial_string import Route, check_landing, checked_number
 from audiosocket.returncalls.originator import NOT_CONFIGURED
@@ -30,14 +31,21 @@ from audiosocket.settings import Settings
 class ReturnBackend(MultiService):
     """The backend, and the connection to Asterisk's manager interface (AMI) where one is configured.
 
-    ``kind`` is "none", "ami", "ari" or "webhook". AMI identifies callers whatever the kind is. ``wall`` is Unix
-    time in seconds. Raises `InvalidSetting` for what `check` would refuse.
+    ``kind`` is "none", "ami", "ari", "webhook" or "browser". AMI identifies callers whatever the kind is. ``wall``
+    is Unix time in seconds; ``publish`` takes what rings on the operator page. Raises `InvalidSetting` for what
+    `check` would refuse.
     """
 
-    def __init__(self, settings: Settings, reactor: IConnectingReactor, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: IConnectingReactor,
+        wall: Callable[[], float],
+        publish: Publish = lambda record: None,
+    ) -> None:
         super().__init__()
         self.kind = settings.return_kind
-        self.originator: AMIOriginator | ARIOriginator | WebhookOriginator | None = None
+        self.originator: AMIOriginator | ARIOriginator | WebhookOriginator | BrowserOriginator | None = None
         self.channels: ChannelTracker | None = None
         self.telephony: AMITelephony | None = None
         self._ami: AMIClient | None = None
@@ -65,6 +73,8 @@ class ReturnBackend(MultiService):
             self.originator = WebhookOriginator(
                 HTTPClient(reactor), reactor, wall, settings.webhook_url, settings.webhook_secret
             )
+        elif self.kind == "browser":
+            self.originator = BrowserOriginator(publish, reactor)
 
     def startService(self) -> None:
         super().startService()
@@ -95,9 +105,11 @@ class ReturnBackend(MultiService):
             self.originator.answered(call_id)
 
     def report(self, attempt_id: str, end: str, reason: str) -> None:
-        """End an attempt as the webhook's program reports; raises `UnknownAttempt` and `InvalidReport`."""
-        if not isinstance(self.originator, WebhookOriginator):
-            raise UnknownAttempt(f"only a webhook reports on attempts, and return calls are placed by {self.kind}")
+        """End an attempt as a webhook's program or a page reports; raises `UnknownAttempt` and `InvalidReport`."""
+        if not isinstance(self.originator, WebhookOriginator | BrowserOriginator):
+            raise UnknownAttempt(
+                f"only a webhook or a page reports on attempts, and return calls are placed by {self.kind}"
+            )
         if not self.originator.report(attempt_id, end, reason):
             raise UnknownAttempt("no attempt with this id is in progress; it may have ended already")
 

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from audiosocket.errors import InvalidReport, InvalidSetting, LocalProtocolError
+from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import (
     REQUEST_SECONDS,
@@ -37,10 +37,6 @@ from audiosocket.returncalls.backends.webhook_attempt import WebhookAttempt
 from audiosocket.returncalls.dial_string import NUMBER, check_landing, checked_number
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.returncalls.templates import filled
-
-#: Ends that the program may report.
-REPORTABLE = frozenset(AttemptEnd) - {AttemptEnd.CANCELLED}
-MAX_REASON = 200
 
 
 class WebhookOriginator:
@@ -104,15 +100,9 @@ class WebhookOriginator:
     def report(self, attempt_id: str, end: str, reason: str = "") -> bool:
         """End an attempt as the program reports; return false when no such attempt is in progress.
 
-        Raises `InvalidReport` for an end that is not one of `REPORTABLE`.
+        Raises `InvalidReport` for an end that is not one of `pending.REPORTABLE`.
         """
-        if end not in {each.value for each in REPORTABLE}:
-            raise InvalidReport(f"end must be one of {', '.join(sorted(each.value for each in REPORTABLE))}")
-        attempt = self._attempts.get(attempt_id)
-        if attempt is None:
-            return False
-        attempt.interrupt(AttemptEnd(end), _one_line(reason))
-        return True
+        return self._attempts.report(attempt_id, end, reason)
 
     def vouches(self, header: str, attempt_id: str, body: bytes) -> bool:
         """Return whether ``header``, the value of `SIGNATURE_HEADER`, signs a report on this attempt.
@@ -193,10 +183,6 @@ class WebhookOriginator:
         if state != self._state[0]:
             self._log.info("the webhook for return calls is {state} {reason}", state=state, reason=reason)
         self._state = (state, reason)
-
-
-def _one_line(text: str) -> str:
-    return "".join(character for character in text[:MAX_REASON] if character.isprintable())
 
 
 def _named_attempt(body: bytes) -> object:
