@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from werkzeug.routing import BaseConverter
 
 from admin.page_files import load_page_files
-from admin.phone import Dial
+from admin.phones.phone import Dial
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
 from admin.routes import calls, description, events, extensions, health, metrics, page, phone, records, session
 from admin.sessions import Sessions
@@ -42,7 +42,7 @@ class AdminAPI:
         for subject in (extensions, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
-        phone.add_routes(self.app, control, dial)
+        phone.add_routes(self.app, control, dial, feed, clock)
         page.add_routes(self.app, load_page_files())
         events.add_routes(self.app, feed, clock)
         metrics.add_routes(self.app, control, feed, clock)

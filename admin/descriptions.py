@@ -70,7 +70,7 @@ ROUTES: Mapping[str, Description] = {
     ),
     "phone": Description(
         errors=(404, 409, 503),
-        query={"extension": _TEXT, "rate": _NUMBER},
+        query={"extension": _TEXT, "rate": _NUMBER, "ring": _FLAG, "number": _TEXT},
         status=UPGRADED,
         content="",
     ),

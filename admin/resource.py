@@ -10,7 +10,7 @@ from twisted.web.server import Site
 
 from admin.access import AccessCheck
 from admin.api import AdminAPI
-from admin.phone import Dial
+from admin.phones.phone import Dial
 from admin.site import AdminSite
 from audiosocket.api_tokens import KnownTokens
 from audiosocket.control_interface import Control

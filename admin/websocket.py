@@ -77,6 +77,13 @@ class ServerWebSocket:
         if early:
             self.data_received(early)
 
+    def hand_over(self, observer: WebSocketObserver) -> None:
+        """Let another observer take what follows, unless the connection is lost."""
+        if self._observer is not None:
+            self._observer = observer
+        else:
+            observer.closed()
+
     def send_text(self, text: str) -> None:
         """Send a text message, unless the connection is closing."""
         if self._connection.state is ConnectionState.OPEN:

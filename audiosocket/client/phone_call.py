@@ -9,6 +9,8 @@ from audiosocket.client.caller import Caller
 from audiosocket.client.connection import ConnectionReactor
 from audiosocket.client.report import CallReport
 from audiosocket.client.rules import HeardFrame
+from audiosocket.media.lazy_imports import stream_converter
+from audiosocket.media.playout_queue import Converter
 
 #: Audio of the browser that may wait, in ms; beyond the first figure it is cut to the second. Without a limit each
 #: pause of the network would delay the rest of the call.
@@ -39,6 +41,9 @@ class PhoneCall:
         call_id: UUID | None = None,
     ) -> None:
         self._observer = observer
+        self._rate = rate
+        #: Converts what is said to the rate of the call; None while it has that.
+        self._converter: Converter | None = None
         self._address = host, port
         self._caller = Caller(
             reactor,
@@ -60,8 +65,12 @@ class PhoneCall:
         self._caller.ended.addCallback(self._ended)
 
     def say(self, pcm: bytes) -> None:
-        """Say PCM at the rate of the call."""
-        self._caller.say(pcm)
+        """Say PCM at the rate of the call, or at that of `set_rate`."""
+        self._caller.say(pcm if self._converter is None else self._converter.feed(pcm))
+
+    def set_rate(self, rate: int) -> None:
+        """Convert what is said from now on, which is at ``rate`` Hz."""
+        self._converter = None if rate == self._rate else stream_converter(rate, self._rate)
 
     def press(self, digits: str) -> None:
         """Press keys; raise `LocalProtocolError` for one that no telephone has."""

@@ -22,7 +22,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from admin.api import AdminAPI
-from admin.phone import Dial
+from admin.phones.phone import Dial
 from admin.resource import make_site
 from admin.sessions import Sessions
 from admin.site import AdminChannel

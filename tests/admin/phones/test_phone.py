@@ -22,7 +22,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from admin.phone import PhoneObserver
+from admin.phones.phone import PhoneObserver
 from admin.site import MAX_WEBSOCKETS
 from admin.websocket import CLOSE_SECONDS, MAX_MESSAGE_BYTES, PING_SECONDS
 from audiosocket.errors import AudioSocketError
@@ -40,8 +40,11 @@ PATH = "/api/phone?extension=1000"
 class CallDouble:
     """A call that records what it was asked for; it connects when ``connecting`` fires."""
 
-    def __init__(self, host: str, port: int, rate: int, observer: PhoneObserver) -> None:
+    def __init__(
+        self, host: str, port: int, rate: int, observer: PhoneObserver, call_id: UUID | None = None
+    ) -> None:
         self.address, self.rate, self.observer = (host, port), rate, observer
+        assert call_id is None, "a visitor's call is a new one"
         self.said, self.pressed, self.hung_up = b"", "", 0
         self.connecting: Deferred[None] = Deferred()
 
@@ -54,6 +57,9 @@ class CallDouble:
 
     def say(self, pcm: bytes) -> None:
         self.said += pcm
+
+    def set_rate(self, rate: int) -> None:
+        self.rate = rate
 
     def press(self, digits: str) -> None:
         if not set(digits) <= set("0123456789*#"):
@@ -97,8 +103,8 @@ def calls() -> list[CallDouble]:
 
 @pytest.fixture
 def web(calls: list[CallDouble]) -> AdminClient:
-    def dial(host: str, port: int, rate: int, observer: PhoneObserver) -> CallDouble:
-        calls.append(CallDouble(host, port, rate, observer))
+    def dial(host: str, port: int, rate: int, observer: PhoneObserver, call_id: UUID | None = None) -> CallDouble:
+        calls.append(CallDouble(host, port, rate, observer, call_id))
         return calls[-1]
 
     return AdminClient(dial=dial)
@@ -134,6 +140,16 @@ def test_audio_and_keys_pass(web: AdminClient, calls: list[CallDouble]) -> None:
     call.observer.heard(16000, b"\7\7")
     received = [getattr(event, "data", event) for event in client.events()]
     assert received == ['{"rate": 8000}', b"\3\4", b"\5\6", '{"rate": 16000}', b"\7\7"]
+
+
+def test_audio_of_another_rate_is_announced_and_the_state_can_be_asked_for(
+    web: AdminClient, calls: list[CallDouble]
+) -> None:
+    client, call = connected(web, calls)
+    client.send(TextMessage('{"rate": 48000}'))
+    assert call.rate == 48_000
+    client.send(TextMessage('{"state": true}'))
+    assert client.texts() == [{"state": "connected", "call_id": str(CALL)}]
 
 
 def test_what_comes_right_behind_the_request_is_not_lost(web: AdminClient, calls: list[CallDouble]) -> None:
@@ -204,6 +220,10 @@ def test_pings_are_answered_and_a_silent_client_is_cut_off(web: AdminClient, cal
         (BytesMessage(bytes(3)), 1007),
         (TextMessage("nope"), 1003),
         (TextMessage("[1]"), 1003),
+        (TextMessage("[" * 4_000), 1003),
+        (TextMessage('{"rate": 11025}'), 1003),
+        (TextMessage('{"rate": "8000"}'), 1003),
+        (TextMessage('{"rate": true}'), 1003),
     ],
 )
 def test_a_message_that_is_none_closes(
