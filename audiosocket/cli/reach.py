@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
-from audiosocket.asterisk.ami.wire import Greeted, Message, Parser, Violation, action
+from audiosocket.cli.ami import AMIConversation, AMIFailed
 from audiosocket.cli.findings import Finding
 from audiosocket.errors import InvalidSetting, describe_cause
 from audiosocket.postgres.connection import one_line
@@ -24,13 +24,18 @@ from audiosocket.settings_files import read_password
 #: How long each connection may take, in seconds.
 TIMEOUT_SECONDS = 5.0
 _RIGHTS = ("select", "insert", "update", "delete")
+#: The bits of pg_trigger.tgtype (catalog/pg_trigger.h of PostgreSQL) of what must be announced.
+_TRIGGER_BITS = (("INSERT", 1 << 2), ("UPDATE", 1 << 4), ("DELETE", 1 << 3))
+_TRIGGERS = (
+    "select coalesce(bit_or(tgtype::integer), 0) from pg_trigger "
+    "where tgrelid = %s and not tgisinternal and tgenabled <> 'D'"
+)
 #: Actions that return calls through AMI need, and those that tell who is calling.
 _RETURN_ACTIONS = ("Originate", "Hangup", "CoreShowChannels")
 _CALLER_ACTIONS = ("CoreShowChannels",)
-
-
-class _Failed(Exception):
-    """The text says why."""
+_AMI_CURE = "check AMI_HOST and AMI_PORT, and enabled, bindaddr and port in manager.conf"
+#: A channel that does not exist: hanging it up shows whether the account may change anything, and changes nothing.
+_NO_CHANNEL = "audiosocket-doctor-no-such-channel"
 
 
 def reach(settings: Settings) -> Iterator[Finding]:
@@ -38,18 +43,24 @@ def reach(settings: Settings) -> Iterator[Finding]:
     if not settings.db_host and not settings.ami_host and settings.return_kind == "none":
         yield Finding("ok", "no database, AMI, ARI or webhook is configured: there is nothing to reach")
     if settings.db_host:
-        yield from _database(settings)
+        yield from database(settings)
     if settings.ami_host:
-        yield from _ami(settings)
+        yield from ami(settings)
     if settings.ari_url:
-        yield _ari(settings)
+        yield from ari(settings)
+    yield from webhooks(settings)
+
+
+def webhooks(settings: Settings) -> Iterator[Finding]:
+    """Yield a finding for each URL that requests are sent to."""
     for name in ("webhook_url", "gate_webhook_url", "events_webhook_url"):
         url = getattr(settings, name)
         if url:
             yield _webhook(name.upper(), url)
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def database(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of the database: account, table, rights and triggers."""
     where = f"the database {settings.db_name} at {settings.db_host}:{settings.db_port}"
     try:
         connection = psycopg2.connect(
@@ -79,8 +90,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
             if table is None:
                 yield Finding("bad", f"{where} has no table extension_ia", "run audiosocket schema")
                 return
-            cursor.execute("select count(*) from pg_trigger where tgrelid = %s and not tgisinternal", (table,))
-            (triggers,) = cursor.fetchone() or (0,)
+            cursor.execute(_TRIGGERS, (table,))
+            (kinds,) = cursor.fetchone() or (0,)
             rights = ", ".join("has_table_privilege(%s::oid, %s)" for _ in _RIGHTS)
             cursor.execute(f"select {rights}", [each for right in _RIGHTS for each in (table, right)])
             missing = [right for right, has in zip(_RIGHTS, cursor.fetchone() or (), strict=True) if not has]
@@ -89,10 +100,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     finally:
         connection.close()
-    yield from _of_table(where, missing, triggers)
+    yield from _of_table(where, missing, [name for name, bit in _TRIGGER_BITS if not kinds & bit])
 
 
-def _of_table(where: str, missing: list[str], triggers: int) -> Iterator[Finding]:
+def _of_table(where: str, missing: list[str], unheard: list[str]) -> Iterator[Finding]:
     if "select" in missing:
         yield Finding("bad", f"{where}: DB_USER may not read extension_ia", "grant select on extension_ia to it")
     elif missing:
@@ -102,33 +113,37 @@ def _of_table(where: str, missing: list[str], triggers: int) -> Iterator[Finding
             f"{where}: DB_USER lacks {rights} on extension_ia, so that the API cannot change extensions",
             f"grant {rights} on extension_ia to it, if the API shall",
         )
-    if triggers == 0:
+    if unheard:
+        lacks = (
+            "triggers" if len(unheard) == len(_TRIGGER_BITS) else f"enabled trigger for {' and '.join(unheard)}"
+        )
         yield Finding(
             "warn",
-            f"{where}: extension_ia has no triggers, so that changes are seen at the next poll only",
+            f"{where}: extension_ia has no {lacks}, so that changes are seen at the next poll only",
             "run audiosocket schema",
         )
-    if not missing and triggers:
+    if not missing and not unheard:
         yield Finding("ok", f"{where}: table, rights and triggers are there")
 
 
-def _ami(settings: Settings) -> Iterator[Finding]:
+def ami(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of AMI: the account, and the actions that it may use."""
     where = f"AMI at {settings.ami_host}:{settings.ami_port}"
     try:
-        with socket.create_connection((settings.ami_host, settings.ami_port), TIMEOUT_SECONDS) as connection:
-            conversation = _AMI(connection)
-            account = [("Username", settings.ami_user), ("Secret", settings.ami_secret), ("Events", "off")]
-            if conversation.ask("Login", account).response != "Success":
+        with AMIConversation(settings.ami_host, settings.ami_port) as conversation:
+            if not conversation.log_in(settings.ami_user, settings.ami_secret):
                 cure = "compare AMI_USER and AMI_SECRET with manager.conf, also its permit and deny"
                 yield Finding("bad", f"{where}: the account was refused", cure)
                 return
-            allowed = conversation.ask("ListCommands", [])
+            allowed = conversation.ask("ListCommands")
             needed: tuple[str, ...] = _RETURN_ACTIONS if settings.return_kind == "ami" else _CALLER_ACTIONS
             needed += ("PlayDTMF",) if settings.gate_dtmf else ()
             missing = [name for name in needed if not allowed.get(name)]
-    except (OSError, _Failed) as error:
-        cure = "check AMI_HOST and AMI_PORT, and enabled, bindaddr and port in manager.conf"
-        yield Finding("bad", f"{where}: {describe_cause(error)}", cure)
+    except AMIFailed as error:
+        yield Finding("bad", f"{where}: {error}", _AMI_CURE)
+        return
+    except OSError as error:
+        yield Finding("bad", f"{where}: {describe_cause(error)}", _AMI_CURE)
         return
     if missing:
         cure = "give the account write = originate,call,reporting in manager.conf"
@@ -137,57 +152,42 @@ def _ami(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", f"{where}: the account is accepted and may do what is needed")
 
 
-class _AMI:
-    """A conversation with AMI, an action after the other."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._parser = Parser()
-
-    def ask(self, name: str, fields: list[tuple[str, str]]) -> Message:
-        """Return the response to an action. Raises `OSError` and `_Failed`."""
-        self._connection.sendall(action(name, fields))
-        for _ in range(100):
-            data = self._connection.recv(65_536)
-            if not data:
-                raise _Failed("it closed the connection")
-            for event in self._parser.receive(data):
-                if isinstance(event, Violation):
-                    raise _Failed(event.why)
-                if isinstance(event, Message) and event.response:
-                    return event
-                if isinstance(event, Greeted):
-                    continue
-        raise _Failed(f"it did not answer {name}")
-
-
-def _ari(settings: Settings) -> Finding:
+def ari(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of ARI: the account, and whether it may place calls."""
     parts = urlsplit(settings.ari_url)
     account = b64encode(f"{settings.ari_user}:{settings.ari_password}".encode()).decode("ascii")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     where = f"ARI at {parts.hostname}"
     base = parts.path.rstrip("/").removesuffix("/ari")
+
+    def ask(method: str, path: str) -> int:
+        connection.request(method, f"{base}/ari/{path}", headers={"Authorization": f"Basic {account}"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
     try:
-        connection.request(
-            "GET",
-            f"{base}/ari/asterisk/ping",
-            headers={"Authorization": f"Basic {account}"},
-        )
-        status = connection.getresponse().status
+        status = ask("GET", "asterisk/ping")
+        may_write = status != 200 or ask("DELETE", f"channels/{_NO_CHANNEL}") not in {401, 403}
     except OSError as error:
-        return Finding("bad", f"{where}: {describe_cause(error)}", "check ARI_URL, and http.conf and ari.conf")
+        yield Finding("bad", f"{where}: {describe_cause(error)}", "check ARI_URL, and http.conf and ari.conf")
+        return
     except http.client.HTTPException:
-        return Finding("bad", f"{where}: it does not speak HTTP", "check ARI_URL")
+        yield Finding("bad", f"{where}: it does not speak HTTP", "check ARI_URL")
+        return
     finally:
         connection.close()
     if status in {401, 403}:
-        return Finding(
-            "bad", f"{where}: the account was refused", "compare ARI_USER and ARI_PASSWORD with ari.conf"
-        )
-    if status != 200:
-        return Finding("bad", f"{where}: it answered {status}", "check ARI_URL, and enabled in ari.conf")
-    return Finding("ok", f"{where}: the account is accepted")
+        cure = "compare ARI_USER and ARI_PASSWORD with ari.conf"
+        yield Finding("bad", f"{where}: the account was refused", cure)
+    elif status != 200:
+        yield Finding("bad", f"{where}: it answered {status}", "check ARI_URL, and enabled in ari.conf")
+    elif not may_write:
+        cure = "set read_only = no for the account in ari.conf"
+        yield Finding("bad", f"{where}: the account may read only, so that no call can be placed", cure)
+    else:
+        yield Finding("ok", f"{where}: the account is accepted and may place calls")
 
 
 def _webhook(name: str, url: str) -> Finding:

@@ -68,6 +68,15 @@ def test_a_database_with_and_without_table_triggers_and_rights(
     here = database(postgres, database_with_table)
     where = f"the database {database_with_table} at 127.0.0.1:{postgres.port}"
     assert found(**here) == [("ok", f"{where}: table, rights and triggers are there")]
+    postgres.execute(database_with_table, "alter table extension_ia disable trigger extension_ia_update_trigger")
+    assert found(**here) == [
+        (
+            "warn",
+            f"{where}: extension_ia has no enabled trigger for UPDATE, "
+            "so that changes are seen at the next poll only",
+        )
+    ]
+    postgres.execute(database_with_table, "alter table extension_ia enable trigger all")
     postgres.execute(database_with_table, "alter table extension_ia owner to current_user")
     postgres.execute(database_with_table, f"grant select on extension_ia to {ROLE}")
     (missing,) = found(**here)
@@ -137,7 +146,7 @@ def test_ami(answer: Answer, greeting: bytes, level: str, sentence: str) -> None
 @pytest.mark.parametrize(
     ("status", "level", "sentence"),
     [
-        ("200 OK", "ok", "the account is accepted"),
+        ("200 OK", "ok", "the account is accepted and may place calls"),
         ("401 Unauthorized", "bad", "the account was refused"),
         ("404 Not Found", "bad", "it answered 404"),
     ],
@@ -154,6 +163,22 @@ def test_ari(status: str, level: str, sentence: str) -> None:
         assert found(**settings) == [(level, f"ARI at 127.0.0.1: {sentence}")]
     assert asked[0].startswith(b"GET /ari/asterisk/ping HTTP/1.1\r\n")
     assert b"Authorization: Basic dXNlcjpzZWNyZXQ=\r\n" in asked[0]
+
+
+def test_an_ari_account_that_may_read_only() -> None:
+    asked: list[bytes] = []
+
+    def answer(data: bytes) -> bytes:
+        asked.append(data)
+        status = "200 OK" if data.startswith(b"GET ") else "403 Forbidden"
+        return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+
+    with peer(answer) as port:
+        settings = {"ARI_URL": f"http://127.0.0.1:{port}/ari", "ARI_USER": "user", "ARI_PASSWORD": "secret"}
+        assert found(**settings) == [
+            ("bad", "ARI at 127.0.0.1: the account may read only, so that no call can be placed")
+        ]
+    assert asked[1].startswith(b"DELETE /ari/channels/audiosocket-doctor-no-such-channel HTTP/1.1\r\n")
 
 
 def test_a_webhook_is_connected_to_and_asked_nothing() -> None:
