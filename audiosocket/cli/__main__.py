@@ -12,7 +12,15 @@ from typing import Any, TextIO
 
 from audiosocket import __version__
 from audiosocket.cli import completion
-from audiosocket.cli.parser import DELEGATED, PROGRAM, commands_of, completed_by, make_parser, unknown_command
+from audiosocket.cli.parser import (
+    DELEGATED,
+    DOCTOR_CHECKS,
+    PROGRAM,
+    commands_of,
+    completed_by,
+    make_parser,
+    unknown_command,
+)
 from audiosocket.errors import AudioSocketError
 
 #: Exit statuses: something was refused or is wrong, wrong arguments, no server answers.
@@ -49,7 +57,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], out: TextIO) -
     if given.command == "completion":
         out.write(_completion(given.shell))
         return 0
-    return (_check if given.command == "check" else _ask)(given, environment, out)
+    return _PROGRAMS.get(given.command, _ask)(given, environment, out)
 
 
 def versions() -> str:
@@ -92,6 +100,27 @@ def _check(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
     else:
         print("\n".join(lines(found, style_for(out, environment))), file=out)
     return WRONG if is_bad(found) else 0
+
+
+def _doctor(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
+    from audiosocket.cli import doctor  # noqa: PLC0415 - imports most of the server
+    from audiosocket.cli.api import find_api  # noqa: PLC0415
+    from audiosocket.cli.texts import style_for  # noqa: PLC0415
+    from audiosocket.settings_files import merge, read_env_file  # noqa: PLC0415
+
+    report = doctor.Report(out, style_for(out, environment), as_json=given.json)
+    try:
+        from_file = read_env_file(given.env_file, environment)
+        values = merge(from_file, environment)
+        api = find_api(values, given.url, given.token_file)
+    except AudioSocketError as error:  # without the address of the API nothing else can be looked at
+        report.stop(str(error))
+        return WRONG
+    subject = doctor.Subject(values, [*from_file, *environment], api, given.host, given.extension)
+    report.add(subject, given.only or DOCTOR_CHECKS)
+    if report.unreachable:
+        return UNREACHABLE
+    return WRONG if report.is_bad else 0
 
 
 def _ask(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
@@ -145,6 +174,10 @@ def _run_command(sentence: str) -> completion.Command:
     ]
     flags = [completion.Option(f"--{name}") for name in ("check", "reach", "version", "help")]
     return completion.Command(sentence, [completion.Option("--env-file", takes_value=True), *settings, *flags])
+
+
+#: Commands that do not only ask the API.
+_PROGRAMS = {"check": _check, "doctor": _doctor}
 
 
 if __name__ == "__main__":

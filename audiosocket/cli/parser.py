@@ -18,6 +18,21 @@ DELEGATED = {
     "dial": "call an AudioSocket server as Asterisk would, and report what happened",
     "schema": "create the table extension_ia and its triggers",
 }
+#: The checks of ``doctor``, in the order in which they are made.
+DOCTOR_CHECKS = (
+    "settings",
+    "disk",
+    "api",
+    "process",
+    "problems",
+    "ports",
+    "call",
+    "database",
+    "ami",
+    "ari",
+    "webhook",
+    "dialplan",
+)
 EPILOG = """\
 exit status: 0 done, 1 refused or something is wrong, 2 wrong arguments,
 3 no server answers
@@ -73,6 +88,16 @@ def make_parser() -> Parser:
     check = add("check", "check settings, files, apps and sounds without starting anything", output)
     _add_env_file(check)
     check.add_argument("--reach", action="store_true", help="also connect to database, AMI, ARI and webhook")
+    doctor = add("doctor", "find out from outside what keeps calls from working", remote, output)
+    doctor.add_argument(
+        "--only", action="append", choices=DOCTOR_CHECKS, default=[], help="make this check; may be repeated"
+    )
+    doctor.add_argument(
+        "--host", default="", help="where the ports of extensions are reached (default: as the API)"
+    )
+    doctor.add_argument(
+        "--extension", metavar="NUMBER", default="", help="call this one (default: one that echoes)"
+    )
     shell = add("completion", "print the script that completes this command in a shell")
     shell.add_argument("shell", choices=completion.SHELLS)
     for name, sentence in DELEGATED.items():

@@ -8,7 +8,10 @@ from twisted.internet import endpoints, reactor
 from twisted.internet.threads import deferToThread
 from twisted.web.client import HTTPConnectionPool
 
+from audiosocket.asterisk import dialplan
+from audiosocket.cli.dialplan_check import dialplan_findings
 from audiosocket.cli.reach import reach
+from audiosocket.extensions.model import Extension
 from audiosocket.settings import Settings
 from tests.real_asterisk.amiclient import AmiClient, AmiError
 from tests.real_asterisk.rig import Asterisk
@@ -88,6 +91,22 @@ async def test_check_reaches_both_accounts_and_knows_their_rights(asterisk: Aste
     wrong = {**given, "AMI_SECRET": "guess", "ARI_PASSWORD": "guess"}
     found = await deferToThread(lambda: [*reach(Settings.parse(wrong))])
     assert [one.what.partition(": ")[2] for one in found] == ["the account was refused"] * 2
+
+
+async def test_doctor_knows_whether_the_dialplan_leads_to_the_ports(asterisk: Asterisk) -> None:
+    given = {
+        "AMI_HOST": "127.0.0.1",
+        "AMI_PORT": str(asterisk.ports.ami),
+        "AMI_USER": "audiosocket",
+        "AMI_SECRET": asterisk.secret,
+    }
+    one = Extension(1, "1000", "1001", "192.0.2.7", 8080, 8081, 0)
+    await asterisk.dialplan(dialplan.lines(one, style="plain"))
+    there = {"id": 1, "ramal_ia": "1000", "porta_ia": 8080, "porta_retorno": 8081, "ramal_retorno": "1001"}
+    other = {**there, "id": 2, "porta_ia": 9090, "porta_retorno": None}
+    for extensions, levels in (([there], ["ok", "ok"]), ([other], ["warn"])):
+        found = await deferToThread(lambda rows: [*dialplan_findings(Settings.parse(given), rows)], extensions)
+        assert [finding.level for finding in found] == levels, found
 
 
 async def test_the_list_of_commands_has_what_the_account_may_and_nothing_else(asterisk: Asterisk) -> None:
