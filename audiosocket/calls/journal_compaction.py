@@ -6,6 +6,7 @@ occupy a thread long enough to delay the audio, and take memory that is not retu
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -29,7 +30,7 @@ _ANY = re.compile(
 _ENDED = re.compile(rf',"{ENTRY}":\{{"{AT_SECONDS}":[\d.]+,"{EVENT}":"call\.ended"'.encode())
 #: The line of an `EndedRecord`.
 _SHORT = f'{{"{WALL}":%b,"{KIND}":"{EndedRecord.kind}","{CALL}":"%b"}}'.encode()
-_OPENED_KIND, _ENDED_KIND = OpenedRecord.kind.encode(), EndedRecord.kind.encode()
+_ENDED_KIND = EndedRecord.kind.encode()
 
 
 def condense(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
@@ -68,13 +69,26 @@ def split_by_end(data: bytes, oldest: float, most: int) -> tuple[list[bytes], li
         if line is None:
             if start < end:
                 going.append(data[start:end])
-        elif line["kind"] == _ENDED_KIND or _ENDED.match(data, line.end(), end):
+        elif _ends_a_call(line, end):
             if line["call"] not in over and len(ended) < most and float(line["wall"]) >= oldest:
                 ended.append(_SHORT % (line["wall"], line["call"]))
             over.add(line["call"])
-        elif line["call"] not in over:
+        elif line["call"] not in over:  # an earlier call with the UUID of one that is over means nothing more
             going.append(data[start:end])
-        elif line["kind"] == _OPENED_KIND:
-            over.discard(line["call"])  # lines before it belong to an earlier call with this UUID
         end = start - 1
     return ended[::-1], going[::-1]
+
+
+def _ends_a_call(line: re.Match[bytes], end: int) -> bool:
+    """Return whether the line, which goes to ``end``, says that its call is over; a torn one says nothing."""
+    data = line.string
+    found = line["kind"] == _ENDED_KIND or _ENDED.match(data, line.end(), end) is not None
+    return found and _is_whole(data[line.start() : end])
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

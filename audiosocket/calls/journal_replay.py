@@ -127,8 +127,10 @@ class _State:
             self._begin(_from_snapshot(record, call_id, wall))
         elif isinstance(record, EndedRecord):
             self._end(call_id, wall)
-        elif call_id in self.calls:  # otherwise its first record was damaged, or lost to a full disk
+        elif call_id in self.calls:
             self._change(self.calls[call_id], wall, record)
+        elif isinstance(record, EventRecord) and record.entry[EVENT] == "call.ended":
+            self._end(call_id, wall)  # its first record was damaged, or lost to a full disk; its UUID is over
 
     def settle(self) -> None:
         """End the calls without a live leg: a process may have died between two lines."""
