@@ -33,6 +33,9 @@ from audiosocket.server.assembly import Apps
 from audiosocket.settings import Settings, catalogue, misspelt
 from audiosocket.settings_files import merge, read_env_file, read_events_secret, read_password
 
+#: What no file that is created may allow, and the umask while the process has none of its own.
+WRITABLE_BY_OTHERS, PRIVATE_UMASK = 0o022, 0o077
+
 
 def _option(name: str) -> str:
     return name.lower().replace("_", "-")
@@ -134,6 +137,7 @@ class Options(usage.Options):
         return merge(from_file, self.environment, options), from_file
 
     def _prepare_directories(self) -> None:
+        os.umask(os.umask(PRIVATE_UMASK) | WRITABLE_BY_OTHERS)  # also what apps and libraries create
         for name in ("data_dir", "log_dir"):
             path = Path(getattr(self.settings, name))
             try:

@@ -26,7 +26,7 @@ class AppendedLogFile(LogFile):
 
     def _opened(self) -> tuple[Any, int]:
         is_new = not os.path.exists(self.path)
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if is_new and self.defaultMode is not None:
             os.fchmod(handle, self.defaultMode)
         return os.fdopen(handle, "ab", buffering=0), os.fstat(handle).st_size

@@ -49,7 +49,7 @@ class LogPlan:
 
     def check(self) -> None:
         """Raise OSError when the log file cannot be written."""
-        os.close(os.open(self.directory / FILE_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666))
+        os.close(os.open(self.directory / FILE_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644))
 
 
 class Output(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -52,6 +53,10 @@ def _distribute(path: Path, workers: int) -> None:
             except DAMAGED:
                 continue  # the reader of the journal skips such a line, too
         for index, lines in shares.items():
-            with (path.parent / name(index, workers)).open("ab") as new:
+            with open(path.parent / name(index, workers), "ab", opener=_private) as new:
                 new.write(b"\n".join([b"", *lines, b""]))  # the last line there may be incomplete
         path.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
