@@ -22,11 +22,15 @@ class ExtensionJSON(TypedDict):
 
 
 class LocalFileJSON(TypedDict):
-    """The local file; ``saved_at`` is an ISO time in UTC, ``source`` where the extensions came from."""
+    """The local file; ``saved_at`` is an ISO time in UTC, ``source`` where the extensions came from.
+
+    ``checksum`` is that of ``ramais``: it differs in a file that was edited by hand.
+    """
 
     ramais: list[ExtensionJSON]
     saved_at: str
     source: str
+    checksum: str
 
 
 class ProblemJSON(TypedDict):

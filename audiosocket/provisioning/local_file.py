@@ -1,10 +1,14 @@
 """The local file ``data/ramais_config.json``: the last good configuration, replaced as a whole or not at all.
 
+The one before it is kept as ``ramais_config.json.1``, and used when the file is damaged. A file that somebody else
+has edited is never overwritten without a copy: the server knows its own files by their ``checksum``.
+
 Blocking: the server loads it once, before anything listens, and saves it in its file thread.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -14,14 +18,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from audiosocket.extensions.model import MAX_INTEGER, Extension, Problem
 from audiosocket.extensions.validation import Validator
 from audiosocket.json_shapes import LocalFileJSON
+from audiosocket.provisioning.kept_files import keep_previous, previous, restore_previous, set_aside
 
 FILE_NAME = "ramais_config.json"
 #: A larger file is rejected, in bytes.
 MAX_BYTES = 64 * 1024 * 1024
+#: Modes of what is created, whatever the umask allows.
+FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,31 @@ class Loaded:
     saved_at: float | None = None
     #: The file can be read, but its content is unusable.
     damaged: bool = False
+    #: The content is not as this server wrote it.
+    edited: bool = False
 
 
 def load(path: Path, limit: int) -> Loaded:
-    """Read the file as `read` does, remove temporary files, and rename a damaged file so that it is kept."""
+    """Read the file as `read` does, or the previous one when it cannot be used; ``trouble`` says so.
+
+    Removes temporary files, and sets a damaged file aside, where its owner finds it.
+    """
     _clear_leftovers(path)
     loaded = read(path, limit)
-    return replace(loaded, trouble=f"{loaded.trouble}; {_set_aside(path)}") if loaded.damaged else loaded
+    if not loaded.trouble:
+        return loaded
+    path = Path(os.path.realpath(path))
+    earlier = read(previous(path), limit)
+    usable = earlier.extensions is not None
+    trouble = loaded.trouble
+    if loaded.damaged:
+        trouble += f"; {set_aside(path, 'damaged', stays=usable)}"
+    if not usable:
+        return replace(loaded, trouble=f"{trouble}; {earlier.trouble}" if earlier.trouble else trouble)
+    if loaded.damaged:
+        with suppress(OSError):
+            restore_previous(path)
+    return replace(earlier, trouble=f"{trouble}; {previous(path).name} is used instead")
 
 
 def read(path: Path, limit: int = MAX_INTEGER) -> Loaded:
@@ -73,31 +99,55 @@ def read(path: Path, limit: int = MAX_INTEGER) -> Loaded:
     if entries and not result.extensions:
         trouble = f"{path} has no usable entry ({result.problems[0].reason})"
         return Loaded(None, result.problems, result.rejected, trouble, damaged=True)
-    return Loaded(result.extensions, result.problems, result.rejected, saved_at=saved_at)
+    edited = document.get("checksum") != _checksum(entries)
+    return Loaded(result.extensions, result.problems, result.rejected, saved_at=saved_at, edited=edited)
 
 
 def save(path: Path, extensions: Sequence[Extension], source: str) -> None:
-    """Replace the file atomically; raises OSError and leaves the old file when that fails."""
+    """Replace the file atomically and keep what was there; raises OSError, and leaves the old file then."""
+    entries = [extension.to_json() for extension in extensions]
     document: LocalFileJSON = {
-        "ramais": [extension.to_json() for extension in extensions],
+        "ramais": entries,
         "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": source,
+        "checksum": _checksum(entries),
     }
     path = Path(os.path.realpath(path))  # a symbolic link stays one
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
-        with temporary.open("x", encoding="utf-8") as out:
+        with open(temporary, "x", encoding="utf-8", opener=_opener) as out:
             with suppress(FileNotFoundError):  # the permissions of the file stay as they were
-                os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
+                os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode) & ~stat.S_IWOTH)
             out.write(_as_text(document))
             out.flush()
             os.fsync(out.fileno())
+        _keep(path, tuple(extensions))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
+
+
+def _keep(path: Path, extensions: Sequence[Extension]) -> None:
+    """Keep the file that is about to be replaced: as the previous one, and what somebody edited for its owner."""
+    current = read(path)
+    if current.damaged:
+        set_aside(path, "damaged", stays=True)
+    elif current.extensions is not None and current.extensions != extensions:
+        keep_previous(path)
+        if current.edited:
+            set_aside(path, "edited", stays=True)
+
+
+def _checksum(entries: Sequence[Any]) -> str:
+    """Return the same text for the same entries, however they are indented."""
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _as_text(document: LocalFileJSON) -> str:
@@ -130,17 +180,3 @@ def _clear_leftovers(path: Path) -> None:
     with suppress(OSError):
         for left in path.parent.glob(f".{path.name}.*"):
             left.unlink()
-
-
-def _set_aside(path: Path) -> str:
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-    for attempt in range(100):
-        aside = path.with_name(f"{path.name}.damaged-{stamp}" + (f"-{attempt}" if attempt else ""))
-        if aside.exists():
-            continue
-        try:
-            os.replace(path, aside)
-        except OSError as error:
-            return f"it could not be set aside: {error.strerror}"
-        return f"set aside as {aside.name}"
-    return "it could not be set aside: too many damaged files; remove some"

@@ -187,7 +187,8 @@ def test_a_file_that_cannot_be_read_is_reported_and_left_alone(
 ) -> None:
     save(path, THREE, "database")
     monkeypatch.setattr(Path, "open", unreadable)
-    assert load(path, 2000) == Loaded(None, trouble=f"{path} cannot be read: Permission denied")
+    assert load(path, 2000).extensions is None
+    assert load(path, 2000).trouble.startswith(f"{path} cannot be read: Permission denied")
     monkeypatch.undo()
     write(path, b"damaged")
     monkeypatch.setattr(os, "replace", unreadable)
@@ -203,7 +204,7 @@ def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
         save(path, extensions, "database")
         assert path.is_symlink()
         assert load(real, 2000).extensions == load(path, 2000).extensions == extensions
-    assert [found.name for found in real.parent.iterdir()] == ["real.json"]
+    assert {found.name for found in real.parent.iterdir()} == {"real.json", "real.json.1"}
 
 
 def mode(path: Path) -> int:
@@ -292,4 +293,106 @@ def test_kill_9_in_the_middle_of_saving_leaves_a_whole_file(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     few, many, *left = done.stdout.split()
     assert int(few) + int(many) == rounds
-    assert left == ["ramais_config.json"], "what killed processes left behind is cleared away by the next start"
+    assert set(left) == {"ramais_config.json", "ramais_config.json.1"}, (
+        "what killed processes left behind is cleared away by the next start"
+    )
+
+
+class TestThePreviousFile:
+    def test_it_is_kept_beside_the_current_one(self, path: Path) -> None:
+        save(path, THREE[:1], "api")
+        save(path, THREE, "api")
+        assert names(path) == ["ramais_config.json", "ramais_config.json.1"]
+        assert load(path.with_name("ramais_config.json.1"), 2000).extensions == THREE[:1]
+
+    def test_it_does_not_become_the_current_one_when_nothing_changes(self, path: Path) -> None:
+        save(path, THREE[:1], "api")
+        save(path, THREE, "api")
+        save(path, THREE, "database")
+        assert load(path.with_name("ramais_config.json.1"), 2000).extensions == THREE[:1]
+
+    @pytest.mark.parametrize("content", [b"", b"{", b'{"ramais": [{"id": 1}]}', b"\0" * 4096])
+    def test_it_is_used_with_a_reason_when_the_current_one_is_damaged(self, path: Path, content: bytes) -> None:
+        save(path, THREE[:2], "api")
+        save(path, THREE, "api")
+        loaded = load(write(path, content), 2000)
+        assert loaded.extensions == THREE[:2]
+        assert str(path) in loaded.trouble
+        assert "ramais_config.json.1 is used instead" in loaded.trouble
+        (aside,) = path.parent.glob("*.damaged-*")
+        assert aside.read_bytes() == content
+        assert aside.name in loaded.trouble
+
+    def test_it_is_in_the_place_of_the_damaged_one_at_the_next_start(self, path: Path) -> None:
+        save(path, THREE[:2], "api")
+        save(path, THREE, "api")
+        load(write(path, b"{"), 2000)
+        assert (load(path, 2000).extensions, load(path, 2000).trouble) == (THREE[:2], "")
+
+    def test_it_is_used_when_the_current_one_cannot_be_read(self, path: Path) -> None:
+        save(path, THREE[:2], "api")
+        save(path, THREE, "api")
+        path.unlink()
+        path.mkdir()
+        loaded = load(path, 2000)
+        assert loaded.extensions == THREE[:2]
+        assert "cannot be read" in loaded.trouble
+
+    def test_both_damaged_is_no_configuration_and_names_both(self, path: Path) -> None:
+        save(path, THREE[:2], "api")
+        save(path, THREE, "api")
+        write(path.with_name("ramais_config.json.1"), b"}")
+        loaded = load(write(path, b"{"), 2000)
+        assert loaded.extensions is None
+        assert "ramais_config.json.1 is damaged" in loaded.trouble
+
+    def test_an_edit_in_place_of_the_restored_file_does_not_reach_it(self, path: Path) -> None:
+        save(path, THREE[:2], "api")
+        save(path, THREE, "api")
+        load(write(path, b"{"), 2000)
+        write(path, b"once more")
+        assert load(path, 2000).extensions == THREE[:2]
+
+    def test_it_is_kept_where_the_file_system_has_no_links(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "link", unreadable)
+        save(path, THREE[:1], "api")
+        save(path, THREE, "api")
+        assert load(path.with_name("ramais_config.json.1"), 2000).extensions == THREE[:1]
+
+
+class TestEditsByHand:
+    def test_an_edited_file_is_kept_whatever_is_saved_over_it(self, path: Path) -> None:
+        save(path, THREE[:1], "api")
+        edited = path.read_bytes().replace(b"192.0.2.1", b"192.0.2.9")
+        write(path, edited)
+        for extensions in (THREE[:2], THREE, THREE[:1]):
+            save(path, extensions, "api")
+        (aside,) = path.parent.glob("*.edited-*")
+        assert aside.read_bytes() == edited
+
+    def test_a_file_that_was_damaged_while_the_server_ran_is_kept(self, path: Path) -> None:
+        save(path, THREE[:1], "api")
+        write(path, b"{ half an edit")
+        save(path, THREE, "api")
+        (aside,) = path.parent.glob("*.damaged-*")
+        assert aside.read_bytes() == b"{ half an edit"
+        assert load(path, 2000).extensions == THREE
+
+    def test_indentation_alone_is_no_edit(self, path: Path) -> None:
+        save(path, THREE[:1], "api")
+        write(path, json.loads(path.read_bytes()))
+        save(path, THREE, "api")
+        assert not list(path.parent.glob("*.edited-*"))
+
+
+def test_nothing_is_writable_for_others_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        save(path, THREE[:1], "api")
+        save(path, THREE, "api")
+    finally:
+        os.umask(before)
+    for each in (path, path.parent, path.with_name("ramais_config.json.1")):
+        assert not each.stat().st_mode & 0o022, each
