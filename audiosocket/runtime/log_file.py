@@ -35,10 +35,34 @@ class AppendedLogFile(LogFile):
         if not super().shouldRotate():
             return False
         if self._was_replaced():  # by the other process: go on in its new file
-            self._file.close()
-            self._openFile()
+            try:
+                self.reopen()
+            except OSError:  # such as no descriptor: later
+                return False
         self.size = os.fstat(self._file.fileno()).st_size  # less than was counted after a truncation
         return bool(super().shouldRotate())
+
+    def listLogs(self) -> list[int]:
+        """Return the numbers of the older files. Raises OSError: Twisted's finds none then, and loses one."""
+        prefix = os.path.basename(self.path) + "."
+        found = [name[len(prefix) :] for name in os.listdir(self.directory) if name.startswith(prefix)]
+        return sorted(int(number) for number in found if number.isdecimal() and int(number))
+
+    def rotate(self) -> None:
+        """Begin a new file; without a descriptor for it, go on in the old one until there is."""
+        try:
+            kept = os.dup(self._file.fileno())
+        except OSError:
+            return
+        try:
+            super().rotate()
+        except OSError:
+            if not self._file.closed:
+                os.close(kept)
+                return
+            self._file, self.closed = os.fdopen(kept, "ab", buffering=0), False
+        else:
+            os.close(kept)
 
     def reopen(self) -> None:
         """Write to the file that has the name now. Raises OSError, and goes on with the old file then."""

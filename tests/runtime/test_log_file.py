@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,23 @@ def test_what_is_there_at_the_start_counts(tmp_path: Path, opened: Open) -> None
     opened(rotateLength=1_000, maxRotatedFiles=2).write("first\n")
     assert (tmp_path / "a.log").read_text() == "first\n"
     assert (tmp_path / "a.log.1").stat().st_size == 1_000
+
+
+@pytest.mark.parametrize("failing", ["dup", "listdir", "open"])
+def test_without_descriptors_the_log_goes_on_and_rotates_later(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def none(*arguments: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    (tmp_path / "a.log.1").write_text("older\n")
+    log = opened(rotateLength=100, maxRotatedFiles=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, failing, none)
+        for n in range(20):
+            log.write(f"line {n:04}\n")
+    log.write("the last one\n")
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    lines = "".join(texts.values()).splitlines()
+    assert sorted(lines) == sorted(["older", "the last one", *[f"line {n:04}" for n in range(20)]])
+    assert (tmp_path / "a.log").exists()
