@@ -209,7 +209,17 @@ class CallJournal:
     def _compact(self) -> None:
         assert self._handle is not None  # noqa: S101 - for mypy
         self._rewriting = True
-        work = self._in_thread(_rewrite, self._path, os.dup(self._handle), self._size, self._wall, goes_on=True)
+        try:
+            copy = os.dup(self._handle)
+        except OSError:  # no descriptor is left
+            self._not_compacted(Failure())
+            return
+        try:
+            work = self._in_thread(_rewrite, self._path, copy, self._size, self._wall, goes_on=True)
+        except Exception:  # noqa: BLE001 - no thread can be started: nothing may raise into a call
+            os.close(copy)
+            self._not_compacted(Failure())
+            return
         work.addCallback(self._take_over).addErrback(self._not_compacted)
 
     def _take_over(self, new: _Rewritten) -> None:
@@ -231,10 +241,9 @@ class CallJournal:
         self._limit = max(self._min_limit, 2 * self._size)
 
     def _not_compacted(self, failure: Failure) -> None:
-        failure.trap(OSError)
         self._rewriting = False
         self._limit = 2 * self._size  # not again with the next line
-        why = getattr(failure.value, "strerror", "")
+        why = getattr(failure.value, "strerror", None) or failure.getErrorMessage()
         self._complain(f"it cannot be compacted: {why}; it grows until there is room")
 
 

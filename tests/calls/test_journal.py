@@ -434,6 +434,34 @@ def test_a_journal_that_cannot_be_rewritten_grows_and_is_reported_once(
     assert disk.journal().open().calls[0].timeline[-1]["digit"] == "2"
 
 
+@pytest.mark.parametrize("missing", ["descriptor", "thread"])
+def test_a_rewriting_that_cannot_begin_raises_into_no_call_and_begins_later(
+    disk: Disk, heard: CapturedLog, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def no_descriptor(handle: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def no_thread(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    journal = disk.journal(compact_bytes=1_000)
+    journal.open()
+    call = join(registry_with(journal), 0.0)
+    with monkeypatch.context() as patched:
+        if missing == "descriptor":
+            patched.setattr(os, "dup", no_descriptor)
+        else:
+            patched.setattr(journal, "_in_thread", no_thread)
+        for n in range(40):
+            call.note("leg.digit", 1.0, digit=str(n))
+    assert disk.waiting == []
+    assert len(heard.containing("cannot be compacted")) >= 1
+    while not disk.waiting:
+        call.note("leg.digit", 2.0, digit="later")
+    disk.go()
+    assert "snapshot" in [line["kind"] for line in disk.lines()]
+
+
 def test_a_full_disk_is_one_error_and_an_incomplete_line_costs_no_other(
     disk: Disk, heard: CapturedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
