@@ -207,9 +207,17 @@ class CallRegistry:
             call.note("call.interrupted", now)
             call.journal = None
 
+    def give_up(self, call: Call, role: Role, now: float) -> None:
+        """End a leg that was admitted and could not be set up, and its call when it has no other one."""
+        with self.together():
+            if role in call.legs:
+                self._leg_over(call, role, LegOutcome.APP_FAILED, now)
+            elif not call.live_legs and call.ended is None:
+                self._end(call, now)
+
     def _end(self, call: Call, now: float) -> None:
-        main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()))
-        outcome = main.outcome or LegOutcome.CONNECTION_LOST
+        main = call.legs.get(Role.VISITOR) or next(iter(call.legs.values()), None)
+        outcome = LegOutcome.APP_FAILED if main is None else main.outcome or LegOutcome.CONNECTION_LOST
         call.decide(call.presumed or outcome.value)
         call.ended = now
         if not self._interrupted:

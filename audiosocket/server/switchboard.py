@@ -35,6 +35,8 @@ from audiosocket.transport.clock import MediaClock
 #: Of the module: as an attribute of the class it would be made anew for every line.
 _log = Logger()
 
+#: Why a connection is refused whose leg raised before it was connected.
+NOT_SET_UP = "its leg could not be set up; the log has the failure"
 #: Makes the app that asks for a key on a leg that is to run the apps named in the text.
 MakeConfirmation = Callable[[Call, str, ReturnCalls], App]
 
@@ -96,18 +98,29 @@ class Switchboard:
             if call is None:
                 return admission.reason
             restored = call.legs[role].suspended if role in call.legs else False
-            leg = old or self._new_leg(call, role, peer, port, now)
+            try:
+                leg = old or self._new_leg(call, role, peer, port, now)
+            except Exception:  # noqa: BLE001 - a call must not stay without anybody who ends it
+                _log.failure("the {role} leg of {call_id} cannot be made", role=role.value, call_id=call.name)
+                self.registry.give_up(call, role, now)
+                self._apps.forget(call_id)
+                return NOT_SET_UP
             if old is not None:
                 old.state.peer, old.state.port, old.state.resumes = peer, port, old.state.resumes + 1
                 call.note("leg.resumed", now, role=role.value, peer=peer, port=port)
-        if old is not None:
-            leg.resume(connection)
-        elif restored:
-            self._restart(leg, connection)
-        else:
-            leg.start(connection)
-        if self._callers is not None:
-            self._callers.joined(leg)
+        try:
+            if old is not None:
+                leg.resume(connection)
+            elif restored:
+                self._restart(leg, connection)
+            else:
+                leg.start(connection)
+            if self._callers is not None:
+                self._callers.joined(leg)
+        except Exception:  # noqa: BLE001 - until this returns the connection cannot end the leg
+            _log.failure("{leg} cannot be set up", leg=leg)
+            leg.end(LegOutcome.APP_FAILED)
+            return NOT_SET_UP
         _log.info(
             "{role} leg of {call_id} from {peer} on port {port} belongs to extension {extension} ({number})",
             role=role.value,
@@ -248,6 +261,11 @@ class Switchboard:
     def late_turns(self) -> int:
         """Ticks of the clock that came more than a frame (20 ms) late, for all legs of the process."""
         return self._clock.late_turns
+
+    @property
+    def clock_silent_seconds(self) -> float:
+        """How long the clock of all legs has not ticked although it should have, in seconds."""
+        return self._clock.silent_seconds
 
     @property
     def live_legs(self) -> int:

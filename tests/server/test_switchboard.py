@@ -13,10 +13,12 @@ from audiosocket.calls.call import Call
 from audiosocket.calls.journal_records import JournalRecord, encode
 from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, AppFactory, Leg
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
+from audiosocket.server.app_instances import AppInstances
 from audiosocket.wire import audio_frame, digit_frame, uuid_frame
 from tests.support.in_memory import (
     CALL,
@@ -672,3 +674,58 @@ def test_an_app_cannot_remember_for_another_one(logged_failures: LoggedFailures)
     server.join()
     assert outcome(server) == "app_failed"
     assert len(logged_failures.flush(ValueError)) == 1
+
+
+@pytest.mark.parametrize("step", ["read_on_tick", "send_frames"])
+def test_a_leg_whose_connection_raises_at_its_start_leaves_no_call(
+    monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures, step: str
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    server = InMemoryServer(RecordingApp())
+    with monkeypatch.context() as patched:
+        patched.setattr(AudioSocketProtocol, step, fails)
+        connection = server.join()
+    assert len(server.registry) == 0
+    assert refused(connection)
+    assert logged_failures.flush(OSError)
+    connection.hang_up()
+    assert server.idle
+
+
+def test_a_leg_whose_apps_cannot_be_found_leaves_no_call(
+    monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    server = InMemoryServer(RecordingApp())
+    with monkeypatch.context() as patched:
+        patched.setattr(AppInstances, "of", fails)
+        connection = server.join()
+        other = server.join(call_id=OTHER_CALL)
+    assert len(server.registry) == 0
+    assert refused(connection)
+    assert refused(other)
+    assert len(logged_failures.flush(OSError)) == 2
+    connection.hang_up()
+    other.hang_up()
+    assert server.idle
+
+
+def test_a_resident_who_cannot_be_set_up_leaves_the_visitor_alone(
+    monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    server = InMemoryServer(RecordingApp())
+    visitor = server.join()
+    with monkeypatch.context() as patched:
+        patched.setattr(AudioSocketProtocol, "read_on_tick", fails)
+        resident = server.join(role=Role.RESIDENT)
+    assert refused(resident)
+    assert not refused(visitor)
+    assert len(server.registry) == 1
+    assert logged_failures.flush(OSError)
