@@ -64,12 +64,24 @@ class MediaClock:
         self._work: deque[Callable[[], bool]] = deque()
         self._next = 0
         self._running = False
+        #: When the last tick was, or the clock was started, in seconds.
+        self._beat = 0.0
         #: Ticks that came more than one frame (20 ms) late.
         self.late_turns = 0
 
     def now_ms(self) -> float:
         """Return the steady time in milliseconds."""
         return self.seconds() * 1000
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long there was no tick although there should have been: 0 while nothing needs one."""
+        needed = self._timeouts or self._work or any(self._phases)
+        return max(0.0, self.seconds() - self._beat) if needed else 0.0
+
+    def keep_descriptors(self, keep: bool) -> None:
+        """Take what ticks need now, and keep it while the clock stands still, or not. Raises OSError."""
+        self._ticker.keep_descriptors(keep)
 
     def __len__(self) -> int:
         return sum(len(phase) for phase in self._phases)
@@ -105,9 +117,10 @@ class MediaClock:
 
     def _start(self) -> None:
         if not self._running:
-            self._running = True
             self._next = int(self.now_ms() // TICK_MS) + 1
+            self._beat = self.seconds()
             self._ticker.start(self._tick)
+            self._running = True  # only now: the next one to come tries again when this raised
 
     def _stop_if_idle(self) -> None:
         if self._running and not self._timeouts and not self._work and not any(self._phases):
@@ -116,6 +129,7 @@ class MediaClock:
 
     def _tick(self, due: int) -> None:
         now = self.now_ms()
+        self._beat = now / 1000
         last = max(int(now // TICK_MS), due)
         if now - self._next * TICK_MS > FRAME_MS:
             self.late_turns += 1

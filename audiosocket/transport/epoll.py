@@ -63,7 +63,8 @@ def available() -> bool:
 class SocketPoller:
     """Watches legs' sockets for the reactor, which sees one reader, and for the clock.
 
-    The epoll descriptors are created for the first socket and closed with the last: an idle server holds none.
+    The epoll descriptors are created for the first socket and closed with the last, unless they are kept (see
+    `keep_descriptors`).
     """
 
     def __init__(self, reactor: PollerReactor) -> None:
@@ -72,6 +73,8 @@ class SocketPoller:
         self._immediate: select.epoll | None = None
         #: The epoll that is polled on each tick, and the descriptors in it.
         self._ticked: select.epoll | None = None
+        #: Whether both stay open without a socket.
+        self._keep = False
         self._on_tick: set[int] = set()
         self._transports: dict[int, PolledTransport] = {}
         #: A call of `_continue` is scheduled: more sockets were ready than one turn serves.
@@ -84,11 +87,38 @@ class SocketPoller:
 
     def watch(self, descriptor: int, transport: PolledTransport) -> None:
         """Call ``transport`` when its socket is readable."""
+        immediate, _ = self._epolls()
+        immediate.register(descriptor, READ)
+        if not self._transports:
+            self.reactor.addReader(self)
+        self._transports[descriptor] = transport
+
+    def keep_descriptors(self, keep: bool) -> None:
+        """Create both epolls now and keep them while there are no sockets, or not. Raises OSError."""
+        self._keep = keep
+        if keep:
+            self._epolls()
+        self._close_if_unused()
+
+    def _epolls(self) -> tuple[select.epoll, select.epoll]:
+        """Return both, created if need be: a leg that has the one must not fail to get the other."""
         if self._immediate is None:
             self._immediate = select.epoll()
-            self.reactor.addReader(self)
-        self._immediate.register(descriptor, READ)
-        self._transports[descriptor] = transport
+        if self._ticked is None:
+            try:
+                self._ticked = select.epoll()
+            except OSError:
+                self._close_if_unused()
+                raise
+        return self._immediate, self._ticked
+
+    def _close_if_unused(self) -> None:
+        if self._transports or self._keep:
+            return
+        for epoll in (self._immediate, self._ticked):
+            if epoll is not None:
+                epoll.close()
+        self._immediate = self._ticked = None
 
     def change(self, descriptor: int, mask: int) -> None:
         """Watch for these events from now on (`READ`, `WRITE`, both or neither)."""
@@ -98,10 +128,8 @@ class SocketPoller:
 
     def poll_on_tick(self, descriptor: int, mask: int) -> None:
         """Serve this socket in `poll` from now on; ``mask`` is what it is watched for."""
-        if descriptor in self._on_tick or self._immediate is None:
+        if descriptor in self._on_tick or self._immediate is None or self._ticked is None:
             return
-        if self._ticked is None:
-            self._ticked = select.epoll()
         self._immediate.unregister(descriptor)
         self._ticked.register(descriptor, mask)
         self._on_tick.add(descriptor)
@@ -122,13 +150,9 @@ class SocketPoller:
         self._on_tick.discard(descriptor)
         if epoll is not None:
             epoll.unregister(descriptor)
-        if not self._transports and self._immediate is not None:
+        if not self._transports:
             self.reactor.removeReader(self)
-            self._immediate.close()
-            self._immediate = None
-            if self._ticked is not None:
-                self._ticked.close()
-                self._ticked = None
+        self._close_if_unused()
 
     # called by the clock
 

@@ -34,6 +34,9 @@ class Ticker(Protocol):
     def stop(self) -> None:
         """Call ``on_tick`` no more; do nothing when stopped already."""
 
+    def keep_descriptors(self, keep: bool) -> None:
+        """Take the descriptors that are needed now, and keep them when stopped, or no longer. Raises OSError."""
+
 
 class TimerTicker:
     """Ticks from the reactor's own timers. ``seconds`` is a steady clock, in seconds."""
@@ -55,6 +58,9 @@ class TimerTicker:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def keep_descriptors(self, keep: bool) -> None:
+        """Do nothing: no descriptor is needed."""
 
     def _schedule(self) -> None:
         delay = max(0.0, self._slot * TICK_MS / 1000 - self._seconds())
@@ -79,26 +85,41 @@ class TimerfdTicker:
     def __init__(self, reactor: IReactorFDSet) -> None:
         self._reactor = reactor
         self._descriptor = -1
+        #: Whether the descriptor stays open while the ticker is stopped.
+        self._keep = False
         self._on_tick: Callable[[int], None] | None = None
         self._slot = 0
 
     def start(self, on_tick: Callable[[int], None]) -> None:
+        if self._descriptor < 0:
+            self._descriptor = _timerfd()
         self._on_tick = on_tick
         self._slot = int(time.monotonic() * 1000 // TICK_MS) + 1
-        self._descriptor = _timerfd(self._slot * TICK_MS * 1_000_000)
+        _arm(self._descriptor, self._slot * TICK_MS * 1_000_000)
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        self._on_tick = None
-        if self._descriptor >= 0:
+        if self._on_tick is not None:
+            self._on_tick = None
             self._reactor.removeReader(self)
+            _arm(self._descriptor, 0)
+        self._close_if_unused()
+
+    def keep_descriptors(self, keep: bool) -> None:
+        self._keep = keep
+        if keep and self._descriptor < 0:
+            self._descriptor = _timerfd()
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._descriptor >= 0 and self._on_tick is None and not self._keep:
             os.close(self._descriptor)
             self._descriptor = -1
 
     # called by the reactor
 
     def fileno(self) -> int:
-        """Return the timer's descriptor; -1 while it is stopped."""
+        """Return the timer's descriptor; -1 while there is none."""
         return self._descriptor
 
     def logPrefix(self) -> str:
@@ -117,6 +138,7 @@ class TimerfdTicker:
 
     def connectionLost(self, reason: Failure) -> None:
         """Stop, as the reactor does."""
+        self._keep = False
         self.stop()
 
 
@@ -145,18 +167,21 @@ def _has_timerfd() -> bool:
     return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "timerfd_create")
 
 
-def _timerfd(first_ns: int) -> int:
-    """Return a timer that expires at ``first_ns`` of the monotonic clock and every 5 ms from then on.
+def _timerfd() -> int:
+    """Return a timer of the monotonic clock that is not armed. Raises `OSError`.
 
-    Uses ctypes, as Python offers timerfd only from 3.13 on. Raises `OSError`.
+    Uses ctypes, as Python offers timerfd only from 3.13 on.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_FLAGS)
     if descriptor < 0:
         raise OSError(ctypes.get_errno(), "timerfd_create")
-    spec = _Interval(0, TICK_MS * 1_000_000, *divmod(first_ns, 1_000_000_000))
-    if libc.timerfd_settime(descriptor, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) < 0:
-        number = ctypes.get_errno()
-        os.close(descriptor)
-        raise OSError(number, "timerfd_settime")
     return int(descriptor)
+
+
+def _arm(descriptor: int, first_ns: int) -> None:
+    """Let a timer expire at ``first_ns`` and every 5 ms from then on; 0: no more. Raises `OSError`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    spec = _Interval(0, TICK_MS * 1_000_000 if first_ns else 0, *divmod(first_ns, 1_000_000_000))
+    if libc.timerfd_settime(descriptor, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) < 0:
+        raise OSError(ctypes.get_errno(), "timerfd_settime")

@@ -418,3 +418,42 @@ def test_a_time_rounded_to_just_before_the_grid_makes_progress() -> None:
         time.advance(0.005)
     clock.discard(member)
     assert len(turns) == pytest.approx(25, abs=2)
+
+
+class FailingTicker(TimerTicker):
+    """A ticker that raises as long as no descriptor is free, and one that may stop ticking."""
+
+    free = False
+
+    def start(self, on_tick: Callable[[int], None]) -> None:
+        if not self.free:
+            raise OSError(24, "Too many open files")
+        super().start(on_tick)
+
+
+def test_a_clock_that_could_not_be_started_is_started_by_the_next_one_to_come() -> None:
+    time, member = Clock(), Member()
+    ticker = FailingTicker(time, time.seconds)
+    clock = MediaClock(ticker, time.seconds)
+    with pytest.raises(OSError, match="Too many"):
+        clock.add(member)
+    ticker.free = True
+    clock.set_timeout("key", 1, lambda: None)
+    for _ in range(20):
+        time.advance(0.005)
+    assert len(member.turns) >= 4
+
+
+def test_a_clock_that_does_not_tick_says_for_how_long() -> None:
+    fixture, member = ClockFixture(), Member()
+    fixture.time.advance(100)
+    assert fixture.clock.silent_seconds == 0  # nothing needs it
+    fixture.clock.add(member)
+    fixture.run(100)
+    assert fixture.clock.silent_seconds < 0.02
+    for call in fixture.time.getDelayedCalls():
+        call.cancel()  # the timer is lost
+    fixture.time.advance(3)
+    assert 2.9 < fixture.clock.silent_seconds < 3.1
+    fixture.clock.discard(member)
+    assert fixture.clock.silent_seconds == 0

@@ -121,3 +121,20 @@ def test_a_failing_timerfd_create_raises_os_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ctypes.CDLL", lambda *a, **k: FailingLibc())
     with pytest.raises(OSError, match="timerfd_create"):
         TimerfdTicker(reactor).start(lambda slot: None)
+
+
+@needs_timerfd
+async def test_a_kept_timer_stays_open_while_it_is_stopped() -> None:
+    seen: list[int] = []
+    subject = TimerfdTicker(reactor)
+    subject.keep_descriptors(True)
+    kept = subject.fileno()
+    assert kept >= 0
+    for count in (3, 6):
+        subject.start(seen.append)
+        assert subject.fileno() == kept
+        await until(lambda count=count: len(seen) >= count)  # type: ignore[misc]
+        subject.stop()
+        assert subject not in reactor.getReaders()
+    subject.keep_descriptors(False)
+    assert subject.fileno() == -1
