@@ -27,6 +27,7 @@ from audiosocket.calls.intake import (
 )
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
     FRAME_HEADERS,
@@ -379,6 +380,7 @@ class AudioSocketFactory(Factory):
 
     ``join`` returns the leg of a UUID or the reason why it is refused. ``transport`` makes the transport of an
     accepted socket, None stands for Twisted's own. ``pass_on`` is given with several workers, see `PassOn`.
+    ``gate`` is where the port waits while file descriptors have run out; None for one of its own.
     """
 
     noisy = False
@@ -392,6 +394,7 @@ class AudioSocketFactory(Factory):
         clock: MediaClock,
         transport: MakeTransport | None = None,
         pass_on: PassOn | None = None,
+        gate: AcceptGate | None = None,
     ) -> None:
         self.extension = extension
         self.role = role
@@ -403,6 +406,7 @@ class AudioSocketFactory(Factory):
         self.connections: set[AudioSocketProtocol] = set()
         self._on_empty: Callable[[], object] | None = None
         self.pass_on = pass_on
+        self.gate = gate
 
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
         if addr is None or not self._observer.may_connect(addr):

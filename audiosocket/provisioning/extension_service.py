@@ -14,17 +14,15 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorFDSet, IReactorTCP
-from twisted.internet.tcp import Port
 
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Placed, SocketAddress
+from audiosocket.transport.accept_gate import AcceptGate
+from audiosocket.transport.port import ThrottledPort
 
 #: Length of the queue of connections that are not accepted yet; a SYN that finds it full is repeated after 1 s.
 BACKLOG = 1_024
-
-#: Connections accepted in one turn of the reactor; the rest waits in the kernel's queue.
-ACCEPTS_PER_TURN = 8
 
 
 class PortFactory(Protocol):
@@ -33,6 +31,8 @@ class PortFactory(Protocol):
     role: Role
     #: Makes the transport of an accepted socket; None for Twisted's own.
     transport: MakeTransport | None
+    #: Where the port waits while file descriptors have run out; None for one of its own.
+    gate: AcceptGate | None
     extension: Extension
 
     def when_empty(self, callback: Callable[[], object]) -> None:
@@ -46,27 +46,10 @@ class PortFactory(Protocol):
 MakeFactory = Callable[[Extension, Role], PortFactory]
 
 
-class ThrottledPort(Port):
-    """A port that accepts few connections at a time, so that a flood of them does not delay the calls.
-
-    Twisted's own accepts a hundred and more per turn of the reactor, and lets the number grow.
-    """
-
-    #: Makes the transport of an accepted socket, called as `Server` is.
-    transport: Any
-
-    @property
-    def numberAccepts(self) -> int:
-        return ACCEPTS_PER_TURN
-
-    @numberAccepts.setter
-    def numberAccepts(self, wish: int) -> None:
-        """Ignore the number to which Twisted adapts."""
-
-
 def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: IReactorFDSet) -> ThrottledPort:
     """Accept connections from a listening socket that the caller has opened and keeps."""
     port: ThrottledPort = ThrottledPort._fromListeningDescriptor(reactor, descriptor, family, factory)
+    port.gate = factory.gate
     if factory.transport is not None:
         port.transport = factory.transport
     port.startListening()
@@ -87,6 +70,7 @@ class Listener(TCPServer):
         if not IReactorFDSet.providedBy(self.reactor):  # a reactor in memory has no file descriptors
             return super()._getPort()
         port = ThrottledPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
+        port.gate = self.factory.gate
         if self.factory.transport is not None:
             port.transport = self.factory.transport
         port.startListening()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 from twisted.application.service import MultiService
@@ -41,14 +42,17 @@ from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.confirmation import make_confirmation
+from audiosocket.server.kept_descriptors import KeptDescriptors
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.server.visit_services import make_gate
 from audiosocket.settings import Settings
 from audiosocket.transport import epoll
+from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.epoll import SocketPoller
+from audiosocket.transport.open_files import DescriptorReserve
 from audiosocket.transport.tcp import DirectTransport
 from audiosocket.transport.ticker import TimerTicker, make_ticker
 
@@ -74,16 +78,25 @@ class CallComponents:
     histograms: Histograms
     apartments: DirectoryFiles
     gate: GateOpener
+    accepting: AcceptGate
+    descriptors: KeptDescriptors
 
     def add_services(self, server: MultiService) -> None:
         """Let the services of these parts start and stop with ``server``; the gate needs the backend."""
-        for service in (self.backend, self.selection, self.apartments, self.gate):
+        for service in (self.descriptors, self.backend, self.selection, self.apartments, self.gate):
             service.setServiceParent(server)
 
     def make_factory(self, extension: Extension, role: Role, pass_on: PassOn | None = None) -> AudioSocketFactory:
         """Return the protocol factory of one port; implements `extension_service.MakeFactory`."""
         return AudioSocketFactory(
-            extension, role, self.switchboard.join, self.switchboard.admission, self.clock, self.transport, pass_on
+            extension,
+            role,
+            self.switchboard.join,
+            self.switchboard.admission,
+            self.clock,
+            self.transport,
+            pass_on,
+            self.accepting,
         )
 
 
@@ -122,7 +135,8 @@ def build_call_components(
     Raises `InvalidSetting`.
     """
     files = FileThread(reactor)
-    clock, transport = media(settings.leg_transport, reactor, reactor.seconds)
+    clock, transport, keep = media(settings.leg_transport, reactor, reactor.seconds)
+    gate = AcceptGate(reactor, DescriptorReserve())
     kept = CallJournal(journal, files.run)
     legs = LiveLegs()
     backend = ReturnBackend(settings, reactor, time.time, publish)
@@ -144,7 +158,7 @@ def build_call_components(
         journal=kept,
         returns=returns,
     )
-    gate = make_gate(settings, reactor, backend, calls, events, mine)
+    opener = make_gate(settings, reactor, backend, calls, events, mine)
     context = AppContext(
         settings,
         SoundCache(deferToThread),
@@ -153,7 +167,7 @@ def build_call_components(
         open_websocket=WebSocketOpener(Endpoints(reactor), reactor),
         telephony=backend.telephony,
         measure=histograms.measure,
-        gate=gate,
+        gate=opener,
         apartments=apartments,
         call_access=tokens.access,
     )
@@ -169,25 +183,50 @@ def build_call_components(
         confirmation=functools.partial(make_confirmation, context, reactor.seconds),
     )
     return CallComponents(
-        switchboard, kept, files, backend, clock, transport, selection, histograms, apartments, gate
+        switchboard=switchboard,
+        journal=kept,
+        files=files,
+        backend=backend,
+        clock=clock,
+        transport=transport,
+        selection=selection,
+        histograms=histograms,
+        apartments=apartments,
+        gate=opener,
+        accepting=gate,
+        descriptors=KeptDescriptors(keep, gate),
     )
 
 
-def media(
-    choice: str, reactor: ServerReactor, seconds: Callable[[], float]
-) -> tuple[MediaClock, MakeTransport | None]:
-    """Return the clock of all legs and what makes their transports, None for Twisted's; see ``docs/transport.md``.
+class Media(NamedTuple):
+    """The clock of all legs, what makes their transports (None: Twisted's), and what keeps their descriptors."""
+
+    clock: MediaClock
+    transport: MakeTransport | None
+    keep: Callable[[bool], None]
+
+
+def media(choice: str, reactor: ServerReactor, seconds: Callable[[], float]) -> Media:
+    """Return sockets and time of the audio path; see ``docs/transport.md``.
 
     ``choice`` is the setting LEG_TRANSPORT: "stock" uses neither epoll nor timerfd. ``seconds`` is a steady clock,
     in seconds.
     """
     if choice == "stock":
-        return MediaClock(TimerTicker(reactor, seconds), seconds), None
+        clock = MediaClock(TimerTicker(reactor, seconds), seconds)
+        return Media(clock, None, clock.keep_descriptors)
     ticker = make_ticker(reactor, seconds)
     if not epoll.available():
-        return MediaClock(ticker, seconds), None
+        clock = MediaClock(ticker, seconds)
+        return Media(clock, None, clock.keep_descriptors)
     poller = SocketPoller(reactor)
-    return MediaClock(ticker, seconds, after_tick=poller.poll), functools.partial(DirectTransport, poller)
+    clock = MediaClock(ticker, seconds, after_tick=poller.poll)
+
+    def keep(on: bool) -> None:
+        clock.keep_descriptors(on)
+        poller.keep_descriptors(on)
+
+    return Media(clock, functools.partial(DirectTransport, poller), keep)
 
 
 def use_monotonic_time(reactor: ServerReactor) -> None:

@@ -73,7 +73,7 @@ class LoopbackCalls:
         }
         chain = Chain("+".join(apps), tuple(apps.items()), "the test")
         chosen = CallApps(dict.fromkeys(Role, chain), policy or CallPolicy(), tables)
-        self.clock, _ = media("stock", reactor, time.monotonic)
+        self.clock, _, _ = media("stock", reactor, time.monotonic)
         self.switchboard = Switchboard(
             CallRegistry(EventLog([self.events.append]), accept_unexpected_resident=True),
             AppInstances(lambda extension: chosen, context, self._load),

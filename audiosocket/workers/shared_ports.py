@@ -23,6 +23,7 @@ from zope.interface import implementer
 from audiosocket.errors import AudioSocketError
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.listeners import IListeningReactor
+from audiosocket.transport.accept_gate import AcceptGate
 
 
 class PortUser(Protocol):
@@ -48,6 +49,7 @@ class SharedPortFactory:
         self.role = role
         #: Nothing is accepted in this process.
         self.transport: Callable[..., Any] | None = None
+        self.gate: AcceptGate | None = None
         self.port: SharedPort | None = None
         self._on_empty: Callable[[], object] | None = None
         self._counts: dict[int, int] = {}

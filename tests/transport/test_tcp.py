@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -19,9 +20,9 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyClass
 
-from audiosocket.provisioning.extension_service import ThrottledPort
 from audiosocket.transport import epoll
 from audiosocket.transport.epoll import SocketPoller
+from audiosocket.transport.port import ThrottledPort
 from audiosocket.transport.tcp import CORK_BYTES, DirectTransport
 from tests.support.logged_failures import LoggedFailures
 from tests.support.loopback_server import LOOPBACK, reactor, reactor_turns, until
@@ -481,3 +482,40 @@ async def test_only_one_streaming_producer_can_be_registered() -> None:
         await until(lambda: bool(peer.lost))
         peer.transport.registerProducer(peer, True)
         assert peer.calls == ["stop", "stop"]
+
+
+async def test_kept_epolls_stay_open_without_connections() -> None:
+    async with listening("ours") as port:
+        port.poller.keep_descriptors(True)
+        kept = port.poller.fileno()
+        assert kept >= 0
+        client, peer = await port.connect()
+        assert port.poller.fileno() == kept
+        client.close()
+        await until(lambda: bool(peer.lost))
+        assert port.poller.fileno() == kept
+        assert port.poller not in reactor.getReaders()
+        port.poller.keep_descriptors(False)
+        assert port.poller.fileno() == -1
+
+
+async def test_a_port_without_descriptors_waits_and_accepts_when_there_are_some() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with listening("ours") as port:
+        waiting = socket.socket()
+        port.clients.append(waiting)
+        highest = max(int(name) for name in os.listdir("/dev/fd"))
+        fillers = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    fillers.append(os.open(os.devnull, os.O_RDONLY))
+            waiting.connect((LOOPBACK, port.port.getHost().port))
+            await until(lambda: port.port.gate is not None and port.port.gate.paused)
+            assert not port.peers
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for filler in fillers:
+                os.close(filler)
+        await until(lambda: bool(port.peers))
