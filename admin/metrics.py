@@ -72,6 +72,9 @@ def _of_calls(status: StatusJSON, calls: CallCounts) -> Iterator[str]:
     yield from _histogram_lines("call_duration_seconds", {}, list(buckets), calls.duration_sum)
     late = "Turns of the audio clock over 20 ms late."
     yield from _single("frames_late_total", "counter", late, status["late_turns_total"])
+    files = status["open_files"]
+    yield from _single("open_files", "gauge", "Open file descriptors.", files["used"])
+    yield from _single("open_files_limit", "gauge", "The limit of open file descriptors.", files["limit"])
     numbers = {**status["rejected_total"], "call": status["refused_total"]}
     refused = [({"reason": reason}, number) for reason, number in numbers.items()]
     explanation = "Refused connections, and legs refused by a call."

@@ -12,6 +12,8 @@ from audiosocket.json_shapes import CurrentProblemJSON, StatusJSON
 
 #: The reactor is reported when it was this late within the last 10 s, in milliseconds: callers hear gaps.
 LATE_MS = 100.0
+#: The share of the file descriptors from which on it is reported.
+FULL_SHARE = 0.8
 #: Events that say that something of a call does not work are reported for this long, in seconds.
 RECENT_SECONDS = 60.0
 
@@ -77,6 +79,16 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "bad",
         "The server was {ms} ms late within the last 10 s; callers hear gaps.",
         "Remove what blocks it, or set WORKERS.",
+    ),
+    "openFiles": (
+        "warn",
+        "{used} of {limit} file descriptors are open; at the limit no new call is accepted.",
+        "Raise LimitNOFILE of the service, or ulimit -n.",
+    ),
+    "filesExhausted": (
+        "bad",
+        "No file descriptors are left: new calls wait. {used} of {limit} are open.",
+        "Raise LimitNOFILE of the service, or ulimit -n.",
     ),
     "backendAway": (
         "bad",
@@ -175,6 +187,10 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
         worst = max(reactor["blocked_by"], key=lambda cause: cause["worst_ms"], default=None)
         detail = "" if worst is None else f"{worst['where']} ({worst['worst_ms']} ms)"
         yield _problem("reactorLate", detail, ms=round(reactor["lag_ms_worst_10s"]))
+    files = status["open_files"]
+    if not files["accepting"] or files["used"] >= FULL_SHARE * files["limit"]:
+        key = "openFiles" if files["accepting"] else "filesExhausted"
+        yield _problem(key, used=files["used"], limit=files["limit"])
     if backend["state"] in _NOT_WORKING:
         yield _problem("backendAway", backend["reason"], kind=backend["kind"])
     webhook = status["events_webhook"]

@@ -127,6 +127,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         components.histograms,
         components.gate,
         tokens,
+        components.accepting,
     )
     _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
     tokens_file.setServiceParent(server)

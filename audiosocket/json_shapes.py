@@ -357,6 +357,14 @@ class HistogramJSON(TypedDict):
     buckets: dict[str, int]
 
 
+class OpenFilesJSON(TypedDict):
+    """File descriptors of the process, its limit, and whether there are any for new calls."""
+
+    used: int
+    limit: int
+    accepting: bool
+
+
 class CallStatusJSON(TypedDict):
     """The part of the status that is about calls."""
 
@@ -370,6 +378,7 @@ class CallStatusJSON(TypedDict):
     mislabelled_codecs: dict[str, str]
     reactor: ReactorJSON
     latencies: dict[str, HistogramJSON]
+    open_files: OpenFilesJSON
 
 
 class WorkerStatusJSON(CallStatusJSON):

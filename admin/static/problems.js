@@ -3,6 +3,7 @@
 // A problem has key (its words are KEY.what, KEY.means and KEY.cure), level (bad or warn), values for the words,
 // detail (the server's own words), and show: the extension that it is about, or null.
 
+const FULL_SHARE = 0.8 // from this share of the file descriptors on they are reported
 const LATE_MS = 100 // a reactor this late is heard as gaps by callers
 const EACH = 3 // problems of one kind that are listed one by one; more are counted
 
@@ -34,6 +35,9 @@ export function problems(status) {
     const worst = [...reactor.blocked_by].sort((a, b) => b.worst_ms - a.worst_ms)[0]
     add('reactorLate', 'bad', { ms: Math.round(reactor.lag_ms_worst_10s) }, worst ? `${worst.where} (${worst.worst_ms} ms)` : '')
   }
+  const files = status.open_files
+  if (!files.accepting) add('filesExhausted', 'bad', { used: files.used, limit: files.limit })
+  else if (files.used >= FULL_SHARE * files.limit) add('openFiles', 'warn', { used: files.used, limit: files.limit })
   if (['failing', 'down'].includes(backend.state)) add('backendAway', 'bad', { kind: backend.kind.toUpperCase() }, backend.reason)
   if (backend.ami && ['failing', 'down'].includes(backend.ami.state)) add('callersUnknown', 'warn', {}, backend.ami.reason)
   for (const [id, codec] of Object.entries(status.mislabelled_codecs)) {

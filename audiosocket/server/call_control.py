@@ -18,12 +18,14 @@ from audiosocket.control_interface import CallSelection
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import Gate
-from audiosocket.json_shapes import BackendJSON, CallJSON, CallPageJSON, CallStatusJSON
+from audiosocket.json_shapes import BackendJSON, CallJSON, CallPageJSON, CallStatusJSON, OpenFilesJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.call_pages import as_page, in_pieces, select
 from audiosocket.server.call_server import CallServer
+from audiosocket.transport import open_files
+from audiosocket.transport.accept_gate import AcceptGate
 
 _NO_BACKEND: BackendJSON = {"kind": "none", "state": "off", "reason": NOT_CONFIGURED}
 
@@ -42,8 +44,10 @@ class LocalCallControl:
         histograms: Histograms | None = None,
         gate: Gate | None = None,
         tokens: CallTokens | None = None,
+        accepting: AcceptGate | None = None,
     ) -> None:
         self._gate = gate
+        self._accepting = accepting
         self._tokens = tokens
         self._server = server
         self._switchboard = server.switchboard
@@ -66,7 +70,18 @@ class LocalCallControl:
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
             "reactor": self._server.reactor_lag.to_json(),
             "latencies": self._histograms.to_json(),
+            "open_files": self._open_files(),
         }
+
+    def _open_files(self) -> OpenFilesJSON:
+        return {"used": open_files.used(), "limit": open_files.limit(), "accepting": not self._gate_is_closed()}
+
+    def _gate_is_closed(self) -> bool:
+        return self._accepting is not None and self._accepting.paused
+
+    def problems(self) -> list[str]:
+        """Return why no call can come in, for ``/readyz``; empty when they can."""
+        return ["no file descriptors are left for new calls"] if self._gate_is_closed() else []
 
     def live_by_extension(self) -> Mapping[int, int]:
         """Return the number of live calls of each extension that has any."""

@@ -16,6 +16,7 @@ from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.transport.accept_gate import AcceptGate
 
 #: Problems that one answer of ``/readyz`` names.
 MAX_PROBLEMS = 5
@@ -40,10 +41,11 @@ class ServerControl:
         histograms: Histograms | None = None,
         gate: Gate | None = None,
         tokens: CallTokens | None = None,
+        accepting: AcceptGate | None = None,
     ) -> None:
         self._server = server
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
-        self.calls = LocalCallControl(server, seconds, backend, histograms, gate, tokens)
+        self.calls = LocalCallControl(server, seconds, backend, histograms, gate, tokens, accepting)
         self.records = records
         self._services = services
 
@@ -54,10 +56,14 @@ class ServerControl:
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:
             return False, self._server.ending or "stopping"
-        problems = self.extensions.problems()
+        problems = [*self.calls.problems(), *self.extensions.problems()]
         return not problems, "; ".join(problems[:MAX_PROBLEMS])
 
     def healthy(self) -> tuple[bool, str]:
         worst = self._server.reactor_lag.recent_worst
-        late = worst > MAX_HEALTHY_SECONDS
-        return not late, f"the reactor was {worst:.1f} s late within the last 10 s" if late else ""
+        if worst > MAX_HEALTHY_SECONDS:
+            return False, f"the reactor was {worst:.1f} s late within the last 10 s"
+        silent = self._server.switchboard.clock_silent_seconds
+        if silent > MAX_HEALTHY_SECONDS:
+            return False, f"the clock of the calls has stood still for {silent:.1f} s"
+        return True, ""

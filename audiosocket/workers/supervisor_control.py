@@ -17,6 +17,7 @@ from audiosocket.json_shapes import (
     BackendJSON,
     CallJSON,
     CallPageJSON,
+    OpenFilesJSON,
     ReactorJSON,
     ServicesJSON,
     SupervisorStatusJSON,
@@ -30,6 +31,7 @@ from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
+from audiosocket.transport import open_files
 from audiosocket.workers.kept_totals import KeptTotals
 from audiosocket.workers.merged_pages import merged_page
 from audiosocket.workers.pool import WorkerPool
@@ -88,6 +90,7 @@ class SupervisorControl:
             },
             "reactor": self._latest([answer["reactor"] for answer in answers]),
             "latencies": totals.latencies,
+            "open_files": _fullest([answer["open_files"] for answer in answers]),
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
             **self._services(),
@@ -115,7 +118,9 @@ class SupervisorControl:
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:
             return False, self._server.ending or "stopping"
-        problems = [*self._pool.problems(), *self.extensions.problems()]
+        full = [worker.name for worker in self._pool.workers if not worker.report.accepting]
+        files = [f"{name} has no file descriptors left for new calls" for name in full]
+        problems = [*self._pool.problems(), *files, *self.extensions.problems()]
         return not problems, "; ".join(problems[:MAX_PROBLEMS])
 
     def healthy(self) -> tuple[bool, str]:
@@ -123,6 +128,11 @@ class SupervisorControl:
         late.update({worker.name: worker.lateness for worker in self._pool.workers})
         wrong = [
             f"{name} was {seconds:.1f} s late" for name, seconds in late.items() if seconds > MAX_HEALTHY_SECONDS
+        ]
+        wrong += [
+            f"the clock of {worker.name} has stood still for {worker.report.silent_seconds} s"
+            for worker in self._pool.workers
+            if worker.report.silent_seconds > MAX_HEALTHY_SECONDS
         ]
         return not wrong, "; ".join(wrong)
 
@@ -183,6 +193,12 @@ class SupervisorCallControl:
 
     async def _of(self, call_id: UUID, kind: str, **fields: Any) -> Any:
         return await self._pool.owner(call_id).request(kind, call_id=str(call_id), **fields)
+
+
+def _fullest(processes: Sequence[OpenFilesJSON]) -> OpenFilesJSON:
+    """Return the open files of the worker that is nearest to its limit, or of this process."""
+    own: OpenFilesJSON = {"used": open_files.used(), "limit": open_files.limit(), "accepting": True}
+    return max([own, *processes], key=lambda one: (not one["accepting"], one["used"] / max(1, one["limit"])))
 
 
 def _worst(backends: Sequence[BackendJSON]) -> BackendJSON:

@@ -179,7 +179,12 @@ class WorkerProcess:
             load=lazy_imports.load,
         )
         calls = LocalCallControl(
-            server, self._reactor.seconds, components.backend, components.histograms, components.gate
+            server,
+            self._reactor.seconds,
+            components.backend,
+            components.histograms,
+            components.gate,
+            accepting=components.accepting,
         )
         self._running = Running(server, ports, components, calls)
         server.startService()
@@ -236,6 +241,8 @@ class WorkerProcess:
             live_legs=us.components.switchboard.live_legs,
             open_ports=us.ports.open_ports,
             late_seconds=round(us.server.reactor_lag.recent_worst, 1),
+            silent_seconds=round(us.components.switchboard.clock_silent_seconds),
+            accepting=not us.components.accepting.paused,
             connections={**gone, **us.ports.counts()},
         )
 

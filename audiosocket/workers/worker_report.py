@@ -15,6 +15,10 @@ class WorkerReport:
     open_ports: int = 0
     #: How late its reactor was within the last 10 s, in seconds.
     late_seconds: float = 0.0
+    #: How long the clock of its calls has stood still, in whole seconds.
+    silent_seconds: int = 0
+    #: Whether it has file descriptors for new calls.
+    accepting: bool = True
     #: Open connections by token of their port. A port whose last connection has gone since the previous report is
     #: contained once more, as 0.
     connections: Mapping[str, int] = field(default_factory=dict)
@@ -27,5 +31,10 @@ class WorkerReport:
     def from_json(cls, message: Mapping[str, Any]) -> WorkerReport:
         """Return the report in a message of a worker."""
         return cls(
-            message["live_legs"], message["open_ports"], message["late_seconds"], dict(message["connections"])
+            message["live_legs"],
+            message["open_ports"],
+            message["late_seconds"],
+            message["silent_seconds"],
+            message["accepting"],
+            dict(message["connections"]),
         )

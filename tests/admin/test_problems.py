@@ -50,6 +50,9 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         ["eventsAway"],
     ),
     ({"reactor": {"lag_ms_worst_10s": 150.4, "blocked_by": []}}, ["reactorLate"]),
+    ({"open_files": {"used": 799, "limit": 1000, "accepting": True}}, []),
+    ({"open_files": {"used": 800, "limit": 1000, "accepting": True}}, ["openFiles"]),
+    ({"open_files": {"used": 1000, "limit": 1000, "accepting": False}}, ["filesExhausted"]),
     ({"return_backend": {"kind": "ari", "state": "failing", "reason": "401"}}, ["backendAway"]),
     (
         {"return_backend": {"kind": "ari", "state": "up", "reason": "", "ami": {"state": "down", "reason": "no"}}},

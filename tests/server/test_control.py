@@ -36,6 +36,7 @@ from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.server.control import ServerControl
 from audiosocket.server.extension_stores import MAX_ROWS_SHOWN, DatabaseStore
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.server.switchboard import Switchboard
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records
 from audiosocket.settings import Settings
 from tests.support.loopback_server import (
@@ -254,7 +255,7 @@ async def test_the_dialplan_of_all_running_extensions(tmp_path: Path) -> None:
         )
 
 
-async def test_healthy_while_the_reactor_is_less_than_a_second_late(
+async def test_healthy_while_reactor_and_clock_are_less_than_a_second_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path) as here:
@@ -262,6 +263,9 @@ async def test_healthy_while_the_reactor_is_less_than_a_second_late(
         assert here.control.healthy() == (True, "")
         monkeypatch.setattr(ReactorLagMonitor, "recent_worst", 1.26)
         assert here.control.healthy() == (False, "the reactor was 1.3 s late within the last 10 s")
+        monkeypatch.setattr(ReactorLagMonitor, "recent_worst", 0.0)
+        monkeypatch.setattr(Switchboard, "clock_silent_seconds", 1.5)
+        assert here.control.healthy() == (False, "the clock of the calls has stood still for 1.5 s")
 
 
 async def test_status_shows_the_state_of_the_database_and_the_last_refresh(tmp_path: Path) -> None:
