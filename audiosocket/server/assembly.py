@@ -42,7 +42,6 @@ from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.confirmation import make_confirmation
-from audiosocket.server.kept_descriptors import KeptDescriptors
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
@@ -52,6 +51,7 @@ from audiosocket.transport import epoll
 from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
 from audiosocket.transport.epoll import SocketPoller
+from audiosocket.transport.kept_descriptors import KeptDescriptors
 from audiosocket.transport.open_files import DescriptorReserve
 from audiosocket.transport.tcp import DirectTransport
 from audiosocket.transport.ticker import TimerTicker, make_ticker

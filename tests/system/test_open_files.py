@@ -6,26 +6,26 @@ of those numbers, for example ``0,1,2,3`` instead of the few of a test run.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from twisted.internet.threads import deferToThread
 
-from audiosocket.client.caller import Caller
 from audiosocket.wire import uuid_frame
 from tests.support.loopback_server import LOOPBACK
-from tests.support.server_calls import all_up, call, hang_up
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ROOT, ServerProcess, wait_until
 
 FREE = [int(number) for number in os.environ.get("OPEN_FILES", "0,1,9,16").split(",")]
 #: Calls that are made while descriptors are short.
 LATER_CALLS = 30
-#: Warnings and errors about it, without those of each recording that could not be written.
+#: Log lines about it, without those of each recording that could not be written.
 MAX_LINES = 5
 
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system has no prlimit")
@@ -55,52 +55,45 @@ def knock(port: int) -> socket.socket:
     return waiting
 
 
-async def live_calls(server: ServerProcess) -> int:
-    status: dict[str, Any] = await deferToThread(server.api, "/api/status")
-    return int(status["live_calls"])
+def established(server: ServerProcess) -> subprocess.Popen[str]:
+    """Return a process with calls whose every frame is numbered; it reports when its input is closed."""
+    command = [sys.executable, "-m", "tests.support.numbered_calls", "5", str(server.visitor)]
+    made = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert made.stdout is not None
+    assert made.stdout.readline() == "up\n"
+    return made
 
 
-async def until_live(server: ServerProcess, count: int) -> None:
-    while await live_calls(server) != count:
-        pass
-
-
-async def one_more(server: ServerProcess) -> None:
-    later = await call(server.visitor)
-    await hang_up([later])
+def report_of(calls: subprocess.Popen[str]) -> dict[str, Any]:
+    report, _ = calls.communicate()
+    return dict(json.loads(report))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the first call", "during calls"])
 @pytest.mark.parametrize("free", FREE)
-async def test_calls_survive_a_shortage_and_new_ones_are_answered_after_it(
+def test_calls_survive_a_shortage_and_new_ones_are_answered_after_it(
     tmp_path: Path, free: int, moment: str
 ) -> None:
-    with ServerProcess(tmp_path, {"VISITOR_APP": "play+echo+record", "RECORD_DIR": "recordings"}) as server:
-        established: list[Caller] = []
-        if moment == "during calls":
-            established = await all_up(server.visitor, [uuid4() for _ in range(5)])
+    with ServerProcess(tmp_path, {"VISITOR_APP": "echo+record", "RECORD_DIR": "recordings"}) as server:
+        calls = established(server) if moment == "during calls" else None
         before = len(server.log().splitlines())
         shortage = Shortage(server.pid, free)
         later = [knock(server.visitor) for _ in range(LATER_CALLS)]
-        for one in established:
-            await one.until_heard(len(one.heard) + 8_000)
+        assert wait_until(lambda: "no connection can be accepted" in server.log(), 10) or free > LATER_CALLS
         shortage.end()
         for waiting in later:  # they are answered now, if they have not been before
-            assert await deferToThread(waiting.recv, 3)
-        await one_more(server)
-        for one in established:
-            await one.until_heard(len(one.heard) + 8_000)
-        await hang_up(established)
-        reports = [one.report for one in established]
-        assert all(report is not None and report.ok for report in reports), reports
-        for waiting in later:
+            assert waiting.recv(3)
             waiting.close()
-        await until_live(server, 0)
-        status, _ = await deferToThread(server.request, "/healthz")
-        assert status == 200
-        later_lines = server.log().splitlines()[before:]
-        lines = [
-            line for line in later_lines if ("ERROR" in line or "WARNING" in line) and "RECORD_DIR" not in line
-        ]
+        with knock(server.visitor) as one_more:
+            assert one_more.recv(3)
+        if calls is not None:
+            report = report_of(calls)
+            assert (report["dropped_calls"], report["lost"], report["wrong"]) == (0, 0, 0), report
+            assert report["sent"] > 0
+        assert wait_until(lambda: server.api("/api/status")["live_calls"] == 0, 10), server.api("/api/calls")
+        assert server.request("/healthz")[0] == 200
+        assert server.request("/readyz")[0] == 200
+        lines = [line for line in server.log().splitlines()[before:] if "Too many open files" in line]
+        lines = [line for line in lines if "RECORD_DIR" not in line and "recording.failed" not in line]
         assert len(lines) <= MAX_LINES, lines[:20]
