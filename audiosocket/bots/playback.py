@@ -57,6 +57,7 @@ class Playback:
     def mark(self, reached: Callable[[], object], *, droppable: bool = False) -> None:
         """Call ``reached`` when all audio so far has been played, or dropped; not then if it is ``droppable``."""
         self._play(self._downlink.take())
+        self._latency.paused()
         self._mark_count += 1
         name = f"bot-{self._leg.role.value}-{self._mark_count}"
         self._marks[name] = reached
@@ -98,6 +99,7 @@ class Playback:
         if paused != self.paused:
             self.paused = paused
             self._leg.pause(paused)
+            self._latency.paused()
 
     def finish(self, done: Callable[[], object]) -> None:
         """Call ``done`` when all has been heard, also what is queued meanwhile."""

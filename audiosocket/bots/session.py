@@ -89,7 +89,7 @@ class BotSession:
         self._commands = BotCommands(leg, context, allowed)
         self._began_ms = leg.now_ms
         self._attempts = Attempts(bot, url, headers, context, self, lambda: leg.now_ms / 1000)
-        self._latency = Latency(leg.now_ms, context.measure)
+        self._latency = Latency(leg.now_ms, context.measure, self._show)
         self._connecting: Deferred[Any] | None = None
         self._socket: WebSocket | None = None
         self._dialect: Dialect | None = None
@@ -343,6 +343,7 @@ class BotSession:
                 socket.send(message)
             socket.close(code)
         self._playback.forget()
+        self._latency.ended()
         self._show()
 
     def _show(self) -> None:
