@@ -49,7 +49,26 @@ def test_a_tone_of_5500_hz_is_not_audible_at_8_khz(bot: int) -> None:
     assert level(heard[800:-800]) < -75
 
 
-@pytest.mark.parametrize(("source", "target"), [(24_000, 8000), (48_000, 8000), (16_000, 8000), (24_000, 16_000)])
+@pytest.mark.parametrize("bot", [8000, 16_000, 24_000, 48_000])
+def test_a_caller_at_16_khz_has_no_false_tones_at_the_bots_rate(bot: int) -> None:
+    sent = up(tone(16_000, 5500, 1000, -6), 16_000, slin(bot))
+    heard = level(sent[bot // 10 * 2 : bot // 2 * 2])
+    assert heard < -75 if bot == 8000 else heard == pytest.approx(-6, abs=0.5)
+
+
+@pytest.mark.parametrize("source", [8000, 16_000])
+@pytest.mark.parametrize("target", [8000, 16_000, 24_000, 48_000])
+def test_the_callers_audio_is_held_back_for_at_most_3_5_ms(source: int, target: int) -> None:
+    path = Uplink(slin(target), StreamConverter)
+    given_ms, taken = 0.0, 0
+    for piece in chunks(tone(source, 440, 400), source, 20):
+        given_ms += 20
+        taken += len(path.feed(piece, source))
+        assert given_ms - taken * 500 / target <= 3.6
+
+
+@pytest.mark.parametrize("target", [8000, 16_000])
+@pytest.mark.parametrize("source", [8000, 16_000, 24_000, 48_000])
 def test_the_converter_holds_back_at_most_3_5_ms(source: int, target: int) -> None:
     path = Downlink(StreamConverter)
     given_ms = 0.0

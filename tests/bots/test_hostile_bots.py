@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,9 +70,11 @@ class BotServer(WebSocketServer):
 
 
 @asynccontextmanager
-async def bot_server(tls: ServerTLS | None = None, port: int = 0) -> AsyncIterator[BotServer]:
+async def bot_server(
+    tls: ServerTLS | None = None, port: int = 0, make: type[BotServer] = BotServer
+) -> AsyncIterator[BotServer]:
     """A bot's server on loopback; what the clients have not closed in the end is dropped."""
-    server = BotServer()
+    server = make()
     if tls is None:
         listening = reactor.listenTCP(port, server, interface="127.0.0.1")
     else:
@@ -286,6 +290,70 @@ async def test_both_legs_of_a_call_have_a_connection_of_their_own() -> None:
         await resident.until_heard(lambda heard: len(heard.strip(b"\0")) > 3200)
         assert visitor is not other
         assert not calls.callers[0].heard.strip(b"\0")
+
+
+class DyingBot(ServerConnection):
+    """Dies in one of the ways that a program, its host or its network can."""
+
+    def live_and_die(self, chance: random.Random) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._live(chance)).addErrback(lambda failure: None)
+
+    async def _live(self, chance: random.Random) -> None:
+        if chance.random() < 0.1:
+            self.transport.abortConnection()
+            return
+        await self.accept()
+        for _ in range(chance.randrange(20)):
+            await self.next()
+            self.send(media(TONE))
+        end = chance.choice(["reset", "silence", 1000, 1011])
+        if isinstance(end, int):
+            self.send(ws.CloseConnection(end))
+        elif end == "reset":
+            self.transport.abortConnection()
+
+
+class DyingBots(BotServer):
+    """Each connection dies at random."""
+
+    protocol = DyingBot
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chance = random.Random(1)
+
+    def buildProtocol(self, addr: object) -> ServerConnection:
+        made = super().buildProtocol(addr)
+        assert isinstance(made, DyingBot)
+        reactor.callLater(0, made.live_and_die, self.chance)
+        return made
+
+
+@pytest.mark.deadline(120)
+async def test_calls_to_bots_that_die_at_random_leave_nothing_behind() -> None:
+    """``DYING_BOT_CALLS=1000`` makes a thousand of them."""
+    total = int(os.environ.get("DYING_BOT_CALLS", "60"))
+    chance = random.Random(2)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    async with bot_server(make=DyingBots) as server, calls_with(local(server), connect_seconds=5) as calls:
+        idle = len(os.listdir("/proc/self/fd"))
+        for _ in range(0, total, 20):
+            callers = [await calls.call() for _ in range(20)]
+            for caller in callers:
+                caller.say(TONE * 20)
+            await deferLater(reactor, chance.random() / 2)
+            for caller in callers:
+                caller.hang_up()
+            for caller in callers:
+                await caller.ended
+        await until(lambda: len(calls.switchboard.registry) == 0)
+        await until(lambda: all(one.gone for one in server.made))
+        assert len(server.made) > total / 2
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= idle)
+        names = [each["event"] for each in calls.events]
+        assert names.count("call.started") == names.count("call.ended") == total
+        assert names.count("app.failed") == 0
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 @pytest.mark.deadline(30)

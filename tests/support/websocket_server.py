@@ -25,6 +25,8 @@ class ServerConnection(protocol.Protocol):
     def __init__(self) -> None:
         self.events: DeferredQueue[ws.Event | None] = DeferredQueue()
         self.wire = WSConnection(ConnectionType.SERVER)
+        #: The connection is over.
+        self.gone = False
 
     def dataReceived(self, data: bytes) -> None:
         self.wire.receive_data(data)
@@ -32,6 +34,7 @@ class ServerConnection(protocol.Protocol):
             self.events.put(event)
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self.gone = True
         self.events.put(None)
 
     def next(self) -> Deferred[Any]:
@@ -66,7 +69,7 @@ class WebSocketServer(protocol.Factory):
         self.port = 0
 
     def buildProtocol(self, addr: object) -> ServerConnection:
-        connection = ServerConnection()
+        connection = self.protocol()
         connection.factory = self
         self.connections.put(connection)
         return connection
