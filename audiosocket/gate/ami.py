@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-
 from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.asterisk.ami.client import AMIClient
-from audiosocket.asterisk.ami.session import AMIDown, AMIRefused
-from audiosocket.errors import LocalProtocolError
+from audiosocket.asterisk.ami.session import AMIDown
+from audiosocket.errors import TelephonyUnavailable
 from audiosocket.extensions.model import Role
 from audiosocket.gate.record import GateRecord, WayAnswer
+from audiosocket.interfaces import Telephony
 
-#: Milliseconds of a key, and seconds from its beginning to that of the next.
-KEY_MS = 200
-NEXT_KEY_SECONDS = 0.4
 #: Seconds that AMI, and the channel of the visitor, are waited for.
 READY_SECONDS = 3.0
 NOT_REPEATED = "the server was restarted while keys were played; they are not repeated"
@@ -31,10 +26,10 @@ class GateKeys:
 
     name = "dtmf"
 
-    def __init__(self, ami: AMIClient, channels: ChannelTracker, clock: IReactorTime, keys: str) -> None:
+    def __init__(self, ami: AMIClient, channels: ChannelTracker, telephony: Telephony, keys: str) -> None:
         self._ami = ami
         self._channels = channels
-        self._clock = clock
+        self._telephony = telephony
         self._keys = keys
 
     async def open(self, record: GateRecord, begin: Callable[[], Awaitable[None]]) -> WayAnswer:
@@ -49,16 +44,10 @@ class GateKeys:
         if not channel:
             return WayAnswer(False, "AMI does not know the visitor's channel")
         await begin()
-        played = 0
         try:
-            for number, key in enumerate(self._keys):
-                if number:
-                    await deferLater(self._clock, NEXT_KEY_SECONDS)
-                fields = [("Channel", channel), ("Digit", key), ("Duration", str(KEY_MS))]
-                await self._ami.ask("PlayDTMF", fields)
-                played += 1
-        except (AMIDown, AMIRefused, LocalProtocolError) as problem:
-            return WayAnswer(False, f"{played} of {len(self._keys)} keys were played: {problem}")
+            await self._telephony.play_digits(channel, self._keys)
+        except TelephonyUnavailable as problem:
+            return WayAnswer(False, str(problem))
         return WayAnswer(True, f"{len(self._keys)} keys were played")
 
     async def _channel_of(self, record: GateRecord) -> str:

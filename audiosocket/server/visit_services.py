@@ -47,8 +47,9 @@ def make_gate(
         client = HTTPClient(reactor)
         url, secret = settings.gate_webhook_url, settings.gate_webhook_secret
         ways.append(GateWebhook(client, reactor, time.time, url, secret))
-    if settings.gate_dtmf and backend.ami is not None and backend.channels is not None:
-        ways.append(GateKeys(backend.ami, backend.channels, reactor, settings.gate_dtmf))
+    ami, channels, telephony = backend.ami, backend.channels, backend.telephony
+    if settings.gate_dtmf and ami is not None and channels is not None and telephony is not None:
+        ways.append(GateKeys(ami, channels, telephony, settings.gate_dtmf))
 
     def note(record: GateRecord, event: str, fields: dict[str, Any]) -> None:
         """Into the timeline of the call, as long as it is known; else into the log only."""

@@ -7,6 +7,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred, succeed
 
 from audiosocket.asterisk.ami.channels import ChannelTracker
+from audiosocket.asterisk.ami.telephony import AMITelephony
 from audiosocket.gate.ami import NOT_REPEATED, GateKeys
 from audiosocket.gate.record import GateRecord, WayAnswer
 from tests.support.fake_ami import AMIFixture
@@ -36,7 +37,7 @@ class Played:
             self.ami.start()
 
     def open(self, known: GateRecord, keys: str = "*9") -> None:
-        way = GateKeys(self.ami.ami, self.channels, self.ami.clock, keys)
+        way = GateKeys(self.ami.ami, self.channels, AMITelephony(self.ami.ami, self.ami.clock), keys)
         Deferred.fromCoroutine(way.open(known, self._begin)).addCallback(self.results.append)
         self.ami.flush()
 

@@ -55,7 +55,7 @@ class ReturnBackend(MultiService):
             self._ami = AMIClient(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
             self._ami.setServiceParent(self)
             self.channels = ChannelTracker(self._ami)
-            self.telephony = AMITelephony(self._ami)
+            self.telephony = AMITelephony(self._ami, reactor)
         if self.kind == "ami" and self._ami is not None:
             self.originator = AMIOriginator(self._ami, reactor, route_of(settings))
         elif self.kind == "ari":
