@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 
@@ -31,3 +32,21 @@ class RateLimit:
         """Return how many lines were suppressed since the last call."""
         suppressed, self._suppressed = self._suppressed, 0
         return suppressed
+
+
+class KeyedRateLimit:
+    """A `RateLimit` for each key, such as a peer; of at most ``most_keys``, the oldest are forgotten."""
+
+    def __init__(self, most: int, seconds: float, clock: Callable[[], float], most_keys: int = 1_000) -> None:
+        self._make = lambda: RateLimit(most, seconds, clock)
+        self._most_keys = most_keys
+        self._limits: OrderedDict[str, RateLimit] = OrderedDict()
+
+    def of(self, key: str) -> RateLimit:
+        """Return the limit of ``key``."""
+        limit = self._limits.get(key)
+        if limit is None:
+            limit = self._limits[key] = self._make()
+            if len(self._limits) > self._most_keys:
+                self._limits.popitem(last=False)
+        return limit

@@ -11,15 +11,17 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from audiosocket.calls.protocol import AudioSocketProtocol
-from audiosocket.runtime.rate_limit import RateLimit
+from audiosocket.runtime.rate_limit import KeyedRateLimit, RateLimit
 from audiosocket.settings import Network
 
 #: Connections that may wait for their UUID; beyond it the one that has waited longest is aborted.
 MAX_WAITING = 2_048
 #: Addresses for which the result of the check is kept.
 MAX_KNOWN_HOSTS = 4_096
-#: Log lines per second about rejected connections and protocol errors; the rest is counted.
+#: Log lines per second about rejected connections and protocol errors, of all peers; the rest is counted.
 LINES_PER_SECOND = 5
+#: The same of one peer, so that it does not hide the others.
+LINES_PER_PEER = 3
 
 
 class ConnectionAdmission:
@@ -37,6 +39,7 @@ class ConnectionAdmission:
         #: Connections without a UUID, the oldest first.
         self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
         self._lines = RateLimit(LINES_PER_SECOND, 1.0, seconds)
+        self._lines_by_peer = KeyedRateLimit(LINES_PER_PEER, 1.0, seconds)
         #: Every open connection, with a leg or without.
         self.connections: set[AudioSocketProtocol] = set()
         #: Connections that never became a leg, by reason.
@@ -51,7 +54,7 @@ class ConnectionAdmission:
             allowed = self._known_hosts[host] = _is_in(host, self._allowed)
         if allowed:
             return True
-        self.reject("peer", f"{host} is in none of the networks of ALLOWED_PEERS")
+        self.reject("peer", f"{host} is in none of the networks of ALLOWED_PEERS", host)
         return False
 
     def connected(self, connection: AudioSocketProtocol) -> None:
@@ -60,7 +63,7 @@ class ConnectionAdmission:
         if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
             self.identified(oldest)
-            self.reject("crowded", f"more than {MAX_WAITING} connections without a UUID")
+            self.reject("crowded", f"more than {MAX_WAITING} connections without a UUID", _host(oldest))
             oldest.abort()
 
     def identified(self, connection: AudioSocketProtocol) -> None:
@@ -71,33 +74,43 @@ class ConnectionAdmission:
         self._waiting.pop(connection, None)
 
     def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
-        self.reject("handshake", f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+        where = f"{connection.peer} on port {connection.transport.getHost().port}"
+        self.reject("handshake", f"{where}: {why}", _host(connection))
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
         factory = connection.factory
         self._warn(
             f"refused the {factory.role.value} leg of {call_id} from {connection.peer} on extension "
-            f"{factory.extension.id}: {why}"
+            f"{factory.extension.id}: {why}",
+            _host(connection),
         )
 
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        self._warn(f"{connection.peer} on port {connection.transport.getHost().port}: {why}")
+        self._warn(f"{connection.peer} on port {connection.transport.getHost().port}: {why}", _host(connection))
 
-    def reject(self, kind: str, why: str) -> None:
+    def reject(self, kind: str, why: str, host: str = "") -> None:
         """Count and log a connection that became no leg; ``kind`` is a key of `rejected_total`."""
         self.rejected_total[kind] += 1
-        self._warn(f"rejected a connection ({sum(self.rejected_total.values())} so far): {why}")
+        self._warn(f"rejected a connection ({sum(self.rejected_total.values())} so far): {why}", host)
 
     def abort_waiting(self) -> None:
         """Abort all connections that have not sent a UUID."""
         for connection in list(self._waiting):
             connection.abort()
 
-    def _warn(self, what: str) -> None:
-        if self._lines.allow():
-            suppressed = self._lines.take_suppressed()
-            more = f" ({suppressed} similar lines were suppressed)" if suppressed else ""
-            self._log.warn("{what}{more}", what=what, more=more)
+    def _warn(self, what: str, host: str) -> None:
+        """Log what ``host`` did, unless it or all peers together have used their lines of this second."""
+        own = self._lines_by_peer.of(host)
+        if not own.allow() or not self._lines.allow():
+            return
+        same, all_peers = own.take_suppressed(), self._lines.take_suppressed()
+        more = f" (and {same:,} more of this peer)" if same else ""
+        more += f" ({all_peers} similar lines were suppressed)" if all_peers else ""
+        self._log.warn("{what}{more}", what=what, more=more)
+
+
+def _host(connection: AudioSocketProtocol) -> str:
+    return connection.peer.rpartition(":")[0]
 
 
 def _is_in(host: str, networks: tuple[Network, ...]) -> bool:

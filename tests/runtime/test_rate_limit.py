@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiosocket.runtime.rate_limit import RateLimit
+from audiosocket.runtime.rate_limit import KeyedRateLimit, RateLimit
 
 
 class ManualClock:
@@ -31,3 +31,11 @@ def test_a_new_period_begins_when_the_previous_one_is_over() -> None:
     clock.now += 0.001
     assert limit.allow()
     assert limit.take_suppressed() == 2
+
+
+def test_each_key_has_a_limit_of_its_own_and_the_oldest_are_forgotten() -> None:
+    limits = KeyedRateLimit(1, 1.0, ManualClock(), most_keys=3)
+    assert [limits.of(key).allow() for key in "aabbc"] == [True, False, True, False, True]
+    assert limits.of("a").take_suppressed() == 1
+    assert limits.of("d").allow()
+    assert limits.of("a").allow()  # it was the oldest

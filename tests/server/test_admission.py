@@ -9,7 +9,7 @@ from twisted.internet.address import UNIXAddress
 
 from audiosocket.extensions.model import Role
 from audiosocket.server import admission
-from audiosocket.server.admission import LINES_PER_SECOND
+from audiosocket.server.admission import LINES_PER_PEER, LINES_PER_SECOND
 from audiosocket.wire import uuid_frame
 from tests.support.in_memory import CALL, FRAME, OTHER_CALL, Echo, InMemoryServer, RecordingApp, peer_address
 
@@ -77,10 +77,18 @@ def test_rejected_connections_and_refused_legs_cost_at_most_five_log_lines_a_sec
     exchange.connect().send(b"GET / HTTP/1.1\r\n")
     assert logged()[5:] == [
         "rejected a connection (101 so far): 127.0.0.1:50123 on port 8080: the first message has kind 0x47, "
-        "not a UUID (0x01) (145 similar lines were suppressed)"
+        "not a UUID (0x01) (and 97 more of this peer) (1 similar lines were suppressed)"
     ]
     exchange.run(2_100)
     assert exchange.idle
+
+
+def test_a_peer_that_is_rejected_again_and_again_hides_no_other_one(log: list[str]) -> None:
+    exchange = InMemoryServer(Echo())
+    for host in ["8.8.8.8"] * 1_000 + ["9.9.9.9"] * 1_000:
+        exchange.admission.may_connect(peer_address(host))
+    assert len([text for text in log if "8.8.8.8" in text]) == LINES_PER_PEER
+    assert len([text for text in log if "9.9.9.9" in text]) == LINES_PER_SECOND - LINES_PER_PEER
 
 
 @pytest.mark.parametrize(
