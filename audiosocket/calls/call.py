@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
+from audiosocket.calls.event_quota import LIMITED, EventQuota
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal_records import (
     AT_SECONDS,
@@ -176,6 +177,8 @@ class Call:
     journal: JournalWriter | None = None
     #: The return calls to residents, the oldest first.
     return_calls: tuple[ShownInJson, ...] = ()
+    #: How many events may still be noted; None before the first one that counts.
+    _quota: EventQuota | None = None
     #: The UUID as text.
     name: str = field(init=False)
 
@@ -183,7 +186,12 @@ class Call:
         self.name = str(self.call_id)
 
     def note(self, event: str, now: float, /, **fields: Any) -> None:
-        """Add an event to the timeline and pass it on to the event sinks; no field replaces its name or time."""
+        """Add an event to the timeline and pass it on to the event sinks; no field replaces its name or time.
+
+        One that comes too often is counted instead, see ``event_quota.py``.
+        """
+        if event in LIMITED and not self._may_note(event, now):
+            return
         identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
         own = {AT_SECONDS: round(now - self.started, 3), EVENT: event}
@@ -193,6 +201,19 @@ class Call:
             shorten(self.timeline)
         if self.journal is not None:
             self.journal.write(EventRecord(self.name, entry))
+
+    def _may_note(self, event: str, now: float) -> bool:
+        if self._quota is None:
+            self._quota = EventQuota(now)
+        allowed = self._quota.allow(event, now)
+        if self._quota.due(now):
+            self._note_omitted(now)
+        return allowed
+
+    def _note_omitted(self, now: float) -> None:
+        omitted = {} if self._quota is None else self._quota.take()
+        if omitted:
+            self.note("call.omitted", now, events=omitted)
 
     def decide(self, outcome: str) -> bool:
         """Set the outcome; return false when there is one already."""
@@ -262,6 +283,7 @@ class Call:
 
     def note_end(self, now: float) -> None:
         """Add the event that ends the call, with every attempt to reach a resident."""
+        self._note_omitted(now)
         shown = [one.as_event(now) for one in self.return_calls]
         returns: dict[str, Any] = {**_latest_and_earlier(shown)} if shown else {}
         duration = round(now - self.started, 3)

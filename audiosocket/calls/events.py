@@ -18,6 +18,7 @@ Sink = Callable[[Record], None]
 EVENTS: Mapping[str, str] = {
     "call.started": "the first leg of a UUID was accepted; the call keeps its extension from here on",
     "call.ended": "the last leg has ended; with the call's outcome and every attempt to reach a resident",
+    "call.omitted": "events of the call that came too often were counted and not noted (events: how many of each)",
     "call.interrupted": "the server stopped during the call; it resumes when its UUID is presented again",
     "call.resumed": "after a restart of the server the first leg of the call resumed",
     "leg.joined": "a leg was accepted (role, peer, port)",
