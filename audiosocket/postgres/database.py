@@ -6,24 +6,25 @@ Nothing here is on the path of a call, and nothing here waits for PostgreSQL wit
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
-from secrets import token_hex
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet import defer, task
+from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.json_shapes import DatabaseJSON
 from audiosocket.outbound.resolver import Resolver
-from audiosocket.outbound.supervision import ConnectionSupervisor, OpenRefused
+from audiosocket.outbound.supervision import ConnectionSupervisor
 from audiosocket.postgres import extension_table
 from audiosocket.postgres.connection import IDatabaseReactor, one_line
+from audiosocket.postgres.database_state import DatabaseState
 from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
+from audiosocket.postgres.leftovers import Leftovers
+from audiosocket.postgres.notification_check import NotificationCheck
 from audiosocket.postgres.password import Password
-from audiosocket.postgres.session import MARK, ConnectionParameters, Identity, Session, Timeouts
+from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
 from audiosocket.runtime.deferreds import shielded
 from audiosocket.settings import Settings
 
@@ -31,49 +32,6 @@ __all__ = ["COLUMNS", "Database", "DatabaseState", "Row", "Timeouts"]
 
 T = TypeVar("T")
 _log = Logger()
-
-_NO_NOTIFICATIONS = (
-    "a connection pooler is between, and LISTEN does not work through it (pgbouncer with pool_mode=transaction); "
-    "connect to PostgreSQL itself or with pool_mode=session"
-)
-
-_LEFTOVERS = """
-    select pg_terminate_backend(pid) from pg_stat_activity
-    where usename = current_user and (pid, backend_start) in %s and pid in (
-        select pid from pg_locks where locktype = 'advisory' and classid = %s and objid = %s and objsubid = 2)
-"""
-
-
-@dataclass(frozen=True)
-class DatabaseState:
-    """The state of the connection, as ``/api/status`` shows it; contains no secret.
-
-    ``state`` is ``connecting`` (until the first attempt has ended), ``up`` or ``down`` since ``since`` (seconds of
-    the reactor's clock). ``reason`` is the last error as one line, empty without one; connected but not able to
-    read the table is ``up`` with a reason. ``attempts`` failed in a row, ``next_try_seconds`` is the time to the
-    next one. ``listening`` is whether notifications arrive, ``backends`` the number of open sessions (0 to 2).
-    """
-
-    state: str
-    since: float
-    reason: str
-    attempts: int
-    next_try_seconds: float | None
-    listening: bool
-    backends: int
-
-    def to_json(self, now: float) -> DatabaseJSON:
-        """Return what the API shows at ``now``, in seconds of the reactor's clock."""
-        return {
-            "configured": True,
-            "state": self.state,
-            "since_seconds": round(now - self.since, 1),
-            "reason": self.reason,
-            "failed_attempts": self.attempts,
-            "next_try_seconds": None if self.next_try_seconds is None else round(self.next_try_seconds, 1),
-            "listening": self.listening,
-            "backends": self.backends,
-        }
 
 
 class Database(Service):
@@ -114,15 +72,14 @@ class Database(Service):
         self._query = self._supervisor(self._open_query, self._query_changed)
         self._listen = self._supervisor(self._open_listen, self._listen_changed, self._query_is_up)
         self._supervisors = (self._query, self._listen) if listen else (self._query,)
+        self._leftovers = Leftovers(self._open_sessions, reactor)
+        self._notifications = NotificationCheck(timeouts or Timeouts(), reactor)
         self._state = "connecting"
         self._since = reactor.seconds()
         self._table_reason = ""
         self._reported: tuple[object, ...] = ()
         self._reasons_logged: set[str] = set()
         self._not_listening_logged = False
-        self._opened: set[Identity] = set()
-        #: The payload of the notification that tests whether any arrives, and what waits for it.
-        self._probe: tuple[str, defer.Deferred[None]] | None = None
         self._work: set[defer.Deferred[Any]] = set()
 
     @property
@@ -240,11 +197,11 @@ class Database(Service):
         target = await self._current_target()
         session = await Session.open(target, self._reactor, self._resolver, self._timeouts, on_lost=lost)
         try:
-            await self._end_leftovers(session, allowed=1)
+            await self._leftovers.end(session, allowed=1)
         except BaseException:
             session.close("not opened")
             raise
-        self._remember(session)
+        self._leftovers.remember(session)
         return session
 
     async def _current_target(self) -> ConnectionParameters:
@@ -252,60 +209,21 @@ class Database(Service):
             return self._target
         return replace(self._target, password=await self._password.current(self._timeouts.lookup))
 
-    def _remember(self, session: Session) -> None:
-        if session.identity is not None:
-            self._opened.add(session.identity)
-
     async def _open_listen(self, lost: Callable[[], None]) -> Session:
-        await self._end_leftovers(await self._query.ready(), allowed=0)
+        await self._leftovers.end(await self._query.ready(), allowed=0)
         target = await self._current_target()
         session = await Session.open(
             target, self._reactor, self._resolver, self._timeouts, on_lost=lost, notified=self._notified
         )
         try:
             if session.pooled:
-                await self._check_notifications(session)
+                await self._notifications.check(session, await self._query.ready())
             await session.run(f"listen {CHANNEL}")
         except BaseException:
             session.close("not opened")
             raise
-        self._remember(session)
+        self._leftovers.remember(session)
         return session
-
-    async def _check_notifications(self, session: Session) -> None:
-        """Raise `OpenRefused` unless a notification arrives: between transactions a pooler may have no backend."""
-        probe = f"audiosocket_{token_hex(8)}"
-        self._probe = (probe, arrived := defer.Deferred[None]())
-        try:
-            await session.run(f"listen {probe}")
-            query = await self._query.ready()
-            async with query.lock:
-                await query.run("select pg_notify(%s, %s)", [probe, probe])
-            await arrived.addTimeout(self._timeouts.notification, self._reactor)
-            await session.run(f"unlisten {probe}")
-        except defer.TimeoutError:
-            await session.run(f"unlisten {probe}")
-            raise OpenRefused(_NO_NOTIFICATIONS) from None
-        finally:
-            self._probe = None
-
-    async def _end_leftovers(self, session: Session, allowed: int) -> None:
-        """End earlier sessions that the server still keeps, as it was frozen or unreachable when they were closed.
-
-        Raises `SourceUnavailable` when more than ``allowed`` stay: one more session would be the third.
-        """
-        for _ in range(10):
-            leftovers = self._opened - {known.identity for known in self._open_sessions()}
-            if not leftovers:
-                return
-            async with session.lock:
-                alive = (await session.run(_LEFTOVERS, [tuple(leftovers), *MARK])).count
-            if not alive:
-                self._opened -= leftovers
-                return
-            await task.deferLater(self._reactor, 0.1)
-        if alive > allowed:
-            raise SourceUnavailable(f"PostgreSQL still keeps {alive} earlier session(s) of this server")
 
     def _open_sessions(self) -> list[Session]:
         return [each.connection for each in self._supervisors if each.connection is not None]
@@ -351,9 +269,7 @@ class Database(Service):
         self._report()
 
     def _notified(self, payloads: Sequence[str]) -> None:
-        if self._probe is not None and self._probe[0] in payloads:
-            if not self._probe[1].called:
-                self._probe[1].callback(None)
+        if self._notifications.arrived(payloads):
             return  # nothing else is listened for yet
         _log.debug("{count} notification(s), the last: {payload}", count=len(payloads), payload=payloads[-1][:200])
         self._call(self._changed)
