@@ -6,15 +6,12 @@ the reactor in between. Closing a listener never touches its connections.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -28,27 +25,22 @@ from audiosocket.extensions.reconcile import (
     SocketAddress,
     claimed_ports,
     only,
-    wanted_addresses,
 )
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
     ListenAddress,
     Listener,
-    ListenFailure,
     MakeFactory,
     PortFactory,
-    explained,
     is_local,
-    is_taken,
 )
+from audiosocket.provisioning.port_opener import PortOpener, named
+from audiosocket.provisioning.port_retries import PortRetries
 
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - rows often carry the public side of a NAT
 #: Ports opened or closed between two turns of the reactor.
 PER_TURN = 4
 #: Rows whose values are taken between two turns of the reactor.
 ENTERED_PER_TURN = 100
-#: Ports that cannot be had are tried again after so many seconds, and longer for each of them when they are many.
-RETRY_SECONDS, RETRY_SECONDS_PER_PORT = 0.4, 0.002
 
 
 class IListeningReactor(IReactorTCP, IReactorTime):
@@ -70,19 +62,16 @@ class Listeners(MultiService):
         local: Callable[[str], bool] = is_local,
     ) -> None:
         super().__init__()
-        self._make_factory = make_factory
         self._reactor = reactor
-        #: BIND_ADDRESS: where everything listens, empty for each row's own.
-        self.bind_address = bind_address
         self._reserved = reserved_ports
-        self._local = local
+        #: Opens the ports.
+        self.ports = PortOpener(
+            make_factory, reactor, bind_address=bind_address, reserved=reserved_ports, local=local
+        )
         self._lock = DeferredLock()
-        self._warned: set[tuple[int, str]] = set()
         #: Extensions with a port that is not, or not only, where their row wants it.
         self._unsettled: set[int] = set()
-        self._next_try: IDelayedCall | None = None
-        #: True once ports are closed for good: none is opened any more.
-        self._closing = False
+        self._retries = PortRetries(self.retry, reactor)
         #: The factories of closed ports that still have connections, and those ports.
         self.draining: dict[PortFactory, int] = {}
         #: True once the first configuration has been applied.
@@ -91,11 +80,11 @@ class Listeners(MultiService):
         self.generation = 0
 
     def startService(self) -> None:
-        self._closing = False
+        self._retries.start()
         super().startService()
 
     def stopService(self) -> Deferred[None]:
-        self._stop_trying()
+        self._retries.stop()
         return maybeDeferred(super().stopService)
 
     @property
@@ -120,7 +109,7 @@ class Listeners(MultiService):
             by_id = {extension.id: extension for extension in desired}
             changed = self._to_change(by_id)
             claimed = self._claimed(by_id, changed)
-            wanted = self._wanted(only(by_id, changed))
+            wanted = self.ports.addresses(only(by_id, changed), warn=True)
             plan = self._plan(by_id, changed, wanted, claimed)
             if not changed:
                 self.applied = True
@@ -151,7 +140,7 @@ class Listeners(MultiService):
         """Return what `apply` would do now."""
         by_id = {extension.id: extension for extension in desired}
         changed = self._to_change(by_id)
-        wanted = self._wanted(only(by_id, changed), warn=False)
+        wanted = self.ports.addresses(only(by_id, changed), warn=False)
         return self._plan(by_id, changed, wanted, self._claimed(by_id, changed))
 
     async def restart(self, extension_id: int) -> Extension:
@@ -161,17 +150,17 @@ class Listeners(MultiService):
             if service is None:
                 raise UnknownExtension(f"no extension with id {extension_id} is running")
             extension = service.extension
-            self._log.info("restarting the listeners of extension {id} ({number})", **_named(extension))
+            self._log.info("restarting the listeners of extension {id} ({number})", **named(extension))
             await self._close(tuple((extension_id, role) for role in service.listeners))
             claimed = claimed_ports(self.extensions.values(), self._reserved)
-            for slot, want in self._wanted({extension_id: extension}).items():
+            for slot, want in self.ports.addresses({extension_id: extension}, warn=True).items():
                 self._open(slot, want, claimed)
             self._note_unsettled({extension_id})
             return extension
 
     async def stop_accepting(self, role: Role) -> None:
         """Close every port of ``role`` and open no more; the connections that came in there go on."""
-        self._stop_trying()
+        self._retries.stop()
         async with self._lock:
             for count, service in enumerate(list(self.services_by_id().values())):
                 for listener in service.children():
@@ -196,14 +185,10 @@ class Listeners(MultiService):
                 self._unsettled.add(key)
             else:
                 self._unsettled.discard(key)
-        self._try_later()
+        self._retries.schedule(len(self._slots_to_retry()))
 
     def _claimed(self, desired: Mapping[int, Extension], changed: set[int]) -> frozenset[int]:
         return claimed_ports(desired.values(), self._reserved) if changed else frozenset()
-
-    def _wanted(self, desired: Mapping[int, Extension], *, warn: bool = True) -> dict[Slot, SocketAddress]:
-        is_local = cache(self._local)  # called once for each address: rows share few
-        return wanted_addresses(desired, lambda extension: self._bind(extension, is_local, warn=warn))
 
     def _plan(
         self,
@@ -218,23 +203,16 @@ class Listeners(MultiService):
             placed.update({(key, role): listener for role, listener in self._service(key).placed.items()})
         return reconcile.plan_changes(desired, running, changed, wanted, placed, claimed)
 
-    def _bind(self, extension: Extension, is_local: Callable[[str], bool], *, warn: bool) -> str:
-        if self.bind_address:
-            return self.bind_address
-        address = extension.server_ip
-        if is_local(address):
-            return address
-        if warn and (extension.id, address) not in self._warned:
-            self._warned.add((extension.id, address))
-            self._log.warn(
-                "extension {id} ({number}): {address} is not an address of this machine; binding all "
-                "addresses (set BIND_ADDRESS to choose one)",
-                address=address,
-                **_named(extension),
-            )
-        return ANY_ADDRESS
-
     # the steps
+
+    def _open(self, slot: Slot, want: SocketAddress, claimed: frozenset[int]) -> None:
+        self.generation += 1
+        key, role = slot
+        self.ports.open(self._service(key), role, want, claimed)
+
+    def _try(self, service: ExtensionService, role: Role, want: SocketAddress) -> CannotListenError | None:
+        self.generation += 1
+        return self.ports.open_exactly(service, role, ListenAddress(want.bind, want.port, want.port))
 
     async def _close(self, slots: Sequence[Slot]) -> None:
         closing = []
@@ -285,80 +263,19 @@ class Listeners(MultiService):
             port=listener.port,
             role=listener.role.value,
             live=len(factory.connections),
-            **_named(service.extension),
+            **named(service.extension),
         )
         return listener.close()
 
     def _drained(self, factory: PortFactory) -> None:
         self.draining.pop(factory, None)
 
-    def _open(self, slot: Slot, want: SocketAddress, claimed: frozenset[int]) -> None:
-        key, role = slot
-        service = self._service(key)
-        error = self._try(service, role, ListenAddress(want.bind, want.port, want.port))
-        if error is not None and is_taken(error):
-            for port in reconcile.alternatives(want.port, claimed):
-                if self._try(service, role, ListenAddress(want.bind, want.port, port)) is None:
-                    return
-        if error is not None:
-            self._fail(service, role, want, error)
-
-    def _try(self, service: ExtensionService, role: Role, place: ListenAddress) -> CannotListenError | None:
-        self.generation += 1
-        if place.port in self._reserved:
-            # it may be free now, but the API opens it later
-            return CannotListenError(place.bind, place.port, OSError(errno.EADDRINUSE, "reserved for the API"))
-        try:
-            service.open(self._make_factory, role, place, self._reactor)
-        except CannotListenError as error:
-            return error
-        fields = dict(bind=place.bind, port=place.port, role=role.value, **_named(service.extension))
-        if place.port == place.configured:
-            self._log.info("extension {id} ({number}): listening on {bind}:{port} for {role}s", **fields)
-        else:
-            self._log.error(
-                "extension {id} ({number}): listening on {bind}:{port} for {role}s instead of {configured}, which "
-                "is in use; Asterisk does not know this port, free the configured one",
-                configured=place.configured,
-                **fields,
-            )
-        return None
-
-    def _fail(self, service: ExtensionService, role: Role, want: SocketAddress, error: CannotListenError) -> None:
-        before = service.failed.get(role)
-        service.failed[role] = ListenFailure(want.bind, want.port, explained(error))
-        if before is None or before.reason != explained(error):
-            self._log.error(
-                "extension {id} ({number}): not listening for {role}s: {reason}; trying again until it can",
-                role=role.value,
-                reason=explained(error),
-                **_named(service.extension),
-            )
-
-    def _try_later(self) -> None:
-        """Try again for the ports that could not be had: a process that ends gives them back at any time."""
-        count = len(self._slots_to_retry())
-        if count and self._next_try is None and not self._closing:
-            delay = RETRY_SECONDS + RETRY_SECONDS_PER_PORT * count
-            self._next_try = self._reactor.callLater(delay, self._try_now)
-
-    def _try_now(self) -> None:
-        self._next_try = None
-        trying = Deferred.fromCoroutine(self.retry())
-        trying.addErrback(lambda failure: self._log.failure("ports cannot be tried again", failure))
-
-    def _stop_trying(self) -> None:
-        self._closing = True
-        if self._next_try is not None:
-            self._next_try.cancel()
-            self._next_try = None
-
     async def retry(self) -> None:
         """Try to open the configured port of every role that has none or an alternative one."""
         async with self._lock:
             slots = self._slots_to_retry()
             for count, slot in enumerate(slots):
-                if self._closing:
+                if self._retries.stopped:
                     return
                 await self._retry_configured(slot)
                 if count % PER_TURN == PER_TURN - 1:
@@ -379,9 +296,9 @@ class Listeners(MultiService):
             await self._regain(service, service.listeners[role])
             return
         want = SocketAddress(failed.bind, failed.configured)
-        error = self._try(service, role, ListenAddress(want.bind, want.port, want.port))
+        error = self._try(service, role, want)
         if error is not None:
-            self._fail(service, role, want, error)
+            self.ports.fail(service, role, want, error)
 
     async def _retry(self, slot: Slot, claimed: frozenset[int]) -> None:
         key, role = slot
@@ -396,7 +313,7 @@ class Listeners(MultiService):
         """Try to open the configured port; an alternative port stays open until its calls have ended."""
         role = listener.role
         service.linger(listener)
-        error = self._try(service, role, ListenAddress(listener.bind, listener.configured, listener.configured))
+        error = self._try(service, role, SocketAddress(listener.bind, listener.configured))
         if error is not None:
             service.keep(listener)
         elif not listener.factory.connections:
@@ -413,7 +330,3 @@ class Listeners(MultiService):
             for key in sorted(self._unsettled & self.extensions.keys())
             for reason in self._service(key).mismatches
         ]
-
-
-def _named(extension: Extension) -> dict[str, Any]:
-    return {"id": extension.id, "number": extension.number}

@@ -69,7 +69,7 @@ class TableControl:
             chosen, wrong = dialplan.select_printable([running[key] for key in sorted(running)], host)
         else:
             chosen = [running_extension(running, extension_id)]
-        otherwise = dialplan.place(self._listeners.bind_address, asked_at)
+        otherwise = dialplan.place(self._listeners.ports.bind_address, asked_at)
         return dialplan.lines(*chosen, style=style, host=host, otherwise=otherwise, wideband=wideband, wrong=wrong)
 
     async def refresh(self, *, force: bool, dry_run: bool) -> RefreshJSON:

@@ -23,6 +23,7 @@ from tests.support.loopback_server import (
     reactor_turns,
     socket_inode,
     until,
+    until_closed,
 )
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
@@ -161,7 +162,7 @@ async def test_an_alternative_port_stays_open_until_its_calls_have_ended() -> No
         caller.hang_up()
         other.hang_up()
         await until(lambda: not here.listeners.services_by_id()[1].lingering)
-        assert await is_closed(b)
+        await until_closed(b)
         await here.call(a)
 
 
@@ -411,7 +412,7 @@ async def test_a_port_is_taken_as_soon_as_it_is_free_without_a_refresh() -> None
         await caller.until_heard(len(caller.heard) + 640)
         caller.hang_up()
         await until(lambda: not here.listeners.services_by_id()[1].lingering)
-        assert await is_closed(alternative)
+        await until_closed(alternative)
 
 
 async def test_a_port_that_could_not_be_opened_at_all_is_tried_again_and_logged_once() -> None:

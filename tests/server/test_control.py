@@ -249,7 +249,7 @@ async def test_the_dialplan_of_all_running_extensions(tmp_path: Path) -> None:
         assert text.count("[audiosocket-call]") == text.count("[globals]") == 1
         assert text.index(f"127.0.0.1:{a},") < text.index(f"gate.example:{b},")
         assert "; ATTENTION: extension 3 is left out: ramal_ia is '1;2'" in text
-        here.loopback.listeners.bind_address = "192.0.2.9"
+        here.loopback.listeners.ports.bind_address = "192.0.2.9"
         assert f"192.0.2.9:{b}," in here.control.extensions.dialplan(
             2, "plain", wideband=False, asked_at="gate.example"
         )

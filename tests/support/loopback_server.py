@@ -214,6 +214,12 @@ async def is_closed(port: int) -> bool:
     return await deferToThread(connect_fails)
 
 
+async def until_closed(port: int) -> None:
+    """Wait until nothing listens on the port: a listener is dropped from the books before its socket is closed."""
+    while not await is_closed(port):
+        pass
+
+
 class ManualFileThread:
     """A stand-in for the file thread: runs jobs at once, or in `release` while ``held`` is a list.
 
