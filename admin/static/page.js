@@ -67,7 +67,7 @@ function readNow() {
 function show() {
   extensions.update(status.extensions)
   changes.update(status)
-  phone.update(status.extensions)
+  phone.update(status.extensions, status.return_backend.kind === 'browser')
   setText(byId('version'), status.version)
   showNumbers()
   showConnection()

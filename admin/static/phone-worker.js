@@ -6,23 +6,29 @@ let socket = null, loudspeaker = null
 
 onmessage = ({ data }) => {
   if (data.open) open(data)
+  else if (data.audio) connect(data.audio)
   else if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(data))
 }
 
-function open({ open: address, microphone, loudspeaker: to }) {
+function connect({ microphone, loudspeaker: to }) {
   loudspeaker = to
-  socket = new WebSocket(address)
-  socket.binaryType = 'arraybuffer'
   microphone.onmessage = ({ data }) => {
     if (socket.readyState === WebSocket.OPEN && socket.bufferedAmount < MOST_WAITING) socket.send(data)
   }
+}
+
+// A telephone that waits gets its audio when it has answered.
+function open({ open: address, ...audio }) {
+  socket = new WebSocket(address)
+  socket.binaryType = 'arraybuffer'
+  if (audio.microphone) connect(audio)
   socket.onmessage = ({ data }) => {
     if (typeof data !== 'string') {
-      loudspeaker.postMessage(data, [data])
+      loudspeaker?.postMessage(data, [data])
       return
     }
     const message = JSON.parse(data)
-    if (message.rate) loudspeaker.postMessage({ rate: message.rate })
+    if (message.rate) loudspeaker?.postMessage({ rate: message.rate })
     else postMessage(message)
   }
   socket.onclose = ({ code }) => postMessage({ state: 'closed', code })

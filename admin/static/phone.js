@@ -1,9 +1,10 @@
-// The telephone: choose an extension, call, talk, press keys, hang up. The call is like any other of the server.
+// The telephone: choose an extension, call, talk, press keys, hang up; or answer what rings here for a resident.
 import { get } from './api.js'
 import { byId, el, setText } from './dom.js'
+import { connectAudio, newCall, openAudio, release, socketAddress } from './phone-audio.js'
+import { ResidentPhone } from './resident-phone.js'
 import { duration, number, t } from './words.js'
 
-const RATE = 16_000 // Hz, of what the microphone sends
 const KEYS = [...'123456789*0#']
 
 export class Phone {
@@ -14,11 +15,17 @@ export class Phone {
     this.extensions = []
     this.call = null
     this.note = ''
+    this.resident = new ResidentPhone(call => this.answer(call), () => { if (!this.call) this.drawIdle() })
     this.drawIdle()
     setInterval(() => this.tick(), 500)
   }
 
-  update(extensions) {
+  // rings: whether return calls ring on this page.
+  update(extensions, rings) {
+    if (rings !== this.resident.possible) {
+      this.resident.possible = rings
+      if (!this.call) this.drawIdle()
+    }
     const choices = extensions.filter(each => each.actual_porta_ia !== null).map(each => each.ramal_ia)
     if (choices.join() === this.extensions.join()) return
     this.extensions = choices
@@ -45,7 +52,8 @@ export class Phone {
       el('label', { class: 'field' }, el('span', {}, t('phoneNumber')), input),
       el('datalist', { id: 'phone-extensions' }, ...this.extensions.slice(0, 200).map(each => el('option', { value: each }))),
       el('p', { class: 'buttons' }, el('button', { class: 'primary', id: 'phone-call' }, t('phoneCall')))),
-    el('p', { class: 'soft', role: 'status', id: 'phone-note' }, this.note || t('phoneText')))
+    el('p', { class: 'soft', role: 'status', id: 'phone-note' }, this.note || t('phoneText')),
+    ...[this.resident.panel()].filter(Boolean))
   }
 
   drawCall() {
@@ -79,43 +87,39 @@ export class Phone {
       this.end(t('phoneNeedsHttps', { port: location.port || '80' }))
       return
     }
-    const call = { to, state: 'connecting', since: 0, gaps: 0, queuedMs: 0, id: '', context: new AudioContext() }
+    const call = newCall(to)
+    this.resident.pause()
+    if (await this.begin(call)) {
+      const ports = connectAudio(call)
+      call.worker = new Worker('/page/phone-worker.js')
+      call.worker.onmessage = ({ data }) => this.told(call, data)
+      call.worker.postMessage({ open: socketAddress({ extension: to }), ...ports }, Object.values(ports))
+    }
+  }
+
+  // Take what a resident's telephone has answered: its worker is connected, and waits for the audio.
+  async answer(call) {
+    call.worker.onmessage = ({ data }) => this.told(call, data)
+    if (await this.begin(call)) {
+      const ports = connectAudio(call)
+      call.worker.postMessage({ audio: ports }, Object.values(ports))
+      call.worker.postMessage({ answer: true })
+    }
+  }
+
+  // Show a call and open its microphone; return false where that is not possible, or the call is over meanwhile.
+  async begin(call) {
     this.call = call
     this.drawCall()
     try {
-      const plain = new URLSearchParams(location.search).has('plain-microphone') // for measuring: nothing is filtered
-      const processing = { echoCancellation: !plain, noiseSuppression: !plain, autoGainControl: !plain }
-      call.stream = await navigator.mediaDevices.getUserMedia({ audio: processing })
-      await call.context.audioWorklet.addModule('/page/phone-worklet.js')
-      await call.context.resume()
+      await openAudio(call)
     } catch (error) {
+      call.worker?.postMessage({ reject: true })
       if (this.call === call) this.end(t('phoneNoMicrophone', { reason: error.message }))
-      return
+      return false
     }
-    if (this.call === call) this.connect(call)
-    else release(call)
-  }
-
-  connect(call) {
-    const { context } = call
-    const up = new MessageChannel(), down = new MessageChannel()
-    const microphone = new AudioWorkletNode(context, 'microphone', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit', processorOptions: { rate: RATE } })
-    const loudspeaker = new AudioWorkletNode(context, 'loudspeaker', { numberOfInputs: 0, outputChannelCount: [1] })
-    microphone.port.postMessage({ to: up.port1 }, [up.port1])
-    loudspeaker.port.postMessage({ from: down.port1 }, [down.port1])
-    microphone.port.onmessage = ({ data }) => level('you', data.peak)
-    loudspeaker.port.onmessage = ({ data }) => {
-      level('server', data.peak)
-      Object.assign(call, { gaps: data.gaps, queuedMs: data.queuedMs })
-    }
-    context.createMediaStreamSource(call.stream).connect(microphone)
-    loudspeaker.connect(context.destination)
-    call.loudspeaker = loudspeaker
-    call.worker = new Worker('/page/phone-worker.js')
-    call.worker.onmessage = ({ data }) => this.told(call, data)
-    const address = new URL(`/api/phone?extension=${encodeURIComponent(call.to)}&rate=${RATE}`, location.href)
-    address.protocol = address.protocol.replace('http', 'ws')
-    call.worker.postMessage({ open: address.href, microphone: up.port2, loudspeaker: down.port2 }, [up.port2, down.port2])
+    if (this.call !== call) release(call)
+    return this.call === call
   }
 
   async told(call, message) {
@@ -124,6 +128,7 @@ export class Phone {
       Object.assign(call, { state: 'connected', since: performance.now(), id: message.call_id })
       this.tick()
     } else if (message.state === 'ended') this.end(t('phoneEnded', { reason: message.reason }))
+    else if (message.state === 'waiting') this.end(t('residentStopped', { reason: message.reason })) // answered too late
     else if (message.state === 'closed') this.end(call.since ? t('phoneLost') : await refusal(call.to))
     else if (message.error) setText(byId('phone-gaps'), message.error)
   }
@@ -138,20 +143,9 @@ export class Phone {
     this.call = null
     this.note = note
     if (call) release(call)
+    this.resident.open()
     this.drawIdle()
   }
-}
-
-function release(call) {
-  for (const track of call.stream?.getTracks() ?? []) track.stop()
-  // The hang-up is still to be sent.
-  setTimeout(() => call.worker?.terminate(), 500)
-  call.context.close()
-}
-
-const level = (name, peak) => {
-  const meter = byId(`phone-${name}`)
-  if (meter) meter.value = Math.min(1, Math.sqrt(peak)) // the ear hears ratios: a linear meter would look dead
 }
 
 // A browser does not say why a WebSocket was refused; the same request without the upgrade does.
