@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from tests.real_asterisk import sound, visit
 from tests.real_asterisk.handset import Handset, PickUp
-from tests.real_asterisk.household import Household
 from tests.real_asterisk.product import Row, Server
+from tests.real_asterisk.sip_phones import SipPhones
 
 VISITORS = {"1000": 440.0, "1002": 560.0}  # hertz: each leg has a tone of its own
 RESIDENTS = {"2001": 700.0, "2002": 850.0}
@@ -29,12 +29,12 @@ async def enter(server: Server, pick_up: PickUp, row: Row) -> tuple[Handset, str
 
 
 async def check_talk(
-    server: Server, house: Household, visitor: Handset, call_id: str, row: Row, resident: str
+    server: Server, house: SipPhones, visitor: Handset, call_id: str, row: Row, resident: str
 ) -> None:
     """Check that visitor and resident hear each other and nothing else, over the two ports of their row."""
-    seen = await visitor.hears(is_heard(RESIDENTS[resident]), 15)
+    seen = await visitor.listen(is_heard(RESIDENTS[resident]), 15)
     assert is_heard(RESIDENTS[resident])(seen)
-    heard = await house.hears(resident, is_heard(VISITORS[row.number]))
+    heard = await house.listen(resident, is_heard(VISITORS[row.number]))
     assert is_heard(VISITORS[row.number])(heard)
     call = await server.call(call_id)
     assert call["extension"]["id"] == row.id

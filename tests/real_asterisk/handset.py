@@ -79,7 +79,7 @@ class Handset(protocol.Protocol):
         self._said.append(deferred)
         return deferred
 
-    async def hears(self, enough: Callable[[bytes], bool], seconds: float = 5) -> bytes:
+    async def listen(self, enough: Callable[[bytes], bool], seconds: float = 5) -> bytes:
         """Wait until the audio received is enough, or for ``seconds``; return it."""
         deadline = self._reactor.seconds() + seconds
         while not enough(bytes(self.heard)) and self._reactor.seconds() < deadline and not self.gone.called:

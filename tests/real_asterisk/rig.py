@@ -300,7 +300,7 @@ class Asterisk:
         await self._flush_log()
         return [line for line in self._log() if re.search(pattern, line)]
 
-    def forgive(self, *patterns: str) -> None:
+    def expect(self, *patterns: str) -> None:
         """Treat lines that match these patterns as normal from now on."""
         self._normal = (*self._normal, *patterns)
 

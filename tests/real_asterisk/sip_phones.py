@@ -78,7 +78,7 @@ class _Call:
         self.gone: defer.Deferred[None] = defer.Deferred()
 
 
-class Household(protocol.DatagramProtocol):
+class SipPhones(protocol.DatagramProtocol):
     """``reactions`` by number: "answer", "ring", "nothing", or the status that refuses, such as "486 Busy Here".
 
     A number without one is unknown (404). ``says`` are the sounds of those who answer, 8 kHz signed linear of
@@ -116,7 +116,7 @@ class Household(protocol.DatagramProtocol):
         talks = [call.talk for call in self._calls.values() if call.number == number and call.talk is not None]
         return talks[-1].heard if talks else b""
 
-    async def hears(self, number: str, enough: Callable[[bytes], bool], seconds: float = 10) -> bytes:
+    async def listen(self, number: str, enough: Callable[[bytes], bool], seconds: float = 10) -> bytes:
         """Wait until the audio received is enough, or for ``seconds``; return it."""
         deadline = self._reactor.seconds() + seconds
         while not enough(self.heard(number)) and self._reactor.seconds() < deadline:
@@ -235,11 +235,11 @@ def _fields(message: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def household(
+async def sip_phones(
     reactor: Any, asterisk: Asterisk, reactions: Mapping[str, str], says: Mapping[str, bytes] | None = None
-) -> AsyncIterator[Household]:
+) -> AsyncIterator[SipPhones]:
     """Give the telephones of PJSIP/2001 to PJSIP/2003 of this Asterisk."""
-    house = Household(reactor, reactions, says or {})
+    house = SipPhones(reactor, reactions, says or {})
     port = reactor.listenUDP(asterisk.ports.telephone, house, interface="127.0.0.1")
     try:
         yield house

@@ -16,8 +16,8 @@ from audiosocket.asterisk.ami.client import AMIClient, Timeouts
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
-from tests.real_asterisk.household import Household, household
 from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.sip_phones import SipPhones, sip_phones
 from tests.support.bad_servers import PacedServer, serve
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(40)]
@@ -32,8 +32,8 @@ exten => _X.,1,Dial(PJSIP/${EXTEN})
 ODD = r'a,INJECTED=evil \"q" (x) [y] ${CALLERID(num)} ção;'
 
 
-def telephone(asterisk: Asterisk, reaction: str) -> AbstractAsyncContextManager[Household]:
-    return household(reactor, asterisk, {"2001": reaction})
+def telephone(asterisk: Asterisk, reaction: str) -> AbstractAsyncContextManager[SipPhones]:
+    return sip_phones(reactor, asterisk, {"2001": reaction})
 
 
 @asynccontextmanager
@@ -73,7 +73,7 @@ async def test_login_ping_and_events(asterisk: Asterisk, challenge: bool) -> Non
 
 
 async def test_a_wrong_secret(asterisk: Asterisk) -> None:
-    asterisk.forgive(r"manager\.c: .* failed to authenticate")
+    asterisk.expect(r"manager\.c: .* failed to authenticate")
     async with client(asterisk, secret="not the secret") as ami:
         result = await AMIOriginator(ami, reactor).place(request())
     assert result.end is AttemptEnd.FAILED
@@ -126,7 +126,7 @@ async def test_an_answered_call_has_its_variables(asterisk: Asterisk) -> None:
 
 
 async def test_what_cannot_be_placed(asterisk: Asterisk) -> None:
-    asterisk.forgive(r"chan_pjsip\.c: Unable to create PJSIP channel")
+    asterisk.expect(r"chan_pjsip\.c: Unable to create PJSIP channel")
     await asterisk.dialplan(DIALPLAN)
     async with originator(asterisk) as calls:
         results: Sequence[AttemptResult] = [

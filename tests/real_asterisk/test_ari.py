@@ -90,7 +90,7 @@ async def test_every_end_without_an_answer(
     asterisk: Asterisk, ari: MakeOriginator, number: str, ring: float, end: AttemptEnd
 ) -> None:
     await asterisk.dialplan(TELEPHONES)
-    asterisk.forgive("No such extension")
+    asterisk.expect("No such extension")
     originator = ari()
     result = await originator.place(request(number, ring))
     assert result.end is end, result
@@ -99,7 +99,7 @@ async def test_every_end_without_an_answer(
 
 async def test_a_call_that_cannot_be_placed_fails(asterisk: Asterisk, ari: MakeOriginator) -> None:
     await asterisk.dialplan(TELEPHONES)
-    asterisk.forgive(".")
+    asterisk.expect(".")
     for originator, reason in (
         (ari(password="wrong"), "refuses the user or the password"),
         (ari(channel="Nonsense/{number}"), "HTTP 500"),

@@ -54,7 +54,7 @@ async def hear_echo(caller: Handset, server: Server, call_id: str) -> None:
     noise = sound.numbered_noise(caller.rate, 500)
     await caller.play(noise)
     wanted = sound.frames(noise, caller.rate)
-    await caller.hears(lambda heard: len(sound.without_silence(heard, caller.rate)) >= len(wanted))
+    await caller.listen(lambda heard: len(sound.without_silence(heard, caller.rate)) >= len(wanted))
     assert sound.without_silence(bytes(caller.heard), caller.rate) == wanted
 
 
@@ -103,7 +103,7 @@ async def test_server_hangs_up_and_the_dialplan_continues(
     await server.arrived()
     if talking:  # so that the server has unread input when it hangs up
         caller.play(sound.numbered_noise(8000, 3000))
-        await caller.hears(lambda heard: len(heard) > 3 * sound.frame_bytes(8000))
+        await caller.listen(lambda heard: len(heard) > 3 * sound.frame_bytes(8000))
     continued = asterisk.user_event("Continued")
     await server.hang_up(call_id)
     await continued

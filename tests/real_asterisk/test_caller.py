@@ -9,9 +9,9 @@ import pytest
 from twisted.internet import reactor
 
 from tests.real_asterisk import sound, visit
-from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve
 from tests.real_asterisk.rig import OUTAGE, Asterisk
+from tests.real_asterisk.sip_phones import sip_phones
 from tests.real_asterisk.telephone import MakeTelephone
 from tests.support.server_process import install_app
 
@@ -81,7 +81,7 @@ async def test_callers_are_distinguished(asterisk: Asterisk, serve: Serve, codec
 async def test_a_restart_of_the_server_forgets_no_caller(
     asterisk: Asterisk, serve: Serve, telephone: MakeTelephone
 ) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     server = await serve(**visit.settings(asterisk))
     await visit.load(asterisk, server, GATE)
     door = telephone(sound.tone(8000, 1000, 1000))
@@ -112,7 +112,7 @@ async def test_an_app_is_given_the_caller_of_both_legs(
     assert (found["caller"]["number"], found["caller"]["dialled"]) == ("doorstation", "1000")
     joined = next(event for event in call["timeline"] if event["event"] == "leg.joined")
     assert found["at_seconds"] - joined["at_seconds"] < 0.3, "no listing was waited for"
-    async with household(reactor, asterisk, {"2001": "answer"}, {"2001": sound.tone(8000, 700, 1000)}) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "answer"}, {"2001": sound.tone(8000, 700, 1000)}) as house:
         await visit.ring(server, call_id, "2001")
         found = (await server.events(call_id, "app.note", 2))[1]
         assert found["role"] == "resident"

@@ -27,7 +27,7 @@ async def test_many_calls_at_once_lose_no_frame(asterisk: Asterisk, server: Serv
     async def hear(caller: Handset, noise: bytes) -> bool:
         """Return whether the echo is complete; a stall of this machine delays frames, but loses none."""
         enough = len(noise) * 11 // 10
-        await caller.hears(lambda heard: len(heard) > enough and heard.endswith(bytes(3200)), MS / 1000 + 20)
+        await caller.listen(lambda heard: len(heard) > enough and heard.endswith(bytes(3200)), MS / 1000 + 20)
         return b"".join(sound.without_silence(bytes(caller.heard), 8000)) == noise
 
     whole = await defer.gatherResults(

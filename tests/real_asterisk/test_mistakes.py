@@ -39,7 +39,7 @@ async def call(asterisk: Asterisk, server: Server, mistake: str, **more: Any) ->
 async def test_a_call_that_never_reaches_the_server(
     asterisk: Asterisk, server: Server, mistake: str, said: str
 ) -> None:
-    asterisk.forgive(r"app_audiosocket\.c: ", r"res_audiosocket\.c: ")
+    asterisk.expect(r"app_audiosocket\.c: ", r"res_audiosocket\.c: ")
     gone = asterisk.ami.wait_for(lambda event: event.get("Event") == "Hangup" and "@gate" in event["Channel"])
     await call(asterisk, server, mistake)
     await gone

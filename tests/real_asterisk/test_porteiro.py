@@ -16,9 +16,9 @@ from twisted.internet import reactor, task
 from tests.real_asterisk import visit
 from tests.real_asterisk.conversation import SAYS, enter
 from tests.real_asterisk.handset import PickUp
-from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve, Server
 from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.sip_phones import sip_phones
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(120)]
 
@@ -106,7 +106,7 @@ async def test_a_whole_visit_opens_the_gate_by_keys(asterisk: Asterisk, serve: S
     server = await serve("porteiro", **settings)
     write_apartments(server)
     await visit.load(asterisk, server, DOOR + INTERNAL, AUDIOSOCKET_CODEC=codec)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         heard = asterisk.user_event("Code")
         call_id = await ring_at_the_door(asterisk, server, "101")
         await house.rings("2001", 30)
@@ -130,7 +130,7 @@ async def test_a_whole_visit_opens_the_gate_by_keys(asterisk: Asterisk, serve: S
 async def with_mailbox(asterisk: Asterisk, **more: str) -> dict[str, str]:
     """Have 2002 answered by voicemail; return the server's settings."""
     asterisk.configure({"voicemail.conf": VOICEMAIL})
-    asterisk.forgive("beep")  # this tree has no sounds
+    asterisk.expect("beep")  # this tree has no sounds
     await asterisk.ami.action("ModuleLoad", {"Module": "app_voicemail.so", "LoadType": "load"})
     return visit.settings(
         asterisk,
@@ -144,7 +144,7 @@ async def with_mailbox(asterisk: Asterisk, **more: str) -> dict[str, str]:
 async def test_a_mailbox_does_not_connect_a_bridge(asterisk: Asterisk, serve: Serve, pick_up: PickUp) -> None:
     server = await serve("bridge", **await with_mailbox(asterisk))
     await visit.load(asterisk, server, INTERNAL)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2002", "2001")
         await house.rings("2001", 60)
@@ -166,7 +166,7 @@ async def test_a_mailbox_is_no_resident(asterisk: Asterisk, serve: Serve) -> Non
     server = await serve("porteiro", **await with_mailbox(asterisk, GATE_DTMF="*9"))
     write_apartments(server)
     await visit.load(asterisk, server, DOOR + INTERNAL)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         call_id = await ring_at_the_door(asterisk, server, "102")
         await until_state(server, call_id, "ringing")
         await house.rings("2001", 60)

@@ -11,9 +11,9 @@ from twisted.internet import defer, reactor
 from tests.real_asterisk import visit
 from tests.real_asterisk.conversation import RESIDENTS, SAYS, check_talk, enter
 from tests.real_asterisk.handset import PickUp
-from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve
 from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.sip_phones import sip_phones
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
@@ -40,7 +40,7 @@ async def test_a_whole_visit(
 ) -> None:
     server = await serve("bridge", **visit.settings(asterisk, backend, RETURN_CHANNEL=channel))
     await visit.load(asterisk, server, INTERNAL, AUDIOSOCKET_CODEC=codec)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
@@ -69,7 +69,7 @@ async def test_calls_of_two_condominiums_are_never_mixed_up(
 ) -> None:
     server = await serve("bridge", rows=2, **visit.settings(asterisk, backend))
     await visit.load(asterisk, server)
-    async with household(reactor, asterisk, {"2001": "ring", "2002": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring", "2002": "ring"}, SAYS) as house:
         visits = []
         for row, resident in zip(server.rows, RESIDENTS, strict=True):
             visits.append((*(await enter(server, pick_up, row)), row, resident))
@@ -96,7 +96,7 @@ async def test_a_resident_of_another_condominium_cannot_join(
 ) -> None:
     server = await serve("bridge", rows=2, **visit.settings(asterisk))
     await visit.load(asterisk, server)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
@@ -120,7 +120,7 @@ async def test_residents_are_called_in_order_until_one_answers(
     server = await serve("bridge", **visit.settings(asterisk, RETURN_RING_SECONDS="1"))
     await visit.load(asterisk, server)
     reactions = {"2001": "486 Busy Here", "2002": "ring", "2003": "answer"}
-    async with household(reactor, asterisk, reactions) as house:
+    async with sip_phones(reactor, asterisk, reactions) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001", "2002", "2003")
         found = await visit.ended(server, call_id, "connected")

@@ -11,9 +11,9 @@ from twisted.internet import defer, reactor, task
 
 from tests.real_asterisk import visit
 from tests.real_asterisk.handset import Handset, PickUp
-from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve, Server
 from tests.real_asterisk.rig import Asterisk
+from tests.real_asterisk.sip_phones import sip_phones
 from tests.real_asterisk.visit import CutOff
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
@@ -89,7 +89,7 @@ async def test_the_visitor_stays_however_the_resident_is_not_reached(
     await server.until(lambda: is_fully_up(server))
     alone = await channels(asterisk)
     found = {}
-    async with household(reactor, asterisk, {}) as house:
+    async with sip_phones(reactor, asterisk, {}) as house:
         for reaction in ENDS:
             house.reactions["2001"] = reaction
             await visit.ring(server, call_id, "2001")
@@ -118,7 +118,7 @@ def numbers() -> str:
 async def test_every_end_that_a_dialplan_can_give_a_number(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
-    asterisk.forgive("No such extension/context 799@numbers")
+    asterisk.expect("No such extension/context 799@numbers")
     channel = {"RETURN_CHANNEL": "Local/{number}@numbers/n"}
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, numbers(), **channel)
     await server.until(lambda: is_fully_up(server))
@@ -139,7 +139,7 @@ async def test_every_end_that_a_dialplan_can_give_a_number(
 async def test_a_number_that_asterisk_does_not_know(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
-    asterisk.forgive(r"Unable to create PJSIP channel - endpoint '2999' was not found", "requested tech 'PJSIP'")
+    asterisk.expect(r"Unable to create PJSIP channel - endpoint '2999' was not found", "requested tech 'PJSIP'")
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
     await visit.ring(server, call_id, "2999")
     (attempt,) = (await visit.ended(server, call_id, "failed", RING + 5))["attempts"]
@@ -156,7 +156,7 @@ async def test_the_ringing_stops_when_the_call_does_not_need_it(
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
     alone = await channels(asterisk)
-    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001", "2002")
         await house.rings("2001")
         if how == "hangs up":
@@ -180,7 +180,7 @@ async def test_declined_and_busy_are_distinguished(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, RETURN_RING_SECONDS="20")
-    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
         await task.deferLater(reactor, 0.6)  # ARI is asked four times a second
@@ -195,7 +195,7 @@ async def test_a_resident_who_answers_while_the_visitor_leaves_is_not_kept(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend)
-    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
         visitor.hang_up()
@@ -221,7 +221,7 @@ async def test_without_asterisks_interface_the_attempt_fails_immediately(
 async def test_with_a_wrong_secret_the_attempt_fails_immediately(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str
 ) -> None:
-    asterisk.forgive("failed to authenticate")
+    asterisk.expect("failed to authenticate")
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **MISTYPED[backend])
     await server.until(lambda: backend_is(server, "down"))
     await visit.ring(server, call_id, "2001")
@@ -249,7 +249,7 @@ def cut_off(asterisk: Asterisk) -> Iterator[CutOff]:
     cables = []
 
     def lay(backend: str) -> tuple[visit.Cable, dict[str, str]]:
-        asterisk.forgive("(?i)web ?socket.*reset by peer")  # ARI's events, cut off in the middle
+        asterisk.expect("(?i)web ?socket.*reset by peer")  # ARI's events, cut off in the middle
         port = {"ami": asterisk.ports.ami, "ari": asterisk.ports.http}[backend]
         cables.append(cable := visit.Cable(reactor, port))
         through = {
@@ -270,7 +270,7 @@ async def test_asterisks_interface_is_lost_while_it_rings_and_comes_back(
     cable, settings = cut_off(backend)
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **settings)
     alone = await channels(asterisk)
-    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
         await cable.cut()
@@ -294,7 +294,7 @@ async def test_a_resident_who_answers_when_the_call_has_failed_is_not_kept(
     cable, settings = cut_off(backend)
     server, visitor, call_id = await waiting_visitor(asterisk, serve, pick_up, backend, **settings)
     alone = await channels(asterisk)
-    async with household(reactor, asterisk, {"2001": "ring"}) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}) as house:
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
         await cable.cut()

@@ -8,9 +8,9 @@ from twisted.internet import reactor
 from tests.real_asterisk import visit
 from tests.real_asterisk.conversation import SAYS, check_talk, enter
 from tests.real_asterisk.handset import PickUp
-from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve
 from tests.real_asterisk.rig import OUTAGE, Asterisk
+from tests.real_asterisk.sip_phones import sip_phones
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 
@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(60)]
 async def test_a_resident_who_answers_after_the_server_was_killed_joins(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, answers: str
 ) -> None:
-    asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
+    asterisk.expect(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
     server = await serve("bridge", **visit.settings(asterisk))
     await visit.load(asterisk, server)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
@@ -45,10 +45,10 @@ async def test_a_resident_who_answers_after_the_server_was_killed_joins(
 async def test_the_ringing_stops_when_the_visitor_leaves_after_the_server_was_killed(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp
 ) -> None:
-    asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
+    asterisk.expect(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
     server = await serve("bridge", **visit.settings(asterisk))
     await visit.load(asterisk, server)
-    async with household(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001")
         await house.rings("2001")
@@ -65,10 +65,10 @@ async def test_the_ringing_stops_when_the_visitor_leaves_after_the_server_was_ki
 async def test_the_next_number_rings_for_a_visitor_whose_server_was_killed(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp
 ) -> None:
-    asterisk.forgive(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
+    asterisk.expect(*OUTAGE, r"res_audiosocket\.c", r"app_audiosocket\.c")
     server = await serve("bridge", **visit.settings(asterisk, RETURN_RING_SECONDS="3", RETURN_WINDOW_SECONDS="2"))
     await visit.load(asterisk, server)
-    async with household(reactor, asterisk, {"2001": "ring", "2002": "answer"}, SAYS) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring", "2002": "answer"}, SAYS) as house:
         visitor, call_id = await enter(server, pick_up, server.rows[0])
         await visit.ring(server, call_id, "2001", "2002")
         await house.rings("2001")

@@ -77,7 +77,7 @@ async def test_a_visit_and_its_end(asterisk: Asterisk, server: Server, pick_up: 
     (call_id,) = await server.arrived()
     noise = sound.numbered_noise(8000, 300)
     await caller.play(noise)
-    await caller.hears(lambda heard: len(b"".join(sound.without_silence(heard, 8000))) >= len(noise))
+    await caller.listen(lambda heard: len(b"".join(sound.without_silence(heard, 8000))) >= len(noise))
     assert b"".join(sound.without_silence(bytes(caller.heard), 8000)) == noise
     await server.hang_up(call_id)
     await caller.gone
@@ -139,7 +139,7 @@ async def test_a_return_number_dialled_by_hand_is_rejected(
 async def test_callers_survive_a_killed_server_with_the_channel_driver(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     await load(asterisk, server, AUDIOSOCKET_CODEC="slin16")
     caller, _ = await pick_up(16000, context="audiosocket-visitor", extension="1000")
     calls = set(await server.arrived())
@@ -149,7 +149,7 @@ async def test_callers_survive_a_killed_server_with_the_channel_driver(
     await until_live(server, calls, 5)
     noise = sound.numbered_noise(16000, 300)
     await caller.play(noise)
-    await caller.hears(lambda heard: len(b"".join(sound.without_silence(heard, 16000))) >= len(noise))
+    await caller.listen(lambda heard: len(b"".join(sound.without_silence(heard, 16000))) >= len(noise))
     assert b"".join(sound.without_silence(bytes(caller.heard), 16000)) == noise  # wideband, both ways
     (call_id,) = calls
     await server.hang_up(call_id)
@@ -160,7 +160,7 @@ async def test_callers_survive_a_killed_server_with_the_channel_driver(
 async def test_the_dialplan_continues_when_the_server_stays_unreachable(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     await load(asterisk, server, AUDIOSOCKET_PATIENCE="2")
     returned = asterisk.user_event("Returned")
     caller, _ = await pick_up(context="watched", extension="s")
@@ -177,7 +177,7 @@ async def test_with_a_second_address_asterisk_does_not_close_twice(
     """The setting of /etc/hosts in README.md: no attempt may end in the branch of Asterisk that closes twice."""
     asterisk.configure({"hosts": f"{server.host} audiosocket\n255.255.255.255 audiosocket\n"})
     await load(asterisk, server, AUDIOSOCKET_HOST="audiosocket")
-    asterisk.forgive(*(pattern + "(?!Failed to connect to AudioSocket service)" for pattern in OUTAGE))
+    asterisk.expect(*(pattern + "(?!Failed to connect to AudioSocket service)" for pattern in OUTAGE))
     caller, _ = await pick_up(context="audiosocket-visitor", extension="1000")
     (call_id,) = await server.arrived()
     await server.kill()
@@ -202,7 +202,7 @@ async def test_an_ordinary_end_has_its_own_status(asterisk: Asterisk, server: Se
 async def test_a_caller_may_hang_up_while_the_server_is_down(
     asterisk: Asterisk, server: Server, pick_up: PickUp
 ) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     await load(asterisk, server)
     caller, channel = await pick_up(context="audiosocket-visitor", extension="1000")
     await server.arrived()

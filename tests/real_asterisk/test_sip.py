@@ -69,7 +69,7 @@ async def test_a_resident_is_called_and_answers(
     )
     assert await server.arrived(role="resident") == [call_id]
     await server.events(call_id, "recording.started", 2)
-    await visitor.hears(lambda heard: len(heard) > 3 * 8000 * 2, 6)  # three seconds go by
+    await visitor.listen(lambda heard: len(heard) > 3 * 8000 * 2, 6)  # three seconds go by
     visitor.hang_up()
     await server.left(call_id)
     await asterisk.hang_up("PJSIP/2001")

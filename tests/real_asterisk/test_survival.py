@@ -10,9 +10,9 @@ from twisted.internet import reactor, task
 
 from tests.real_asterisk import sound, visit
 from tests.real_asterisk.handset import PickUp
-from tests.real_asterisk.household import household
 from tests.real_asterisk.product import Serve, Server
 from tests.real_asterisk.rig import OUTAGE, Asterisk
+from tests.real_asterisk.sip_phones import sip_phones
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.deadline(90)]
 
@@ -58,14 +58,14 @@ async def all_back(server: Server, wanted: set[str]) -> None:
 async def test_every_call_is_resumed_and_none_is_restarted(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, tmp_path: Path, away: float
 ) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     server = await serve(app="play", PLAY_FILE=staircase(tmp_path / "staircase.wav"))
     await visit.load(asterisk, server, TALKERS)
     listener, _ = await pick_up(context="audiosocket-visitor", extension="1000")
     for _ in range(CALLERS - 1):
         await asterisk.originate("Local/1000@audiosocket-visitor/n", context="talks", extension="s")
     calls = set(await server.arrived(CALLERS, seconds=20))
-    await listener.hears(lambda heard: 2 in steps_in(heard), 20)
+    await listener.listen(lambda heard: 2 in steps_in(heard), 20)
     before = await listed(server)
     assert set(before) == calls
     await server.kill()
@@ -85,7 +85,7 @@ async def test_every_call_is_resumed_and_none_is_restarted(
         assert names[:2] == ["call.started", "leg.joined"]
         assert [names.count(name) for name in ("call.started", "call.resumed", "leg.resumed")] == [1, 1, 1]
         assert visit.leg(call, "visitor")["resumes"] == 1
-    await listener.hears(lambda heard: 4 in steps_in(heard[already_heard:]), 20)
+    await listener.listen(lambda heard: 4 in steps_in(heard[already_heard:]), 20)
     since = steps_in(bytes(listener.heard[already_heard:]))
     assert since[0] in {1, 2}  # the piece that was being heard, or the one before it
     assert since == list(range(since[0], since[-1] + 1))
@@ -104,7 +104,7 @@ async def test_a_rolling_restart_keeps_every_call(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, tmp_path: Path
 ) -> None:
     """The next process is started while the old one drains; what that cuts off resumes in the new one."""
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     server = await serve(app="play", PLAY_FILE=staircase(tmp_path / "staircase.wav"), DRAIN_SECONDS="8")
     await visit.load(asterisk, server, TALKERS)
     listener, _ = await pick_up(context="audiosocket-visitor", extension="1000")
@@ -123,7 +123,7 @@ async def test_a_rolling_restart_keeps_every_call(
         assert [names.count(name) for name in ("call.started", "call.resumed")] == [1, 1]
     assert not [line for line in server.log() if "instead of" in line], "no port moved"
     heard = len(listener.heard)
-    await listener.hears(lambda audio: len(audio) > heard + 16_000, 10)
+    await listener.listen(lambda audio: len(audio) > heard + 16_000, 10)
     await asterisk.hang_up("Local")
     listener.hang_up()
     await visit.nothing_left(asterisk, server)
@@ -133,25 +133,25 @@ async def test_a_rolling_restart_keeps_every_call(
 async def test_visitor_and_resident_continue_to_talk(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, away: float
 ) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     server = await serve("bridge", **visit.settings(asterisk))
     await visit.load(asterisk, server)
     says = {"2001": sound.tone(8000, 700, 1000)}
-    async with household(reactor, asterisk, {"2001": "answer"}, says) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "answer"}, says) as house:
         visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
         visitor.play(sound.tone(8000, 440, 40_000))
         (call_id,) = await server.arrived()
         await visit.ring(server, call_id, "2001")
         await visit.ended(server, call_id, "connected")
-        await visitor.hears(lambda heard: sound.strength(heard[-8000:], 8000, 700) > 0.9)
+        await visitor.listen(lambda heard: sound.strength(heard[-8000:], 8000, 700) > 0.9)
         await server.kill()
         heard = len(visitor.heard), len(house.heard("2001"))
         await task.deferLater(reactor, away)
         await server.start()
         await server.until_call(call_id, lambda call: [leg["state"] for leg in call["legs"]] == ["live", "live"])
-        at_gate = await visitor.hears(lambda audio: sound.strength(audio[heard[0] :][-8000:], 8000, 700) > 0.9)
+        at_gate = await visitor.listen(lambda audio: sound.strength(audio[heard[0] :][-8000:], 8000, 700) > 0.9)
         assert sound.strength(at_gate[heard[0] :][-8000:], 8000, 700) > 0.9
-        at_home = await house.hears(
+        at_home = await house.listen(
             "2001", lambda audio: sound.strength(audio[heard[1] :][-8000:], 8000, 440) > 0.9
         )
         assert sound.strength(at_home[heard[1] :][-8000:], 8000, 440) > 0.9
@@ -167,11 +167,11 @@ async def test_visitor_and_resident_continue_to_talk(
 async def test_a_resident_called_before_the_kill_joins(
     asterisk: Asterisk, serve: Serve, pick_up: PickUp, backend: str, when: str
 ) -> None:
-    asterisk.forgive(*OUTAGE, "(?i)web ?socket.*reset by peer")  # a killed process sends ARI no close frame either
+    asterisk.expect(*OUTAGE, "(?i)web ?socket.*reset by peer")  # a killed process sends ARI no close frame either
     server = await serve("bridge", **visit.settings(asterisk, backend))
     await visit.load(asterisk, server)
     says = {"2001": sound.tone(8000, 700, 1000)}
-    async with household(reactor, asterisk, {"2001": "ring"}, says) as house:
+    async with sip_phones(reactor, asterisk, {"2001": "ring"}, says) as house:
         visitor, _ = await pick_up(context="audiosocket-visitor", extension="1000")
         (call_id,) = await server.arrived()
         await visit.ring(server, call_id, "2001")
@@ -186,7 +186,7 @@ async def test_a_resident_called_before_the_kill_joins(
             assert (await server.call(call_id))["return"]["state"] == "ringing"
             house.answer("2001")
         await visit.ended(server, call_id, "connected")
-        await visitor.hears(lambda heard: sound.strength(heard[-8000:], 8000, 700) > 0.9)
+        await visitor.listen(lambda heard: sound.strength(heard[-8000:], 8000, 700) > 0.9)
         assert sound.strength(bytes(visitor.heard)[-8000:], 8000, 700) > 0.9
         visitor.hang_up()
         await house.gone("2001")
@@ -194,7 +194,7 @@ async def test_a_resident_called_before_the_kill_joins(
 
 
 async def test_an_ordinary_restart_keeps_the_callers(asterisk: Asterisk, serve: Serve) -> None:
-    asterisk.forgive(*OUTAGE)
+    asterisk.expect(*OUTAGE)
     server = await serve(DRAIN_SECONDS="1")
     await visit.load(asterisk, server, TALKERS)
     for _ in range(10):
