@@ -1,46 +1,27 @@
-"""HTTP requests: parsing of bodies, queries and ids.
-
-The values of an extension are not checked here but in `audiosocket.extensions.parsing.parse_json`, behind
-`Control`.
-"""
+"""HTTP requests: from bodies, queries and ids to values. What they may be is in `admin.openapi.inputs`."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from admin.openapi import inputs
+from admin.openapi.fields import Shape
 from admin.responses import HTTPError, quoted
-from audiosocket.asterisk.dialplan import STYLES, Style, named
+from audiosocket.asterisk.dialplan import Style, named
 from audiosocket.control_interface import CallSelection
 from audiosocket.errors import UnknownExtension
-from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, Role
+from audiosocket.extensions.model import MAX_INTEGER, Role
 from audiosocket.runtime.event_filter import EventFilter
 
-#: Keys of a request body that describes an extension.
-FIELDS = tuple(key for key in COLUMNS.values() if key != "id")
-
-#: Entries in one answer.
-MAX_APARTMENTS = 1_000
-DEFAULT_AUDIT_LINES, MAX_AUDIT_LINES = 100, 1_000
-#: Calls in one page.
-DEFAULT_CALLS, MAX_CALLS = 100, 1_000
-#: Most characters of what calls are searched for.
-MAX_SEARCH = 100
-#: Most characters of the reason of a hang-up.
-MAX_REASON = 200
-
+DEFAULT_AUDIT_LINES, DEFAULT_CALLS = 100, 100
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
-_INTEGER_16 = re.compile(r"[0-9]{1,16}", re.ASCII)
-_CURSOR = re.compile(r"(?:live|ended)_[0-9TZ:.+-]{1,40}_[0-9a-f-]{36}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
-_REFRESH_OPTIONS = ("force", "dry_run")
-_FLAGS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def parse_object(raw: bytes, *, may_be_empty: bool = False) -> dict[str, Any]:
@@ -76,59 +57,44 @@ def extension_fields(raw: bytes) -> dict[str, Any]:
     given = parse_object(raw)
     if "id" in given:
         raise HTTPError(422, "id is assigned by the server; leave it out.", field="id")
-    _check_keys(given, FIELDS)
+    inputs.NEW_EXTENSION.check(given)
     return given
 
 
 def changed_fields(raw: bytes, extension_id: int) -> dict[str, Any]:
     """Return the fields of an extension that change, those not given stay; raise `HTTPError` (400, 422)."""
     given = parse_object(raw)
+    inputs.CHANGED_EXTENSION.check(given)
     if str(given.pop("id", extension_id)) != str(extension_id):
         raise HTTPError(422, f"id cannot change; leave it out or send {extension_id}.", field="id")
-    _check_keys(given, FIELDS)
     if not given:
-        raise HTTPError(422, f"There is nothing to change; send at least one of {', '.join(FIELDS)}.")
+        known = ", ".join(inputs.NEW_EXTENSION.fields)
+        raise HTTPError(422, f"There is nothing to change; send at least one of {known}.")
     return given
 
 
 def which_extension(raw: bytes) -> tuple[int | None, str | None]:
     """Return the extension a body names, as (id, None) or else (None, number); raise `HTTPError` (400)."""
     given = parse_object(raw)
-    extension_id, number = given.get("extension_id"), given.get("ramal")
-    if extension_id is not None:
-        if isinstance(extension_id, bool) or not isinstance(extension_id, int):
-            raise HTTPError(400, f"extension_id is {quoted(extension_id)}, not an integer.", field="extension_id")
-        return parse_extension_id(str(extension_id)), None
-    if number is None:
-        raise HTTPError(400, 'Name the extension: {"extension_id": 123} or {"ramal": "1001"}.')
-    if not isinstance(number, str) or not number.strip():
-        raise HTTPError(400, f"ramal is {quoted(number)}, not the number of an extension as text.", field="ramal")
-    return None, number.strip()
+    inputs.RESTART.check(given)
+    if given.get("extension_id") is not None:
+        return parse_extension_id(str(given["extension_id"])), None
+    return None, given["ramal"].strip()
 
 
 def which_leg(raw: bytes) -> tuple[UUID, Role, str]:
     """Return the leg a body names, the visitor's by default, and the reason given; raise `HTTPError` (400)."""
     given = parse_object(raw)
-    call_id, role, reason = given.get("call_id"), given.get("role"), given.get("reason")
-    if call_id is None:
-        raise HTTPError(400, "call_id is missing; it is the UUID of the call.", field="call_id")
-    known = [member.value for member in Role]
-    if role is not None and role not in known:
-        raise HTTPError(400, f"role is {quoted(role)}; it must be {' or '.join(known)}.", field="role")
-    if not isinstance(reason, str | None) or len(reason or "") > MAX_REASON:
-        message = f"reason is {quoted(reason)}, not text of at most {MAX_REASON} characters."
-        raise HTTPError(400, message, field="reason")
-    return parse_call_id(call_id), Role.VISITOR if role is None else Role(role), (reason or "").strip()
+    inputs.HANG_UP.check(given)
+    role = Role(given.get("role") or Role.VISITOR)
+    return parse_call_id(given["call_id"]), role, (given.get("reason") or "").strip()
 
 
 def command_arguments(raw: bytes) -> tuple[Role, dict[str, Any]]:
     """Return the leg's role, the visitor's by default, and the arguments of a command; raise `HTTPError` (400)."""
-    given = dict(parse_object(raw)) if raw.strip() else {}
-    role = given.pop("role", Role.VISITOR.value)
-    known = [member.value for member in Role]
-    if role not in known:
-        raise HTTPError(400, f"role is {quoted(role)}; it must be {' or '.join(known)}.", field="role")
-    return Role(role), given
+    given = parse_object(raw, may_be_empty=True)
+    inputs.COMMAND.check(given)
+    return Role(given.pop("role", Role.VISITOR)), given
 
 
 def return_numbers(raw: bytes) -> list[str]:
@@ -137,35 +103,21 @@ def return_numbers(raw: bytes) -> list[str]:
     A JSON integer stands for its digits; a number with leading zeros must be text.
     """
     given = parse_object(raw)
-    _check_keys(given, ("number", "numbers"))
-    if len(given) != 1:
-        raise HTTPError(400, 'Give the number to call: {"number": "101"} or {"numbers": ["101", "102"]}.')
-    key, value = next(iter(given.items()))
-    numbers = value if key == "numbers" and isinstance(value, list) else [value]
-    for number in numbers:
-        whole = isinstance(number, int) and not isinstance(number, bool) and number >= 0
-        if not whole and not isinstance(number, str):
-            raise HTTPError(400, f"{key} is {quoted(value)}, not text or a list of texts.", field=key)
-    return [str(number).strip() for number in numbers]
+    inputs.RETURN_CALL.check(given)
+    (value,) = given.values()
+    return [str(number).strip() for number in (value if isinstance(value, list) else [value])]
 
 
 def attempt_end(raw: bytes, attempt_id: str) -> tuple[str, str]:
-    """Return how an attempt ended and why, the end unchecked; raise `HTTPError` (400, 422).
+    """Return how an attempt ended and why; raise `HTTPError` (400, 422).
 
     ``attempt_id`` is that of the path; the body may repeat it, and must if it is signed.
     """
     given = parse_object(raw)
-    _check_keys(given, ("attempt_id", "end", "reason"))
-    end, reason = given.get("end"), given.get("reason")
+    inputs.ATTEMPT_END.check(given)
     if given.get("attempt_id", attempt_id) != attempt_id:
-        raise HTTPError(400, "attempt_id in the body is not that of the path.", field="attempt_id")
-    if not isinstance(end, str):
-        raise HTTPError(
-            400, 'Give how the attempt ended: {"end": "busy", "reason": "in another call"}.', field="end"
-        )
-    if not isinstance(reason, str | None):
-        raise HTTPError(400, f"reason is {quoted(reason)}, not text.", field="reason")
-    return end, reason or ""
+        raise HTTPError(422, "attempt_id in the body is not that of the path.", field="attempt_id")
+    return given["end"], given.get("reason") or ""
 
 
 def refresh_options(raw: bytes, uri: bytes) -> dict[str, bool]:
@@ -174,26 +126,15 @@ def refresh_options(raw: bytes, uri: bytes) -> dict[str, bool]:
     Raises `HTTPError` (400, 422), also for an unknown option: a misspelt ``dry_run`` must not become a real
     refresh.
     """
-    # Twisted's own query parser drops "?dry_run" because it has no "=".
-    _, _, query = uri.partition(b"?")
-    given: dict[str, Any] = {}
-    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        given[name] = _FLAGS.get(text.lower(), text)
-    given.update(parse_object(raw, may_be_empty=True))
-    _check_keys(given, _REFRESH_OPTIONS)
-    for name, value in given.items():
-        if not isinstance(value, bool):
-            raise HTTPError(400, f"{name} is {quoted(value)}; it must be true or false.", field=name)
-    return {name: given.get(name, False) for name in _REFRESH_OPTIONS}
+    given = _query(uri, inputs.REFRESH)
+    body = parse_object(raw, may_be_empty=True)
+    inputs.REFRESH.check(body)
+    return {name: bool({**given, **body}.get(name, False)) for name in inputs.REFRESH.fields}
 
 
 def status_options(uri: bytes) -> bool:
     """Return whether the list of extensions is wanted, from the query; raise `HTTPError` (400, 422)."""
-    text = _query(uri, ("extensions",)).get("extensions", "true")
-    wanted = _FLAGS.get(text.lower())
-    if wanted is None:
-        raise HTTPError(400, f"extensions is {quoted(text)}; it must be true or false.", field="extensions")
-    return wanted
+    return bool(_query(uri, inputs.STATUS).get("extensions", True))
 
 
 def dialplan_options(uri: bytes) -> tuple[Style, bool, str]:
@@ -201,37 +142,21 @@ def dialplan_options(uri: bytes) -> tuple[Style, bool, str]:
 
     Raises `HTTPError` (400, 422), and `InvalidExtension` for an invalid host.
     """
-    _, _, query = uri.partition(b"?")
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    _check_keys(given, ("style", "wideband", "host"))
-    name, flag = given.get("style", "plain"), given.get("wideband", "false")
-    style = next((style for style in STYLES if style == name), None)
-    if style is None:
-        raise HTTPError(400, f"style is {quoted(name)}; it must be {' or '.join(STYLES)}.", field="style")
-    wideband = _FLAGS.get(flag.lower())
-    if wideband is None:
-        raise HTTPError(400, f"wideband is {quoted(flag)}; it must be true or false.", field="wideband")
-    return style, wideband, named(given["host"]) if "host" in given else ""
+    given = _query(uri, inputs.DIALPLAN)
+    host = named(given["host"]) if "host" in given else ""
+    return given.get("style", "plain"), given.get("wideband", False), host
 
 
 def apartment_page(uri: bytes) -> tuple[int | None, int, int]:
     """Return ``condominium`` (None: all), ``limit`` and ``offset`` of the query; raise `HTTPError` (400, 422)."""
-    given = _query(uri, ("condominium", "limit", "offset"))
-    condominium = given.get("condominium")
-    if condominium is not None and not (_INTEGER.fullmatch(condominium) and abs(int(condominium)) <= MAX_INTEGER):
-        raise HTTPError(400, f"condominium is {quoted(condominium)}, not an id.", field="condominium")
-    return (
-        None if condominium is None else int(condominium),
-        _whole(given, "limit", 1, MAX_APARTMENTS, MAX_APARTMENTS),
-        _whole(given, "offset", 0, MAX_INTEGER, 0),
-    )
+    given = _query(uri, inputs.APARTMENTS)
+    return given.get("condominium"), given.get("limit", inputs.MAX_APARTMENTS), given.get("offset", 0)
 
 
 def audit_page(uri: bytes) -> tuple[datetime | None, int]:
     """Return ``since`` (ISO 8601 or Unix seconds) and ``limit`` from the query; raise `HTTPError` (400, 422)."""
-    given = _query(uri, ("since", "limit"))
-    limit = _whole(given, "limit", 1, MAX_AUDIT_LINES, DEFAULT_AUDIT_LINES)
-    text = given.get("since")
+    given = _query(uri, inputs.AUDIT)
+    text, limit = given.get("since"), given.get("limit", DEFAULT_AUDIT_LINES)
     if text is None:
         return None, limit
     try:
@@ -239,24 +164,8 @@ def audit_page(uri: bytes) -> tuple[datetime | None, int]:
             return datetime.fromtimestamp(float(text), timezone.utc), limit
         since = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
     except (ValueError, OverflowError, OSError):
-        raise HTTPError(400, f"since is {quoted(text)}, neither ISO 8601 nor Unix time.", field="since") from None
+        raise HTTPError(422, f"since is {quoted(text)}, neither ISO 8601 nor Unix time.", field="since") from None
     return since if since.tzinfo is not None else since.replace(tzinfo=timezone.utc), limit
-
-
-def _query(uri: bytes, known: tuple[str, ...]) -> dict[str, str]:
-    _, _, query = uri.partition(b"?")
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    _check_keys(given, known)
-    return given
-
-
-def _whole(given: Mapping[str, str], name: str, low: int, high: int, default: int) -> int:
-    text = given.get(name)
-    if text is None:
-        return default
-    if not (_INTEGER.fullmatch(text) and low <= int(text) <= high):
-        raise HTTPError(400, f"{name} is {quoted(text)}; it must be a number from {low} to {high}.", field=name)
-    return int(text)
 
 
 def call_selection(uri: bytes) -> CallSelection | None:
@@ -264,24 +173,11 @@ def call_selection(uri: bytes) -> CallSelection | None:
 
     Raises `HTTPError` (400, 422).
     """
-    _, _, query = uri.partition(b"?")
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    if not given:
+    if not _texts(uri):
         return None
-    _check_keys(given, ("state", "extension", "limit", "cursor", "search"))
-    state, cursor = given.get("state", ""), given.get("cursor", "")
-    if state not in ("", "live", "ended"):
-        raise HTTPError(400, f"state is {quoted(state)}; it must be live or ended.", field="state")
-    limit = _whole_number(given.get("limit") or None, "limit")
-    if limit is not None and not 1 <= limit <= MAX_CALLS:
-        raise HTTPError(400, f"limit is {limit}; it must be 1 to {MAX_CALLS}.", field="limit")
-    if cursor and not _CURSOR.fullmatch(cursor):
-        raise HTTPError(400, f"cursor is {quoted(cursor)}, not the next_cursor of a page.", field="cursor")
-    search = given.get("search", "").strip()
-    if len(search) > MAX_SEARCH:
-        raise HTTPError(400, f"search has more than {MAX_SEARCH} characters.", field="search")
-    extension = _whole_number(given.get("extension") or None, "extension")
-    return CallSelection(state, extension, DEFAULT_CALLS if limit is None else limit, cursor, search)
+    given = _query(uri, inputs.CALLS)
+    limit, search = given.get("limit", DEFAULT_CALLS), given.get("search", "").strip()
+    return CallSelection(given.get("state", ""), given.get("extension"), limit, given.get("cursor", ""), search)
 
 
 def event_options(uri: bytes, last_event_id: str | None) -> tuple[EventFilter, int | None]:
@@ -290,21 +186,22 @@ def event_options(uri: bytes, last_event_id: str | None) -> tuple[EventFilter, i
     ``last_event_id`` is the header of a browser that connects again; it wins over ``after`` in the query, which
     the browser repeats unchanged. Raises `HTTPError` (400, 422).
     """
-    _, _, query = uri.partition(b"?")
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    _check_keys(given, ("after", "event", "extension", "call_id"))
-    after = _whole_number(last_event_id or given.get("after") or None, "after")
+    given = _query(uri, inputs.EVENTS)
+    if last_event_id:
+        given["after"] = inputs.EVENTS.fields["after"].from_text("after", last_event_id)
     names = tuple(name for name in given.get("event", "").split(",") if name)
-    call_id = str(parse_call_id(given["call_id"])) if given.get("call_id") else ""
-    return EventFilter(names, _whole_number(given.get("extension") or None, "extension"), call_id), after
+    call_id = str(parse_call_id(given["call_id"])) if "call_id" in given else ""
+    return EventFilter(names, given.get("extension"), call_id), given.get("after")
 
 
-def _whole_number(text: str | None, field: str) -> int | None:
-    if text is None:
-        return None
-    if not _INTEGER_16.fullmatch(text):
-        raise HTTPError(400, f"{field} is {quoted(text)}, not a whole number.", field=field)
-    return int(text)
+def _texts(uri: bytes) -> dict[str, str]:
+    """Return the query of ``uri``. Twisted's own parser drops "?dry_run" because it has no "="."""
+    _, _, query = uri.partition(b"?")
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+
+
+def _query(uri: bytes, shape: Shape) -> dict[str, Any]:
+    return shape.from_query(_texts(uri))
 
 
 def parse_call_id(text: object) -> UUID:
@@ -319,12 +216,6 @@ def parse_extension_id(text: str) -> int:
     if not _INTEGER.fullmatch(text) or abs(int(text)) > MAX_INTEGER:
         raise UnknownExtension(f"No extension has the id {quoted(text)}.")
     return int(text)
-
-
-def _check_keys(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in given:
-        if key not in known:
-            raise HTTPError(422, f"{quoted(key)} is unknown; known are {', '.join(known)}.", field=quoted(key))
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

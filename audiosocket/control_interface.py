@@ -45,6 +45,9 @@ COMMAND_NAMES = (
 )
 
 
+#: Ends of an attempt that the program behind a webhook may report, as ``returncalls.backends.pending.REPORTABLE``.
+REPORTABLE_ENDS = ("answered", "busy", "no_answer", "refused", "failed")
+
 Note = Callable[[str], object]
 
 

@@ -6,7 +6,7 @@ import json
 
 from klein import Klein
 
-from admin.openapi import describe
+from admin.openapi.document import describe
 from admin.responses import JSON_TYPE
 from admin.site import AdminRequest
 

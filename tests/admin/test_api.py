@@ -353,8 +353,9 @@ def test_the_end_of_an_attempt_is_reported(web: AdminClient, body: object, reaso
     ({}, 400, "end"),
     ({"end": None}, 400, "end"),
     ({"end": ["busy"]}, 400, "end"),
+    ({"end": "cancelled"}, 400, "end is cancelled; it must be one of answered, busy, no_answer, refused, failed."),
     ({"end": "busy", "reason": 17}, 400, "17"),
-    ({"end": "busy", "attempt_id": "2"}, 400, "attempt_id"),
+    ({"end": "busy", "attempt_id": "2"}, 422, "attempt_id"),
     ({"end": "busy", "attempt_id": 1}, 400, "attempt_id"),
     ({"end": "busy", "resaon": "x"}, 422, "resaon"),
 )

@@ -9,9 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from admin.descriptions import ROUTES
-from admin.openapi import describe
-from admin.schemas import Schemas
+from admin.openapi.answers import ROUTES
+from admin.openapi.document import describe
+from admin.openapi.schemas import Schemas
 from audiosocket.errors import SourceUnavailable
 from tests.support.admin_client import CALL, AdminClient
 

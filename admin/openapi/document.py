@@ -9,9 +9,10 @@ from typing import Any
 from klein import Klein
 
 from admin.access import needs_token
-from admin.descriptions import JSON, ROUTES, UPGRADED, Description
+from admin.openapi import inputs
+from admin.openapi.answers import JSON, ROUTES, UPGRADED, Description
+from admin.openapi.schemas import Schema, Schemas
 from admin.responses import MESSAGES
-from admin.schemas import Schema, Schemas
 from admin.scopes import needed_scope
 from audiosocket import __version__
 from audiosocket.control_interface import COMMAND_NAMES
@@ -42,7 +43,7 @@ def describe(app: Klein) -> dict[str, Any]:
         route = app.endpoints[rule.endpoint]
         summary = " ".join((route.__doc__ or "").split())
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            operation = _operation(method, path, ROUTES[str(rule.endpoint)], schemas)
+            operation = _operation(method, path, str(rule.endpoint), schemas)
             name = {"operationId": str(rule.endpoint), "summary": summary}
             paths.setdefault(path, {})[method.lower()] = {**name, **operation}
     return {
@@ -59,7 +60,9 @@ def describe(app: Klein) -> dict[str, Any]:
     }
 
 
-def _operation(method: str, path: str, description: Description, schemas: Schemas) -> dict[str, Any]:
+def _operation(method: str, path: str, name: str, schemas: Schemas) -> dict[str, Any]:
+    description, body, query = ROUTES[name], inputs.BODIES.get(name), inputs.QUERIES.get(name)
+    queries = description.query if query is None else query.query_schemas()
     segments = path.encode("ascii")[1:].split(b"/")
     protected = needs_token(segments)
     operation: dict[str, Any] = {
@@ -68,7 +71,7 @@ def _operation(method: str, path: str, description: Description, schemas: Schema
                 {"name": each, "in": "path", "required": True, "schema": _PARAMETERS[each]}
                 for each in _names(path)
             ),
-            *({"name": each, "in": "query", "schema": schema} for each, schema in description.query.items()),
+            *({"name": each, "in": "query", "schema": schema} for each, schema in queries.items()),
         ],
         "responses": _responses(description, protected, schemas),
         "security": [{"token": []}, {"cookie": []}] if protected else [],
@@ -77,10 +80,10 @@ def _operation(method: str, path: str, description: Description, schemas: Schema
         operation["x-scope"] = needed_scope(
             method.encode("ascii"), segments, upgrade=description.status == UPGRADED
         )
-    if description.body is not None:
+    if body is not None:
         operation["requestBody"] = {
             "required": description.body_required,
-            "content": {JSON: {"schema": description.body}},
+            "content": {JSON: {"schema": body.schema()}},
         }
     return operation
 
