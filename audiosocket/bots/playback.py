@@ -47,7 +47,8 @@ class Playback:
             return False
         self.spoke = True
         self._last_speech_ms = now
-        self._utterances.add(speech.item, length, before)
+        if speech.item:
+            self._utterances.add(speech.item, length, before)
         frames = self._downlink.feed(speech.payload, speech.format, leg.rate)
         if frames:
             leg.play(frames, live=True)

@@ -23,10 +23,9 @@ class Utterances:
     def add(self, item: str, length_ms: float, unheard_ms: float) -> None:
         """More audio of ``item`` is queued; ``unheard_ms`` waited before it."""
         self._forget_heard(unheard_ms)
-        if item:
-            if not self._items or self._items[-1].item != item:
-                self._items.append(_Utterance(item, self._total_ms))
-            self._items[-1].length_ms += length_ms
+        if not self._items or self._items[-1].item != item:
+            self._items.append(_Utterance(item, self._total_ms))
+        self._items[-1].length_ms += length_ms
         self._total_ms += length_ms
 
     def clear(self, unheard_ms: float) -> list[tuple[str, int]]:

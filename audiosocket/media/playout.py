@@ -145,7 +145,7 @@ class Playout:
         if queue is None or self._passed:
             return out
         self._live = not queue.paused
-        while queue.queued_ms >= FRAME_MS and self._sent_ms + FRAME_MS <= now + LIVE_AHEAD_MS:
+        while self._sent_ms + FRAME_MS <= now + LIVE_AHEAD_MS and queue.queued_ms >= FRAME_MS:
             if now - self._sent_ms > MAX_DEBT_MS:
                 self._cut_debt(now)
             frame = self._next_frame()

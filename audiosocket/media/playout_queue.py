@@ -133,6 +133,9 @@ class PlayoutQueue:
         length = len(pcm) - len(pcm) % SAMPLE_BYTES
         if not length:
             return True
+        if rate == self.rate and length <= rate * CONVERT_MS // 500 and not self.waiting:
+            self._staged = pcm if length == len(pcm) else pcm[:length]
+            return True
         piece = _Piece(pcm if length == len(pcm) else pcm[:length], rate)
         if self._queued_ms + piece.left_ms > MAX_QUEUED_MS:
             return False

@@ -32,6 +32,7 @@ WINDOW_MS = 20
 START_WINDOWS, MIN_START_SPEECH = 15, 10
 #: Speech continues while so many of the last windows are speech.
 CONTINUE_WINDOWS, MIN_CONTINUE_SPEECH = 5, 3
+_START_MASK, _CONTINUE_MASK = (1 << START_WINDOWS) - 1, (1 << CONTINUE_WINDOWS) - 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class VoiceActivity:
         #: The rate of the frames, and the rate at which the detector looks at them.
         self._rate = self._looked_at = RATE
         self._buffer = b""
-        self._recent: list[bool] = []
+        #: The last windows, one bit each: whether it was speech; the newest is the lowest.
+        self._recent = 0
         self._began_ms: float | None = None
         self._last_ms = now_ms
 
@@ -98,9 +100,12 @@ class VoiceActivity:
             self._rate, self._buffer = rate, b""
             self._looked_at = rate if rate in NATIVE_RATES else RATE
             self._converter = None if rate in NATIVE_RATES else self._make_converter(rate, RATE)
-        self._buffer += pcm[: len(pcm) & ~1] if self._converter is None else self._converter.feed(pcm)
-        events: list[VoiceEvent] = []
+        samples = pcm if self._converter is None else self._converter.feed(pcm)
         size = self._looked_at * WINDOW_MS // 1000 * SAMPLE_BYTES
+        if len(samples) == size and not self._buffer:  # nearly all frames
+            return self._window(now_ms, self._detector.is_speech(samples, self._looked_at))
+        self._buffer += samples[: len(samples) & ~1]
+        events: list[VoiceEvent] = []
         while len(self._buffer) >= size:
             window, self._buffer = self._buffer[:size], self._buffer[size:]
             ends_ms = now_ms - len(self._buffer) / SAMPLE_BYTES * 1000 / self._looked_at
@@ -121,13 +126,12 @@ class VoiceActivity:
         return [NoInput(now_ms)]
 
     def _window(self, ends_ms: float, is_speech: bool) -> list[VoiceEvent]:
-        self._recent = [*self._recent[1 - START_WINDOWS :], is_speech]
+        self._recent = recent = (self._recent << 1 | is_speech) & _START_MASK
         if self._began_ms is not None:
-            if is_speech and sum(self._recent[-CONTINUE_WINDOWS:]) >= MIN_CONTINUE_SPEECH:
+            if is_speech and (recent & _CONTINUE_MASK).bit_count() >= MIN_CONTINUE_SPEECH:
                 self._last_ms = ends_ms
-        elif sum(self._recent) >= MIN_START_SPEECH:
-            first = len(self._recent) - self._recent.index(True)
-            self._began_ms, self._no_input_at_ms = ends_ms - first * WINDOW_MS, None
+        elif recent.bit_count() >= MIN_START_SPEECH:
+            self._began_ms, self._no_input_at_ms = ends_ms - recent.bit_length() * WINDOW_MS, None
             self._last_ms = ends_ms
             return [SpeechStarted(self._began_ms)]
         return self.elapsed(ends_ms)

@@ -57,8 +57,11 @@ class SendQueue:
         transport = self._transport
         if not self._direct or transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
             return 0
-        sent = transport.writeSomeData(frame)
-        return sent if isinstance(sent, int) and sent > 0 else 0
+        try:
+            sent: int = transport.socket.send(frame)
+        except OSError:  # full, or lost: Twisted's turn will show
+            return 0
+        return sent
 
     def close(self) -> None:
         """Drop what waits and let the transport go, so that it can close."""
