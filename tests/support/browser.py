@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
-from tests.support.server_process import checkout_environment
+from tests.support.server_process import ServerProcess, checkout_environment, free_ports
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 #: Milliseconds that the page has to show a change of the server.
 SHOWN_MS = 3000
+#: Milliseconds for what a test does itself, such as starting a call.
+SETUP_MS = 10_000
 
 
 @contextmanager
@@ -65,3 +69,42 @@ def phone_call(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def open_page(page: Page, server: ServerProcess, rest: str = "") -> None:
+    """Open the operator page and wait until it is live."""
+    page.goto(f"http://127.0.0.1:{server.api_port}/{rest}")
+    page.locator("#connection-text", has_text="Live").wait_for()
+
+
+def until_answering(page: Page, server: ServerProcess) -> None:
+    """Wait until the API of a server answers that was started without waiting."""
+    for _ in range(200):
+        try:
+            server.api("/api/status")
+        except OSError:
+            page.wait_for_timeout(100)
+        else:
+            return
+    raise AssertionError(server.stdout())
+
+
+def problem(page: Page, key: str) -> Any:
+    """Return the place of a problem in the page."""
+    return page.locator(f'[data-problem="{key}"]')
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    """Return extensions for the local file, with free ports."""
+    ports = free_ports(2 * count)
+    return [
+        {"id": i + 1, "ramal_ia": str(1000 + i), "porta_ia": ports[2 * i], "porta_retorno": ports[2 * i + 1]}
+        for i in range(count)
+    ]
+
+
+def short_call(port: int, call_id: UUID) -> None:
+    """Place a call, wait until it is answered, and end it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+        caller.sendall(b"\x01\x00\x10" + call_id.bytes)
+        assert caller.recv(1)
