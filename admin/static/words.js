@@ -40,6 +40,15 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes}:${two(whole % 60)}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`
 }
 
+const DAY_MS = 86_400_000
+
+// Return a time of day, with its date where it is not within the last day.
+export function momentText(when) {
+  const then = new Date(when)
+  if (Date.now() - then < DAY_MS) return clockTime(then)
+  return new Intl.DateTimeFormat(current, { dateStyle: 'short', timeStyle: 'short' }).format(then)
+}
+
 export const clockTime = when => new Intl.DateTimeFormat(current, { timeStyle: 'medium' }).format(new Date(when))
 
 // Fill in all fixed texts of the document.
@@ -48,6 +57,6 @@ export function translate(root = document) {
   for (const node of root.querySelectorAll('[data-word]')) node.textContent = t(node.dataset.word)
   for (const node of root.querySelectorAll('[data-label]')) {
     node.setAttribute('aria-label', t(node.dataset.label))
-    node.placeholder = t(node.dataset.label)
+    if (node.type === 'search') node.placeholder = t(node.dataset.label)
   }
 }
