@@ -2,11 +2,12 @@
 //
 // A browser has six connections to a server, so the stream is closed while the page is hidden.
 import { byId, el, setText } from './dom.js'
+import { eventDetails, eventName } from './event-words.js'
 import { Rows } from './rows.js'
-import { clockTime, hasWord, number, t } from './words.js'
+import { clockTime, number, t } from './words.js'
 
 const KEPT = 1000
-const AGAIN_MS = 15_000 // after a refusal, such as too many streams
+const AGAIN_MS = 5_000 // after a refusal, such as too many streams
 const DRAW_MS = 250
 
 export class Events {
@@ -20,6 +21,7 @@ export class Events {
     this.drawing = 0
     this.rows = new Rows(byId('events'), byId('events-scroll'), () => this.makeRow(), writeRow)
     byId('events-filter').addEventListener('input', () => this.draw())
+    byId('events-kind').addEventListener('change', () => this.draw())
   }
 
   // Follow the stream while the page can be seen.
@@ -53,10 +55,11 @@ export class Events {
 
   draw() {
     const wanted = byId('events-filter').value.trim().toLowerCase()
-    const shown = wanted ? this.all.filter(each => `${JSON.stringify(each)} ${eventName(each)}`.toLowerCase().includes(wanted)) : this.all
+    const kind = byId('events-kind').value
+    const shown = this.all.filter(each => isOfKind(each, kind) && (!wanted || searched(each).includes(wanted)))
     this.rows.show(shown)
-    setText(byId('events-count'), number(shown.length))
-    setText(byId('events-empty'), shown.length ? '' : t('noEvents'))
+    setText(byId('events-count'), shown.length === this.all.length ? number(shown.length) : `${number(shown.length)} / ${number(this.all.length)}`)
+    setText(byId('events-empty'), shown.length ? '' : t(this.all.length ? 'nothingFound' : 'noEvents'))
   }
 
   makeRow() {
@@ -66,11 +69,20 @@ export class Events {
   }
 }
 
-const eventName = record => (hasWord(`event.${record.event}`) ? t(`event.${record.event}`) : record.event)
+const SERVER = new Set(['listener', 'configuration', 'refresh', 'database', 'snapshot'])
+const TROUBLE = new Set(['app.failed', 'app.replaced', 'bot.ended', 'recording.failed', 'gate.failed', 'leg.refused', 'leg.codec', 'call.interrupted', 'snapshot'])
 
-const details = record => Object.entries(record)
-  .filter(([name, value]) => !['id', 'at', 'event', 'call_id', 'extension', 'number'].includes(name) && value !== '' && value !== null)
-  .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ')
+// Return whether an event is of a kind: calls, changes by somebody, the server itself, what went wrong; empty for all.
+function isOfKind(record, kind) {
+  const family = record.event.split('.')[0]
+  if (kind === 'changes') return family === 'api'
+  if (kind === 'server') return SERVER.has(family)
+  if (kind === 'calls') return family !== 'api' && !SERVER.has(family)
+  if (kind === 'wrong') return TROUBLE.has(record.event) || ['down', 'degraded', 'failed'].includes(record.state) || record.code >= 400
+  return true
+}
+
+const searched = record => `${JSON.stringify(record)} ${eventName(record)}`.toLowerCase()
 
 function writeRow(row, record) {
   const [when, name, extension, call, what] = row.cells
@@ -79,5 +91,6 @@ function writeRow(row, record) {
   setText(extension, record.number ?? (record.extension === undefined ? '' : `ID ${record.extension}`))
   setText(call.firstChild, record.call_id?.slice(0, 8) ?? '')
   call.firstChild.hidden = !record.call_id
-  setText(what.firstChild, details(record))
+  setText(what.firstChild, eventDetails(record))
+  if (what.firstChild.title !== what.firstChild.textContent) what.firstChild.title = what.firstChild.textContent
 }

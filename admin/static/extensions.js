@@ -1,34 +1,49 @@
-// The extensions: what runs on which port, and what may be changed about them.
+// The extensions: what runs on which port since when, and what went wrong last.
 import { byId, el, setClass, setText } from './dom.js'
-import { request } from './api.js'
-import { ask } from './questions.js'
+import { addExtension, changeExtension, removeExtension, restartExtension, showApps } from './extension-actions.js'
+import { eventDetails, eventName } from './event-words.js'
 import { Rows } from './rows.js'
-import { hasWord, number, t } from './words.js'
+import { hasWord, momentText, number, t } from './words.js'
 
 const LEVELS = { listening: 'good', degraded: 'warn', failed: 'bad' }
 const WORST_FIRST = { failed: 0, degraded: 1, listening: 2 }
+// Events that are the last error of their extension.
+const ERRORS = new Set(['app.failed', 'app.replaced', 'bot.ended', 'recording.failed', 'gate.failed', 'leg.codec'])
 
 export class Extensions {
   // changed() is called after something was changed.
   constructor(changed) {
     this.changed = changed
     this.all = []
-    this.rows = new Rows(byId('extensions'), byId('extensions-scroll'), () => this.makeRow(), writeRow)
+    this.live = {}
+    this.errors = new Map()
+    this.rows = new Rows(byId('extensions'), byId('extensions-scroll'), () => this.makeRow(), (row, one) => this.writeRow(row, one))
     byId('extensions-filter').addEventListener('input', () => this.draw())
     byId('extensions-wrong').addEventListener('change', () => this.draw())
-    byId('extension-add').addEventListener('click', () => this.add())
+    byId('extension-add').addEventListener('click', () => addExtension(this.changed))
   }
 
-  update(all) {
+  // all are the running extensions, live the calls by extension id.
+  update(all, live) {
     this.all = all
+    this.live = live
     this.draw()
+  }
+
+  // Remember the latest error of each extension.
+  happened(record) {
+    if (ERRORS.has(record.event)) this.errors.set(record.extension, record)
+  }
+
+  calls(id) {
+    return this.live[id] ?? 0
   }
 
   draw() {
     const wanted = byId('extensions-filter').value.trim().toLowerCase()
     const wrong = byId('extensions-wrong').checked
-    const matches = each => `${each.ramal_ia} ${each.ramal_retorno} ${each.porta_ia} ${each.porta_retorno ?? ''} ${each.condominio_id}`.toLowerCase().includes(wanted)
-    const shown = this.all.filter(each => (!wrong || each.state !== 'listening') && matches(each))
+    const matches = each => !wanted || `${each.ramal_ia} ${each.ramal_retorno} ${each.porta_ia} ${each.porta_retorno ?? ''} ${each.condominio_id} ${each.visitor_app} ${each.resident_app}`.toLowerCase().includes(wanted)
+    const shown = this.all.filter(each => (!wrong || each.state !== 'listening' || this.errors.has(each.id)) && matches(each))
     shown.sort((a, b) => WORST_FIRST[a.state] - WORST_FIRST[b.state] || a.id - b.id)
     this.rows.show(shown)
     setText(byId('extensions-count'), shown.length === this.all.length ? number(shown.length) : `${number(shown.length)} / ${number(this.all.length)}`)
@@ -46,101 +61,43 @@ export class Extensions {
   }
 
   makeRow() {
-    const act = (word, what) => el('button', { type: 'button', class: 'small', 'data-act': word, click: event => what.call(this, event.currentTarget.closest('tr').item) })
+    const act = (word, what) => el('button', { type: 'button', class: word === 'apps' ? 'link' : 'small', 'data-act': word, click: event => this.ask(what, event.currentTarget.closest('tr').item) })
     return el('tr', {},
-      el('th', { scope: 'row' }), el('td', {}, el('span', { class: 'state' })),
+      el('th', { scope: 'row' }), el('td', {}, el('span', { class: 'state' }), el('small', { class: 'since' })),
       el('td', { class: 'port' }), el('td', { class: 'port' }), el('td', { class: 'right' }),
-      el('td', { class: 'why' }, el('div')),
-      el('td', {}, act('change', this.change), ' ', act('restart', this.restart), ' ', act('remove', this.remove), ' ', act('apps', this.apps)))
+      el('td', { class: 'runs' }, act('apps', showApps)), el('td', { class: 'why' }, el('div')),
+      el('td', {}, act('change', changeExtension), ' ', act('restart', restartExtension), ' ', act('remove', removeExtension)))
   }
 
-  add() {
-    return ask({
-      title: t('addExtension'), text: [t('addTouches')], fields: fields({}), yes: t('add'),
-      act: async values => {
-        await request('POST', '/api/extensions', body(values, {}))
-        this.changed()
-      },
-    })
+  ask(what, one) {
+    return what({ ...one, live_calls: this.calls(one.id) }, this.changed)
   }
 
-  change(one) {
-    return ask({
-      title: t('changeTitle', { name: one.ramal_ia }), text: [touches('changeTouches', one)], fields: fields(one), yes: t('change'),
-      act: async values => {
-        await request('PUT', `/api/extensions/${one.id}`, body(values, one))
-        this.changed()
-      },
-    })
-  }
-
-  restart(one) {
-    return ask({
-      title: t('restartTitle', { name: one.ramal_ia }), text: [touches('restartTouches', one)], yes: t('restart'),
-      act: async () => {
-        await request('POST', '/api/restart', { extension_id: one.id })
-        this.changed()
-      },
-    })
-  }
-
-  remove(one) {
-    return ask({
-      title: t('removeTitle', { name: one.ramal_ia }), text: [touches('removeTouches', one)], yes: t('remove'), kind: 'danger',
-      act: async () => {
-        await request('DELETE', `/api/extensions/${one.id}`)
-        this.changed()
-      },
-    })
-  }
-
-  async apps(one) {
-    const answer = await request('GET', `/api/extensions/${one.id}/apps`)
-    const line = role => t('appsLine', { role: t(role), app: answer[role].app, from: answer[role].from })
-    return ask({ title: t('appsTitle', { name: one.ramal_ia }), text: [line('visitor'), line('resident')], yes: t('close'), act: async () => {} })
+  writeRow(row, one) {
+    const [name, state, visitor, resident, calls, runs, why, actions] = row.cells
+    setText(name, one.ramal_ia)
+    setClass(state.firstChild, `state ${LEVELS[one.state] ?? 'idle'}`)
+    setText(state.firstChild, hasWord(`state.${one.state}`) ? t(`state.${one.state}`) : one.state)
+    setText(state.lastChild, t('stateSince', { at: momentText(one.since) }))
+    writePort(visitor, one.porta_ia, one.actual_porta_ia)
+    writePort(resident, one.porta_retorno, one.actual_porta_retorno)
+    const live = this.calls(one.id)
+    setText(calls, live ? number(live) : '')
+    const apps = runs.firstChild
+    label(apps, t('apps'), one)
+    setText(apps, one.visitor_app === one.resident_app ? one.visitor_app : `${one.visitor_app} / ${one.resident_app}`)
+    const error = this.errors.get(one.id)
+    setText(why.firstChild, one.reason || (error ? `${momentText(error.at)} ${eventName(error)}: ${eventDetails(error)}` : ''))
+    for (const button of actions.children) {
+      setText(button, t(button.dataset.act))
+      label(button, t(button.dataset.act), one)
+    }
   }
 }
 
-// Return what will be touched: the ports, and how many calls go on on them.
-const touches = (key, one) => t(key, {
-  ports: [one.actual_porta_ia, one.actual_porta_retorno].filter(Boolean).join(', ') || '–',
-  calls: t(one.live_calls === 1 ? 'oneCall' : 'nCalls', { n: number(one.live_calls) }),
-})
-
-const fields = one => [
-  { name: 'ramal_ia', label: t('numberOfExtension'), value: one.ramal_ia, required: true, maxlength: 50 },
-  { name: 'ramal_retorno', label: t('returnNumber'), value: one.ramal_retorno, maxlength: 50 },
-  { name: 'porta_ia', label: t('visitorPort'), value: one.porta_ia, required: true, inputmode: 'numeric', maxlength: 5 },
-  { name: 'porta_retorno', label: t('residentPort'), value: one.porta_retorno, inputmode: 'numeric', maxlength: 5 },
-  { name: 'condominio_id', label: t('condominium'), value: one.condominio_id, inputmode: 'numeric', maxlength: 9 },
-]
-
-// Return the fields that differ from the extension as it is; numbers stay text where they are none: the server says so.
-function body(values, one) {
-  const found = {}
-  for (const [name, value] of Object.entries(values)) {
-    if (String(one[name] ?? '') === value) continue
-    if (name === 'condominio_id') {
-      if (value !== '') found[name] = /^\d+$/.test(value) ? Number(value) : value
-    } else found[name] = name === 'porta_retorno' && value === '' ? null : value
-  }
-  return found
-}
-
-function writeRow(row, one) {
-  const [name, state, visitor, resident, calls, why, actions] = row.cells
-  setText(name, one.ramal_ia)
-  setClass(state.firstChild, `state ${LEVELS[one.state] ?? 'idle'}`)
-  setText(state.firstChild, hasWord(`state.${one.state}`) ? t(`state.${one.state}`) : one.state)
-  writePort(visitor, one.porta_ia, one.actual_porta_ia)
-  writePort(resident, one.porta_retorno, one.actual_porta_retorno)
-  setText(calls, one.live_calls ? number(one.live_calls) : '')
-  setText(why.firstChild, one.reason)
-  for (const button of actions.children) {
-    setText(button, t(button.dataset.act))
-    const label = `${t(button.dataset.act)}: ${one.ramal_ia}`
-    if (button.ariaLabel !== label) button.ariaLabel = label
-  }
+function label(button, word, one) {
+  const text = `${word}: ${one.ramal_ia}`
+  if (button.ariaLabel !== text) button.ariaLabel = text
 }
 
 function writePort(cell, configured, actual) {

@@ -1,73 +1,105 @@
-// The operator page: reads the server's state while it can be seen, and shows it.
+// The operator page: reads the server's state while it can be seen, looks again when an event says so, and shows it.
 import { Calls } from './calls.js'
 import { Changes } from './changes.js'
 import { readChoice, writeChoice } from './choices.js'
 import { byId, el, setClass, setText } from './dom.js'
+import { EndedCalls } from './ended-calls.js'
 import { Events } from './events.js'
 import { Extensions } from './extensions.js'
-import { OneCall } from './one-call.js'
+import { OneCall, linkedCall } from './one-call.js'
 import { Phone } from './phone.js'
-import { problems, serverLost } from './problems.js'
+import { Problems, serverLost } from './problems.js'
 import { askForToken } from './questions.js'
-import { get } from './api.js'
+import { get, getRecent } from './api.js'
 import { duration, language, number, switchLanguage, t, translate } from './words.js'
 
-const EVERY_MS = 1500
-const MANY = 200 // extensions, above which the whole status is read less often: it costs the server milliseconds
-const EVERY_MANY_MS = 10_000
+const EVERY_MS = 1500 // between two readings: levels, and what no event tells
+const AGAIN_MS = 1000 // after an event, at most this often
 const LOST_AFTER_MS = 2500
 
-let status = null, answeredAt = performance.now(), timer = 0, reading = false
+let status = null, problems = [], running = [], version = ''
+let answeredAt = performance.now(), timer = 0, reading = false, again = false
 
 const oneCall = new OneCall(readNow)
-const calls = new Calls(readNow, id => oneCall.open(id))
+const open = id => oneCall.open(id)
+const calls = new Calls(readNow, open)
+const ended = new EndedCalls(open)
 const extensions = new Extensions(readNow)
-const events = new Events(happened, id => oneCall.open(id))
-const phone = new Phone(id => oneCall.open(id))
-const changes = new Changes(readNow, () => status?.extensions ?? [])
+const wrong = new Problems(id => extensions.find(id))
+const events = new Events(happened, open)
+const phone = new Phone(open)
+const changes = new Changes(readNow, () => running, id => extensions.calls(id))
 
-// Read everything once, then again after a while; only while the page can be seen.
-async function read() {
+// Read what is shown, then again after a while; only while the page can be seen.
+async function read(ask = getRecent) {
   clearTimeout(timer)
-  if (reading || document.hidden) return
+  if (document.hidden) return
+  if (reading) {
+    again = true
+    return
+  }
   reading = true
   try {
-    const [newStatus, newCalls] = await Promise.all([get('/api/status'), get('/api/calls')])
-    status = newStatus
+    const path = calls.path
+    const [state, found, page] = await Promise.all([ask('/api/status?extensions=false'), ask('/api/problems'), ask(path)])
+    // The list of extensions has hundreds of kilobytes where there are 1,000: it is read when it has changed.
+    if (state.extensions_version !== version) {
+      const whole = await get('/api/status')
+      running = whole.extensions
+      version = whole.extensions_version
+    }
     answeredAt = performance.now()
+    if (!status) ended.read()
+    status = state
+    problems = found.problems
     events.follow()
-    calls.update(newCalls.calls)
+    const began = performance.now()
+    if (path === calls.path) calls.update(page)
     show()
+    measured(began)
     await oneCall.update()
   } catch (error) {
     if (error.status === 401 || error.status === 429) {
       await askForToken()
       answeredAt = performance.now()
-    }
-    else if (error.status === undefined) throw error
+    } else if (error.status === undefined) throw error
   } finally {
     reading = false
-    timer = setTimeout(read, status && status.extensions.length > MANY ? EVERY_MANY_MS : EVERY_MS)
+    timer = setTimeout(read, again ? 50 : EVERY_MS)
+    again = false
     showConnection()
   }
 }
 
-// Look again at once: something has happened. With many extensions only for what is not about one call.
-function happened(record) {
-  const many = status && status.extensions.length > MANY
-  if (many && record.call_id) return
-  if (performance.now() - answeredAt > (many ? 2000 : 300)) readNow()
+// Keep how long the last update took, for whoever measures the page.
+function measured(began) {
+  performance.clearMeasures('update')
+  performance.measure('update', { start: began })
 }
 
+// An event: look again soon, and remember what it says.
+function happened(record) {
+  extensions.happened(record)
+  if (record.event === 'call.ended') ended.ended()
+  if (record.event === 'snapshot') ended.read()
+  const wait = answeredAt + AGAIN_MS - performance.now()
+  if (reading) again = true
+  else {
+    clearTimeout(timer)
+    timer = setTimeout(read, Math.max(50, wait))
+  }
+}
+
+// Something was changed or is wanted by who looks: no answer of before will do.
 function readNow() {
   clearTimeout(timer)
-  timer = setTimeout(read, 50)
+  timer = setTimeout(() => read(get), 50)
 }
 
 function show() {
-  extensions.update(status.extensions)
+  extensions.update(running, status.live_by_extension)
   changes.update(status)
-  phone.update(status.extensions, status.return_backend.kind === 'browser')
+  phone.update(running, status.return_backend.kind === 'browser')
   setText(byId('version'), status.version)
   showNumbers()
   showConnection()
@@ -75,10 +107,10 @@ function show() {
 
 function showNumbers() {
   const refused = status.refused_total + Object.values(status.rejected_total).reduce((sum, n) => sum + n, 0)
-  const listening = status.extensions.filter(each => each.state === 'listening').length
+  const listening = running.filter(each => each.state === 'listening').length
   const values = {
     liveCalls: number(status.live_calls), callsTotal: number(status.calls_total),
-    listening: `${number(listening)} / ${number(status.total_extensions)}`, lateTotal: number(status.late_turns_total),
+    listening: `${number(listening)} / ${number(running.length)}`, lateTotal: number(status.late_turns_total),
     lag: `${number(status.reactor.lag_ms_worst_10s, 1)} ms`, refused: number(refused), uptime: duration(status.uptime_seconds),
   }
   const box = byId('numbers')
@@ -92,34 +124,12 @@ function showNumbers() {
 // Show whether the server answers, and what is wrong.
 function showConnection() {
   const quiet = (performance.now() - answeredAt) / 1000
-  const lost = !byId('sign-in').open && quiet * 1000 > Math.max(LOST_AFTER_MS, status && status.extensions.length > MANY ? 1.3 * EVERY_MANY_MS : 0)
+  const lost = !byId('sign-in').open && quiet * 1000 > LOST_AFTER_MS
   setClass(byId('connection'), lost ? 'connection lost' : 'connection')
   setText(byId('connection-text'), t(lost ? 'lost' : status ? 'live' : 'connecting', { seconds: number(quiet) }))
-  const found = [...(lost ? [serverLost(Math.floor(quiet))] : []), ...(status ? problems(status) : [])]
-  if (status || lost) showProblems(found)
+  document.body.classList.toggle('stale', lost)
+  if (status || lost) wrong.draw([...(lost ? [serverLost(Math.floor(quiet))] : []), ...problems])
 }
-
-function showProblems(found) {
-  const list = byId('problems')
-  const worst = found.some(each => each.level === 'bad') ? 'bad' : found.length ? 'warn' : 'good'
-  setClass(byId('health'), `health ${worst}`)
-  setText(byId('health'), found.length ? t(found.length === 1 ? 'oneProblem' : 'nProblems', { n: number(found.length) }) : t('allWell'))
-  document.title = found.length ? `(${found.length}) AudioSocket` : 'AudioSocket'
-  // Only words change from second to second: a list that is built anew would be read out again.
-  const shape = found.map(each => `${each.key} ${each.show} ${each.detail}`).join('\n') + language()
-  if (list.dataset.shape !== shape) {
-    list.dataset.shape = shape
-    list.replaceChildren(...(found.length ? found.map(makeProblem) : [el('li', { class: 'good' }, t('allWellText'))]))
-  }
-  found.forEach((one, i) => setText(list.children[i].firstChild, t(`${one.key}.what`, said(one))))
-}
-
-const said = one => ({ ...one.values, since: one.values.seconds === undefined ? '' : duration(one.values.seconds) })
-
-const makeProblem = one => el('li', { class: one.level, 'data-problem': one.key },
-  el('strong'), el('p', {}, t(`${one.key}.means`, said(one))), el('p', { class: 'cure' }, t(`${one.key}.cure`, said(one))),
-  one.detail ? el('p', {}, el('code', {}, one.detail)) : null,
-  one.show === null ? null : el('button', { type: 'button', class: 'small', click: () => extensions.find(one.show) }, t('showExtension')))
 
 function writeAll() {
   translate()
@@ -128,6 +138,7 @@ function writeAll() {
   setText(byId('theme'), t(isDark() ? 'light' : 'dark'))
   phone.draw()
   events.draw()
+  ended.draw()
   if (!status) return
   calls.draw()
   show()
@@ -155,13 +166,16 @@ document.addEventListener('visibilitychange', () => {
 addEventListener('hashchange', openLinked)
 
 function openLinked() {
-  const id = /^#call=([0-9a-fA-F-]{36})$/.exec(location.hash)?.[1]
+  const id = linkedCall(location.hash)
   if (id && id !== oneCall.id) oneCall.open(id)
 }
 
 if (['light', 'dark'].includes(readChoice('theme'))) document.documentElement.dataset.theme = readChoice('theme')
 byId('app').hidden = false
 writeAll()
-setInterval(showConnection, 1000)
+setInterval(() => {
+  showConnection()
+  if (!document.hidden) calls.tick()
+}, 1000)
 await read()
 openLinked()
