@@ -100,8 +100,16 @@ def test_an_event_with_a_response_key_is_an_event() -> None:
     assert (Message(RESPONSE).event, Message(RESPONSE).response) == ("", "Success")
 
 
-def test_bytes_that_are_not_utf8_are_replaced() -> None:
-    assert Message(b"Event: X\r\nCallerIDName: Jo\xe3o").get("CallerIDName") == "Jo\ufffdo"
+def test_a_name_in_latin_1_is_read_beside_one_in_utf_8() -> None:
+    raw = b"Event: Newchannel\r\nCallerIDName: Jo\xe3o Concei\xe7\xe3o\r\nConnectedLineName: Jos\xc3\xa9"
+    message = Message(raw)
+    assert message.event == "Newchannel"
+    assert message.get("CallerIDName") == "Jo\u00e3o Concei\u00e7\u00e3o"
+    assert message.get("ConnectedLineName") == "Jos\u00e9"
+
+
+def test_a_first_line_in_latin_1_is_read() -> None:
+    assert Message(b"Event: \xe3").event == "\u00e3"
 
 
 @pytest.mark.parametrize(

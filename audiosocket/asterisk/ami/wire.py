@@ -30,6 +30,17 @@ VARIABLE_NAME = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
 _SPLITS_VARIABLES = re.compile(r'[\\",()\[\]]')
 
 
+def decoded(line: bytes) -> str:
+    """Return a line as text: UTF-8, or Latin-1 where it is none, in which old trunks write names of callers.
+
+    Asterisk passes such names on as the bytes that they came in, so that one message may have lines of both.
+    """
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
 @dataclass(frozen=True)
 class Greeted:
     """Asterisk's first line, e.g. ``Asterisk Call Manager/9.0.0``."""
@@ -48,7 +59,7 @@ class Message:
 
     @cached_property
     def _first(self) -> tuple[str, str]:
-        key, _, value = self.raw.partition(b"\r\n")[0].decode("utf-8", "replace").partition(":")
+        key, _, value = decoded(self.raw.partition(b"\r\n")[0]).partition(":")
         return key.strip().lower(), value.strip()
 
     @property
@@ -66,8 +77,8 @@ class Message:
     @cached_property
     def _fields(self) -> dict[str, list[str]]:
         fields: dict[str, list[str]] = {}
-        for line in self.raw.decode("utf-8", "replace").split("\r\n"):
-            key, colon, value = line.partition(":")
+        for line in self.raw.split(b"\r\n"):
+            key, colon, value = decoded(line).partition(":")
             if colon:
                 fields.setdefault(key.strip().lower(), []).append(value.strip())
         return fields
@@ -138,7 +149,7 @@ class Parser:
             return []
         self._greeted = True
         self._buffer = rest
-        return [Greeted(line.decode("utf-8", "replace"))]
+        return [Greeted(decoded(bytes(line)))]
 
     def _messages(self) -> list[Event]:
         buffer, events, start = self._buffer, list[Event](), 0
