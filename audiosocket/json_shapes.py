@@ -253,6 +253,16 @@ class ConfigurationJSON(TypedDict):
     source: str
     age_seconds: float | None
     file_trouble: str
+    generation: int
+
+
+class HistogramJSON(TypedDict):
+    """Durations in milliseconds; ``buckets`` counts by upper bound, "inf" the last."""
+
+    count: int
+    sum_ms: float
+    max_ms: float
+    buckets: dict[str, int]
 
 
 class _DatabaseDetails(TypedDict, total=False):
@@ -261,6 +271,8 @@ class _DatabaseDetails(TypedDict, total=False):
     next_try_seconds: float | None
     listening: bool
     backends: int
+    reconnects: int
+    queries: HistogramJSON | None
 
 
 class DatabaseJSON(_DatabaseDetails):
@@ -348,13 +360,15 @@ class BackendJSON(ConnectionJSON, _IdentificationOnly):
     kind: str
 
 
-class HistogramJSON(TypedDict):
-    """Durations in milliseconds; ``buckets`` counts by upper bound, "inf" the last."""
+class TrafficJSON(TypedDict):
+    """What the processes have counted of audio and of their peers since their start."""
 
-    count: int
-    sum_ms: float
-    max_ms: float
-    buckets: dict[str, int]
+    frames_in: dict[str, int]
+    frames_out: dict[str, int]
+    frames_late: dict[str, int]
+    frames_dropped: dict[str, int]
+    protocol_errors: dict[str, int]
+    one_way: int
 
 
 class OpenFilesJSON(TypedDict):
@@ -379,6 +393,9 @@ class CallStatusJSON(TypedDict):
     reactor: ReactorJSON
     latencies: dict[str, HistogramJSON]
     open_files: OpenFilesJSON
+    traffic: TrafficJSON
+    timings: dict[str, HistogramJSON]
+    legs_by_extension: dict[str, dict[str, int]]
 
 
 class WorkerStatusJSON(CallStatusJSON):

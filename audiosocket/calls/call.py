@@ -93,6 +93,8 @@ class LegState:
     underruns: int = 0
     digits: int = 0
     ignored: int = 0
+    #: Frames that came more than a frame later than they should have.
+    late_in: int = 0
     resumes: int = 0
     outcome: LegOutcome | None = None
     ended: float | None = None

@@ -23,6 +23,7 @@ from audiosocket.calls.leg_interfaces import Connection, Residents
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.payload_decoder import PayloadDecoder
 from audiosocket.calls.sound import SAMPLED_FRAMES
+from audiosocket.calls.traffic import LATE_SECONDS
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome, Tap
@@ -369,7 +370,10 @@ class Leg:
         if connection is None:
             return
         state = self.state
-        state.last_received = now = self._seconds()
+        now = self._seconds()
+        if now - state.last_received > LATE_SECONDS:
+            state.late_in += 1
+        state.last_received = now
         rate, size = shape
         if self._looping and not self._taps and rate == self._playout.rate:
             count = len(data) // size

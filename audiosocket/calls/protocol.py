@@ -31,6 +31,7 @@ from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
     FRAME_HEADERS,
+    FRAME_MS,
     HANGUP_FRAME,
     HEADER_BYTES,
     Audio,
@@ -50,6 +51,9 @@ HANDSHAKE_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 #: A peer that reads no audio for this long is aborted, in seconds.
 STUCK_SECONDS = 2.0
+#: A caller who sends nothing for so long pauses, in seconds; the next frame is not late.
+PAUSE_SECONDS = 2.0
+FRAME_SECONDS = FRAME_MS / 1000
 #: Audio that the kernel may hold for a peer that does not read, in bytes.
 SEND_BUFFER_BYTES = 65_536
 #: Age of unacknowledged data at which the kernel gives the connection up, in milliseconds.
@@ -92,6 +96,8 @@ class AudioSocketProtocol(Protocol):
         self._allowance = Allowance(clock.seconds())
         self._paid = 0
         self._shape: tuple[int, int] | None = None
+        #: When frames were paid last, and how many of them were to come then.
+        self._paid_at, self._to_come = 0.0, 0
         #: The rate of the last frame, in Hz.
         self._rate = 0
         #: Messages wait in the parser for the clock's ticks; nothing is read meanwhile.
@@ -154,7 +160,10 @@ class AudioSocketProtocol(Protocol):
 
     def send_frames(self, frames: bytes) -> bool:
         """Write whole frames with their headers; return false when the peer takes no more."""
-        if self.finished or self._blocked:
+        if self.finished:
+            return False
+        if self._blocked:
+            self.factory.observer.blocked()
             return False
         self.transport.write(frames)
         return True
@@ -221,12 +230,25 @@ class AudioSocketProtocol(Protocol):
         leg = self._leg
         if leg is None or (not leg.looping and (frames > MESSAGES_PER_STEP or not self._is_direct())):
             return False
+        self._note_pace(frames, shape)
         self._paid = max(frames, MESSAGES_PER_STEP)
+        self._to_come = self._paid - frames
         if not leg.looping:
             change = RATE_CHANGE_UNITS if shape[0] != self._rate else 0
             self._allowance.spend(self._paid + change, self._clock.seconds())
         self._shape, self._rate = shape, shape[0]
         return True
+
+    def _note_pace(self, frames: int, shape: tuple[int, int]) -> None:
+        """Report the jitter of RFC 3550, D(i, j), of the last frame that was paid for and this one.
+
+        They are `MESSAGES_PER_STEP` apart, so that it costs next to nothing; a pause of the caller is no jitter.
+        """
+        now = self._clock.seconds()
+        took, self._paid_at = now - self._paid_at, now
+        difference = abs(took - (self._to_come - self._paid + frames) * FRAME_SECONDS)
+        if shape is self._shape and difference < PAUSE_SECONDS:
+            self.factory.observer.paced(difference)
 
     def _step(self, data: bytes = b"") -> bool:
         """Handle some messages; return whether complete ones may be left."""
@@ -245,8 +267,9 @@ class AudioSocketProtocol(Protocol):
         self._allowance.spend(units, self._clock.seconds())
         if self._allowance.spent:
             self._drop(
+                "flood",
                 f"it keeps sending more than {UNITS_PER_SECOND} messages/s, or as much in large frames, digits or "
-                "changes of the sample rate; a telephone sends 100/s at most"
+                "changes of the sample rate; a telephone sends 100/s at most",
             )
             return False
         return len(events) == MESSAGES_PER_STEP
@@ -277,7 +300,7 @@ class AudioSocketProtocol(Protocol):
     def _handle(self, event: Event) -> None:
         """Take a message that is not audio."""
         if isinstance(event, Violation):
-            self._drop(event.why)
+            self._drop("handshake" if self._leg is None else "second_uuid", event.why)
         elif isinstance(event, Identified):
             self._identified(event.call_id)
         elif self._leg is not None:
@@ -285,6 +308,7 @@ class AudioSocketProtocol(Protocol):
             if isinstance(event, HungUp):
                 self.finish()
             elif isinstance(event, PeerError):
+                self.factory.observer.protocol_error("peer_error")
                 self.factory.misbehaved(self, f"reports an error: {event.text}")
                 self.finish()
             elif isinstance(event, Ignored):
@@ -310,9 +334,11 @@ class AudioSocketProtocol(Protocol):
         """
         if not self._ignored:
             self._ignored = True
+            self.factory.observer.protocol_error("unknown_message")
             self.factory.misbehaved(self, f"sent a message of kind 0x{event.kind:02x}, ignored: {event.why}")
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, kind: str, why: str) -> None:
+        self.factory.observer.protocol_error(kind)
         leg = self._leg
         if leg is None:
             self.factory.rejected(self, why)
@@ -323,9 +349,10 @@ class AudioSocketProtocol(Protocol):
         leg.disconnected(self, LegOutcome.PROTOCOL_ERROR)
 
     def _no_handshake(self) -> None:
-        self._drop(f"no UUID within {HANDSHAKE_SECONDS:g} s")
+        self._drop("handshake_timeout", f"no UUID within {HANDSHAKE_SECONDS:g} s")
 
     def _stuck(self) -> None:
+        self.factory.observer.protocol_error("not_reading")
         self.factory.misbehaved(self, f"dropped: it took no audio for {STUCK_SECONDS:g} s")
         leg = self._leg
         self.abort()
@@ -367,6 +394,15 @@ class ConnectionObserver(Interface):
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
         """Note that the peer of a leg violated the protocol, or did what Asterisk does not do."""
 
+    def protocol_error(self, kind: str) -> None:
+        """Count an error of a peer; ``kind`` is one of `traffic.PROTOCOL_ERRORS`."""
+
+    def blocked(self) -> None:
+        """Count a frame that a peer did not take."""
+
+    def paced(self, difference: float) -> None:
+        """Note by how much the time that some frames took differs from their audio, in seconds."""
+
 
 #: Makes a transport of what a `Port` gives: socket, protocol, peer, port, session number, reactor.
 MakeTransport = Callable[..., Any]
@@ -399,7 +435,7 @@ class AudioSocketFactory(Factory):
         self.extension = extension
         self.role = role
         self._join = join
-        self._observer = observer
+        self.observer = observer
         self._clock = clock
         self.transport = transport
         #: Open connections of this port, with or without a leg.
@@ -409,19 +445,19 @@ class AudioSocketFactory(Factory):
         self.gate = gate
 
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
-        if addr is None or not self._observer.may_connect(addr):
+        if addr is None or not self.observer.may_connect(addr):
             return None
         return AudioSocketProtocol(self, self._clock)
 
     def connected(self, connection: AudioSocketProtocol) -> None:
         """Note a new connection."""
         self.connections.add(connection)
-        self._observer.connected(connection)
+        self.observer.connected(connection)
 
     def disconnected(self, connection: AudioSocketProtocol) -> None:
         """Note that a connection is closed."""
         self.connections.discard(connection)
-        self._observer.disconnected(connection)
+        self.observer.disconnected(connection)
         if not self.connections and self._on_empty is not None:
             self._on_empty()
 
@@ -431,17 +467,17 @@ class AudioSocketFactory(Factory):
 
     def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
         """Note that a connection without a leg is aborted."""
-        self._observer.rejected(connection, why)
+        self.observer.rejected(connection, why)
 
     def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
         """Note that a connection is answered with a hangup frame."""
-        self._observer.refused(connection, call_id, why)
+        self.observer.refused(connection, call_id, why)
 
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
         """Note that the peer of a leg violated the protocol."""
-        self._observer.misbehaved(connection, why)
+        self.observer.misbehaved(connection, why)
 
     def join(self, connection: AudioSocketProtocol, call_id: UUID) -> LegEnd | str:
         """Return the leg that this UUID belongs to, or the reason why it is refused."""
-        self._observer.identified(connection)
+        self.observer.identified(connection)
         return self._join(connection, self.role, self.extension, call_id)

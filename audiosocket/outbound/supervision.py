@@ -81,6 +81,8 @@ class ConnectionSupervisor(Generic[ConnectionT]):
         self.reason = ""
         #: Failures in a row.
         self.attempts = 0
+        #: Connections that were opened so far.
+        self.opened = 0
         self._open = open_connection
         self._ping = ping
         self._changed = changed
@@ -174,6 +176,7 @@ class ConnectionSupervisor(Generic[ConnectionT]):
         """From the moment a connection is open until it is lost."""
         opened_at = self._clock.seconds()
         self.connection, self.reason, self.attempts = connection, "", 0
+        self.opened += 1
         self._refused_backoff.reset()
         try:
             self._report()

@@ -26,6 +26,7 @@ from audiosocket.postgres.notification_check import NotificationCheck
 from audiosocket.postgres.password import Password
 from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
 from audiosocket.runtime.deferreds import shielded
+from audiosocket.runtime.histograms import Histograms
 from audiosocket.settings import Settings
 
 __all__ = ["COLUMNS", "Database", "DatabaseState", "Row", "Timeouts"]
@@ -80,6 +81,7 @@ class Database(Service):
         self._reported: tuple[object, ...] = ()
         self._reasons_logged: set[str] = set()
         self._not_listening_logged = False
+        self._durations = Histograms()
         self._work: set[defer.Deferred[Any]] = set()
 
     @property
@@ -98,6 +100,8 @@ class Database(Service):
             next_try_seconds=self._query.next_try_seconds,
             listening=self._listen.connection is not None,
             backends=len(self._open_sessions()),
+            reconnects=max(0, self._query.opened - 1),
+            queries=self._durations.to_json().get("query"),
         )
 
     def startService(self) -> None:
@@ -195,7 +199,9 @@ class Database(Service):
 
     async def _open_query(self, lost: Callable[[], None]) -> Session:
         target = await self._current_target()
-        session = await Session.open(target, self._reactor, self._resolver, self._timeouts, on_lost=lost)
+        session = await Session.open(
+            target, self._reactor, self._resolver, self._timeouts, on_lost=lost, measure=self._measure
+        )
         try:
             await self._leftovers.end(session, allowed=1)
         except BaseException:
@@ -209,11 +215,20 @@ class Database(Service):
             return self._target
         return replace(self._target, password=await self._password.current(self._timeouts.lookup))
 
+    def _measure(self, seconds: float) -> None:
+        self._durations.measure("query", seconds * 1000)
+
     async def _open_listen(self, lost: Callable[[], None]) -> Session:
         await self._leftovers.end(await self._query.ready(), allowed=0)
         target = await self._current_target()
         session = await Session.open(
-            target, self._reactor, self._resolver, self._timeouts, on_lost=lost, notified=self._notified
+            target,
+            self._reactor,
+            self._resolver,
+            self._timeouts,
+            on_lost=lost,
+            notified=self._notified,
+            measure=self._measure,
         )
         try:
             if session.pooled:

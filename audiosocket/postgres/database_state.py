@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audiosocket.json_shapes import DatabaseJSON
+from audiosocket.json_shapes import DatabaseJSON, HistogramJSON
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class DatabaseState:
     the reactor's clock). ``reason`` is the last error as one line, empty without one; connected but not able to
     read the table is ``up`` with a reason. ``attempts`` failed in a row, ``next_try_seconds`` is the time to the
     next one. ``listening`` is whether notifications arrive, ``backends`` the number of open sessions (0 to 2).
+    ``reconnects`` is how often the connection was opened again, ``queries`` how long statements took.
     """
 
     state: str
@@ -24,6 +25,8 @@ class DatabaseState:
     next_try_seconds: float | None
     listening: bool
     backends: int
+    reconnects: int = 0
+    queries: HistogramJSON | None = None
 
     def to_json(self, now: float) -> DatabaseJSON:
         """Return what the API shows at ``now``, in seconds of the reactor's clock."""
@@ -36,4 +39,6 @@ class DatabaseState:
             "next_try_seconds": None if self.next_try_seconds is None else round(self.next_try_seconds, 1),
             "listening": self.listening,
             "backends": self.backends,
+            "reconnects": self.reconnects,
+            "queries": self.queries,
         }

@@ -130,7 +130,9 @@ class Session:
         timeouts: Timeouts,
         on_lost: Callable[[], None],
         notified: Callable[[Sequence[str]], None],
+        measure: Callable[[float], object],
     ) -> None:
+        self._measure = measure
         self.lost = ""
         #: The backend, where it is certain that it serves this session only, else None.
         self.identity: Identity | None = None
@@ -151,17 +153,19 @@ class Session:
         *,
         on_lost: Callable[[], None] = lambda: None,
         notified: Callable[[Sequence[str]], None] = lambda _: None,
+        measure: Callable[[float], object] = lambda _: None,
     ) -> Session:
         """Return a session with the first address that answers; raises `SourceUnavailable`.
 
         ``on_lost`` is called when it ends, before the statements in progress fail; ``notified`` with the payloads
-        of notifications, those that arrived together in one call.
+        of notifications, those that arrived together in one call; ``measure`` with the duration of each statement,
+        in seconds.
         """
         addresses = await _addresses(target.host, resolver, timeouts)
         problems: list[str] = []
         end = reactor.seconds() + timeouts.connect
         for index, address in enumerate(addresses):
-            session = cls(reactor, timeouts, on_lost, notified)
+            session = cls(reactor, timeouts, on_lost, notified, measure)
             share = (end - reactor.seconds()) / (len(addresses) - index)
             try:
                 await session._connect(max(share, 0.1), target.parameters(address, timeouts))
@@ -219,6 +223,7 @@ class Session:
             raise SourceUnavailable(self.lost)
         limit = self._timeouts.statement
         timer = self._reactor.callLater(limit, self.close, f"no answer within {limit:g} s")
+        began = self._reactor.seconds()
         try:
             cursor = self._connection.cursor()
             await cursor.execute(sql, values)
@@ -234,6 +239,7 @@ class Session:
         except (ValueError, OverflowError) as problem:  # for example a date that Python does not have
             raise SourceUnavailable(f"a value in the answer cannot be read: {one_line(problem)}") from problem
         finally:
+            self._measure(self._reactor.seconds() - began)
             if timer.active():
                 timer.cancel()
 

@@ -10,7 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from audiosocket.json_shapes import ReactorJSON
+from audiosocket.json_shapes import HistogramJSON, ReactorJSON
 from audiosocket.runtime.blocking_report import BlockingReport
 from audiosocket.runtime.gc_stats import GCStats
 from audiosocket.runtime.stack_sampler import StackSample, StackSampler
@@ -50,6 +50,7 @@ class ReactorLagMonitor(Service):
         self._recent: deque[float] = deque(maxlen=round(10 / INTERVAL_SECONDS))
         self.buckets = [0] * (len(BUCKETS_MS) + 1)
         self.worst = 0.0
+        self.total = 0.0
         self.blocking = BlockingReport()
         self.gc_stats = GCStats()
         #: How often the whole process was not run.
@@ -89,6 +90,15 @@ class ReactorLagMonitor(Service):
             "gc": self.gc_stats.to_json(),
         }
 
+    def histogram(self) -> HistogramJSON:
+        """Return all measurements since the start."""
+        return {
+            "count": sum(self.buckets),
+            "sum_ms": round(self.total * 1000, 1),
+            "max_ms": round(self.worst * 1000, 1),
+            "buckets": dict(zip([*map(str, BUCKETS_MS), "inf"], self.buckets, strict=True)),
+        }
+
     def _wait(self) -> StackSample | None:
         self._requested = self._seconds() + INTERVAL_SECONDS
         self._call = self._reactor.callLater(INTERVAL_SECONDS, self._measure)
@@ -98,6 +108,7 @@ class ReactorLagMonitor(Service):
         late = max(0.0, self._seconds() - self._requested)
         self._recent.append(late)
         self.worst = max(self.worst, late)
+        self.total += late
         self.buckets[bisect_left(BUCKETS_MS, late * 1000)] += 1
         seen = self._wait()
         if late >= MIN_BLOCK_SECONDS:

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.traffic import Traffic
+from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.rate_limit import KeyedRateLimit, RateLimit
 from audiosocket.settings import Network
 
@@ -27,12 +29,18 @@ LINES_PER_PEER = 3
 class ConnectionAdmission:
     """Accepts or rejects connections before they become legs; implements `protocol.ConnectionObserver`.
 
-    ``allowed_peers`` are the networks of ALLOWED_PEERS; ``seconds`` is a steady clock, in seconds.
+    ``allowed_peers`` are the networks of ALLOWED_PEERS; ``seconds`` is a steady clock, in seconds. ``traffic``
+    counts errors of peers.
     """
 
     _log = Logger()
 
-    def __init__(self, allowed_peers: Sequence[Network], seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, allowed_peers: Sequence[Network], seconds: Callable[[], float], traffic: Traffic | None = None
+    ) -> None:
+        self._traffic = traffic or Traffic()
+        #: How evenly frames arrive, as ``jitter``.
+        self.timings = Histograms()
         self._allowed = tuple(allowed_peers)
         #: Addresses, and whether they may connect: the networks do not change while the process runs.
         self._known_hosts: dict[str, bool] = {}
@@ -87,6 +95,15 @@ class ConnectionAdmission:
 
     def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
         self._warn(f"{connection.peer} on port {connection.transport.getHost().port}: {why}", _host(connection))
+
+    def protocol_error(self, kind: str) -> None:
+        self._traffic.protocol_errors[kind] += 1
+
+    def blocked(self) -> None:
+        self._traffic.blocked += 1
+
+    def paced(self, difference: float) -> None:
+        self.timings.measure("jitter", difference * 1000)
 
     def reject(self, kind: str, why: str, host: str = "") -> None:
         """Count and log a connection that became no leg; ``kind`` is a key of `rejected_total`."""

@@ -175,7 +175,7 @@ def build_call_components(
         calls,
         AppInstances(selection.choose, context, app_registry.load),
         legs=legs,
-        admission=ConnectionAdmission(settings.allowed_peers, reactor.seconds),
+        admission=ConnectionAdmission(settings.allowed_peers, reactor.seconds, legs.traffic),
         clock=clock,
         make_converter=stream_converter,
         returns=returns,

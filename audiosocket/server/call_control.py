@@ -71,6 +71,12 @@ class LocalCallControl:
             "reactor": self._server.reactor_lag.to_json(),
             "latencies": self._histograms.to_json(),
             "open_files": self._open_files(),
+            "traffic": switchboard.legs.traffic.to_json(switchboard.legs),
+            "timings": {
+                **switchboard.admission.timings.to_json(),
+                "reactor_lag": self._server.reactor_lag.histogram(),
+            },
+            "legs_by_extension": switchboard.legs.by_extension(),
         }
 
     def _open_files(self) -> OpenFilesJSON:

@@ -62,6 +62,7 @@ class ExtensionStatus:
                 "source": configuration.source,
                 "age_seconds": _age(now, configuration.source_since),
                 "file_trouble": configuration.file_trouble,
+                "generation": self._listeners.generation,
             },
             "last_refresh": configuration.last.to_json() if configuration.last is not None else None,
             "last_success_age_seconds": None

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from audiosocket.calls.call import Call
 from audiosocket.calls.leg import Leg
+from audiosocket.calls.traffic import Traffic
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import ReturnOutcome
 
@@ -16,6 +17,8 @@ class LiveLegs:
 
     def __init__(self) -> None:
         self._legs: dict[tuple[UUID, Role], Leg] = {}
+        #: What the legs have counted.
+        self.traffic = Traffic()
 
     def __len__(self) -> int:
         return len(self._legs)
@@ -34,6 +37,15 @@ class LiveLegs:
     def remove(self, leg: Leg) -> None:
         """Remove a leg that has ended."""
         del self._legs[leg.call_id, leg.role]
+        self.traffic.leg_over(leg)
+
+    def by_extension(self) -> dict[str, dict[str, int]]:
+        """Return the number of legs of each role, by id of the extension."""
+        found: dict[str, dict[str, int]] = {role.value: {} for role in Role}
+        for leg in self._legs.values():
+            of_role, key = found[leg.role.value], str(leg.extension.id)
+            of_role[key] = of_role.get(key, 0) + 1
+        return found
 
     def return_ended(self, call: Call, outcome: ReturnOutcome) -> bool:
         """Report the end of a return call to the visitor's apps; false while the visitor's leg is suspended."""

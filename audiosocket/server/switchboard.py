@@ -258,6 +258,11 @@ class Switchboard:
             self._apps.forget(call.call_id)
 
     @property
+    def legs(self) -> LiveLegs:
+        """The legs with a connection."""
+        return self._legs
+
+    @property
     def late_turns(self) -> int:
         """Ticks of the clock that came more than a frame (20 ms) late, for all legs of the process."""
         return self._clock.late_turns

@@ -6,10 +6,10 @@ What a worker counted after it was asked last is lost with it; what it had repor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from audiosocket.json_shapes import HistogramJSON, WorkerStatusJSON
+from audiosocket.json_shapes import HistogramJSON, TrafficJSON, WorkerStatusJSON
 from audiosocket.runtime.histograms import add_histograms
 
 
@@ -22,6 +22,8 @@ class Totals:
     late_turns: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     latencies: dict[str, HistogramJSON] = field(default_factory=dict)
+    timings: dict[str, HistogramJSON] = field(default_factory=dict)
+    traffic: TrafficJSON = field(default_factory=lambda: add_traffic([]))
 
     def add(self, answer: WorkerStatusJSON) -> None:
         """Add what one worker has counted."""
@@ -30,6 +32,28 @@ class Totals:
         self.late_turns += answer["late_turns_total"]
         self.rejected.update(answer["rejected_total"])
         self.latencies = add_histograms([self.latencies, answer["latencies"]])
+        self.timings = add_histograms([self.timings, answer["timings"]])
+        self.traffic = add_traffic([self.traffic, answer["traffic"]])
+
+
+def add_traffic(several: Sequence[TrafficJSON]) -> TrafficJSON:
+    """Return the sums of what several processes counted."""
+    return {
+        "frames_in": _sums(each["frames_in"] for each in several),
+        "frames_out": _sums(each["frames_out"] for each in several),
+        "frames_late": _sums(each["frames_late"] for each in several),
+        "frames_dropped": _sums(each["frames_dropped"] for each in several),
+        "protocol_errors": _sums(each["protocol_errors"] for each in several),
+        "one_way": sum(each["one_way"] for each in several),
+    }
+
+
+def _sums(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for each in several:
+        for name, number in each.items():
+            sums[name] = sums.get(name, 0) + number
+    return sums
 
 
 class KeptTotals:
@@ -51,6 +75,8 @@ class KeptTotals:
             self._ended.late_turns,
             Counter(self._ended.rejected),
             dict(self._ended.latencies),
+            dict(self._ended.timings),
+            self._ended.traffic,
         )
         for answer in self._answers.values():
             totals.add(answer)

@@ -27,6 +27,7 @@ from audiosocket.json_shapes import (
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
+from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
@@ -91,6 +92,9 @@ class SupervisorControl:
             "reactor": self._latest([answer["reactor"] for answer in answers]),
             "latencies": totals.latencies,
             "open_files": _fullest([answer["open_files"] for answer in answers]),
+            "traffic": totals.traffic,
+            "timings": add_histograms([totals.timings, {"reactor_lag": self._server.reactor_lag.histogram()}]),
+            "legs_by_extension": _legs(answers),
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
             **self._services(),
@@ -199,6 +203,15 @@ def _fullest(processes: Sequence[OpenFilesJSON]) -> OpenFilesJSON:
     """Return the open files of the worker that is nearest to its limit, or of this process."""
     own: OpenFilesJSON = {"used": open_files.used(), "limit": open_files.limit(), "accepting": True}
     return max([own, *processes], key=lambda one: (not one["accepting"], one["used"] / max(1, one["limit"])))
+
+
+def _legs(answers: Sequence[WorkerStatusJSON]) -> dict[str, dict[str, int]]:
+    """Return the legs of all workers, by role and extension."""
+    sums: dict[str, Counter[str]] = {role.value: Counter() for role in Role}
+    for answer in answers:
+        for role, numbers in answer["legs_by_extension"].items():
+            sums[role].update(numbers)
+    return {role: dict(numbers) for role, numbers in sums.items()}
 
 
 def _worst(backends: Sequence[BackendJSON]) -> BackendJSON:

@@ -11,12 +11,20 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from admin.metrics import MAX_OUTCOMES, CallCounts, metrics_text
+from admin.metrics import MAX_EXTENSIONS, MAX_OUTCOMES, PIECE_LINES, CallCounts, metrics_in_pieces, metrics_text
 from audiosocket.json_shapes import StatusJSON, WorkerStatusJSON
 from audiosocket.runtime.event_feed import FeedEntry
 from audiosocket.workers.kept_totals import KeptTotals
 from tests.support.admin_client import CALL, HEALTHY, AdminClient, request_bytes
 
+TRAFFIC = {
+    "frames_in": {"audio": 500, "digit": 2, "ignored": 1},
+    "frames_out": {"audio": 400, "silence": 100},
+    "frames_late": {"in": 3, "out": 4},
+    "frames_dropped": {"waiting": 5, "stalled": 6, "blocked": 7},
+    "protocol_errors": {"handshake": 8, "flood": 0},
+    "one_way": 9,
+}
 HISTOGRAM = {"count": 3, "sum_ms": 250.0, "max_ms": 200.0, "buckets": {"100": 2, "inf": 1}}
 STATUS: dict[str, Any] = {
     **HEALTHY,
@@ -34,6 +42,19 @@ STATUS: dict[str, Any] = {
     "late_turns_total": 4,
     "rejected_total": {"peer": 5, "handshake": 6, "crowded": 7},
     "latencies": {"connect": HISTOGRAM},
+    "traffic": TRAFFIC,
+    "timings": {"jitter": HISTOGRAM, "reactor_lag": HISTOGRAM},
+    "legs_by_extension": {"visitor": {"1": 2}, "resident": {"1": 1}},
+    "events_webhook": {"state": "failing", "reason": "", "waiting": 1, "sent_total": 11, "dropped_total": 12},
+    "database": {
+        "configured": True,
+        "state": "up",
+        "reason": "",
+        "since_seconds": 5.0,
+        "reconnects": 3,
+        "queries": HISTOGRAM,
+    },
+    "configuration": {"source": "database", "age_seconds": 1.0, "file_trouble": "", "generation": 17},
     "workers": [{"index": 0, "state": "up", "restarts": 0}, {"index": 1, "state": "down", "restarts": 2}],
 }
 
@@ -53,7 +74,9 @@ def scrape(
 
 def test_the_parser_of_prometheus_reads_it() -> None:
     found = scrape()
-    assert found["audiosocket_calls", (("extension", "1000"),)] == 2
+    assert found["audiosocket_calls", (("extension", "1000"), ("leg", "visitor"))] == 2
+    assert found["audiosocket_calls", (("extension", "1000"), ("leg", "resident"))] == 1
+    assert found["audiosocket_calls", (("extension", 'a "quoted"\\\nname'), ("leg", "visitor"))] == 0
     assert found["audiosocket_listener_port_mismatch", (("extension", 'a "quoted"\\\nname'),)] == 1
     assert found["audiosocket_listeners", (("state", "degraded"),)] == 1
     assert found["audiosocket_calls_started_total", ()] == 12
@@ -74,6 +97,66 @@ def test_a_failed_refresh_shows(result: str, good: int) -> None:
     assert found["audiosocket_config_rows_rejected", ()] == 2
 
 
+def test_audio_and_peers_are_counted() -> None:
+    found = scrape()
+    assert found["audiosocket_frames_total", (("direction", "in"), ("kind", "audio"))] == 500
+    assert found["audiosocket_frames_total", (("direction", "out"), ("kind", "silence"))] == 100
+    assert found["audiosocket_frames_late_total", (("direction", "in"),)] == 3
+    assert found["audiosocket_frames_dropped_total", (("reason", "stalled"),)] == 6
+    assert found["audiosocket_protocol_errors_total", (("type", "handshake"),)] == 8
+    assert found["audiosocket_one_way_calls_total", ()] == 9
+    assert found["audiosocket_frame_jitter_seconds_count", ()] == 3
+    assert found["audiosocket_reactor_lag_seconds_bucket", (("le", "0.1"),)] == 2
+    assert found["audiosocket_config_generation", ()] == 17
+    assert found["audiosocket_open_fds", ()] == 30
+    assert found["audiosocket_max_fds", ()] == 1000
+    assert found["audiosocket_db_reconnects_total", ()] == 3
+    assert found["audiosocket_db_query_duration_seconds_sum", ()] == 0.25
+    assert found["audiosocket_events_webhook_dropped_total", ()] == 12
+
+
+def test_nothing_measured_is_an_empty_histogram() -> None:
+    found = scrape(timings={}, database={**STATUS["database"], "queries": None}, events_webhook={"state": "off"})
+    for name in ("frame_jitter", "reactor_lag", "db_query_duration"):
+        assert found[f"audiosocket_{name}_seconds_count", ()] == 0
+    assert ("audiosocket_events_webhook_up", ()) not in found
+
+
+def test_without_a_database_there_are_no_figures_of_it() -> None:
+    names = {name for name, _ in scrape(database={"configured": False, "state": "off", "reason": ""})}
+    assert not [name for name in names if name.startswith("audiosocket_db")]
+
+
+def left(number: str, outcome: str, role: str = "visitor") -> FeedEntry:
+    return FeedEntry(1, {"event": "leg.left", "number": number, "role": role, "outcome": outcome})
+
+
+def test_ended_legs_are_counted_by_extension_role_and_reason() -> None:
+    calls = CallCounts()
+    for each in (left("1000", "caller_hangup"), left("1000", "shutdown"), left("1000", "lost", "resident")):
+        calls.count(each)
+    found = scrape(calls)
+    name, extension = "audiosocket_calls_ended_total", ("extension", "1000")
+    assert found[name, (extension, ("leg", "visitor"), ("reason", "caller_hangup"))] == 1
+    assert found[name, (extension, ("leg", "visitor"), ("reason", "drain"))] == 1
+    assert found[name, (extension, ("leg", "resident"), ("reason", "timeout"))] == 1
+
+
+def test_extensions_that_come_and_go_are_bounded() -> None:
+    calls = CallCounts()
+    for number in range(MAX_EXTENSIONS + 300):
+        calls.count(left(str(number), "caller_hangup"))
+    assert len(calls.legs) == MAX_EXTENSIONS + 1
+    assert calls.legs["other", "visitor", "caller_hangup"] == 300
+
+
+def test_the_text_is_made_in_small_pieces() -> None:
+    many = [{"id": n, "ramal_ia": str(n), "state": "listening", "live_calls": 0} for n in range(1_000)]
+    pieces = list(metrics_in_pieces(cast("StatusJSON", {**STATUS, "extensions": many}), CallCounts(), 1_000.0))
+    assert max(piece.count("\n") for piece in pieces) <= PIECE_LINES
+    assert "".join(pieces).count("audiosocket_calls{") == 2_000
+
+
 def ended(outcome: str, seconds: float) -> FeedEntry:
     return FeedEntry(1, {"event": "call.ended", "outcome": outcome, "duration_seconds": seconds}, 0.0)
 
@@ -87,7 +170,7 @@ def test_ended_calls_are_counted_by_outcome_and_duration() -> None:
     ):
         calls.count(each)
     found = scrape(calls)
-    assert found["audiosocket_calls_ended_total", (("outcome", "caller_hangup"),)] == 2
+    assert found["audiosocket_call_outcomes_total", (("outcome", "caller_hangup"),)] == 2
     assert found["audiosocket_call_duration_seconds_bucket", (("le", "10"),)] == 1
     assert found["audiosocket_call_duration_seconds_count", ()] == 2
     assert found["audiosocket_call_duration_seconds_sum", ()] == 77.5
@@ -110,7 +193,7 @@ def test_the_route_has_the_type_that_prometheus_wants_and_needs_the_token() -> N
     web.clock.pump([0] * 4)
     (answer,) = wire.responses()
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert b'audiosocket_calls_ended_total{outcome="shutdown"} 1' in answer.body
+    assert b'audiosocket_call_outcomes_total{outcome="shutdown"} 1' in answer.body
     assert str(CALL).encode() not in answer.body
     assert AdminClient(token="secret").request("GET", "/metrics").status == 401
 
@@ -123,6 +206,8 @@ def answer(pid: int, calls: int) -> WorkerStatusJSON:
         "late_turns_total": 2,
         "rejected_total": {"peer": calls},
         "latencies": {"connect": HISTOGRAM},
+        "timings": {"jitter": HISTOGRAM},
+        "traffic": {**TRAFFIC, "one_way": calls},
     }
     return cast("WorkerStatusJSON", counted)
 
@@ -134,7 +219,9 @@ def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
     assert kept.update([answer(1, 11)], [1, None]).calls == 31
     totals = kept.update([answer(1, 11), answer(3, 1)], [1, 3])
     assert (totals.calls, totals.refused, totals.rejected["peer"]) == (32, 3, 32)
-    assert totals.latencies["connect"]["count"] == 9
+    assert totals.latencies["connect"]["count"] == totals.timings["jitter"]["count"] == 9
+    assert totals.traffic["one_way"] == 32
+    assert totals.traffic["frames_in"] == {"audio": 1_500, "digit": 6, "ignored": 3}
     assert kept.update([answer(1, 11), answer(3, 1)], [1, 3]).calls == 32
 
 

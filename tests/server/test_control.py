@@ -195,7 +195,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
                 "since": "", **runs,
             },
         ]  # fmt: skip
-        assert status["configuration"].keys() == {"source", "age_seconds", "file_trouble"}
+        assert status["configuration"].keys() == {"source", "age_seconds", "file_trouble", "generation"}
         assert status["configuration"]["source"] == "file"
         assert status["last_refresh"] is None
         assert status["database"] == {"configured": False, "state": "off", "reason": "DB_HOST is not set"}
@@ -277,7 +277,7 @@ async def test_status_shows_the_state_of_the_database_and_the_last_refresh(tmp_p
         json.dumps(status)
         assert status["database"].keys() == {
             "configured", "state", "since_seconds", "reason", "failed_attempts", "next_try_seconds", "listening",
-            "backends",
+            "backends", "reconnects", "queries",
         }  # fmt: skip
         assert status["configuration"]["source"] == "database"
         refresh = status["last_refresh"]

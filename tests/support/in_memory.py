@@ -330,7 +330,9 @@ class InMemoryServer:
             journal=journal,
             returns=returns,
         )
-        self.admission = ConnectionAdmission([ip_network(part) for part in allowed.split(",")], self.time.seconds)
+        self.admission = ConnectionAdmission(
+            [ip_network(part) for part in allowed.split(",")], self.time.seconds, self.legs.traffic
+        )
         served: Sequence[tuple[str, AppFactory]] = [
             (f"app{number}", _factory(app)) for number, app in enumerate(apps)
         ]
