@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from admin.page_files import CONTENT_TYPES
 from audiosocket import json_shapes as shapes
 
 #: The status of a connection that is no longer HTTP.
 UPGRADED = 101
 JSON, TEXT = "application/json", "text/plain"
+FILE_TYPES = tuple(sorted({kind.partition(";")[0] for kind in CONTENT_TYPES.values()}))
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _NUMBER: dict[str, Any] = {"type": "integer"}
@@ -24,11 +26,11 @@ _SESSION = {"name": str, "scope": str, "token_required": bool}
 
 @dataclass(frozen=True)
 class Description:
-    """One route. ``answer`` is a TypedDict or a mapping of keys to types, beside ``status``.
+    """One route. ``answer`` is a TypedDict or a mapping of keys to types, beside ``status``; None is any object.
 
     ``errors`` are statuses beyond those that every route has. ``query`` are JSON Schemas of a query that the
     route reads by itself. ``body_required`` is false where a body may be left out. ``content`` is empty for an
-    answer without a body.
+    answer without a body, several types where the path decides.
     """
 
     answer: Any = field(default_factory=dict)
@@ -36,12 +38,12 @@ class Description:
     query: Mapping[str, Any] = field(default_factory=dict)
     body_required: bool = True
     status: int = 200
-    content: str = JSON
+    content: str | tuple[str, ...] = JSON
 
 
 ROUTES: Mapping[str, Description] = {
     "document": Description(content="text/html"),
-    "file": Description(errors=(404,), content="application/octet-stream"),
+    "file": Description(errors=(404,), content=FILE_TYPES),
     "healthz": Description(errors=(503,)),
     "readyz": Description(errors=(503,)),
     "status": Description(shapes.StatusJSON, (422, 503)),
@@ -57,7 +59,7 @@ ROUTES: Mapping[str, Description] = {
         content="",
     ),
     "metrics": Description(errors=(503,), content=TEXT),
-    "openapi": Description(content=JSON),
+    "openapi": Description(None),
     "who_am_i": Description(_SESSION),
     "sign_in": Description({**_SESSION, "expires_seconds": int}),
     "sign_out": Description(),

@@ -97,7 +97,8 @@ def _responses(description: Description, protected: bool, schemas: Schemas) -> d
     if description.content:
         json = description.content == JSON
         schema = schemas.answer(description.answer) if json else {"type": "string"}
-        done["content"] = {description.content: {"schema": schema}}
+        kinds = (description.content,) if isinstance(description.content, str) else description.content
+        done["content"] = {kind: {"schema": schema} for kind in kinds}
     error = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     statuses = {*_EVERYWHERE, *description.errors, *(_WITH_TOKEN if protected else ())}
     return {

@@ -35,7 +35,12 @@ class Schemas:
         raise TypeError(f"{hint} has no JSON Schema")
 
     def answer(self, shape: Any) -> Schema:
-        """Return the schema of a successful answer: ``status``, and the keys of a TypedDict or a mapping."""
+        """Return the schema of a successful answer: ``status``, and the keys of a TypedDict or a mapping.
+
+        Without a shape it is any object.
+        """
+        if shape is None:
+            return {"type": "object"}
         hints = get_type_hints(shape) if is_typeddict(shape) else dict(shape)
         required = shape.__required_keys__ if is_typeddict(shape) else hints.keys()
         return {
