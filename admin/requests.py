@@ -20,6 +20,8 @@ from audiosocket.extensions.model import MAX_INTEGER, Role
 from audiosocket.runtime.event_filter import EventFilter
 
 DEFAULT_AUDIT_LINES, DEFAULT_CALLS = 100, 100
+#: Up to here a float has every integer.
+_EXACT = 2**53
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
 
@@ -232,7 +234,8 @@ def _no_constant(text: str) -> float:
 
 
 def _finite(text: str) -> float:
+    """Return the number; a whole one as an integer, as JSON Schema has it: 101.0 is 101."""
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{quoted(text)} is out of range")
-    return number
+    return int(number) if number.is_integer() and abs(number) <= _EXACT else number

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from admin.page_files import CONTENT_TYPES
+from admin.phones.phone import RATES
 from audiosocket import json_shapes as shapes
 
 #: The status of a connection that is no longer HTTP.
@@ -54,7 +55,7 @@ ROUTES: Mapping[str, Description] = {
     ),
     "phone": Description(
         errors=(404, 409, 503),
-        query={"extension": _TEXT, "rate": _NUMBER, "ring": _FLAG, "number": _TEXT},
+        query={"extension": _TEXT, "rate": {"enum": list(RATES)}, "ring": _FLAG, "number": _TEXT},
         status=UPGRADED,
         content="",
     ),

@@ -51,6 +51,8 @@ def test_valid_bodies() -> None:
     assert parse_object(b'\xef\xbb\xbf{"a": "\\u00fc\\ud83d\\ude00"}') == {"a": "ü😀"}
     assert parse_object(b' {"a": 1.5e3, "b": [true, null]} ') == {"a": 1500.0, "b": [True, None]}
     assert parse_object(b"", may_be_empty=True) == {}
+    whole = parse_object(b'{"a": 101.0, "b": 1e300, "c": 0.5}')
+    assert [type(value) for value in whole.values()] == [int, float, float], "as JSON Schema has it"
 
 
 values = st.recursive(

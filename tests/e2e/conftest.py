@@ -1,4 +1,4 @@
-"""A Python with the packages of the bots, in an environment of its own; without it these tests are skipped."""
+"""Programs of others, in environments of their own; without them these tests are skipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,18 +25,23 @@ KEPT = Path(os.environ.get("E2E_VENV") or Path(tempfile.gettempdir()) / f"audios
 @pytest.fixture(scope="session")
 def bot_python() -> Path:
     """The interpreter that has `PACKAGES`; only with ``E2E=1``, as it takes a minute and half a gigabyte."""
+    return install(KEPT, PACKAGES, "Pipecat")
+
+
+def install(directory: Path, packages: Sequence[str], what: str) -> Path:
+    """Install packages into an environment in ``directory``; return its interpreter, or skip the test."""
     if os.environ.get("E2E") != "1":
-        pytest.skip("set E2E=1 to install Pipecat into an environment of its own and run it")
-    python = KEPT / "bin" / "python"
+        pytest.skip(f"set E2E=1 to install {what} into an environment of its own and run it")
+    python = directory / "bin" / "python"
     if not python.exists():
-        venv.create(KEPT, with_pip=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", *PACKAGES]
+        venv.create(directory, with_pip=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"the packages of the bots were not installed within {INSTALL_SECONDS} s")
+        pytest.skip(f"{what} was not installed within {INSTALL_SECONDS} s")
     if done.returncode:
-        pytest.skip(f"the packages of the bots cannot be installed: {done.stderr.strip()[-500:]}")
+        pytest.skip(f"{what} cannot be installed: {done.stderr.strip()[-500:]}")
     return python
 
 
