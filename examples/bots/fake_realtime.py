@@ -39,7 +39,8 @@ class Conversation:
     async def respond(self) -> None:
         """Say the tone, all at once, as a model does that is faster than speech."""
         self.items += 1
-        item = {"response_id": f"resp_{self.items}", "item_id": f"item_{self.items}", "content_index": 0}
+        item = {"response_id": f"resp_{self.items}", "item_id": f"item_{self.items}"}
+        item |= {"output_index": 0, "content_index": 0}
         await self.send("response.created", response={"id": item["response_id"]})
         for at in range(0, len(TONE), 1600):
             delta = base64.b64encode(TONE[at : at + 1600]).decode()

@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.server_process import free_ports, wait_until
 
-PACKAGES = ("pipecat-ai[websocket]>=1.14,<2", "uvicorn", "python-multipart", "websockets>=13")
-INSTALL_SECONDS, START_SECONDS = 600, 60
+PACKAGES = ("pipecat-ai[websocket]>=1.14,<2", "uvicorn", "python-multipart", "websockets>=13", "openai>=2,<4")
+INSTALL_SECONDS, START_SECONDS = 600, 120
 #: Where the environment is kept from one run to the next.
 KEPT = Path(os.environ.get("E2E_VENV") or Path(tempfile.gettempdir()) / f"audiosocket-e2e-{sys.version_info[1]}")
 
