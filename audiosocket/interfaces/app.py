@@ -1,31 +1,17 @@
-"""The API for app authors: `App`, `Leg`, `AppContext` and their values.
-
-A voice bot is a subclass of `App`, and needs to know nothing of sockets, frames or clocks::
-
-    class Parrot(App):
-        def audio(self, leg, pcm, rate):
-            leg.play(pcm, rate)
-
-Register it under the entry-point group ``audiosocket.apps`` and name it in ``VISITOR_APP``.
-"""
+"""An app, the behaviour of a call, and its legs as it sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
-
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.json_shapes import CallerJSON
-from audiosocket.outbound.websocket_interface import WebSocketLimits, WebSocketObserver
-from audiosocket.settings import Settings
+from audiosocket.interfaces.context import AppContext
+from audiosocket.interfaces.values import CallerInfo, ReturnOutcome
 
-T = TypeVar("T")
+#: What a hook returns: nothing, or the coroutine of an ``async def``.
+HookResult: TypeAlias = Coroutine[Any, Any, None] | None
 
 
 class Tap(Protocol):
@@ -36,48 +22,6 @@ class Tap(Protocol):
 
     def sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
         """Take a frame that was sent to the caller, silence included."""
-
-
-@dataclass(frozen=True)
-class CallerInfo:
-    """The telephone behind a leg, as Asterisk describes it; a text is empty where Asterisk does not know it.
-
-    ``channel`` is the name of its channel and ``channel_id`` the Uniqueid, ``number`` and ``name`` are the caller
-    id, ``dialled`` is the number dialled. Callers may be able to choose their caller id: it proves nothing. For a
-    resident who was rung, ``channel`` is the telephone, and the caller id is the one shown there.
-    """
-
-    channel: str
-    channel_id: str
-    number: str
-    name: str
-    dialled: str
-
-    def to_json(self) -> CallerJSON:
-        """Return the telephone as shown by the API."""
-        return {"channel": self.channel, "number": self.number, "name": self.name, "dialled": self.dialled}
-
-
-@dataclass(frozen=True)
-class ReturnAttempt:
-    """One number that was rung; ``end`` is a value of `returncalls.originator.AttemptEnd`, ``reason`` is for
-    people.
-
-    ``number`` is the complete number, and is left out of ``repr`` to keep it out of logs.
-    """
-
-    number: str = field(repr=False)
-    end: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class ReturnOutcome:
-    """How a return call ended: ``state`` is "connected" (the resident's leg is there), "failed" or "cancelled"."""
-
-    state: str
-    reason: str = ""
-    attempts: tuple[ReturnAttempt, ...] = ()
 
 
 class Leg(Protocol):
@@ -198,10 +142,6 @@ class Leg(Protocol):
         """Stop the return call; return false when there is none."""
 
 
-#: What a hook returns: nothing, or the coroutine of an ``async def``.
-HookResult: TypeAlias = Coroutine[Any, Any, None] | None
-
-
 class App:
     """The behaviour of a call; one instance per call and app name, for one leg or both.
 
@@ -268,165 +208,6 @@ class App:
 
     def left(self, leg: Leg, outcome: str) -> HookResult:
         """Handle the end of the leg; ``outcome`` is a value of `calls.outcomes.LegOutcome`."""
-
-
-class SoundSource(Protocol):
-    """Sounds that are read and converted in a thread, and shared by all calls."""
-
-    def get(self, path: Path, rate: int) -> Awaitable[bytes]:
-        """Return the sound as 16-bit mono at ``rate``; raises `InvalidSound`."""
-
-
-class InFileThread(Protocol):
-    """Runs a blocking function in the one thread that writes files; the result arrives in the reactor's thread."""
-
-    def __call__(self, function: Callable[..., T], /, *arguments: Any) -> Awaitable[T]:
-        """Return what ``function`` returns, or fail with what it raises."""
-
-
-class WebSocket(Protocol):
-    """A connection that was made by `OpenWebSocket`: `outbound.websocket.WebSocketClient`."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages can be sent."""
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes that wait because the peer reads too slowly."""
-
-    def connect(self) -> Deferred[None]:
-        """Open the connection; fails with `WebSocketFailed`, cancelling drops it."""
-
-    def send(self, message: str | bytes) -> int:
-        """Send a text or binary message; raises `WebSocketClosed`."""
-
-    def close(self, code: int = 1000, reason: str = "") -> Deferred[None]:
-        """Send what is queued and a close frame; fires at the end of the connection."""
-
-    def abort(self, reason: str = "") -> None:
-        """Drop the connection at once."""
-
-
-class OpenWebSocket(Protocol):
-    """Makes a WebSocket connection that is not open yet; raises `InvalidSetting`."""
-
-    def __call__(
-        self,
-        url: str,
-        observer: WebSocketObserver,
-        *,
-        headers: Mapping[str, str],
-        subprotocols: Sequence[str],
-        ca_file: str,
-        limits: WebSocketLimits,
-    ) -> WebSocket:
-        """Return the connection; ``observer`` is told what happens to it."""
-
-
-class Telephony(Protocol):
-    """What Asterisk's manager interface does with a caller's channel; each fails with `TelephonyUnavailable`."""
-
-    def redirect(self, channel: str, context: str, exten: str) -> Deferred[None]:
-        """Send a channel to an extension of the dialplan."""
-
-    def play_digits(self, channel: str, digits: str) -> Deferred[None]:
-        """Play DTMF on a channel, one digit after the other."""
-
-
-@dataclass(frozen=True)
-class Authorisation:
-    """A resident's decision to let a visitor in.
-
-    ``visit`` tells visits with the same UUID apart, ``number`` is the one that answered, ``channel`` the visitor's
-    where AMI has told it.
-    """
-
-    call_id: UUID
-    visit: str
-    extension: Extension
-    apartment: str
-    block: str
-    number: str
-    concierge: bool
-    key: str
-    channel: str = ""
-
-
-@dataclass(frozen=True)
-class GateAnswer:
-    """What the gate answered; ``reason`` is for people and empty when it opened."""
-
-    opened: bool
-    reason: str = ""
-
-
-class Gate(Protocol):
-    """What opens the gate: once for each visit, also over restarts."""
-
-    def open(self, authorisation: Authorisation) -> Awaitable[GateAnswer]:
-        """Open it, unless that has been done for this visit; the answer is the same whoever asks again."""
-
-
-@dataclass(frozen=True)
-class ApartmentMatch:
-    """The numbers of an apartment, in order; none and ``ask_block``: several blocks have it."""
-
-    numbers: tuple[str, ...] = ()
-    ask_block: bool = False
-
-
-class Apartments(Protocol):
-    """The directory of apartments."""
-
-    def find(self, condominium_id: int, apartment: str, block: str = "") -> ApartmentMatch:
-        """The apartment as typed on a telephone; never one of another condominium."""
-
-
-@dataclass(frozen=True)
-class CallPolicy:
-    """The policy of ``apps.toml`` for the calls of an extension, whichever apps run."""
-
-    #: Record the legs, and write the transcript that a bot's dialect reports.
-    record: bool = False
-    transcript: bool = False
-    #: Days after which recordings and transcripts are removed.
-    retention_days: int = 30
-    #: A bot may set the outcome ``authorised`` by itself.
-    bot_may_authorise: bool = False
-    #: The dialplan context to which a bot may transfer its caller; empty: it may not.
-    transfer_context: str = ""
-    #: Which extensions of that context, and which numbers a bot may ring; see `extensions.number_patterns`.
-    bot_may_transfer_to: tuple[str, ...] = ()
-    bot_may_dial: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class AppContext:
-    """What the server provides to an app; passed to its factory, once per call."""
-
-    settings: Settings
-    sounds: SoundSource
-    #: For files that an app writes.
-    in_file_thread: InFileThread
-    #: Calls a function after a number of seconds: ``call_later(seconds, function, *arguments)``.
-    call_later: Callable[..., IDelayedCall]
-    #: What the app's ``parse_parameters`` returned for its table in ``apps.toml``; None without that function.
-    parameters: Any = None
-    policy: CallPolicy = field(default_factory=CallPolicy)
-    #: The apps of each role's legs, in order.
-    chains: Mapping[Role, Sequence[str]] = field(default_factory=dict)
-    #: Makes WebSocket connections to other programs; None only where a test made the context.
-    open_websocket: OpenWebSocket | None = None
-    #: Asterisk's manager interface; None without ``AMI_HOST``.
-    telephony: Telephony | None = None
-    #: Counts a duration in milliseconds, by name, for the histograms in ``/api/status``.
-    measure: Callable[[str, float], None] = lambda name, milliseconds: None
-    #: What lets a bot use the API for one call only: the URL of the call and a token.
-    call_access: Callable[[UUID], tuple[str, str]] | None = None
-    #: None where there are none, as in a test.
-    gate: Gate | None = None
-    apartments: Apartments | None = None
 
 
 AppFactory = Callable[[AppContext], App]
