@@ -127,8 +127,13 @@ def _of_audio(status: StatusJSON) -> Iterator[str]:
         for kind, number in numbers.items()
     ]
     yield from _metric("frames_total", "counter", "Frames from and to Asterisk.", frames)
+    explanation = "Frames that came over 20 ms late, and turns of the audio clock over 20 ms late."
+    late: list[Sample] = [
+        ({"direction": "in"}, traffic["frames_late"]),
+        ({"direction": "out"}, status["late_turns_total"]),
+    ]
+    yield from _metric("frames_late_total", "counter", explanation, late)
     for name, explanation, label, numbers in (
-        ("frames_late_total", "Frames over 20 ms late.", "direction", traffic["frames_late"]),
         ("frames_dropped_total", "Frames that were not sent.", "reason", traffic["frames_dropped"]),
         ("protocol_errors_total", "Errors of peers.", "type", traffic["protocol_errors"]),
     ):
@@ -137,8 +142,6 @@ def _of_audio(status: StatusJSON) -> Iterator[str]:
     yield from _single("one_way_calls_total", "counter", one_way, traffic["one_way"])
     jitter = "How unevenly frames arrive, measured at one of 16."
     yield from _histogram("frame_jitter_seconds", jitter, status["timings"].get("jitter"))
-    late = "Turns of the audio clock over 20 ms late."
-    yield from _single("late_turns_total", "counter", late, status["late_turns_total"])
 
 
 def _of_extensions(status: StatusJSON) -> Iterator[str]:

@@ -365,7 +365,7 @@ class TrafficJSON(TypedDict):
 
     frames_in: dict[str, int]
     frames_out: dict[str, int]
-    frames_late: dict[str, int]
+    frames_late: int
     frames_dropped: dict[str, int]
     protocol_errors: dict[str, int]
     one_way: int

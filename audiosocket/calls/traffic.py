@@ -79,7 +79,7 @@ class Traffic:
         return {
             "frames_in": {"audio": sums["in"], "digit": sums["digits"], "ignored": sums["ignored"]},
             "frames_out": {"audio": sums["out"] - sums["silence"], "silence": sums["silence"]},
-            "frames_late": {"in": sums["late in"], "out": sums["late out"]},
+            "frames_late": sums["late"],
             "frames_dropped": dict(
                 zip(DROPPED, (sums["waiting"], sums["skipped ms"] // FRAME_MS, self.blocked), strict=True)
             ),
@@ -95,7 +95,6 @@ def _add(sums: Counter[str], leg: CountedLeg) -> None:
     sums["ignored"] += state.ignored
     sums["out"] += state.frames_out
     sums["silence"] += state.silence_out
-    sums["late in"] += state.late_in
-    sums["late out"] += state.late_turns
+    sums["late"] += state.late_in
     sums["waiting"] += queue.dropped
     sums["skipped ms"] += int(queue.skipped_ms)

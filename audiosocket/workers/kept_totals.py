@@ -41,7 +41,7 @@ def add_traffic(several: Sequence[TrafficJSON]) -> TrafficJSON:
     return {
         "frames_in": _sums(each["frames_in"] for each in several),
         "frames_out": _sums(each["frames_out"] for each in several),
-        "frames_late": _sums(each["frames_late"] for each in several),
+        "frames_late": sum(each["frames_late"] for each in several),
         "frames_dropped": _sums(each["frames_dropped"] for each in several),
         "protocol_errors": _sums(each["protocol_errors"] for each in several),
         "one_way": sum(each["one_way"] for each in several),

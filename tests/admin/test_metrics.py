@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,11 +15,12 @@ from audiosocket.json_shapes import StatusJSON, WorkerStatusJSON
 from audiosocket.runtime.event_feed import FeedEntry
 from audiosocket.workers.kept_totals import KeptTotals
 from tests.support.admin_client import CALL, HEALTHY, AdminClient, request_bytes
+from tests.support.documented_figures import documented
 
 TRAFFIC = {
     "frames_in": {"audio": 500, "digit": 2, "ignored": 1},
     "frames_out": {"audio": 400, "silence": 100},
-    "frames_late": {"in": 3, "out": 4},
+    "frames_late": 3,
     "frames_dropped": {"waiting": 5, "stalled": 6, "blocked": 7},
     "protocol_errors": {"handshake": 8, "flood": 0},
     "one_way": 9,
@@ -102,6 +102,7 @@ def test_audio_and_peers_are_counted() -> None:
     assert found["audiosocket_frames_total", (("direction", "in"), ("kind", "audio"))] == 500
     assert found["audiosocket_frames_total", (("direction", "out"), ("kind", "silence"))] == 100
     assert found["audiosocket_frames_late_total", (("direction", "in"),)] == 3
+    assert found["audiosocket_frames_late_total", (("direction", "out"),)] == 4
     assert found["audiosocket_frames_dropped_total", (("reason", "stalled"),)] == 6
     assert found["audiosocket_protocol_errors_total", (("type", "handshake"),)] == 8
     assert found["audiosocket_one_way_calls_total", ()] == 9
@@ -228,11 +229,11 @@ def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
 ALERTS = Path(__file__).parents[2] / "examples" / "prometheus" / "alerts.yml"
 
 
-def test_the_alerts_are_about_metrics_that_exist() -> None:
-    text = ALERTS.read_text(encoding="utf-8")
-    named = set(re.findall(r"\baudiosocket_\w+", text))
-    assert len(named) >= 7
-    assert named <= {name for name, _ in scrape()}
+def test_the_page_names_exactly_the_figures() -> None:
+    counts = CallCounts()
+    for each in (ended("caller_hangup", 7.5), left("1000", "lost")):
+        counts.count(each)
+    assert {name for name, _ in scrape(counts)} == documented()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
