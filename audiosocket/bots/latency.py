@@ -8,8 +8,6 @@ from audiosocket.media.voice_activity import SpeechStarted, SpeechStopped, Voice
 
 #: Silence after which the caller has stopped to speak, in milliseconds: a quick bot answers after 300.
 QUIET_MS = 200
-#: Audio that is missing for longer begins a new utterance; for less it is only late, and no silence is sent.
-UNDERRUN_MS, PAUSE_MS = 80, 1_000
 
 
 class Latency:
@@ -28,8 +26,6 @@ class Latency:
         #: When the caller stopped to speak, until the bot answers.
         self._stopped_at: float | None = None
         self._figures: dict[str, float] = {}
-        #: When all audio so far will have been played, while more of the same utterance may come.
-        self._ends_ms: float | None = None
         self.buffer_peak_ms = 0.0
         self.underruns = 0
         self.responses = 0
@@ -51,13 +47,6 @@ class Latency:
     def spoke(self, now_ms: float, queued_before_ms: float, queued_ms: float) -> None:
         """Audio of the bot was queued; the first of an answer is written to the caller in this moment."""
         self.buffer_peak_ms = max(self.buffer_peak_ms, queued_ms)
-        ends_ms = self._ends_ms
-        if ends_ms is None or ends_ms < now_ms:
-            if ends_ms is not None and UNDERRUN_MS < now_ms - ends_ms < PAUSE_MS:
-                self.underruns += 1
-                self._note("underrun", now_ms - ends_ms)
-            ends_ms = now_ms
-        self._ends_ms = ends_ms + queued_ms - queued_before_ms
         if self._connected_at is not None and "first_audio" not in self._figures:
             self._note("first_audio", now_ms - self._connected_at)
         if queued_before_ms <= 0 and self._stopped_at is not None:
@@ -65,9 +54,10 @@ class Latency:
             self._note("response", now_ms - self._stopped_at)
             self._stopped_at = None
 
-    def paused(self) -> None:
-        """The bot's utterance ended, or is held back: a gap after it is meant."""
-        self._ends_ms = None
+    def underran(self, gap_ms: float) -> None:
+        """Audio was missing in the middle of an utterance."""
+        self.underruns += 1
+        self._note("underrun", gap_ms)
 
     def ended(self) -> None:
         """The bot says nothing more."""
@@ -77,7 +67,6 @@ class Latency:
     def cleared(self, ahead_ms: float) -> None:
         """The bot dropped its audio; what was written ahead is still heard for ``ahead_ms``."""
         self.clears += 1
-        self._ends_ms = None
         self._note("clear", ahead_ms)
 
     def to_json(self) -> dict[str, object]:

@@ -10,12 +10,17 @@ from audiosocket.bots.hold_prompt import HoldPrompt
 from audiosocket.bots.latency import Latency
 from audiosocket.bots.utterances import Utterances
 from audiosocket.interfaces import Leg
+from audiosocket.media.late_audio import LateAudio
 from audiosocket.media.lazy_imports import stream_converter
+from audiosocket.media.pcm import chunks, level
+from audiosocket.wire import FRAME_MS
 
 #: Audio of the bot that may wait, in milliseconds.
 MAX_QUEUED_MS = 120_000
 #: What the bot did not complete to a frame is played after so long without more, in milliseconds.
 IDLE_MS = 60
+#: Frames below this level are silence between words.
+SILENT_DBFS = -50.0
 
 
 class Playback:
@@ -26,6 +31,7 @@ class Playback:
         self._hold = hold
         self._latency = latency
         self._downlink = Downlink(stream_converter)
+        self._late = LateAudio()
         self._utterances = Utterances()
         self._last_speech_ms = 0.0
         #: What happens at each of our marks on the leg, in order.
@@ -49,7 +55,12 @@ class Playback:
         self._last_speech_ms = now
         if speech.item:
             self._utterances.add(speech.item, length, before)
+        gap_ms = self._late.arrived(now, length, before)
+        if gap_ms:
+            self._latency.underran(gap_ms)
         frames = self._downlink.feed(speech.payload, speech.format, leg.rate)
+        if self._late.wants_shorter(FRAME_MS):
+            frames = self._without_silence(frames, leg.rate)
         if frames:
             leg.play(frames, live=True)
         self._latency.spoke(now, before, before + length)
@@ -58,7 +69,7 @@ class Playback:
     def mark(self, reached: Callable[[], object], *, droppable: bool = False) -> None:
         """Call ``reached`` when all audio so far has been played, or dropped; not then if it is ``droppable``."""
         self._play(self._downlink.take())
-        self._latency.paused()
+        self._late.over()
         self._mark_count += 1
         name = f"bot-{self._leg.role.value}-{self._mark_count}"
         self._marks[name] = reached
@@ -80,6 +91,7 @@ class Playback:
         self._hold.stop()
         self._leg.clear()
         self._latency.cleared(self._leg.ahead_ms)
+        self._late.over()
         self._downlink.clear()
         self._utterances.clear(0)
         if not marks_returned:
@@ -100,7 +112,7 @@ class Playback:
         if paused != self.paused:
             self.paused = paused
             self._leg.pause(paused)
-            self._latency.paused()
+            self._late.over()
 
     def finish(self, done: Callable[[], object]) -> None:
         """Call ``done`` when all has been heard, also what is queued meanwhile."""
@@ -121,6 +133,16 @@ class Playback:
         """Nothing is reported any more."""
         self._marks.clear()
         self._droppable.clear()
+
+    def _without_silence(self, frames: bytes, rate: int) -> bytes:
+        """Leave out silent frames, as the bot's audio is late."""
+        kept = []
+        for frame in chunks(frames, rate, FRAME_MS):
+            if self._late.wants_shorter(FRAME_MS) and level(frame) < SILENT_DBFS:
+                self._late.shortened(FRAME_MS)
+            else:
+                kept.append(frame)
+        return b"".join(kept)
 
     def _play(self, pcm: bytes) -> None:
         if pcm:

@@ -121,3 +121,56 @@ def test_the_end_of_the_callers_speech_to_the_answer_is_measured() -> None:
     assert response == pytest.approx(700, abs=200)
     figures: Any = leg.figures["bot"]
     assert figures["response_ms"] == round(response, 1)
+
+
+# audio that was late
+
+
+def talk(count: int) -> list[bytes]:
+    """Words of 200 ms with pauses of 200 ms, in frames; each frame of a word is another one."""
+    sound = [ulaw_to_slin(slin_to_ulaw(tone(8000, 300 + 7 * n, 20))) for n in range(count)]
+    return [sound[n] if n // 10 % 2 == 0 else bytes(320) for n in range(count)]
+
+
+def spoken(leg: LegDouble) -> list[bytes]:
+    return [frame.pcm for _, frame in leg.sent if any(frame.pcm)]
+
+
+def test_the_delay_of_a_bot_that_was_late_goes_away_in_its_pauses() -> None:
+    bot, clock = FakeBot(), Clock()
+    leg = LegDouble(clock, Twilio(context(clock, bot)))
+    leg.join()
+    frames = talk(500)
+    held: list[bytes] = []
+    waiting: list[int] = []
+    for n, frame in enumerate(frames):
+        held.append(frame)
+        if not 90 <= n < 110:  # it is late for 400 ms, and then sends all of it
+            for each in held:
+                bot.socket.say(media(each))
+            held.clear()
+        waiting.append(leg.queued_ms)
+        leg.run(20, lambda turn: bytes(320), 8000)
+    assert max(waiting[110:160]) >= 280
+    assert max(waiting[-100:]) <= 60
+    assert spoken(leg) == [frame for frame in frames if any(frame)]
+
+
+@pytest.mark.parametrize(("ahead", "gap_ms"), [(10, 60), (150, 120), (150, 500)])
+def test_nothing_is_left_out_of_what_a_bot_sends_ahead_of_time(ahead: int, gap_ms: int) -> None:
+    """After a gap the bot sends ``ahead`` frames at once, and then goes on at the pace of speech."""
+    bot, clock = FakeBot(), Clock()
+    leg = LegDouble(clock, Twilio(context(clock, bot)))
+    leg.join()
+    frames = talk(500)
+    for frame in frames[:20]:
+        bot.socket.say(media(frame))
+        leg.run(20, lambda turn: bytes(320), 8000)
+    leg.run(gap_ms, lambda turn: bytes(320), 8000)
+    for frame in frames[20 : 20 + ahead]:
+        bot.socket.say(media(frame))
+    for frame in frames[20 + ahead :]:
+        bot.socket.say(media(frame))
+        leg.run(20, lambda turn: bytes(320), 8000)
+    leg.run(20 * ahead + 200, lambda turn: bytes(320), 8000)
+    assert [frame.pcm for _, frame in leg.sent if frame.source == "spoken"] == frames

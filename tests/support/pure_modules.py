@@ -18,7 +18,8 @@ PURE = (
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
     "runtime.event_feed runtime.rate_limit "
     "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
-    "bots.openai_realtime provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
+    "bots.openai_realtime media.late_audio "
+    "provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
     "event_webhook.batches apps.porteiro.asking apps.porteiro.dialogue gate.record"
 )
 
