@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.support.browser import SETUP_MS, Console, open_page, phone_call, problem, rows, until_answering
+from tests.support.browser import (
+    SETUP_MS,
+    Console,
+    axe_core,
+    open_page,
+    phone_call,
+    problem,
+    rows,
+    until_answering,
+)
 from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
@@ -45,7 +54,7 @@ def test_widths_themes_and_languages(chromium: Browser, server: ServerProcess, w
 
 def test_axe_finds_nothing_serious(page: Page, server: ServerProcess) -> None:
     """In both themes and languages, with a call open, and in a question."""
-    source = axe()
+    source = axe_core()
     with phone_call(server.visitor):
         open_page(page, server)
         page.locator("#calls tbody button.link").wait_for(timeout=SETUP_MS)
@@ -61,15 +70,6 @@ def test_axe_finds_nothing_serious(page: Page, server: ServerProcess) -> None:
         page.locator('#extensions [data-act="change"]').click()
         found += serious(page)
     assert found == []
-
-
-def axe() -> str:
-    """The script axe-core; skips the test where it is not installed."""
-    folder = os.environ.get("AXE_CORE", "node_modules/axe-core")
-    path = Path(folder) / "axe.min.js"
-    if not path.exists():
-        pytest.skip(f"axe-core is not installed ({path}): npm install axe-core, or set AXE_CORE to its directory")
-    return path.read_text(encoding="utf-8")
 
 
 def serious(page: Page) -> list[str]:

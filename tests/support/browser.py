@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -33,13 +36,22 @@ def browser(*options: str) -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
+    # Chromium's sandbox does not work for root; the pages are our own.
+    without = ["--no-sandbox"] if os.geteuid() == 0 else []
     with playwright.sync_playwright() as driver:
-        # Chromium's sandbox does not work for root; the pages are our own.
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", *options])
+        started = driver.chromium.launch(executable_path=path, args=[*without, *options])
         try:
             yield started
         finally:
             started.close()
+
+
+def axe_core() -> str:
+    """Return the script of axe-core; skip the test where it is not installed."""
+    package = find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        pytest.skip("axe-core is not installed: pip install '.[browser]'")
+    return Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8")
 
 
 class Console:
