@@ -84,8 +84,8 @@ export class Extensions {
     const live = this.calls(one.id)
     setText(calls, live ? number(live) : '')
     const apps = runs.firstChild
-    label(apps, t('apps'), one)
     setText(apps, one.visitor_app === one.resident_app ? one.visitor_app : `${one.visitor_app} / ${one.resident_app}`)
+    label(apps, `${apps.textContent}, ${t('apps')}`, one)
     const error = this.errors.get(one.id)
     setText(why.firstChild, one.reason || (error ? `${momentText(error.at)} ${eventName(error)}: ${eventDetails(error)}` : ''))
     for (const button of actions.children) {
