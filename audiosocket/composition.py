@@ -51,6 +51,7 @@ from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records, make_retention
 from audiosocket.settings import Settings, catalogue
+from audiosocket.settings_files import is_public
 from audiosocket.workers import journal_sharding as journals
 from audiosocket.workers.child_process import Launch
 from audiosocket.workers.pool import WorkerPool
@@ -72,6 +73,10 @@ def build(options: Options, reactor: ServerReactor) -> AudioSocketServer | Super
     settings = options.settings
     for name, close in options.misspelt:
         log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
+    for sentence in settings.weaknesses():
+        log.warn("{sentence}", sentence=sentence)
+    if is_public(options.env_file):
+        log.warn("every user of this machine can read {name}; chmod 600 keeps its secrets", name=options.env_file)
     if not options.has_env_file:
         log.warn("the file {name} of --env-file does not exist; starting without it", name=options["env-file"])
     for sentence in app_registry.problems((*options.apps[Role.VISITOR], *options.apps[Role.RESIDENT]), settings):

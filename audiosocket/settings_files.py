@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +16,14 @@ from audiosocket.settings import Settings, catalogue
 
 #: The beginning of a line that sets a name.
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
+
+
+def is_public(path: str | Path) -> bool:
+    """Return whether the file exists and users other than its owner and group can read it."""
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def read_env_file(path: str | Path, environment: Mapping[str, str]) -> dict[str, str]:

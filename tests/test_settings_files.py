@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidSetting
-from audiosocket.settings_files import merge, read_env_file
+from audiosocket.settings_files import is_public, merge, read_env_file
 
 
 @pytest.fixture
@@ -122,3 +122,12 @@ def test_any_text_is_read_or_rejected(tmp_path_factory: pytest.TempPathFactory, 
 def test_merge_prefers_the_later_source_unless_its_value_is_blank() -> None:
     assert merge({"A": "1", "B": "2"}, {"B": "", "C": "3"}) == {"A": "1", "B": "2", "C": "3"}
     assert merge({"A": "1", "B": "2"}, {"A": " \t", "B": "4"}) == {"A": "1", "B": "4"}
+
+
+@pytest.mark.parametrize(("mode", "public"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_others_can_read_is_noticed(tmp_path: Path, mode: int, public: bool) -> None:
+    path = tmp_path / ".env"
+    assert not is_public(path)
+    path.write_text("API_PORT=1\n")
+    path.chmod(mode)
+    assert is_public(path) is public
