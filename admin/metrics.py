@@ -113,6 +113,8 @@ def _of_calls(status: StatusJSON, calls: CallCounts) -> Iterator[str]:
     refused = [({"reason": reason}, number) for reason, number in numbers.items()]
     explanation = "Refused connections, and legs refused by a call."
     yield from _metric("connections_refused_total", "counter", explanation, refused)
+    reached = [({"limit": limit}, number) for limit, number in status["limits_reached_total"].items()]
+    yield from _metric("limits_reached_total", "counter", "Connections and calls beyond a limit.", reached)
     if status["latencies"]:
         yield from _head("bot_latency_seconds", "histogram", "Latencies of bots by operation.")
         for name, one in status["latencies"].items():

@@ -392,6 +392,7 @@ class CallStatusJSON(TypedDict):
     mislabelled_codecs: dict[str, str]
     reactor: ReactorJSON
     latencies: dict[str, HistogramJSON]
+    limits_reached_total: dict[str, int]
     open_files: OpenFilesJSON
     traffic: TrafficJSON
     timings: dict[str, HistogramJSON]

@@ -31,6 +31,8 @@ BROWSER = "browser"
 #: more than this, one letter.
 MIN_SIMILARITY = 0.85
 MAX_HOST_NAME = 253
+#: A shorter token is warned of: 16 random letters cannot be guessed at ten attempts a minute.
+MIN_TOKEN_CHARACTERS = 16
 #: A label of a host name; an underscore is common in the names of containers.
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 #: What a rejected value may look like to be repeated: a URL or key=value in the wrong setting may hold a password.
@@ -146,6 +148,10 @@ def _names(value: str) -> tuple[str, ...]:
     for name in names:
         _host(name)
     return names
+
+
+def _limit(what: str, high: int = 1_000_000) -> Callable[[str], int]:
+    return _whole(0, high, f"a number of {what}")
 
 
 _port = _whole(1, 65_535, "a TCP port")
@@ -285,6 +291,26 @@ class Settings:
     max_extensions: int = _setting(
         "1000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
     )
+    max_connections: int = _setting(
+        "20000", _limit("connections"), "open connections; more are closed; 0 = no limit"
+    )
+    max_connections_per_peer: int = _setting(
+        "10000", _limit("connections"), "the same from one address: an Asterisk with all its calls"
+    )
+    max_calls: int = _setting("10000", _limit("calls"), "live calls; more are refused; 0 = no limit")
+    max_calls_per_peer: int = _setting("5000", _limit("calls"), "the same from one address")
+    max_calls_per_extension: int = _setting("5000", _limit("calls"), "the same on one extension")
+    max_calls_per_second: int = _setting(
+        "1000", _limit("calls"), "calls that may begin in a second, in all; 0 = no limit"
+    )
+    max_call_seconds: int = _setting(
+        "86400", _limit("seconds", 31_536_000), "a call that lasts longer is ended; 0 = no limit"
+    )
+    max_idle_seconds: int = _setting(
+        "3600",
+        _limit("seconds", 31_536_000),
+        "a leg that has sent nothing and was sent only silence for so long is ended; 0 = no limit",
+    )
     workers: int = _setting(
         "1",
         _whole(1, 64, "a number of processes"),
@@ -357,6 +383,17 @@ class Settings:
             if not getattr(self, name.lower()):
                 first = needed[0] if getattr(self, needed[0].lower()) else f"RETURN_BACKEND={self.return_backend}"
                 raise InvalidSetting(f"{name}: '' is empty; {first} needs {', '.join(needed)}")
+
+    def weaknesses(self) -> list[str]:
+        """Return what is allowed and yet dangerous, one sentence each with the cure."""
+        found = []
+        if any(network.prefixlen == 0 for network in self.allowed_peers):
+            found.append("ALLOWED_PEERS lets every address place calls; name the networks of your Asterisk")
+        if 0 < len(self.api_token) < MIN_TOKEN_CHARACTERS:
+            found.append(
+                f"API_TOKEN is shorter than {MIN_TOKEN_CHARACTERS} characters and can be guessed; use a random one"
+            )
+        return found
 
     @property
     def return_kind(self) -> str:

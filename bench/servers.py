@@ -66,6 +66,7 @@ def ours(
             "PYTHONPATH": str(ROOT),
             "API_PORT": str(api),
             "PLAY_FILE": str(directory / "speech.wav"),
+            "MAX_CALLS_PER_SECOND": "0",
             **settings,
         }
         command = [sys.executable, "-m", "audiosocket", *options]

@@ -72,6 +72,14 @@ DEFAULTS: dict[str, Any] = {
     "RECORD_DIR": "",
     "WORKERS": 1,
     "MAX_EXTENSIONS": 1000,
+    "MAX_CONNECTIONS": 20_000,
+    "MAX_CONNECTIONS_PER_PEER": 10_000,
+    "MAX_CALLS": 10_000,
+    "MAX_CALLS_PER_PEER": 5_000,
+    "MAX_CALLS_PER_EXTENSION": 5_000,
+    "MAX_CALLS_PER_SECOND": 1_000,
+    "MAX_CALL_SECONDS": 86_400,
+    "MAX_IDLE_SECONDS": 3_600,
     "LEG_TRANSPORT": "auto",
     "DATA_DIR": "./data",
     "LOG_DIR": "./logs",
@@ -79,6 +87,17 @@ DEFAULTS: dict[str, Any] = {
     "LOG_LEVEL": "info",
     "LOG_MAX_MB": 10,
     "LOG_FILES": 10,
+}
+#: Limits of which 0 is none.
+LIMITS = {
+    "MAX_CONNECTIONS": 1_000_000,
+    "MAX_CONNECTIONS_PER_PEER": 1_000_000,
+    "MAX_CALLS": 1_000_000,
+    "MAX_CALLS_PER_PEER": 1_000_000,
+    "MAX_CALLS_PER_EXTENSION": 1_000_000,
+    "MAX_CALLS_PER_SECOND": 1_000_000,
+    "MAX_CALL_SECONDS": 31_536_000,
+    "MAX_IDLE_SECONDS": 31_536_000,
 }
 WHOLE = {
     "DB_PORT": 65_535,
@@ -502,3 +521,30 @@ def test_a_connection_string_where_a_name_belongs_is_rejected_without_being_repe
 @pytest.mark.parametrize("text", ["porta=ria", "a=b", "my db", "usuário", "x/y"])
 def test_unusual_names_of_databases_are_names(text: str) -> None:
     assert parse(DB_NAME=text).db_name == text
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_of_0_is_none(name: str) -> None:
+    assert getattr(Settings.parse({name: "0"}), name.lower()) == 0
+    assert getattr(Settings.parse({name: str(LIMITS[name])}), name.lower()) == LIMITS[name]
+    with pytest.raises(InvalidSetting, match=name):
+        Settings.parse({name: str(LIMITS[name] + 1)})
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ({}, []),
+        ({"ALLOWED_PEERS": "10.0.0.0/8,0.0.0.0/0"}, ["ALLOWED_PEERS"]),
+        ({"ALLOWED_PEERS": "::/0"}, ["ALLOWED_PEERS"]),
+        ({"API_TOKEN": "t" * 15}, ["API_TOKEN"]),
+        ({"API_TOKEN": "t" * 16}, []),
+        ({"ALLOWED_PEERS": "0.0.0.0/0", "API_TOKEN": "short"}, ["ALLOWED_PEERS", "API_TOKEN"]),
+    ],
+)
+def test_what_is_allowed_and_dangerous_is_one_warning_without_the_value(
+    values: dict[str, str], warned: list[str]
+) -> None:
+    found = Settings.parse(values).weaknesses()
+    assert [sentence.partition(" ")[0] for sentence in found] == warned
+    assert not any("short\n" in sentence or "ttt" in sentence for sentence in found)

@@ -179,6 +179,8 @@ class Call:
     journal: JournalWriter | None = None
     #: The return calls to residents, the oldest first.
     return_calls: tuple[ShownInJson, ...] = ()
+    #: The address of the peer whose leg began it.
+    host: str = ""
     #: How many events may still be noted; None before the first one that counts.
     _quota: EventQuota | None = None
     #: The UUID as text.

@@ -14,6 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from audiosocket.calls.call import Call, JournalWriter, LegState
+from audiosocket.calls.call_limits import CallLimits
 from audiosocket.calls.events import EventLog
 from audiosocket.calls.journal_records import SavedLeg
 from audiosocket.calls.journal_replay import Replayed, SavedCall
@@ -75,6 +76,7 @@ class CallRegistry:
         accept_unexpected_resident: bool = False,
         journal: JournalWriter | None = None,
         returns: PendingReturns | None = None,
+        limits: CallLimits | None = None,
     ) -> None:
         self._events = events
         self._journal = journal
@@ -82,6 +84,7 @@ class CallRegistry:
         self._accept_unexpected = accept_unexpected_resident
         #: None: a resident may join any call of its extension.
         self._returns = returns
+        self.limits = limits or CallLimits()
         self._live: dict[UUID, Call] = {}
         self._recent: OrderedDict[UUID, Call] = OrderedDict()
         self._over: OrderedDict[UUID, float] = OrderedDict()
@@ -104,10 +107,12 @@ class CallRegistry:
         """Return the ended calls, the latest first."""
         return reversed(self._recent.values())
 
-    def admit(self, call_id: UUID, role: Role, extension: Extension, now: float, wall: str) -> Admission:
+    def admit(
+        self, call_id: UUID, role: Role, extension: Extension, now: float, wall: str, host: str = ""
+    ) -> Admission:
         """Decide whether a leg of ``role`` on a port of ``extension`` may join the call ``call_id``.
 
-        ``now`` is steady time in seconds, ``wall`` the time of day as text.
+        ``now`` is steady time in seconds, ``wall`` the time of day as text, ``host`` the address of the peer.
         """
         self.forget(now)
         if call_id in self._over:
@@ -116,8 +121,12 @@ class CallRegistry:
         if call is None:
             if role is Role.RESIDENT and not self._accept_unexpected:
                 return self._refuse(None, role, now, "no call with this UUID is waiting for a resident")
-            call = Call(call_id, extension, now, wall, self._events)
+            reason = self.limits.refusal(host, extension.id, now)
+            if reason:
+                return self._refuse(None, role, now, reason)
+            call = Call(call_id, extension, now, wall, self._events, host=host)
             self._live[call_id] = call
+            self.limits.began(call.host, call.extension.id)
             self.started_total += 1
             call.open_journal(self._journal)
             call.note("call.started", now)
@@ -184,13 +193,16 @@ class CallRegistry:
         for call_id, age in replayed.ended.items():
             self._over[call_id] = now - age
         for old in replayed.calls:
-            self._live[old.call_id] = self._restored(old, replayed, now)
+            call = self._live[old.call_id] = self._restored(old, replayed, now)
+            self.limits.began(call.host, call.extension.id)
             self.restored_total += 1
 
     def _restored(self, old: SavedCall, replayed: Replayed, now: float) -> Call:
         started = now - max(0.0, replayed.at - old.started)
         legs = {role: _restored_leg(role, leg, started, now) for role, leg in old.legs.items()}
-        call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs)
+        visitor = legs.get(Role.VISITOR)
+        host = "" if visitor is None else visitor.peer.rpartition(":")[0]
+        call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs, host=host)
         call.timeline.extend(old.timeline)
         call.outcome, call.states, call.journal = old.outcome, dict(old.states), self._journal
         return call
@@ -223,6 +235,7 @@ class CallRegistry:
         if not self._interrupted:
             call.note_end(now)
         del self._live[call.call_id]
+        self.limits.ended(call.host, call.extension.id)
         self._over[call.call_id] = now
         self._recent[call.call_id] = call
         self._recent.move_to_end(call.call_id)  # the UUID may have been used, and listed, before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -30,18 +30,28 @@ class ConnectionAdmission:
     """Accepts or rejects connections before they become legs; implements `protocol.ConnectionObserver`.
 
     ``allowed_peers`` are the networks of ALLOWED_PEERS; ``seconds`` is a steady clock, in seconds. ``traffic``
-    counts errors of peers.
+    counts errors of peers. ``most`` and ``most_per_peer`` are how many connections there may be, in all and from
+    one address; 0 is no limit.
     """
 
     _log = Logger()
 
     def __init__(
-        self, allowed_peers: Sequence[Network], seconds: Callable[[], float], traffic: Traffic | None = None
+        self,
+        allowed_peers: Sequence[Network],
+        seconds: Callable[[], float],
+        traffic: Traffic | None = None,
+        *,
+        most: int = 0,
+        most_per_peer: int = 0,
     ) -> None:
         self._traffic = traffic or Traffic()
         #: How evenly frames arrive, as ``jitter``.
         self.timings = Histograms()
         self._allowed = tuple(allowed_peers)
+        self._most, self._most_per_peer = most, most_per_peer
+        #: Open connections by address; counted only where there is a limit.
+        self._by_peer: Counter[str] = Counter()
         #: Addresses, and whether they may connect: the networks do not change while the process runs.
         self._known_hosts: dict[str, bool] = {}
         #: Connections without a UUID, the oldest first.
@@ -50,6 +60,8 @@ class ConnectionAdmission:
         self._lines_by_peer = KeyedRateLimit(LINES_PER_PEER, 1.0, seconds)
         #: Every open connection, with a leg or without.
         self.connections: set[AudioSocketProtocol] = set()
+        #: Connections that a limit rejected.
+        self.reached_total = {"connections": 0, "peer_connections": 0}
         #: Connections that never became a leg, by reason.
         self.rejected_total = {"peer": 0, "handshake": 0, "crowded": 0}
 
@@ -61,12 +73,26 @@ class ConnectionAdmission:
                 self._known_hosts.clear()
             allowed = self._known_hosts[host] = _is_in(host, self._allowed)
         if allowed:
-            return True
+            return self._has_room(host)
         self.reject("peer", f"{host} is in none of the networks of ALLOWED_PEERS", host)
         return False
 
+    def _has_room(self, host: str) -> bool:
+        if self._most and len(self.connections) >= self._most:
+            self.reached_total["connections"] += 1
+            self.reject("crowded", f"{host}: there are {self._most} connections (MAX_CONNECTIONS)", host)
+            return False
+        if self._most_per_peer and self._by_peer[host] >= self._most_per_peer:
+            self.reached_total["peer_connections"] += 1
+            why = f"{host} has {self._most_per_peer} connections (MAX_CONNECTIONS_PER_PEER)"
+            self.reject("crowded", why, host)
+            return False
+        return True
+
     def connected(self, connection: AudioSocketProtocol) -> None:
         self.connections.add(connection)
+        if self._most_per_peer:
+            self._by_peer[_host(connection)] += 1
         self._waiting[connection] = None
         if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
@@ -78,6 +104,11 @@ class ConnectionAdmission:
         self._waiting.pop(connection, None)
 
     def disconnected(self, connection: AudioSocketProtocol) -> None:
+        if self._most_per_peer and connection in self.connections:
+            host = _host(connection)
+            self._by_peer[host] -= 1
+            if not self._by_peer[host]:
+                del self._by_peer[host]
         self.connections.discard(connection)
         self._waiting.pop(connection, None)
 
@@ -104,6 +135,10 @@ class ConnectionAdmission:
 
     def paced(self, difference: float) -> None:
         self.timings.measure("jitter", difference * 1000)
+
+    def note(self, peer: str, what: str) -> None:
+        """Log what concerns a peer, within its share of lines."""
+        self._warn(what, peer.rpartition(":")[0])
 
     def reject(self, kind: str, why: str, host: str = "") -> None:
         """Count and log a connection that became no leg; ``kind`` is a key of `rejected_total`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -20,6 +21,7 @@ from twisted.logger import Logger
 from audiosocket.apps import registry as app_registry
 from audiosocket.apps.porteiro.directory_files import DirectoryFiles
 from audiosocket.bots.call_tokens import CallTokens
+from audiosocket.calls.call_limits import CallLimits, Limits
 from audiosocket.calls.events import EventLog, Record, Sink
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
@@ -57,6 +59,8 @@ from audiosocket.transport.tcp import DirectTransport
 from audiosocket.transport.ticker import TimerTicker, make_ticker
 
 log = Logger()
+#: Interval between two looks for legs that last too long, in seconds.
+OVERDUE_SECONDS = 1.0
 #: Events that are not logged, as the switchboard's own line has peer and port, too. Nor is the event of the last
 #: leg that leaves, as ``call.ended`` follows: log lines are half of the cost of setting up a call.
 LOGGED_ELSEWHERE = frozenset({"call.started", "leg.joined"})
@@ -80,10 +84,13 @@ class CallComponents:
     gate: GateOpener
     accepting: AcceptGate
     descriptors: KeptDescriptors
+    reactor: ServerReactor
 
     def add_services(self, server: MultiService) -> None:
         """Let the services of these parts start and stop with ``server``; the gate needs the backend."""
-        for service in (self.descriptors, self.backend, self.selection, self.apartments, self.gate):
+        overdue = TimerService(OVERDUE_SECONDS, self.switchboard.end_overdue)
+        overdue.clock = self.reactor
+        for service in (overdue, self.descriptors, self.backend, self.selection, self.apartments, self.gate):
             service.setServiceParent(server)
 
     def make_factory(self, extension: Extension, role: Role, pass_on: PassOn | None = None) -> AudioSocketFactory:
@@ -157,6 +164,16 @@ def build_call_components(
         accept_unexpected_resident=settings.accept_unexpected_resident,
         journal=kept,
         returns=returns,
+        limits=CallLimits(
+            Limits(
+                settings.max_calls,
+                settings.max_calls_per_peer,
+                settings.max_calls_per_extension,
+                settings.max_calls_per_second,
+                settings.max_call_seconds,
+                settings.max_idle_seconds,
+            )
+        ),
     )
     opener = make_gate(settings, reactor, backend, calls, events, mine)
     context = AppContext(
@@ -175,7 +192,13 @@ def build_call_components(
         calls,
         AppInstances(selection.choose, context, app_registry.load),
         legs=legs,
-        admission=ConnectionAdmission(settings.allowed_peers, reactor.seconds, legs.traffic),
+        admission=ConnectionAdmission(
+            settings.allowed_peers,
+            reactor.seconds,
+            legs.traffic,
+            most=settings.max_connections,
+            most_per_peer=settings.max_connections_per_peer,
+        ),
         clock=clock,
         make_converter=stream_converter,
         returns=returns,
@@ -195,6 +218,7 @@ def build_call_components(
         gate=opener,
         accepting=gate,
         descriptors=KeptDescriptors(keep, gate),
+        reactor=reactor,
     )
 
 

@@ -70,6 +70,7 @@ class LocalCallControl:
             "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
             "reactor": self._server.reactor_lag.to_json(),
             "latencies": self._histograms.to_json(),
+            "limits_reached_total": {**registry.limits.reached_total, **switchboard.admission.reached_total},
             "open_files": self._open_files(),
             "traffic": switchboard.legs.traffic.to_json(switchboard.legs),
             "timings": {

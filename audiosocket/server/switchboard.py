@@ -15,6 +15,7 @@ from uuid import UUID
 from twisted.logger import Logger
 
 from audiosocket.calls.call import Call, LegState
+from audiosocket.calls.call_limits import LegFacts
 from audiosocket.calls.journal_replay import Replayed
 from audiosocket.calls.leg import Leg
 from audiosocket.calls.outcomes import LegOutcome
@@ -93,7 +94,7 @@ class Switchboard:
         peer, port = connection.peer, connection.transport.getHost().port
         old = self._legs.get(call_id, role)
         with self.registry.together():
-            admission = self.registry.admit(call_id, role, extension, now, wall)
+            admission = self.registry.admit(call_id, role, extension, now, wall, peer.rpartition(":")[0])
             call = admission.call
             if call is None:
                 return admission.reason
@@ -277,6 +278,13 @@ class Switchboard:
         """The number of legs with a connection; legs that a restart has suspended are not counted."""
         return len(self._legs)
 
+    def end_overdue(self) -> None:
+        """End the legs that last too long, or on which nothing was said for too long."""
+        legs = [(leg, _facts(leg)) for leg in self._legs]
+        for leg, why in self.registry.limits.overdue(legs, self._clock.now_ms() / 1000):
+            self.admission.note(leg.state.peer, f"{leg} is ended: {why}")
+            leg.end(LegOutcome.SERVER_HANGUP)
+
     def forget(self) -> bool:
         """Drop the UUIDs of calls that ended long enough ago; return true when there were any."""
         return self.registry.forget(self._clock.now_ms() / 1000)
@@ -321,6 +329,12 @@ class Switchboard:
         for leg in self._legs:
             leg.end(LegOutcome.SHUTDOWN)
         self.admission.abort_waiting()
+
+
+def _facts(leg: Leg) -> LegFacts:
+    state = leg.state
+    spoken = state.frames_out - state.silence_out
+    return LegFacts((leg.call_id, leg.role), leg.call.started, state.last_received, spoken)
 
 
 def _other(role: Role) -> Role:

@@ -21,6 +21,7 @@ class Totals:
     refused: int = 0
     late_turns: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    limits: Counter[str] = field(default_factory=Counter)
     latencies: dict[str, HistogramJSON] = field(default_factory=dict)
     timings: dict[str, HistogramJSON] = field(default_factory=dict)
     traffic: TrafficJSON = field(default_factory=lambda: add_traffic([]))
@@ -31,6 +32,7 @@ class Totals:
         self.refused += answer["refused_total"]
         self.late_turns += answer["late_turns_total"]
         self.rejected.update(answer["rejected_total"])
+        self.limits.update(answer["limits_reached_total"])
         self.latencies = add_histograms([self.latencies, answer["latencies"]])
         self.timings = add_histograms([self.timings, answer["timings"]])
         self.traffic = add_traffic([self.traffic, answer["traffic"]])
@@ -74,6 +76,7 @@ class KeptTotals:
             self._ended.refused,
             self._ended.late_turns,
             Counter(self._ended.rejected),
+            Counter(self._ended.limits),
             dict(self._ended.latencies),
             dict(self._ended.timings),
             self._ended.traffic,

@@ -91,6 +91,7 @@ class SupervisorControl:
             },
             "reactor": self._latest([answer["reactor"] for answer in answers]),
             "latencies": totals.latencies,
+            "limits_reached_total": dict(totals.limits),
             "open_files": _fullest([answer["open_files"] for answer in answers]),
             "traffic": totals.traffic,
             "timings": add_histograms([totals.timings, {"reactor_lag": self._server.reactor_lag.histogram()}]),

@@ -205,6 +205,7 @@ def answer(pid: int, calls: int) -> WorkerStatusJSON:
         "calls_total": calls,
         "refused_total": 1,
         "late_turns_total": 2,
+        "limits_reached_total": {"calls": calls},
         "rejected_total": {"peer": calls},
         "latencies": {"connect": HISTOGRAM},
         "timings": {"jitter": HISTOGRAM},
@@ -220,6 +221,7 @@ def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
     assert kept.update([answer(1, 11)], [1, None]).calls == 31
     totals = kept.update([answer(1, 11), answer(3, 1)], [1, 3])
     assert (totals.calls, totals.refused, totals.rejected["peer"]) == (32, 3, 32)
+    assert totals.limits == {"calls": 32}
     assert totals.latencies["connect"]["count"] == totals.timings["jitter"]["count"] == 9
     assert totals.traffic["one_way"] == 32
     assert totals.traffic["frames_in"] == {"audio": 1_500, "digit": 6, "ignored": 3}

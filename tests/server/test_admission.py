@@ -83,6 +83,21 @@ def test_rejected_connections_and_refused_legs_cost_at_most_five_log_lines_a_sec
     assert exchange.idle
 
 
+def test_connections_are_limited_in_all_and_for_each_peer(log: list[str]) -> None:
+    exchange = InMemoryServer(Echo(), most_connections=5, most_per_peer=3)
+    lines = [exchange.connect(host="10.0.0.1") for _ in range(3)]
+    assert exchange.factory().buildProtocol(peer_address("10.0.0.1")) is None
+    lines += [exchange.connect(host="10.0.0.2") for _ in range(2)]
+    assert exchange.factory().buildProtocol(peer_address("10.0.0.3")) is None
+    assert exchange.admission.reached_total == {"connections": 1, "peer_connections": 1}
+    assert exchange.admission.rejected_total["crowded"] == 2
+    assert len([text for text in log if "MAX_CONNECTIONS" in text]) == 2
+    for line in lines:
+        line.hang_up()
+    for host in ("10.0.0.1", "10.0.0.3"):
+        assert exchange.factory().buildProtocol(peer_address(host)) is not None
+
+
 def test_a_peer_that_is_rejected_again_and_again_hides_no_other_one(log: list[str]) -> None:
     exchange = InMemoryServer(Echo())
     for host in ["8.8.8.8"] * 1_000 + ["9.9.9.9"] * 1_000:

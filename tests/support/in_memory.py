@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.calls.call import Call, JournalWriter
+from audiosocket.calls.call_limits import CallLimits, Limits
 from audiosocket.calls.events import EventLog, Record
 from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
@@ -317,6 +318,9 @@ class InMemoryServer:
         callers: CallerIdentification | None = None,
         make_returns: Callable[[Time, ReturnEnded], ReturnCalls] | None = None,
         confirmation: MakeConfirmation | None = None,
+        limits: Limits | None = None,
+        most_connections: int = 0,
+        most_per_peer: int = 0,
     ) -> None:
         self.time = time or Time()
         self.time.advance(START)
@@ -329,9 +333,14 @@ class InMemoryServer:
             accept_unexpected_resident=accept_unexpected_resident,
             journal=journal,
             returns=returns,
+            limits=CallLimits(limits),
         )
         self.admission = ConnectionAdmission(
-            [ip_network(part) for part in allowed.split(",")], self.time.seconds, self.legs.traffic
+            [ip_network(part) for part in allowed.split(",")],
+            self.time.seconds,
+            self.legs.traffic,
+            most=most_connections,
+            most_per_peer=most_per_peer,
         )
         served: Sequence[tuple[str, AppFactory]] = [
             (f"app{number}", _factory(app)) for number, app in enumerate(apps)

@@ -1,0 +1,132 @@
+"""How many calls there may be, how fast they may begin, and how long one may last.
+
+The defaults are far above what an Asterisk does; its calls come from one peer. Pure: the time is an argument, in
+seconds. For every limit 0 means none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The settings; numbers of calls, calls per second, seconds."""
+
+    calls: int = 0
+    calls_per_peer: int = 0
+    calls_per_extension: int = 0
+    calls_per_second: int = 0
+    call_seconds: int = 0
+    idle_seconds: int = 0
+
+
+class LegFacts(NamedTuple):
+    """What is looked at of a leg; times in seconds."""
+
+    key: object
+    call_started: float
+    last_received: float
+    #: Frames it was sent that were not silence.
+    spoken: int
+
+
+_Leg = TypeVar("_Leg")
+
+
+class CallLimits:
+    """Which calls may begin, and which legs have to end; counts what was refused or ended."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._by_peer: Counter[str] = Counter()
+        self._by_extension: Counter[int] = Counter()
+        self._total = 0
+        #: Calls that may begin now, and when that was.
+        self._ready = float(self._limits.calls_per_second)
+        self._at = 0.0
+        #: Of legs from which nothing comes: how many frames they were sent that were not silence, and since when.
+        self._quiet: dict[object, tuple[int, float]] = {}
+        #: Calls refused or ended by each limit.
+        self.reached_total = dict.fromkeys(
+            ("calls", "peer_calls", "extension_calls", "calls_per_second", "call_seconds", "idle_seconds"), 0
+        )
+
+    def refusal(self, host: str, extension: int, now: float) -> str:
+        """Return why a call from ``host`` to ``extension`` may not begin now; empty if it may."""
+        limits = self._limits
+        for kind, setting, number, most in (
+            ("calls", "MAX_CALLS", self._total, limits.calls),
+            ("peer_calls", "MAX_CALLS_PER_PEER", self._by_peer[host], limits.calls_per_peer),
+            (
+                "extension_calls",
+                "MAX_CALLS_PER_EXTENSION",
+                self._by_extension[extension],
+                limits.calls_per_extension,
+            ),
+        ):
+            if most and number >= most:
+                self.reached_total[kind] += 1
+                return f"there are {number} calls; {setting} allows no more"
+        if limits.calls_per_second and not self._may_begin(now):
+            self.reached_total["calls_per_second"] += 1
+            return f"more than {limits.calls_per_second} calls begin in a second; see MAX_CALLS_PER_SECOND"
+        return ""
+
+    def _may_begin(self, now: float) -> bool:
+        rate = self._limits.calls_per_second
+        self._ready = min(float(rate), self._ready + (now - self._at) * rate)
+        self._at = now
+        if self._ready < 1:
+            return False
+        self._ready -= 1
+        return True
+
+    def began(self, host: str, extension: int) -> None:
+        """Count a call that is live from now on."""
+        self._total += 1
+        self._by_peer[host] += 1
+        self._by_extension[extension] += 1
+
+    def ended(self, host: str, extension: int) -> None:
+        """Count a call no more."""
+        self._total -= 1
+        _take_one(self._by_peer, host)
+        _take_one(self._by_extension, extension)
+
+    def overdue(self, legs: Iterable[tuple[_Leg, LegFacts]], now: float) -> list[tuple[_Leg, str]]:
+        """Return the legs that have to end, and why."""
+        limits = self._limits
+        found: list[tuple[_Leg, str]] = []
+        quiet, self._quiet = self._quiet, {}
+        for leg, facts in legs:
+            if limits.call_seconds and now - facts.call_started > limits.call_seconds:
+                self.reached_total["call_seconds"] += 1
+                found.append((leg, f"its call lasts longer than {limits.call_seconds} s (MAX_CALL_SECONDS)"))
+            elif limits.idle_seconds and self._idle(facts, quiet, now) > limits.idle_seconds:
+                self.reached_total["idle_seconds"] += 1
+                found.append((leg, f"nothing was said for {limits.idle_seconds} s (MAX_IDLE_SECONDS)"))
+        return found
+
+    def _idle(self, facts: LegFacts, before: dict[object, tuple[int, float]], now: float) -> float:
+        """Return for how long the peer has sent no frame and was sent nothing but silence."""
+        silent = now - facts.last_received
+        if silent <= 1:
+            return 0.0
+        known = before.get(facts.key)
+        since = known[1] if known is not None and known[0] == facts.spoken else now
+        self._quiet[facts.key] = (facts.spoken, since)
+        return min(silent, now - since)
+
+
+_Key = TypeVar("_Key")
+
+
+def _take_one(counter: Counter[_Key], key: _Key) -> None:
+    """Count one less; without any left the key is dropped, or every address would be kept for ever."""
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
