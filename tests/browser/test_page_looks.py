@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
+import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -82,6 +84,21 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+def write_bursts(path: Path, seconds: int) -> None:
+    """Write a WAV of tones of half a second and longer, with pauses, as somebody speaks."""
+    rate = 8000
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        for second in range(seconds):
+            loud = 9_000 if second % 3 else 0
+            tone = (
+                round(loud * math.sin(2 * math.pi * (300 + 40 * (second % 5)) * i / rate)) for i in range(rate)
+            )
+            out.writeframes(b"".join(value.to_bytes(2, "little", signed=True) for value in tone))
+
+
 def test_pictures(page: Page, tmp_path: Path) -> None:
     """The pictures of README and docs; PAGE_PICTURES is the directory to write them to."""
     directory = Path(os.environ.get("PAGE_PICTURES") or tmp_path)
@@ -93,10 +110,13 @@ def test_pictures(page: Page, tmp_path: Path) -> None:
         other.listen()
         with ServerProcess(tmp_path / "server", settings, rows=some, wait=False) as server:
             until_answering(page, server)
-            visitor = ("--uuid", call_id, "--digits", "102#")
-            with phone_call(some[0]["porta_ia"], *visitor), phone_call(some[1]["porta_ia"]):
+            bursts = tmp_path / "bursts.wav"
+            write_bursts(bursts, 40)
+            speech = ("--play", str(bursts))
+            visitor = ("--uuid", call_id, "--press", "102#@2", *speech)
+            with phone_call(some[0]["porta_ia"], *visitor), phone_call(some[1]["porta_ia"], *speech):
                 page.wait_for_timeout(4000)
-                with phone_call(some[0]["porta_retorno"], "--uuid", call_id, "--digits", "5"):
+                with phone_call(some[0]["porta_retorno"], "--uuid", call_id, "--press", "5@1", *speech):
                     page.wait_for_timeout(4000)
                     open_page(page, server)
                     problem(page, "portAlternative").wait_for()
@@ -109,4 +129,4 @@ def test_pictures(page: Page, tmp_path: Path) -> None:
                 page.locator("#one-call svg rect.leg.resident").wait_for()
                 page.locator("#one-call").screenshot(path=directory / "call.png")
     for name in ("page.png", "call.png"):
-        assert 10_000 < (directory / name).stat().st_size < 150_000
+        assert 10_000 < (directory / name).stat().st_size < 300_000
