@@ -17,6 +17,7 @@ export class Extensions {
     this.all = []
     this.live = {}
     this.errors = new Map()
+    this.stale = false // an error has come since the list was drawn
     this.rows = new Rows(byId('extensions'), byId('extensions-scroll'), () => this.makeRow(), (row, one) => this.writeRow(row, one))
     byId('extensions-filter').addEventListener('input', () => this.draw())
     byId('extensions-wrong').addEventListener('change', () => this.draw())
@@ -25,14 +26,18 @@ export class Extensions {
 
   // all are the running extensions, live the calls by extension id.
   update(all, live) {
+    const same = all === this.all
     this.all = all
     this.live = live
-    this.draw()
+    if (same && !this.stale) this.rows.draw() // the order is that of before: only the rows in sight are written
+    else this.draw()
   }
 
   // Remember the latest error of each extension.
   happened(record) {
-    if (ERRORS.has(record.event)) this.errors.set(record.extension, record)
+    if (!ERRORS.has(record.event)) return
+    this.errors.set(record.extension, record)
+    this.stale = true
   }
 
   calls(id) {
@@ -40,6 +45,7 @@ export class Extensions {
   }
 
   draw() {
+    this.stale = false
     const wanted = byId('extensions-filter').value.trim().toLowerCase()
     const wrong = byId('extensions-wrong').checked
     const matches = each => !wanted || `${each.ramal_ia} ${each.ramal_retorno} ${each.porta_ia} ${each.porta_retorno ?? ''} ${each.condominio_id} ${each.visitor_app} ${each.resident_app}`.toLowerCase().includes(wanted)

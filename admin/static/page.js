@@ -141,6 +141,7 @@ function writeAll() {
   ended.draw()
   if (!status) return
   calls.draw()
+  extensions.draw()
   show()
 }
 
