@@ -60,6 +60,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "The local file of extensions cannot be used.",
         "Correct or remove the file, and check that DATA_DIR is writable and not full.",
     ),
+    "notWritten": (
+        "bad",
+        "The {file} cannot be written. Calls go on.",
+        "Make room on the disk, and check that LOG_DIR and DATA_DIR are there and writable.",
+    ),
     "appsRejected": (
         "bad",
         "{file} has an error in line {line}; the rules before it stay in use.",
@@ -202,6 +207,9 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
     if ami is not None and ami["state"] in _NOT_WORKING:
         yield _problem("callersUnknown", ami["reason"])
     workers: Any = status.get("workers", ())
+    for trouble in status["storage"]:
+        if trouble["what"] != "local_file":  # that has a problem of its own
+            yield _problem("notWritten", trouble["reason"], file=trouble["what"])
     for worker in workers:
         if worker["state"] == "down":
             yield _problem("workerDown", index=worker["index"])

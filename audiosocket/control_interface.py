@@ -200,7 +200,10 @@ class Control(Protocol):
         """Return extensions, listeners, calls, source and database state, from memory."""
 
     def ready(self) -> tuple[bool, str]:
-        """Return whether the listeners match the desired state and no stop is in progress, and if not why."""
+        """Return whether the listeners match the desired state and no stop is in progress, and if not why.
+
+        When they do, the text says which files cannot be written, and is empty for none.
+        """
 
     def healthy(self) -> tuple[bool, str]:
         """Return whether the reactor keeps up, and if not why."""

@@ -379,9 +379,17 @@ class OpenFilesJSON(TypedDict):
     accepting: bool
 
 
+class StorageJSON(TypedDict):
+    """A file that cannot be written or read; ``what`` is "log", "journal" or "local_file"."""
+
+    what: str
+    reason: str
+
+
 class CallStatusJSON(TypedDict):
     """The part of the status that is about calls."""
 
+    storage: list[StorageJSON]
     live_calls: int
     suspended_calls: int
     calls_total: int

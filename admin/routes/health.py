@@ -55,4 +55,4 @@ def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTim
 def _probe(request: AdminRequest, good: bool, reason: str) -> bytes:
     if not good:
         raise HTTPError(503, reason or "Not ready.")
-    return reply(request, {"status": "ok"})
+    return reply(request, {"status": "ok", **({"storage": reason} if reason else {})})

@@ -19,6 +19,27 @@ class AppendedLogFile(LogFile):
     _file: Any
     closed: bool
     size: int
+    #: Why the last line could not be written, empty when it was.
+    trouble = ""
+
+    def write(self, data: str) -> None:
+        """Append lines. Raises OSError, and remembers why."""
+        try:
+            super().write(data)
+        except (OSError, ValueError) as error:  # ValueError: a rotation could not open the new file
+            self.trouble = str(getattr(error, "strerror", "") or error)
+            raise
+        self.trouble = ""
+
+    def check(self) -> str:
+        """Return what is wrong, empty for nothing; a file that was removed is made anew, or lines are lost."""
+        try:
+            if self.closed or not os.path.exists(self.path):
+                os.makedirs(self.directory, exist_ok=True)
+                self.reopen()
+        except OSError as error:
+            return f"{self.path} is gone, and cannot be made: {error.strerror}"
+        return self.trouble
 
     def _openFile(self) -> None:
         self._file, self.size = self._opened()
@@ -68,6 +89,7 @@ class AppendedLogFile(LogFile):
         """Write to the file that has the name now. Raises OSError, and goes on with the old file then."""
         old = self._file
         self._file, self.size = self._opened()
+        self.closed = False
         old.close()
 
     def _was_replaced(self) -> bool:

@@ -131,6 +131,10 @@ class ProcessLog:
             self.plan.directory.mkdir(parents=True, exist_ok=True)
             self._file.reopen()
 
+    def check(self) -> str:
+        """Return why lines of the log are lost, empty when they are not; a file that was removed is made anew."""
+        return "" if self._file is None else self._file.check()
+
     def write(self, text: str) -> None:
         """Append lines that a worker has formatted."""
         if self._writer is not None:

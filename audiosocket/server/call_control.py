@@ -22,6 +22,7 @@ from audiosocket.json_shapes import BackendJSON, CallJSON, CallPageJSON, CallSta
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.histograms import Histograms
+from audiosocket.runtime.storage import of_journal
 from audiosocket.server.call_pages import as_page, in_pieces, select
 from audiosocket.server.call_server import CallServer
 from audiosocket.transport import open_files
@@ -60,6 +61,7 @@ class LocalCallControl:
         switchboard = self._switchboard
         registry = switchboard.registry
         return {
+            "storage": of_journal(self._server.journal_trouble),
             "live_calls": len(registry),
             "suspended_calls": sum(call.suspended for call in registry),
             "calls_total": registry.started_total,

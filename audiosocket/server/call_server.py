@@ -55,6 +55,11 @@ class CallServer(MultiService):
         for child in (ports, self.reactor_lag):
             child.setServiceParent(self)
 
+    @property
+    def journal_trouble(self) -> str:
+        """What is wrong with the journal, empty for nothing."""
+        return "" if self._journal is None else self._journal.trouble
+
     def turn(self) -> Deferred[None]:
         """Return what fires in the next turn of the reactor."""
         return deferLater(self._reactor, 0)

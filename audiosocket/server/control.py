@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.interfaces import Gate
-from audiosocket.json_shapes import ServicesJSON, StatusJSON
+from audiosocket.json_shapes import ServicesJSON, StatusJSON, StorageJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
+from audiosocket.runtime.storage import as_text, of_first_process, of_journal
 from audiosocket.server.call_control import LocalCallControl
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
@@ -51,13 +52,23 @@ class ServerControl:
 
     def status(self) -> StatusJSON:
         table = self.extensions.status(self.calls.live_by_extension())
-        return {**table, **self.calls.status(), **self._services(), "apartments": self.records.status()}
+        return {
+            **table,
+            **self.calls.status(),
+            **self._services(),
+            "apartments": self.records.status(),
+            "storage": self._storage(),
+        }
+
+    def _storage(self) -> list[StorageJSON]:
+        configuration = self._server.poller.configuration
+        return [*of_first_process(configuration.file_trouble), *of_journal(self._server.journal_trouble)]
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:
             return False, self._server.ending or "stopping"
         problems = [*self.calls.problems(), *self.extensions.problems()]
-        return not problems, "; ".join(problems[:MAX_PROBLEMS])
+        return not problems, "; ".join(problems[:MAX_PROBLEMS]) or as_text(self._storage())
 
     def healthy(self) -> tuple[bool, str]:
         worst = self._server.reactor_lag.recent_worst

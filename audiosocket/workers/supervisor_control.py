@@ -20,6 +20,7 @@ from audiosocket.json_shapes import (
     OpenFilesJSON,
     ReactorJSON,
     ServicesJSON,
+    StorageJSON,
     SupervisorStatusJSON,
     WorkerJSON,
     WorkerStatusJSON,
@@ -29,6 +30,7 @@ from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
+from audiosocket.runtime.storage import as_text, of_first_process
 from audiosocket.server.control import MAX_PROBLEMS
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
@@ -100,7 +102,11 @@ class SupervisorControl:
             "spare_worker": self._pool.spare,
             **self._services(),
             "apartments": self.records.status(),
+            "storage": [*self._storage(), *(trouble for answer in answers for trouble in answer["storage"])],
         }
+
+    def _storage(self) -> list[StorageJSON]:
+        return of_first_process(self._server.poller.configuration.file_trouble)
 
     def _latest(self, reactors: Sequence[ReactorJSON]) -> ReactorJSON:
         """Return the figures of the worker that was latest; the supervisor's own when no worker responds."""
@@ -126,7 +132,7 @@ class SupervisorControl:
         full = [worker.name for worker in self._pool.workers if not worker.report.accepting]
         files = [f"{name} has no file descriptors left for new calls" for name in full]
         problems = [*self._pool.problems(), *files, *self.extensions.problems()]
-        return not problems, "; ".join(problems[:MAX_PROBLEMS])
+        return not problems, "; ".join(problems[:MAX_PROBLEMS]) or as_text(self._storage())
 
     def healthy(self) -> tuple[bool, str]:
         late = {"the supervisor": self._server.reactor_lag.recent_worst}

@@ -43,6 +43,8 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"last_refresh": {"result": "failed", "reason": "timeout", "rejected_rows": []}}, ["refreshFailed"]),
     ({"configuration": {"source": "file", "file_trouble": ""}}, ["fromFile"]),
     ({"configuration": {"source": "database", "file_trouble": "no space"}}, ["fileTrouble"]),
+    ({"storage": [{"what": "journal", "reason": "no space"}]}, ["notWritten"]),
+    ({"storage": [{"what": "local_file", "reason": "no space"}]}, []),
     ({"apps": {"file": "apps.toml", "state": "rejected", "line": 3, "reason": "no app"}}, ["appsRejected"]),
     ({"api_tokens": {"state": "rejected", "reason": "line 1"}}, ["tokensRejected"]),
     (

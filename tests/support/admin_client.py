@@ -63,6 +63,7 @@ HEALTHY: dict[str, Any] = {
     "last_refresh": None,
     "configuration": {"source": "database", "age_seconds": 1.0, "file_trouble": ""},
     "apps": {"file": "apps.toml", "state": "used", "entries": 1, "line": None, "reason": None},
+    "storage": [],
     "mislabelled_codecs": {},
     "reactor": {"lag_ms_worst_10s": 3.0, "blocked_by": []},
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
