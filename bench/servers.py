@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -61,18 +61,27 @@ def ours(
         if app_rules:
             (directory / "data" / "apps.toml").write_text(app_rules)
         write_speech(directory / "speech.wav")
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": str(ROOT),
-            "API_PORT": str(api),
-            "PLAY_FILE": str(directory / "speech.wav"),
-            "MAX_CALLS_PER_SECOND": "0",
-            **settings,
-        }
-        command = [sys.executable, "-m", "audiosocket", *options]
-        with _running(command, directory, environment, core) as process:
-            _wait(lambda: _ready(api), process, directory)
-            yield Server(process.pid, tuple(ports), directory, api)
+        with started(Server(0, tuple(ports), directory, api), settings, options=options, core=core) as server:
+            yield server
+
+
+@contextmanager
+def started(
+    server: Server, settings: Mapping[str, str], *, options: Sequence[str] = (), core: int | None = None
+) -> Iterator[Server]:
+    """Run our server in the directory and on the ports of another one, which has ended."""
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": str(ROOT),
+        "API_PORT": str(server.api),
+        "PLAY_FILE": str(server.directory / "speech.wav"),
+        "MAX_CALLS_PER_SECOND": "0",
+        **settings,
+    }
+    command = [sys.executable, "-m", "audiosocket", *options]
+    with _running(command, server.directory, environment, core) as process:
+        _wait(lambda: _ready(server.api), process, server.directory)
+        yield replace(server, pid=process.pid)
 
 
 def rows(ports: Sequence[int]) -> list[dict[str, object]]:
