@@ -32,8 +32,8 @@ from audiosocket.errors import (
 )
 
 JSON_TYPE = "application/json; charset=utf-8"
-#: Entries of a list that are encoded between two turns of the reactor: less than 2 ms.
-ENCODED_PER_TURN = 25
+#: Entries of a list that are encoded between two turns of the reactor: less than a millisecond.
+ENCODED_PER_TURN = 8
 TEXT_TYPE = "text/plain; charset=utf-8"
 
 #: Status of each error that `audiosocket.control_interface.Control` raises, and the message for one without a

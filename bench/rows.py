@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import scenarios
+from bench.api_gap import api_gap
 from bench.bots import ROUND_TRIP_CALLS, bots, dying_bots
 from bench.load import stalled
 from bench.neighbours import FLOODS, neighbours
@@ -260,6 +261,21 @@ ROWS: tuple[Row, ...] = (
             _smaller("us_48k", "at 48 kHz with its conversion, µs"),
         ),
         servers=(OURS,),
+    ),
+    Row(
+        "api-gap",
+        "40 calls that hear a voice, beside one large answer of the API: 1,500 calls, 1,000 extensions",
+        lambda bench, name: api_gap(bench),
+        (
+            _smaller("quiet_gap_ms", "longest gap without a request, ms"),
+            _smaller("calls_gap_ms", "with GET /api/calls, ms"),
+            _smaller("calls_more_ms", "the gap that GET /api/calls causes, ms", Target("", 10, 5)),
+            _smaller("status_gap_ms", "with GET /api/status, ms"),
+            _smaller("status_more_ms", "the gap that GET /api/status causes, ms", Target("", 10, 5)),
+            _smaller("problems_gap_ms", "with GET /api/problems, ms"),
+        ),
+        servers=(OURS,),
+        max_rounds=3,
     ),
     Row(
         "neighbours",

@@ -10,8 +10,8 @@ from audiosocket.control_interface import CallSelection
 from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import CallJSON, CallPageJSON
 
-#: Calls that are converted between two turns of the reactor: less than 2 ms.
-PER_TURN = 25
+#: Calls that are converted between two turns of the reactor: less than a millisecond.
+PER_TURN = 8
 
 #: The place of a call in the order; the greatest is first.
 Place = tuple[bool, str, str]

@@ -11,10 +11,12 @@ from twisted.logger import Logger
 from audiosocket.control_interface import CallSelection
 from audiosocket.errors import WorkerGone
 from audiosocket.json_shapes import CallJSON, CallPageJSON
-from audiosocket.server.call_pages import PER_TURN, as_page, place_of
+from audiosocket.server.call_pages import as_page, place_of
 from audiosocket.workers.worker_handle import WorkerHandle
 
 _log = Logger()
+#: Calls that a worker is asked for at once.
+PER_REQUEST = 25
 
 
 class WorkerPages:
@@ -22,7 +24,7 @@ class WorkerPages:
 
     def __init__(self, worker: WorkerHandle, selection: CallSelection) -> None:
         self._worker = worker
-        self._selection = replace(selection, limit=PER_TURN)
+        self._selection = replace(selection, limit=PER_REQUEST)
         self._ended = False
         self.total = 0
         self.waiting: deque[CallJSON] = deque()
