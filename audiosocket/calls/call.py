@@ -44,6 +44,10 @@ MAX_MARK_NAME = 64
 MAX_STATE_CHARACTERS = 16_384
 
 
+#: The saved state with this name, in the place of an app's, is the id of the channel behind the leg: no app has
+#: a name with a blank.
+CHANNEL = "the channel"
+
 #: The saved states of a call without any, as most are.
 _NOTHING: Mapping[tuple[Role, str], Any] = MappingProxyType({})
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from audiosocket.calls.call import Call, LegState
+from audiosocket.calls.call import CHANNEL, Call, LegState
 from audiosocket.calls.leg_apps import LegApps
 from audiosocket.calls.leg_interfaces import Connection, Residents
 from audiosocket.calls.outcomes import LegOutcome
@@ -306,6 +306,8 @@ class Leg:
     def identify(self, caller: CallerInfo) -> None:
         """Keep the telephone behind the leg, and report it to the apps."""
         self.state.caller = caller
+        if caller.channel_id:
+            self.call.remember(self.role, CHANNEL, caller.channel_id)
         self._report(lambda app: app.identified(self, caller))
 
     def return_ended(self, outcome: ReturnOutcome) -> None:

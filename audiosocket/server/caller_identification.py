@@ -1,7 +1,11 @@
-"""Identify the callers of legs, from AMI's events or else from a listing of channels."""
+"""Identify the callers of legs, from AMI's events or else from a listing of channels.
+
+After a restart the same tells which callers have hung up while no server was running.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
 from uuid import UUID
@@ -9,6 +13,7 @@ from uuid import UUID
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from audiosocket.asterisk.ami.channels import ChannelTracker
+from audiosocket.calls.call import CHANNEL, Call
 from audiosocket.calls.leg import Leg
 from audiosocket.extensions.model import Role
 
@@ -20,6 +25,8 @@ MIN_LIST_SECONDS = 1.0
 MAX_LISTED_PER_SECOND = 500
 
 _Key = tuple[UUID, Role]
+#: Ends a leg that a restart suspended, as one whose caller has hung up.
+EndSuspended = Callable[[Call, Role], object]
 
 
 class CallerIdentification:
@@ -39,6 +46,7 @@ class CallerIdentification:
         self._due: dict[_Key, float] = {}
         self._next_listing = -inf
         self._timer: IDelayedCall | None = None
+        self._departed = DepartedCallers(channels)
         channels.watch(self._channel_changed)
 
     def joined(self, leg: Leg) -> None:
@@ -50,6 +58,10 @@ class CallerIdentification:
         self._due[key] = self._clock.seconds() + EVENT_SECONDS
         if not self._try(key):
             self._schedule()
+
+    def restored(self, calls: Iterable[Call], end: EndSuspended) -> None:
+        """Call ``end`` with each suspended leg of ``calls`` whose caller has hung up, as soon as that is known."""
+        self._departed.restored(calls, end)
 
     def left(self, leg: Leg) -> None:
         """Forget a leg that has ended."""
@@ -114,3 +126,39 @@ class CallerIdentification:
             self._next_listing = now + max(MIN_LIST_SECONDS, self._channels.sizes[0] / MAX_LISTED_PER_SECOND)
             self._channels.listing()
         self._schedule()
+
+
+class DepartedCallers:
+    """Ends the suspended legs whose channel no longer exists.
+
+    The journal has the id of a leg's channel where AMI told it. Without AMI, or where it may not list the
+    channels, a leg waits for its caller as long as calls may resume.
+    """
+
+    def __init__(self, channels: ChannelTracker) -> None:
+        self._channels = channels
+        self._end: EndSuspended = lambda call, role: None
+        #: Suspended legs whose channel is known, by its id.
+        self._waiting: dict[str, tuple[Call, Role]] = {}
+        channels.watch_ends(self._check)
+
+    def restored(self, calls: Iterable[Call], end: EndSuspended) -> None:
+        """Watch the suspended legs of ``calls``, and call ``end`` with those whose channel has ended."""
+        self._end = end
+        self._waiting = {
+            channel: (call, leg.role)
+            for call in calls
+            for leg in call.live_legs
+            if leg.suspended and isinstance(channel := call.states.get((leg.role, CHANNEL)), str)
+        }
+        self._check()
+
+    def _check(self) -> None:
+        for channel, (call, role) in list(self._waiting.items()):
+            leg = call.legs[role]
+            other_port = next((port for other, port in call.extension.ports().items() if other is not role), None)
+            if leg.suspended and not self._channels.has_ended(channel, call.call_id, other_port):
+                continue
+            del self._waiting[channel]
+            if leg.suspended:
+                self._end(call, role)

@@ -303,18 +303,25 @@ class Switchboard:
             call = self.registry.get(old.call_id)
             if call is not None and self.returns is not None:
                 self.returns.restore(call, old.returns, now - kept.at)
+        if self._callers is not None:
+            self._callers.restored(self.registry, self._hung_up_meanwhile)
 
     def expire(self) -> int:
-        """End the legs that did not resume after a restart; return their number.
-
-        A resident whose visitor is lost is hung up.
-        """
+        """End the legs that did not resume after a restart; return their number."""
         lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.suspended]
         for call, role in lost:
-            self._give_up(call, role, LegOutcome.LOST)
-            if role is Role.VISITOR:
-                self.end_call(call.call_id, LegOutcome.SERVER_HANGUP)
+            self._will_not_resume(call, role, LegOutcome.LOST)
         return len(lost)
+
+    def _hung_up_meanwhile(self, call: Call, role: Role) -> None:
+        _log.info("{call_id}: the {role} hung up while no server was running", call_id=call.name, role=role.value)
+        self._will_not_resume(call, role, LegOutcome.CALLER_HANGUP)
+
+    def _will_not_resume(self, call: Call, role: Role, outcome: LegOutcome) -> None:
+        """End a suspended leg; a resident whose visitor will not come back is hung up."""
+        self._give_up(call, role, outcome)
+        if role is Role.VISITOR:
+            self.end_call(call.call_id, LegOutcome.SERVER_HANGUP)
 
     def refuse_new_calls(self) -> None:
         """From now on answer connections with a hangup frame unless their UUID is that of a live call."""

@@ -10,13 +10,11 @@ import pytest
 
 from audiosocket.apps.bridge import Bridge
 from audiosocket.calls.call import Call
-from audiosocket.calls.journal_records import JournalRecord, encode
-from audiosocket.calls.journal_replay import replay
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
-from audiosocket.interfaces import App, AppContext, AppFactory, Leg
+from audiosocket.interfaces import App, AppContext, Leg
 from audiosocket.media.pcm import slin_to_alaw, slin_to_ulaw, tone
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.wire import audio_frame, digit_frame, uuid_frame
@@ -31,6 +29,7 @@ from tests.support.in_memory import (
     RememberingApp,
     refused,
 )
+from tests.support.journal import InMemoryJournal
 from tests.support.logged_failures import LoggedFailures
 
 
@@ -396,28 +395,6 @@ def test_nothing_is_kept_of_an_ended_call() -> None:
 
 
 # restarts
-
-
-class InMemoryJournal:
-    """A journal in memory, which the next process reads a second later."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def __enter__(self) -> object:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Do nothing: every line is kept when it is written."""
-
-    def write(self, record: JournalRecord) -> None:
-        self.lines.append(encode(record, 1_000.0))
-
-    def restarted(self, *apps: App | AppFactory, now: float = 1_001.0) -> InMemoryServer:
-        """Return the next process, which has read this journal."""
-        server = InMemoryServer(*apps, journal=self)
-        server.switchboard.restore(replay(self.lines, now))
-        return server
 
 
 def test_a_leg_resumes_after_a_restart_with_the_state_that_its_app_remembered() -> None:

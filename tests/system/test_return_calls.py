@@ -186,6 +186,31 @@ async def test_a_resident_who_answers_after_a_kill_joins_the_call(tmp_path: Path
 
 
 @pytest.mark.deadline(60)
+async def test_a_resident_of_a_visitor_who_left_during_a_kill_is_not_kept_waiting(tmp_path: Path) -> None:
+    async with visit(tmp_path, RESUME_SECONDS="600") as here:
+        await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))
+        channel = {"Channel": "PJSIP/gate-1", "Uniqueid": "1.1", "CallerIDNum": "5511", "CallerIDName": "Porta"}
+        here.asterisk.event("Newchannel", **channel, Exten="1000")
+        data = f"{here.visitor.call_id},{LOOPBACK}:{here.server.visitor}"
+        here.asterisk.event("Newexten", **channel, Exten="s", Application="AudioSocket", AppData=data)
+        while (await here.call_json())["caller"] is None:
+            await reactor_turns()
+        assert (await here.request(f"{here.path}/return", {"number": "101"}))[0] == 202
+        await here.originated()
+        await deferToThread(here.server.stop, signal.SIGKILL)
+        await here.visitor.ended  # and Asterisk has no such channel any more
+        here.asterisk.replies["CoreShowChannels"] = lambda ami, action: None
+        await deferToThread(here.server.start)
+        resident = await here.connect_resident()
+        del here.asterisk.replies["CoreShowChannels"]  # the list was late; the next login brings another one
+        for connection in here.asterisk.connections:
+            connection.transport.loseConnection()
+        assert (await resident.ended).ended_by == "server"
+        call = await here.call_json()
+        assert (call["state"], call["outcome"]) == ("ended", "caller_hangup")
+
+
+@pytest.mark.deadline(60)
 async def test_the_next_number_is_called_after_a_kill(tmp_path: Path) -> None:
     async with visit(tmp_path, RETURN_RING_SECONDS="2", RETURN_WINDOW_SECONDS="1") as here:
         await until(lambda: any(connection.logged_in for connection in here.asterisk.connections))

@@ -67,6 +67,9 @@ class ChannelTracker:
 
     def __init__(self, ami: AMIClient, max_calls: int = MAX_CALLS, max_channels: int = MAX_CHANNELS) -> None:
         self._watchers: list[Callable[[UUID | None], object]] = []
+        self._end_watchers: list[Callable[[], object]] = []
+        #: All channels have been listed since the login.
+        self._complete = False
         self._ami = ami
         self._listing = ChannelListing(ami, self._listed, lambda: self._changed(None))
         self._max_calls = max_calls
@@ -92,9 +95,17 @@ class ChannelTracker:
         """Call ``watcher`` with the UUID of a call when more is known of it, with None after a list of all."""
         self._watchers.append(watcher)
 
+    def watch_ends(self, watcher: Callable[[], object]) -> None:
+        """Call ``watcher`` when a channel has ended, and after each list of all; see `has_ended`."""
+        self._end_watchers.append(watcher)
+
     def _changed(self, call_id: UUID | None) -> None:
         for watcher in self._watchers:
             watcher(call_id)
+
+    def _some_ended(self) -> None:
+        for watcher in self._end_watchers:
+            watcher()
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -136,6 +147,19 @@ class ChannelTracker:
             if (telephone := self._telephone(channel)) is not None
         ]
         return min(found, key=lambda each: each[:-1])[-1].info if found else None
+
+    def has_ended(self, channel_id: str, call_id: UUID, other_port: int | None) -> bool:
+        """Return whether Asterisk has neither this channel nor another one that leads to this UUID.
+
+        Channels that went to ``other_port``, that of the other role, do not count. False while that is not
+        certain: AMI is down, the channels could not be listed, or there are more than are kept.
+        """
+        if not (self.up and self._complete) or len(self._channels) >= self._max_channels:
+            return False
+        return channel_id not in self._channels and not any(
+            channel.alive and its_port != other_port
+            for its_port, channel in self._calls.get(call_id, _NONE).values()
+        )
 
     @property
     def up(self) -> bool:
@@ -263,6 +287,7 @@ class ChannelTracker:
         self._remove(message.get("Uniqueid"))
         if channel is not None and channel.leads_to is not None:
             self._changed(channel.leads_to)  # another telephone may have taken its place
+        self._some_ended()
 
     def _remove(self, channel_id: str) -> None:
         channel = self._channels.pop(channel_id, None)
@@ -272,6 +297,7 @@ class ChannelTracker:
                 self._media.pop(channel.bridge, None)
 
     def _connection_changed(self, up: bool) -> None:
+        self._complete = False
         if up:
             self._listing.request(set(self._channels))  # some of them may have ended while AMI was down
 
@@ -287,6 +313,8 @@ class ChannelTracker:
                 self._assign(channel, leg)
         for channel_id in known:
             self._remove(channel_id)
+        self._complete = True
+        self._some_ended()
 
     def _ask_dialled(self, channel: _Channel, call_id: UUID) -> None:
         def answered(dialled: str) -> None:
