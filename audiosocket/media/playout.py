@@ -154,7 +154,7 @@ class Playout:
             out.append(frame)
             self._sent_ms += FRAME_MS
         if out:
-            self.due_ms = -math.inf if queue.marks else self._sent_ms
+            self.due_ms = -math.inf if queue.marks else max(now, self._sent_ms)
         return out
 
     def pause(self, paused: bool) -> None:
@@ -209,7 +209,7 @@ class Playout:
                 self._cut_debt(now)
             self._sent_ms += length
             if self._usable_ms <= 0 and (queue is None or not queue.marks):
-                self.due_ms = self._sent_ms
+                self.due_ms = max(now, self._sent_ms)  # a tick is not late because the caller runs behind
             return True
         if self._passed is _NONE_PASSED:
             self._passed = deque()

@@ -437,6 +437,15 @@ class TestPassing:
         assert playout.tick(2000) == []  # what came during the stall is about to be read
         assert len(playout.tick(2020)) == 2
 
+    def test_ticks_on_time_are_not_late_though_the_caller_runs_behind(self) -> None:
+        playout = started()
+        for n in range(100):
+            now = 20 * n + 60  # what is passed is that far behind real time
+            assert playout.pass_on(now, numbered(160, n), 8000)
+            for tick in range(4):
+                playout.tick(now + 5 * tick)
+        assert playout.late == 0
+
     def test_silence_waits_for_a_slightly_late_frame(self) -> None:
         """Sending both would delay everything after it by 20 ms, each time."""
         playout, passed, filled = started(), 0, 0

@@ -125,6 +125,12 @@ def test_every_format_with_16_bits_or_more_is_read_exactly(save: Callable[..., P
         assert read_wav(save(content), 8000) == TONE, kind
 
 
+def test_the_name_of_a_chunk_among_samples_of_unknown_size_ends_nothing(save: Callable[..., Path]) -> None:
+    samples = TONE[:800] + b"LIST" + bytes(4) + TONE[:800]
+    content = riff(fmt(1, 1, 8000, 16), chunk(b"data", samples, 0), chunk(b"LIST", b"INFO"))
+    assert read_wav(save(content), 8000) == samples
+
+
 def test_coarser_samples(save: Callable[..., Path]) -> None:
     eight = (SAMPLES // 256 + 128).astype(np.uint8).tobytes()
     assert read_wav(save(plain(eight, bits=8)), 8000) == (SAMPLES // 256 * 256).astype("<i2").tobytes()

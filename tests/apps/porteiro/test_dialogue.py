@@ -432,3 +432,21 @@ def test_a_visit_survives_json() -> None:
     staged = visit_to_menu("9")
     staged.press("2", RESIDENT)
     assert Visit.from_json(staged.dialogue.visit.to_json()) == staged.dialogue.visit
+
+
+class TestResidentWithoutVisitor:
+    def test_it_waits_and_is_hung_up(self) -> None:
+        staged = Staged()
+        staged.come(RESIDENT)
+        assert staged.said == [(RESIDENT, ())]
+        staged.pass_time(staged.dialogue.timing.alone + 1)
+        assert staged.hung_up == [RESIDENT]
+        assert staged.opened == []
+
+    def test_it_is_rejected_when_the_visitor_comes_who_rang_nobody(self) -> None:
+        staged = Staged()
+        staged.come(RESIDENT)
+        staged.come(VISITOR)
+        assert "unexpected_resident" in staged.notes
+        assert staged.hung_up == [RESIDENT]
+        assert staged.recording
