@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg2
 
 from audiosocket.errors import AudioSocketError, InvalidSetting
+from audiosocket.postgres.connect_errors import connect_error
 from audiosocket.postgres.connection import one_line
 from audiosocket.settings import Settings
 from audiosocket.settings_files import merge, read_env_file, read_password
@@ -52,6 +53,7 @@ def apply(settings: Settings) -> str:
         user=settings.db_user or None,
         password=read_password(settings) or None,
         sslmode=settings.db_sslmode,
+        sslrootcert=settings.db_sslrootcert or None,
         connect_timeout=5,
         application_name="audiosocket-schema",
     )
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], program: str 
     except AudioSocketError as error:
         wrong = str(error)
     except psycopg2.Error as error:
-        wrong = f"the database reports: {one_line(error)}"
+        wrong = f"the database reports: {connect_error(one_line(error))}"
     else:
         sys.stdout.write(_json(status="success", message=done) if options.json else f"{done}\n")
         return 0

@@ -173,6 +173,9 @@ class Settings:
     db_password: str = _setting("", _text, "password of DB_USER", secret=True)
     db_password_file: str = _setting("", _text, "file whose first line is the password, instead of DB_PASSWORD")
     db_sslmode: str = _setting("prefer", _choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
+    db_sslrootcert: str = _setting(
+        "", _text, "file of the authorities that may sign PostgreSQL's certificate; needs DB_SSLMODE=verify-full"
+    )
     api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; any but loopback needs API_TOKEN")
     api_port: int = _setting("8082", _port, "port of the HTTP API")
     api_token: str = _setting("", _text, "bearer token that every request under /api must carry", secret=True)
@@ -361,6 +364,16 @@ class Settings:
             )
         if self.db_password and self.db_password_file:
             raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
+        if self.db_sslrootcert:
+            # with prefer, libpq goes on without TLS where the certificate is refused
+            enough = (
+                ("verify-full",) if self.db_sslrootcert == "system" else ("require", "verify-ca", "verify-full")
+            )
+            if self.db_sslmode not in enough:
+                raise InvalidSetting(
+                    f"DB_SSLROOTCERT: with DB_SSLMODE={self.db_sslmode} no connection has to have a certificate "
+                    "that it vouches for; set DB_SSLMODE=verify-full"
+                )
         if self.gate_webhook_url and not self.gate_webhook_secret:
             raise InvalidSetting("GATE_WEBHOOK_SECRET: '' is empty; requests to GATE_WEBHOOK_URL must be signed")
         if self.events_webhook_secret and self.events_webhook_secret_file:

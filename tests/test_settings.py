@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "DB_PASSWORD": "",
     "DB_PASSWORD_FILE": "",
     "DB_SSLMODE": "prefer",
+    "DB_SSLROOTCERT": "",
     "API_HOST": "127.0.0.1",
     "API_PORT": 8082,
     "API_TOKEN": "",
@@ -267,6 +268,20 @@ def test_password_and_password_file_exclude_each_other() -> None:
     assert text.startswith("DB_PASSWORD_FILE: DB_PASSWORD is set too")
     assert "placeholder" not in text
     assert parse(DB_PASSWORD_FILE="/run/secrets/db").db_password_file == "/run/secrets/db"
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
+def test_authorities_need_a_mode_in_which_they_decide(mode: str) -> None:
+    text = rejection(DB_SSLROOTCERT="/etc/ca.pem", DB_SSLMODE=mode)
+    assert text.startswith(f"DB_SSLROOTCERT: with DB_SSLMODE={mode} ")
+    for enough in ("require", "verify-ca", "verify-full"):
+        assert parse(DB_SSLROOTCERT="/etc/ca.pem", DB_SSLMODE=enough).db_sslrootcert == "/etc/ca.pem"
+
+
+def test_the_authorities_of_the_machine_need_verify_full() -> None:
+    for weak in ("prefer", "require", "verify-ca"):
+        assert "set DB_SSLMODE=verify-full" in rejection(DB_SSLROOTCERT="system", DB_SSLMODE=weak)
+    assert parse(DB_SSLROOTCERT="system", DB_SSLMODE="verify-full").db_sslrootcert == "system"
 
 
 AMI = {"AMI_HOST": "pbx", "AMI_USER": "gate", "AMI_SECRET": "hush-ami"}

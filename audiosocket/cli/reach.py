@@ -17,6 +17,7 @@ import psycopg2
 from audiosocket.cli.ami import AMIConversation, AMIFailed
 from audiosocket.cli.findings import Finding
 from audiosocket.errors import InvalidSetting, describe_cause
+from audiosocket.postgres.connect_errors import connect_error
 from audiosocket.postgres.connection import one_line
 from audiosocket.settings import Settings
 from audiosocket.settings_files import read_password
@@ -70,6 +71,7 @@ def database(settings: Settings) -> Iterator[Finding]:
             user=settings.db_user or None,
             password=read_password(settings) or None,
             sslmode=settings.db_sslmode,
+            sslrootcert=settings.db_sslrootcert or None,
             connect_timeout=int(TIMEOUT_SECONDS),
             application_name="audiosocket-check",
         )
@@ -78,7 +80,9 @@ def database(settings: Settings) -> Iterator[Finding]:
         return
     except psycopg2.Error as error:
         yield Finding(
-            "bad", f"{where}: {one_line(error)}", "correct DB_HOST, DB_USER and DB_PASSWORD, or start it"
+            "bad",
+            f"{where}: {connect_error(one_line(error))}",
+            "correct DB_HOST, DB_USER and DB_PASSWORD, or start it",
         )
         return
     try:

@@ -63,6 +63,7 @@ class Database(Service):
             settings.db_user,
             password if isinstance(password, str) else "",
             settings.db_sslmode,
+            settings.db_sslrootcert,
         )
         self._password = None if isinstance(password, str) else Password(password, reactor)
         self._reactor = reactor

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import Resolver
 from audiosocket.outbound.supervision import Intervals
+from audiosocket.postgres.connect_errors import connect_error
 from audiosocket.postgres.connection import IDatabaseReactor, SafeConnection, one_line
 
 
@@ -65,6 +66,7 @@ class ConnectionParameters:
     user: str
     password: str
     sslmode: str
+    sslrootcert: str = ""
 
     def parameters(self, hostaddr: str, timeouts: Timeouts) -> dict[str, Any]:
         """Return libpq's parameters; ``hostaddr`` is empty for a Unix socket.
@@ -76,6 +78,7 @@ class ConnectionParameters:
             "hostaddr": hostaddr,
             "user": self.user,
             "password": self.password,
+            "sslrootcert": self.sslrootcert,
         }
         return {
             **{key: value for key, value in given.items() if value},
@@ -172,7 +175,7 @@ class Session:
             except defer.TimeoutError:
                 problems.append(f"no answer within {timeouts.connect:g} s")
             except (psycopg2.Error, error.ConnectionDone, error.ConnectionLost) as problem:
-                problems.append(one_line(problem))
+                problems.append(connect_error(one_line(problem)))
             else:
                 await session._introduce()
                 return session

@@ -16,7 +16,7 @@ PURE = (
     "asterisk.channel_names asterisk.ami.wire asterisk.ari.events calls.journal_records calls.journal_replay "
     "calls.call_limits calls.event_quota calls.intake calls.sound calls.timeline "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
-    "runtime.event_feed runtime.rate_limit "
+    "runtime.event_feed runtime.rate_limit postgres.connect_errors "
     "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
     "bots.openai_realtime media.late_audio "
     "provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
