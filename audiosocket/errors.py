@@ -45,6 +45,10 @@ class ExtensionTaken(AudioSocketError):
     """Another extension already has this port or number."""
 
 
+class InvalidProxyHeader(AudioSocketError):
+    """A connection from PROXY_PEERS that does not begin with a PROXY header; the text says what is wrong."""
+
+
 class UnknownExtension(AudioSocketError):
     """No extension has this id or number."""
 
