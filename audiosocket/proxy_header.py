@@ -50,7 +50,7 @@ def looks_like_header(data: bytes) -> bool:
 def parse_header(data: bytes) -> ProxyHeader | None:
     """Return the header at the beginning of ``data``, None while more is needed.
 
-    Raises `InvalidProxyHeader` as soon as it cannot become a header any more.
+    Raises `InvalidProxyHeader` for anything else; nothing longer than 536 bytes is waited for.
     """
     if not data:
         return None

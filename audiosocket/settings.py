@@ -198,6 +198,12 @@ class Settings:
     allowed_peers: tuple[Network, ...] = _setting(
         PRIVATE_NETWORKS, _networks, "networks that may open an AudioSocket connection"
     )
+    proxy_peers: tuple[Network, ...] = _setting(
+        "",
+        _networks,
+        "networks of load balancers, whose connections must begin with a PROXY header; empty = none, and such a "
+        "header is refused",
+    )
     visitor_app: str = _setting("porteiro", _text, "app of visitor legs; a+b runs both on one leg")
     resident_app: str = _setting("porteiro", _text, "app of resident legs")
     apps_file: str = _setting(

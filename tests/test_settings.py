@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "REFRESH_INTERVAL_SECONDS": 30,
     "BIND_ADDRESS": "",
     "ALLOWED_PEERS": tuple(ipaddress.ip_network(part) for part in PRIVATE_NETWORKS.split(",")),
+    "PROXY_PEERS": (),
     "VISITOR_APP": "porteiro",
     "RESIDENT_APP": "porteiro",
     "APPS_FILE": "",
@@ -422,7 +423,7 @@ def test_a_name_with_one_typo_is_always_reported(name: str) -> None:
 # hosts
 
 
-HOSTS = ("DB_HOST", "AMI_HOST", "API_HOST", "BIND_ADDRESS", "API_ALLOWED_HOSTS", "ALLOWED_PEERS")
+HOSTS = ("DB_HOST", "AMI_HOST", "API_HOST", "BIND_ADDRESS", "API_ALLOWED_HOSTS", "ALLOWED_PEERS", "PROXY_PEERS")
 
 
 @pytest.mark.parametrize("name", HOSTS)

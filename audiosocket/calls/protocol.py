@@ -26,7 +26,9 @@ from audiosocket.calls.intake import (
     cost,
 )
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.errors import InvalidProxyHeader
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.proxy_header import looks_like_header, parse_header
 from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
@@ -105,7 +107,11 @@ class AudioSocketProtocol(Protocol):
         self._leg: LegEnd | None = None
         #: The leg's `frames_received`; None before there is a leg and after the hangup frame.
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
-        #: What was received before and with the UUID.
+        #: Whether a PROXY header has to come before the UUID.
+        self._behind_proxy = False
+        #: Address and port of the caller that the header names.
+        self._caller: tuple[str, int] | None = None
+        #: What was received before and with the UUID, with the PROXY header.
         self._first_data = b""
         #: Whether a message without meaning was logged already.
         self._ignored = False
@@ -115,7 +121,9 @@ class AudioSocketProtocol(Protocol):
 
     @property
     def peer(self) -> str:
-        """Address and port of the other end, for logs."""
+        """Address and port of the caller, for logs; of the other end if no proxy names another one."""
+        if self._caller is not None:
+            return "{}:{}".format(*self._caller)
         where = self.transport.getPeer()
         return f"{where.host}:{where.port}"
 
@@ -124,6 +132,7 @@ class AudioSocketProtocol(Protocol):
         self.transport.setTcpKeepAlive(True)
         _set_limits(self.transport)
         self.transport.registerProducer(self, True)
+        self._behind_proxy = self.factory.observer.is_proxy(self.transport.getPeer())
         self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
         self.factory.connected(self)
 
@@ -142,6 +151,10 @@ class AudioSocketProtocol(Protocol):
             return
         if self._leg is None:
             self._first_data += data
+            if self._behind_proxy:
+                data = self._after_proxy_header()
+                if not data:
+                    return
         if self._waiting or not self._is_direct():
             self._parser.receive(data, 0)
             self._wait()
@@ -297,10 +310,31 @@ class AudioSocketProtocol(Protocol):
 
     # from the peer
 
+    def _after_proxy_header(self) -> bytes:
+        """Return what has come after the PROXY header; nothing while that is incomplete or if it is refused."""
+        try:
+            header = parse_header(self._first_data)
+        except InvalidProxyHeader as error:
+            self._drop("handshake", str(error))
+            return b""
+        if header is None:
+            return b""
+        # A balancer that only checks whether the port is open closes now: it is asked about when it says more.
+        rest = self._first_data[header.length :]
+        if rest or header.caller is not None:
+            self._behind_proxy, self._caller = False, header.caller
+            if not self.factory.observer.may_call(self):
+                self.abort()
+                return b""
+        return rest
+
     def _handle(self, event: Event) -> None:
         """Take a message that is not audio."""
         if isinstance(event, Violation):
-            self._drop("handshake" if self._leg is None else "second_uuid", event.why)
+            why = event.why
+            if self._leg is None and self._caller is None and looks_like_header(self._first_data[:HEADER_BYTES]):
+                why += "; it looks like a PROXY header, and its address is in none of the networks of PROXY_PEERS"
+            self._drop("handshake" if self._leg is None else "second_uuid", why)
         elif isinstance(event, Identified):
             self._identified(event.call_id)
         elif self._leg is not None:
@@ -374,7 +408,13 @@ class ConnectionObserver(Interface):
     """What the factories of all ports ask and report: `server.admission.ConnectionAdmission`."""
 
     def may_connect(self, address: IAddress) -> bool:
-        """Return whether this peer may open a connection."""
+        """Return whether this peer may open a connection: a caller, or a proxy in front of callers."""
+
+    def is_proxy(self, address: IAddress) -> bool:
+        """Return whether this peer must begin with a PROXY header, which is refused from any other."""
+
+    def may_call(self, connection: AudioSocketProtocol) -> bool:
+        """Return whether the caller that a proxy has named on this connection may send its UUID."""
 
     def connected(self, connection: AudioSocketProtocol) -> None:
         """Note a connection that was accepted; its UUID has not been received yet."""

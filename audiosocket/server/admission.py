@@ -29,9 +29,9 @@ LINES_PER_PEER = 3
 class ConnectionAdmission:
     """Accepts or rejects connections before they become legs; implements `protocol.ConnectionObserver`.
 
-    ``allowed_peers`` are the networks of ALLOWED_PEERS; ``seconds`` is a steady clock, in seconds. ``traffic``
-    counts errors of peers. ``most`` and ``most_per_peer`` are how many connections there may be, in all and from
-    one address; 0 is no limit.
+    ``allowed_peers`` are the networks of ALLOWED_PEERS, ``proxy_peers`` those of PROXY_PEERS; ``seconds`` is a
+    steady clock, in seconds. ``traffic`` counts errors of peers. ``most`` and ``most_per_peer`` are how many
+    connections there may be, in all and from one caller's address; 0 is no limit.
     """
 
     _log = Logger()
@@ -42,18 +42,20 @@ class ConnectionAdmission:
         seconds: Callable[[], float],
         traffic: Traffic | None = None,
         *,
+        proxy_peers: Sequence[Network] = (),
         most: int = 0,
         most_per_peer: int = 0,
     ) -> None:
         self._traffic = traffic or Traffic()
         #: How evenly frames arrive, as ``jitter``.
         self.timings = Histograms()
-        self._allowed = tuple(allowed_peers)
+        # The networks do not change while the process runs.
+        self._allowed = KnownHosts(allowed_peers)
+        self._proxies = KnownHosts(proxy_peers)
         self._most, self._most_per_peer = most, most_per_peer
-        #: Open connections by address; counted only where there is a limit.
+        #: Open connections by address of the caller, and as what each is counted; only where there is a limit.
         self._by_peer: Counter[str] = Counter()
-        #: Addresses, and whether they may connect: the networks do not change while the process runs.
-        self._known_hosts: dict[str, bool] = {}
+        self._counted: dict[AudioSocketProtocol, str] = {}
         #: Connections without a UUID, the oldest first.
         self._waiting: OrderedDict[AudioSocketProtocol, None] = OrderedDict()
         self._lines = RateLimit(LINES_PER_SECOND, 1.0, seconds)
@@ -67,21 +69,29 @@ class ConnectionAdmission:
 
     def may_connect(self, address: IAddress) -> bool:
         host = str(getattr(address, "host", ""))
-        allowed = self._known_hosts.get(host)
-        if allowed is None:
-            if len(self._known_hosts) >= MAX_KNOWN_HOSTS:
-                self._known_hosts.clear()
-            allowed = self._known_hosts[host] = _is_in(host, self._allowed)
-        if allowed:
+        if self._most and len(self.connections) >= self._most:
+            self.reached_total["connections"] += 1
+            self.reject("crowded", f"{host}: there are {self._most} connections (MAX_CONNECTIONS)", host)
+            return False
+        return self._proxies.have(host) or self._may_call(host)
+
+    def is_proxy(self, address: IAddress) -> bool:
+        return self._proxies.have(str(getattr(address, "host", "")))
+
+    def may_call(self, connection: AudioSocketProtocol) -> bool:
+        host = _host(connection)
+        if not self._may_call(host):
+            return False
+        self._count(connection, host)
+        return True
+
+    def _may_call(self, host: str) -> bool:
+        if self._allowed.have(host):
             return self._has_room(host)
         self.reject("peer", f"{host} is in none of the networks of ALLOWED_PEERS", host)
         return False
 
     def _has_room(self, host: str) -> bool:
-        if self._most and len(self.connections) >= self._most:
-            self.reached_total["connections"] += 1
-            self.reject("crowded", f"{host}: there are {self._most} connections (MAX_CONNECTIONS)", host)
-            return False
         if self._most_per_peer and self._by_peer[host] >= self._most_per_peer:
             self.reached_total["peer_connections"] += 1
             why = f"{host} has {self._most_per_peer} connections (MAX_CONNECTIONS_PER_PEER)"
@@ -91,8 +101,9 @@ class ConnectionAdmission:
 
     def connected(self, connection: AudioSocketProtocol) -> None:
         self.connections.add(connection)
-        if self._most_per_peer:
-            self._by_peer[_host(connection)] += 1
+        host = _host(connection)
+        if not self._proxies.have(host):  # a proxy's connections count as those of their callers
+            self._count(connection, host)
         self._waiting[connection] = None
         if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
@@ -100,12 +111,17 @@ class ConnectionAdmission:
             self.reject("crowded", f"more than {MAX_WAITING} connections without a UUID", _host(oldest))
             oldest.abort()
 
+    def _count(self, connection: AudioSocketProtocol, host: str) -> None:
+        if self._most_per_peer:
+            self._counted[connection] = host
+            self._by_peer[host] += 1
+
     def identified(self, connection: AudioSocketProtocol) -> None:
         self._waiting.pop(connection, None)
 
     def disconnected(self, connection: AudioSocketProtocol) -> None:
-        if self._most_per_peer and connection in self.connections:
-            host = _host(connection)
+        host = self._counted.pop(connection, None)
+        if host is not None:
             self._by_peer[host] -= 1
             if not self._by_peer[host]:
                 del self._by_peer[host]
@@ -159,6 +175,25 @@ class ConnectionAdmission:
         more = f" (and {same:,} more of this peer)" if same else ""
         more += f" ({all_peers} similar lines were suppressed)" if all_peers else ""
         self._log.warn("{what}{more}", what=what, more=more)
+
+
+class KnownHosts:
+    """The addresses of some networks; the result of each check is kept."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
+
+    def have(self, host: str) -> bool:
+        """Return whether an address is in one of the networks."""
+        if not self._networks:
+            return False
+        known = self._known.get(host)
+        if known is None:
+            if len(self._known) >= MAX_KNOWN_HOSTS:
+                self._known.clear()
+            known = self._known[host] = _is_in(host, self._networks)
+        return known
 
 
 def _host(connection: AudioSocketProtocol) -> str:

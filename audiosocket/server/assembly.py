@@ -196,6 +196,7 @@ def build_call_components(
             settings.allowed_peers,
             reactor.seconds,
             legs.traffic,
+            proxy_peers=settings.proxy_peers,
             most=settings.max_connections,
             most_per_peer=settings.max_connections_per_peer,
         ),

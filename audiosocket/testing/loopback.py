@@ -78,7 +78,7 @@ class LoopbackCalls:
             CallRegistry(EventLog([self.events.append]), accept_unexpected_resident=True),
             AppInstances(lambda extension: chosen, context, self._load),
             legs=LiveLegs(),
-            admission=ConnectionAdmission(checked.allowed_peers, time.monotonic),
+            admission=ConnectionAdmission(checked.allowed_peers, time.monotonic, proxy_peers=checked.proxy_peers),
             clock=self.clock,
             make_converter=StreamConverter,
         )

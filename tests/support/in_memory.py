@@ -313,6 +313,7 @@ class InMemoryServer:
         *apps: App | AppFactory,
         accept_unexpected_resident: bool = False,
         allowed: str = PRIVATE_NETWORKS,
+        proxies: str = "",
         journal: JournalWriter | None = None,
         time: Time | None = None,
         callers: CallerIdentification | None = None,
@@ -339,6 +340,7 @@ class InMemoryServer:
             [ip_network(part) for part in allowed.split(",")],
             self.time.seconds,
             self.legs.traffic,
+            proxy_peers=[ip_network(part) for part in proxies.split(",") if part],
             most=most_connections,
             most_per_peer=most_per_peer,
         )
