@@ -30,7 +30,7 @@ PING_SECONDS = 10
 #: Seconds a client has to answer our closing.
 CLOSE_SECONDS = 2
 
-NORMAL, UNSUPPORTED_DATA, INVALID_DATA, TOO_BIG = 1000, 1003, 1007, 1009
+NORMAL, UNSUPPORTED_DATA, INVALID_DATA, NOT_ADMITTED, TOO_BIG = 1000, 1003, 1007, 1008, 1009
 
 
 class WebSocketObserver(Protocol):
@@ -47,9 +47,15 @@ class WebSocketObserver(Protocol):
 
 
 class ServerWebSocket:
-    """One WebSocket. The observer is set before `start`; messages that arrive paused are still handed over."""
+    """One WebSocket. The observer is set before `start`; messages that arrive paused are still handed over.
 
-    def __init__(self, request: Request, transport: ITCPTransport, clock: IReactorTime) -> None:
+    ``admitted`` is asked before each message, either way, and at each ping. Once it returns False nothing passes
+    any more, the observer is told that the connection is closed, and the client gets the code 1008.
+    """
+
+    def __init__(
+        self, request: Request, transport: ITCPTransport, clock: IReactorTime, admitted: Callable[[], bool]
+    ) -> None:
         """Check the handshake of ``request``; raise `HTTPError` where it is none."""
         self._connection = WSConnection(ConnectionType.SERVER)
         headers = [(name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
@@ -62,6 +68,7 @@ class ServerWebSocket:
             raise HTTPError(426, "This path is for a WebSocket.", {"Upgrade": "websocket"})
         self._transport = transport
         self._clock = clock
+        self._admitted = admitted
         self._observer: WebSocketObserver | None = None
         self._parts: list[bytes | bytearray | str] = []
         self._size = 0
@@ -86,12 +93,12 @@ class ServerWebSocket:
 
     def send_text(self, text: str) -> None:
         """Send a text message, unless the connection is closing."""
-        if self._connection.state is ConnectionState.OPEN:
+        if self._is_open():
             self._send(TextMessage(text))
 
     def send_bytes(self, data: bytes) -> None:
         """Send a binary message; drop it while the client does not read, or the connection is closing."""
-        if self._connection.state is ConnectionState.OPEN and not self._paused:
+        if self._is_open() and not self._paused:
             self._send(BytesMessage(data))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
@@ -127,9 +134,7 @@ class ServerWebSocket:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.closed()
+        self._leave()
 
     def pause(self) -> None:
         """Send no more audio: the client does not read."""
@@ -139,8 +144,24 @@ class ServerWebSocket:
         """Send audio again."""
         self._paused = False
 
-    def _add(self, event: TextMessage | BytesMessage) -> None:
+    def _leave(self) -> None:
+        """Tell the observer, once, that nothing follows."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.closed()
+
+    def _is_open(self) -> bool:
+        """Return whether messages pass; begin to close if the client may no longer be here."""
         if self._connection.state is not ConnectionState.OPEN:
+            return False
+        if not self._admitted():
+            self.close(NOT_ADMITTED, "The token or the session is no longer valid.")
+            self._leave()
+            return False
+        return True
+
+    def _add(self, event: TextMessage | BytesMessage) -> None:
+        if not self._is_open():
             return
         self._size += len(event.data)
         if self._size > MAX_MESSAGE_BYTES:
@@ -166,6 +187,8 @@ class ServerWebSocket:
     def _ping(self) -> None:
         if not self._ponged:
             self._transport.abortConnection()
+            return
+        if not self._is_open():
             return
         self._ponged = False
         self._send(Ping())

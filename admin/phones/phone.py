@@ -137,7 +137,7 @@ class Phone:
             self._tell({"error": 'Send {"press": "5"}, {"rate": 16000} or {"hangup": true}.'})
 
     def closed(self) -> None:
-        """Hang up: the tab was closed, or its connection is lost."""
+        """Hang up: the tab was closed, its connection is lost, or its token is no longer valid."""
         self._over = True
         if self._call is not None:
             self._call.hang_up()

@@ -31,12 +31,14 @@ class ResidentPhone:
         self._phones = phones
         self._place = place
         self._state: dict[str, object] = {"state": "waiting"}
+        self._over = False
 
     def start(self, early: bytes) -> None:
         """Open the WebSocket and wait; ``early`` is what came right behind the handshake."""
         self._socket.start(self, early)
         self._tell(self._state)
-        self._phones.add(self)
+        if not self._over:
+            self._phones.add(self)
 
     def ring(self, ring: Ring) -> None:
         """Tell the browser to ring."""
@@ -82,7 +84,8 @@ class ResidentPhone:
             self._tell({"error": 'Send {"answer": true} or {"reject": true}.'})
 
     def closed(self) -> None:
-        """Wait no more: the tab was closed, or its connection is lost."""
+        """Wait no more: the tab was closed, its connection is lost, or its token is no longer valid."""
+        self._over = True
         self._phones.discard(self)
 
     async def _answer(self, ring: Ring) -> None:

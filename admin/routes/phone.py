@@ -37,7 +37,7 @@ def add_routes(app: Klein, control: Control, dial: Dial | None, feed: EventFeed,
             return await _wait(request, rate, _resident(query))
         number = _number(query)
         channel = request.channel
-        socket = ServerWebSocket(request, channel.transport, channel.site.clock)
+        socket = _socket(request)
         host, port = _address((await maybe_await(control.status()))["extensions"], number)
         early = channel.take_over(socket)
         one = Phone(socket)
@@ -49,7 +49,7 @@ def add_routes(app: Klein, control: Control, dial: Dial | None, feed: EventFeed,
         if dial is None:
             raise AssertionError("the telephone is switched off")
         channel = request.channel
-        socket = ServerWebSocket(request, channel.transport, channel.site.clock)
+        socket = _socket(request)
         kind = (await maybe_await(control.status()))["return_backend"]["kind"]
         if kind != "browser":
             raise HTTPError(409, f"Return calls do not ring here: RETURN_BACKEND is {kind}, not browser.")
@@ -61,6 +61,13 @@ def add_routes(app: Klein, control: Control, dial: Dial | None, feed: EventFeed,
         early = channel.take_over(socket)
         ResidentPhone(socket, residents, number, place).start(early)
         return await Deferred()
+
+
+def _socket(request: AdminRequest) -> ServerWebSocket:
+    """Return the WebSocket that the request opens; raise `HTTPError` where it opens none."""
+    site, caller = request.site, request.caller
+    transport = request.channel.transport
+    return ServerWebSocket(request, transport, site.clock, lambda: site.access.is_current(caller))
 
 
 def _number(query: Mapping[str, Sequence[str]]) -> str:

@@ -23,8 +23,10 @@ from wsproto.events import (
 )
 
 from admin.phones.phone import PhoneObserver
+from admin.sessions import SESSION_SECONDS
 from admin.site import MAX_WEBSOCKETS
 from admin.websocket import CLOSE_SECONDS, MAX_MESSAGE_BYTES, PING_SECONDS
+from audiosocket.api_tokens import ApiToken
 from audiosocket.errors import AudioSocketError
 from tests.support.admin_client import CALL, AdminClient, FakeConnection, request_bytes
 
@@ -294,6 +296,80 @@ def test_pages_of_other_origins_are_refused(web: AdminClient, calls: list[CallDo
 def test_it_needs_the_token() -> None:
     web = AdminClient(token="secret", dial=CallDouble)
     assert web.request("GET", PATH, **HANDSHAKE).status == 401
+
+
+ANNA = ApiToken.of("sesame", "anna", "operate")
+OTHER = ApiToken.of("other", "boss", "admin")
+
+
+def with_token(calls: list[CallDouble]) -> tuple[AdminClient, Client, CallDouble]:
+    """Return a call of anna, whose token may be taken away."""
+
+    def dial(host: str, port: int, rate: int, observer: PhoneObserver, call_id: UUID | None = None) -> CallDouble:
+        calls.append(CallDouble(host, port, rate, observer, call_id))
+        return calls[-1]
+
+    web = AdminClient(dial=dial, tokens=[ANNA, OTHER])
+    client = Client(web, Authorization="Bearer sesame")
+    calls[-1].connecting.callback(None)
+    client.events()
+    return web, client, calls[-1]
+
+
+@pytest.mark.parametrize("passing", ["audio of the browser", "a key", "audio of the extension", "nothing"])
+@pytest.mark.parametrize("left", [(OTHER,), (OTHER, ApiToken.of("sesame", "anna", "read"))])
+def test_a_call_ends_when_its_token_is_taken_away(
+    calls: list[CallDouble], passing: str, left: tuple[ApiToken, ...]
+) -> None:
+    web, client, call = with_token(calls)
+    web.tokens.replace(left)
+    if passing == "audio of the browser":
+        client.send(BytesMessage(b"\1\2"))
+    elif passing == "a key":
+        client.send(TextMessage('{"press": "1"}'))
+    elif passing == "audio of the extension":
+        call.observer.heard(8000, b"\1\2")
+    else:
+        web.clock.advance(PING_SECONDS)
+    (closing,) = client.events()
+    assert isinstance(closing, CloseConnection)
+    assert (closing.code, call.hung_up, call.said, call.pressed) == (1008, 1, b"", "")
+    call.observer.ended("ended by the caller")
+    client.send(closing.response())
+    assert client.wire.transport.disconnecting
+    client.wire.close()
+    assert (call.hung_up, web.clock.getDelayedCalls()) == (1, [])
+
+
+def test_a_browser_that_does_not_answer_the_closing_is_cut_off(calls: list[CallDouble]) -> None:
+    web, client, call = with_token(calls)
+    web.tokens.replace([OTHER])
+    client.send(BytesMessage(b"\1\2"))
+    client.send(BytesMessage(b"\1\2"))
+    web.clock.advance(CLOSE_SECONDS)
+    assert client.wire.transport.disconnected
+    assert (call.said, call.hung_up) == (b"", 1)
+
+
+def test_a_call_goes_on_when_the_token_of_somebody_else_is_taken_away(calls: list[CallDouble]) -> None:
+    web, client, call = with_token(calls)
+    web.tokens.replace([ANNA])
+    client.send(BytesMessage(b"\1\2"))
+    assert (call.said, call.hung_up) == (b"\1\2", 0)
+
+
+def test_a_call_ends_with_the_session_of_the_browser(calls: list[CallDouble]) -> None:
+    web, _, _ = with_token(calls)
+    signed_in = web.request("POST", "/session", Authorization="Bearer sesame")
+    cookie = str(signed_in.headers["Set-Cookie"]).partition(";")[0]
+    client = Client(web, Cookie=cookie, Origin="http://localhost")
+    calls[-1].connecting.callback(None)
+    client.events()
+    web.now = SESSION_SECONDS
+    calls[-1].observer.heard(8000, b"\1\2")
+    (closing,) = client.events()
+    assert isinstance(closing, CloseConnection)
+    assert (closing.code, calls[-1].hung_up) == (1008, 1)
 
 
 def test_there_is_a_limit_and_telephones_do_not_count_as_connections(

@@ -15,6 +15,7 @@ from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
 from admin.phones.phone import PhoneObserver
 from admin.phones.resident_phones import GRACE_SECONDS
+from audiosocket.api_tokens import ApiToken
 from audiosocket.control_interface import Soon
 from audiosocket.errors import AudioSocketError, UnknownAttempt
 from audiosocket.json_shapes import CallJSON, StatusJSON
@@ -91,10 +92,10 @@ class CallDouble:
 class House:
     """The API with some telephones."""
 
-    def __init__(self) -> None:
+    def __init__(self, *tokens: ApiToken) -> None:
         self.control = Calls()
         self.calls: list[CallDouble] = []
-        self.web = AdminClient(control=self.control, dial=self._dial)
+        self.web = AdminClient(control=self.control, dial=self._dial, tokens=tokens)
 
     def _dial(
         self, host: str, port: int, rate: int, observer: PhoneObserver, call_id: UUID | None = None
@@ -102,8 +103,8 @@ class House:
         self.calls.append(CallDouble(host, port, rate, observer, call_id))
         return self.calls[-1]
 
-    def phone(self, query: str = "") -> Phone:
-        phone = Phone(self.web, PATH + query)
+    def phone(self, query: str = "", token: str = "") -> Phone:
+        phone = Phone(self.web, PATH + query, token)
         assert phone.texts() == [{"state": "waiting"}]
         return phone
 
@@ -123,10 +124,11 @@ class House:
 class Phone:
     """A browser with a telephone that waits."""
 
-    def __init__(self, web: AdminClient, path: str) -> None:
+    def __init__(self, web: AdminClient, path: str, token: str = "") -> None:
         self.socket = WSConnection(ConnectionType.CLIENT)
         self.wire = web.connect()
-        self.wire.send(self.socket.send(Request(host="localhost", target=path)))
+        headers = [(b"Authorization", b"Bearer " + token.encode())] if token else []
+        self.wire.send(self.socket.send(Request(host="localhost", target=path, extra_headers=headers)))
         self._read = 0
 
     def send(self, message: object) -> None:
@@ -324,3 +326,17 @@ def test_it_is_refused_in_words(house: House, path: str, kind: str, status: int,
     assert answer.status == status
     assert words in answer.json()["message"]
     assert house.web.request("GET", path, **handshake, Origin="http://evil.example").status == 403
+
+
+def test_a_telephone_whose_token_was_taken_away_is_not_told_of_a_call() -> None:
+    anna, other = ApiToken.of("sesame", "anna", "operate"), ApiToken.of("other", "boss", "admin")
+    house = House(anna, other)
+    gone, here = house.phone(token="sesame"), house.phone(token="other")
+    house.web.tokens.replace([other])
+    house.ring()
+    (closing,) = gone.events()
+    assert isinstance(closing, CloseConnection)
+    assert closing.code == 1008
+    assert here.texts() == [STATE]
+    here.send({"reject": True})
+    assert house.reports == [("a", "refused", "declined on the operator page")]
