@@ -91,6 +91,32 @@ def test_the_map_names_every_module_and_no_other() -> None:
     assert named_modules(table) == there
 
 
+def defined_names(path: Path) -> set[str]:
+    """Classes, functions and constants of a module, and methods as ``Class.method``."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign | ast.Assign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+            methods = [each for each in ast.walk(node) if isinstance(each, ast.FunctionDef)]
+            names |= {f"{node.name}.{method.name}" for method in methods}
+    return names
+
+
+def test_the_lines_that_the_map_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text.partition("## Which line decides")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.py)`: `([\w.]+)`", section)
+    assert len(named) >= 15
+    sources = {
+        module: ROOT / module if module.startswith("admin/") else ROOT / "audiosocket" / module
+        for module, _ in named
+    }
+    assert [(module, name) for module, name in named if name not in defined_names(sources[module])] == []
+
+
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_pages_name_files_that_exist(page: Path) -> None:
     """In full from the root, from the page's directory or from ``audiosocket/``."""
