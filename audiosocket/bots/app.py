@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from audiosocket.bots.asterisk_ws import FORMATS, AsteriskMedia, MediaStart
 from audiosocket.bots.events import Dialect
@@ -24,7 +24,7 @@ from audiosocket.bots.twilio import TwilioStream, signature, stream_ids
 from audiosocket.bots.url_template import fill_url
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg, ReturnOutcome
-from audiosocket.prompts.notice import RecordingNotice
+from audiosocket.prompts.notice import RecordingNotice, is_due
 
 
 class BotApp(App):
@@ -33,6 +33,9 @@ class BotApp(App):
     A bot that cannot be reached or does not go on costs its own leg only: the apps named in ``fallback`` take it
     over, or it is hung up where none is named.
     """
+
+    #: Its name among the apps.
+    name: ClassVar[str]
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(context)
@@ -60,8 +63,7 @@ class BotApp(App):
         return dict(self.bot.headers)
 
     def joined(self, leg: Leg) -> None:
-        policy = self._context.policy
-        if not (policy.record or policy.transcript):
+        if not is_due(self._context.policy, self._context.chains.get(leg.role, ()), self.name):
             self._begin(leg)
             return
         notice = RecordingNotice(leg, self._context, lambda: self._begin(leg))
@@ -143,6 +145,8 @@ def _places(leg: Leg) -> dict[str, str]:
 class Twilio(BotApp):
     """A bot that speaks Twilio Media Streams."""
 
+    name = "twilio"
+
     @staticmethod
     def parse_parameters(given: Mapping[str, Any], directory: Path) -> TwilioParameters:
         """Return the app's table; raises `InvalidParameter`."""
@@ -183,6 +187,8 @@ class Twilio(BotApp):
 class OpenAIRealtime(BotApp):
     """A model that speaks OpenAI Realtime."""
 
+    name = "openai_realtime"
+
     @staticmethod
     def parse_parameters(given: Mapping[str, Any], directory: Path) -> RealtimeParameters:
         """Return the app's table; raises `InvalidParameter`."""
@@ -207,6 +213,8 @@ class OpenAIRealtime(BotApp):
 
 class AsteriskWs(BotApp):
     """A bot that speaks the JSON dialect of Asterisk's ``chan_websocket``."""
+
+    name = "asterisk_ws"
 
     @staticmethod
     def parse_parameters(given: Mapping[str, Any], directory: Path) -> BotParameters:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from audiosocket.interfaces import AppContext, Leg
+from audiosocket.interfaces import AppContext, CallPolicy, Leg
 from audiosocket.prompts.library import MAX_RATE, PromptLibrary
 
 #: Apps that say it themselves: beside them `record` does not.
 SAY_IT_THEMSELVES = frozenset({"porteiro", "twilio", "openai_realtime", "asterisk_ws"})
 _MARK = "recording-notice"
+
+
+def is_due(policy: CallPolicy, first: Sequence[str], app: str) -> bool:
+    """Return whether ``app`` has to say the notice on a leg that began with the apps ``first``: not where it took
+    the leg over from another one that has said it.
+    """
+    if not (policy.record or policy.transcript):
+        return False
+    # with `record` the app of that name has said it where none of the others does
+    said = policy.record or not SAY_IT_THEMSELVES.isdisjoint(first)
+    return app in first or not first or not said
 
 
 class RecordingNotice:

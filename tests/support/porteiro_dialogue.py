@@ -45,8 +45,10 @@ APARTMENTS: Mapping[tuple[str, str], Found] = {
 class Staged:
     """One visit, driven by hand; what it did is in lists."""
 
-    def __init__(self, concierge: str = "", *, timing: Timing | None = None) -> None:
-        self.options = Options(concierge)
+    def __init__(
+        self, concierge: str = "", *, notice: frozenset[Role] = frozenset(), timing: Timing | None = None
+    ) -> None:
+        self.options = Options(concierge, notice)
         self.dialogue = Dialogue(Visit("visit-1"), self.options, timing)
         self.now = 1000.0
         #: What each leg hears: the prompts of the last `Say`, and whether ring-back follows.

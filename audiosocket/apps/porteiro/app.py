@@ -52,6 +52,7 @@ from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, R
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, Authorisation, GateAnswer, Leg, ReturnOutcome
 from audiosocket.prompts.library import PromptLibrary
+from audiosocket.prompts.notice import is_due
 from audiosocket.prompts.player import BEEP, Item, PromptPlayer, Sound
 from audiosocket.returncalls.templates import filled
 from audiosocket.settings import Settings
@@ -194,8 +195,9 @@ class Porteiro(App):
 
     def _dialogue_of(self, leg: Leg) -> Dialogue:
         if self._dialogue is None:
-            policy = self._context.policy
-            options = Options(self._concierge(leg.extension), notice=policy.record or policy.transcript)
+            policy, chains = self._context.policy, self._context.chains
+            notice = frozenset(role for role in Role if is_due(policy, chains.get(role, ()), "porteiro"))
+            options = Options(self._concierge(leg.extension), notice)
             self._dialogue = Dialogue(Visit(uuid4().hex), options, self._timing)
         return self._dialogue
 

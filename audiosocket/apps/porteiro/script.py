@@ -50,10 +50,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Options:
-    """What the settings and the call's extension say: the concierge's number, and whether the call is recorded."""
+    """What the settings and the call's extension say: the concierge's number, and who is told of a recording."""
 
     concierge: str = ""
-    notice: bool = False
+    notice: frozenset[Role] = frozenset()
 
 
 class Script:
@@ -115,9 +115,9 @@ class Script:
         if role in self.present:
             self._do(Say(role, prompts, self._tokens[role], hold))
 
-    def _notice(self) -> tuple[str, ...]:
+    def _notice(self, role: Role) -> tuple[str, ...]:
         """What is said first where the call is recorded."""
-        return ("recording_notice",) if self.options.notice else ()
+        return ("recording_notice",) if role in self.options.notice else ()
 
     def _wait(self, seconds: float, step: Step, name: str = "stage") -> None:
         self._until[name] = self._now + seconds, step

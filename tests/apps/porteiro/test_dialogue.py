@@ -29,6 +29,17 @@ class TestName:
         assert staged.said == [(VISITOR, ("greeting", "ask_name", TONE))]
         assert staged.recording
 
+    def test_only_who_is_to_be_told_of_the_recording_is_told(self) -> None:
+        staged = Staged(notice=frozenset({RESIDENT}))
+        staged.come()
+        assert staged.said == [(VISITOR, ("greeting", "ask_name", TONE))]
+        staged.press("101#")
+        staged.answer()
+        assert (RESIDENT, ("resident_greeting", "recording_notice", "no_name")) in staged.said
+        staged = Staged(notice=frozenset({VISITOR}))
+        staged.come()
+        assert staged.said == [(VISITOR, ("greeting", "recording_notice", "ask_name", TONE))]
+
     def test_the_name_ends_with_silence(self) -> None:
         staged = named()
         staged.send(SpeechStarted())

@@ -61,9 +61,11 @@ class Visits(RuleBasedStateMachine):
         self.answer: bool | None = None
         self.cut_off: set[Role] = set()
 
-    @initialize(concierge=st.sampled_from(["", "9"]), notice=st.booleans(), steps=st.integers(0, 6))
-    def begin(self, concierge: str, notice: bool, steps: int) -> None:
-        self.options = Options(concierge, notice)
+    @initialize(
+        concierge=st.sampled_from(["", "9"]), notice=st.sets(st.sampled_from(Role)), steps=st.integers(0, 6)
+    )
+    def begin(self, concierge: str, notice: set[Role], steps: int) -> None:
+        self.options = Options(concierge, frozenset(notice))
         self.dialogue = Dialogue(Visit("v"), self.options)
         self._send(Joined(Role.VISITOR))
         for _ in range(steps):
