@@ -22,6 +22,13 @@ class ServerTLS:
     """What ``listenSSL`` needs of a server's key and certificate."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        #: Key and certificate as text, as web servers read them from a file.
+        self.pem = secret + certificate.public_bytes(serialization.Encoding.PEM)
         self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
         self._context.use_privatekey(key)
         self._context.use_certificate(certificate)
