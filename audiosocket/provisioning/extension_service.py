@@ -94,13 +94,15 @@ class Listener(TCPServer):
 class ExtensionService(MultiService):
     """The listeners of one row of ``extension_ia``, as its child services.
 
-    ``failed`` has, by role, the ports that should be open and are not.
+    ``failed`` has, by role, the ports that should be open and are not; ``generation`` is that of `Listeners` when
+    this extension changed last.
     """
 
     def __init__(self, extension: Extension) -> None:
         super().__init__()
         self.extension = extension
         self.failed: dict[Role, ListenFailure] = {}
+        self.generation = 0
         self._state = ("", "")
         self._state_since = 0.0
 

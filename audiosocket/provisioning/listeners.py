@@ -181,6 +181,8 @@ class Listeners(MultiService):
         services = self.services_by_id()
         for key in changed:
             service = services.get(key)
+            if service is not None:
+                service.generation = self.generation
             if service is not None and (service.lingering or service.mismatches):
                 self._unsettled.add(key)
             else:
@@ -205,14 +207,20 @@ class Listeners(MultiService):
 
     # the steps
 
-    def _open(self, slot: Slot, want: SocketAddress, claimed: frozenset[int]) -> None:
+    def _changed(self, service: ExtensionService) -> ExtensionService:
+        """Count a change of the service, which is returned."""
         self.generation += 1
+        service.generation = self.generation
+        return service
+
+    def _open(self, slot: Slot, want: SocketAddress, claimed: frozenset[int]) -> None:
         key, role = slot
-        self.ports.open(self._service(key), role, want, claimed)
+        self.ports.open(self._changed(self._service(key)), role, want, claimed)
 
     def _try(self, service: ExtensionService, role: Role, want: SocketAddress) -> CannotListenError | None:
-        self.generation += 1
-        return self.ports.open_exactly(service, role, ListenAddress(want.bind, want.port, want.port))
+        return self.ports.open_exactly(
+            self._changed(service), role, ListenAddress(want.bind, want.port, want.port)
+        )
 
     async def _close(self, slots: Sequence[Slot]) -> None:
         closing = []
@@ -237,12 +245,11 @@ class Listeners(MultiService):
 
     def _enter(self, extension: Extension) -> None:
         """Take the values of a new or changed row; its ports come later."""
-        self.generation += 1
         name = f"extension-{extension.id}"
         if name in self.namedServices:
-            self._service(extension.id).relabel(extension)
+            self._changed(self._service(extension.id)).relabel(extension)
             return
-        service = ExtensionService(extension)
+        service = self._changed(ExtensionService(extension))
         service.setName(name)
         service.setServiceParent(self)
 
@@ -252,7 +259,7 @@ class Listeners(MultiService):
         await maybeDeferred(service.disownServiceParent)
 
     def _stop(self, service: ExtensionService, listener: Listener) -> Deferred[None]:
-        self.generation += 1
+        self._changed(service)
         factory = listener.factory
         if factory.connections:
             self.draining[factory] = listener.port

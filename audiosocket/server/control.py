@@ -50,7 +50,8 @@ class ServerControl:
         self.records = records
         self._services = services
 
-    def status(self) -> StatusJSON:
+    async def status(self) -> StatusJSON:
+        await self.extensions.catch_up(self._server.turn)
         table = self.extensions.status(self.calls.live_by_extension())
         return {
             **table,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from audiosocket.asterisk import dialplan
@@ -52,6 +52,10 @@ class TableControl:
         if not self._listeners.applied:
             return ["no configuration has been applied yet"]
         return self._listeners.mismatches()
+
+    async def catch_up(self, turn: Callable[[], Awaitable[object]]) -> None:
+        """Prepare `status` after a change of many extensions; ``turn`` lets the reactor turn in between."""
+        await self._status.catch_up(turn)
 
     def status(self, live: Mapping[int, int]) -> TableStatusJSON:
         """Return the part of the status that is not about calls; ``live`` has the live calls of each extension."""

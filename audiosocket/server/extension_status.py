@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from audiosocket import __version__
 from audiosocket.extensions.model import Role
@@ -15,6 +15,9 @@ from audiosocket.provisioning.extension_service import ExtensionService
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.event_feed import rfc3339
+
+#: Extensions that are looked at in one turn of the reactor, about 2 ms.
+PER_TURN = 80
 
 
 class ExtensionStatus:
@@ -35,8 +38,20 @@ class ExtensionStatus:
         self._seconds = seconds
         self._started = seconds()
         self._started_at = int(time.time())
+        #: What is shown of each extension, and for which generation of it and revision of the apps.
+        self._rows: dict[int, tuple[tuple[int, int], ExtensionStatusJSON]] = {}
         self._shown: list[ExtensionStatusJSON] = []
         self._shown_version = ""
+
+    async def catch_up(self, turn: Callable[[], Awaitable[object]]) -> None:
+        """Look at the extensions that have changed, so that `to_json` has little to do.
+
+        ``turn`` lets the reactor turn in between: thousands may have changed.
+        """
+        while self._shown_version != self._version() and len(outdated := self._outdated()) > PER_TURN:
+            for service in outdated[:PER_TURN]:
+                self._look_at(service)
+            await turn()
 
     def to_json(self, live: Mapping[int, int]) -> TableStatusJSON:
         """Return the status; ``live`` has the number of live calls of each extension that has any."""
@@ -76,17 +91,31 @@ class ExtensionStatus:
 
     def _extensions(self, live: Mapping[int, int]) -> list[ExtensionStatusJSON]:
         """Return what is shown of each extension; it is cached, as there may be thousands."""
-        version = f"{self._started_at}.{self._listeners.generation}.{self._selection.revision}"
+        version = self._version()
         if self._shown_version != version:
+            for service in self._outdated():
+                self._look_at(service)
+            keys = sorted(self._listeners.services_by_id())
+            self._rows = {key: self._rows[key] for key in keys}
+            self._shown = [self._rows[key][1] for key in keys]
             self._shown_version = version
-            services = self._listeners.services_by_id()
-            self._shown = [self._extension(one) for _, one in sorted(services.items())]
         if not live:
             return self._shown
         return [{**row, "live_calls": live[row["id"]]} if row["id"] in live else row for row in self._shown]
 
-    def _extension(self, service: ExtensionService) -> ExtensionStatusJSON:
-        return _extension_status(service, self._selection.choose(service.extension))
+    def _version(self) -> str:
+        return f"{self._started_at}.{self._listeners.generation}.{self._selection.revision}"
+
+    def _outdated(self) -> list[ExtensionService]:
+        """Return the extensions that have changed since they were looked at, or whose apps may have."""
+        revision, rows, never = self._selection.revision, self._rows, ((-1, -1), None)
+        services = self._listeners.services_by_id().items()
+        return [one for key, one in services if rows.get(key, never)[0] != (one.generation, revision)]
+
+    def _look_at(self, service: ExtensionService) -> None:
+        revision, apps = self._selection.revision, self._selection.choose(service.extension)
+        row = _extension_status(service, apps)
+        self._rows[service.extension.id] = (service.generation, revision), row
 
     def _database_status(self) -> DatabaseJSON:
         if self._database is None:

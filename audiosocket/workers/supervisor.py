@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket import __version__
@@ -87,6 +88,10 @@ class SupervisorServer(MultiService):
         self.ending = ""
         for child in (listeners, self.reactor_lag):
             child.setServiceParent(self)
+
+    def turn(self) -> Deferred[None]:
+        """Return what fires in the next turn of the reactor."""
+        return deferLater(self._reactor, 0)
 
     def read_again(self) -> None:
         """Read ``apps.toml`` and the extensions again, whether they have changed or not."""

@@ -75,6 +75,7 @@ class SupervisorControl:
         refreshed = ensureDeferred(self._pool.refresh())
         answers: list[WorkerStatusJSON] = await self._pool.request("status")
         await refreshed
+        await self.extensions.catch_up(self._server.turn)
         totals = self._totals.update(answers, [worker.pid for worker in self._pool.workers])
         live: Counter[int] = Counter()
         for answer in answers:

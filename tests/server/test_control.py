@@ -138,9 +138,9 @@ class ControlFixture:
             },
         )
 
-    def shown(self, extension_id: int) -> dict[str, Any]:
+    async def shown(self, extension_id: int) -> dict[str, Any]:
         """Return an extension as ``/api/status`` shows it."""
-        (found,) = (shown for shown in self.control.status()["extensions"] if shown["id"] == extension_id)
+        (found,) = (shown for shown in (await self.control.status())["extensions"] if shown["id"] == extension_id)
         return dict(found)
 
     def saved(self) -> list[Extension]:
@@ -170,7 +170,7 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
     a, b, c, d = free_ports(4)
     async with running(tmp_path, extension(1, a, b, number="1000"), extension(2, c)) as here:
         caller = await here.loopback.call(a)
-        status = here.control.status()
+        status = await here.control.status()
         json.dumps(status)
         assert status.keys() >= {
             "status", "total_extensions", "extensions", "draining", "live_calls", "calls_total",
@@ -203,9 +203,9 @@ async def test_status_has_exactly_the_documented_shape(tmp_path: Path) -> None:
         assert status["rejected_total"].keys() == {"peer", "handshake", "crowded"}
         # A removed extension is gone from the list, its call is not.
         await here.control.extensions.remove(1)
-        before, status = status, here.control.status()
+        before, status = status, await here.control.status()
         assert status["extensions_version"] != before["extensions_version"]
-        assert here.control.status()["extensions_version"] == status["extensions_version"]
+        assert (await here.control.status())["extensions_version"] == status["extensions_version"]
         assert status["draining"] == [{"extension_id": 1, "role": "visitor", "port": a, "connections": 1}]
         assert (status["total_extensions"], status["live_calls"]) == (1, 1)
         await caller.until_heard(len(caller.heard) + 640)
@@ -216,7 +216,7 @@ async def test_status_shows_ports_that_are_not_as_configured(tmp_path: Path) -> 
     a, b = free_ports(2)
     with occupied(a):
         async with running(tmp_path, extension(1, a)) as here:
-            shown = here.shown(1)
+            shown = await here.shown(1)
             assert (shown["porta_ia"], shown["actual_porta_ia"], shown["state"]) == (a, b, "degraded")
             assert str(a) in shown["reason"]
             assert shown["status"] == "ativo"
@@ -273,7 +273,7 @@ async def test_status_shows_the_state_of_the_database_and_the_last_refresh(tmp_p
     table = TableInMemory(extension(5, a))
     table.rows.append({"extension_ia_id": 6, "extension_ia_number": "x", "extension_ia_number_port": "no"})
     async with running(tmp_path, table=table) as here:
-        status = here.control.status()
+        status = await here.control.status()
         json.dumps(status)
         assert status["database"].keys() == {
             "configured", "state", "since_seconds", "reason", "failed_attempts", "next_try_seconds", "listening",
@@ -390,7 +390,7 @@ async def test_a_rejected_row_occupies_nothing_and_unchanged_fields_are_not_comp
         with pytest.raises(ExtensionTaken, match="belongs to extension 1"):
             await change(2, {"ramal_ia": "1000"})
         assert (await change(1, {"porta_ia": c})).port == c
-        assert here.shown(2)["actual_porta_ia"] == a, "it is usable now"
+        assert (await here.shown(2))["actual_porta_ia"] == a, "it is usable now"
         with pytest.raises(ExtensionTaken, match="belongs to extension 2"):
             await change(1, {"porta_ia": a})
         assert (await change(3, {"ramal_ia": "3000"})).number == "3000"
@@ -409,12 +409,12 @@ async def test_with_a_database_changes_go_to_the_table(tmp_path: Path) -> None:
         table.rows[0]["extension_ia_return"] = "changed behind our back"
         await here.control.extensions.change(5, {"porta_ia": c})
         assert table.rows[0]["extension_ia_return"] == "changed behind our back"
-        assert here.shown(5)["actual_porta_ia"] == c
+        assert (await here.shown(5))["actual_porta_ia"] == c
         await here.control.extensions.remove(5)
         assert await is_closed(c)
         assert [one.id for one in here.saved()] == [6]
         await here.control.extensions.remove(6)
-        assert here.control.status()["total_extensions"] == 0
+        assert (await here.control.status())["total_extensions"] == 0
 
 
 async def test_an_unreachable_database_changes_nothing_and_calls_go_on(tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ async def test_an_unreachable_database_changes_nothing_and_calls_go_on(tmp_path:
                 await work
         assert here.loopback.sockets() == before
         assert [one.id for one in here.saved()] == [5]
-        refresh = control.status()["last_refresh"]
+        refresh = (await control.status())["last_refresh"]
         assert refresh is not None
         assert refresh["result"] == "failed"
         assert control.ready() == (True, ""), "readiness does not depend on the database"
