@@ -118,7 +118,8 @@ def _of_calls(status: StatusJSON, calls: CallCounts) -> Iterator[str]:
     if status["latencies"]:
         yield from _head("bot_latency_seconds", "histogram", "Latencies of bots by operation.")
         for name, one in status["latencies"].items():
-            yield from _durations("bot_latency_seconds", {"operation": name}, one)
+            operation = name.removeprefix("bot_").removesuffix("_ms")
+            yield from _durations("bot_latency_seconds", {"operation": operation}, one)
 
 
 def _of_audio(status: StatusJSON) -> Iterator[str]:

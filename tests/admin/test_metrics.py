@@ -41,7 +41,7 @@ STATUS: dict[str, Any] = {
     "refused_total": 3,
     "late_turns_total": 4,
     "rejected_total": {"peer": 5, "handshake": 6, "crowded": 7},
-    "latencies": {"connect": HISTOGRAM},
+    "latencies": {"bot_connect_ms": HISTOGRAM},
     "traffic": TRAFFIC,
     "timings": {"jitter": HISTOGRAM, "reactor_lag": HISTOGRAM},
     "legs_by_extension": {"visitor": {"1": 2}, "resident": {"1": 1}},
@@ -207,7 +207,7 @@ def answer(pid: int, calls: int) -> WorkerStatusJSON:
         "late_turns_total": 2,
         "limits_reached_total": {"calls": calls},
         "rejected_total": {"peer": calls},
-        "latencies": {"connect": HISTOGRAM},
+        "latencies": {"bot_connect_ms": HISTOGRAM},
         "timings": {"jitter": HISTOGRAM},
         "traffic": {**TRAFFIC, "one_way": calls},
     }
@@ -222,7 +222,7 @@ def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
     totals = kept.update([answer(1, 11), answer(3, 1)], [1, 3])
     assert (totals.calls, totals.refused, totals.rejected["peer"]) == (32, 3, 32)
     assert totals.limits == {"calls": 32}
-    assert totals.latencies["connect"]["count"] == totals.timings["jitter"]["count"] == 9
+    assert totals.latencies["bot_connect_ms"]["count"] == totals.timings["jitter"]["count"] == 9
     assert totals.traffic["one_way"] == 32
     assert totals.traffic["frames_in"] == {"audio": 1_500, "digit": 6, "ignored": 3}
     assert kept.update([answer(1, 11), answer(3, 1)], [1, 3]).calls == 32
