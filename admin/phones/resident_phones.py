@@ -114,7 +114,7 @@ class ResidentPhones:
     # from the server
 
     def _happened(self, entry: FeedEntry) -> None:
-        record = entry.record
+        record = entry.fields
         if record["event"] == RINGING:
             attempt_id, seconds = str(record["attempt_id"]), float(record["ring_seconds"])
             limit = seconds + GRACE_SECONDS
