@@ -110,6 +110,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "The audio of extension {name} is {codec}, not slin.",
         "Put c(slin) into the Dial or AudioSocket application of the dialplan.",
     ),
+    "nodeDrains": (
+        "warn",
+        "This node drains: the balancer sends it no new calls.",
+        "Stop it once it has no calls, or end the drain: audiosocket drain --cancel.",
+    ),
     "workerDown": ("bad", "Worker {index} is being replaced; its calls may resume.", "The log says why it ended."),
     "botAway": (
         "bad",
@@ -206,6 +211,8 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
     ami = backend.get("ami")
     if ami is not None and ami["state"] in _NOT_WORKING:
         yield _problem("callersUnknown", ami["reason"])
+    if status["drain"]["active"]:
+        yield _problem("nodeDrains", status["drain"]["since"] or "")
     workers: Any = status.get("workers", ())
     for trouble in status["storage"]:
         if trouble["what"] != "local_file":  # that has a problem of its own

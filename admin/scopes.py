@@ -17,6 +17,8 @@ _OPERATE = (
     (b"POST", (b"attempts", b"*")),
     (b"POST", (b"refresh",)),
     (b"POST", (b"restart",)),
+    (b"POST", (b"drain",)),
+    (b"DELETE", (b"drain",)),
 )
 
 

@@ -16,6 +16,7 @@ from audiosocket.json_shapes import (
     CallPageJSON,
     ExtensionAppsJSON,
     MediaFileJSON,
+    NodeDrainJSON,
     RefreshJSON,
     RowsJSON,
     StatusJSON,
@@ -181,6 +182,25 @@ class RecordControl(Protocol):
         """Erase them, and return what they were; raises `SourceUnavailable`."""
 
 
+class DrainControl(Protocol):
+    """Emptying this node, as the balancer in front of several ones sees it."""
+
+    def begin(self) -> bool:
+        """Have the balancer send no new calls; return false when that was so already."""
+
+    def cancel(self) -> bool:
+        """Have the balancer send calls again; return false when it did."""
+
+    def leaving(self) -> str:
+        """Return why the balancer should send no new call, an empty text when it should."""
+
+    def unable(self) -> str:
+        """Return why no call can be taken at all, an empty text when they can."""
+
+    def to_json(self) -> NodeDrainJSON:
+        """Return whether the node drains, and since when."""
+
+
 class Control(Protocol):
     """All that the HTTP API may ask of the server."""
 
@@ -195,6 +215,10 @@ class Control(Protocol):
     @property
     def records(self) -> RecordControl:
         """What is kept of visits."""
+
+    @property
+    def drain(self) -> DrainControl:
+        """Emptying this node."""
 
     def status(self) -> Soon[StatusJSON]:
         """Return extensions, listeners, calls, source and database state, from memory."""

@@ -493,8 +493,16 @@ class ServicesJSON(TypedDict):
     events_webhook: EventsWebhookJSON
 
 
+class NodeDrainJSON(TypedDict):
+    """Whether the balancer in front of several nodes is told to send this one no new calls, and since when."""
+
+    active: bool
+    since: str | None
+
+
 class _WithApartments(TypedDict):
     apartments: ApartmentsJSON
+    drain: NodeDrainJSON
 
 
 class StatusJSON(TableStatusJSON, CallStatusJSON, ServicesJSON, _WithApartments):

@@ -47,6 +47,9 @@ ROUTES: Mapping[str, Description] = {
     "file": Description(errors=(404,), content=FILE_TYPES),
     "healthz": Description(errors=(503,)),
     "readyz": Description(errors=(503,)),
+    "livez": Description(errors=(404, 503)),
+    "drain": Description({**_MESSAGE, "drain": shapes.NodeDrainJSON}, body_required=False),
+    "cancel_drain": Description({**_MESSAGE, "drain": shapes.NodeDrainJSON}),
     "status": Description(shapes.StatusJSON, (422, 503)),
     "list_problems": Description({"total": int, "problems": list[shapes.CurrentProblemJSON]}, (503,)),
     "follow_events": Description(

@@ -51,6 +51,28 @@ def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTim
         """Answer 200 while the listeners match the desired state and no stop is in progress, else 503."""
         return _probe(request, *control.ready())
 
+    @app.route("/livez", methods=["GET"])
+    def livez(request: AdminRequest) -> bytes:
+        """Answer 200 while this node takes calls, 404 while it drains, 503 while it can take none."""
+        leaving = control.drain.leaving()
+        if leaving:  # not 503: what belongs to calls of this node must still come here
+            raise HTTPError(404, leaving)
+        return _probe(request, not control.drain.unable(), control.drain.unable())
+
+    @app.route("/api/drain", methods=["POST"])
+    def drain(request: AdminRequest) -> bytes:
+        """Have the balancer send this node no new calls; those that it has go on."""
+        began = control.drain.begin()
+        message = "O nó não recebe mais chamadas novas" if began else "O nó já não recebia chamadas novas"
+        return reply(request, {"message": message, "drain": control.drain.to_json()})
+
+    @app.route("/api/drain", methods=["DELETE"])
+    def cancel_drain(request: AdminRequest) -> bytes:
+        """Have the balancer send this node calls again."""
+        ended = control.drain.cancel()
+        message = "O nó recebe chamadas novas de novo" if ended else "O nó já recebia chamadas novas"
+        return reply(request, {"message": message, "drain": control.drain.to_json()})
+
 
 def _probe(request: AdminRequest, good: bool, reason: str) -> bytes:
     if not good:

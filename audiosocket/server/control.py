@@ -14,6 +14,7 @@ from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.runtime.storage import as_text, of_first_process, of_journal
 from audiosocket.server.call_control import LocalCallControl
+from audiosocket.server.draining import NodeDrain
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
 from audiosocket.server.single_process import AudioSocketServer
@@ -48,6 +49,7 @@ class ServerControl:
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = LocalCallControl(server, seconds, backend, histograms, gate, tokens, accepting)
         self.records = records
+        self.drain = NodeDrain(lambda: server.ending, self._unable)
         self._services = services
 
     async def status(self) -> StatusJSON:
@@ -58,12 +60,16 @@ class ServerControl:
             **self.calls.status(),
             **self._services(),
             "apartments": self.records.status(),
+            "drain": self.drain.to_json(),
             "storage": self._storage(),
         }
 
     def _storage(self) -> list[StorageJSON]:
         configuration = self._server.poller.configuration
         return [*of_first_process(configuration.file_trouble), *of_journal(self._server.journal_trouble)]
+
+    def _unable(self) -> str:
+        return "" if self._server.listeners.applied else "no configuration has been applied yet"
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:

@@ -1,7 +1,8 @@
-"""How a stop waits for live calls to end by themselves."""
+"""A node that is left by its calls: before a stop, or for the balancer in front of several nodes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from twisted.internet.defer import maybeDeferred
@@ -10,8 +11,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.extensions.model import Role
+from audiosocket.json_shapes import NodeDrainJSON
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
+from audiosocket.runtime.event_feed import rfc3339
 
 #: Interval between two checks, in seconds.
 CHECK_SECONDS = 0.02
@@ -47,3 +50,53 @@ async def wait_until(done: Callable[[], bool], seconds: Callable[[], float], clo
     began = clock.seconds()
     while not done() and clock.seconds() < began + seconds():
         await deferLater(clock, CHECK_SECONDS)
+
+
+class NodeDrain:
+    """The drain of this node; implements `control_interface.DrainControl`.
+
+    It changes nothing here but the answer of ``/livez``. The balancer then sends no new call, and still sends the
+    residents of live calls. What comes all the same is taken: the balancer asks only twice a second, and a call
+    that is refused meanwhile would be over for its dialplan.
+
+    ``ending`` returns "draining" or "stopping" during a stop, ``unable`` why no call can be taken, or nothing;
+    ``wall`` is the time of day, in seconds.
+    """
+
+    def __init__(
+        self, ending: Callable[[], str], unable: Callable[[], str], wall: Callable[[], float] = time.time
+    ) -> None:
+        self._ending = ending
+        self._unable = unable
+        self._wall = wall
+        self._since: float | None = None
+
+    def begin(self) -> bool:
+        """Have the balancer send no new calls; return false when that was so already."""
+        if self._since is not None:
+            return False
+        self._since = self._wall()
+        log.info(
+            "draining: /livez answers 404, so that the balancer sends no new calls; those that come are taken"
+        )
+        return True
+
+    def cancel(self) -> bool:
+        """Have the balancer send calls again; return false when it did."""
+        if self._since is None:
+            return False
+        self._since = None
+        log.info("no longer draining: /livez answers 200 again")
+        return True
+
+    def leaving(self) -> str:
+        """Return why the balancer should send no new call, an empty text when it should."""
+        return self._ending() or ("" if self._since is None else "draining")
+
+    def unable(self) -> str:
+        """Return why no call can be taken at all, an empty text when they can."""
+        return self._unable()
+
+    def to_json(self) -> NodeDrainJSON:
+        """Return whether the node drains, and since when."""
+        return {"active": self._since is not None, "since": None if self._since is None else rfc3339(self._since)}

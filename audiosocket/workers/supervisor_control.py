@@ -32,6 +32,7 @@ from audiosocket.runtime.histograms import add_histograms
 from audiosocket.runtime.reactor_lag import MAX_HEALTHY_SECONDS
 from audiosocket.runtime.storage import as_text, of_first_process
 from audiosocket.server.control import MAX_PROBLEMS
+from audiosocket.server.draining import NodeDrain
 from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
 from audiosocket.transport import open_files
@@ -69,6 +70,7 @@ class SupervisorControl:
         self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
         self.calls = SupervisorCallControl(server.pool, backend, tokens)
         self.records = records
+        self.drain = NodeDrain(lambda: server.ending, self._unable)
         self._services = services
 
     async def status(self) -> SupervisorStatusJSON:
@@ -103,6 +105,7 @@ class SupervisorControl:
             "spare_worker": self._pool.spare,
             **self._services(),
             "apartments": self.records.status(),
+            "drain": self.drain.to_json(),
             "storage": [*self._storage(), *(trouble for answer in answers for trouble in answer["storage"])],
         }
 
@@ -126,6 +129,12 @@ class SupervisorControl:
             }
             for worker in self._pool.workers
         ]
+
+    def _unable(self) -> str:
+        if not self._server.listeners.applied:
+            return "no configuration has been applied yet"
+        up = any(worker.state == "up" for worker in self._pool.workers)
+        return "" if up else "no worker is up"
 
     def ready(self) -> tuple[bool, str]:
         if not self._server.running or self._server.ending:

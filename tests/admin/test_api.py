@@ -411,6 +411,23 @@ def test_probes_give_the_reason(web: AdminClient, path: str) -> None:
     error(web.request("GET", path), 503, "3 s late")
 
 
+def test_livez_is_404_while_the_node_drains_and_503_only_when_it_can_take_no_call(web: AdminClient) -> None:
+    assert web.request("GET", "/livez").json() == {"status": "ok"}
+    for _ in range(2):  # the same again changes nothing
+        answer = web.request("POST", "/api/drain")
+        assert answer.status == 200
+        assert answer.json()["drain"] == {"active": True, "since": "1970-01-01T00:16:40.000Z"}
+        error(web.request("GET", "/livez"), 404, "draining")
+    assert web.request("GET", "/readyz").status == 200
+    for _ in range(2):
+        assert web.request("DELETE", "/api/drain").json()["drain"] == {"active": False, "since": None}
+        assert web.request("GET", "/livez").status == 200
+    web.control.health = (False, "no worker is up")
+    error(web.request("GET", "/livez"), 503, "no worker is up")
+    web.control.ending = "draining"  # a stop: the residents of live calls must still come here
+    error(web.request("GET", "/livez"), 404, "draining")
+
+
 @for_each(
     "/nope",
     "/page",
@@ -613,8 +630,9 @@ ROUTES = [
 
 
 def test_every_route_is_tested_for_failures() -> None:
-    probes = {("GET", path) for path in ("/healthz", "/readyz", "/", "/page/<name>", "/api/phone")}
+    probes = {("GET", path) for path in ("/healthz", "/readyz", "/livez", "/", "/page/<name>", "/api/phone")}
     probes |= {(each, "/session") for each in ("GET", "POST", "DELETE")}
+    probes |= {(each, "/api/drain") for each in ("POST", "DELETE")}
     probes |= {("GET", "/api/events"), ("GET", "/api/openapi.json"), ("GET", "/metrics")}
     there = {
         (

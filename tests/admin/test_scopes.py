@@ -31,6 +31,8 @@ NEEDED = {
     "GET /api/phone": "operate",
     "POST /api/refresh": "operate",
     "POST /api/restart": "operate",
+    "POST /api/drain": "operate",
+    "DELETE /api/drain": "operate",
     "POST /api/hangup": "operate",
     "POST /api/calls/<call_id>/return": "operate",
     "DELETE /api/calls/<call_id>/return": "operate",
@@ -42,7 +44,7 @@ NEEDED = {
     "DELETE /api/calls/<call_id>/media": "admin",
 }
 #: Those that need none: probes, and the page, which has no data.
-OPEN = {"GET /healthz", "GET /readyz", "GET /", "GET /page/<name>", "GET /favicon.ico"}
+OPEN = {"GET /healthz", "GET /readyz", "GET /livez", "GET /", "GET /page/<name>", "GET /favicon.ico"}
 VALUES = {"extension_id": "0", "call_id": str(CALL), "attempt_id": "1", "command": "hang_up", "name": "page.js"}
 
 

@@ -53,6 +53,7 @@ from audiosocket.json_shapes import (
 )
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.runtime.event_feed import EventFeed
+from audiosocket.server.draining import NodeDrain
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 
@@ -69,6 +70,7 @@ HEALTHY: dict[str, Any] = {
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
     "api_tokens": {"file": "", "state": "absent", "reason": "", "names": []},
     "events_webhook": {"state": "off", "reason": "", "waiting": 0, "dropped_total": 0},
+    "drain": {"active": False, "since": None},
     "limits_reached_total": {"calls": 0},
     "open_files": {"used": 30, "limit": 1000, "accepting": True},
 }
@@ -90,6 +92,8 @@ class FakeControl:
         self.started = 0
         self.refresh_result: dict[str, Any] = {"result": "applied"}
         self.health = (True, "")
+        self.ending = ""
+        self.drain = NodeDrain(lambda: self.ending, lambda: self.health[1], lambda: 1_000.0)
 
     @property
     def extensions(self) -> ExtensionControl:
