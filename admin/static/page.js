@@ -3,6 +3,7 @@ import { Calls } from './calls.js'
 import { Changes } from './changes.js'
 import { readChoice, writeChoice } from './choices.js'
 import { byId, el, setClass, setText } from './dom.js'
+import { Drain } from './drain.js'
 import { EndedCalls } from './ended-calls.js'
 import { Events } from './events.js'
 import { Extensions } from './extensions.js'
@@ -28,6 +29,7 @@ const extensions = new Extensions(readNow)
 const wrong = new Problems(id => extensions.find(id))
 const events = new Events(happened, open)
 const phone = new Phone(open)
+const drain = new Drain(readNow)
 const changes = new Changes(readNow, () => running, id => extensions.calls(id))
 
 // Read what is shown, then again after a while; only while the page can be seen.
@@ -99,6 +101,7 @@ function readNow() {
 function show() {
   extensions.update(running, status.live_by_extension)
   changes.update(status)
+  drain.update(status)
   phone.update(running, status.return_backend.kind === 'browser')
   setText(byId('version'), status.version)
   showNumbers()

@@ -52,6 +52,10 @@ class APIClient:
         """Return the JSON of a POST. Raises `Unreachable` and `Refused`."""
         return self._ask("POST", path, json.dumps(body).encode())
 
+    def delete(self, path: str) -> Any:
+        """Return the JSON of a DELETE. Raises `Unreachable` and `Refused`."""
+        return self._ask("DELETE", path, None)
+
     def _ask(self, method: str, path: str, body: bytes | None) -> Any:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

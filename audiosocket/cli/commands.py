@@ -52,6 +52,15 @@ def refresh(api: APIClient, given: argparse.Namespace, style: Style) -> Answer:
     return answer, views.refresh(answer, style)
 
 
+def drain(api: APIClient, given: argparse.Namespace, style: Style) -> Answer:
+    """Have the balancer send this node no new calls, or with ``--cancel`` send it calls again."""
+    if given.cancel:
+        return api.delete("/api/drain"), ["The balancer sends new calls to this node again."]
+    answer, live = api.post("/api/drain", {}), api.get("/api/status?extensions=false")["live_calls"]
+    calls = "It has no live call." if not live else f"It has {live} live call{'s'[: live != 1]}, which go on."
+    return answer, [f"The balancer sends no new calls to this node. {calls}"]
+
+
 def dialplan(api: APIClient, given: argparse.Namespace, style: Style) -> Answer:
     """Ask for the dialplan of one extension or of all."""
     query = {"style": given.style, **({"wideband": "true"} if given.wideband else {})}
@@ -76,6 +85,7 @@ COMMANDS: Mapping[str, Command] = {
     "calls": calls,
     "hangup": hangup,
     "refresh": refresh,
+    "drain": drain,
     "dialplan": dialplan,
     "apps": apps,
 }

@@ -78,6 +78,8 @@ def make_parser() -> Parser:
     refresh = add("refresh", "read the table of extensions now", remote, output)
     refresh.add_argument("--dry-run", action="store_true", help="only say what would change")
     refresh.add_argument("--force", action="store_true", help="apply also a table that has lost most of its rows")
+    drain = add("drain", "let the calls of this node end; the balancer sends new ones elsewhere", remote, output)
+    drain.add_argument("--cancel", action="store_true", help="take part again")
     plan = add("dialplan", "print the lines of Asterisk's dialplan for extensions", remote, output)
     plan.add_argument("id", type=_id, nargs="?", help="the extension's id (default: all extensions)")
     plan.add_argument("--style", choices=dialplan.STYLES, default="plain", help="kind of Asterisk installation")

@@ -111,6 +111,15 @@ def test_a_call_is_shown_hung_up_and_shown_as_ended(
     assert one["call"]["outcome"] == "admin_hangup"
 
 
+def test_a_node_drains_and_takes_part_again(server: ServerProcess) -> None:
+    status, text = ask(server, "drain")
+    assert (status, text.splitlines()[0].split(".")[0]) == (0, "The balancer sends no new calls to this node")
+    assert server.request("/livez") == (404, {"status": "error", "message": "draining"})
+    status, text = ask(server, "drain", "--cancel")
+    assert (status, text) == (0, "The balancer sends new calls to this node again.\n")
+    assert server.request("/livez")[0] == 200
+
+
 def test_a_refresh_without_a_database_is_refused(
     server: ServerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
