@@ -23,6 +23,8 @@ TAIL_SECONDS = 2.0
 GREETING_SECONDS = 3.0
 #: The same where keys are pressed at times: a door-keeper greets, and asks for a name.
 LONG_GREETING_SECONDS = 20.0
+#: A call shorter than this hardly waits for a greeting.
+SHORT_SECONDS = 2.0
 #: Seconds of a call with ``--press`` or ``--keyboard``, unless ``--seconds`` says so or the server hangs up.
 VISIT_SECONDS = 300.0
 MAX_CALLS = 10_000
@@ -149,7 +151,12 @@ def _wait_for_greeting(plays: bool, visits: bool, seconds: float | None) -> floa
 
 
 def _greeting_seconds(seconds: float) -> float:
-    """Return the seconds that leave two for the notes and their echo, or half of a short call."""
+    """Return the seconds that leave two for the notes and their echo, or half of a short call.
+
+    In a very short one the notes begin almost at once: the first of them and its echo need the time.
+    """
+    if seconds < SHORT_SECONDS:
+        return seconds / 8
     return min(GREETING_SECONDS, max(seconds / 2, seconds - 2))
 
 

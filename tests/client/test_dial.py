@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from audiosocket import dial
-from audiosocket.client.echo_detection import Echo, as_one_sound, choose_pieces, find_echo, tone_pattern
+from audiosocket.client.echo_detection import PIECE_MS, Echo, as_one_sound, choose_pieces, find_echo, tone_pattern
 from audiosocket.client.options import DialOptions, parse
 from audiosocket.client.report import CallReport, ReceiveStats, summary
 from audiosocket.client.rules import BrokenRule, HeardFrame, Rule
@@ -45,7 +45,7 @@ def test_a_call_without_options_sends_notes_for_five_seconds() -> None:
     assert (order.host, order.port, order.rate, order.seconds) == ("localhost", 8080, 8_000, 5.0)
     assert (order.digits, order.save, len(order.call_ids)) == ("", None, 1)
     assert order.sound == tone_pattern(8_000)
-    assert (order.greeting_seconds, parse(["h:1", "--seconds", "1"]).greeting_seconds) == (3.0, 0.5)
+    assert (order.greeting_seconds, parse(["h:1", "--seconds", "1"]).greeting_seconds) == (3.0, 0.125)
 
 
 def test_addresses() -> None:
@@ -210,6 +210,12 @@ async def test_a_call_without_faults_has_status_0(tmp_path: Path) -> None:
     with wave.open(str(save)) as sound:
         assert (sound.getframerate(), sound.getsampwidth(), sound.getnchannels()) == (8_000, 2, 1)
         assert tone_pattern(8_000) in sound.readframes(sound.getnframes())
+
+
+@pytest.mark.parametrize("seconds", ["0.3", "0.5", "1", "1.9", "2", "3"])
+def test_a_note_and_its_echo_fit_into_a_short_call(seconds: str) -> None:
+    order = parse(["h:1", "--seconds", seconds])
+    assert order.greeting_seconds + PIECE_MS / 1000 + 0.06 <= float(seconds)
 
 
 async def test_waits_for_the_end_of_a_greeting() -> None:
