@@ -27,8 +27,9 @@ class AsyncHooks:
         self._running: Deferred[Any] | None = None
         self._in_loop = False
 
-    def add(self, hook: Coroutine[Any, Any, Any]) -> None:
-        """Run ``hook`` after those before it."""
+    def add(self, result: Coroutine[Any, Any, Any] | Deferred[Any]) -> None:
+        """Run what a hook returned after those before it; a Deferred is waited for."""
+        hook = _awaited(result) if isinstance(result, Deferred) else result
         if len(self._waiting) >= MAX_WAITING:
             hook.close()
             self.cancel()
@@ -70,6 +71,11 @@ class AsyncHooks:
             self._failed(failure)
         elif not failure.check(CancelledError) and type(failure.value).__name__ != "CancelledError":
             self._failed(failure)
+
+
+async def _awaited(result: Deferred[Any]) -> Any:
+    """Return the result of a Deferred, as a coroutine that can be cancelled."""
+    return await result
 
 
 def _run(hook: Coroutine[Any, Any, Any]) -> Deferred[Any]:

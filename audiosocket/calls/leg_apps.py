@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -88,7 +89,7 @@ class LegApps:
             self.call(leg, name, hook, app)
 
     def call(self, leg: HostLeg, name: str, hook: Callable[..., object], *arguments: object) -> None:
-        """Call a hook of the app called ``name``, and run it if it is a coroutine."""
+        """Call a hook of the app called ``name``, and run what it returns if that is a coroutine or a Deferred."""
         try:
             result = hook(*arguments)
             if result is not None:
@@ -97,8 +98,8 @@ class LegApps:
             leg.app_failed(name)
 
     def run(self, leg: HostLeg, name: str, result: object) -> None:
-        """Run what a hook of the app called ``name`` returned, if it is a coroutine."""
-        if not isinstance(result, Coroutine):
+        """Run what a hook of the app called ``name`` returned, if it is a coroutine or a Deferred."""
+        if not isinstance(result, Coroutine | Deferred):
             return
         if self._hooks is None:
             self._hooks = {}

@@ -6,12 +6,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
+
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces.context import AppContext
 from audiosocket.interfaces.values import CallerInfo, ReturnOutcome
 
-#: What a hook returns: nothing, or the coroutine of an ``async def``.
-HookResult: TypeAlias = Coroutine[Any, Any, None] | None
+#: What a hook returns: nothing, the coroutine of an ``async def``, or a Deferred.
+HookResult: TypeAlias = Coroutine[Any, Any, None] | Deferred[Any] | None
 
 
 class Tap(Protocol):

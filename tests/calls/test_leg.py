@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock as Time
 
 from audiosocket.calls.call import Call, LegState
@@ -870,6 +870,21 @@ def test_a_hook_that_is_a_coroutine_runs_and_its_failure_ends_the_call(logged_fa
     waiting.callback(None)
     assert fixture.failed == 1
     assert fixture.over == [LegOutcome.APP_FAILED]
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
+def test_a_hook_that_returns_a_deferred_ends_the_call_when_that_fails(logged_failures: LoggedFailures) -> None:
+    class OlderStyle(App):
+        @inlineCallbacks
+        def joined(self, leg: LegForApps) -> Any:
+            yield waiting
+            raise ZeroDivisionError
+
+    waiting: Deferred[None] = Deferred()
+    fixture = LegFixture(OlderStyle()).start()
+    assert fixture.failed == 0
+    waiting.callback(None)
+    assert fixture.failed == 1
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
 
 
