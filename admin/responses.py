@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -101,6 +102,14 @@ def _to_utf8(text: str) -> bytes:
 def reply(request: Request, answer: Mapping[str, Any], code: int = 200) -> bytes:
     """Set the status and the headers of a successful response; return its body, for Klein to write."""
     return _prepare(request, code, encode({"status": "success", **answer}))
+
+
+def reply_tagged(request: Request, answer: Mapping[str, Any]) -> bytes:
+    """As `reply`, with an ETag: a client that has this answer already, as its If-None-Match says, gets 304."""
+    body = encode({"status": "success", **answer})
+    request.setHeader("Cache-Control", "private, no-cache")
+    tag = f'"{sha256(body).hexdigest()[:32]}"'.encode("ascii")
+    return b"" if request.setETag(tag) else _prepare(request, 200, body)
 
 
 def reply_encoded(request: Request, body: bytes) -> bytes:

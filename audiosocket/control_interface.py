@@ -18,6 +18,7 @@ from audiosocket.json_shapes import (
     MediaFileJSON,
     NodeDrainJSON,
     RefreshJSON,
+    RowJSON,
     RowsJSON,
     StatusJSON,
 )
@@ -83,6 +84,9 @@ class ExtensionControl(Protocol):
 
         Of a table that is too large for one answer the first rows are returned, and ``truncated``.
         """
+
+    async def row(self, extension_id: int) -> RowJSON:
+        """Return the row of one extension, as in `rows`; raises `SourceUnavailable` and `UnknownExtension`."""
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         """Reopen an extension's listeners; raises `UnknownExtension`."""

@@ -77,6 +77,7 @@ ROUTES: Mapping[str, Description] = {
         (404,),
     ),
     "list_extensions": Description(shapes.RowsJSON, (503,)),
+    "show_extension": Description({"extension": shapes.RowJSON}, (404, 422, 503)),
     "add_extension": Description(
         {**_MESSAGE, "extension": shapes.ExtensionJSON},
         (409, 422, 503),

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from admin import requests
 from admin.access import requested_host
-from admin.responses import reply, reply_text
+from admin.responses import reply, reply_tagged, reply_text
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
 from audiosocket.errors import AudioSocketError
@@ -59,7 +59,14 @@ def add_routes(app: Klein, control: Control) -> None:
     async def list_extensions(request: AdminRequest) -> bytes:
         """Return the rows of the database."""
         rows = await _to_the_end(extensions.rows(), "GET /api/extensions", request)
-        return reply(request, rows)
+        return reply_tagged(request, rows)
+
+    @app.route("/api/extensions/<extension_id>", methods=["GET"])
+    async def show_extension(request: AdminRequest, extension_id: str) -> bytes:
+        """Return the row of one extension."""
+        parsed_id = requests.parse_extension_id(extension_id)
+        row = await _to_the_end(extensions.row(parsed_id), f"GET /api/extensions/{parsed_id}", request)
+        return reply_tagged(request, {"extension": row})
 
     @app.route("/api/extensions", methods=["POST"])
     async def add_extension(request: AdminRequest) -> bytes:
@@ -109,7 +116,7 @@ def _add_running_routes(app: Klein, control: Control) -> None:
     @app.route("/api/extensions/<extension_id>/apps", methods=["GET"])
     def extension_apps(request: AdminRequest, extension_id: str) -> bytes:
         """Return the apps of an extension's legs, and the entry of ``apps.toml`` that chose them."""
-        return reply(request, extensions.apps_of(requests.parse_extension_id(extension_id)))
+        return reply_tagged(request, extensions.apps_of(requests.parse_extension_id(extension_id)))
 
     def reply_dialplan(request: AdminRequest, extension_id: int | None) -> bytes:
         style, wideband, host = requests.dialplan_options(request.uri)

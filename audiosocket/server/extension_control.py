@@ -12,7 +12,7 @@ from audiosocket.errors import ExtensionTaken, UnknownExtension
 from audiosocket.extensions.changes import describe_change
 from audiosocket.extensions.model import Extension
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.json_shapes import ExtensionAppsJSON, RefreshJSON, RowsJSON, TableStatusJSON
+from audiosocket.json_shapes import ExtensionAppsJSON, RefreshJSON, RowJSON, RowsJSON, TableStatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
@@ -90,6 +90,9 @@ class TableControl:
 
     async def rows(self) -> RowsJSON:
         return await self._store.rows()
+
+    async def row(self, extension_id: int) -> RowJSON:
+        return await self._store.row(extension_id)
 
     async def add(self, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
         extension = parse_json({**fields, "id": 0})

@@ -29,6 +29,9 @@ class ExtensionStore(Protocol):
     async def rows(self) -> RowsJSON:
         """Return the rows, the first ones of a long table."""
 
+    async def row(self, extension_id: int) -> RowJSON:
+        """Return the row of one extension; raises `UnknownExtension`."""
+
     async def add(self, extension: Extension) -> Extension:
         """Add and apply an extension, whose id is ignored; return it with its id."""
 
@@ -65,6 +68,15 @@ class DatabaseStore:
         total = await self._database.read(take)
         answer: RowsJSON = {"total": total, "extensions": shown}
         return {**answer, "truncated": True} if total > len(shown) else answer
+
+    async def row(self, extension_id: int) -> RowJSON:
+        found: list[Row] = []
+        await self._database.read(
+            lambda rows: found.extend(row for row in rows if row.get("extension_ia_id") == extension_id)
+        )
+        if not found:
+            raise UnknownExtension(f"the table has no extension with id {extension_id}")
+        return row_to_json(found[0])
 
     async def add(self, extension: Extension) -> Extension:
         with self._requested(replace(extension, id=0)):
@@ -143,8 +155,11 @@ class FileStore:
     async def rows(self) -> RowsJSON:
         configuration = self._poller.configuration
         running = configuration.running
-        shown: list[RowJSON] = [row_to_json({c: one.as_row().get(c, one.id) for c in COLUMNS}) for one in running]
+        shown = [_shown(one) for one in running]
         return {"total": len(shown), "extensions": shown[:MAX_ROWS_SHOWN], "source": configuration.source}
+
+    async def row(self, extension_id: int) -> RowJSON:
+        return _shown(running_extension({one.id: one for one in self._poller.configuration.running}, extension_id))
 
     async def add(self, extension: Extension) -> Extension:
         added: list[Extension] = []
@@ -241,3 +256,7 @@ def _check_not_taken(extension: Extension, before: Mapping[str, Any] | None, oth
         taken = ports & {other.port, other.return_port}
         if taken:
             raise ExtensionTaken(f"port {min(port for port in taken if port)} belongs to extension {other.id}")
+
+
+def _shown(extension: Extension) -> RowJSON:
+    return row_to_json({column: extension.as_row().get(column, extension.id) for column in COLUMNS})

@@ -137,6 +137,27 @@ def test_extensions_are_the_rows(web: AdminClient) -> None:
     ]
 
 
+def test_one_extension_is_its_row(web: AdminClient) -> None:
+    added = web.request("POST", "/api/extensions", NEW)
+    said = success(web.request("GET", added.headers["Location"]))
+    assert said["extension"] == added.json()["extension"]
+    error(web.request("GET", "/api/extensions/99"), 404, "99")
+    web.control.error = DATABASE_GONE
+    error(web.request("GET", "/api/extensions/1"), 503)
+
+
+@for_each("/api/extensions", "/api/extensions/0", "/api/extensions/0/apps")
+def test_an_extension_that_has_not_changed_is_304(web: AdminClient, path: str) -> None:
+    tag = web.request("GET", path).headers["ETag"]
+    again = web.request("GET", path, If_None_Match=tag)
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["ETag"] == tag
+    assert web.request("GET", path, If_None_Match='"another"').status == 200
+    success(web.request("PUT", "/api/extensions/0", {"condominio_id": 3}))
+    if not path.endswith("apps"):
+        assert web.request("GET", path, If_None_Match=tag).headers["ETag"] != tag
+
+
 def test_extensions_that_cannot_be_read_are_503(web: AdminClient) -> None:
     web.control.error = DATABASE_GONE
     error(web.request("GET", "/api/extensions"), 503)
@@ -452,8 +473,8 @@ def test_an_unknown_path_is_404(web: AdminClient, path: str) -> None:
     ("GET", "/api/refresh", "POST"),
     ("HEAD", "/api/refresh", "POST"),
     ("DELETE", "/api/extensions", "GET, HEAD, POST"),
-    ("GET", "/api/extensions/0", "DELETE, PUT"),
-    ("PATCH", "/api/extensions/0", "DELETE, PUT"),
+    ("POST", "/api/extensions/0", "DELETE, GET, HEAD, PUT"),
+    ("PATCH", "/api/extensions/0", "DELETE, GET, HEAD, PUT"),
     ("GET", f"/api/calls/{CALL}/return", "DELETE, POST"),
     ("GET", "/api/attempts/1", "POST"),
     ("PUT", "/api/extensions/0/dialplan", "GET, HEAD"),
@@ -608,6 +629,7 @@ ROUTES = [
     ("GET", "/api/problems", b""),
     ("POST", "/api/refresh", b""),
     ("GET", "/api/extensions", b""),
+    ("GET", "/api/extensions/0", b""),
     ("POST", "/api/extensions", NEW),
     ("PUT", "/api/extensions/0", NEW),
     ("DELETE", "/api/extensions/0", b""),

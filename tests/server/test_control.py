@@ -317,6 +317,9 @@ async def test_without_a_database_changes_go_to_the_local_file(tmp_path: Path) -
         assert (rows["total"], rows["source"]) == (1, "file")
         (shown,) = rows["extensions"]
         assert (shown["id"], shown["ramal_ia"], shown["porta_ia"], shown["porta_retorno"]) == (1, "1", a, None)
+        assert await control.extensions.row(1) == shown
+        with pytest.raises(UnknownExtension):
+            await control.extensions.row(2)
         with pytest.raises(SourceUnavailable, match="DB_HOST"):
             await control.extensions.refresh(force=True, dry_run=False)
 
@@ -479,6 +482,9 @@ async def test_rows_are_shown_as_they_are_invalid_ones_too(tmp_path: Path) -> No
             "porta_retorno": None, "condominio_id": 0,
         }  # fmt: skip
         assert (second["ramal_ia"], second["porta_ia"], second["porta_retorno"]) == ("12", "80a", None)
+        assert await here.control.extensions.row(6) == second
+        with pytest.raises(UnknownExtension, match="99"):
+            await here.control.extensions.row(99)
         assert (third["porta_ia"], third["porta_retorno"], third["ramal_ia"]) == ("9" * 50, None, None)
 
 

@@ -48,6 +48,7 @@ from audiosocket.json_shapes import (
     ExtensionAppsJSON,
     MediaFileJSON,
     RefreshJSON,
+    RowJSON,
     RowsJSON,
     StatusJSON,
 )
@@ -236,6 +237,12 @@ class FakeControl:
         await self._disturb()
         rows = [extension.to_json() for extension in self.running.values()]
         return cast("RowsJSON", {"total": len(rows), "extensions": rows})
+
+    async def row(self, extension_id: int) -> RowJSON:
+        await self._disturb()
+        if extension_id not in self.running:
+            raise UnknownExtension(f"the table has no extension with id {extension_id}")
+        return cast("RowJSON", self.running[extension_id].to_json())
 
     async def restart(self, *, extension_id: int | None, number: str | None) -> Extension:
         await self._disturb()
