@@ -116,6 +116,8 @@ class AudioSocketProtocol(Protocol):
         #: Whether a message without meaning was logged already.
         self._ignored = False
         self._blocked = False
+        #: How the connection was lost while messages waited: they come before the end of the leg.
+        self._lost: LegOutcome | None = None
         #: True once the hangup frame was sent: what still arrives is discarded.
         self.finished = False
 
@@ -162,18 +164,24 @@ class AudioSocketProtocol(Protocol):
             self._wait()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        clean = reason.check(ConnectionDone) is not None
+        self._lost = LegOutcome.CALLER_HANGUP if clean else LegOutcome.CONNECTION_LOST
         self._clock.cancel_timeout(self)
+        if not self._waiting or self.finished:
+            self._over(self._lost)
+
+    def _over(self, outcome: LegOutcome) -> None:
+        """End what belongs to this connection, which is closed, and whose messages were handled."""
+        self._waiting, self.finished, self._frames_received = False, True, None
         self.factory.disconnected(self)
-        self.finished, self._frames_received = True, None
         if self._leg is not None:
-            clean = reason.check(ConnectionDone) is not None
-            self._leg.disconnected(self, LegOutcome.CALLER_HANGUP if clean else LegOutcome.CONNECTION_LOST)
+            self._leg.disconnected(self, outcome)
 
     # to the peer
 
     def send_frames(self, frames: bytes) -> bool:
         """Write whole frames with their headers; return false when the peer takes no more."""
-        if self.finished:
+        if self.finished or self._lost is not None:
             return False
         if self._blocked:
             self.factory.observer.blocked()
@@ -196,6 +204,8 @@ class AudioSocketProtocol(Protocol):
         if self.finished:
             return
         self.finished, self._frames_received = True, None
+        if self._lost is not None:  # `_continue` does the rest
+            return
         self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
@@ -296,17 +306,23 @@ class AudioSocketProtocol(Protocol):
 
     def _continue(self) -> bool:
         """Handle some of the messages that wait; return whether more are left."""
-        if self.finished:
-            return False
         try:
-            more = self._step()
+            more = not self.finished and self._step()
         except Exception:
-            self.transport.abortConnection()
+            if self._lost is not None:
+                self._over(self._lost)
+            else:
+                self._waiting = False
+                self.transport.abortConnection()
             raise
-        if not more and not self.finished:
+        if more:
+            return True
+        if self._lost is not None:
+            self._over(self._lost)
+        elif not self.finished:
             self._waiting = False
             self.transport.resumeProducing()
-        return more
+        return False
 
     # from the peer
 

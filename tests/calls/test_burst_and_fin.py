@@ -28,3 +28,16 @@ async def test_a_fin_behind_a_burst_of_messages_loses_none_of_them() -> None:
             assert call is not None
             assert call.legs[Role.VISITOR].digits == DIGITS
             assert call.legs[Role.VISITOR].outcome is LegOutcome.CALLER_HANGUP
+
+
+async def test_a_peer_that_closes_behind_a_burst_and_resets_what_it_is_sent_loses_none_of_them() -> None:
+    (port,) = free_ports(1)
+    async with loopback_server() as here:
+        await here.apply(extension(1, port))
+        with socket.create_connection((LOOPBACK, port)) as peer:
+            peer.sendall(uuid_frame(CALL) + digit_frame("5") * DIGITS)
+        registry = here.switchboard.registry
+        await until(lambda: registry.started_total == 1 and len(registry) == 0)
+        call = registry.get(CALL)
+        assert call is not None
+        assert call.legs[Role.VISITOR].digits == DIGITS

@@ -49,7 +49,8 @@ ONE_SAMPLE = audio_frame(8_000, b"\x11\x22")
 CHANGING_RATES = b"".join(
     itertools.islice((audio_frame(rate, b"\x11\x22") for rate in itertools.cycle((8_000, 16_000))), 13_104)
 )
-DIGITS = digit_frame("5") * 16_384
+DIGIT = digit_frame("5")
+DIGITS = DIGIT * 16_384
 LARGE = audio_frame(8_000, bytes(65_000))
 
 FLOODS = {
@@ -151,16 +152,63 @@ def test_what_waits_when_an_app_hangs_up_is_dropped_and_the_fin_is_read() -> Non
     assert server.idle
 
 
-def test_a_connection_that_closes_with_messages_waiting_ends_its_leg() -> None:
+@pytest.mark.parametrize(("close", "end"), [("hang_up", "caller_hangup"), ("reset", "connection_lost")])
+def test_a_connection_that_closes_with_messages_waiting_loses_none_and_ends_its_leg(close: str, end: str) -> None:
     app = RecordingApp()
     server = InMemoryServer(app)
     line = server.join()
-    line.send(ONE_SAMPLE * 1_000)
-    line.reset()
-    server.run(50)
-    assert outcome(server) == "connection_lost"
-    assert len(app.values("audio")) <= 2 * MESSAGES_PER_STEP
+    line.send(DIGIT * 100)
+    getattr(line, close)()
+    assert outcome(server) is None
+    sent = len(line.writes)
+    server.run(1_000)
+    assert app.values("digit") == ["5"] * 100
+    assert [event.method for event in app.events][-1] == "left"
+    assert outcome(server) == end
+    assert len(line.writes) == sent
     assert server.idle
+
+
+def test_a_flood_before_the_end_of_its_connection_is_ended_as_a_flood() -> None:
+    server = InMemoryServer(RecordingApp())
+    line = server.join()
+    line.send(DIGITS[:BUFFER_BYTES])
+    line.hang_up()
+    server.run(5_000)
+    assert outcome(server) == "protocol_error"
+    assert server.idle
+
+
+def test_an_app_may_hang_up_among_the_messages_of_a_connection_that_is_lost() -> None:
+    def hang_up_at_50(leg: Leg) -> None:
+        if len(app.values("digit")) == 50:
+            leg.hang_up()
+
+    app = RecordingApp(digit=hang_up_at_50)
+    server = InMemoryServer(app)
+    line = server.join()
+    line.send(DIGIT * 100)
+    line.reset()
+    server.run(1_000)
+    assert len(app.values("digit")) == 50
+    assert outcome(server) == "server_hangup"
+    assert not server.factory().connections
+    assert server.idle
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_failure_in_the_messages_that_wait_ends_the_leg(lost: bool, logged_failures: LoggedFailures) -> None:
+    server = InMemoryServer(RecordingApp())
+    line = server.join()
+    line.send(DIGIT * 100)
+    assert line.protocol is not None
+    line.protocol._parser = None  # type: ignore[assignment]
+    if lost:
+        line.hang_up()
+    server.run(50)
+    assert outcome(server) == ("caller_hangup" if lost else "connection_lost")
+    assert server.idle
+    assert logged_failures.flush(AttributeError)
 
 
 def test_a_flood_with_the_uuid_is_handled_in_steps_too() -> None:
