@@ -32,12 +32,21 @@ from audiosocket.media.stereo_alignment import StereoAligner
 from audiosocket.media.wav_writer import StereoWavWriter, open_recording
 from audiosocket.prompts.notice import SAY_IT_THEMSELVES, RecordingNotice
 from audiosocket.settings import Settings
+from audiosocket.wire import SAMPLE_BYTES
 
 #: The file is opened so many milliseconds after the leg began: then its rate is known.
 FIRST_WRITE_MS = 100
 WRITE_EVERY_MS = 1000
 #: Audio that may wait for the file thread, in bytes: a minute at 8 kHz, 10 s at 48 kHz.
 MAX_WAITING_BYTES = 2_000_000
+#: As much is handed over before its time: a second of both directions at 48 kHz.
+FULL_BYTES = 256_000
+#: A caller's audio is recorded until it is this far ahead of real time, in milliseconds; and what comes at once
+#: after a stall of this length, as far as the alignment of the directions takes it.
+MAX_AHEAD_MS = 5_000
+MAX_STALL_MS = 30_000
+#: The shortest packet of a telephone, in milliseconds, with a margin: shorter ones count as much.
+MIN_FRAME_MS = 5
 #: What a frame needs in memory beside its samples, in bytes; half of them are of the caller's making.
 FRAME_BYTES = 200
 BEEP_RATE, BEEP_HZ, BEEP_MS, BEEP_DBFS = 8000, 1000, 250, -18.0
@@ -112,6 +121,8 @@ class _Recording:
         self._due_ms = leg.now_ms + FIRST_WRITE_MS
         self._frames: list[_Frame] = []
         self._waiting_bytes = 0
+        #: The end of the caller's audio if all of it was sent at its pace, in milliseconds.
+        self._received_to_ms = leg.now_ms
         self._file: _File | None = None
         self._writing = False
         self._started = False
@@ -121,7 +132,11 @@ class _Recording:
         self._ended = False
 
     def received(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        self._add(_Frame(now_ms, pcm, rate, True))
+        length = max(MIN_FRAME_MS, len(pcm) // SAMPLE_BYTES * 1000 / rate)
+        end = max(self._received_to_ms, now_ms - MAX_STALL_MS) + length
+        if end - now_ms <= MAX_AHEAD_MS:
+            self._received_to_ms = end
+            self._add(_Frame(now_ms, pcm, rate, True))
 
     def sent(self, now_ms: float, pcm: bytes, rate: int) -> None:
         self._add(_Frame(now_ms, pcm, rate, False))
@@ -137,7 +152,7 @@ class _Recording:
             return
         self._frames.append(frame)
         self._waiting_bytes += len(frame.pcm) + FRAME_BYTES
-        if frame.now_ms < self._due_ms and self._waiting_bytes <= MAX_WAITING_BYTES:
+        if frame.now_ms < self._due_ms and self._waiting_bytes <= FULL_BYTES:
             return
         if not self._writing:
             self._due_ms = frame.now_ms + WRITE_EVERY_MS
