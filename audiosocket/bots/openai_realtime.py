@@ -69,6 +69,8 @@ class RealtimeConversation:
         self._may_fall_back = config.format is None
         self._output = self._format
         self._agreed = False
+        #: Session updates whose answer, or refusal, is outdated: another one was sent after them.
+        self._outdated = 0
         #: A response is being made: another one must not be asked for before it is done.
         self._responding = False
         self._wants_response = False
@@ -169,6 +171,8 @@ class RealtimeConversation:
             return [BargeIn()]
         if kind == "response.function_call_arguments.done":
             return self._command(found)
+        if kind == "session.created":
+            return self._created(inner(found, "session"))
         if kind == "session.updated":
             return self._settled(inner(found, "session"))
         if kind == "error":
@@ -202,8 +206,32 @@ class RealtimeConversation:
         self._unanswered.add(call)
         return [CommandRequested(call, text_of(found, "name"), arguments)]
 
+    def _created(self, session: dict[str, Any]) -> list[BotEvent]:
+        """The session before our settings. A server that names no format there, as ``speech-to-speech`` does,
+        knows 16-bit samples only: it confirms G.711 and sends something else.
+        """
+        output = inner(inner(session, "audio"), "output")
+        if self._agreed or not self._may_fall_back or output.get("format", "") is not None:
+            return []
+        self._outdated += 1
+        return self._fall_back()
+
+    def _fall_back(self) -> list[BotEvent]:
+        """Ask for PCM in place of G.711."""
+        self._may_fall_back = False
+        self._format = self._output = PCM
+        return [Reply(self._session_update())]
+
+    def _is_outdated(self) -> bool:
+        """Take an answer to the session's settings; return whether those were replaced meanwhile."""
+        outdated = self._outdated > 0
+        self._outdated -= outdated
+        return outdated
+
     def _settled(self, session: dict[str, Any]) -> list[BotEvent]:
         """The server's view of the session; it may have kept a format of its own."""
+        if self._is_outdated():
+            return []
         audio = inner(session, "audio")
         first = not self._agreed
         self._agreed = True
@@ -220,10 +248,10 @@ class RealtimeConversation:
         return self._ask_for_response({"instructions": greeting} if isinstance(greeting, str) else None)
 
     def _error(self, error: dict[str, Any]) -> list[BotEvent]:
+        if not self._agreed and self._is_outdated():
+            return []
         if not self._agreed and self._may_fall_back:
-            self._may_fall_back = False
-            self._format = self._output = PCM
-            return [Reply(self._session_update())]
+            return self._fall_back()
         if text_of(error, "code") != "conversation_already_has_active_response":
             # Whatever failed may have been our response.create: the next one must not wait for its end.
             self._responding = False

@@ -107,6 +107,49 @@ def test_a_server_that_refuses_g711_is_asked_for_pcm() -> None:
     assert one.receive(delta(b"\x01\x02")) == [Speech(b"\x01\x02", PCM, "item_1")]
 
 
+def created(found: Any) -> str:
+    audio = {"format": found}
+    return json.dumps({"type": "session.created", "session": {"audio": {"input": audio, "output": audio}}})
+
+
+def test_a_server_that_names_no_format_is_asked_for_pcm() -> None:
+    """``speech-to-speech`` 1.1 confirms any format, and sends 16-bit samples whatever it has confirmed."""
+    one = conversation(greeting=True)
+    one.opening()
+    (again,) = one.receive(created(None))
+    assert isinstance(again, Reply)
+    assert sent(again.message)["session"]["audio"]["output"]["format"] == {"type": "audio/pcm", "rate": 24000}
+    assert one.receive(updated("audio/pcmu")) == [], "the answer to what was asked first"
+    ready, greeting = one.receive(updated("audio/pcm", rate=24000))
+    assert ready == Ready(PCM)
+    assert isinstance(greeting, Reply)
+
+
+def test_of_two_settings_the_first_may_be_refused() -> None:
+    one = conversation()
+    one.opening()
+    one.receive(created(None))
+    assert one.receive('{"type":"error","error":{"message":"no such format"}}') == []
+    assert one.receive(updated("audio/pcm", rate=24000)) == [Ready(PCM)]
+
+
+@pytest.mark.parametrize("found", [{"type": "audio/pcm", "rate": 24000}, "pcm16"])
+def test_a_server_that_names_its_format_is_asked_once(found: Any) -> None:
+    one = conversation()
+    one.opening()
+    assert one.receive(created(found)) == []
+    assert one.receive('{"type":"session.created","session":{"audio":{}}}') == []
+    assert one.receive(updated("audio/pcmu")) == [Ready(PCMU)]
+    assert one.receive(created(None)) == [], "it is settled"
+
+
+def test_a_format_that_the_operator_has_set_is_asked_for_once() -> None:
+    one = conversation(format=PCMU)
+    one.opening()
+    assert one.receive(created(None)) == []
+    assert one.receive(updated("audio/pcmu")) == [Ready(PCMU)]
+
+
 def test_a_server_that_keeps_a_format_of_its_own_is_followed() -> None:
     one = conversation()
     one.opening()
