@@ -195,7 +195,8 @@ def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
         "--seconds",
         metavar="S",
         type=_seconds,
-        help=f"hang up after S seconds (default {DEFAULT_SECONDS:.0f}, or {TAIL_SECONDS:.0f} s after the sound)",
+        help=f"hang up after S seconds (default {DEFAULT_SECONDS:.0f}, or {TAIL_SECONDS:.0f} s after the sound; "
+        f"{VISIT_SECONDS:.0f} with --press or --keyboard)",
     )
     rates = ", ".join(map(str, sorted(KINDS)))
     add("--json", action="store_true", help="print the report as JSON")
