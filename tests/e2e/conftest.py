@@ -17,6 +17,21 @@ import pytest
 from tests.support.server_process import free_ports, wait_until
 
 PACKAGES = ("pipecat-ai[websocket]>=1.14,<2", "uvicorn", "python-multipart", "websockets>=13", "openai>=2,<4")
+#: What the realtime server of speech-to-speech imports; the models, a few gigabytes, are left out.
+REALTIME_PACKAGES = (
+    "fastapi>=0.115",
+    "uvicorn>=0.30",
+    "websockets>=12",
+    "openai==2.28.0",
+    "numpy>=1.26",
+    "scipy>=1.10",
+    "soxr>=0.3.2",
+    "httpx>=0.28",
+    "jsonschema>=4",
+    "PyYAML>=6",
+    "huggingface-hub>=0.34",
+    "rich>=13",
+)
 INSTALL_SECONDS, START_SECONDS = 600, 120
 #: Where the environment is kept from one run to the next.
 KEPT = Path(os.environ.get("E2E_VENV") or Path(tempfile.gettempdir()) / f"audiosocket-e2e-{sys.version_info[1]}")
@@ -26,6 +41,14 @@ KEPT = Path(os.environ.get("E2E_VENV") or Path(tempfile.gettempdir()) / f"audios
 def bot_python() -> Path:
     """The interpreter that has `PACKAGES`; only with ``E2E=1``, as it takes a minute and half a gigabyte."""
     return install(KEPT, PACKAGES, "Pipecat")
+
+
+@pytest.fixture(scope="session")
+def realtime_python() -> Path:
+    """The interpreter that has the Realtime server of speech-to-speech, of Python 3.11 or newer."""
+    directory = KEPT.with_name(f"{KEPT.name}-realtime")
+    install(directory, REALTIME_PACKAGES, "speech-to-speech")
+    return install(directory, ("--no-deps", "speech-to-speech>=1.1,<1.2"), "speech-to-speech")
 
 
 def install(directory: Path, packages: Sequence[str], what: str) -> Path:

@@ -1,4 +1,4 @@
-"""A stock Pipecat bot and the bots of ``examples/bots``, unmodified."""
+"""A stock Pipecat bot, a Realtime server of others and the bots of ``examples/bots``, unmodified."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.e2e.conftest import running_bot
 from tests.support.loopback_server import LOOPBACK, reactor
 from tests.support.server_process import ServerProcess
 
+HERE = Path(__file__).parent
 BOTS = Path(__file__).parents[2] / "examples" / "bots"
 SPEECH = tone(8000, 300, 600, -12) + silence(8000, 200) + tone(8000, 500, 400, -12)
 
@@ -91,3 +92,26 @@ async def test_the_fake_realtime_server_greets_and_is_interrupted(bot_python: Pa
             assert (await caller.ended).ok
             assert (await figures(server))["clears"] >= 1
     assert "the caller heard" in (tmp_path / "bot.log").read_text()
+
+
+@pytest.mark.deadline(240)
+async def test_a_realtime_server_of_others_greets_is_interrupted_and_answers(
+    realtime_python: Path, tmp_path: Path
+) -> None:
+    """With ``audio_format`` left at ``auto``, though it confirms G.711 that it does not have."""
+    with running_bot(realtime_python, HERE / "realtime_server.py", "{port}", directory=tmp_path) as port:
+        server = ServerProcess(tmp_path / "server")
+        rules(server, "openai_realtime", f"ws://127.0.0.1:{port}/v1/realtime", 'model = "any"\ngreeting = true\n')
+        with server:
+            caller = Caller(reactor)
+            await caller.dial(LOOPBACK, server.visitor)
+            await caller.until_heard(lambda heard: sound(heard) > 8000)
+            caller.say(tone(8000, 300, 600, -12) + silence(8000, 1500))  # while the greeting lasts
+            before = len(caller.heard)
+            await caller.until_heard(lambda heard: sound(heard[before:]) > 16_000)
+            await caller.until_said()
+            caller.hang_up()
+            assert (await caller.ended).ok
+            found = await figures(server)
+            assert found["clears"] == 1
+            assert found["responses"] == 1
