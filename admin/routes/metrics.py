@@ -23,8 +23,10 @@ def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTim
     @app.route("/metrics", methods=["GET"])
     async def metrics(request: AdminRequest) -> bytes:
         """Return the figures of all processes in Prometheus' text format."""
+        status = await maybe_await(control.status())
         pieces: list[str] = []
-        for piece in metrics_in_pieces(await maybe_await(control.status()), calls, time.time()):
+        await deferLater(clock, 0)
+        for piece in metrics_in_pieces(status, calls, time.time()):
             pieces.append(piece)
             await deferLater(clock, 0)
         text = "".join(pieces).encode("utf-8")

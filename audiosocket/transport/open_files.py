@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from contextlib import suppress
 
 #: Descriptors kept in reserve, for the files and connections of calls that are established.
@@ -16,9 +17,13 @@ def limit() -> int:
 
 
 def used() -> int:
-    """Return how many descriptors are open; the limit itself when there is none left to count them with."""
+    """Return how many descriptors are open; the limit itself when there is none left to count them with.
+
+    Linux has the number as the size of the directory since 6.2 (proc(5)). Listing thousands takes milliseconds.
+    """
     try:
-        return len(os.listdir("/dev/fd")) - 1  # one is open for the listing
+        counted = os.stat("/dev/fd").st_size if sys.platform == "linux" else 0
+        return counted or len(os.listdir("/dev/fd")) - 1  # one is open for the listing
     except OSError:
         return limit()
 

@@ -79,14 +79,6 @@ def test_a_reserve_that_cannot_be_filled_keeps_none(monkeypatch: pytest.MonkeyPa
     assert open_files.used() == before
 
 
-def test_without_a_descriptor_to_count_with_all_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(path: str) -> list[str]:
-        raise NO_MORE
-
-    monkeypatch.setattr(os, "listdir", none)
-    assert open_files.used() == open_files.limit()
-
-
 def test_a_paused_port_goes_on_when_the_reserve_can_be_filled(heard: CapturedLog) -> None:
     time, reserve, port = Time(), Reserve(), WaitingPort()
     gate = AcceptGate(time, reserve)
