@@ -155,8 +155,8 @@ class FileStore:
     async def rows(self) -> RowsJSON:
         configuration = self._poller.configuration
         running = configuration.running
-        shown = [_shown(one) for one in running]
-        return {"total": len(shown), "extensions": shown[:MAX_ROWS_SHOWN], "source": configuration.source}
+        shown = [_shown(one) for one in running[:MAX_ROWS_SHOWN]]
+        return {"total": len(running), "extensions": shown, "source": configuration.source}
 
     async def row(self, extension_id: int) -> RowJSON:
         return _shown(running_extension({one.id: one for one in self._poller.configuration.running}, extension_id))
@@ -259,4 +259,4 @@ def _check_not_taken(extension: Extension, before: Mapping[str, Any] | None, oth
 
 
 def _shown(extension: Extension) -> RowJSON:
-    return row_to_json({column: extension.as_row().get(column, extension.id) for column in COLUMNS})
+    return row_to_json({"extension_ia_id": extension.id, **extension.as_row()})
