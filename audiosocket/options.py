@@ -120,6 +120,10 @@ class Options(usage.Options):
         """Return the environment merged with the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
         return merge(read_env_file(self.env_file, self.environment), self.environment)
 
+    def settings_now(self) -> Settings:
+        """Return the settings with the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
+        return Settings.parse(merge(self.placeholders(), self._from_command_line()))
+
     def current_password(self) -> str | Callable[[], str]:
         """Return the password of the database, or what reads it from its file."""
         if not self.settings.db_password_file:
@@ -133,8 +137,10 @@ class Options(usage.Options):
         self.env_file = os.path.abspath(str(self["env-file"]))
         self.environment = dict(os.environ)
         from_file = read_env_file(str(self["env-file"]), self.environment)
-        options = {info.name: self[_option(info.name)] or "" for info in catalogue() if not info.secret}
-        return merge(from_file, self.environment, options), from_file
+        return merge(from_file, self.environment, self._from_command_line()), from_file
+
+    def _from_command_line(self) -> dict[str, str]:
+        return {info.name: self[_option(info.name)] or "" for info in catalogue() if not info.secret}
 
     def _prepare_directories(self) -> None:
         os.umask(os.umask(PRIVATE_UMASK) | WRITABLE_BY_OTHERS)  # also what apps and libraries create

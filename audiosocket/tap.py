@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from twisted.application.service import Service
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from audiosocket.composition import build
 from audiosocket.options import Options
+from audiosocket.provisioning.settings_changes import SettingsChanges
 from audiosocket.runtime.logs import process_log
 from audiosocket.runtime.signals import fatal_signals, signal_name
 from audiosocket.server.reactor import ServerReactor
@@ -28,11 +30,24 @@ def makeService(options: Options) -> Service:
 
     chosen = cast("ServerReactor", reactor)
     server = build(options, chosen)
-    _handle_signals(chosen, server)
+    _handle_signals(chosen, server, _settings_changes(options, server))
     return server
 
 
-def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | SupervisorServer) -> None:
+def _settings_changes(options: Options, server: AudioSocketServer | SupervisorServer) -> SettingsChanges:
+    """Return what applies those settings of a changed ``.env`` that need no restart."""
+    appliers: dict[str, Callable[[Any], object]] = {
+        "drain_seconds": lambda seconds: setattr(server, "drain_seconds", seconds),
+        "refresh_interval_seconds": server.poller.poll_every,
+    }
+    if options.settings.workers == 1:  # each worker filters its own lines
+        appliers["log_level"] = process_log.set_level
+    return SettingsChanges(options.settings, options.settings_now, appliers, deferToThread)
+
+
+def _handle_signals(
+    reactor: ServerReactor, server: AudioSocketServer | SupervisorServer, settings: SettingsChanges
+) -> None:
     """Stop at SIGTERM or SIGINT with exit status 0; twistd would die of the signal, and of most others.
 
     At the first signal calls may end by themselves, at the second they are hung up, the third ends the process.
@@ -65,7 +80,8 @@ def _handle_signals(reactor: ServerReactor, server: AudioSocketServer | Supervis
 
     def read_again(name: str) -> None:
         reopen(name)
-        log.info("{name}: reading apps.toml, the tokens and the extensions again", name=name)
+        log.info("{name}: reading settings, apps.toml, the tokens and the extensions again", name=name)
+        settings.read_again()
         server.read_again()
 
     def ignore(name: str) -> None:

@@ -310,7 +310,7 @@ def test_a_signal_that_interrupts_logging_does_not_deadlock() -> None:
     observer = cast("ILogObserver", written.append)
     globalLogPublisher.addObserver(observer)
     try:
-        tap._handle_signals(cast(Any, reactor), cast(Any, None))
+        tap._handle_signals(cast(Any, reactor), cast(Any, None), cast(Any, None))
         reactor.handlers[signal.SIGTERM](signal.SIGTERM, None)
         assert (written, reactor.stopped) == ([], 0)
         for function, *arguments in reactor.later:

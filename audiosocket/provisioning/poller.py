@@ -79,6 +79,13 @@ class Poller(Service):
             work.cancel()
         await self.configuration.wait_until_applied()  # what the API began ends before the file thread does
 
+    def poll_every(self, seconds: float) -> None:
+        """Read the table so often from now on, or from the next reading on where one is due before."""
+        self._interval = seconds
+        timer = self._poll_timer
+        if timer is not None and timer.active() and timer.getTime() - self._clock.seconds() > seconds:
+            timer.reset(seconds)
+
     def refresh_soon(self) -> None:
         """Read the table after a notification, but not for each of many that arrive in close succession."""
         waits = self._notify_timer is not None and self._notify_timer.active()

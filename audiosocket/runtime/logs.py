@@ -105,6 +105,7 @@ class ProcessLog:
         self.plan: LogPlan | None = None
         self._writer: LineWriter | None = None
         self._file: AppendedLogFile | None = None
+        self._levels: LevelFilter | None = None
 
     def __call__(self) -> ILogObserver:
         """Return the observer of all events; create the directory. Raises OSError."""
@@ -120,7 +121,13 @@ class ProcessLog:
             terminal = _with_escapes(sys.__stdout__ or sys.stdout)
             outputs.append(terminal if plan.format == "json" else _ReadableTracebacks(terminal))
         self._writer = LineWriter(formatter(plan.format), outputs)
-        return FilteringLogObserver(self._writer, level_filter(plan.level))
+        self._levels = LevelFilter(plan.level)
+        return FilteringLogObserver(self._writer, [self._levels])
+
+    def set_level(self, level: str) -> None:
+        """Log events from this level on; without effect where one of twistd's logs was chosen."""
+        if self._levels is not None:
+            self._levels.set_level(level)
 
     def reopen(self) -> None:
         """Go on in the file that has the log's name now; for programs that move it. Raises OSError.
@@ -146,17 +153,21 @@ process_log = ProcessLog()
 
 def level_filter(level: str) -> list[ILogFilterPredicate]:
     """Return the predicate that drops events below ``level`` and routine events of Twisted."""
-    return [_LevelFilter(level)]
+    return [LevelFilter(level)]
 
 
 @implementer(ILogFilterPredicate)
-class _LevelFilter:
+class LevelFilter:
     """Calls Twisted's own predicate once for each namespace and level: it takes longer than writing a line.
 
     Twisted's "Factory starting on port" is dropped: our listeners log it with extension, role and address.
     """
 
     def __init__(self, level: str) -> None:
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """Drop what is below ``level``."""
         self._levels = LogLevelFilterPredicate(LogLevel.levelWithName(level))
         for namespace in QUIET_NAMESPACES:
             self._levels.setLogLevelForNamespace(namespace, LogLevel.warn)

@@ -53,7 +53,8 @@ class AudioSocketServer(CallServer):
         )
         self.listeners = listeners
         self.poller = poller
-        self._drain_seconds = drain_seconds
+        #: How long a stop waits for calls to end by themselves.
+        self.drain_seconds = drain_seconds
         self._succession = succession
         self._read_again = read_again
         #: "", "draining" or "stopping".
@@ -79,13 +80,13 @@ class AudioSocketServer(CallServer):
         await super()._stop()
 
     async def _before_hangup(self) -> None:
-        if self._drain_seconds and self.switchboard.live_legs:
+        if self.drain_seconds and self.switchboard.live_legs:
             self.ending = "draining"
             await drain(
                 self.listeners,
                 self.poller,
                 lambda: self.switchboard.live_legs,
-                lambda: 0 if self._forced else self._drain_seconds,
+                lambda: 0 if self._forced else self.drain_seconds,
                 refuse_new_calls=self.switchboard.refuse_new_calls,
                 clock=self._reactor,
             )

@@ -80,7 +80,8 @@ class SupervisorServer(MultiService):
         self.reactor_lag = ReactorLagMonitor(reactor, reactor.seconds, StackSampler(waiting_in(reactor)))
         self._files = files
         self._reactor = reactor
-        self._drain_seconds = drain_seconds
+        #: How long a stop waits for calls to end by themselves.
+        self.drain_seconds = drain_seconds
         self._succession = succession
         self._read_again = read_again
         self._forced = False
@@ -124,13 +125,13 @@ class SupervisorServer(MultiService):
             self._log.info("stopped before anything was started")
             return
         await self.pool.refresh()
-        if self._drain_seconds and self.pool.live_legs:
+        if self.drain_seconds and self.pool.live_legs:
             self.ending = "draining"
             await drain(
                 self.listeners,
                 self.poller,
                 lambda: self.pool.live_legs,
-                lambda: 0 if self._forced else self._drain_seconds,
+                lambda: 0 if self._forced else self.drain_seconds,
                 refuse_new_calls=lambda: self.pool.notify("drain"),
                 clock=self._reactor,
             )

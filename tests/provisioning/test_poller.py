@@ -469,6 +469,14 @@ def test_a_removed_file_is_written_again_and_an_unchanged_one_is_not(fixture: Po
 # when it is read
 
 
+def test_another_interval_applies_at_once_where_it_is_shorter(fixture: PollerFixture) -> None:
+    poller = fixture.start()
+    readings = fixture.table.readings
+    poller.poll_every(INTERVAL / 10)
+    fixture.wait(INTERVAL / 10)
+    assert fixture.table.readings == readings + 1
+
+
 def test_the_table_is_polled_at_every_interval(fixture: PollerFixture) -> None:
     fixture.start()
     for n in range(1, 4):

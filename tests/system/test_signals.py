@@ -67,6 +67,23 @@ async def test_hup_reopens_the_log_and_reads_the_configuration_again(tmp_path: P
 
 
 @pytest.mark.deadline(60)
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_hup_reads_the_settings_of_the_env_file_again(tmp_path: Path, workers: str) -> None:
+    with ServerProcess(tmp_path, {**ECHO, "WORKERS": workers}) as server:
+        caller = await call(server.visitor)
+        (tmp_path / ".env").write_text("REFRESH_INTERVAL_SECONDS=7\nMAX_EXTENSIONS=9\nLOG_LEVEL=debug\n")
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: "REFRESH_INTERVAL_SECONDS is 7" in server.log() and "need a restart: " in server.log())
+        assert ("LOG_LEVEL is debug from now on" in server.log()) is (workers == "1")
+        (tmp_path / ".env").write_text("REFRESH_INTERVAL_SECONDS='7\n")
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: "the settings stay as they are: " in server.log())
+        await still_up(caller)
+        await hang_up([caller])
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.deadline(60)
 async def test_usr1_only_reopens_the_log(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, ECHO) as server:
         caller = await call(server.visitor)
