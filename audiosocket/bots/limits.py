@@ -23,6 +23,38 @@ class Window:
         return self._count <= self._most
 
 
+#: Messages of a bot in one second: the longest burst of 20 ms pieces that may be queued.
+MAX_MESSAGES_PER_SECOND = 6_000
+#: And in one minute: bursts are one thing, but reading so many all the time would slow down other calls.
+MAX_MESSAGES_PER_MINUTE = 36_000
+#: Marks that may wait, one for each 20 ms of what may be queued, and characters in the name of one or of an item.
+MAX_MARKS, MAX_NAME = 6_000, 1_000
+
+
+class MessageLimits:
+    """What one bot may send. Each method returns what was broken, empty for nothing."""
+
+    def __init__(self) -> None:
+        self._second = Window(MAX_MESSAGES_PER_SECOND, 1_000)
+        self._minute = Window(MAX_MESSAGES_PER_MINUTE, 60_000)
+
+    def message(self, now_ms: float) -> str:
+        """Count a message."""
+        if not self._second.allows(now_ms):
+            return f"more than {MAX_MESSAGES_PER_SECOND} messages in a second"
+        if not self._minute.allows(now_ms):
+            return f"more than {MAX_MESSAGES_PER_MINUTE} messages in a minute"
+        return ""
+
+    def mark(self, name: str, waiting: int) -> str:
+        """Check a mark, while ``waiting`` others have not been reached."""
+        return self.name(name) or (f"more than {MAX_MARKS} marks wait" if waiting >= MAX_MARKS else "")
+
+    def name(self, name: str) -> str:
+        """Check the name of a mark or an item, which is kept and sent back."""
+        return f"the name of a mark or item has more than {MAX_NAME} characters" if len(name) > MAX_NAME else ""
+
+
 class Timers:
     """Named time-outs, each of which is set at most once. ``call_later`` is `AppContext.call_later`."""
 

@@ -77,6 +77,11 @@ class Playback:
             self._droppable.add(name)
         self._leg.mark(name)
 
+    @property
+    def waiting_marks(self) -> int:
+        """Marks that have not been reached."""
+        return len(self._marks)
+
     def marked(self, name: str) -> None:
         """A mark of the leg has been reached; those of others are ignored."""
         if self._hold.marked(name):

@@ -37,7 +37,7 @@ from audiosocket.bots.events import (
 )
 from audiosocket.bots.hold_prompt import HoldPrompt
 from audiosocket.bots.latency import Latency
-from audiosocket.bots.limits import Timers, Window
+from audiosocket.bots.limits import MessageLimits, Timers
 from audiosocket.bots.parameters import BotParameters
 from audiosocket.bots.playback import MAX_QUEUED_MS, Playback
 from audiosocket.bots.uplink_pace import UplinkPace
@@ -50,8 +50,6 @@ from audiosocket.outbound.websocket_interface import MESSAGE_TOO_BIG, NORMAL_CLO
 DRAIN_SECONDS = 10.0
 #: Bytes that may wait for a bot that does not read.
 MAX_UNSENT_BYTES = 1_000_000
-#: Messages of a bot in one second: the longest burst of 20 ms pieces that may be queued.
-MAX_MESSAGES_PER_SECOND = 6_000
 #: A normal end so soon after the beginning, without a word, is a refusal.
 AT_ONCE_MS = 1_000
 _POLICY_VIOLATION = 1008
@@ -100,7 +98,7 @@ class BotSession:
         self._playback = Playback(leg, self._hold, self._latency)
         self._draining = False
         self._timers = Timers(context.call_later)
-        self._messages = Window(MAX_MESSAGES_PER_SECOND, 1000)
+        self._limits = MessageLimits()
         self._ignored = 0
         self.over = False
 
@@ -183,7 +181,7 @@ class BotSession:
     def message(self, message: Message) -> None:
         """See `WebSocketObserver`."""
         dialect = self._dialect
-        if dialect is None or self.over or self._floods():
+        if dialect is None or self.over or not self._keeps(self._limits.message(self._leg.now_ms)):
             return
         for event in dialect.receive(message):
             if self.over:
@@ -232,7 +230,8 @@ class BotSession:
         _ACTIONS[type(event)](self, event)
 
     def _on_mark(self, event: MarkRequested) -> None:
-        self._playback.mark(lambda: self._mark_played(event.name), droppable=True)
+        if self._keeps(self._limits.mark(event.name, self._playback.waiting_marks)):
+            self._playback.mark(lambda: self._mark_played(event.name), droppable=True)
 
     def _mark_played(self, name: str) -> None:
         if self._dialect is not None:
@@ -268,7 +267,7 @@ class BotSession:
             self._leg.note("bot.connected", connect_ms=round(now - self._began_ms), attempts=count)
 
     def _speak(self, event: Speech) -> None:
-        if not self._playback.speak(event):
+        if self._keeps(self._limits.name(event.item)) and not self._playback.speak(event):
             self._give_up(f"a limit was broken: more than {MAX_QUEUED_MS // 1000} s of audio are queued")
 
     def _clear(self, event: Clear) -> None:
@@ -292,11 +291,11 @@ class BotSession:
         if answer.hang_up:
             self._drain()
 
-    def _floods(self) -> bool:
-        if self._messages.allows(self._leg.now_ms):
-            return False
-        self._give_up(f"a limit was broken: more than {MAX_MESSAGES_PER_SECOND} messages in a second")
-        return True
+    def _keeps(self, broken: str) -> bool:
+        """Give up for a limit that was ``broken``; empty for none."""
+        if broken:
+            self._give_up(f"a limit was broken: {broken}")
+        return not broken
 
     # towards the bot
 

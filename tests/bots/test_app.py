@@ -478,6 +478,39 @@ def test_a_flood_of_messages_is_too_much() -> None:
     assert "messages in a second" in one.gave_up()
 
 
+def test_a_flood_that_goes_on_is_too_much() -> None:
+    one = Fixture()
+    for _ in range(36):
+        for _ in range(1000):
+            one.socket.say('{"event":"nonsense"}')
+        one.run(1000)
+    assert one.leg.handed_over == []
+    one.socket.say('{"event":"nonsense"}')
+    assert "36000 messages in a minute" in one.gave_up()
+
+
+def test_marks_that_wait_are_bounded_in_number_and_length() -> None:
+    one = Fixture()
+    one.media(VOICE * 5000)
+    for number in range(5999):
+        one.mark(f"{number:01000}")
+    assert one.leg.handed_over == []
+    one.run(1100)
+    one.mark("last")
+    one.mark("too many")
+    assert "6000 marks" in one.gave_up()
+    other = Fixture()
+    other.mark("x" * 1001)
+    assert "1000 characters" in other.gave_up()
+
+
+def test_the_name_of_an_item_is_bounded() -> None:
+    one = Fixture(OpenAIRealtime)
+    one.socket.say({"type": "session.updated", "session": {}})
+    one.socket.say({"type": "response.output_audio.delta", "item_id": "i" * 1001, "delta": "fn5+"})
+    assert "1000 characters" in one.gave_up()
+
+
 def test_a_bot_that_does_not_read_is_given_up() -> None:
     one = Fixture()
     one.socket.queued_bytes = 1_000_001
