@@ -145,7 +145,7 @@ class AccessCheck:
         return self._vouches(signatures[0], segments[-1].decode(), body)
 
     def _is_bot(self, request: Request, segments: list[bytes]) -> bool:
-        """Whether the request has the token of a call; raise `HTTPError` (403) if it is not a command for it.
+        """Return whether the request has the token of a call; raise `HTTPError` (403) for another request.
 
         Such a request is no attempt to guess a token and does not count as one: a bot that confuses its calls must
         not cost the next one its access.
@@ -155,7 +155,7 @@ class AccessCheck:
         if call_id is None:
             return False
         if _named_call(request.method, segments) != call_id:
-            raise HTTPError(403, "The token of a call is for commands to this call, and for nothing else.")
+            raise HTTPError(403, "The token of a call is valid for commands to that call only.")
         return True
 
     def _check_host(self, request: Request) -> None:

@@ -223,7 +223,7 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
 
 
 def _of_events(recent: Iterable[Mapping[str, Any]]) -> Iterator[CurrentProblemJSON]:
-    """One problem for each kind and extension, with the reason that was given last, unless it worked since."""
+    """Yield one problem for each kind and extension, with the latest reason, unless it worked since."""
     last: dict[tuple[str, Any], Mapping[str, Any]] = {}
     for event in recent:
         name, extension = event["event"], event.get("extension")

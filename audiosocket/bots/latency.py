@@ -32,12 +32,12 @@ class Latency:
         self.clears = 0
 
     def connected(self, now_ms: float, took_ms: float) -> None:
-        """The bot takes the leg's audio from now on."""
+        """Note that the bot takes the leg's audio from now on."""
         self._connected_at = now_ms
         self._note("connect", took_ms)
 
     def heard(self, now_ms: float, pcm: bytes, rate: int) -> None:
-        """A frame came from the caller."""
+        """Look for speech in a frame of the caller."""
         for event in self._voice.feed(now_ms, pcm, rate):
             if isinstance(event, SpeechStopped):
                 self._stopped_at = event.at_ms
@@ -45,7 +45,7 @@ class Latency:
                 self._stopped_at = None
 
     def spoke(self, now_ms: float, queued_before_ms: float, queued_ms: float) -> None:
-        """Audio of the bot was queued; the first of an answer is written to the caller in this moment."""
+        """Note that audio of the bot was queued; the first of an answer is written to the caller at once."""
         self.buffer_peak_ms = max(self.buffer_peak_ms, queued_ms)
         if self._connected_at is not None and "first_audio" not in self._figures:
             self._note("first_audio", now_ms - self._connected_at)
@@ -55,17 +55,17 @@ class Latency:
             self._stopped_at = None
 
     def underran(self, gap_ms: float) -> None:
-        """Audio was missing in the middle of an utterance."""
+        """Count audio that was missing in the middle of an utterance."""
         self.underruns += 1
         self._note("underrun", gap_ms)
 
     def ended(self) -> None:
-        """The bot says nothing more."""
+        """Count the peak of the buffer: the connection of the bot is over."""
         if self._connected_at is not None:
             self._measure("bot_buffer_peak_ms", self.buffer_peak_ms)
 
     def cleared(self, ahead_ms: float) -> None:
-        """The bot dropped its audio; what was written ahead is still heard for ``ahead_ms``."""
+        """Note that the bot dropped its audio; what was written ahead is still heard for ``ahead_ms``."""
         self.clears += 1
         self._note("clear", ahead_ms)
 

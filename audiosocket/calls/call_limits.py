@@ -92,7 +92,7 @@ class CallLimits:
         self._by_extension[extension] += 1
 
     def ended(self, host: str, extension: int) -> None:
-        """Count a call no more."""
+        """Stop counting a call."""
         self._total -= 1
         _take_one(self._by_peer, host)
         _take_one(self._by_extension, extension)

@@ -1,4 +1,4 @@
-"""How many events of one call are noted that a peer, an app or a bot can cause as often as it likes.
+"""How many events of one call are noted that a peer, an app or a bot can cause without limit.
 
 Each event is a line of the log, one of the journal and an entry of the timeline. A person presses ten keys a
 second at most, and not for long; what exceeds `BURST` and `PER_SECOND` is counted instead, and the count is noted.

@@ -12,7 +12,7 @@ from audiosocket.wire import FRAME_MS
 
 #: A frame that comes so long after the one before is late, in seconds: it should have come a frame earlier.
 LATE_SECONDS = 2 * FRAME_MS / 1000
-#: A leg with audio in one direction only counts from this duration on, in seconds.
+#: A leg with audio in one direction only is counted if it lasted at least this long, in seconds.
 ONE_WAY_SECONDS = 2.0
 #: Why frames are dropped: too many wait to be passed on, the server was too late, the peer does not read.
 DROPPED = ("waiting", "stalled", "blocked")

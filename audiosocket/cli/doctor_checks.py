@@ -70,7 +70,7 @@ def _disk(subject: Subject) -> Iterator[Finding]:
 
 
 def _api(subject: Subject) -> Iterator[Finding]:
-    """The API answers, the token is accepted, and what it allows."""
+    """Look at whether the API answers, the token is accepted, and what it allows."""
     url = subject.api.url
     session = subject.session
     if isinstance(session, Unreachable):
@@ -98,9 +98,9 @@ def _api(subject: Subject) -> Iterator[Finding]:
 
 
 def _process(subject: Subject) -> Iterator[Finding]:
-    """The clock of the process beats, and its listeners are as the table says."""
+    """Look at whether the audio clock runs, and the listeners are as the table says."""
     for path, good in (
-        ("/healthz", "the clock of the process beats"),
+        ("/healthz", "the audio clock runs"),
         ("/readyz", "the listeners are as configured"),
     ):
         try:
@@ -127,7 +127,7 @@ def _process(subject: Subject) -> Iterator[Finding]:
 
 
 def _problems(subject: Subject) -> Iterator[Finding]:
-    """What the server itself says is wrong."""
+    """Yield what the server itself reports."""
     try:
         problems = subject.api.get("/api/problems")["problems"]
     except (Refused, Unreachable):

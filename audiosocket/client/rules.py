@@ -63,7 +63,7 @@ _CONSEQUENCES = {
     Rule.CUT_FRAME: "Asterisk treats the unfinished frame as an error and hangs up its caller",
     Rule.OVERSIZED_FRAME: "Asterisk drops a frame too long to transcode without a message: send 20 ms frames",
     Rule.AHEAD_OF_TIME: "Asterisk passes audio on immediately and phones drop what is early: send in real time",
-    Rule.AFTER_HANGUP: "the hangup message (0x00) is the last one of a call",
+    Rule.AFTER_HANGUP: "the hangup frame (0x00) is the last one of a call",
     Rule.RESET: "Asterisk hangs up its caller on a reset: send 0x00, read to the end, then close",
     Rule.NOT_READING: "Asterisk ends the call when a write does not fit: never stop reading",
     Rule.NO_FIRST_FRAME: "a silent server can stall Asterisk: send silence from the UUID on",
@@ -145,7 +145,7 @@ class AsteriskReader:
         self._observe(now)
         self._read_at = now
         if self.hung_up:
-            self._break(Rule.AFTER_HANGUP, now, f"sent {len(data)} bytes after its hangup message")
+            self._break(Rule.AFTER_HANGUP, now, f"sent {len(data)} bytes after its hangup frame")
         frames: list[HeardFrame] = []
         buffer, start = self._rest + data, 0
         while not self._ended and len(buffer) - start >= HEADER_BYTES:
@@ -220,7 +220,7 @@ class AsteriskReader:
             self.hung_up = True
             if waiting > HEADER_BYTES:
                 extra = waiting - HEADER_BYTES
-                self._break(Rule.AFTER_HANGUP, now, f"sent {extra} bytes after its hangup message")
+                self._break(Rule.AFTER_HANGUP, now, f"sent {extra} bytes after its hangup frame")
         elif kind not in RATES:
             self._break(Rule.WRONG_KIND, now, f"sent a message of kind 0x{kind:02x} and {length} bytes")
         elif not length:

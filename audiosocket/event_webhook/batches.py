@@ -42,7 +42,7 @@ class Batches:
         self._waiting: deque[FeedEntry] = deque()
         self._max_waiting = max_waiting
         self._taken: Batch | None = None
-        #: Events that were dropped and of which no batch has told yet.
+        #: Events that were dropped and that no batch has reported yet.
         self._untold = 0
         #: Totals since the start.
         self.sent = 0
@@ -80,7 +80,7 @@ class Batches:
             self._taken = None
 
     def give_up(self) -> None:
-        """Drop the taken batch: it will never be accepted."""
+        """Drop the taken batch: the webhook has rejected it for good."""
         if self._taken is not None:
             self._drop(len(self._taken.entries))
             self._taken = None

@@ -85,4 +85,4 @@ class Apartments(Protocol):
     """The directory of apartments."""
 
     def find(self, condominium_id: int, apartment: str, block: str = "") -> ApartmentMatch:
-        """The apartment as typed on a telephone; never one of another condominium."""
+        """Return the apartment as typed on a telephone; never one of another condominium."""

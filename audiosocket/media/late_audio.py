@@ -27,7 +27,7 @@ class LateAudio:
         self.over()
 
     def over(self) -> None:
-        """The utterance has ended, was dropped, or is held back: a gap after it is meant."""
+        """Forget the utterance, which has ended, was dropped or is held back: a gap after it is no under-run."""
         #: When all audio so far will have been played, while more of the same utterance may come.
         self._ends_ms: float | None = None
         #: Silence that was played in the place of late audio, and not made up for.
@@ -62,7 +62,7 @@ class LateAudio:
         self._arrived_ms += length_ms
 
     def wants_shorter(self, length_ms: float) -> bool:
-        """Whether ``length_ms`` of silence in the bot's audio can be left out."""
+        """Return whether ``length_ms`` of silence in the bot's audio can be left out."""
         return self._surplus_ms >= length_ms
 
     def shortened(self, length_ms: float) -> None:

@@ -49,12 +49,12 @@ class RecordingNotice:
         )
 
     def marked(self, name: str) -> None:
-        """A mark of the leg was reached; those of others are none of ours."""
+        """Take a mark that the leg has reached; those of other apps are ignored."""
         if name == _MARK:
             self._finish()
 
     def cancel(self) -> None:
-        """The leg is over."""
+        """Stop, because the leg has ended."""
         self._over = True
 
     async def _play(self) -> None:

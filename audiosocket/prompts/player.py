@@ -97,7 +97,7 @@ class PromptPlayer:
             self._rate_known()
 
     def marked(self, name: str) -> None:
-        """A mark of the leg was reached; those of others are none of ours."""
+        """Take a mark that the leg has reached; those of other apps are ignored."""
         if name == f"prompt-{self._turn}":
             if self._open:
                 self._ring()
@@ -109,7 +109,7 @@ class PromptPlayer:
             self._said(token)
 
     def close(self) -> None:
-        """The leg is over."""
+        """Stop, because the leg has ended."""
         self._over = True
         self._turn += 1
         if self._timer is not None:

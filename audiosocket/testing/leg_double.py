@@ -240,7 +240,7 @@ class LegDouble:
         self._tick()
 
     def end(self, outcome: str = "caller_hangup") -> None:
-        """The leg is over."""
+        """End the leg."""
         if self.outcome is not None:
             return
         self.outcome = outcome

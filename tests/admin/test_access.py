@@ -223,7 +223,7 @@ def test_a_bot_may_command_its_own_call_and_do_nothing_else() -> None:
             ("POST", "/api/hangup"),
         ):
             answer = web.request(method, path, b"{}", Authorization=bearer, peer="10.0.0.7")
-            assert "for nothing else" in error_message(answer, 403), path
+            assert "to that call only" in error_message(answer, 403), path
     error_message(guess(web, "wrong", "10.0.0.7"), 401)  # none of them was counted
 
 

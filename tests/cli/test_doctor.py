@@ -79,7 +79,7 @@ def test_a_server_that_works_is_called_and_nothing_is_bad(server: ServerProcess)
     assert status in (0, 1)
     assert {check for check, _, _ in findings} == set(CHECKS)
     assert ("ports", "ok", "2 ports of 1 extension can be reached") in findings
-    assert ("process", "ok", "the clock of the process beats") in findings
+    assert ("process", "ok", "the audio clock runs") in findings
     api = f"http://127.0.0.1:{server.api_port} answers; the token API_TOKEN has the scope admin"
     assert ("api", "ok", api) in findings
     call = f"extension 1000 at 127.0.0.1:{server.visitor}: the UUID was accepted"
@@ -105,7 +105,7 @@ def test_a_wrong_token_and_what_can_be_looked_at_all_the_same(server: ServerProc
     status, text = examine(server, "--only", "api", "--only", "process", "--only", "ports", API_TOKEN="guess")
     assert status == 1
     assert "the token is wrong" in " ".join(text.split())
-    assert "the clock of the process beats" in text
+    assert "the audio clock runs" in text
     assert "it was not looked at" in text
     assert "guess" not in text
 

@@ -221,7 +221,7 @@ class Directory:
     def _parts(
         self, condominium: int, condominiums: Iterable[int] | None
     ) -> list[tuple[ApartmentFile, int | None]]:
-        """What counts for a condominium: its own file, else its part of the shared one; keys of ``rows``."""
+        """Return what counts for a condominium: its file, else its part of the shared one; keys of ``rows``."""
         own = self.files.get(condominium)
         if own is not None:
             return [(own, condominium)]
@@ -233,7 +233,7 @@ class Directory:
         return [(shared, condominium)]
 
     def refusal(self, condominiums: Iterable[int] | None) -> str:
-        """Why entries of the shared file are not used, in one line; empty when all are."""
+        """Return why entries of the shared file are not used, in one line; empty when all are."""
         shared = self.files.get(None)
         known = set(condominiums or ())
         if shared is None or len(known) < 2:
@@ -243,13 +243,13 @@ class Directory:
             return ""
         return (
             f"{shared.name}: {unsaid} entries have no condominio_id and there are {len(known)} condominiums; "
-            "they are not used, or one's visitors could ring another's apartments"
+            "they are not used, because visitors of one could ring apartments of another"
         )
 
     def page(
         self, condominium: int | None, condominiums: Sequence[int], offset: int, count: int
     ) -> list[tuple[int, Row, str]]:
-        """Condominium, row and file of at most ``count`` apartments that are used, or of one condominium's."""
+        """Return condominium, row and file of at most ``count`` apartments, of all or of one condominium."""
         known = sorted({*condominiums, *(key for key in self.files if key is not None)})
         found: list[tuple[int, Row, str]] = []
         for one in known if condominium is None else [condominium]:
