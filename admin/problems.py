@@ -34,6 +34,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "Extension {name} listens on another port than its row says: Asterisk does not reach it.",
         "Stop the program that has the port; it is taken within a second of being free.",
     ),
+    "portOutside": (
+        "bad",
+        "Extension {name} has a port outside FLEET_PORTS ({range}): the balancer passes no call on.",
+        "Give it a port inside, or change the balancer and FLEET_PORTS.",
+    ),
     "extensionFailed": (
         "bad",
         "Extension {name} does not listen.",
@@ -186,6 +191,11 @@ def _of_extensions(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
             key = "portAlternative" if each["state"] == "degraded" else "extensionFailed"
             ports = {"porta_ia": each["porta_ia"], "porta_retorno": each["porta_retorno"]}
             yield _problem(key, each["reason"], each["id"], name=each["ramal_ia"], **ports)
+    fleet_ports = status["fleet_ports"]
+    for outside in fleet_ports["outside"]:
+        yield _problem(
+            "portOutside", "", outside, name=names.get(outside, str(outside)), range=fleet_ports["range"]
+        )
     for text, codec in status["mislabelled_codecs"].items():
         extension = int(text)
         yield _problem("codec", "", extension, name=names.get(extension, text), codec=codec)

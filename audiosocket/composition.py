@@ -133,6 +133,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         components.gate,
         tokens,
         components.accepting,
+        settings.fleet_ports,
     )
     _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
     tokens_file.setServiceParent(server)
@@ -224,6 +225,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
         partial(_services, tokens_file, webhook),
         backend,
         tokens,
+        settings.fleet_ports,
     )
     GCPolicy(reactor, busy=lambda: False).setServiceParent(server)
     _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)

@@ -293,6 +293,13 @@ class AppRulesJSON(TypedDict):
     reason: str | None
 
 
+class FleetPortsJSON(TypedDict):
+    """The range of FLEET_PORTS, empty without one, and the ids of extensions with a port outside it."""
+
+    range: str
+    outside: list[int]
+
+
 class TableStatusJSON(TypedDict):
     """The part of the status that is about extensions and where they come from."""
 
@@ -304,6 +311,7 @@ class TableStatusJSON(TypedDict):
     #: Live calls by extension id, of those that have any.
     live_by_extension: dict[str, int]
     draining: list[DrainingJSON]
+    fleet_ports: FleetPortsJSON
     configuration: ConfigurationJSON
     last_refresh: RefreshJSON | None
     last_success_age_seconds: float | None

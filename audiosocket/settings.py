@@ -157,6 +157,17 @@ def _limit(what: str, high: int = 1_000_000) -> Callable[[str], int]:
 _port = _whole(1, 65_535, "a TCP port")
 
 
+def _ports(value: str) -> range | None:
+    low, dash, high = value.partition("-")
+    try:
+        found = range(_port(low.strip()), _port(high.strip()) + 1) if dash else range(0)
+    except ValueError:
+        found = range(0)
+    if value and not found:
+        raise ValueError("is not a range of TCP ports like 8101-8300")
+    return found or None
+
+
 def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
     """Define one setting; the default is text, so that it passes the same check as a given value."""
     return field(repr=not secret, metadata={"default": default, "parse": parse, "help": help, "secret": secret})
@@ -203,6 +214,12 @@ class Settings:
         _networks,
         "networks of load balancers, whose connections must begin with a PROXY header; empty = none, and such a "
         "header is refused",
+    )
+    fleet_ports: range | None = _setting(
+        "",
+        _ports,
+        "ports that the balancer in front of several nodes passes on, like 8101-8300; "
+        "a row outside is reported; empty = any",
     )
     visitor_app: str = _setting("porteiro", _text, "app of visitor legs; a+b runs both on one leg")
     resident_app: str = _setting("porteiro", _text, "app of resident legs")

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "BIND_ADDRESS": "",
     "ALLOWED_PEERS": tuple(ipaddress.ip_network(part) for part in PRIVATE_NETWORKS.split(",")),
     "PROXY_PEERS": (),
+    "FLEET_PORTS": None,
     "VISITOR_APP": "porteiro",
     "RESIDENT_APP": "porteiro",
     "APPS_FILE": "",
@@ -220,6 +221,13 @@ def test_networks_with_or_without_host_bits() -> None:
     for wrong in ("everybody", "10.0.0.0/33", "10.0.0.1-10.0.0.9"):
         text = rejection(ALLOWED_PEERS=wrong)
         assert text.startswith(f"ALLOWED_PEERS: {wrong!r} is not a list of networks like ")
+
+
+def test_a_range_of_ports() -> None:
+    assert value_of("FLEET_PORTS", " 8101-8300 ") == range(8_101, 8_301)
+    assert value_of("FLEET_PORTS", "8101 - 8101") == range(8_101, 8_102)
+    for wrong in ("8101", "8300-8101", "0-5", "1-65536", "a-b", "-", "1-2-3"):
+        assert "range of TCP ports" in rejection(FLEET_PORTS=wrong)
 
 
 def test_host_names_become_lower_case() -> None:

@@ -3,7 +3,7 @@ import { byId, el, setClass, setText } from './dom.js'
 import { clockTime, duration, hasWord, language, number, t } from './words.js'
 
 const EACH = 3 // problems of one kind that are listed one by one; more are counted
-const GROUPED = new Set(['portAlternative', 'extensionFailed', 'rowRejected', 'codec', 'botAway', 'storage', 'gateFailed'])
+const GROUPED = new Set(['portAlternative', 'portOutside', 'extensionFailed', 'rowRejected', 'codec', 'botAway', 'storage', 'gateFailed'])
 
 // The problem of the page itself: the server has not answered for so many seconds.
 export const serverLost = seconds => ({ key: 'serverLost', level: 'bad', values: { seconds }, detail: '', extension: null })

@@ -44,9 +44,12 @@ class ServerControl:
         gate: Gate | None = None,
         tokens: CallTokens | None = None,
         accepting: AcceptGate | None = None,
+        fleet_ports: range | None = None,
     ) -> None:
         self._server = server
-        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
+        self.extensions = TableControl(
+            server.listeners, server.poller, database, seconds, api_port, selection, fleet_ports
+        )
         self.calls = LocalCallControl(server, seconds, backend, histograms, gate, tokens, accepting)
         self.records = records
         self.drain = NodeDrain(lambda: server.ending, self._unable)

@@ -8,11 +8,18 @@ from typing import Any
 from audiosocket.asterisk import dialplan
 from audiosocket.asterisk.dialplan import Style
 from audiosocket.control_interface import Note, ignore
-from audiosocket.errors import ExtensionTaken, UnknownExtension
+from audiosocket.errors import ExtensionTaken, InvalidExtension, UnknownExtension
 from audiosocket.extensions.changes import describe_change
-from audiosocket.extensions.model import Extension
+from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.parsing import parse_json
-from audiosocket.json_shapes import ExtensionAppsJSON, RefreshJSON, RowJSON, RowsJSON, TableStatusJSON
+from audiosocket.json_shapes import (
+    ExtensionAppsJSON,
+    FleetPortsJSON,
+    RefreshJSON,
+    RowJSON,
+    RowsJSON,
+    TableStatusJSON,
+)
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
@@ -24,7 +31,8 @@ from audiosocket.server.extension_stores import DatabaseStore, ExtensionStore, F
 class TableControl:
     """Answers from memory where it can; only what lists or changes the table asks the database.
 
-    ``seconds`` is a steady clock, in seconds; ``api_port`` is never given to an extension.
+    ``seconds`` is a steady clock, in seconds; ``api_port`` is never given to an extension. ``fleet_ports``
+    are those that a balancer in front passes on.
     """
 
     def __init__(
@@ -35,11 +43,13 @@ class TableControl:
         seconds: Callable[[], float],
         api_port: int,
         selection: AppSelection,
+        fleet_ports: range | None = None,
     ) -> None:
         self._selection = selection
         self._listeners = listeners
         self._poller = poller
         self._api_port = api_port
+        self._fleet_ports = fleet_ports
         self._status = ExtensionStatus(listeners, poller, database, selection, seconds)
         self._store: ExtensionStore = (
             FileStore(poller, self._check)
@@ -59,7 +69,15 @@ class TableControl:
 
     def status(self, live: Mapping[int, int]) -> TableStatusJSON:
         """Return the part of the status that is not about calls; ``live`` has the live calls of each extension."""
-        return self._status.to_json(live)
+        return self._status.to_json(live, self._fleet_ports_status())
+
+    def _fleet_ports_status(self) -> FleetPortsJSON:
+        ports = self._fleet_ports
+        if ports is None:
+            return {"range": "", "outside": []}
+        running = self._listeners.extensions.values()
+        outside = [one.id for one in running if not all(port in ports for port in one.ports().values())]
+        return {"range": f"{ports[0]}-{ports[-1]}", "outside": sorted(outside)}
 
     def apps_of(self, extension_id: int) -> ExtensionAppsJSON:
         extension = running_extension(self._listeners.extensions, extension_id)
@@ -97,6 +115,7 @@ class TableControl:
     async def add(self, fields: Mapping[str, Any], note: Note = ignore) -> Extension:
         extension = parse_json({**fields, "id": 0})
         self._check(extension)
+        self._check_fleet_ports(extension)
         added = await self._store.add(extension)
         note(describe_change(None, added.to_json()))
         return added
@@ -109,6 +128,17 @@ class TableControl:
 
     def _running(self) -> Iterable[Extension]:
         return self._listeners.extensions.values()
+
+    def _check_fleet_ports(self, extension: Extension) -> None:
+        names = {Role.VISITOR: "porta_ia", Role.RESIDENT: "porta_retorno"}
+        for role, port in extension.ports().items():
+            ports = self._fleet_ports
+            if ports is not None and port not in ports:
+                raise InvalidExtension(
+                    f"port {port} is outside FLEET_PORTS ({ports[0]}-{ports[-1]}), so that no call would arrive; "
+                    "take a port inside, or change the balancer and FLEET_PORTS",
+                    names[role],
+                )
 
     def _check(self, extension: Extension) -> None:
         if self._api_port in extension.ports().values():

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from audiosocket import __version__
 from audiosocket.extensions.model import Role
-from audiosocket.json_shapes import DatabaseJSON, ExtensionStatusJSON, TableStatusJSON
+from audiosocket.json_shapes import DatabaseJSON, ExtensionStatusJSON, FleetPortsJSON, TableStatusJSON
 from audiosocket.postgres.database import Database
 from audiosocket.provisioning.app_rules import CallApps
 from audiosocket.provisioning.app_rules_file import AppSelection
@@ -53,7 +53,7 @@ class ExtensionStatus:
                 self._look_at(service)
             await turn()
 
-    def to_json(self, live: Mapping[int, int]) -> TableStatusJSON:
+    def to_json(self, live: Mapping[int, int], fleet_ports: FleetPortsJSON) -> TableStatusJSON:
         """Return the status; ``live`` has the number of live calls of each extension that has any."""
         configuration = self._poller.configuration
         extensions = self._extensions(live)
@@ -73,6 +73,7 @@ class ExtensionStatus:
                 }
                 for factory, port in self._listeners.draining.items()
             ],
+            "fleet_ports": fleet_ports,
             "configuration": {
                 "source": configuration.source,
                 "age_seconds": _age(now, configuration.source_since),

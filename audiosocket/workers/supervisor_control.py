@@ -63,11 +63,14 @@ class SupervisorControl:
         services: Callable[[], ServicesJSON],
         backend: ReturnBackend,
         tokens: CallTokens,
+        fleet_ports: range | None = None,
     ) -> None:
         self._server = server
         self._pool = server.pool
         self._totals = KeptTotals()
-        self.extensions = TableControl(server.listeners, server.poller, database, seconds, api_port, selection)
+        self.extensions = TableControl(
+            server.listeners, server.poller, database, seconds, api_port, selection, fleet_ports
+        )
         self.calls = SupervisorCallControl(server.pool, backend, tokens)
         self.records = records
         self.drain = NodeDrain(lambda: server.ending, self._unable)

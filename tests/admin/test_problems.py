@@ -60,6 +60,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         {"return_backend": {"kind": "ari", "state": "up", "reason": "", "ami": {"state": "down", "reason": "no"}}},
         ["callersUnknown"],
     ),
+    ({"fleet_ports": {"range": "8101-8300", "outside": [7, 9]}}, ["portOutside", "portOutside"]),
     ({"drain": {"active": True, "since": "2026-01-31T10:15:23Z"}}, ["nodeDrains"]),
     ({"workers": [{"index": 0, "state": "up"}, {"index": 1, "state": "down"}]}, ["workerDown"]),
 ]

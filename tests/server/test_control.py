@@ -102,7 +102,9 @@ def no_app_rules(directory: Path) -> AppSelection:
 class ControlFixture:
     """A server in this process, and the control over it."""
 
-    def __init__(self, directory: Path, table: TableInMemory | None, api_port: int) -> None:
+    def __init__(
+        self, directory: Path, table: TableInMemory | None, api_port: int, fleet_ports: range | None
+    ) -> None:
         self.path = data_file(directory)
         self.loopback = LoopbackServer(reserved_ports=frozenset({api_port}))
         files = FileThread(reactor)
@@ -136,6 +138,7 @@ class ControlFixture:
                 "api_tokens": TokensFile("", [], KnownTokens(), deferToThread, reactor).to_json(),
                 "events_webhook": OFF,
             },
+            fleet_ports=fleet_ports,
         )
 
     async def shown(self, extension_id: int) -> dict[str, Any]:
@@ -149,11 +152,15 @@ class ControlFixture:
 
 @asynccontextmanager
 async def running(
-    directory: Path, *extensions: Extension, table: TableInMemory | None = None, api_port: int = 1
+    directory: Path,
+    *extensions: Extension,
+    table: TableInMemory | None = None,
+    api_port: int = 1,
+    fleet_ports: range | None = None,
 ) -> AsyncIterator[ControlFixture]:
     """Yield a running `ControlFixture` whose file has these extensions."""
     local_file.save(data_file(directory), extensions, "test")
-    opened = ControlFixture(directory, table, api_port)
+    opened = ControlFixture(directory, table, api_port, fleet_ports)
     opened.server.startService()
     configuration = opened.poller.configuration
     await until(lambda: opened.loopback.listeners.applied and (table is None or configuration.last is not None))
@@ -335,6 +342,20 @@ async def test_simultaneous_changes_are_all_made_and_never_collide(tmp_path: Pat
         await doubles[0]
         with pytest.raises(ExtensionTaken, match="belongs to extension 1"):
             await doubles[1]
+
+
+async def test_a_port_that_the_balancer_does_not_pass_on_is_refused_and_reported(tmp_path: Path) -> None:
+    a, b, c = sorted(free_ports(3))
+    inside = range(a, c)
+    rows = extension(1, a, b, number="1000"), extension(2, c, number="2000")
+    async with running(tmp_path, *rows, fleet_ports=inside) as here:
+        new = {"ramal_ia": "3000", "porta_ia": a + 1}
+        for field in ("porta_ia", "porta_retorno"):
+            with pytest.raises(InvalidExtension, match="FLEET_PORTS") as raised:
+                await here.control.extensions.add({**new, field: c + 1})
+            assert raised.value.field == field
+        status = await here.control.status()
+        assert status["fleet_ports"] == {"range": f"{a}-{c - 1}", "outside": [2]}
 
 
 TABLES = pytest.mark.parametrize("with_database", [False, True], ids=["file", "database"])

@@ -63,7 +63,7 @@ class Fixture:
 
     def shown(self) -> list[ExtensionStatusJSON]:
         """Return the extensions of the status."""
-        return self.status.to_json({})["extensions"]
+        return self.status.to_json({}, {"range": "", "outside": []})["extensions"]
 
 
 def test_many_extensions_are_looked_at_in_pieces_and_once() -> None:
@@ -78,7 +78,7 @@ def test_many_extensions_are_looked_at_in_pieces_and_once() -> None:
     assert max(map(len, pieces)) <= PER_TURN
     assert sorted(key for piece in pieces for key in piece) == list(range(NUMBER))
     assert [each["id"] for each in shown] == list(range(NUMBER))
-    assert here.status.to_json({7: 2})["extensions"][7]["live_calls"] == 2
+    assert here.status.to_json({7: 2}, {"range": "", "outside": []})["extensions"][7]["live_calls"] == 2
     assert here.taken() == []
 
 
