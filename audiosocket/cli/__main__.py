@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any, TextIO
 
 from audiosocket import __version__
@@ -176,8 +177,40 @@ def _run_command(sentence: str) -> completion.Command:
     return completion.Command(sentence, [completion.Option("--env-file", takes_value=True), *settings, *flags])
 
 
+def _haproxy(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
+    from audiosocket.cli import haproxy  # noqa: PLC0415 - imports most of the server
+    from audiosocket.provisioning.local_file import FILE_NAME  # noqa: PLC0415
+    from audiosocket.settings import Settings  # noqa: PLC0415
+    from audiosocket.settings_files import merge, read_env_file  # noqa: PLC0415
+    from audiosocket.show_dialplan import running  # noqa: PLC0415
+
+    try:
+        values = merge(read_env_file(given.env_file, environment), environment)
+        asked = {"FLEET_PORTS": given.ports, "API_PORT": given.api_port}
+        needed = {name: asked.get(name) or values.get(name, "") for name in (*asked, "DATA_DIR")}
+        settings = Settings.parse(needed)
+        ports: Iterable[int] | None = settings.fleet_ports
+        if ports is None:
+            rows = running(Path(settings.data_dir) / FILE_NAME).values()
+            ports = [port for row in rows for port in row.ports().values()]
+        balancers = haproxy.parse_named(given.peer or ["10.0.0.21"], "lb")
+        text = haproxy.configuration(
+            nodes=haproxy.parse_named(given.node or ["10.0.0.31", "10.0.0.32"], "n"),
+            balancers=sorted(balancers, key=lambda one: one.name),
+            local=balancers[0],
+            bind=given.bind or balancers[0].address,
+            ports=ports,
+            api_port=settings.api_port,
+        )
+    except AudioSocketError as error:
+        sys.stderr.write(f"{PROGRAM} haproxy: {error}\n")
+        return WRONG
+    out.write(text)
+    return 0
+
+
 #: Commands that do not only ask the API.
-_PROGRAMS = {"check": _check, "doctor": _doctor}
+_PROGRAMS = {"check": _check, "doctor": _doctor, "haproxy": _haproxy}
 
 
 if __name__ == "__main__":

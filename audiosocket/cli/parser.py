@@ -87,6 +87,24 @@ def make_parser() -> Parser:
     plan.add_argument("--host", default="", help="address under which Asterisk reaches the server")
     apps = add("apps", "show the apps there are, or those of one extension", remote, output)
     apps.add_argument("id", type=_id, nargs="?", help="the id of an extension: what its legs run")
+    balancer = add("haproxy", "print the configuration of a HAProxy in front of several nodes")
+    _add_env_file(balancer)
+    balancer.add_argument(
+        "--node", action="append", metavar="[NAME=]ADDRESS", help="a node; repeated (default: two examples)"
+    )
+    balancer.add_argument(
+        "--peer",
+        action="append",
+        metavar="[NAME=]ADDRESS",
+        help="a HAProxy, this one first (default: one example)",
+    )
+    balancer.add_argument(
+        "--bind", metavar="ADDRESS", default="", help="where it listens (default: the first --peer)"
+    )
+    balancer.add_argument(
+        "--ports", metavar="FIRST-LAST", default="", help="(default: FLEET_PORTS, else those of the local file)"
+    )
+    balancer.add_argument("--api-port", metavar="PORT", default="", help="of the nodes (default: API_PORT)")
     check = add("check", "check settings, files, apps and sounds without starting anything", output)
     _add_env_file(check)
     check.add_argument("--reach", action="store_true", help="also connect to database, AMI, ARI and webhook")

@@ -199,7 +199,7 @@ def test_the_schema_is_printed_by_its_own_module(capsys: pytest.CaptureFixture[s
 def test_every_command_that_answers_has_json() -> None:
     own = {"dial": make_dial_parser(), "schema": make_schema_parser()}
     for name, parser in {**commands_of(make_parser()), **own}.items():
-        if name not in {"run", "completion"}:
+        if name not in {"run", "completion", "haproxy"}:  # the last two print texts for other programs
             assert "--json" in parser._option_string_actions, name
 
 
