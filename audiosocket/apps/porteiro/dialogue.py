@@ -137,9 +137,14 @@ class Dialogue(Asking):
             self._open()
         elif stage is Stage.NEW:  # after a restart the visitor may come back later
             self._say(RESIDENT, hold=True)
-            self._wait(self.timing.alone, self._hang_up_all)
+            self._wait(self.timing.return_of_visitor, self._visitor_stays_away)
         else:
             self._reject_resident()
+
+    def _visitor_stays_away(self) -> None:
+        """Tell the resident, who has waited; a visitor who comes back even later is rung for once more."""
+        self._say(RESIDENT, "visitor_left", then=self._hang_up_resident)
+        self._wait(self.timing.prompt, self._hang_up_resident)
 
     def _reject_resident(self) -> None:
         """A resident's leg that no ringing brought hears nothing and decides nothing."""

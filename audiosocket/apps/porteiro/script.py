@@ -46,6 +46,8 @@ class Timing:
     away: float = 5.0
     #: For a resident whose visitor is not there (any more after a restart).
     alone: float = 90.0
+    #: For a resident who answered after a restart, until the visitor is back (5 s with the dialplan).
+    return_of_visitor: float = 15.0
 
 
 @dataclass(frozen=True)

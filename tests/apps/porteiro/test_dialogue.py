@@ -446,11 +446,13 @@ def test_a_visit_survives_json() -> None:
 
 
 class TestResidentWithoutVisitor:
-    def test_it_waits_and_is_hung_up(self) -> None:
+    def test_it_waits_is_told_and_is_hung_up(self) -> None:
         staged = Staged()
         staged.come(RESIDENT)
         assert staged.said == [(RESIDENT, ())]
-        staged.pass_time(staged.dialogue.timing.alone + 1)
+        staged.pass_time(staged.dialogue.timing.return_of_visitor)
+        assert staged.said[-1] == (RESIDENT, ("visitor_left",))
+        staged.pass_time(staged.dialogue.timing.prompt)
         assert staged.hung_up == [RESIDENT]
         assert staged.opened == []
 
