@@ -288,8 +288,8 @@ def _make_table(
 
 
 def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> EventWebhook | None:
-    url = options.settings.events_webhook_url
-    return EventWebhook(HTTPClient(reactor), reactor, time.time, feed, url, options.events_secret) if url else None
+    url, secret = options.settings.events_webhook_url, options.current_events_secret()
+    return EventWebhook(HTTPClient(reactor), reactor, time.time, feed, url, secret) if url else None
 
 
 def _services(tokens_file: TokensFile, webhook: EventWebhook | None) -> ServicesJSON:

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
 from audiosocket import __version__
@@ -131,6 +133,13 @@ class Options(usage.Options):
         # An absolute path, as twistd changes the working directory of a daemon.
         path = os.path.abspath(self.settings.db_password_file)
         return partial(read_password, replace(self.settings, db_password_file=path))
+
+    def current_events_secret(self) -> str | Callable[[], Deferred[str]]:
+        """Return the key of requests to EVENTS_WEBHOOK_URL, or what reads it from its file in a thread."""
+        if not self.settings.events_webhook_secret_file:
+            return self.events_secret
+        path = os.path.abspath(self.settings.events_webhook_secret_file)
+        return partial(deferToThread, read_events_secret, replace(self.settings, events_webhook_secret_file=path))
 
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
         # An absolute path, as twistd changes the working directory of a daemon.

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, str] = {
     "transport": "wire",
     "outbound": "errors",
     "runtime": "json_shapes",
-    "event_webhook": "json_shapes outbound runtime",
+    "event_webhook": "errors json_shapes outbound runtime",
     "postgres": "errors json_shapes settings outbound runtime",
     "interfaces": "extensions json_shapes outbound.websocket_interface settings",
     "asterisk": "errors extensions interfaces outbound",

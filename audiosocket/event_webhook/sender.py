@@ -7,7 +7,7 @@ pause that grows: a wrong secret or a program that is being replaced must not lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosocket.errors import InvalidSetting
 from audiosocket.event_webhook.batches import MAX_EVENTS, Batch, Batches
 from audiosocket.json_shapes import EventsWebhookJSON
 from audiosocket.outbound.backoff import Backoff
@@ -35,7 +36,11 @@ KEY_HEADER = "Idempotency-Key"
 
 
 class EventWebhook(Service):
-    """Follows ``feed`` while it runs. ``wall`` is Unix time in seconds."""
+    """Follows ``feed`` while it runs. ``wall`` is Unix time in seconds.
+
+    ``secret`` signs the requests, or is a function that returns it, called for each request: a file with it may be
+    replaced in place. The function may raise `InvalidSetting`; the events wait then.
+    """
 
     _log = Logger()
 
@@ -46,7 +51,7 @@ class EventWebhook(Service):
         wall: Callable[[], float],
         feed: EventFeed,
         url: str,
-        secret: str,
+        secret: str | Callable[[], Awaitable[str]],
         backoff: Backoff | None = None,
     ) -> None:
         self._client = client
@@ -133,11 +138,16 @@ class EventWebhook(Service):
         return asking
 
     async def _post(self, batch: Batch, seconds: float) -> None:
+        try:
+            secret = self._secret if isinstance(self._secret, str) else await self._secret()
+        except InvalidSetting as problem:
+            self._failed(str(problem))
+            return
         now = int(self._wall())
         body = batch.body(now)
         headers = {
             "Content-Type": "application/json",
-            SIGNATURE_HEADER: signature(self._secret, now, body),
+            SIGNATURE_HEADER: signature(secret, now, body),
             KEY_HEADER: batch.key,
         }
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from audiosocket.errors import InvalidSetting
 from audiosocket.event_webhook.batches import MAX_EVENTS
 from audiosocket.event_webhook.sender import GATHER_SECONDS, LAST_SECONDS, EventWebhook
 from audiosocket.outbound.backoff import Backoff
@@ -24,14 +26,14 @@ URL = "http://events.example/hook"
 class Sender:
     """The webhook over a client in memory; ``answers`` come one after the other, the last one for ever."""
 
-    def __init__(self, *answers: Answer | Exception | None) -> None:
+    def __init__(self, *answers: Answer | Exception | None, secret: str | Any = "not-a-secret") -> None:
         self.clock = Clock()
         self.answers = list(answers)
         self.client = FakeHTTPClient(self.clock, self._answer)
         self.feed = EventFeed(lambda: 0.0)
         backoff = Backoff(1.0, 4.0, lambda low, high: 1.0)
         self.webhook = EventWebhook(
-            self.client, self.clock, lambda: NOW + self.clock.seconds(), self.feed, URL, "not-a-secret", backoff
+            self.client, self.clock, lambda: NOW + self.clock.seconds(), self.feed, URL, secret, backoff
         )
         self.webhook.startService()
 
@@ -56,6 +58,25 @@ def sender() -> Iterator[Sender]:
     yield sender
     sender.stop()
     assert sender.clock.getDelayedCalls() == []
+
+
+def test_a_secret_in_a_file_is_read_for_each_request() -> None:
+    file: list[str | Exception] = ["the first", InvalidSetting("the file is away"), "the second"]
+    sender = Sender(
+        Answer(200), secret=lambda: fail(file[0]) if isinstance(file[0], Exception) else succeed(file[0])
+    )
+    for n in (1, 2):
+        sender.publish(f"event.{n}")
+        sender.clock.advance(GATHER_SECONDS)
+        file.pop(0)
+    assert len(sender.client.requests) == 1
+    assert sender.webhook.to_json()["reason"] == "the file is away"
+    sender.clock.advance(1)
+    first, second = sender.client.requests
+    for request, secret in ((first, "the first"), (second, "the second")):
+        header, body = request.headers["X-Audiosocket-Signature"], request.body or b""
+        assert is_signed(secret, header, body, NOW + sender.clock.seconds())
+    sender.stop()
 
 
 def test_events_are_gathered_and_signed(sender: Sender) -> None:
