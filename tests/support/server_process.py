@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from audiosocket.settings import catalogue
@@ -164,7 +164,7 @@ class ServerProcess:
             try:
                 if self.request("/readyz")[0] == 200:
                     return True
-            except URLError:
+            except OSError:  # not there yet, or about to take another port
                 pause.wait(0.05)
             else:
                 pause.wait(0.05)
