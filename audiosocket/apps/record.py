@@ -206,12 +206,6 @@ class _Recording:
         self._closed = self._ended = True
         self._frames.clear()
         self._leg.note("recording.failed", reason=reason)
-        self._log.error(
-            "RECORD_DIR: the recording of {leg} in {directory} ends here ({reason}); the call goes on",
-            leg=self._leg,
-            directory=str(self._directory),
-            reason=reason,
-        )
 
 
 class Record(App):

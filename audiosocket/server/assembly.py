@@ -20,9 +20,10 @@ from twisted.logger import Logger
 
 from audiosocket.apps import registry as app_registry
 from audiosocket.apps.porteiro.directory_files import DirectoryFiles
+from audiosocket.apps.record import record_directory
 from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.calls.call_limits import CallLimits, Limits
-from audiosocket.calls.events import EventLog, Record, Sink
+from audiosocket.calls.events import EventLog, Sink
 from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
 from audiosocket.calls.registry import CallRegistry
@@ -44,6 +45,7 @@ from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.confirmation import make_confirmation
+from audiosocket.server.event_lines import EventLines
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard
@@ -61,10 +63,6 @@ from audiosocket.transport.ticker import TimerTicker, make_ticker
 log = Logger()
 #: Interval between two looks for legs that last too long, in seconds.
 OVERDUE_SECONDS = 1.0
-#: Events that are not logged, as the switchboard's own line has peer and port, too. Nor is the event of the last
-#: leg that leaves, as ``call.ended`` follows: log lines are half of the cost of setting up a call.
-LOGGED_ELSEWHERE = frozenset({"call.started", "leg.joined"})
-_IDENTITY = frozenset({"event", "call_id", "extension", "number"})
 Apps = tuple[tuple[str, AppFactory], ...]
 
 
@@ -158,7 +156,7 @@ def build_call_components(
         confirm=settings.return_confirm,
         arrived=backend.arrived,
     )
-    events = EventLog([_log_event, publish])
+    events = EventLog([EventLines(record_directory(settings), reactor.seconds), publish])
     calls = CallRegistry(
         events,
         accept_unexpected_resident=settings.accept_unexpected_resident,
@@ -258,16 +256,3 @@ def use_monotonic_time(reactor: ServerReactor) -> None:
     """Make Twisted's timers use the monotonic clock: a time of day that is set back must not stop the audio."""
     if not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
-
-
-def _log_event(record: Record) -> None:
-    if record["event"] in LOGGED_ELSEWHERE or record.get("remaining") == 0:
-        return
-    log.info(
-        "{event} call {call_id} extension {extension} ({number}) {details}",
-        details=" ".join([f"{key}={value}" for key, value in record.items() if key not in _IDENTITY]),
-        event=record["event"],
-        call_id=record["call_id"],
-        extension=record["extension"],
-        number=record["number"],
-    )

@@ -325,10 +325,7 @@ class TestFailing:
         assert len(rig.thread.jobs) == 0
         assert leg.outcome is None
         assert leg.sources()[-50:] == ["passed"] * 50
-        (line,) = errors(captured)
-        assert "RECORD_DIR" in line
-        assert str(CALL) in line or "LegDouble" in line
-        assert "No space left" in line
+        assert errors(captured) == []  # the server's line of the event says it
         leg.end()
         assert leg.notes[1:] == [("recording.failed", {"reason": "No space left on device"})]
         assert len(read(rig.path)[0]) / 8 >= 800
@@ -341,17 +338,17 @@ class TestFailing:
         disk(0)
         with capturedLogs() as captured:
             rig.thread.run()
-        assert len(errors(captured)) == 1
+        assert errors(captured) == []
         assert events(leg) == ["recording.failed"]
 
-    def test_in_a_directory_that_cannot_be_created_is_one_line_in_the_log(self, tmp_path: Path) -> None:
+    def test_in_a_directory_that_cannot_be_created_ends_the_recording_only(self, tmp_path: Path) -> None:
         (tmp_path / "recordings").write_text("in the way")
         rig = Rig(tmp_path)
         leg = rig.start()
         with capturedLogs() as captured:
             leg.run(5000, talk)
             leg.end()
-        assert len(errors(captured)) == 1
+        assert errors(captured) == []
         assert events(leg) == ["recording.failed"]
 
     def test_of_a_blocked_disk_bounds_the_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +365,7 @@ class TestFailing:
             leg.run(90_000, talk)
         assert leg.outcome is None
         assert events(leg) == ["recording.failed"]
-        assert len(errors(captured)) == 1
+        assert errors(captured) == []
         assert len(rig.thread.jobs) == 2  # the write that hangs, and the close behind it
         rig.thread.run()
         assert events(leg) == ["recording.failed"]
