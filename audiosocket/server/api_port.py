@@ -7,14 +7,17 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory, IReactorFDSet
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from audiosocket.provisioning.extension_service import explained
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.transport.port import ThrottledPort
 
 RETRY_SECONDS = 0.4
+#: Connections that may wait to be accepted.
+BACKLOG = 50
 
 
 class ApiPort(Service):
@@ -45,9 +48,7 @@ class ApiPort(Service):
 
     def _try(self) -> None:
         try:
-            self._listening = self._reactor.listenTCP(
-                self._port, cast("ServerFactory[Any]", self._site), interface=self._host
-            )
+            self._listening = self._listen()
         except CannotListenError as error:
             if not self._logged:
                 self._logged = True
@@ -59,3 +60,13 @@ class ApiPort(Service):
             return
         self._logged = False
         self._log.info("the API listens on http://{host}:{port}", host=self._host, port=self._port)
+
+    def _listen(self) -> IListeningPort:
+        """Return a port that pauses when file descriptors run out; raises `CannotListenError`."""
+        if not IReactorFDSet.providedBy(self._reactor):  # a reactor in memory has no file descriptors
+            return self._reactor.listenTCP(
+                self._port, cast("ServerFactory[Any]", self._site), interface=self._host
+            )
+        port = ThrottledPort(self._port, cast("Any", self._site), BACKLOG, self._host, cast("Any", self._reactor))
+        port.startListening()
+        return cast("IListeningPort", port)
