@@ -39,13 +39,13 @@ from audiosocket.provisioning.app_rules_file import FILE_NAME as APPS_FILE_NAME
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.runtime.event_lines import EventLines
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.server.confirmation import make_confirmation
-from audiosocket.server.event_lines import EventLines
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.switchboard import Switchboard

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from audiosocket.server.event_lines import FAILED_PER_SECOND, EventLines
+from audiosocket.runtime.event_lines import FAILED_PER_SECOND, EventLines
 from tests.support.logged_events import LoggedEvents
 
 

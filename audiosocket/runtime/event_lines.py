@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from twisted.logger import Logger
 
-from audiosocket.calls.events import Record
 from audiosocket.runtime.rate_limit import RateLimit
 
 #: Events that are not logged, as the switchboard's own line has peer and port, too. Nor is the event of the last
@@ -19,7 +19,7 @@ _IDENTITY = frozenset({"event", "call_id", "extension", "number"})
 
 
 class EventLines:
-    """Logs each event of a call; a sink of `EventLog`. ``recordings`` is the directory of recordings."""
+    """Logs each event of a call; a sink of `calls.events.EventLog`. ``recordings`` is the directory of recordings."""
 
     _log = Logger()
 
@@ -27,7 +27,7 @@ class EventLines:
         self._recordings = str(recordings)
         self._failed = RateLimit(FAILED_PER_SECOND, 1.0, seconds)
 
-    def __call__(self, record: Record) -> None:
+    def __call__(self, record: Mapping[str, Any]) -> None:
         event = record["event"]
         if event in LOGGED_ELSEWHERE or record.get("remaining") == 0:
             return
@@ -43,7 +43,7 @@ class EventLines:
             number=record["number"],
         )
 
-    def _recording_failed(self, record: Record) -> None:
+    def _recording_failed(self, record: Mapping[str, Any]) -> None:
         if not self._failed.allow():
             return
         before = self._failed.take_suppressed()
