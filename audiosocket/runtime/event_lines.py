@@ -19,7 +19,10 @@ _IDENTITY = frozenset({"event", "call_id", "extension", "number"})
 
 
 class EventLines:
-    """Logs each event of a call; a sink of `calls.events.EventLog`. ``recordings`` is the directory of recordings."""
+    """Logs each event of a call; a sink of `calls.events.EventLog`.
+
+    ``recordings`` is the directory of recordings, ``seconds`` a steady clock, in seconds.
+    """
 
     _log = Logger()
 
