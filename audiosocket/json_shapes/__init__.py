@@ -1,60 +1,69 @@
-"""The JSON objects of the HTTP API, the local file and the workers' answers, as TypedDicts."""
+"""The JSON objects of the HTTP API, the local file and the workers' answers, as TypedDicts.
+
+Each is made by one ``to_json``. Keys and values are promises to clients: ``docs/http-api.md`` describes them.
+Durations are seconds, ages are seconds before now.
+"""
 
 from __future__ import annotations
 
+from audiosocket.json_shapes.calls import (
+    AttemptJSON,
+    CallerJSON,
+    CallJSON,
+    CallPageJSON,
+    LegJSON,
+    MarkJSON,
+    ReturnCallJSON,
+    ReturnsJSON,
+    TimelineEntryJSON,
+)
+from audiosocket.json_shapes.connections import BackendJSON, ConnectionJSON, DatabaseJSON, EventsWebhookJSON
+from audiosocket.json_shapes.extensions import (
+    AppParametersJSON,
+    AppsJSON,
+    ChainJSON,
+    ExtensionAppsJSON,
+    ExtensionJSON,
+    ExtensionStatusJSON,
+    LocalFileJSON,
+    ProblemJSON,
+    RefreshDiffJSON,
+    RefreshJSON,
+    RefreshStatsJSON,
+    RowJSON,
+    RowsJSON,
+)
+from audiosocket.json_shapes.process import (
+    BlockedByJSON,
+    GCStatsJSON,
+    HistogramJSON,
+    OpenFilesJSON,
+    ReactorJSON,
+    StorageJSON,
+    TrafficJSON,
+)
 from audiosocket.json_shapes.status import (
+    ApiTokensJSON,
+    AppRulesJSON,
+    CallStatusJSON,
+    ConfigurationJSON,
+    CurrentProblemJSON,
+    DrainingJSON,
+    FleetPortsJSON,
+    NodeDrainJSON,
+    ServicesJSON,
+    StatusJSON,
+    SupervisorStatusJSON,
+    TableStatusJSON,
+    WorkerJSON,
+    WorkerStatusJSON,
+)
+from audiosocket.json_shapes.visits import (
     ApartmentFileJSON,
     ApartmentJSON,
     ApartmentPageJSON,
     ApartmentsJSON,
-    ApiTokensJSON,
-    AppParametersJSON,
-    AppRulesJSON,
-    AppsJSON,
-    AttemptJSON,
-    BackendJSON,
-    BlockedByJSON,
-    CallerJSON,
-    CallJSON,
-    CallPageJSON,
-    CallStatusJSON,
-    ChainJSON,
-    ConfigurationJSON,
-    ConnectionJSON,
-    CurrentProblemJSON,
-    DatabaseJSON,
-    DrainingJSON,
-    EventsWebhookJSON,
-    ExtensionAppsJSON,
-    ExtensionJSON,
-    ExtensionStatusJSON,
-    FleetPortsJSON,
-    GCStatsJSON,
-    HistogramJSON,
-    LegJSON,
-    LocalFileJSON,
-    MarkJSON,
     MediaFileJSON,
-    NodeDrainJSON,
-    OpenFilesJSON,
-    ProblemJSON,
-    ReactorJSON,
-    RefreshDiffJSON,
-    RefreshJSON,
-    RefreshStatsJSON,
-    ReturnCallJSON,
-    ReturnsJSON,
-    RowJSON,
-    RowsJSON,
-    ServicesJSON,
-    StatusJSON,
-    StorageJSON,
-    SupervisorStatusJSON,
-    TableStatusJSON,
-    TimelineEntryJSON,
-    TrafficJSON,
-    WorkerJSON,
-    WorkerStatusJSON,
 )
 
 __all__ = [
