@@ -30,7 +30,7 @@ class Asking(Script):
     def _ask_name(self) -> None:
         self._enter(Stage.NAME)
         self.visit.name = ""
-        self._prompt_name("greeting", *self._notice(VISITOR), "ask_name", TONE)
+        self._prompt_name(*self._notice(VISITOR), "greeting", "ask_name", TONE)
 
     def _prompt_name(self, *prompts: str) -> None:
         self._enter(Stage.NAME)

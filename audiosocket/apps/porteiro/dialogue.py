@@ -249,7 +249,7 @@ class Dialogue(Asking):
         self._enter(Stage.MENU)
         self._menu_began = self._greeting_cut = False
         self.visit.rounds = 0
-        self._say(RESIDENT, "resident_greeting", *self._notice(RESIDENT), *self._who(), then=self._menu)
+        self._say(RESIDENT, *self._notice(RESIDENT), "resident_greeting", *self._who(), then=self._menu)
         self._wait(self.timing.prompt, self._menu)
 
     def _who(self) -> tuple[str, ...]:

@@ -35,10 +35,10 @@ class TestName:
         assert staged.said == [(VISITOR, ("greeting", "ask_name", TONE))]
         staged.press("101#")
         staged.answer()
-        assert (RESIDENT, ("resident_greeting", "recording_notice", "no_name")) in staged.said
+        assert (RESIDENT, ("recording_notice", "resident_greeting", "no_name")) in staged.said
         staged = Staged(notice=frozenset({VISITOR}))
         staged.come()
-        assert staged.said == [(VISITOR, ("greeting", "recording_notice", "ask_name", TONE))]
+        assert staged.said == [(VISITOR, ("recording_notice", "greeting", "ask_name", TONE))]
 
     def test_the_name_ends_with_silence(self) -> None:
         staged = named()
