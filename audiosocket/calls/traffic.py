@@ -66,7 +66,7 @@ class Traffic:
 
     def leg_over(self, leg: CountedLeg) -> None:
         """Keep the counters of a leg that has ended."""
-        _add(self._ended, leg)
+        _add(self._ended, [leg])
         state = leg.state
         lasted = leg.now_ms / 1000 - state.joined
         self._ended["one way"] += lasted >= ONE_WAY_SECONDS and not (state.frames_in and state.frames_out)
@@ -74,8 +74,7 @@ class Traffic:
     def to_json(self, live: Iterable[CountedLeg]) -> TrafficJSON:
         """Return all counters; ``live`` are the legs that go on."""
         sums = Counter(self._ended)
-        for leg in live:
-            _add(sums, leg)
+        _add(sums, live)
         return {
             "frames_in": {"audio": sums["in"], "digit": sums["digits"], "ignored": sums["ignored"]},
             "frames_out": {"audio": sums["out"] - sums["silence"], "silence": sums["silence"]},
@@ -88,13 +87,27 @@ class Traffic:
         }
 
 
-def _add(sums: Counter[str], leg: CountedLeg) -> None:
-    state, queue = leg.state, leg.playout
-    sums["in"] += state.frames_in
-    sums["digits"] += state.digits
-    sums["ignored"] += state.ignored
-    sums["out"] += state.frames_out
-    sums["silence"] += state.silence_out
-    sums["late"] += state.late_in
-    sums["waiting"] += queue.dropped
-    sums["skipped ms"] += int(queue.skipped_ms)
+def _add(sums: Counter[str], legs: Iterable[CountedLeg]) -> None:
+    """Add the counters of the legs; in variables first, as there may be thousands of legs."""
+    came = digits = ignored = went = silent = late = waiting = skipped = 0
+    for leg in legs:
+        state, queue = leg.state, leg.playout
+        came += state.frames_in
+        digits += state.digits
+        ignored += state.ignored
+        went += state.frames_out
+        silent += state.silence_out
+        late += state.late_in
+        waiting += queue.dropped
+        skipped += int(queue.skipped_ms)
+    for name, number in (
+        ("in", came),
+        ("digits", digits),
+        ("ignored", ignored),
+        ("out", went),
+        ("silence", silent),
+        ("late", late),
+        ("waiting", waiting),
+        ("skipped ms", skipped),
+    ):
+        sums[name] += number

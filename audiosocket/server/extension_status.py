@@ -16,8 +16,8 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.event_feed import rfc3339
 
-#: Extensions that are looked at in one turn of the reactor, about 2 ms.
-PER_TURN = 80
+#: Extensions that are looked at in one turn of the reactor, 1 to 2 ms.
+PER_TURN = 40
 
 
 class ExtensionStatus:
