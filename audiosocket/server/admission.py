@@ -152,7 +152,7 @@ class ConnectionAdmission:
     def paced(self, difference: float) -> None:
         self.timings.measure("jitter", difference * 1000)
 
-    def note(self, peer: str, what: str) -> None:
+    def warn(self, peer: str, what: str) -> None:
         """Log what concerns a peer, within its share of lines."""
         self._warn(what, peer.rpartition(":")[0])
 

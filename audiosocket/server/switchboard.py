@@ -282,7 +282,7 @@ class Switchboard:
         """End the legs that last too long, or on which nothing was said for too long."""
         legs = [(leg, _facts(leg)) for leg in self._legs]
         for leg, why in self.registry.limits.overdue(legs, self._clock.now_ms() / 1000):
-            self.admission.note(leg.state.peer, f"{leg} is ended: {why}")
+            self.admission.warn(leg.state.peer, f"{leg} is ended: {why}")
             leg.end(LegOutcome.SERVER_HANGUP)
 
     def forget(self) -> bool:
