@@ -16,6 +16,8 @@ from twisted.logger import Logger
 from audiosocket.errors import WorkerGone
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.transport.accept_gate import AcceptGate
+from audiosocket.transport.open_files import DescriptorReserve
 from audiosocket.workers import socket_passing
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.channel import Message
@@ -63,7 +65,8 @@ class WorkerPool(Service):
         self.ports = SharedPorts(self.workers, reactor)
         self._half_close = HalfCloseFactory(reactor)
         #: Read the inboxes of workers that are out.
-        self._stand_ins = [Inbox(out, self._close_passed, reactor) for _, out in self._inboxes]
+        gate = AcceptGate(reactor, DescriptorReserve(0))
+        self._stand_ins = [Inbox(out, self._close_passed, reactor, gate) for _, out in self._inboxes]
         self._standing_in: set[int] = set()
         self._timers: dict[str, IDelayedCall] = {}
         #: The condominiums of all extensions, once they are known.

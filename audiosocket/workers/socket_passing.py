@@ -26,6 +26,7 @@ from zope.interface import implementer
 from audiosocket.errors import AudioSocketError
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.parsing import parse_json
+from audiosocket.transport.accept_gate import AcceptGate
 
 #: Messages read from the inbox in one turn of the reactor.
 PER_TURN = 8
@@ -93,24 +94,41 @@ def _parse(message: bytes) -> PassedSocket:
 
 @implementer(IReadDescriptor)
 class Inbox:
-    """Reads an inbox in the reactor and calls ``received`` for each connection; that then owns the descriptor."""
+    """Reads an inbox in the reactor and calls ``received`` for each connection; that then owns the descriptor.
+
+    ``gate`` is where it waits while file descriptors have run out: a message that is read then has lost its
+    connection.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, out: socket.socket, received: Callable[[PassedSocket, int], object], reactor: IReactorFDSet
+        self,
+        out: socket.socket,
+        received: Callable[[PassedSocket, int], object],
+        reactor: IReactorFDSet,
+        gate: AcceptGate,
     ) -> None:
         self._out = out
         self._received = received
         self._reactor = reactor
+        self._gate = gate
+        self._running = False
 
     def start(self) -> None:
         """Start reading."""
+        self._running = True
         self._reactor.addReader(self)
 
     def stop(self) -> None:
         """Stop reading; what arrives stays in the inbox."""
+        self._running = False
         self._reactor.removeReader(self)
+
+    def go_on(self) -> None:
+        """Read again, unless it was stopped."""
+        if self._running:
+            self._reactor.addReader(self)
 
     def fileno(self) -> int:
         return self._out.fileno()
@@ -123,6 +141,12 @@ class Inbox:
 
     def doRead(self) -> None:
         for _ in range(PER_TURN):
+            try:
+                os.close(os.dup(self._out.fileno()))
+            except OSError as error:
+                self._reactor.removeReader(self)
+                self._gate.pause(self, error)
+                return
             try:
                 message, descriptors, _flags, _address = socket.recv_fds(self._out, MAX_MESSAGE_BYTES, 1)
             except BlockingIOError:

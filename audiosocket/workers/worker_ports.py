@@ -21,6 +21,7 @@ from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol, 
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import adopt
 from audiosocket.server.reactor import ServerReactor
+from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.workers import socket_passing
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.socket_passing import Inbox, PassedSocket
@@ -33,7 +34,8 @@ class WorkerPorts(Service):
     """The ports of worker number ``index``, and its inbox.
 
     ``inbox`` is the reading end of its own inbox, ``inboxes`` are the sending ends of all workers' inboxes.
-    ``rejected`` is called with the reason when a connection cannot be passed.
+    ``rejected`` is called with the reason when a connection cannot be passed. ``gate`` is where the inbox waits
+    while file descriptors have run out.
     """
 
     _log = Logger()
@@ -46,13 +48,14 @@ class WorkerPorts(Service):
         inboxes: Sequence[socket.socket],
         reactor: ServerReactor,
         rejected: Callable[[str], object],
+        gate: AcceptGate,
     ) -> None:
         self._index = index
         self._make_factory = make_factory
         self._inboxes = inboxes
         self._reactor = reactor
         self._rejected = rejected
-        self._inbox = Inbox(inbox, self._socket_received, reactor)
+        self._inbox = Inbox(inbox, self._socket_received, reactor, gate)
         self._ports: dict[int, tuple[IListeningPort, AudioSocketFactory]] = {}
         #: Listening sockets that are opened next, by token.
         self._pending: dict[int, tuple[int, AudioSocketFactory]] = {}

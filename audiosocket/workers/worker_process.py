@@ -160,6 +160,7 @@ class WorkerProcess:
             self._sending,
             self._reactor,
             lambda why: switchboard.admission.reject("crowded", why),
+            components.accepting,
         )
         server = CallServer(
             ports,
