@@ -6,6 +6,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from admin import requests
+from admin.language import say
 from admin.responses import encode_list, quoted, reply, reply_encoded
 from admin.shared_answers import SharedAnswers
 from admin.site import AdminRequest
@@ -49,7 +50,10 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
             call = await maybe_await(control.calls.get(parsed_id))
         else:
             call = await maybe_await(control.calls.return_call(parsed_id, numbers))
-        return reply(request, {"message": f"Chamada de retorno iniciada para {parsed_id}", "call": call}, 202)
+        message = say(
+            request, f"Chamada de retorno iniciada para {parsed_id}", f"Return call for {parsed_id} started"
+        )
+        return reply(request, {"message": message, "call": call}, 202)
 
     @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
     async def cancel_return_call(request: AdminRequest, call_id: str) -> bytes:
@@ -57,7 +61,10 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
         parsed_id = requests.parse_call_id(call_id)
         request.remark = "return call cancelled"
         call = await maybe_await(control.calls.cancel_return(parsed_id))
-        return reply(request, {"message": f"Chamada de retorno cancelada para {parsed_id}", "call": call})
+        message = say(
+            request, f"Chamada de retorno cancelada para {parsed_id}", f"Return call for {parsed_id} cancelled"
+        )
+        return reply(request, {"message": message, "call": call})
 
     @app.route("/api/calls/<call_id>/<command:command>", methods=["POST"])
     async def run_command(request: AdminRequest, call_id: str, command: str) -> bytes:
@@ -65,14 +72,17 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
         parsed_id = requests.parse_call_id(call_id)
         role, arguments = requests.command_arguments(request.content.read())
         told = await maybe_await(control.calls.command(parsed_id, role, command, arguments))
-        return reply(request, {"message": f"Comando executado: {command}", **told})
+        return reply(
+            request,
+            {"message": say(request, f"Comando executado: {command}", f"Command carried out: {command}"), **told},
+        )
 
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
     async def report_attempt(request: AdminRequest, attempt_id: str) -> bytes:
         """Take the report of the webhook's receiver on how one attempt ended."""
         end, reason = requests.attempt_end(request.content.read(), attempt_id)
         await maybe_await(control.calls.attempt_ended(attempt_id, end, reason))
-        return reply(request, {"message": f"Tentativa encerrada: {end}"})
+        return reply(request, {"message": say(request, f"Tentativa encerrada: {end}", f"Attempt ended: {end}")})
 
     @app.route("/api/hangup", methods=["POST"])
     async def hang_up(request: AdminRequest) -> bytes:
@@ -80,4 +90,6 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
         call_id, role, reason = requests.which_leg(request.content.read())
         request.remark = f"call {call_id} {role.value}" + (f": {quoted(reason, 200)}" if reason else "")
         await maybe_await(control.calls.hang_up(call_id, role))
-        return reply(request, {"message": f"KIND_HANGUP enviado com sucesso para {call_id} ({role.value})"})
+        leg = f"{call_id} ({role.value})"
+        message = say(request, f"KIND_HANGUP enviado com sucesso para {leg}", f"KIND_HANGUP sent to {leg}")
+        return reply(request, {"message": message})

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from admin import requests
 from admin.access import requested_host
+from admin.language import say
 from admin.responses import reply, reply_tagged, reply_text
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
@@ -38,11 +39,13 @@ def add_routes(app: Klein, control: Control) -> None:
         work = extensions.refresh(force=options["force"], dry_run=options["dry_run"])
         result = await _to_the_end(work, "POST /api/refresh", request)
         if options["dry_run"]:
-            message = "Simulação concluída, nada foi alterado"
+            message = say(request, "Simulação concluída, nada foi alterado", "Simulated, nothing was changed")
         elif result.get("result") == "held_back":
-            message = f"Nada foi alterado: {result.get('reason')}"
+            message = "{}: {}".format(
+                say(request, "Nada foi alterado", "Nothing was changed"), result.get("reason")
+            )
         else:
-            message = "Configurações atualizadas com sucesso"
+            message = say(request, "Configurações atualizadas com sucesso", "Configuration updated")
         return reply(request, {"message": message, **result})
 
     @app.route("/api/restart", methods=["POST"])
@@ -53,7 +56,7 @@ def add_routes(app: Klein, control: Control) -> None:
         await _to_the_end(work, "POST /api/restart", request)
         name = number if extension_id is None else f"ID {extension_id}"
         request.remark = f"extension {name}"
-        return reply(request, {"message": f"Ramal {name} reiniciado com sucesso"})
+        return reply(request, {"message": _restarted(request, name)})
 
     @app.route("/api/extensions", methods=["GET"])
     async def list_extensions(request: AdminRequest) -> bytes:
@@ -74,7 +77,11 @@ def add_routes(app: Klein, control: Control) -> None:
         fields = requests.extension_fields(request.content.read())
         extension = await _to_the_end(extensions.add(fields, request.note), "POST /api/extensions", request)
         request.setHeader("Location", f"/api/extensions/{extension.id}")
-        message = f"Ramal {extension.number} adicionado com sucesso"
+        message = say(
+            request,
+            f"Ramal {extension.number} adicionado com sucesso",
+            f"Extension {extension.number} added",
+        )
         return reply(request, {"message": message, "extension": extension.to_json()}, 201)
 
     @app.route("/api/extensions/<extension_id>", methods=["PUT"])
@@ -85,7 +92,7 @@ def add_routes(app: Klein, control: Control) -> None:
         request.remark = f"extension {parsed_id}: {', '.join(fields)}"
         work = extensions.change(parsed_id, fields, request.note)
         extension = await _to_the_end(work, f"PUT /api/extensions/{parsed_id}", request)
-        message = f"Ramal ID {parsed_id} atualizado com sucesso"
+        message = say(request, f"Ramal ID {parsed_id} atualizado com sucesso", f"Extension ID {parsed_id} updated")
         return reply(request, {"message": message, "extension": extension.to_json()})
 
     @app.route("/api/extensions/<extension_id>", methods=["DELETE"])
@@ -94,7 +101,14 @@ def add_routes(app: Klein, control: Control) -> None:
         parsed_id = requests.parse_extension_id(extension_id)
         work = extensions.remove(parsed_id, request.note)
         await _to_the_end(work, f"DELETE /api/extensions/{parsed_id}", request)
-        return reply(request, {"message": f"Ramal ID {parsed_id} removido com sucesso"})
+        return reply(
+            request,
+            {
+                "message": say(
+                    request, f"Ramal ID {parsed_id} removido com sucesso", f"Extension ID {parsed_id} removed"
+                )
+            },
+        )
 
     _add_running_routes(app, control)
 
@@ -122,6 +136,14 @@ def _add_running_routes(app: Klein, control: Control) -> None:
         style, wideband, host = requests.dialplan_options(request.uri)
         text = extensions.dialplan(extension_id, style, wideband, host, requested_host(request))
         return reply_text(request, text)
+
+
+def _restarted(request: AdminRequest, name: str | None) -> str:
+    return say(request, f"Ramal {name} reiniciado com sucesso", f"Extension {name} restarted")
+
+
+def _removed(request: AdminRequest, extension_id: int) -> str:
+    return say(request, f"Ramal ID {extension_id} removido com sucesso", f"Extension ID {extension_id} removed")
 
 
 def _to_the_end(work: Awaitable[T], name: str, request: AdminRequest) -> Deferred[T]:

@@ -6,6 +6,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from admin import requests
+from admin.language import say
 from admin.problems import RECENT_SECONDS, find_problems
 from admin.responses import HTTPError, encode_list, reply, reply_encoded
 from admin.shared_answers import SharedAnswers
@@ -63,14 +64,22 @@ def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTim
     def drain(request: AdminRequest) -> bytes:
         """Have the balancer send this node no new calls; those that it has go on."""
         began = control.drain.begin()
-        message = "O nó não recebe mais chamadas novas" if began else "O nó já não recebia chamadas novas"
+        message = (
+            say(request, "O nó não recebe mais chamadas novas", "The node takes no new calls any more")
+            if began
+            else say(request, "O nó já não recebia chamadas novas", "The node took no new calls already")
+        )
         return reply(request, {"message": message, "drain": control.drain.to_json()})
 
     @app.route("/api/drain", methods=["DELETE"])
     def cancel_drain(request: AdminRequest) -> bytes:
         """Have the balancer send this node calls again."""
         ended = control.drain.cancel()
-        message = "O nó recebe chamadas novas de novo" if ended else "O nó já recebia chamadas novas"
+        message = (
+            say(request, "O nó recebe chamadas novas de novo", "The node takes new calls again")
+            if ended
+            else say(request, "O nó já recebia chamadas novas", "The node took new calls already")
+        )
         return reply(request, {"message": message, "drain": control.drain.to_json()})
 
 

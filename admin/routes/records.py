@@ -5,6 +5,7 @@ from __future__ import annotations
 from klein import Klein
 
 from admin import requests
+from admin.language import say
 from admin.responses import reply
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control
@@ -37,4 +38,5 @@ def add_routes(app: Klein, control: Control) -> None:
         """Erase every recording and transcript of a call."""
         parsed_id = requests.parse_call_id(call_id)
         erased = await control.records.erase_media(parsed_id)
-        return reply(request, {"message": f"Mídia apagada de {parsed_id}", "total": len(erased), "files": erased})
+        message = say(request, f"Mídia apagada de {parsed_id}", f"Media of {parsed_id} erased")
+        return reply(request, {"message": message, "total": len(erased), "files": erased})
