@@ -208,6 +208,16 @@ def code_blocks(text: str) -> list[str]:
     return re.findall(r"^ *```.*?^ *```$", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.parametrize("page", ["bots", "gate", "page", "porteiro", "reverse-proxy"])
+def test_both_languages_have_the_same_structure(page: str) -> None:
+    """Comments in their code blocks are translated."""
+    one, other = ((ROOT / "docs" / f"{page}{end}").read_text(encoding="utf-8") for end in (".md", ".pt-BR.md"))
+    assert headings(one) == headings(other)
+    assert len(code_blocks(one)) == len(code_blocks(other))
+    rows = [sum(line.startswith("| ") for line in text.splitlines()) for text in (one, other)]
+    assert rows[0] == rows[1]
+
+
 @pytest.mark.parametrize(
     ("english", "portuguese"),
     [
