@@ -30,6 +30,9 @@ MAX_MESSAGES_PER_MINUTE = 36_000
 #: Marks that may wait, one for each 20 ms of what may be queued, and characters in the name of one or of an item.
 MAX_MARKS, MAX_NAME = 6_000, 1_000
 
+#: Questions about the queue in one second, each of which is answered: many at once would delay other calls.
+MAX_QUESTIONS_PER_SECOND = 200
+
 
 class MessageLimits:
     """What one bot may send. Each method returns what was broken, empty for nothing."""
@@ -37,6 +40,7 @@ class MessageLimits:
     def __init__(self) -> None:
         self._second = Window(MAX_MESSAGES_PER_SECOND, 1_000)
         self._minute = Window(MAX_MESSAGES_PER_MINUTE, 60_000)
+        self._questions = Window(MAX_QUESTIONS_PER_SECOND, 1_000)
 
     def message(self, now_ms: float) -> str:
         """Count a message."""
@@ -45,6 +49,11 @@ class MessageLimits:
         if not self._minute.allows(now_ms):
             return f"more than {MAX_MESSAGES_PER_MINUTE} messages in a minute"
         return ""
+
+    def question(self, now_ms: float) -> str:
+        """Count a question about the queue."""
+        allowed = self._questions.allows(now_ms)
+        return "" if allowed else f"more than {MAX_QUESTIONS_PER_SECOND} questions about the queue in a second"
 
     def mark(self, name: str, waiting: int) -> str:
         """Check a mark, while ``waiting`` others have not been reached."""

@@ -238,11 +238,12 @@ class BotSession:
             self._send_all(self._dialect.mark_played(name))
 
     def _on_drain_request(self, event: DrainRequested) -> None:
-        self._playback.flush()
-        self._playback.mark(self._drained)
+        if self._keeps(self._limits.question(self._leg.now_ms)):
+            self._playback.flush()
+            self._playback.mark(self._drained)
 
     def _on_status_request(self, event: StatusRequested) -> None:
-        if self._dialect is not None:
+        if self._keeps(self._limits.question(self._leg.now_ms)) and self._dialect is not None:
             self._send_all(self._dialect.status(self._leg.queued_ms, self._playback.paused))
 
     def _on_command(self, event: CommandRequested) -> None:

@@ -504,6 +504,16 @@ def test_marks_that_wait_are_bounded_in_number_and_length() -> None:
     assert "1000 characters" in other.gave_up()
 
 
+@pytest.mark.parametrize("command", ["GET_STATUS", "REPORT_QUEUE_DRAINED"])
+def test_questions_about_the_queue_are_bounded(command: str) -> None:
+    one = Fixture(AsteriskWs)
+    for _ in range(200):
+        one.socket.say({"command": command})
+    assert one.leg.handed_over == []
+    one.socket.say({"command": command})
+    assert "200 questions" in one.gave_up()
+
+
 def test_the_name_of_an_item_is_bounded() -> None:
     one = Fixture(OpenAIRealtime)
     one.socket.say({"type": "session.updated", "session": {}})
