@@ -169,6 +169,8 @@ def test_every_route_answers_as_documented(documented: Documented) -> None:
     ask("POST", "/api/extensions", {"ramal_ia": "x"}, 422)
     ask("PUT", here, {"condominio_id": 7})
     ask("PUT", "/api/extensions/999999", {"condominio_id": 7}, 404)
+    ask("GET", here)
+    ask("GET", "/api/extensions/999999", None, 404)
     ask("POST", "/api/refresh", {"dry_run": True})
     ask("POST", "/api/refresh?dry_run=maybe", None, 400)
     ask("POST", "/api/restart", {"extension_id": extension})
@@ -195,6 +197,8 @@ def test_every_route_answers_as_documented(documented: Documented) -> None:
     ask("POST", "/api/attempts/7", {"end": "busy"}, 404)
     ask("DELETE", here)
     ask("DELETE", here, None, 404)
+    ask("POST", "/api/drain")
+    ask("DELETE", "/api/drain")
     every = {(path, method) for path, methods in documented.document["paths"].items() for method in methods}
     assert every - documented.succeeded - NOT_CALLED == {("/api/attempts/{attempt_id}", "post")}
 
