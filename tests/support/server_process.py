@@ -187,7 +187,8 @@ class ServerProcess:
         headers = {"Content-Type": "application/json"}
         if "API_TOKEN" in self.settings:
             headers["Authorization"] = f"Bearer {self.settings['API_TOKEN']}"
-        request = Request(f"http://127.0.0.1:{self.api_port}{path}", data, headers, method=method)
+        host = self.settings.get("API_HOST", "127.0.0.1")
+        request = Request(f"http://{host}:{self.api_port}{path}", data, headers, method=method)
         try:
             with urlopen(request, timeout=15) as answer:
                 return answer.status, json.load(answer)

@@ -1,0 +1,1 @@
+"""Several real servers behind a real HAProxy, with one PostgreSQL."""
