@@ -14,7 +14,14 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet import defer, error, protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from wsproto import ConnectionType, WSConnection
@@ -38,6 +45,8 @@ from audiosocket.outbound.websocket_interface import (
 from audiosocket.outbound.websocket_request import peer_of, upgrade_request
 
 #: Close codes that an endpoint may send.
+#: Bytes that are handled in one turn of the reactor: a few messages with 20 ms of audio, or 100 short ones.
+BYTES_PER_TURN = 4_096
 _SENDABLE = (*range(1000, 1004), *range(1007, 1015), *range(3000, 5000))
 
 
@@ -51,6 +60,10 @@ class _State(Enum):
     CLOSED = 4
 
 
+class _Transport(ITCPTransport, IPushProducer):
+    """TCP or TLS, whose reading can be paused."""
+
+
 class WebSocketClient(protocol.Protocol):
     """One connection to ``url`` (ws or wss), opened by `connect` and used once.
 
@@ -58,7 +71,7 @@ class WebSocketClient(protocol.Protocol):
     handshake. Raises `InvalidSetting` for a URL, header or subprotocol that cannot be used.
     """
 
-    transport: ITCPTransport
+    transport: _Transport
     _log = Logger()
 
     def __init__(
@@ -92,6 +105,9 @@ class WebSocketClient(protocol.Protocol):
         #: Exists while there is a TCP connection.
         self._queue: SendQueue | None = None
         self._gone: list[Deferred[None]] = []
+        #: What was read and not handled yet, and when the next of it is.
+        self._unread = bytearray()
+        self._next_turn: IDelayedCall | None = None
         self._parts: list[str | bytes] = []
         self._part_bytes = 0
         self._late_pong: ws.Pong | None = None
@@ -170,6 +186,28 @@ class WebSocketClient(protocol.Protocol):
         self._queue.add(self._wire.send(self._request))
 
     def dataReceived(self, data: bytes) -> None:
+        if self._unread or len(data) > BYTES_PER_TURN:
+            self._unread += data
+            if self._next_turn is None:
+                self.transport.pauseProducing()
+                self._handle_some()
+        else:
+            self._handle(data)
+
+    def _handle_some(self) -> None:
+        """Handle some of what was read, and go on in the reactor's next turn: others have theirs in between."""
+        self._next_turn = None
+        data = bytes(self._unread[:BYTES_PER_TURN])
+        del self._unread[:BYTES_PER_TURN]
+        self._handle(data)
+        if self._state is _State.CLOSED:  # the transport is closing
+            self._unread.clear()
+        elif self._unread:
+            self._next_turn = self._clock.callLater(0, self._handle_some)
+        else:
+            self.transport.resumeProducing()
+
+    def _handle(self, data: bytes) -> None:
         if self._state is _State.CLOSED:
             return
         if self._frames is None:
@@ -218,6 +256,12 @@ class WebSocketClient(protocol.Protocol):
                 self._fail(WebSocketFailed(f"{self.peer}: the handshake has more than {most} bytes"))
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+        rest, self._unread = bytes(self._unread), bytearray()
+        if rest:
+            self._handle(rest)
         self._queue = None
         if self._close_timer is not None and self._close_timer.active():
             self._close_timer.cancel()

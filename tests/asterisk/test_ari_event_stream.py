@@ -98,6 +98,7 @@ class Asterisk:
     def receive(self, data: bytes) -> None:
         assert self.stream is not None
         self.stream.dataReceived(data)
+        self.clock.advance(0)  # a long read is handled in several turns of the reactor
 
     def accept(self) -> ws.Request:
         """Connect and accept the request."""
