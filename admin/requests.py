@@ -20,6 +20,9 @@ from audiosocket.extensions.model import MAX_INTEGER, Role
 from audiosocket.runtime.event_filter import EventFilter
 
 DEFAULT_AUDIT_LINES, DEFAULT_CALLS = 100, 100
+#: Objects and lists in one another at most; Python 3.14 reads far more than it can show in an error.
+MAX_NESTING = 32
+_TOO_DEEP = "The body is nested too deeply."
 #: Up to here a float has every integer.
 _EXACT = 2**53
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
@@ -46,12 +49,29 @@ def parse_object(raw: bytes, *, may_be_empty: bool = False) -> dict[str, Any]:
     except UnicodeError:
         raise HTTPError(400, "The body is not UTF-8 text (or has an unpaired surrogate).") from None
     except RecursionError:
-        raise HTTPError(400, "The body is nested too deeply.") from None
+        raise HTTPError(400, _TOO_DEEP) from None
     except ValueError as error:
         raise HTTPError(400, f"The body is not valid JSON: {quoted(str(error), 160)}.") from None
+    if not _is_flat_enough(value):
+        raise HTTPError(400, _TOO_DEEP)
     if not isinstance(value, dict):
         raise HTTPError(400, f"The body is {quoted(value)}, not a JSON object.")
     return value
+
+
+def _is_flat_enough(value: Any) -> bool:
+    """Return whether a value of JSON is nested at most `MAX_NESTING` deep; does not recurse itself."""
+    level = [value]
+    for _ in range(MAX_NESTING + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def extension_fields(raw: bytes) -> dict[str, Any]:
