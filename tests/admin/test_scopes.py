@@ -17,6 +17,7 @@ NEEDED = {
     "GET /api/extensions/<extension_id>/apps": "read",
     "GET /api/extensions/dialplan": "read",
     "GET /api/extensions/<extension_id>/dialplan": "read",
+    "GET /api/extensions/<extension_id>": "read",
     "GET /api/calls": "read",
     "GET /api/calls/<call_id>": "read",
     "GET /api/calls/<call_id>/media": "read",
