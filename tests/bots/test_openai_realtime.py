@@ -210,6 +210,12 @@ def test_a_greeting_is_a_response_of_its_own() -> None:
     assert sent(reply.message) == {"type": "response.create", "response": {"instructions": "Say good evening."}}
 
 
+def test_messages_of_other_types_are_skipped_and_those_without_one_are_noted() -> None:
+    one = agreed()
+    assert one.receive('{"type":"rate_limits.updated"}') == []
+    assert one.receive('{"no_type":1}') == [Ignored("a message without a type")]
+
+
 def test_a_second_session_updated_greets_no_more() -> None:
     one = agreed(greeting=True)
     assert one.receive('{"type":"session.updated","session":{}}') == [Ready(PCMU)]
