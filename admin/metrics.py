@@ -28,6 +28,8 @@ REASONS = {
     "admin_hangup": "admin",
     "slow_reader": "timeout",
     "lost": "timeout",
+    "too_long": "timeout",
+    "idle": "timeout",
     "peer_error": "protocol_error",
     "connection_lost": "reset",
     "shutdown": "drain",

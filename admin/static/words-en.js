@@ -132,6 +132,8 @@ export default {
   "outcome.caller_hangup": "caller hung up",
   "outcome.server_hangup": "app hung up",
   "outcome.admin_hangup": "hung up by an operator",
+  "outcome.too_long": "lasted too long",
+  "outcome.idle": "nothing was said",
   "outcome.app_failed": "app failed",
   "outcome.protocol_error": "not AudioSocket",
   "outcome.peer_error": "Asterisk reported an error",

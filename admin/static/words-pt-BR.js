@@ -132,6 +132,8 @@ export default {
   "outcome.caller_hangup": "quem ligou desligou",
   "outcome.server_hangup": "o app desligou",
   "outcome.admin_hangup": "desligada por um operador",
+  "outcome.too_long": "durou demais",
+  "outcome.idle": "ninguém falou",
   "outcome.app_failed": "o app falhou",
   "outcome.protocol_error": "não é AudioSocket",
   "outcome.peer_error": "o Asterisk informou um erro",

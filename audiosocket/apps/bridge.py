@@ -15,7 +15,16 @@ WAIT_MS = 200
 RECONNECT_SECONDS = 2.0
 
 #: Outcomes after which a leg does not resume.
-_GONE = frozenset({LegOutcome.CALLER_HANGUP, LegOutcome.SERVER_HANGUP, LegOutcome.ADMIN_HANGUP, LegOutcome.LOST})
+_GONE = frozenset(
+    {
+        LegOutcome.CALLER_HANGUP,
+        LegOutcome.SERVER_HANGUP,
+        LegOutcome.ADMIN_HANGUP,
+        LegOutcome.TOO_LONG,
+        LegOutcome.IDLE,
+        LegOutcome.LOST,
+    }
+)
 #: Outcomes with which the server ends the other leg itself.
 _WHOLE_CALL = frozenset({LegOutcome.APP_FAILED, LegOutcome.SHUTDOWN})
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from audiosocket.calls.outcomes import LegOutcome
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -97,18 +99,20 @@ class CallLimits:
         _take_one(self._by_peer, host)
         _take_one(self._by_extension, extension)
 
-    def overdue(self, legs: Iterable[tuple[_Leg, LegFacts]], now: float) -> list[tuple[_Leg, str]]:
-        """Return the legs that have to end, and why."""
+    def overdue(self, legs: Iterable[tuple[_Leg, LegFacts]], now: float) -> list[tuple[_Leg, LegOutcome, str]]:
+        """Return the legs that have to end, with what outcome, and why."""
         limits = self._limits
-        found: list[tuple[_Leg, str]] = []
+        found: list[tuple[_Leg, LegOutcome, str]] = []
         quiet, self._quiet = self._quiet, {}
         for leg, facts in legs:
             if limits.call_seconds and now - facts.call_started > limits.call_seconds:
                 self.reached_total["call_seconds"] += 1
-                found.append((leg, f"its call lasts longer than {limits.call_seconds} s (MAX_CALL_SECONDS)"))
+                why = f"its call lasts longer than {limits.call_seconds} s (MAX_CALL_SECONDS)"
+                found.append((leg, LegOutcome.TOO_LONG, why))
             elif limits.idle_seconds and self._idle(facts, quiet, now) > limits.idle_seconds:
                 self.reached_total["idle_seconds"] += 1
-                found.append((leg, f"nothing was said for {limits.idle_seconds} s (MAX_IDLE_SECONDS)"))
+                why = f"nothing was said for {limits.idle_seconds} s (MAX_IDLE_SECONDS)"
+                found.append((leg, LegOutcome.IDLE, why))
         return found
 
     def _idle(self, facts: LegFacts, before: dict[object, tuple[int, float]], now: float) -> float:

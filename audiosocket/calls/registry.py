@@ -37,6 +37,8 @@ FINAL = frozenset(
     {
         LegOutcome.SERVER_HANGUP,
         LegOutcome.ADMIN_HANGUP,
+        LegOutcome.TOO_LONG,
+        LegOutcome.IDLE,
         LegOutcome.APP_FAILED,
         LegOutcome.PROTOCOL_ERROR,
         LegOutcome.PEER_ERROR,

@@ -281,9 +281,9 @@ class Switchboard:
     def end_overdue(self) -> None:
         """End the legs that last too long, or on which nothing was said for too long."""
         legs = [(leg, _facts(leg)) for leg in self._legs]
-        for leg, why in self.registry.limits.overdue(legs, self._clock.now_ms() / 1000):
+        for leg, outcome, why in self.registry.limits.overdue(legs, self._clock.now_ms() / 1000):
             self.admission.warn(leg.state.peer, f"{leg} is ended: {why}")
-            leg.end(LegOutcome.SERVER_HANGUP)
+            leg.end(outcome)
 
     def forget(self) -> bool:
         """Drop the UUIDs of calls that ended long enough ago; return true when there were any."""

@@ -93,7 +93,16 @@ def test_a_burst_of_frames_does_not_delay_the_rest_of_the_conversation(lump: int
 
 
 @pytest.mark.parametrize("first", Role)
-@pytest.mark.parametrize("how", [LegOutcome.CALLER_HANGUP, LegOutcome.SERVER_HANGUP, LegOutcome.ADMIN_HANGUP])
+@pytest.mark.parametrize(
+    "how",
+    [
+        LegOutcome.CALLER_HANGUP,
+        LegOutcome.SERVER_HANGUP,
+        LegOutcome.ADMIN_HANGUP,
+        LegOutcome.TOO_LONG,
+        LegOutcome.IDLE,
+    ],
+)
 def test_when_either_side_hangs_up_the_other_is_hung_up_at_once(first: Role, how: LegOutcome) -> None:
     call = Conversation()
     leaving, staying = call.visitor, call.resident

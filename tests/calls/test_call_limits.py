@@ -104,7 +104,7 @@ def test_a_call_that_lasts_too_long_is_ended(heard: CapturedLog) -> None:
     assert len(server.registry) == 0
     call = server.registry.get(CALL)
     assert call is not None
-    assert call.outcome == LegOutcome.SERVER_HANGUP.value
+    assert call.outcome == LegOutcome.TOO_LONG.value
     assert reached(server) == {"call_seconds": 1}
     assert len(heard.containing("MAX_CALL_SECONDS")) == 1
 
@@ -116,6 +116,9 @@ def test_a_leg_that_neither_sends_nor_is_spoken_to_is_ended() -> None:
         server.run(1_000, step=20)
         server.switchboard.end_overdue()
     assert len(server.registry) == 0
+    call = server.registry.get(CALL)
+    assert call is not None
+    assert call.outcome == LegOutcome.IDLE.value
     assert reached(server) == {"idle_seconds": 1}
 
 

@@ -150,6 +150,8 @@ def test_a_leg_that_left_may_join_again_while_the_other_is_live() -> None:
 FINAL = [
     LegOutcome.SERVER_HANGUP,
     LegOutcome.ADMIN_HANGUP,
+    LegOutcome.TOO_LONG,
+    LegOutcome.IDLE,
     LegOutcome.APP_FAILED,
     LegOutcome.PROTOCOL_ERROR,
     LegOutcome.PEER_ERROR,
