@@ -109,13 +109,14 @@ class AudioSocketProtocol(Protocol):
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
         #: Whether a PROXY header has to come before the UUID.
         self._behind_proxy = False
-        #: Address and port of the caller that the header names.
-        self._caller: tuple[str, int] | None = None
+        #: Whether a PROXY header has named the caller.
+        self._proxied = False
         #: What was received before and with the UUID, with the PROXY header.
         self._first_data = b""
         #: Whether a message without meaning was logged already.
         self._ignored = False
         self._blocked = False
+        self._peer = ""
         #: How the connection was lost while messages waited: they come before the end of the leg.
         self._lost: LegOutcome | None = None
         #: True once the hangup frame was sent: what still arrives is discarded.
@@ -124,17 +125,17 @@ class AudioSocketProtocol(Protocol):
     @property
     def peer(self) -> str:
         """Address and port of the caller, for logs; of the other end if no proxy names another one."""
-        if self._caller is not None:
-            return "{}:{}".format(*self._caller)
-        where = self.transport.getPeer()
-        return f"{where.host}:{where.port}"
+        if not self._peer:
+            where = self.transport.getPeer()
+            self._peer = f"{where.host}:{where.port}"
+        return self._peer
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         _set_limits(self.transport)
         self.transport.registerProducer(self, True)
-        self._behind_proxy = self.factory.observer.is_proxy(self.transport.getPeer())
+        self._behind_proxy = self.factory.observer.is_proxy(self)
         self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
         self.factory.connected(self)
 
@@ -160,6 +161,8 @@ class AudioSocketProtocol(Protocol):
         if self._waiting or not self._is_direct():
             self._parser.receive(data, 0)
             self._wait()
+        elif self._leg is None:
+            self._identify(data)
         elif self._step(data):
             self._wait()
 
@@ -273,9 +276,9 @@ class AudioSocketProtocol(Protocol):
         if shape is self._shape and difference < PAUSE_SECONDS:
             self.factory.observer.paced(difference)
 
-    def _step(self, data: bytes = b"") -> bool:
+    def _step(self, data: bytes = b"", most: int = MESSAGES_PER_STEP) -> bool:
         """Handle some messages; return whether complete ones may be left."""
-        events = self._parser.receive(data, MESSAGES_PER_STEP)
+        events = self._parser.receive(data, most)
         units = 0
         for event in events:
             units += cost(event, self._rate)
@@ -295,7 +298,7 @@ class AudioSocketProtocol(Protocol):
                 "changes of the sample rate; a telephone sends 100/s at most",
             )
             return False
-        return len(events) == MESSAGES_PER_STEP
+        return len(events) == most
 
     def _wait(self) -> None:
         """Handle what is in the parser in the clock's ticks, and read again after that."""
@@ -338,7 +341,9 @@ class AudioSocketProtocol(Protocol):
         # A balancer that only checks whether the port is open closes now: it is asked about when it says more.
         rest = self._first_data[header.length :]
         if rest or header.caller is not None:
-            self._behind_proxy, self._caller = False, header.caller
+            self._behind_proxy = False
+            if header.caller is not None:
+                self._proxied, self._peer = True, "{}:{}".format(*header.caller)
             if not self.factory.observer.may_call(self):
                 self.abort()
                 return b""
@@ -348,7 +353,7 @@ class AudioSocketProtocol(Protocol):
         """Take a message that is not audio."""
         if isinstance(event, Violation):
             why = event.why
-            if self._leg is None and self._caller is None and looks_like_header(self._first_data[:HEADER_BYTES]):
+            if self._leg is None and not self._proxied and looks_like_header(self._first_data[:HEADER_BYTES]):
                 why += "; it looks like a PROXY header, and its address is in none of the networks of PROXY_PEERS"
             self._drop("handshake" if self._leg is None else "second_uuid", why)
         elif isinstance(event, Identified):
@@ -363,6 +368,13 @@ class AudioSocketProtocol(Protocol):
                 self.finish()
             elif isinstance(event, Ignored):
                 self._note_ignored(event)
+
+    def _identify(self, data: bytes) -> None:
+        """Handle the UUID, and then what came with it as what comes later is: frames skip the parser."""
+        self._step(data, 1)
+        if self._leg is not None and self._parser.rest and not self.finished:
+            data, self._parser.rest = self._parser.rest, b""
+            self.dataReceived(data)
 
     def _identified(self, call_id: UUID) -> None:
         self._clock.cancel_timeout(self)
@@ -426,8 +438,8 @@ class ConnectionObserver(Interface):
     def may_connect(self, address: IAddress) -> bool:
         """Return whether this peer may open a connection: a caller, or a proxy in front of callers."""
 
-    def is_proxy(self, address: IAddress) -> bool:
-        """Return whether this peer must begin with a PROXY header, which is refused from any other."""
+    def is_proxy(self, connection: AudioSocketProtocol) -> bool:
+        """Return whether the other end must begin with a PROXY header, which is refused from any other."""
 
     def may_call(self, connection: AudioSocketProtocol) -> bool:
         """Return whether the caller that a proxy has named on this connection may send its UUID."""

@@ -75,8 +75,8 @@ class ConnectionAdmission:
             return False
         return self._proxies.have(host) or self._may_call(host)
 
-    def is_proxy(self, address: IAddress) -> bool:
-        return self._proxies.have(str(getattr(address, "host", "")))
+    def is_proxy(self, connection: AudioSocketProtocol) -> bool:
+        return bool(self._proxies) and self._proxies.have(_host(connection))
 
     def may_call(self, connection: AudioSocketProtocol) -> bool:
         host = _host(connection)
@@ -101,9 +101,8 @@ class ConnectionAdmission:
 
     def connected(self, connection: AudioSocketProtocol) -> None:
         self.connections.add(connection)
-        host = _host(connection)
-        if not self._proxies.have(host):  # a proxy's connections count as those of their callers
-            self._count(connection, host)
+        if self._most_per_peer and not self.is_proxy(connection):  # a proxy's are counted as those of its callers
+            self._count(connection, _host(connection))
         self._waiting[connection] = None
         if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
@@ -183,6 +182,9 @@ class KnownHosts:
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
         self._known: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
 
     def have(self, host: str) -> bool:
         """Return whether an address is in one of the networks."""
