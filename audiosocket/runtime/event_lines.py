@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.logger import Logger
-
+from audiosocket.runtime.logs import FrequentLogger
 from audiosocket.runtime.rate_limit import RateLimit
 
 #: Events that are not logged, as the switchboard's own line has peer and port, too. Nor is the event of the last
@@ -24,9 +23,8 @@ class EventLines:
     ``recordings`` is the directory of recordings, ``seconds`` a steady clock, in seconds.
     """
 
-    _log = Logger()
-
     def __init__(self, recordings: Path, seconds: Callable[[], float]) -> None:
+        self._log = FrequentLogger(f"{__name__}.{type(self).__name__}", self)
         self._recordings = str(recordings)
         self._failed = RateLimit(FAILED_PER_SECOND, 1.0, seconds)
 

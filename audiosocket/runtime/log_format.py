@@ -75,6 +75,8 @@ def readable(line: str) -> str:
 
 def escape(text: str) -> str:
     """Return ``text`` on one line, with escapes for control characters and those that reorder text."""
+    if text.isprintable():  # what is escaped is not, and this is ten times as fast
+        return text
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
@@ -97,7 +99,7 @@ def _time(event: LogEvent) -> tuple[str, int]:
 def _level(event: LogEvent) -> str:
     level = event.get("log_level")
     name = level.name if level is not None else "info"
-    return {"warn": "WARNING"}.get(name, name.upper())
+    return "WARNING" if name == "warn" else name.upper()
 
 
 def _module(event: LogEvent) -> str:

@@ -6,18 +6,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
+from threading import get_ident
+from time import time
 from typing import Protocol, TextIO
 
 from constantly import NamedConstant
 from twisted.logger import (
-    FilteringLogObserver,
     ILogFilterPredicate,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     PredicateResult,
@@ -33,6 +34,8 @@ FILE_NAME = "audiosocket.log"
 QUIET_NAMESPACES = ("twisted.internet.protocol", "twisted.internet.endpoints", "twisted.web", "klein")
 #: Namespaces and levels for which the result of the filter is kept.
 MAX_KNOWN_KINDS = 1_000
+#: Constants of Twisted, whose look-up in their class is a call.
+_INFO, _DROPPED = LogLevel.info, PredicateResult.no
 _PORT_LINE = re.compile(r"\S+ starting on \S+|\(\S+ Port \S+ Closed\)")
 
 
@@ -64,21 +67,75 @@ class Output(Protocol):
 
 @implementer(ILogObserver)
 class LineWriter:
-    """Formats each event once and writes it to every output; a full disk or closed pipe loses that line only."""
+    """Formats each event once and writes it to every output; a full disk or closed pipe loses that line only.
+
+    Between `hold` and `release` lines of the same thread are kept and written in one piece, as a write takes
+    longer than a line. A warning or error is written at once, with what was kept before it: what explains the end
+    of a process must not wait.
+    """
 
     def __init__(self, line: Callable[[LogEvent], str], outputs: Sequence[Output]) -> None:
         self._line = line
         self._outputs = outputs
+        self._held: list[str] = []
+        #: The thread whose lines are kept, 0 for none.
+        self._holder = 0
 
     def __call__(self, event: LogEvent) -> None:
-        self.write(self._line(event))
+        if self._holder and event.get("log_level") is _INFO and get_ident() == self._holder:
+            self._held.append(self._line(event))
+        else:
+            self.write(self._line(event))
 
     def write(self, text: str) -> None:
-        """Append finished lines."""
+        """Append finished lines, after those that are kept."""
+        if self._held and get_ident() == self._holder:
+            held, self._held = self._held, []
+            text = "".join(held) + text
         for output in self._outputs:
-            with suppress(OSError, ValueError):  # there is no other place to report it
+            try:
                 output.write(text)
                 output.flush()
+            except (OSError, ValueError):  # there is no other place to report it
+                pass
+
+    def hold(self) -> None:
+        """Keep lines of this thread until `release`."""
+        self._holder = get_ident()
+
+    def release(self) -> None:
+        """Write what was kept, and all lines at once from now on."""
+        if self._held:
+            self.write("")
+        self._holder = 0
+
+
+@implementer(ILogObserver)
+class _FilteredLines:
+    """Passes on what a filter does not drop; Twisted's own takes several calls for each event."""
+
+    def __init__(self, writer: LineWriter, levels: LevelFilter) -> None:
+        self._writer = writer
+        self._levels = levels
+
+    def __call__(self, event: LogEvent) -> None:
+        if self._levels(event) is not _DROPPED:
+            self._writer(event)
+
+
+class FrequentLogger(Logger):
+    """A `Logger` for the lines of every call: `info` makes the same event, and does not check its own level."""
+
+    def info(self, format: str | None = None, **fields: object) -> None:
+        fields.update(
+            log_logger=self,
+            log_level=_INFO,
+            log_namespace=self.namespace,
+            log_source=self.source,
+            log_format=format,
+            log_time=time(),
+        )
+        self.observer(fields)
 
 
 class _ReadableTracebacks:
@@ -122,7 +179,7 @@ class ProcessLog:
             outputs.append(terminal if plan.format == "json" else _ReadableTracebacks(terminal))
         self._writer = LineWriter(formatter(plan.format), outputs)
         self._levels = LevelFilter(plan.level)
-        return FilteringLogObserver(self._writer, [self._levels])
+        return _FilteredLines(self._writer, self._levels)
 
     def set_level(self, level: str) -> None:
         """Log events from this level on; without effect where one of twistd's logs was chosen."""
@@ -141,6 +198,16 @@ class ProcessLog:
     def check(self) -> str:
         """Return why lines of the log are lost, empty when they are not; a file that was removed is made anew."""
         return "" if self._file is None else self._file.check()
+
+    def hold(self) -> None:
+        """Write the lines of this thread together when `release` is called; see `LineWriter`."""
+        if self._writer is not None:
+            self._writer.hold()
+
+    def release(self) -> None:
+        """Write the lines that `hold` kept."""
+        if self._writer is not None:
+            self._writer.release()
 
     def write(self, text: str) -> None:
         """Append lines that a worker has formatted."""

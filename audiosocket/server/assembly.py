@@ -42,6 +42,7 @@ from audiosocket.returncalls.service import ReturnCalls
 from audiosocket.runtime.event_lines import EventLines
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.histograms import Histograms
+from audiosocket.runtime.logs import process_log
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
@@ -242,7 +243,7 @@ def media(choice: str, reactor: ServerReactor, seconds: Callable[[], float]) -> 
     if not epoll.available():
         clock = MediaClock(ticker, seconds)
         return Media(clock, None, clock.keep_descriptors)
-    poller = SocketPoller(reactor)
+    poller = SocketPoller(reactor, process_log.hold, process_log.release)
     clock = MediaClock(ticker, seconds, after_tick=poller.poll)
 
     def keep(on: bool) -> None:

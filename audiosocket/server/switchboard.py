@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
+from time import time
 from uuid import UUID
-
-from twisted.logger import Logger
 
 from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.call_limits import LegFacts
@@ -26,6 +24,8 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallPolicy
 from audiosocket.media.playout_queue import Converter
 from audiosocket.returncalls.service import ReturnCalls
+from audiosocket.runtime.event_feed import rfc3339
+from audiosocket.runtime.logs import FrequentLogger
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
 from audiosocket.server.caller_identification import CallerIdentification
@@ -34,7 +34,7 @@ from audiosocket.server.live_legs import LiveLegs, is_suspended
 from audiosocket.transport.clock import MediaClock
 
 #: Of the module: as an attribute of the class it would be made anew for every line.
-_log = Logger()
+_log = FrequentLogger()
 
 #: Why a connection is refused whose leg raised before it was connected.
 NOT_SET_UP = "its leg could not be set up; the log has the failure"
@@ -90,7 +90,7 @@ class Switchboard:
         if self._refuses_new_calls and not self._is_live(call_id):
             return "the server is stopping and takes no new calls"
         now = self._clock.now_ms() / 1000
-        wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        wall = rfc3339(time())
         peer, port = connection.peer, connection.transport.getHost().port
         old = self._legs.get(call_id, role)
         with self.registry.together():

@@ -54,6 +54,10 @@ class PolledTransport(Protocol):
         """Write what was held back while `SocketPoller.corked` was set."""
 
 
+def _nothing() -> None:
+    pass
+
+
 def available() -> bool:
     """Return whether this system has epoll."""
     return hasattr(select, "epoll")
@@ -63,12 +67,20 @@ def available() -> bool:
 class SocketPoller:
     """Watches legs' sockets for the reactor, which sees one reader, and for the clock.
 
+    ``before`` and ``after`` are called around the service of sockets that are ready together, and must not raise.
     The epoll descriptors are created for the first socket and closed with the last, unless they are kept (see
     `keep_descriptors`).
     """
 
-    def __init__(self, reactor: PollerReactor) -> None:
+    def __init__(
+        self,
+        reactor: PollerReactor,
+        before: Callable[[], object] = _nothing,
+        after: Callable[[], object] = _nothing,
+    ) -> None:
         self.reactor = reactor
+        self._before = before
+        self._after = after
         #: The epoll inside the reactor's.
         self._immediate: select.epoll | None = None
         #: The epoll that is polled on each tick, and the descriptors in it.
@@ -187,14 +199,18 @@ class SocketPoller:
         """Serve at most `SOCKETS_PER_TURN` ready sockets of ``epoll``; return how many they were."""
         transports = self._transports
         ready = epoll.poll(0, SOCKETS_PER_TURN)
-        for descriptor, event in ready:
-            transport = transports.get(descriptor)
-            if transport is None:
-                continue  # closed while another socket was served
-            if event == READ:
-                transport.readable()
-            else:
-                transport.ready(event)
+        self._before()
+        try:
+            for descriptor, event in ready:
+                transport = transports.get(descriptor)
+                if transport is None:
+                    continue  # closed while another socket was served
+                if event == READ:
+                    transport.readable()
+                else:
+                    transport.ready(event)
+        finally:
+            self._after()
         return len(ready)
 
     def connectionLost(self, reason: Failure) -> None:

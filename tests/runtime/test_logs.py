@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -25,7 +26,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.runtime import log_format, logs
 from audiosocket.runtime.log_file import AppendedLogFile
 from audiosocket.runtime.log_format import as_json_line, as_line, escape
-from audiosocket.runtime.logs import LogPlan, ProcessLog
+from audiosocket.runtime.logs import FrequentLogger, LogPlan, ProcessLog
 from tests.support.log_lines import LINE
 from tests.support.loopback_server import no_deadline
 
@@ -323,6 +324,74 @@ def test_a_full_disk_or_closed_pipe_loses_only_its_own_copy(
     monkeypatch.setattr("twisted.python.logfile.LogFile.write", full)
     log.info("y")
     assert shown.getvalue().endswith(" - y\n")
+
+
+def started(plan: LogPlan) -> tuple[ProcessLog, Logger]:
+    log = ProcessLog()
+    log.plan = plan
+    return log, Logger("audiosocket.test", observer=log())
+
+
+def texts(directory: Path) -> list[str]:
+    return [line.rpartition(" - ")[2].strip() for line in lines(directory)]
+
+
+def test_lines_that_are_held_are_written_in_order_when_they_are_released(tmp_path: Path) -> None:
+    process, log = started(to(tmp_path))
+    log.info("1")
+    process.hold()
+    log.info("2")
+    log.debug("not logged")
+    log.info("3")
+    assert texts(tmp_path) == ["1"]
+    process.release()
+    log.info("4")
+    process.hold()
+    process.release()
+    assert texts(tmp_path) == ["1", "2", "3", "4"]
+
+
+def test_a_warning_is_written_at_once_with_the_lines_that_were_held(tmp_path: Path) -> None:
+    process, log = started(to(tmp_path))
+    process.hold()
+    log.info("1")
+    log.warn("2")
+    assert texts(tmp_path) == ["1", "2"]
+    process.write("a line of a worker\n")
+    log.info("3")
+    assert len(lines(tmp_path)) == 3
+    process.release()
+    assert texts(tmp_path)[-1] == "3"
+
+
+def test_lines_of_other_threads_are_not_held(tmp_path: Path) -> None:
+    process, log = started(to(tmp_path))
+    process.hold()
+    log.info("of this thread")
+    thread = threading.Thread(target=lambda: log.info("of another"))
+    thread.start()
+    thread.join()
+    assert texts(tmp_path) == ["of another"]
+    process.release()
+    assert texts(tmp_path) == ["of another", "of this thread"]
+
+
+def test_without_a_log_of_its_own_the_process_has_nothing_to_hold() -> None:
+    log = ProcessLog()
+    log.hold()
+    log.release()
+
+
+def test_a_frequent_logger_makes_the_same_events() -> None:
+    seen: list[LogEvent] = []
+    source = object()
+    for kind in (Logger, FrequentLogger):
+        kind("audiosocket.test", source, seen.append).info("{a} and {b}", a=1, b="2")
+    for one in seen:
+        assert isinstance(one.pop("log_logger"), Logger)
+        assert isinstance(one.pop("log_time"), float)
+    assert seen[0] == seen[1]
+    assert FrequentLogger().namespace == __name__
 
 
 def test_a_log_that_cannot_be_written_raises_oserror(tmp_path: Path) -> None:

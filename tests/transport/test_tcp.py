@@ -66,7 +66,11 @@ class ListeningPort:
 
     def __init__(self, kind: str) -> None:
         self.peers: list[Peer] = []
-        self.poller = SocketPoller(reactor)
+        #: What the poller has called, in order.
+        self.around: list[str] = []
+        self.poller = SocketPoller(
+            reactor, lambda: self.around.append("before"), lambda: self.around.append("after")
+        )
         self.clients: list[socket.socket] = []
         factory = Factory()
         factory.noisy = False
@@ -298,6 +302,25 @@ async def test_a_socket_closed_earlier_in_the_same_turn_is_skipped(kind: str) ->
 
 
 # only DirectTransport
+
+
+@needs_epoll
+async def test_the_poller_tells_before_and_after_it_serves_sockets_also_when_one_fails(
+    logged_failures: LoggedFailures,
+) -> None:
+    async with listening("ours") as here:
+        client, peer = await here.connect()
+        here.around.clear()
+
+        def fail(data: bytes) -> None:
+            here.around.append("data")
+            raise LookupError("a bug")
+
+        peer.on_data = fail
+        client.send(b"x")
+        await until(lambda: bool(peer.lost))
+        assert here.around[:3] == ["before", "data", "after"]
+        assert len(logged_failures.flush(LookupError)) == 1
 
 
 @needs_epoll
