@@ -34,6 +34,8 @@ REASONS = {
     "connection_lost": "reset",
     "shutdown": "drain",
 }
+#: The events that are counted.
+COUNTED = frozenset({"leg.left", "call.ended"})
 #: Lines of one piece: about 1 ms.
 PIECE_LINES = 400
 

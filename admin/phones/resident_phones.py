@@ -69,7 +69,7 @@ class ResidentPhones:
         self._rejected: set[tuple[str, Telephone]] = set()
         #: What ends an attempt whose end does not come; attempts that are looked up are in here, too.
         self._timers: dict[str, IDelayedCall] = {}
-        feed.follow(self._happened)
+        feed.follow(self._happened, frozenset({RINGING, STOPPED}))
 
     # for telephones
 

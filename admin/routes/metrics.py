@@ -8,7 +8,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from admin.metrics import CONTENT_TYPE, CallCounts, metrics_in_pieces
+from admin.metrics import CONTENT_TYPE, COUNTED, CallCounts, metrics_in_pieces
 from admin.site import AdminRequest
 from admin.uncancelled import maybe_await
 from audiosocket.control_interface import Control
@@ -18,7 +18,7 @@ from audiosocket.runtime.event_feed import EventFeed
 def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTime) -> None:
     """Add the figures for Prometheus to ``app``."""
     calls = CallCounts()
-    feed.follow(calls.count)
+    feed.follow(calls.count, COUNTED)
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(request: AdminRequest) -> bytes:

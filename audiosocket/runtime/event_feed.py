@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 #: Events that are kept.
@@ -16,9 +16,12 @@ RING = 1_000
 Record = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: that would triple the time to make one
 class FeedEntry:
-    """One event: its id, its ``fields`` with their ``event``, and when it was published, in seconds of the day."""
+    """One event: its id, its ``fields`` with their ``event``, and when it was published, in seconds of the day.
+
+    Nobody changes it.
+    """
 
     id: int
     fields: Record
@@ -45,7 +48,9 @@ class EventFeed:
     def __init__(self, now: Callable[[], float], ring: int = RING) -> None:
         self._now = now
         self._entries: deque[FeedEntry] = deque(maxlen=ring)
-        self._followers: dict[int, Callable[[FeedEntry], object]] = {}
+        self._followers: dict[int, tuple[Callable[[FeedEntry], object], frozenset[str] | None]] = {}
+        #: The followers of each event that was published since somebody came or went.
+        self._by_event: dict[str, tuple[Callable[[FeedEntry], object], ...]] = {}
         self._number = 0
         #: The id of the latest event.
         self.last_id = int(now() * 1000)
@@ -55,7 +60,12 @@ class EventFeed:
         self.last_id += 1
         entry = FeedEntry(self.last_id, record, self._now())
         self._entries.append(entry)
-        for follower in list(self._followers.values()):
+        event = record["event"]
+        followers = self._by_event.get(event)
+        if followers is None:
+            wanted = [one for one, events in self._followers.values() if events is None or event in events]
+            followers = self._by_event[event] = tuple(wanted)
+        for follower in followers:
             follower(entry)
 
     def after(self, last: int) -> list[FeedEntry] | None:
@@ -75,12 +85,22 @@ class EventFeed:
         oldest = rfc3339(self._now() - seconds)
         return [entry.record for entry in self._entries if entry.record["at"] >= oldest]
 
-    def follow(self, follower: Callable[[FeedEntry], object]) -> Callable[[], None]:
-        """Call ``follower``, which must not raise, with each event from now on; return what ends that."""
+    def follow(
+        self, follower: Callable[[FeedEntry], object], events: frozenset[str] | None = None
+    ) -> Callable[[], None]:
+        """Call ``follower``, which must not raise, with each event from now on; return what ends that.
+
+        ``events`` are the names of those it wants, None for all.
+        """
         self._number += 1
         number = self._number
-        self._followers[number] = follower
-        return lambda: (self._followers.pop(number, None), None)[1]
+        self._followers[number] = (follower, events)
+        self._by_event = {}
+        return partial(self._leave, number)
+
+    def _leave(self, number: int) -> None:
+        self._followers.pop(number, None)
+        self._by_event = {}
 
 
 def stamped(record: Record, now: float) -> Record:

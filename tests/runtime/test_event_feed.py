@@ -60,6 +60,19 @@ def test_a_follower_gets_what_is_published_until_it_leaves() -> None:
     assert [entry.record["event"] for entry in got] == ["one"]
 
 
+def test_a_follower_of_some_events_gets_those_only_and_new_followers_get_the_next_one() -> None:
+    feed, some, every = EventFeed(Clock()), list[FeedEntry](), list[FeedEntry]()
+    leave = feed.follow(some.append, frozenset({"two"}))
+    feed.publish({"event": "one"})
+    feed.publish({"event": "two"})
+    feed.follow(every.append)
+    leave()
+    feed.publish({"event": "two"})
+    feed.publish({"event": "one"})
+    assert [entry.fields["event"] for entry in some] == ["two"]
+    assert [entry.fields["event"] for entry in every] == ["two", "one"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "1970-01-01T00:00:00.000Z"), (1.9996, "1970-01-01T00:00:01.999Z"), (1e9, "2001-09-09T01:46:40.000Z")],
