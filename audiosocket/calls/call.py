@@ -202,8 +202,10 @@ class Call:
             return
         identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)
-        own = {AT_SECONDS: round(now - self.started, 3), EVENT: event}
-        entry = {**own, **fields, **own} if fields else own
+        at = round(now - self.started, 3)
+        entry: TimelineEntryJSON = {AT_SECONDS: at, EVENT: event}
+        if fields:
+            entry = {**entry, **fields, AT_SECONDS: at, EVENT: event}
         self.timeline.append(entry)
         if len(self.timeline) > MAX_TIMELINE:
             shorten(self.timeline)

@@ -60,23 +60,20 @@ class CallLimits:
     def refusal(self, host: str, extension: int, now: float) -> str:
         """Return why a call from ``host`` to ``extension`` may not begin now; empty if it may."""
         limits = self._limits
-        for kind, setting, number, most in (
-            ("calls", "MAX_CALLS", self._total, limits.calls),
-            ("peer_calls", "MAX_CALLS_PER_PEER", self._by_peer[host], limits.calls_per_peer),
-            (
-                "extension_calls",
-                "MAX_CALLS_PER_EXTENSION",
-                self._by_extension[extension],
-                limits.calls_per_extension,
-            ),
-        ):
-            if most and number >= most:
-                self.reached_total[kind] += 1
-                return f"there are {number} calls; {setting} allows no more"
+        if limits.calls and self._total >= limits.calls:
+            return self._reached("calls", "MAX_CALLS", self._total)
+        if limits.calls_per_peer and self._by_peer[host] >= limits.calls_per_peer:
+            return self._reached("peer_calls", "MAX_CALLS_PER_PEER", self._by_peer[host])
+        if limits.calls_per_extension and self._by_extension[extension] >= limits.calls_per_extension:
+            return self._reached("extension_calls", "MAX_CALLS_PER_EXTENSION", self._by_extension[extension])
         if limits.calls_per_second and not self._may_begin(now):
             self.reached_total["calls_per_second"] += 1
             return f"more than {limits.calls_per_second} calls begin in a second; see MAX_CALLS_PER_SECOND"
         return ""
+
+    def _reached(self, kind: str, setting: str, number: int) -> str:
+        self.reached_total[kind] += 1
+        return f"there are {number} calls; {setting} allows no more"
 
     def _may_begin(self, now: float) -> bool:
         rate = self._limits.calls_per_second

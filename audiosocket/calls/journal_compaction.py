@@ -40,16 +40,21 @@ def condense(records: Iterable[JournalRecord]) -> Iterator[JournalRecord]:
     """
     calls: dict[str, list[JournalRecord]] = {}
     for record in records:
-        calls.setdefault(record.call, []).append(record)
+        if record.call in calls:
+            calls[record.call].append(record)
+        else:
+            calls[record.call] = [record]
     for call, own in calls.items():
         first, last = own[0], own[-1]
         if isinstance(last, EventRecord) and last.entry[EVENT] == "call.ended":
             yield EndedRecord(call)
-        elif isinstance(first, OpenedRecord) and all(isinstance(record, EventRecord) for record in own[1:]):
-            entries = [record.entry for record in own[1:] if isinstance(record, EventRecord)]
-            yield OpenedRecord(call, first.extension, first.started_at, entries)
-        else:
-            yield from own
+            continue
+        if isinstance(first, OpenedRecord):
+            entries = [record.entry for record in own if isinstance(record, EventRecord)]
+            if len(entries) == len(own) - 1:
+                yield OpenedRecord(call, first.extension, first.started_at, entries)
+                continue
+        yield from own
 
 
 def split_by_end(data: bytes, oldest: float, most: int) -> tuple[list[bytes], list[bytes]]:

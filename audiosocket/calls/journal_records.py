@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
@@ -310,8 +311,20 @@ def encode(record: JournalRecord, wall: float) -> bytes:
 
     Raises TypeError, ValueError or RecursionError for what JSON cannot carry.
     """
-    line = {WALL: round(wall, 3), KIND: record.kind, CALL: record.call, **record.to_line()}
-    return (_encode(line) + "\n").encode()
+    if isinstance(record, OpenedRecord):  # of every call: the row is the same in the lines of many
+        entries = f',"entries":{_encode(record.entries)}' if record.entries else ""
+        started = _encode(record.started_at)
+        rest = f',"extension":{_extension_text(record.extension)},"started_at":{started}{entries}}}\n'
+    else:
+        fields = record.to_line()
+        rest = f",{_encode(fields)[1:]}\n" if fields else "}\n"
+    beginning = f'{{"{WALL}":{round(wall, 3)!r},"{KIND}":"{record.kind}","{CALL}":{_encode(record.call)}'
+    return (beginning + rest).encode()
+
+
+@lru_cache(maxsize=1_000)
+def _extension_text(extension: Extension) -> str:
+    return _encode(extension.to_json())
 
 
 def decode(line: bytes) -> tuple[float, UUID, JournalRecord]:

@@ -44,8 +44,9 @@ class AppInstances:
         self._choose = choose
         self._context = context
         self._load = load
-        #: Of each call what was chosen, and the apps made so far. Pairs: a dictionary is larger than an app.
-        self._calls: dict[UUID, tuple[CallApps, Pairs]] = {}
+        #: Of each call, by the number of its UUID, what was chosen, and the apps made so far. Pairs: a dictionary
+        #: is larger than an app.
+        self._calls: dict[int, tuple[CallApps, Pairs]] = {}
 
     @classmethod
     def fixed(
@@ -88,12 +89,12 @@ class AppInstances:
 
     def forget(self, call_id: UUID) -> None:
         """Drop the apps of a call that has ended."""
-        self._calls.pop(call_id, None)
+        self._calls.pop(call_id.int, None)
 
     def _of_call(self, call: Call) -> tuple[CallApps, Pairs]:
-        known = self._calls.get(call.call_id)
+        known = self._calls.get(call.call_id.int)
         if known is None:
-            known = self._calls[call.call_id] = (self._choose(call.extension), ())
+            known = self._calls[call.call_id.int] = (self._choose(call.extension), ())
         return known
 
     def _make(self, call: Call, apps: Sequence[tuple[str, AppFactory]]) -> Pairs:
@@ -111,7 +112,7 @@ class AppInstances:
             self._log.failure("app {name} cannot be made for {call_id}", name=name, call_id=call.name)
             app = _Unmade(self._context)
         pair = (name, app)
-        self._calls[call.call_id] = (chosen, (*made, pair))
+        self._calls[call.call_id.int] = (chosen, (*made, pair))
         return pair
 
     def _context_for(self, chosen: CallApps, name: str, factory: AppFactory) -> AppContext:
@@ -136,6 +137,6 @@ def _checked(made: object) -> App:
 
 def _replaced(call: Call, role: Role) -> str:
     """Return the apps that replaced those of this leg before a restart; empty for none."""
-    kept: Any = call.states.get((role, REPLACED))
+    kept: Any = call.states.get((role, REPLACED)) if call.states else None
     spec = kept.get("apps") if isinstance(kept, dict) else None
     return spec if isinstance(spec, str) else ""

@@ -27,7 +27,10 @@ class TimeoutQueue:
     def set(self, key: object, at: float, duration: float, then: Callable[[], object]) -> None:
         """Make ``then`` due at ``at``, which is ``duration`` from now; replaces the time-out that ``key`` had."""
         self.drop(key)
-        self._queues.setdefault(duration, OrderedDict())[key] = (at, then)
+        queue = self._queues.get(duration)
+        if queue is None:
+            queue = self._queues[duration] = OrderedDict()
+        queue[key] = (at, then)
         self._durations[key] = duration
 
     def drop(self, key: object) -> bool:
