@@ -199,7 +199,12 @@ class Parser:
 def has_equal_headers(data: bytes, size: int) -> bool:
     """Return whether ``data`` is whole pieces of ``size`` bytes that all begin with the header of the first."""
     count, rest = divmod(len(data), size)
-    return not rest and all(data[byte::size] == data[byte : byte + 1] * count for byte in range(HEADER_BYTES))
+    return (
+        not rest
+        and data[::size] == data[:1] * count
+        and data[1::size] == data[1:2] * count
+        and data[2::size] == data[2:3] * count
+    )
 
 
 def _digit(payload: bytes) -> Event:

@@ -3,7 +3,8 @@
 A line is a JSON object that begins with `WALL` (time of day, in seconds since the epoch), `KIND` and `CALL` (the
 UUID), in this order: the compaction reads so much of it as bytes. Four kinds follow a call: `EventRecord`,
 `OutcomeRecord`, `StateRecord` and `ReturnRecord`. `OpenedRecord` begins it; `SnapshotRecord` and `EndedRecord`
-stand for all its lines before them. Keys and their meaning are fixed: the next version reads what this one wrote.
+stand for all its lines before them. Nobody changes a record; those of every call are not frozen, as that makes one
+take three times as long. Keys and their meaning are fixed: the next version reads what this one wrote.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class SavedReturn:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedRecord:
     """The first record of a call; ``entries`` are the events of the same moment."""
 
@@ -164,7 +165,7 @@ class OpenedRecord:
         return cls(call, parse_json(line["extension"]), str(line["started_at"]), line.get("entries", ()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventRecord:
     """One entry of a timeline."""
 
@@ -180,7 +181,7 @@ class EventRecord:
         return cls(call, line[ENTRY])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutcomeRecord:
     """The outcome of a call."""
 
@@ -274,7 +275,7 @@ class SnapshotRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndedRecord:
     """The end of a call, instead of all its records so far."""
 

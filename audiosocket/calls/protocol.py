@@ -167,7 +167,7 @@ class AudioSocketProtocol(Protocol):
             self._wait()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        clean = reason.check(ConnectionDone) is not None
+        clean = isinstance(reason.value, ConnectionDone)
         self._lost = LegOutcome.CALLER_HANGUP if clean else LegOutcome.CONNECTION_LOST
         self._clock.cancel_timeout(self)
         if not self._waiting or self.finished:
