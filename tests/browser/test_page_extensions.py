@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.browser import SETUP_MS, SHOWN_MS, open_page, phone_call
+from tests.support.ports import free_ports
 from tests.support.postgres import PostgresServer
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.browser import SETUP_MS, SHOWN_MS, open_page, phone_call, problem, rows, until_answering
+from tests.support.ports import free_ports
 from tests.support.postgres import PostgresServer
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess
 from tests.support.websocket_bot import silent_bot
 
 if TYPE_CHECKING:

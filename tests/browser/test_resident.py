@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.browser import Console, browser
 from tests.support.porteiro_visits import APARTMENTS
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

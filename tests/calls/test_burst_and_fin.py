@@ -9,7 +9,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.wire import digit_frame, uuid_frame
 from tests.support.in_memory import CALL
 from tests.support.loopback_server import LOOPBACK, extension, loopback_server, until
-from tests.support.server_process import free_ports
+from tests.support.ports import free_ports
 
 #: Far more than are handled together, and less than what ends a leg.
 DIGITS = 300

@@ -11,7 +11,7 @@ import pytest
 
 from audiosocket.cli.api import APIClient, Refused, Unreachable, find_api
 from audiosocket.errors import InvalidSetting
-from tests.support.server_process import free_ports
+from tests.support.ports import free_ports
 
 
 class Answers(HTTPServer):

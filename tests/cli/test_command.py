@@ -18,7 +18,8 @@ from audiosocket.cli.__main__ import run
 from audiosocket.cli.parser import DELEGATED, commands_of, make_parser
 from audiosocket.client.options import make_parser as make_dial_parser
 from audiosocket.schema import make_parser as make_schema_parser
-from tests.support.server_process import ROOT, ServerProcess, checkout_environment, free_ports, wait_until
+from tests.support.ports import free_ports
+from tests.support.server_process import ROOT, ServerProcess, checkout_environment, wait_until
 from tests.support.terminal import Terminal
 
 

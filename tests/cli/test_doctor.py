@@ -22,8 +22,9 @@ from audiosocket.cli.outside import address_of, heard, port_findings
 from audiosocket.cli.parser import DOCTOR_CHECKS
 from audiosocket.settings import Settings
 from tests.support.fake_ami import SECRET, USER, Action, FakeAMIConnection, FakeAMIServer
+from tests.support.ports import free_ports
 from tests.support.reactor import reactor
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess
 
 HEARD: dict[str, Any] = {
     "ended_by": "caller",

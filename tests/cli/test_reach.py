@@ -12,8 +12,8 @@ import pytest
 
 from audiosocket.cli.reach import reach
 from audiosocket.settings import Settings
+from tests.support.ports import free_ports
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
-from tests.support.server_process import free_ports
 
 Answer = Callable[[bytes], bytes]
 

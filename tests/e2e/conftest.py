@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import free_ports, wait_until
+from tests.support.ports import free_ports
+from tests.support.server_process import wait_until
 
 PACKAGES = ("pipecat-ai[websocket]>=1.14,<2", "uvicorn", "python-multipart", "websockets>=13", "openai>=2,<4")
 #: What the realtime server of speech-to-speech imports; the models, a few gigabytes, are left out.

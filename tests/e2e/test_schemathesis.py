@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import KEPT, install
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess
 
 PACKAGES = ("schemathesis>=4.3,<5",)
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")

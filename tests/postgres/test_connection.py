@@ -18,7 +18,8 @@ from audiosocket.errors import SourceUnavailable
 from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres.connection import SafeConnection, one_line
 from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
-from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.reactor import reactor
 from tests.support.slow_resolver import SlowResolver
 

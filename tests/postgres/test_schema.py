@@ -15,7 +15,8 @@ import pytest
 from audiosocket import schema
 from audiosocket.errors import InvalidSetting
 from audiosocket.settings_files import read_password
-from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
 
 INSERT = "insert into extension_ia values (default, '1001', '1002', '192.0.2.1', '8080', 7, '8081')"
 

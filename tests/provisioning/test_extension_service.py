@@ -24,12 +24,12 @@ from audiosocket.transport.ticker import TimerTicker
 from tests.support.loopback_server import (
     LOOPBACK,
     extension,
-    free_ports,
     is_closed,
     occupied,
     reactor,
     socket_inode,
 )
+from tests.support.ports import free_ports
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 

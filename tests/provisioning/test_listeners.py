@@ -15,7 +15,6 @@ from tests.support.loopback_server import (
     LOOPBACK,
     CapturedLog,
     extension,
-    free_ports,
     is_closed,
     loopback_server,
     occupied,
@@ -25,6 +24,7 @@ from tests.support.loopback_server import (
     until,
     until_closed,
 )
+from tests.support.ports import free_ports
 
 VISITOR, RESIDENT = Role.VISITOR, Role.RESIDENT
 

@@ -13,7 +13,8 @@ import treq
 from twisted.internet import defer, error, task
 from twisted.web.client import HTTPConnectionPool
 
-from tests.real_asterisk.rig import Process, free_port
+from tests.real_asterisk.rig import Process
+from tests.support.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import secrets
 import socket
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ from twisted.python.failure import Failure
 from tests.real_asterisk import configuration
 from tests.real_asterisk.amiclient import AmiClient, AmiError, Message
 from tests.real_asterisk.chroot import MOUNT_POINT
+from tests.support.ports import free_port, free_rtp_ports
 
 USER_ID = 61185  # a user without a name: Asterisk and SIPp run without privileges
 RTP_PORTS = 400
@@ -95,33 +94,6 @@ def spawn(reactor: Any, tree: Path, run_dir: Path, command: Sequence[str]) -> Pr
     return process
 
 
-#: Ports returned lately, which may not be open yet and must not be returned twice.
-_given: deque[int] = deque(maxlen=1_000)
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """Return a port that is free on loopback.
-
-    It is below the range from which the kernel takes the ports of outgoing connections: a caller that dials a
-    dead server again and again would sooner or later get the server's own port and be connected to itself.
-    """
-    return _free(range(20_000, 32_000), kind)
-
-
-def _free(candidates: range, kind: int, width: int = 1) -> int:
-    for _ in range(100):
-        first = random.choice(candidates)
-        if first in _given:
-            continue
-        with suppress(OSError):
-            for port in {first, first + width // 2, first + width - 1}:
-                with socket.socket(socket.AF_INET, kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-            _given.append(first)
-            return first
-    raise RigError(f"no free ports from {candidates.start} to {candidates.stop}")
-
-
 async def within(deferred: defer.Deferred[Any], seconds: float, reactor: Any) -> Any:
     """Wait for a shared Deferred without consuming or cancelling it."""
     waiter: defer.Deferred[Any] = defer.Deferred()
@@ -148,7 +120,7 @@ class Asterisk:
         self.tree = tree
         self.run_dir = run_dir
         self.secret = secrets.token_hex(16)
-        first = _free(range(10_000, 19_000, 2), socket.SOCK_DGRAM, RTP_PORTS)
+        first = free_rtp_ports(RTP_PORTS)
         self.ports = configuration.Ports(
             ami=free_port(),
             http=free_port(),

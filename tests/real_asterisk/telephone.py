@@ -14,8 +14,9 @@ from typing import Any
 from twisted.internet import defer, interfaces
 
 from tests.real_asterisk import configuration, sound
-from tests.real_asterisk.rig import USER_ID, Asterisk, Process, RigError, free_port, spawn, within
+from tests.real_asterisk.rig import USER_ID, Asterisk, Process, RigError, spawn, within
 from tests.real_asterisk.sip_phones import RTPReceiver
+from tests.support.ports import free_port
 
 _SCENARIOS = Path(__file__).with_name("sipp")
 

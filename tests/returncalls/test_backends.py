@@ -19,7 +19,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from tests.support.fake_ami import SECRET, USER, FakeAMIServer
 from tests.support.fake_web_servers import http_server
-from tests.support.loopback_server import LOOPBACK, free_ports, reactor, until
+from tests.support.loopback_server import LOOPBACK, reactor, until
+from tests.support.ports import free_ports
 from tests.support.visits import Visit, visit
 
 HOOK_SECRET, PASSWORD = "what the two have agreed on", "a password of the tests"

@@ -15,7 +15,7 @@ from audiosocket.returncalls.backends.selection import ReturnBackend, check
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.originator import NOT_CONFIGURED, AttemptEnd, AttemptResult, ReturnRequest
 from audiosocket.settings import Settings
-from tests.support.loopback_server import free_ports
+from tests.support.ports import free_ports
 from tests.support.reactor import reactor
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")

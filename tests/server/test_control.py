@@ -43,12 +43,12 @@ from tests.support.loopback_server import (
     LoopbackServer,
     data_file,
     extension,
-    free_ports,
     is_closed,
     occupied,
     reactor,
     until,
 )
+from tests.support.ports import free_ports
 
 Row = dict[str, object]
 

@@ -16,7 +16,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.server_process import ServerProcess, checkout_environment, free_ports
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess, checkout_environment
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

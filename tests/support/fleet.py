@@ -18,7 +18,8 @@ import pytest
 
 from audiosocket.cli.haproxy import PEERS_PORT, Named, configuration
 from audiosocket.wire import uuid_frame
-from tests.support.server_process import ServerProcess, free_ports, wait_until
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess, wait_until
 
 LOOPBACK = "127.0.0.1"
 #: Where the callers of `dialled` are; the connections of HAProxy come from another address.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -45,28 +44,6 @@ reactor = typed_reactor.reactor
 no_deadline = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-#: Chooses ports below those that the kernel assigns by itself.
-_PORTS = random.Random(os.getpid())
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` consecutive ports that are free on every address."""
-    while True:
-        first = _PORTS.randrange(12_000, 32_000 - count)
-        ports = list(range(first, first + count))
-        if all(_is_free(port) for port in ports):
-            return ports
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-            probe.listen()
-        except OSError:
-            return False
-    return True
 
 
 @contextlib.contextmanager

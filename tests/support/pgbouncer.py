@@ -13,7 +13,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.support.postgres import ADMIN, ADMIN_PASSWORD, NOBODY, ROLE, ROLE_PASSWORD, PostgresServer, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import ADMIN, ADMIN_PASSWORD, NOBODY, ROLE, ROLE_PASSWORD, PostgresServer
 
 BINARY = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
 needs_pgbouncer = pytest.mark.skipif(BINARY is None, reason="pgbouncer is not installed (Debian: pgbouncer)")

@@ -18,7 +18,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from audiosocket.client.caller import Caller
 from tests.support.fake_web_servers import http_server
-from tests.support.loopback_server import LOOPBACK, free_ports, reactor
+from tests.support.loopback_server import LOOPBACK, reactor
+from tests.support.ports import free_ports
 from tests.support.server_process import ServerProcess
 
 APARTMENTS = [

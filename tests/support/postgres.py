@@ -14,7 +14,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +21,8 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
+
+from tests.support.ports import free_port
 
 NOBODY = 65534
 ADMIN, ADMIN_PASSWORD = "test", "admin-of-the-tests"
@@ -41,14 +42,6 @@ autovacuum = off
 max_wal_senders = 0
 wal_level = minimal
 """
-
-
-def free_port() -> int:
-    """Return a free TCP port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PostgresServer:

@@ -13,7 +13,8 @@ from types import TracebackType
 
 import pytest
 
-from tests.support.server_process import ROOT, free_ports, wait_until
+from tests.support.ports import free_ports
+from tests.support.server_process import ROOT, wait_until
 
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 _START_SECONDS = 20

@@ -5,9 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from audiosocket.settings import catalogue
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20
@@ -34,26 +33,6 @@ def checkout_environment(settings: Mapping[str, str] | None = None) -> dict[str,
     inherited = {name: value for name, value in os.environ.items() if name not in names}
     # PYTHONPATH comes before everything that is installed.
     return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **(settings or {})}
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` free ports below those that the kernel assigns to outgoing connections."""
-    found: list[int] = []
-    for port in random.sample(range(15_000, 32_000), 16_000):
-        if _can_bind(port):
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
-
-
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
 
 
 def install_example_app(directory: Path, name: str) -> None:

@@ -11,7 +11,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
-from tests.support.loopback_server import LOOPBACK, free_ports, reactor
+from tests.support.loopback_server import LOOPBACK, reactor
+from tests.support.ports import free_ports
 from tests.support.server_process import ServerProcess
 
 

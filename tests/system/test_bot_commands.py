@@ -18,7 +18,8 @@ from tests.support.fake_ami import SECRET, USER, FakeAMIServer
 from tests.support.loopback_server import LOOPBACK, reactor, until
 from tests.support.numbered_calls import call_ids
 from tests.support.porteiro_visits import GateProgram, gate_program
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess
 from tests.support.twilio_bot import TwilioBot
 from tests.support.websocket_server import WebSocketServer, websocket_server
 

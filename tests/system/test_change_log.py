@@ -14,8 +14,9 @@ from twisted.internet.threads import deferToThread
 from audiosocket import schema
 from audiosocket.settings import Settings
 from tests.support.loopback_server import until
+from tests.support.ports import free_ports
 from tests.support.server_calls import call
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.deadline(60)
 APPS = {"VISITOR_APP": "echo", "RESIDENT_APP": "echo"}

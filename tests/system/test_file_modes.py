@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.ports import free_ports
 from tests.support.server_calls import all_up, hang_up
-from tests.support.server_process import ServerProcess, free_ports, wait_until
+from tests.support.server_process import ServerProcess, wait_until
 
 WITHOUT_UMASK = ("sh", "-c", 'umask 0; exec "$@"', "sh", sys.executable, "-m", "audiosocket")
 

@@ -19,7 +19,8 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.support.server_process import ServerProcess, checkout_environment, free_ports, wait_until
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess, checkout_environment, wait_until
 
 TOKEN, READER = "sesame", "only looks"
 UNKNOWN = str(UUID(int=7))

@@ -24,7 +24,8 @@ from audiosocket.client.caller import Caller
 from audiosocket.server import api_port as apiport
 from tests.support.log_lines import LINE
 from tests.support.loopback_server import LOOPBACK, CapturedLog, is_closed, occupied, reactor, until
-from tests.support.server_process import ServerProcess, checkout_environment, free_ports
+from tests.support.ports import free_ports
+from tests.support.server_process import ServerProcess, checkout_environment
 
 TWISTD = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
 BY_TWISTD = (TWISTD, "-n", "audiosocket")

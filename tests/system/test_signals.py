@@ -13,8 +13,9 @@ from twisted.internet.threads import deferToThread
 from audiosocket.client.caller import Caller
 from audiosocket.runtime.signals import fatal_signals, signal_name
 from tests.support.loopback_server import is_closed, until
+from tests.support.ports import free_ports
 from tests.support.server_calls import call, hang_up
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess
 
 ECHO = {"VISITOR_APP": "echo", "RESIDENT_APP": "echo"}
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import free_ports
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
-from tests.support.server_process import ServerProcess, free_ports, wait_until
+from tests.support.server_process import ServerProcess, wait_until
 
 CALLS = int(os.environ.get("SOAK_CALLS", "60"))
 CHANGES = int(os.environ.get("SOAK_CHANGES", "60"))

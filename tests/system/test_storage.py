@@ -13,8 +13,9 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from tests.support.loopback_server import until
+from tests.support.ports import free_ports
 from tests.support.server_calls import all_up, hang_up
-from tests.support.server_process import ServerProcess, free_ports
+from tests.support.server_process import ServerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.deadline(60)]
 

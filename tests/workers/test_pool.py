@@ -18,7 +18,7 @@ from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.shared_ports import SharedPortFactory
 from audiosocket.workers.socket_passing import PassedSocket
 from tests.support.loopback_server import LOOPBACK, reactor, until
-from tests.support.server_process import free_ports
+from tests.support.ports import free_ports
 
 PASSED = PassedSocket(7, DEFAULT_EXTENSION, Role.RESIDENT, b"\x01\x00\x10" + bytes(16))
 

@@ -12,7 +12,7 @@ from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.workers.shared_ports import SharedPort, SharedPortFactory, SharedPorts
 from tests.support.loopback_server import LOOPBACK, reactor
-from tests.support.server_process import free_ports
+from tests.support.ports import free_ports
 
 
 class RecordingWorker:
