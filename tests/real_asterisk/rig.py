@@ -21,7 +21,7 @@ from tests.support.ports import free_port, free_rtp_ports
 
 USER_ID = 61185  # a user without a name: Asterisk and SIPp run without privileges
 RTP_PORTS = 400
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
 # What Asterisk logs in a normal run; any other WARNING or ERROR fails the test
