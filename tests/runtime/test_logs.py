@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
+from zope.interface import provider
 
 from audiosocket.extensions.model import Role
 from audiosocket.runtime import log_format, logs
@@ -384,9 +385,14 @@ def test_without_a_log_of_its_own_the_process_has_nothing_to_hold() -> None:
 
 def test_a_frequent_logger_makes_the_same_events() -> None:
     seen: list[LogEvent] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        seen.append(event)
+
     source = object()
     for kind in (Logger, FrequentLogger):
-        kind("audiosocket.test", source, seen.append).info("{a} and {b}", a=1, b="2")
+        kind("audiosocket.test", source, observe).info("{a} and {b}", a=1, b="2")
     for one in seen:
         assert isinstance(one.pop("log_logger"), Logger)
         assert isinstance(one.pop("log_time"), float)
