@@ -90,8 +90,10 @@ class AudioSocketProtocol(Protocol):
     transport: Transport
     factory: AudioSocketFactory
 
-    def __init__(self, factory: AudioSocketFactory, clock: MediaClock) -> None:
+    def __init__(self, factory: AudioSocketFactory, clock: MediaClock, peer: str) -> None:
         self.factory = factory
+        #: Address and port of the caller, for logs; of the other end if no proxy names another one.
+        self.peer = peer
         self._clock = clock
         self._parser = Parser()
         #: What this peer may send, and frames of ``_shape`` that are paid already.
@@ -116,19 +118,10 @@ class AudioSocketProtocol(Protocol):
         #: Whether a message without meaning was logged already.
         self._ignored = False
         self._blocked = False
-        self._peer = ""
         #: How the connection was lost while messages waited: they come before the end of the leg.
         self._lost: LegOutcome | None = None
         #: True once the hangup frame was sent: what still arrives is discarded.
         self.finished = False
-
-    @property
-    def peer(self) -> str:
-        """Address and port of the caller, for logs; of the other end if no proxy names another one."""
-        if not self._peer:
-            where = self.transport.getPeer()
-            self._peer = f"{where.host}:{where.port}"
-        return self._peer
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
@@ -343,7 +336,7 @@ class AudioSocketProtocol(Protocol):
         if rest or header.caller is not None:
             self._behind_proxy = False
             if header.caller is not None:
-                self._proxied, self._peer = True, "{}:{}".format(*header.caller)
+                self._proxied, self.peer = True, "{}:{}".format(*header.caller)
             if not self.factory.observer.may_call(self):
                 self.abort()
                 return b""
@@ -515,7 +508,8 @@ class AudioSocketFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
         if addr is None or not self.observer.may_connect(addr):
             return None
-        return AudioSocketProtocol(self, self._clock)
+        where: Any = addr
+        return AudioSocketProtocol(self, self._clock, f"{where.host}:{where.port}")
 
     def connected(self, connection: AudioSocketProtocol) -> None:
         """Note a new connection."""
