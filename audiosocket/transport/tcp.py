@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -28,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.transport.epoll import READ, WRITE, PolledTransport, SocketPoller
+from audiosocket.transport.own_socket import OwnSocket
 
 READ_BYTES = 65_536
 #: A read of this size may be several frames, whose answers should be written together: two of 20 ms at 8 kHz.
@@ -44,7 +44,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
-class DirectTransport:
+class DirectTransport(OwnSocket):
     """The transport of one accepted connection.
 
     The arguments after ``poll`` are those with which a listening `Port` makes its transports.
@@ -57,7 +57,6 @@ class DirectTransport:
         "_held",
         "_mask",
         "_paused",
-        "_peer",
         "_poll",
         "_producer",
         "_protocol",
@@ -65,7 +64,6 @@ class DirectTransport:
         "_receive",
         "_send",
         "_shut",
-        "_socket",
     )
     _log = Logger()
 
@@ -316,38 +314,3 @@ class DirectTransport:
         if self._socket is not None:
             move = self._poll.poll_on_tick if on_tick else self._poll.poll_immediately
             move(self._descriptor, self._mask)
-
-    # the socket
-
-    def getHandle(self) -> socket.socket:
-        """Return the socket; raises `ValueError` when it is closed."""
-        return self._open()
-
-    def getPeer(self) -> IPv4Address | IPv6Address:
-        """Return the address of the other end, also when it has closed."""
-        return _address(self._peer)
-
-    def getHost(self) -> IPv4Address | IPv6Address:
-        """Return the address of this end; raises `ValueError` when the socket is closed."""
-        return _address(self._open().getsockname())
-
-    def getTcpNoDelay(self) -> bool:
-        return bool(self._open().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self._open().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(self._open().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self._open().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
-
-    def _open(self) -> socket.socket:
-        if self._socket is None:
-            raise ValueError("this connection is closed")
-        return self._socket
-
-
-def _address(where: tuple[Any, ...]) -> IPv4Address | IPv6Address:
-    return (IPv4Address if len(where) == 2 else IPv6Address)("TCP", *where)
