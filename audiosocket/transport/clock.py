@@ -90,7 +90,7 @@ class MediaClock:
         """Give ``member`` its first turn 15 to 20 ms from now, then one every 20 ms."""
         slot = int(self.now_ms() // TICK_MS) + PHASES
         self._phases[slot % PHASES][member] = None
-        self._start()
+        self.start()
 
     def discard(self, member: ClockMember) -> None:
         """Give ``member`` no more turns; do nothing if it has none."""
@@ -100,7 +100,7 @@ class MediaClock:
     def set_timeout(self, key: object, seconds: float, then: Callable[[], object]) -> None:
         """Call ``then`` in the first tick after ``seconds``; replaces the time-out that ``key`` had."""
         self._timeouts.set(key, self.seconds() + seconds, seconds, then)
-        self._start()
+        self.start()
 
     def cancel_timeout(self, key: object) -> None:
         """Drop the time-out of ``key``, if there is one."""
@@ -113,9 +113,10 @@ class MediaClock:
         is called in each tick; one that raises is logged and dropped.
         """
         self._work.append(step)
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Tick, until a tick finds that nothing needs the next one."""
         if not self._running:
             self._next = int(self.now_ms() // TICK_MS) + 1
             self._beat = self.seconds()

@@ -5,7 +5,8 @@ needs nothing of the reactor but `addReader`. What this saves was measured: for 
 up a log context and looks into three tables, as much work as the rest of a frame.
 
 Waking up for each frame costs more than the frame. Legs whose frames are not passed on at once are therefore
-polled on each tick, every 5 ms, and all that arrived is read in one go. See ``docs/transport.md``.
+polled on each tick, every 5 ms, and all that arrived is read in one go. While connections to bots are open, both
+are polled between two ticks, too. See ``docs/transport.md``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from zope.interface import implementer
 
 #: Ready sockets served before the reactor has its turn: about 2 ms of work, less than a phase of the clock.
 SOCKETS_PER_TURN = 128
+#: How long after a tick sockets are polled once more while one wants that, in seconds: half of a tick.
+BETWEEN_SECONDS = 0.0025
 
 #: EPOLLIN and EPOLLOUT, by their numbers: the names are missing on systems without epoll.
 READ, WRITE = 0x001, 0x004
@@ -63,6 +66,10 @@ def available() -> bool:
     return hasattr(select, "epoll")
 
 
+def _no_clock() -> None:
+    """Do nothing: `SocketPoller.poll` is called anyway."""
+
+
 @implementer(IReadDescriptor)
 class SocketPoller:
     """Watches legs' sockets for the reactor, which sees one reader, and for the clock.
@@ -88,6 +95,12 @@ class SocketPoller:
         #: Whether both stay open without a socket.
         self._keep = False
         self._on_tick: set[int] = set()
+        #: Those of them for which both are polled between two ticks, too.
+        self._between: set[int] = set()
+        #: The next poll between two ticks, while it is scheduled.
+        self._poll_between: IDelayedCall | None = None
+        #: Makes the clock call `poll`; it stops when nothing is left to poll.
+        self.start_ticks: Callable[[], object] = _no_clock
         self._transports: dict[int, PolledTransport] = {}
         #: A call of `_continue` is scheduled: more sockets were ready than one turn serves.
         self._continues = False
@@ -127,6 +140,9 @@ class SocketPoller:
     def _close_if_unused(self) -> None:
         if self._transports or self._keep:
             return
+        if self._poll_between is not None:
+            self._poll_between.cancel()
+            self._poll_between = None
         for epoll in (self._immediate, self._ticked):
             if epoll is not None:
                 epoll.close()
@@ -138,19 +154,26 @@ class SocketPoller:
         if epoll is not None:
             epoll.modify(descriptor, mask)
 
-    def poll_on_tick(self, descriptor: int, mask: int) -> None:
-        """Serve this socket in `poll` from now on; ``mask`` is what it is watched for."""
+    def poll_on_tick(self, descriptor: int, mask: int, *, between: bool = False) -> None:
+        """Serve this socket in `poll` from now on; ``mask`` is what it is watched for.
+
+        With ``between``, all of them are also served halfway to the next tick, as long as this one is among them.
+        """
         if descriptor in self._on_tick or self._immediate is None or self._ticked is None:
             return
         self._immediate.unregister(descriptor)
         self._ticked.register(descriptor, mask)
         self._on_tick.add(descriptor)
+        if between:
+            self._between.add(descriptor)
+        self.start_ticks()
 
     def poll_immediately(self, descriptor: int, mask: int) -> None:
         """Serve this socket whenever the reactor finds it ready, as at first."""
         if descriptor not in self._on_tick or self._immediate is None or self._ticked is None:
             return
         self._on_tick.remove(descriptor)
+        self._between.discard(descriptor)
         self._ticked.unregister(descriptor)
         self._immediate.register(descriptor, mask)
 
@@ -160,6 +183,7 @@ class SocketPoller:
             return
         epoll = self._ticked if descriptor in self._on_tick else self._immediate
         self._on_tick.discard(descriptor)
+        self._between.discard(descriptor)
         if epoll is not None:
             epoll.unregister(descriptor)
         if not self._transports:
@@ -170,15 +194,24 @@ class SocketPoller:
 
     def poll(self) -> bool:
         """Serve the sockets polled on ticks; return false when there are none to poll on the next tick."""
+        self._serve_ticked()
+        if self._between and self._poll_between is None:
+            self._poll_between = self.reactor.callLater(BETWEEN_SECONDS, self._halfway)
+        return bool(self._on_tick)
+
+    def _serve_ticked(self) -> None:
         if self._ticked is not None and self._serve(self._ticked) == SOCKETS_PER_TURN and not self._continues:
             self._continues = True
             self.reactor.callLater(0, self._continue)
-        return bool(self._on_tick)
 
     def _continue(self) -> None:
         """Serve the rest of the ready sockets, after the reactor had its turn."""
         self._continues = False
-        self.poll()
+        self._serve_ticked()
+
+    def _halfway(self) -> None:
+        self._poll_between = None
+        self._serve_ticked()
 
     # called by the reactor
 

@@ -1,4 +1,4 @@
-"""The TCP transport of a leg: writes directly, queues what the kernel does not take, and uses little memory.
+"""The TCP transport of a leg or a bot: writes directly, queues what the kernel does not take, uses little memory.
 
 To its protocol it behaves like Twisted's TCP transport. Three things differ: a write goes to the socket directly
 and only its rest is queued; while several frames are read at once, the answers are held back and written in one
@@ -45,7 +45,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class DirectTransport(OwnSocket):
-    """The transport of one accepted connection.
+    """The transport of one connection.
 
     The arguments after ``poll`` are those with which a listening `Port` makes its transports.
     """
@@ -309,8 +309,14 @@ class DirectTransport(OwnSocket):
             self._mask = mask
             self._poll.change(self._descriptor, mask)
 
-    def read_on_tick(self, on_tick: bool) -> None:
-        """Read on the ticks of the clock (at most 5 ms late, and cheaper), or as soon as something has arrived."""
-        if self._socket is not None:
-            move = self._poll.poll_on_tick if on_tick else self._poll.poll_immediately
-            move(self._descriptor, self._mask)
+    def read_on_tick(self, on_tick: bool, *, between: bool = False) -> None:
+        """Read on the ticks of the clock (at most 5 ms late, and cheaper), or as soon as something has arrived.
+
+        ``between``: on the ticks and halfway between them.
+        """
+        if self._socket is None:
+            return
+        if on_tick:
+            self._poll.poll_on_tick(self._descriptor, self._mask, between=between)
+        else:
+            self._poll.poll_immediately(self._descriptor, self._mask)
