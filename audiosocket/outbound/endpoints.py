@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -46,6 +46,10 @@ class EndpointFactory(Protocol):
         """See `Endpoints.for_url`."""
 
 
+#: Makes the endpoint of a numeric address and a port, with seconds for the connection.
+MakeTCP = Callable[[str, int, float], IStreamClientEndpoint]
+
+
 def split_url(url: str, what: str, schemes: tuple[str, str], example: str) -> SplitResult:
     """Return the parts of a server's URL; ``what`` names it in errors. Raises `InvalidSetting`.
 
@@ -71,13 +75,20 @@ def split_url(url: str, what: str, schemes: tuple[str, str], example: str) -> Sp
 class Endpoints:
     """Endpoints that share one `Resolver` and the TLS settings of each host.
 
-    ``connected`` is given each connection when it is made.
+    ``connected`` is given each connection when it is made. ``make_tcp`` makes the endpoint of one address, by
+    default one of Twisted's.
     """
 
-    def __init__(self, reactor: IConnectingReactor, connected: Callable[[IProtocol], None] | None = None) -> None:
-        self._reactor = reactor
+    def __init__(
+        self,
+        reactor: IConnectingReactor,
+        connected: Callable[[IProtocol], None] | None = None,
+        *,
+        make_tcp: MakeTCP | None = None,
+    ) -> None:
         self._resolver = Resolver(reactor, reactor)
         self._connected = connected
+        self._make_tcp = make_tcp or partial(_stock_endpoint, reactor)
         self._tls = lru_cache(MAX_KEPT_TLS)(_tls_options)
 
     def for_url(self, url: str, ca_file: str = "") -> IStreamClientEndpoint:
@@ -88,7 +99,7 @@ class Endpoints:
         """
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        endpoint: IStreamClientEndpoint = HostEndpoint(self._reactor, self._resolver, host, port, self._connected)
+        endpoint: IStreamClientEndpoint = HostEndpoint(self._resolver, host, port, self._make_tcp, self._connected)
         if parts.scheme in {"https", "wss"}:
             return wrapClientTLS(self._tls(host, ca_file, _modified(ca_file)), endpoint)
         return endpoint
@@ -100,16 +111,16 @@ class HostEndpoint:
 
     def __init__(
         self,
-        reactor: IConnectingReactor,
         resolver: Resolver,
         host: str,
         port: int,
+        make_tcp: MakeTCP,
         connected: Callable[[IProtocol], None] | None = None,
     ) -> None:
-        self._reactor = reactor
         self._resolver = resolver
         self._host = host
         self._port = port
+        self._make_tcp = make_tcp
         self._connected = connected
 
     def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
@@ -122,9 +133,8 @@ class HostEndpoint:
             raise error.DNSLookupError(f"the name {self._host!r} was not looked up in time") from None
         refused: Exception = error.ConnectError()
         for address in addresses:
-            kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
             try:
-                endpoint = kind(self._reactor, address, self._port, timeout=CONNECT_SECONDS)
+                endpoint = self._make_tcp(address, self._port, CONNECT_SECONDS)
                 connected: IProtocol = await endpoint.connect(factory)
             except (error.ConnectError, error.TimeoutError) as problem:
                 refused = problem
@@ -133,6 +143,12 @@ class HostEndpoint:
                     self._connected(connected)
                 return connected
         raise refused
+
+
+def _stock_endpoint(reactor: IConnectingReactor, address: str, port: int, seconds: float) -> IStreamClientEndpoint:
+    kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+    endpoint: IStreamClientEndpoint = kind(reactor, address, port, timeout=seconds)
+    return endpoint
 
 
 def _modified(path: str) -> int:

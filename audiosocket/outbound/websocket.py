@@ -293,6 +293,9 @@ class WebSocketClient(protocol.Protocol):
         self._state = _State.OPEN
         self.subprotocol = event.subprotocol
         self._frames = FrameReader()
+        choose = getattr(self.transport, "read_on_tick", None)
+        if choose is not None:
+            choose(True, between=True)
         self._start_pings()
         with self._log.failuresHandled("an open WebSocket could not be used"):
             self._observer.opened()

@@ -32,7 +32,7 @@ from audiosocket.gate.opener import GateOpener
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import SoundCache
-from audiosocket.outbound.endpoints import Endpoints
+from audiosocket.outbound.endpoints import Endpoints, MakeTCP
 from audiosocket.outbound.websocket import WebSocketOpener
 from audiosocket.provisioning.app_rules import Chain
 from audiosocket.provisioning.app_rules_file import FILE_NAME as APPS_FILE_NAME
@@ -55,6 +55,7 @@ from audiosocket.settings import Settings
 from audiosocket.transport import epoll
 from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
+from audiosocket.transport.connecting import DirectEndpoint
 from audiosocket.transport.epoll import SocketPoller
 from audiosocket.transport.kept_descriptors import KeptDescriptors
 from audiosocket.transport.open_files import DescriptorReserve
@@ -141,7 +142,7 @@ def build_call_components(
     Raises `InvalidSetting`.
     """
     files = FileThread(reactor)
-    clock, transport, keep = media(settings.leg_transport, reactor, reactor.seconds)
+    clock, transport, keep, make_tcp = media(settings.leg_transport, reactor, reactor.seconds)
     gate = AcceptGate(reactor, DescriptorReserve())
     kept = CallJournal(journal, files.run)
     legs = LiveLegs()
@@ -180,7 +181,7 @@ def build_call_components(
         SoundCache(deferToThread),
         files.run,
         reactor.callLater,
-        open_websocket=WebSocketOpener(Endpoints(reactor), reactor),
+        open_websocket=WebSocketOpener(Endpoints(reactor, make_tcp=make_tcp), reactor),
         telephony=backend.telephony,
         measure=histograms.measure,
         gate=opener,
@@ -223,11 +224,15 @@ def build_call_components(
 
 
 class Media(NamedTuple):
-    """The clock of all legs, what makes their transports (None: Twisted's), and what keeps their descriptors."""
+    """The clock of all legs, what makes their transports (None: Twisted's), and what keeps their descriptors.
+
+    ``make_tcp`` makes endpoints of connections to bots, None for Twisted's.
+    """
 
     clock: MediaClock
     transport: MakeTransport | None
     keep: Callable[[bool], None]
+    make_tcp: MakeTCP | None = None
 
 
 def media(choice: str, reactor: ServerReactor, seconds: Callable[[], float]) -> Media:
@@ -245,12 +250,14 @@ def media(choice: str, reactor: ServerReactor, seconds: Callable[[], float]) -> 
         return Media(clock, None, clock.keep_descriptors)
     poller = SocketPoller(reactor, process_log.hold, process_log.release)
     clock = MediaClock(ticker, seconds, after_tick=poller.poll)
+    poller.start_ticks = clock.start
 
     def keep(on: bool) -> None:
         clock.keep_descriptors(on)
         poller.keep_descriptors(on)
 
-    return Media(clock, functools.partial(DirectTransport, poller), keep)
+    make_tcp = functools.partial(DirectEndpoint, reactor, poller)
+    return Media(clock, functools.partial(DirectTransport, poller), keep, make_tcp)
 
 
 def use_monotonic_time(reactor: ServerReactor) -> None:

@@ -32,15 +32,18 @@ from audiosocket.server.assembly import media
 from audiosocket.server.live_legs import LiveLegs
 from audiosocket.server.switchboard import Switchboard
 from audiosocket.settings import Settings
+from audiosocket.transport.port import ThrottledPort
 
 LOOPBACK = "127.0.0.1"
+BACKLOG = 50
 
 
 class LoopbackCalls:
     """One extension whose legs run ``apps``, by name; `open` listens, `close` ends what is left.
 
     ``parameters`` are tables of apps as in ``apps.toml``. ``others`` are apps that may take a leg over, besides
-    those of the server. Residents are accepted without a return call.
+    those of the server. Residents are accepted without a return call. ``leg_transport`` is as the setting
+    LEG_TRANSPORT.
     """
 
     def __init__(
@@ -53,18 +56,20 @@ class LoopbackCalls:
         policy: CallPolicy | None = None,
         others: Mapping[str, AppFactory] | None = None,
         directory: Path = Path(),
+        leg_transport: str = "stock",
     ) -> None:
         self._reactor = reactor
         self._others = {**(others or {}), **apps}
         self.events: list[Record] = []
         self.measured: list[tuple[str, float]] = []
         checked = Settings.parse(settings or {})
+        self.clock, self._transport, _, make_tcp = media(leg_transport, reactor, time.monotonic)
         context = AppContext(
             checked,
             SoundCache(deferToThread),
             deferToThread,
             reactor.callLater,
-            open_websocket=WebSocketOpener(Endpoints(reactor), reactor),
+            open_websocket=WebSocketOpener(Endpoints(reactor, make_tcp=make_tcp), reactor),
             measure=lambda name, ms: self.measured.append((name, ms)),
         )
         tables = {
@@ -73,7 +78,6 @@ class LoopbackCalls:
         }
         chain = Chain("+".join(apps), tuple(apps.items()), "the test")
         chosen = CallApps(dict.fromkeys(Role, chain), policy or CallPolicy(), tables)
-        self.clock, _, _ = media("stock", reactor, time.monotonic)
         self.switchboard = Switchboard(
             CallRegistry(EventLog([self.events.append]), accept_unexpected_resident=True),
             AppInstances(lambda extension: chosen, context, self._load),
@@ -90,8 +94,13 @@ class LoopbackCalls:
         extension = Extension(1, "1000", "1001", LOOPBACK, 1, 2, 0)
         for role in Role:
             admission = self.switchboard.admission
-            factory = AudioSocketFactory(extension, role, self.switchboard.join, admission, self.clock, None)
-            self._ports[role] = self._reactor.listenTCP(0, factory, interface=LOOPBACK)
+            join = self.switchboard.join
+            factory = AudioSocketFactory(extension, role, join, admission, self.clock, self._transport)
+            port = ThrottledPort(0, factory, BACKLOG, LOOPBACK, self._reactor)
+            if self._transport is not None:
+                port.transport = self._transport
+            port.startListening()
+            self._ports[role] = port
 
     async def call(self, role: Role = Role.VISITOR, call_id: UUID | None = None, *, rate: int = 8000) -> Caller:
         """Return a caller that is connected and has received its first frame."""

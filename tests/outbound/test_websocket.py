@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from wsproto import events as ws
 from wsproto.frame_protocol import CloseReason
 
 from audiosocket.errors import InvalidSetting
-from audiosocket.outbound.endpoints import Endpoints
+from audiosocket.outbound.endpoints import Endpoints, MakeTCP
 from audiosocket.outbound.websocket import WebSocketClient
 from audiosocket.outbound.websocket_interface import (
     ABNORMAL_CLOSURE,
@@ -23,6 +24,7 @@ from audiosocket.outbound.websocket_interface import (
     WebSocketLimits,
     WebSocketRefused,
 )
+from audiosocket.server.assembly import media
 from tests.support.certificates import Authority
 from tests.support.reactor import reactor
 from tests.support.websocket_server import ServerConnection, WebSocketServer, websocket_server
@@ -66,6 +68,18 @@ class Recorder:
         return self.reports
 
 
+@pytest.fixture(autouse=True, params=["stock", "with the legs"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test over Twisted's transport, and over the one that is read with the legs."""
+    if request.param != "stock":
+        made = media("", reactor, time.monotonic)
+        monkeypatch.setattr(f"{__name__}.make_tcp", lambda: made.make_tcp)
+
+
+def make_tcp() -> MakeTCP | None:
+    return None
+
+
 class Pair:
     """A client and the server that it connects to."""
 
@@ -74,7 +88,7 @@ class Pair:
     ) -> None:
         self.seen = Recorder()
         url = f"{'wss' if ca_file else 'ws'}://{host}:{server.port}{path}"
-        endpoint = Endpoints(reactor).for_url(url, ca_file)
+        endpoint = Endpoints(reactor, make_tcp=make_tcp()).for_url(url, ca_file)
         self.client = WebSocketClient(url, self.seen, endpoint, reactor, **options)
         self.peer: ServerConnection
 
@@ -241,6 +255,7 @@ async def test_connecting_can_be_cancelled() -> None:
         opening.cancel()
         with pytest.raises(defer.CancelledError):
             await opening
+    async with websocket_server() as server:
         pair = Pair(server)
         opening = pair.client.connect()
         peer = await server.connection()

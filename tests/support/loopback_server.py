@@ -109,7 +109,7 @@ class LoopbackServer:
         settings = Settings.parse({})
         context = AppContext(settings, SoundCache(deferToThread), deferToThread, reactor.callLater)
         both = app_registry.load(apps)
-        self.clock, self._transport, _ = media(os.environ.get("LEG_TRANSPORT", "auto"), reactor, time.monotonic)
+        self.clock, self._transport, _, _ = media(os.environ.get("LEG_TRANSPORT", "auto"), reactor, time.monotonic)
         self.switchboard = Switchboard(
             CallRegistry(EventLog()),
             AppInstances.fixed({Role.VISITOR: both, Role.RESIDENT: both}, context, app_registry.load),
