@@ -45,7 +45,11 @@ class Fallback(App):
 @asynccontextmanager
 async def calls_with(url: str, **parameters: Any) -> AsyncIterator[LoopbackCalls]:
     table = {"url": url, "fallback": "rescue", "retry_seconds": 0.3, "connect_seconds": 0.5, **parameters}
-    options: dict[str, Any] = {"parameters": {"twilio": table}, "others": {"rescue": Fallback}}
+    options: dict[str, Any] = {
+        "parameters": {"twilio": table},
+        "others": {"rescue": Fallback},
+        "leg_transport": os.environ.get("LEG_TRANSPORT", "auto"),
+    }
     async with loopback_calls(reactor, {"twilio": Twilio}, **options) as calls:
         yield calls
 
