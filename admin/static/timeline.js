@@ -11,7 +11,7 @@ const LANES = { visitor: 78, resident: 210 }
 const HALF = 15 // of a track's height
 const RING = 134
 const TROUBLE = new Set(['leg.codec', 'leg.refused', 'app.failed', 'bot.ended', 'app.replaced', 'recording.failed', 'call.interrupted', 'gate.failed'])
-const CHANGES = new Set(['leg.rate', 'leg.resumed', 'app.note', 'bot.connected', 'bot.command', 'bridge.started', 'bridge.ended', 'recording.started', 'recording.ended', 'gate.opening', 'gate.opened'])
+const CHANGES = new Set(['leg.rate', 'leg.suspended', 'leg.resumed', 'app.note', 'bot.connected', 'bot.command', 'bridge.started', 'bridge.ended', 'recording.started', 'recording.ended', 'gate.opening', 'gate.opened'])
 const LABELLED = new Set(['leg.rate', 'gate.opened'])
 
 export function drawing(call) {

@@ -146,6 +146,7 @@ export default {
   "event.call.interrupted": "server stopped",
   "event.call.resumed": "call went on",
   "event.leg.joined": "leg joined",
+  "event.leg.suspended": "leg waits for its caller",
   "event.leg.resumed": "leg resumed",
   "event.leg.refused": "leg refused",
   "event.leg.left": "leg left",

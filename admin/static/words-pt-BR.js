@@ -146,6 +146,7 @@ export default {
   "event.call.interrupted": "servidor parou",
   "event.call.resumed": "chamada voltou",
   "event.leg.joined": "perna entrou",
+  "event.leg.suspended": "perna espera quem liga",
   "event.leg.resumed": "perna voltou",
   "event.leg.refused": "perna recusada",
   "event.leg.left": "perna saiu",

@@ -104,6 +104,8 @@ class LegState:
     ended: float | None = None
     #: It was live when the previous process ended, and has not resumed yet.
     suspended: bool = False
+    #: Its connection through a proxy was closed, and its UUID may be presented again; its apps go on.
+    reconnecting: bool = False
     #: The telephone behind it, once that is known.
     caller: CallerInfo | None = None
     #: Figures of the leg's app, for the API.
@@ -129,16 +131,17 @@ class LegState:
 
     def alive(self, now: float) -> bool:
         """Return whether it has not ended and sent a frame within the last second."""
-        return self.outcome is None and now - self.last_received <= ALIVE_SECONDS
+        return self.outcome is None and not self.reconnecting and now - self.last_received <= ALIVE_SECONDS
 
     def to_json(self, now: float, *, began: float, timeline: bool = False) -> LegJSON:
         """Return it for the API; durations in seconds. ``began`` is when the call did."""
-        connected = self.outcome is None and not self.suspended
+        waits = self.suspended or self.reconnecting
+        connected = self.outcome is None and not waits
         shown: LegJSON = {
             "role": self.role.value,
             "peer": self.peer,
             "port": self.port,
-            "state": "suspended" if self.suspended else "live" if self.outcome is None else "ended",
+            "state": "suspended" if waits else "live" if self.outcome is None else "ended",
             "outcome": None if self.outcome is None else self.outcome.value,
             "duration_seconds": round((self.ended if self.ended is not None else now) - self.joined, 3),
             "rate": self.rate,

@@ -22,6 +22,7 @@ EVENTS: Mapping[str, str] = {
     "call.interrupted": "the server stopped during the call; it resumes when its UUID is presented again",
     "call.resumed": "after a restart of the server the first leg of the call resumed",
     "leg.joined": "a leg was accepted (role, peer, port)",
+    "leg.suspended": "its connection through a proxy was closed (reason); it may come back for 5 s",
     "leg.resumed": "a new connection took over a leg whose old one was silent, had ended or was suspended",
     "leg.refused": "a connection for this call was answered with a hangup frame (reason)",
     "leg.left": "a leg has ended; with its outcome and the number of legs that remain",

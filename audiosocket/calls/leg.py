@@ -10,6 +10,7 @@ shares connection, playout and clock. The apps themselves are in ``leg_apps.py``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 from uuid import UUID
@@ -22,6 +23,7 @@ from audiosocket.calls.leg_apps import LegApps
 from audiosocket.calls.leg_interfaces import Connection, Residents
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.payload_decoder import PayloadDecoder
+from audiosocket.calls.registry import RECONNECT_SECONDS
 from audiosocket.calls.sound import SAMPLED_FRAMES
 from audiosocket.calls.traffic import LATE_SECONDS
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
@@ -45,6 +47,9 @@ class LegOwner(Protocol):
 
     def leg_over(self, leg: Leg, outcome: LegOutcome) -> None:
         """Note the end of a leg, before its hangup frame is sent and its apps receive it."""
+
+    def leg_suspended(self, leg: Leg) -> None:
+        """Note that a leg has lost its connection and may get another one; it may be ended in here."""
 
     def app_failed(self, leg: Leg) -> None:
         """End the call of a leg, one of whose apps raised."""
@@ -164,7 +169,7 @@ class Leg:
 
     def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
         taken = self._playout.play(pcm, rate or self._playout.rate)
-        if live:
+        if live and self._connection is not None:
             self._send_live()
         return taken
 
@@ -259,7 +264,7 @@ class Leg:
 
     @property
     def over(self) -> bool:
-        return self._connection is None
+        return self._connection is None and not self.state.reconnecting
 
     def app_failed(self, name: str, failure: Failure | None = None) -> None:
         self._log.failure("{name} raised in {leg}; ending its call", failure, name=name, leg=self)
@@ -273,7 +278,7 @@ class Leg:
 
     @property
     def connection(self) -> Connection | None:
-        """The connection in use; None once the leg is over."""
+        """The connection in use; None while the leg is suspended, and once it is over."""
         return self._connection
 
     @property
@@ -297,6 +302,8 @@ class Leg:
         """Replace the connection; the old one is closed, the queue goes on."""
         old = self._connection
         self._clock.discard(self)
+        self._clock.cancel_timeout(self)
+        self.state.reconnecting = False
         self._connect(connection)
         if old is not None:
             old.finish()
@@ -324,16 +331,19 @@ class Leg:
         The registry, and with it the journal, comes before the hangup frame: killed between the two, the server
         would otherwise resume a call that is over for its caller.
         """
-        connection, self._connection = self._connection, None
-        if connection is None:
+        if self.over:
             return
+        connection, self._connection = self._connection, None
+        self.state.reconnecting = False
         self._clock.discard(self)
+        self._clock.cancel_timeout(self)
         self._playout.clear()
         self._taps = ()
         self._disconnect_other()
         self._apps.cancel()
         self._owner.leg_over(self, outcome)
-        connection.finish()
+        if connection is not None:
+            connection.finish()
         self._report(lambda app: app.left(self, outcome.value), even_when_over=True)
 
     def _disconnect_other(self) -> None:
@@ -409,6 +419,19 @@ class Leg:
     def disconnected(self, connection: Connection, outcome: LegOutcome) -> None:
         if connection is self._connection:
             self.end(outcome)
+
+    def cut_off(self, connection: Connection, outcome: LegOutcome) -> None:
+        if connection is not self._connection:
+            return
+        if self.role is not Role.VISITOR:
+            self.end(outcome)
+            return
+        self._connection = None
+        self._clock.discard(self)
+        self.state.reconnecting = True
+        self.note("leg.suspended", reason="reset" if outcome is LegOutcome.CONNECTION_LOST else "closed")
+        self._clock.set_timeout(self, RECONNECT_SECONDS, partial(self.end, outcome))
+        self._owner.leg_suspended(self)
 
     def _received(self, now: float, pcm: bytes, rate: int) -> None:
         """Give one frame to taps and apps; ``now`` is in milliseconds."""

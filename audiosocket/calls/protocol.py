@@ -78,6 +78,9 @@ class LegEnd(Interface):
     def disconnected(self, connection: AudioSocketProtocol, outcome: LegOutcome) -> None:
         """Note that a connection is closed or of no use; does nothing unless it is the one in use."""
 
+    def cut_off(self, connection: AudioSocketProtocol, outcome: LegOutcome) -> None:
+        """Note that a connection through a proxy is closed, which does not say that the caller has hung up."""
+
 
 class Transport(ITCPTransport, IConsumer, IPushProducer):
     """What a connection needs of its transport: TCP with a bounded buffer, and reading that can be paused."""
@@ -170,7 +173,11 @@ class AudioSocketProtocol(Protocol):
         """End what belongs to this connection, which is closed, and whose messages were handled."""
         self._waiting, self.finished, self._frames_received = False, True, None
         self.factory.disconnected(self)
-        if self._leg is not None:
+        if self._leg is None:
+            return
+        if self._proxied:
+            self._leg.cut_off(self, outcome)
+        else:
             self._leg.disconnected(self, outcome)
 
     # to the peer

@@ -29,8 +29,9 @@ MAX_REMEMBERED = 20_000
 MAX_RECENT = 500
 #: Outcomes of a leg whose connection broke: the dialplan presents its UUID again.
 BROKEN = frozenset({LegOutcome.CONNECTION_LOST, LegOutcome.SLOW_READER})
-#: How long a resident whose connection broke may take to reconnect, in seconds: the shipped dialplan waits 0.1 to
-#: 0.5 s, then 3 s at most for the lock that lets one caller at a time look for a server.
+#: How long a resident whose connection broke, or a visitor whose proxy closed it, may take to reconnect, in
+#: seconds: the shipped dialplan waits 0.1 to 0.5 s, then 3 s at most for the lock that lets one caller at a time
+#: look for a server.
 RECONNECT_SECONDS = 5.0
 #: Outcomes after which a leg does not resume: the server has ended it, or its peer is no Asterisk.
 FINAL = frozenset(
@@ -104,6 +105,13 @@ class CallRegistry:
     def get(self, call_id: UUID) -> Call | None:
         """Return a live or recently ended call; None when there is none."""
         return self._live.get(call_id) or self._recent.get(call_id)
+
+    def is_suspended(self, call_id: UUID) -> bool:
+        """Return whether a leg of this call may come back: after a restart, or after the end of a connection
+        through a proxy.
+        """
+        call = self._live.get(call_id)
+        return call is not None and any(leg.suspended or leg.reconnecting for leg in call.live_legs)
 
     def recent(self) -> Iterable[Call]:
         """Return the ended calls, the latest first."""
@@ -277,7 +285,7 @@ def _reconnects(gone: LegState, now: float) -> bool:
 
     Its call is live, so the other leg is, too, or is suspended.
     """
-    if gone.suspended:
+    if gone.suspended or gone.reconnecting:
         return True
     return gone.outcome in BROKEN and gone.ended is not None and now - gone.ended <= RECONNECT_SECONDS
 

@@ -9,7 +9,9 @@ from audiosocket.calls.journal_records import EVENT, MAX_TIMELINE
 #: The first entries, which are never dropped: how the call began.
 FIRST_KEPT = 50
 #: Events that a peer, an app or a bot can cause as often as it likes. They are dropped before any other one.
-REPEATABLE = frozenset({"leg.digit", "leg.refused", "leg.rate", "leg.resumed", "app.note", "bot.command"})
+REPEATABLE = frozenset(
+    {"leg.digit", "leg.refused", "leg.rate", "leg.suspended", "leg.resumed", "app.note", "bot.command"}
+)
 
 
 def shorten(timeline: list[Any]) -> None:

@@ -189,6 +189,9 @@ class Switchboard:
         if leg.call.ended is not None:
             self._apps.forget(leg.call_id)
 
+    def leg_suspended(self, leg: Leg) -> None:
+        """Do nothing: the leg waits by itself; implements `LegOwner`."""
+
     def mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
         self.codecs[extension.id] = codec

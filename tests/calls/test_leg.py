@@ -120,6 +120,9 @@ class LegFixture:
         self.failed += 1
         leg.end(LegOutcome.APP_FAILED)
 
+    def leg_suspended(self, leg: Leg) -> None:
+        raise AssertionError("no connection here comes through a proxy")
+
     def mislabelled(self, leg: Leg, codec: str) -> None:
         self.codecs.append(codec)
 
