@@ -1,6 +1,6 @@
 """Identify the callers of legs, from AMI's events or else from a listing of channels.
 
-After a restart the same tells which callers have hung up while no server was running.
+The same tells which callers have hung up while no server was running, or when a proxy has closed their connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MIN_LIST_SECONDS = 1.0
 MAX_LISTED_PER_SECOND = 500
 
 _Key = tuple[UUID, Role]
-#: Ends a leg that a restart suspended, as one whose caller has hung up.
+#: Ends a suspended leg as one whose caller has hung up.
 EndSuspended = Callable[[Call, Role], object]
 
 
@@ -62,6 +62,10 @@ class CallerIdentification:
     def restored(self, calls: Iterable[Call], end: EndSuspended) -> None:
         """Call ``end`` with each suspended leg of ``calls`` whose caller has hung up, as soon as that is known."""
         self._departed.restored(calls, end)
+
+    def suspended(self, call: Call, role: Role, end: EndSuspended) -> None:
+        """Call ``end`` with this leg, which has lost its connection, if its caller has hung up or does so."""
+        self._departed.suspended(call, role, end)
 
     def left(self, leg: Leg) -> None:
         """Forget a leg that has ended."""
@@ -137,28 +141,35 @@ class DepartedCallers:
 
     def __init__(self, channels: ChannelTracker) -> None:
         self._channels = channels
-        self._end: EndSuspended = lambda call, role: None
-        #: Suspended legs whose channel is known, by its id.
-        self._waiting: dict[str, tuple[Call, Role]] = {}
+        #: Suspended legs whose channel is known, by its id, and what ends them.
+        self._waiting: dict[str, tuple[Call, Role, EndSuspended]] = {}
         channels.watch_ends(self._check)
 
     def restored(self, calls: Iterable[Call], end: EndSuspended) -> None:
         """Watch the suspended legs of ``calls``, and call ``end`` with those whose channel has ended."""
-        self._end = end
-        self._waiting = {
-            channel: (call, leg.role)
-            for call in calls
-            for leg in call.live_legs
-            if leg.suspended and isinstance(channel := call.states.get((leg.role, CHANNEL)), str)
-        }
+        for call in calls:
+            for leg in call.live_legs:
+                if leg.suspended:
+                    self._wait(call, leg.role, end)
         self._check()
 
+    def suspended(self, call: Call, role: Role, end: EndSuspended) -> None:
+        """Watch one suspended leg, and call ``end`` with it if its channel has ended, now or later."""
+        self._wait(call, role, end)
+        self._check()
+
+    def _wait(self, call: Call, role: Role, end: EndSuspended) -> None:
+        channel = call.states.get((role, CHANNEL))
+        if isinstance(channel, str):
+            self._waiting[channel] = call, role, end
+
     def _check(self) -> None:
-        for channel, (call, role) in list(self._waiting.items()):
+        for channel, (call, role, end) in list(self._waiting.items()):
             leg = call.legs[role]
+            waits = leg.outcome is None and (leg.suspended or leg.reconnecting)
             other_port = next((port for other, port in call.extension.ports().items() if other is not role), None)
-            if leg.suspended and not self._channels.has_ended(channel, call.call_id, other_port):
+            if waits and not self._channels.has_ended(channel, call.call_id, other_port):
                 continue
             del self._waiting[channel]
-            if leg.suspended:
-                self._end(call, role)
+            if waits:
+                end(call, role)

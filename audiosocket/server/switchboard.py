@@ -190,7 +190,9 @@ class Switchboard:
             self._apps.forget(leg.call_id)
 
     def leg_suspended(self, leg: Leg) -> None:
-        """Do nothing: the leg waits by itself; implements `LegOwner`."""
+        """End a leg whose channel is gone as soon as that is known; implements `LegOwner`."""
+        if self._callers is not None:
+            self._callers.suspended(leg.call, leg.role, self._hung_up_meanwhile)
 
     def mislabelled(self, leg: Leg, codec: str) -> None:
         extension = leg.extension
@@ -317,6 +319,10 @@ class Switchboard:
         return len(lost)
 
     def _hung_up_meanwhile(self, call: Call, role: Role) -> None:
+        leg = self._legs.get(call.call_id, role)
+        if leg is not None:  # a proxy closed its connection
+            leg.end(LegOutcome.CALLER_HANGUP)
+            return
         _log.info("{call_id}: the {role} hung up while no server was running", call_id=call.name, role=role.value)
         self._will_not_resume(call, role, LegOutcome.CALLER_HANGUP)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,7 +10,9 @@ from audiosocket.calls.call import Call, LegState
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.registry import RECONNECT_SECONDS
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
+from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.wire import HANGUP_FRAME, uuid_frame
+from tests.support.ami_channels import DOOR, VISITOR_PORT, ChannelFixture
 from tests.support.in_memory import (
     CALL,
     FRAME,
@@ -263,3 +265,71 @@ def test_a_process_killed_meanwhile_leaves_the_call_to_the_next_one() -> None:
         "call.started", "leg.joined", "leg.digit", "leg.suspended", "call.resumed", "leg.resumed",
     ]  # fmt: skip
     assert leg_of(after).joined < after.now
+
+
+# what Asterisk says of the channel
+
+
+@pytest.fixture
+def ami() -> Iterator[ChannelFixture]:
+    """Return an Asterisk with the channel of a visitor whose leg is expected."""
+    ami = ChannelFixture()
+    ami.start()
+    ami.calls()
+    ami.runs("AudioSocket", f"{CALL},127.0.0.1:{VISITOR_PORT}")
+    ami.flush()
+    yield ami
+    ami.finish()
+
+
+def server_with(ami: ChannelFixture, app: RecordingApp) -> InMemoryServer:
+    callers = CallerIdentification(ami.channels, ami.clock)
+    return InMemoryServer(app, proxies=f"{PROXY}/32", time=ami.clock, callers=callers)
+
+
+@ENDS
+def test_a_suspended_leg_ends_when_asterisk_says_that_its_channel_is_gone(
+    ami: ChannelFixture, end: End, outcome: str
+) -> None:
+    app = RecordingApp()
+    server = server_with(ami, app)
+    line = through_proxy(server)
+    end(line)
+    server.run(100)
+    assert shown(server) == ("live", "suspended", None)
+    ami.event("Hangup", **DOOR)
+    ami.flush()
+    assert shown(server) == ("ended", "ended", "caller_hangup")
+    assert app.values("left") == ["caller_hangup"]
+    server.run(AFTER_THAT)
+    assert app.values("left") == ["caller_hangup"]
+
+
+@ENDS
+def test_a_connection_whose_channel_is_gone_already_ends_its_leg_at_once(
+    ami: ChannelFixture, end: End, outcome: str
+) -> None:
+    app = RecordingApp()
+    server = server_with(ami, app)
+    line = through_proxy(server)
+    server.run(20, line)
+    ami.event("Hangup", **DOOR)
+    ami.flush()
+    assert shown(server) == ("live", "live", None)
+    end(line)
+    assert shown(server) == ("ended", "ended", "caller_hangup")
+    assert server.event_names() == ["call.started", "leg.joined", "leg.suspended", "leg.left", "call.ended"]
+    server.run(50)
+
+
+def test_a_visitor_who_is_back_is_not_ended_by_the_news_of_a_channel(ami: ChannelFixture) -> None:
+    app = RecordingApp()
+    server = server_with(ami, app)
+    through_proxy(server).hang_up()
+    back = through_proxy(server)
+    ami.event("Hangup", **DOOR)
+    ami.flush()
+    assert shown(server) == ("live", "live", None)
+    back.send(HANGUP_FRAME)
+    back.hang_up()
+    server.run(50)
