@@ -1,15 +1,50 @@
-"""The language of the messages of successful changes: Portuguese, as of the replaced service, or English."""
+"""The language of messages, as the client's ``Accept-Language`` says: Portuguese, or English."""
 
 from __future__ import annotations
 
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
+from admin.catalogue.changes import CHANGES
+from admin.catalogue.translation import filled, in_portuguese
 
-def say(request: Request, portuguese: str, english: str) -> str:
-    """Return the text in the language that the client accepts more, Portuguese where it does not say."""
-    english_wanted = prefers_english(request.getHeader("Accept-Language") or "")
-    request.setHeader("Content-Language", "en" if english_wanted else "pt-BR")
-    return english if english_wanted else portuguese
+ENGLISH, PORTUGUESE = "en", "pt-BR"
+_VARY = "Accept-Language"
+
+
+def say(request: Request, english: str, **values: object) -> str:
+    """Return the message of a change, its places filled, in the client's language; Portuguese without one.
+
+    Raises `KeyError` for a message that is not in `CHANGES`.
+    """
+    portuguese = CHANGES[english]
+    if wants_english(request.requestHeaders):
+        mark(request.responseHeaders, ENGLISH)
+        return filled(english, values)
+    mark(request.responseHeaders, PORTUGUESE)
+    return filled(portuguese, {name: in_portuguese(str(value)) or value for name, value in values.items()})
+
+
+def say_error(message: str, wanted: Headers, headers: Headers) -> str:
+    """Return an error's message for a request with the headers ``wanted``; set the language in ``headers``.
+
+    A message of another program, PostgreSQL for example, stays as it is.
+    """
+    portuguese = None if wants_english(wanted) else in_portuguese(message)
+    mark(headers, ENGLISH if portuguese is None else PORTUGUESE)
+    return message if portuguese is None else portuguese
+
+
+def mark(headers: Headers, language: str) -> None:
+    """Say in the headers of a response which language its message has, and that another client may get another."""
+    headers.setRawHeaders("Content-Language", [language])
+    varying = [value for value in headers.getRawHeaders("Vary", []) if value != _VARY]
+    headers.setRawHeaders("Vary", [*varying, _VARY])
+
+
+def wants_english(headers: Headers) -> bool:
+    """Return whether the headers of a request ask for English rather than Portuguese."""
+    return prefers_english(", ".join(headers.getRawHeaders("Accept-Language", [])))
 
 
 def prefers_english(accepted: str) -> bool:

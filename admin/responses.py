@@ -10,9 +10,11 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.http import RESPONSES
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from admin.language import say_error
 from audiosocket.errors import (
     AudioSocketError,
     ChangeNotAllowed,
@@ -77,9 +79,12 @@ class HTTPError(AudioSocketError):
         self.headers = dict(headers or {})
         self.field = field
 
-    def body(self) -> bytes:
-        """Return the JSON of the response."""
-        answer = {"status": "error", "message": str(self)}
+    def body(self, wanted: Headers, headers: Headers) -> bytes:
+        """Return the JSON of the response to a request with the headers ``wanted``.
+
+        The language of its message is set in ``headers``, those of the response.
+        """
+        answer = {"status": "error", "message": say_error(str(self), wanted, headers)}
         if self.field:
             answer["field"] = self.field
         return encode(answer)
@@ -139,7 +144,7 @@ def reply_error(request: Request, error: HTTPError) -> bytes:
     """Set the status and the headers of an error response; return its body, for Klein to write."""
     for name, value in error.headers.items():
         request.setHeader(name, value)
-    return _prepare(request, error.code, error.body())
+    return _prepare(request, error.code, error.body(request.requestHeaders, request.responseHeaders))
 
 
 def to_http_error(error: BaseException | None, path: str) -> HTTPError | None:
@@ -152,8 +157,7 @@ def to_http_error(error: BaseException | None, path: str) -> HTTPError | None:
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return HTTPError(405, f"{quoted(path)} allows only {allowed}.", {"Allow": allowed})
     if isinstance(error, HTTPException):
-        code = error.code or 500
-        return HTTPError(code, MESSAGES.get(code, "Error."))
+        return HTTPError(error.code or 500, "The server refuses this request.")
     for kind, (code, message) in ERRORS.items():
         if isinstance(error, kind):
             return HTTPError(code, str(error) or message, field=getattr(error, "field", ""))

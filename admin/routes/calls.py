@@ -50,9 +50,7 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
             call = await maybe_await(control.calls.get(parsed_id))
         else:
             call = await maybe_await(control.calls.return_call(parsed_id, numbers))
-        message = say(
-            request, f"Chamada de retorno iniciada para {parsed_id}", f"Return call for {parsed_id} started"
-        )
+        message = say(request, "Return call for {call_id} started", call_id=parsed_id)
         return reply(request, {"message": message, "call": call}, 202)
 
     @app.route("/api/calls/<call_id>/return", methods=["DELETE"])
@@ -61,9 +59,7 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
         parsed_id = requests.parse_call_id(call_id)
         request.remark = "return call cancelled"
         call = await maybe_await(control.calls.cancel_return(parsed_id))
-        message = say(
-            request, f"Chamada de retorno cancelada para {parsed_id}", f"Return call for {parsed_id} cancelled"
-        )
+        message = say(request, "Return call for {call_id} cancelled", call_id=parsed_id)
         return reply(request, {"message": message, "call": call})
 
     @app.route("/api/calls/<call_id>/<command:command>", methods=["POST"])
@@ -72,17 +68,15 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
         parsed_id = requests.parse_call_id(call_id)
         role, arguments = requests.command_arguments(request.content.read())
         told = await maybe_await(control.calls.command(parsed_id, role, command, arguments))
-        return reply(
-            request,
-            {"message": say(request, f"Comando executado: {command}", f"Command carried out: {command}"), **told},
-        )
+        message = say(request, "Command carried out: {command}", command=command)
+        return reply(request, {"message": message, **told})
 
     @app.route("/api/attempts/<attempt_id>", methods=["POST"])
     async def report_attempt(request: AdminRequest, attempt_id: str) -> bytes:
         """Take the report of the webhook's receiver on how one attempt ended."""
         end, reason = requests.attempt_end(request.content.read(), attempt_id)
         await maybe_await(control.calls.attempt_ended(attempt_id, end, reason))
-        return reply(request, {"message": say(request, f"Tentativa encerrada: {end}", f"Attempt ended: {end}")})
+        return reply(request, {"message": say(request, "Attempt ended: {end}", end=end)})
 
     @app.route("/api/hangup", methods=["POST"])
     async def hang_up(request: AdminRequest) -> bytes:
@@ -90,6 +84,5 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
         call_id, role, reason = requests.which_leg(request.content.read())
         request.remark = f"call {call_id} {role.value}" + (f": {quoted(reason, 200)}" if reason else "")
         await maybe_await(control.calls.hang_up(call_id, role))
-        leg = f"{call_id} ({role.value})"
-        message = say(request, f"KIND_HANGUP enviado com sucesso para {leg}", f"KIND_HANGUP sent to {leg}")
+        message = say(request, "KIND_HANGUP sent to {leg}", leg=f"{call_id} ({role.value})")
         return reply(request, {"message": message})

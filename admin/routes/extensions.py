@@ -39,13 +39,11 @@ def add_routes(app: Klein, control: Control) -> None:
         work = extensions.refresh(force=options["force"], dry_run=options["dry_run"])
         result = await _to_the_end(work, "POST /api/refresh", request)
         if options["dry_run"]:
-            message = say(request, "Simulação concluída, nada foi alterado", "Simulated, nothing was changed")
+            message = say(request, "Simulated, nothing was changed")
         elif result.get("result") == "held_back":
-            message = "{}: {}".format(
-                say(request, "Nada foi alterado", "Nothing was changed"), result.get("reason")
-            )
+            message = say(request, "Nothing was changed: {reason}", reason=result.get("reason"))
         else:
-            message = say(request, "Configurações atualizadas com sucesso", "Configuration updated")
+            message = say(request, "Configuration updated")
         return reply(request, {"message": message, **result})
 
     @app.route("/api/restart", methods=["POST"])
@@ -56,7 +54,7 @@ def add_routes(app: Klein, control: Control) -> None:
         await _to_the_end(work, "POST /api/restart", request)
         name = number if extension_id is None else f"ID {extension_id}"
         request.remark = f"extension {name}"
-        return reply(request, {"message": _restarted(request, name)})
+        return reply(request, {"message": say(request, "Extension {name} restarted", name=name)})
 
     @app.route("/api/extensions", methods=["GET"])
     async def list_extensions(request: AdminRequest) -> bytes:
@@ -77,11 +75,7 @@ def add_routes(app: Klein, control: Control) -> None:
         fields = requests.extension_fields(request.content.read())
         extension = await _to_the_end(extensions.add(fields, request.note), "POST /api/extensions", request)
         request.setHeader("Location", f"/api/extensions/{extension.id}")
-        message = say(
-            request,
-            f"Ramal {extension.number} adicionado com sucesso",
-            f"Extension {extension.number} added",
-        )
+        message = say(request, "Extension {number} added", number=extension.number)
         return reply(request, {"message": message, "extension": extension.to_json()}, 201)
 
     @app.route("/api/extensions/<extension_id>", methods=["PUT"])
@@ -92,7 +86,7 @@ def add_routes(app: Klein, control: Control) -> None:
         request.remark = f"extension {parsed_id}: {', '.join(fields)}"
         work = extensions.change(parsed_id, fields, request.note)
         extension = await _to_the_end(work, f"PUT /api/extensions/{parsed_id}", request)
-        message = say(request, f"Ramal ID {parsed_id} atualizado com sucesso", f"Extension ID {parsed_id} updated")
+        message = say(request, "Extension ID {id} updated", id=parsed_id)
         return reply(request, {"message": message, "extension": extension.to_json()})
 
     @app.route("/api/extensions/<extension_id>", methods=["DELETE"])
@@ -101,14 +95,7 @@ def add_routes(app: Klein, control: Control) -> None:
         parsed_id = requests.parse_extension_id(extension_id)
         work = extensions.remove(parsed_id, request.note)
         await _to_the_end(work, f"DELETE /api/extensions/{parsed_id}", request)
-        return reply(
-            request,
-            {
-                "message": say(
-                    request, f"Ramal ID {parsed_id} removido com sucesso", f"Extension ID {parsed_id} removed"
-                )
-            },
-        )
+        return reply(request, {"message": say(request, "Extension ID {id} removed", id=parsed_id)})
 
     _add_running_routes(app, control)
 
@@ -136,14 +123,6 @@ def _add_running_routes(app: Klein, control: Control) -> None:
         style, wideband, host = requests.dialplan_options(request.uri)
         text = extensions.dialplan(extension_id, style, wideband, host, requested_host(request))
         return reply_text(request, text)
-
-
-def _restarted(request: AdminRequest, name: str | None) -> str:
-    return say(request, f"Ramal {name} reiniciado com sucesso", f"Extension {name} restarted")
-
-
-def _removed(request: AdminRequest, extension_id: int) -> str:
-    return say(request, f"Ramal ID {extension_id} removido com sucesso", f"Extension ID {extension_id} removed")
 
 
 def _to_the_end(work: Awaitable[T], name: str, request: AdminRequest) -> Deferred[T]:

@@ -65,9 +65,9 @@ def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTim
         """Have the balancer send this node no new calls; those that it has go on."""
         began = control.drain.begin()
         message = (
-            say(request, "O nó não recebe mais chamadas novas", "The node takes no new calls any more")
+            say(request, "The node takes no new calls any more")
             if began
-            else say(request, "O nó já não recebia chamadas novas", "The node took no new calls already")
+            else say(request, "The node took no new calls already")
         )
         return reply(request, {"message": message, "drain": control.drain.to_json()})
 
@@ -76,9 +76,9 @@ def add_routes(app: Klein, control: Control, feed: EventFeed, clock: IReactorTim
         """Have the balancer send this node calls again."""
         ended = control.drain.cancel()
         message = (
-            say(request, "O nó recebe chamadas novas de novo", "The node takes new calls again")
+            say(request, "The node takes new calls again")
             if ended
-            else say(request, "O nó já recebia chamadas novas", "The node took new calls already")
+            else say(request, "The node took new calls already")
         )
         return reply(request, {"message": message, "drain": control.drain.to_json()})
 

@@ -38,5 +38,5 @@ def add_routes(app: Klein, control: Control) -> None:
         """Erase every recording and transcript of a call."""
         parsed_id = requests.parse_call_id(call_id)
         erased = await control.records.erase_media(parsed_id)
-        message = say(request, f"Mídia apagada de {parsed_id}", f"Media of {parsed_id} erased")
+        message = say(request, "Media of {call_id} erased", call_id=parsed_id)
         return reply(request, {"message": message, "total": len(erased), "files": erased})

@@ -75,7 +75,7 @@ def test_status_has_the_keys_of_the_replaced_service(web: AdminClient) -> None:
 
 
 def test_refresh_has_the_keys_of_the_replaced_service(web: AdminClient) -> None:
-    said = success(web.request("POST", "/api/refresh"))
+    said = success(web.request("POST", "/api/refresh", Accept_Language=""))
     assert said["message"] == "Configurações atualizadas com sucesso"
     assert set(said["stats"]) == {"removed", "updated", "added", "total_active"}
     assert web.control.requests == [("refresh", False, False)]
@@ -97,7 +97,7 @@ def test_refresh_has_the_keys_of_the_replaced_service(web: AdminClient) -> None:
 def test_refresh_takes_force_and_dry_run(
     web: AdminClient, path: str, body: bytes | object, force: bool, dry_run: bool
 ) -> None:
-    said = success(web.request("POST", "/api/refresh" + path, body))
+    said = success(web.request("POST", "/api/refresh" + path, body, Accept_Language=""))
     assert web.control.requests == [("refresh", force, dry_run)]
     assert ("nada foi alterado" in said["message"]) == dry_run
 
@@ -120,7 +120,7 @@ def test_a_misspelt_option_is_an_error(web: AdminClient, path: str, body: bytes,
 def test_a_refresh_that_was_held_back_does_not_claim_success(web: AdminClient) -> None:
     """The shrink guard kept the extensions; a script that greps for "sucesso" must not find it."""
     web.control.refresh_result = {"result": "held_back", "reason": "the table is empty"}
-    message = success(web.request("POST", "/api/refresh"))["message"]
+    message = success(web.request("POST", "/api/refresh", Accept_Language=""))["message"]
     assert message == "Nada foi alterado: the table is empty"
 
 
@@ -172,7 +172,7 @@ def test_extensions_that_cannot_be_read_are_503(web: AdminClient) -> None:
     ({"extension_id": None, "ramal": "1000"}, (None, "1000"), "1000"),
 )
 def test_restart_by_id_or_number(web: AdminClient, body: object, asked: tuple[object, object], name: str) -> None:
-    said = success(web.request("POST", "/api/restart", body))
+    said = success(web.request("POST", "/api/restart", body, Accept_Language=""))
     assert said["message"] == f"Ramal {name} reiniciado com sucesso"
     assert web.control.requests == [("restart", *asked)]
 
@@ -316,7 +316,7 @@ def test_an_unknown_call_is_404(web: AdminClient) -> None:
     ({"numbers": [101, "apto-12"]}, ("101", "apto-12")),
 )
 def test_a_return_call_is_placed(web: AdminClient, body: object, numbers: tuple[str, ...]) -> None:
-    said = success(web.request("POST", f"/api/calls/{CALL}/return", body), 202)
+    said = success(web.request("POST", f"/api/calls/{CALL}/return", body, Accept_Language=""), 202)
     assert said["message"] == f"Chamada de retorno iniciada para {CALL}"
     assert said["call"]["call_id"] == str(CALL)
     assert web.control.requests == [("return", CALL, *numbers)]
@@ -350,7 +350,7 @@ def test_the_reasons_against_a_return_call(web: AdminClient, refusing: AudioSock
 
 
 def test_a_return_call_is_cancelled(web: AdminClient) -> None:
-    said = success(web.request("DELETE", f"/api/calls/{CALL}/return"))
+    said = success(web.request("DELETE", f"/api/calls/{CALL}/return", Accept_Language=""))
     assert said["message"] == f"Chamada de retorno cancelada para {CALL}"
     assert web.control.requests == [("cancel", CALL)]
     web.control.call_error = ReturnTaken("nothing rings")
@@ -393,7 +393,7 @@ def test_the_reasons_against_a_report(web: AdminClient, refusing: AudioSocketErr
 
 @for_each({"call_id": str(CALL)}, {"call_id": CALL.hex, "role": "visitor"})
 def test_a_leg_is_hung_up(web: AdminClient, body: object) -> None:
-    said = success(web.request("POST", "/api/hangup", body))
+    said = success(web.request("POST", "/api/hangup", body, Accept_Language=""))
     assert said["message"] == f"KIND_HANGUP enviado com sucesso para {CALL} (visitor)"
     assert web.control.requests == [("hang_up", CALL, Role.VISITOR)]
 

@@ -452,9 +452,12 @@ def for_each(*rows: Any) -> Callable[[Callable[..., None]], Callable[[], None]]:
 
 
 def request_bytes(method: str, path: str, body: bytes | object = b"", **headers: str) -> bytes:
-    """Return the bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host."""
+    """Return the bytes of a request; a body that is not bytes is sent as JSON, ``Host=""`` sends no Host.
+
+    The messages of errors are compared in English; ``Accept_Language=""`` asks for no language.
+    """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fields = {"Host": "localhost", **headers}
+    fields = {"Host": "localhost", "Accept_Language": "en", **headers}
     if content:
         fields["Content-Length"] = str(len(content))
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value]

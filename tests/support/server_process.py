@@ -163,7 +163,7 @@ class ServerProcess:
     def request(self, path: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
         """Send one HTTP request, with ``body`` as JSON a POST; return status and JSON."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept-Language": "en"}
         if "API_TOKEN" in self.settings:
             headers["Authorization"] = f"Bearer {self.settings['API_TOKEN']}"
         host = self.settings.get("API_HOST", "127.0.0.1")
