@@ -17,6 +17,7 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from admin.access import ANYBODY, AccessCheck, Caller, peer_of
+from admin.requests import check_type
 from admin.responses import JSON_TYPE, MESSAGES, HTTPError, reason_phrase, reply_error
 from admin.scopes import READING_METHODS
 from admin.websocket import ServerWebSocket
@@ -85,6 +86,7 @@ class AdminRequest(Request):
         self.site = self.channel.site
         try:
             self.caller = self.site.access.admit(self)
+            check_type(self.getHeader("Content-Type"), self.content.getbuffer().nbytes)
         except HTTPError as error:
             self._answer(error)
         else:
@@ -220,10 +222,10 @@ class AdminChannel(HTTPChannel):
     def _reject(self, error: HTTPError) -> None:
         """Answer immediately, then read on until the client has finished: a reset could overtake the response."""
         self._rejected = self._closing = True
-        body = error.body()
-        headers = Headers(
-            {"Content-Type": [JSON_TYPE], "Content-Length": [str(len(body))], "Connection": ["close"]}
-        )
+        headers = Headers({"Content-Type": [JSON_TYPE], "Connection": ["close"]})
+        wanted = self.requests[-1].requestHeaders if self.requests else Headers()
+        body = error.body(wanted, headers)
+        headers.setRawHeaders("Content-Length", [str(len(body))])
         code = error.code
         self.writeHeaders(b"HTTP/1.1", str(code).encode("ascii"), reason_phrase(code), headers)
         self.write(body)

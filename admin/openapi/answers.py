@@ -31,7 +31,8 @@ class Description:
 
     ``errors`` are statuses beyond those that every route has. ``query`` are JSON Schemas of a query that the
     route reads by itself. ``body_required`` is false where a body may be left out. ``content`` is empty for an
-    answer without a body, several types where the path decides.
+    answer without a body, several types where the path decides. ``tagged`` answers have an ETag: a client that has
+    one already gets 304.
     """
 
     answer: Any = field(default_factory=dict)
@@ -40,11 +41,12 @@ class Description:
     body_required: bool = True
     status: int = 200
     content: str | tuple[str, ...] = JSON
+    tagged: bool = False
 
 
 ROUTES: Mapping[str, Description] = {
-    "document": Description(content="text/html"),
-    "file": Description(errors=(404,), content=FILE_TYPES),
+    "document": Description(content="text/html", tagged=True),
+    "file": Description(errors=(404,), content=FILE_TYPES, tagged=True),
     "healthz": Description(errors=(503,)),
     "readyz": Description(errors=(503,)),
     "livez": Description(errors=(404, 503)),
@@ -76,8 +78,8 @@ ROUTES: Mapping[str, Description] = {
         _MESSAGE,
         (404,),
     ),
-    "list_extensions": Description(shapes.RowsJSON, (503,)),
-    "show_extension": Description({"extension": shapes.RowJSON}, (404, 422, 503)),
+    "list_extensions": Description(shapes.RowsJSON, (503,), tagged=True),
+    "show_extension": Description({"extension": shapes.RowJSON}, (404, 422, 503), tagged=True),
     "add_extension": Description(
         {**_MESSAGE, "extension": shapes.ExtensionJSON},
         (409, 422, 503),
@@ -90,7 +92,7 @@ ROUTES: Mapping[str, Description] = {
     "remove_extension": Description(_MESSAGE, (404, 503)),
     "dialplan": Description(errors=(404, 422), content=TEXT),
     "whole_dialplan": Description(errors=(422,), content=TEXT),
-    "extension_apps": Description(shapes.ExtensionAppsJSON, (404,)),
+    "extension_apps": Description(shapes.ExtensionAppsJSON, (404,), tagged=True),
     "list_calls": Description(
         {"total": int, "calls": list[shapes.CallJSON]},
         (422, 503),

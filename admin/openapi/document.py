@@ -20,6 +20,7 @@ from audiosocket.control_interface import COMMAND_NAMES
 #: Statuses of the checks that every request passes, and of a fault of the server.
 _EVERYWHERE = (400, 403, 413, 421, 500)
 _WITH_TOKEN = (401, 429)
+_WITH_BODY = (415,)
 _PARAMETERS: Mapping[str, Schema] = {
     "extension_id": {"type": "integer"},
     "call_id": {"type": "string", "format": "uuid"},
@@ -73,7 +74,7 @@ def _operation(method: str, path: str, name: str, schemas: Schemas) -> dict[str,
             ),
             *({"name": each, "in": "query", "schema": schema} for each, schema in queries.items()),
         ],
-        "responses": _responses(description, protected, schemas),
+        "responses": _responses(description, protected, body is not None, schemas),
         "security": [{"token": []}, {"cookie": []}] if protected else [],
     }
     if protected:
@@ -92,7 +93,7 @@ def _names(path: str) -> list[str]:
     return re.findall(r"{(\w+)}", path)
 
 
-def _responses(description: Description, protected: bool, schemas: Schemas) -> dict[str, Any]:
+def _responses(description: Description, protected: bool, has_body: bool, schemas: Schemas) -> dict[str, Any]:
     done: dict[str, Any] = {"description": "Done."}
     if description.content:
         json = description.content == JSON
@@ -101,8 +102,10 @@ def _responses(description: Description, protected: bool, schemas: Schemas) -> d
         done["content"] = {kind: {"schema": schema} for kind in kinds}
     error = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     statuses = {*_EVERYWHERE, *description.errors, *(_WITH_TOKEN if protected else ())}
+    statuses |= {*(_WITH_BODY if has_body else ())}
     return {
         str(description.status): done,
+        **({"304": {"description": MESSAGES[304]}} if description.tagged else {}),
         **{
             str(each): {"description": MESSAGES.get(each, "Refused."), "content": error}
             for each in sorted(statuses)

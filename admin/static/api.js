@@ -1,4 +1,6 @@
-// Requests to the HTTP API. A failure is an ApiError with the server's own message.
+// Requests to the HTTP API, in the language of the page. A failure is an ApiError with the server's own message.
+
+import { language } from './words.js'
 
 export class ApiError extends Error {
   // status is the HTTP status, 0 where no answer came; field is the key at fault, or empty.
@@ -11,11 +13,15 @@ export class ApiError extends Error {
 
 const ANSWER_MS = 10_000
 
+const described = body => ({
+  'Accept-Language': language(), ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+})
+
 export async function request(method, path, body, headers = {}) {
   let answer, json
   try {
     answer = await fetch(path, {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body),
+      method, headers: { ...described(body), ...headers }, body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(ANSWER_MS), credentials: 'same-origin', cache: 'no-store',
     })
     json = await answer.json()

@@ -109,3 +109,15 @@ def test_types_become_schemas() -> None:
 def check(schema: dict[str, Any], value: object) -> None:
     """Check a value against a schema of the document."""
     Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
+
+
+def test_what_has_an_etag_may_be_answered_304_and_what_has_a_body_415() -> None:
+    statuses = {one["operationId"]: set(one["responses"]) for _, _, one in operations()}
+    with_tag = {name for name, known in statuses.items() if "304" in known}
+    assert with_tag == {"document", "file", "list_extensions", "show_extension", "extension_apps"}
+    for path in ("/", "/page/page.js", "/api/extensions", "/api/extensions/0", "/api/extensions/0/apps"):
+        web = AdminClient()
+        tag = web.request("GET", path).headers["ETag"]
+        assert web.request("GET", path, If_None_Match=tag).status == 304, path
+    bodies = {one["operationId"] for _, _, one in operations() if "requestBody" in one}
+    assert bodies == {name for name, known in statuses.items() if "415" in known}

@@ -103,3 +103,29 @@ def test_quoted_values_are_short_and_printable() -> None:
     assert quoted("x" * 61) == "x" * 57 + "..."
     assert quoted("a\r\nb\x1b") == r"'a\r\nb\x1b'"
     assert quoted(["\u202e"]) == r"['\u202e']"
+
+
+@for_each("text/plain", "text/xml; charset=utf-8", "multipart/form-data; boundary=x", "application/octet-stream")
+def test_a_body_of_another_type_than_json_is_415(web: AdminClient, kind: str) -> None:
+    answer = web.request("POST", "/api/restart", {"extension_id": 0}, Content_Type=kind)
+    assert answer.status == 415
+    assert kind.partition(";")[0] in answer.json()["message"]
+    assert web.control.requests == []
+
+
+@for_each("", "application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json")
+def test_json_is_taken_with_its_type_and_without_one(web: AdminClient, kind: str) -> None:
+    assert web.request("POST", "/api/restart", {"extension_id": 0}, Content_Type=kind).status == 200
+
+
+def test_what_curl_calls_a_form_is_read_as_json() -> None:
+    """``curl -d`` sends this type unless it is told another one; so do the scripts of the replaced service."""
+    web = AdminClient()
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    assert web.request("POST", "/api/restart", {"extension_id": 0}, **form).status == 200
+    assert web.request("POST", "/api/restart", b"extension_id=0", **form).status == 400
+
+
+def test_a_type_without_a_body_does_not_matter() -> None:
+    web = AdminClient()
+    assert web.request("POST", "/api/refresh", Content_Type="text/plain").status == 200
