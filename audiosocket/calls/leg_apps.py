@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from types import FrameType
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -35,6 +36,14 @@ class HostLeg(LegForApps, Protocol):
 
     def replacement(self, names: str) -> Sequence[Pair]:
         """Return the apps with these names, joined by ``+``; raises for those that cannot be found."""
+
+
+def purpose_of(frame: FrameType) -> str:
+    """Return which app and call a frame of `LegApps.call` works for, empty for another frame; only reads."""
+    if frame.f_code is not LegApps.call.__code__:
+        return ""
+    values = frame.f_locals
+    return f"the app {values['name']} of call {values['leg'].call.call_id}"
 
 
 class LegApps:

@@ -127,10 +127,12 @@ class ReactorLagMonitor(Service):
             stack = self.blocking.add(seen.stack, blocked)
             if stack is not None:
                 self._log.warn(
-                    "{where} blocked the reactor for about {ms:.0f} ms: callers heard a gap; do that work in a "
-                    "thread or in pieces; logged once for each cause, /api/status has the count; stack: {stack}",
+                    "{where} blocked the reactor for about {ms:.0f} ms{purpose}: callers heard a gap; do that "
+                    "work in a thread or in pieces; logged once for each cause, /api/status has the count; "
+                    "stack: {stack}",
                     where=str(seen.stack[0]),
                     ms=blocked * 1000,
+                    purpose=f" in {seen.purpose}" if seen.purpose else "",
                     stack=stack,
                 )
         else:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FrameType
 
 #: Interval between two checks, in seconds.
 CHECK_SECONDS = 0.02
@@ -47,11 +47,13 @@ class StackSample:
     ``stack`` has the innermost frame first; it is None when no beat was overdue or the reactor was waiting. With
     several samples it begins with the innermost function that was in all of them; when that belongs to the reactor
     itself (much work without a single cause) it is the last sample. For ``stood_still`` seconds the sampling
-    thread was not run either and the process did no work: it was stopped or got no processor time.
+    thread was not run either and the process did no work: it was stopped or got no processor time. ``purpose``
+    says what the last sample was done for, where `StackSampler` was told how to find that out.
     """
 
     stack: Stack | None
     stood_still: float
+    purpose: str = ""
 
 
 def waiting_in(reactor: object) -> CodeType | None:
@@ -68,7 +70,9 @@ class StackSampler:
     """A daemon thread that samples the thread that calls `start`.
 
     ``waiting`` is the code of the function in which that thread waits for events: there it is not blocked.
-    ``clock`` and ``cpu`` return real time and processor time of the process, in seconds.
+    ``clock`` and ``cpu`` return real time and processor time of the process, in seconds. ``purpose_of`` is given
+    the frames of a stack, the innermost first, and returns what the work is done for, or an empty text; it runs in
+    the sampling thread and may only read.
     """
 
     def __init__(
@@ -76,10 +80,12 @@ class StackSampler:
         waiting: CodeType | None = None,
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
+        purpose_of: Callable[[FrameType], str] = lambda frame: "",
     ) -> None:
         self._waiting = waiting
         self._clock = clock
         self._cpu = cpu
+        self._purpose_of = purpose_of
         #: Held while the thread runs. A lock, because waiting for an Event costs ten times as much.
         self._running = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -88,7 +94,7 @@ class StackSampler:
         self._due = float("inf")
         self._checked_at = 0.0
         self._gap = 0.0
-        self._sample: tuple[float, Stack, Stack] | None = None
+        self._sample: tuple[float, Stack, Stack, str] | None = None
         self._beat_cpu = 0.0
 
     def start(self) -> None:
@@ -116,10 +122,12 @@ class StackSampler:
         seen, self._sample = self._sample, None
         gap, self._gap = max(self._gap, now - self._checked_at), 0.0
         worked, self._beat_cpu = cpu - self._beat_cpu, cpu
-        stack = _cause(*seen[1:]) if seen is not None and seen[0] == due else None
+        stack, purpose = None, ""
+        if seen is not None and seen[0] == due:
+            stack, purpose = _cause(*seen[1:3]), seen[3]
         # Code that holds the interpreter's lock stops the sampling thread, too, but it uses processor time.
         stood_still = gap if gap > 2 * CHECK_SECONDS and worked < gap / 2 else 0.0
-        return StackSample(stack, stood_still)
+        return StackSample(stack, stood_still, purpose)
 
     def _run(self) -> None:
         while not self._running.acquire(timeout=CHECK_SECONDS):
@@ -136,16 +144,18 @@ class StackSampler:
         if frame is None or frame.f_code is self._waiting:
             return
         found: list[StackFrame] = []
+        purpose = ""
         while frame is not None and len(found) < MAX_FRAMES:
             code = frame.f_code
             module = str(frame.f_globals.get("__name__", "?"))
             file = code.co_filename.rpartition("/")[2]
             found.append(StackFrame(module, code.co_name, file, frame.f_lineno or code.co_firstlineno))
+            purpose = purpose or self._purpose_of(frame)
             frame = frame.f_back
         last = tuple(found)
         seen = self._sample
         shared = last if seen is None or seen[0] != due else _shared(last, seen[1])
-        self._sample = (due, shared, last)
+        self._sample = (due, shared, last, purpose)
 
 
 def _shared(one: Stack, other: Stack) -> Stack:

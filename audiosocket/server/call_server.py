@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
+from audiosocket.calls.leg_apps import purpose_of
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import ReactorLagMonitor
 from audiosocket.runtime.stack_sampler import StackSampler, waiting_in
@@ -44,7 +45,9 @@ class CallServer(MultiService):
     ) -> None:
         super().__init__()
         self.switchboard = switchboard
-        self.reactor_lag = ReactorLagMonitor(reactor, reactor.seconds, StackSampler(waiting_in(reactor)))
+        self.reactor_lag = ReactorLagMonitor(
+            reactor, reactor.seconds, StackSampler(waiting_in(reactor), purpose_of=purpose_of)
+        )
         self._files = files
         self._reactor = reactor
         self._journal = journal

@@ -186,3 +186,24 @@ def test_the_number_of_causes_is_bounded_and_those_beyond_are_logged_once() -> N
     assert report.times == MAX_CAUSES + 50
     assert report.to_json()[0] == {"where": "others", "times": 50, "worst_ms": 50}
     assert len(report.to_json()) == 10
+
+
+def test_what_the_work_is_done_for_is_asked_of_the_frames() -> None:
+    class Sampler(CountingSampler):
+        def __init__(self) -> None:
+            super().__init__()
+            self._purpose_of = lambda frame: "a visit" if frame.f_code.co_name == "work_for_a_visit" else ""
+
+    def work_for_a_visit() -> None:
+        block(sampler)
+
+    sampler = Sampler()
+    sampler.start()
+    try:
+        sampler.beat(0)
+        work_for_a_visit()
+        assert sampler.beat(0).purpose == "a visit"
+        block(sampler)
+        assert sampler.beat(60).purpose == ""
+    finally:
+        sampler.stop()
