@@ -21,15 +21,16 @@ LOOK_SECONDS = 2.0
 #: A wrong file is reported when it is found wrong by so many looks in a row: it may be half written.
 WRONG_LOOKS = 2
 
-#: What changes whenever the file does: time of change in nanoseconds, size, inode; None for a missing file.
-_Signature = tuple[int, int, int] | None
+#: Of each file what changes whenever it does: time of change in nanoseconds, size, inode; None for a missing one.
+_Signature = tuple[tuple[int, int, int] | None, ...]
 _Found = tuple[_Signature, tuple[ApiToken, ...] | str]
 
 
 class TokensFile(Service):
     """Keeps ``tokens`` equal to the file at ``path`` and ``always``, the tokens that are in no file.
 
-    ``in_thread`` runs blocking work off the reactor. Without a ``path`` nothing is read.
+    ``token_path`` is a file with one token, that of API_TOKEN_FILE. ``in_thread`` runs blocking work off the
+    reactor. Without a path nothing is read.
     """
 
     _log = Logger()
@@ -41,12 +42,15 @@ class TokensFile(Service):
         tokens: KnownTokens,
         in_thread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
+        token_path: str = "",
     ) -> None:
         self._path = str(Path(path).expanduser().absolute()) if path else ""
+        self._token_path = token_path
+        self._read_any = bool(path or token_path)
         self._always = tuple(always)
         self._tokens = tokens
         self._in_thread = in_thread
-        self._signature: _Signature = None
+        self._signature: _Signature = ()
         self._reason = ""
         self._wrong = 0
         self._looking: Deferred[None] | None = None
@@ -55,7 +59,7 @@ class TokensFile(Service):
 
     def startService(self) -> None:
         super().startService()
-        if self._path:
+        if self._read_any:
             self._looks.start(LOOK_SECONDS)
 
     def stopService(self) -> None:
@@ -65,8 +69,8 @@ class TokensFile(Service):
 
     def read_again(self) -> None:
         """Read the file at once, even if it does not seem to have changed."""
-        self._signature = None
-        if self._path and self.running:
+        self._signature = ()
+        if self._read_any and self.running:
             self.look()
 
     def look(self) -> Deferred[None]:
@@ -75,9 +79,9 @@ class TokensFile(Service):
             waiting: Deferred[None] = Deferred()
             self._looking.addBoth(lambda _: waiting.callback(None))
             return waiting
-        looking: Deferred[Any] = self._in_thread(_look, self._path, self._signature)
+        looking: Deferred[Any] = self._in_thread(_look, self._path, self._token_path, self._signature)
         looking.addCallback(self._looked)
-        looking.addErrback(lambda failure: self._log.failure("API_TOKENS_FILE could not be looked at", failure))
+        looking.addErrback(lambda why: self._log.failure("the files of API tokens could not be looked at", why))
         looking.addBoth(self._done)
         if not looking.called:
             self._looking = looking
@@ -86,8 +90,8 @@ class TokensFile(Service):
     def to_json(self) -> ApiTokensJSON:
         """As shown under ``api_tokens`` in ``/api/status``; ``reason`` says why the file is not used."""
         names = [token.name for token in self._tokens]
-        state = "absent" if not self._path else "rejected" if self._reason else "used"
-        return {"file": self._path, "state": state, "reason": self._reason, "names": names}
+        state = "absent" if not self._read_any else "rejected" if self._reason else "used"
+        return {"file": self._path or self._token_path, "state": state, "reason": self._reason, "names": names}
 
     def _done(self, _: object) -> None:
         self._looking = None
@@ -106,20 +110,24 @@ class TokensFile(Service):
         self._tokens.replace([*self._always, *tokens])
         changed = {*self._tokens} != before
         if changed or self._reason:
-            self._log.info("API_TOKENS_FILE: {n} tokens are in force", n=len(tokens))
+            self._log.info("API tokens: {n} from files are in force", n=len(tokens))
         self._signature, self._reason, self._wrong = signature, "", 0
 
 
-def _look(path: str, known: _Signature) -> _Found | None:
+def _look(path: str, token_path: str, known: _Signature) -> _Found | None:
     """Runs in a thread; None when nothing has changed."""
-    try:
-        found = os.stat(path)
-        signature: _Signature = (found.st_mtime_ns, found.st_size, found.st_ino)
-    except OSError:
-        signature = None
-    if signature is not None and signature == known:
+    signature = tuple(_signature_of(each) for each in (path, token_path) if each)
+    if None not in signature and signature == known:
         return None
     try:
-        return signature, read_tokens(path)
+        return signature, read_tokens(path, token_path)
     except InvalidSetting as problem:
         return signature, str(problem)
+
+
+def _signature_of(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_bytes
 
 from audiosocket.errors import InvalidSetting, describe_cause
+from audiosocket.secret_files import secret_line
 
 #: What a token may do, each one also what those before it may.
 SCOPES = ("read", "operate", "admin")
@@ -89,10 +90,16 @@ def parse_tokens(lines: Iterable[str], file: str) -> tuple[ApiToken, ...]:
     return tuple(tokens.values())
 
 
-def read_tokens(path: str) -> tuple[ApiToken, ...]:
-    """Return the tokens in the file, none without a file; blocks. Raises `InvalidSetting`."""
-    if not path:
-        return ()
+def read_tokens(path: str, token_path: str = "") -> tuple[ApiToken, ...]:
+    """Return the tokens in the file, none without a file; blocks. Raises `InvalidSetting`.
+
+    The first line of the file at ``token_path``, that of API_TOKEN_FILE, is the token of API_TOKEN.
+    """
+    first = (ApiToken.of(secret_line("API_TOKEN_FILE", token_path)),) if token_path else ()
+    return (*first, *_listed_tokens(path)) if path else first
+
+
+def _listed_tokens(path: str) -> tuple[ApiToken, ...]:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

@@ -28,6 +28,7 @@ from audiosocket.json_shapes import ServicesJSON
 from audiosocket.media import lazy_imports
 from audiosocket.options import Options
 from audiosocket.outbound.http_client import HTTPClient
+from audiosocket.outbound.secret import secret_from
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.prompts.library import unusable_files
@@ -244,8 +245,10 @@ def _launch(options: Options, tokens: CallTokens) -> Launch:
     """Return how workers are started: with this process's modules and settings, none on the command line."""
     # The events of workers are sent by this process.
     webhook = {"EVENTS_WEBHOOK_URL", "EVENTS_WEBHOOK_SECRET", "EVENTS_WEBHOOK_SECRET_FILE"}
-    secrets = {"DB_PASSWORD", "API_TOKEN", "API_TOKENS_FILE", *webhook}
+    secrets = {"DB_PASSWORD", "DB_PASSWORD_FILE", "API_TOKEN", "API_TOKEN_FILE", "API_TOKENS_FILE", *webhook}
     settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
+    for name in ("AMI_SECRET_FILE", "ARI_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "GATE_WEBHOOK_SECRET_FILE"):
+        settings[name] = getattr(options.settings, name.lower())  # an absolute path
     # A worker has no API and no database.
     settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
     if options.settings.apps_file:
@@ -288,8 +291,13 @@ def _make_table(
 
 
 def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> EventWebhook | None:
-    url, secret = options.settings.events_webhook_url, options.current_events_secret()
-    return EventWebhook(HTTPClient(reactor), reactor, time.time, feed, url, secret) if url else None
+    settings = options.settings
+    if not settings.events_webhook_url:
+        return None
+    secret = secret_from(
+        "EVENTS_WEBHOOK_SECRET", settings.events_webhook_secret, settings.events_webhook_secret_file, reactor
+    )
+    return EventWebhook(HTTPClient(reactor), reactor, time.time, feed, settings.events_webhook_url, secret)
 
 
 def _services(tokens_file: TokensFile, webhook: EventWebhook | None) -> ServicesJSON:
@@ -308,7 +316,9 @@ def _make_tokens(options: Options, reactor: ServerReactor) -> tuple[KnownTokens,
     settings = options.settings
     always = [ApiToken.of(settings.api_token)] if settings.api_token else []
     tokens = KnownTokens([*always, *options.api_tokens])
-    return tokens, TokensFile(settings.api_tokens_file, always, tokens, deferToThread, reactor)
+    return tokens, TokensFile(
+        settings.api_tokens_file, always, tokens, deferToThread, reactor, settings.api_token_file
+    )
 
 
 def _make_api(

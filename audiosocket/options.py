@@ -8,14 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
 from audiosocket import __version__
@@ -32,8 +29,8 @@ from audiosocket.runtime.log_format import escape
 from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
 from audiosocket.runtime.logs import LogPlan, process_log
 from audiosocket.server.assembly import Apps
-from audiosocket.settings import Settings, catalogue, misspelt
-from audiosocket.settings_files import merge, read_env_file, read_events_secret, read_password
+from audiosocket.settings import SECRETS, Settings, catalogue, misspelt
+from audiosocket.settings_files import merge, read_env_file, read_password, read_secret, with_absolute_secret_files
 
 #: What no file that is created may allow, and the umask while the process has none of its own.
 WRITABLE_BY_OTHERS, PRIVATE_UMASK = 0o022, 0o077
@@ -100,10 +97,11 @@ class Options(usage.Options):
                 )
                 sys.stdout.writelines(f"{line}\n" for line in lines(findings, style_for(sys.stdout, os.environ)))
                 raise SystemExit(1 if is_bad(findings) else 0)
-            self.settings = Settings.parse(self.given)
+            self.settings = with_absolute_secret_files(Settings.parse(self.given))
+            for name in SECRETS:
+                read_secret(self.settings, name)
             self.password = read_password(self.settings)
-            self.events_secret = read_events_secret(self.settings)
-            self.api_tokens = read_tokens(self.settings.api_tokens_file)
+            self.api_tokens = read_tokens(self.settings.api_tokens_file, self.settings.api_token_file)
             self.apps = {
                 Role.VISITOR: _load_apps("VISITOR_APP", self.settings.visitor_app),
                 Role.RESIDENT: _load_apps("RESIDENT_APP", self.settings.resident_app),
@@ -130,16 +128,7 @@ class Options(usage.Options):
         """Return the password of the database, or what reads it from its file."""
         if not self.settings.db_password_file:
             return self.password
-        # An absolute path, as twistd changes the working directory of a daemon.
-        path = os.path.abspath(self.settings.db_password_file)
-        return partial(read_password, replace(self.settings, db_password_file=path))
-
-    def current_events_secret(self) -> str | Callable[[], Deferred[str]]:
-        """Return the key of requests to EVENTS_WEBHOOK_URL, or what reads it from its file in a thread."""
-        if not self.settings.events_webhook_secret_file:
-            return self.events_secret
-        path = os.path.abspath(self.settings.events_webhook_secret_file)
-        return partial(deferToThread, read_events_secret, replace(self.settings, events_webhook_secret_file=path))
+        return partial(read_password, self.settings)
 
     def _given(self) -> tuple[dict[str, str], Mapping[str, str]]:
         # An absolute path, as twistd changes the working directory of a daemon.

@@ -25,6 +25,16 @@ RETURN_BACKENDS = {
     "ari": ("ARI_URL", "ARI_USER", "ARI_PASSWORD"),
     "webhook": ("WEBHOOK_URL", "WEBHOOK_SECRET"),
 }
+#: The settings with a secret; each can be given as a file instead, in the setting of the same name with _FILE.
+SECRETS = (
+    "DB_PASSWORD",
+    "API_TOKEN",
+    "AMI_SECRET",
+    "ARI_PASSWORD",
+    "WEBHOOK_SECRET",
+    "GATE_WEBHOOK_SECRET",
+    "EVENTS_WEBHOOK_SECRET",
+)
 #: The backend that rings on the operator page; ``auto`` never chooses it.
 BROWSER = "browser"
 #: How similar (0 to 1) a name must be to a setting to be taken for it; of names so short that one wrong letter is
@@ -190,6 +200,9 @@ class Settings:
     api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; any but loopback needs API_TOKEN")
     api_port: int = _setting("8082", _port, "port of the HTTP API")
     api_token: str = _setting("", _text, "bearer token that every request under /api must carry", secret=True)
+    api_token_file: str = _setting(
+        "", _text, "file whose first line is the token, instead of API_TOKEN; read again when it changes"
+    )
     api_tokens_file: str = _setting(
         "", _text, "file of named tokens, a line each: name, SHA-256, scope (read, operate or admin)"
     )
@@ -239,13 +252,22 @@ class Settings:
     ami_port: int = _setting("5038", _port, "port of AMI")
     ami_user: str = _setting("", _plain_name, "AMI user, the section of manager.conf")
     ami_secret: str = _setting("", _text, "secret of AMI_USER", secret=True)
+    ami_secret_file: str = _setting(
+        "", _text, "file whose first line is the secret, instead of AMI_SECRET; read at each use"
+    )
     ari_url: str = _setting(
         "", _text, "URL of ARI (Asterisk over HTTP), like http://127.0.0.1:8088; empty = not used"
     )
     ari_user: str = _setting("", _plain_name, "ARI user, the section of ari.conf")
     ari_password: str = _setting("", _text, "password of ARI_USER", secret=True)
+    ari_password_file: str = _setting(
+        "", _text, "file whose first line is the password, instead of ARI_PASSWORD; read at each use"
+    )
     webhook_url: str = _setting("", _text, "URL of a program that places return calls; empty = not used")
     webhook_secret: str = _setting("", _text, "key that requests to WEBHOOK_URL are signed with", secret=True)
+    webhook_secret_file: str = _setting(
+        "", _text, "file whose first line is the key, instead of WEBHOOK_SECRET; read at each use"
+    )
     return_channel: str = _setting(
         "PJSIP/{number}",
         _text,
@@ -284,6 +306,9 @@ class Settings:
     )
     gate_webhook_secret: str = _setting(
         "", _text, "what requests to GATE_WEBHOOK_URL are signed with", secret=True
+    )
+    gate_webhook_secret_file: str = _setting(
+        "", _text, "file whose first line is that key, instead of GATE_WEBHOOK_SECRET; read at each use"
     )
     gate_dtmf: str = _setting(
         "", _keys, "keys played on the visitor's channel through AMI to open the gate; empty = none"
@@ -379,14 +404,15 @@ class Settings:
         return settings
 
     def _check_combinations(self) -> None:
-        tokens = self.api_token or self.api_tokens_file
+        for name in SECRETS:
+            if getattr(self, name.lower()) and getattr(self, f"{name.lower()}_file"):
+                raise InvalidSetting(f"{name}_FILE: {name} is set too; keep one of them")
+        tokens = self.api_token or self.api_token_file or self.api_tokens_file
         if not tokens and not ipaddress.ip_address(self.api_host).is_loopback:
             raise InvalidSetting(
                 f"API_HOST: '{self.api_host}' is not loopback; set API_TOKEN first, "
                 "or any host that can connect to it can change extensions"
             )
-        if self.db_password and self.db_password_file:
-            raise InvalidSetting("DB_PASSWORD_FILE: DB_PASSWORD is set too; keep one of them")
         if self.db_sslrootcert:
             # with prefer, libpq goes on without TLS where the certificate is refused
             enough = (
@@ -397,11 +423,9 @@ class Settings:
                     f"DB_SSLROOTCERT: with DB_SSLMODE={self.db_sslmode} no connection has to have a certificate "
                     "that it vouches for; set DB_SSLMODE=verify-full"
                 )
-        if self.gate_webhook_url and not self.gate_webhook_secret:
+        if self.gate_webhook_url and not self._is_given("GATE_WEBHOOK_SECRET"):
             raise InvalidSetting("GATE_WEBHOOK_SECRET: '' is empty; requests to GATE_WEBHOOK_URL must be signed")
-        if self.events_webhook_secret and self.events_webhook_secret_file:
-            raise InvalidSetting("EVENTS_WEBHOOK_SECRET_FILE: EVENTS_WEBHOOK_SECRET is set too; keep one of them")
-        if self.events_webhook_url and not (self.events_webhook_secret or self.events_webhook_secret_file):
+        if self.events_webhook_url and not self._is_given("EVENTS_WEBHOOK_SECRET"):
             raise InvalidSetting(
                 "EVENTS_WEBHOOK_SECRET: '' is empty; requests to EVENTS_WEBHOOK_URL must be signed"
             )
@@ -416,9 +440,13 @@ class Settings:
 
     def _check_given(self, *needed: str) -> None:
         for name in needed:
-            if not getattr(self, name.lower()):
+            if not self._is_given(name):
                 first = needed[0] if getattr(self, needed[0].lower()) else f"RETURN_BACKEND={self.return_backend}"
                 raise InvalidSetting(f"{name}: '' is empty; {first} needs {', '.join(needed)}")
+
+    def _is_given(self, name: str) -> bool:
+        """Return whether the setting is not empty; of a secret also whether its file is given."""
+        return bool(getattr(self, name.lower()) or (name in SECRETS and getattr(self, f"{name.lower()}_file")))
 
     def weaknesses(self) -> list[str]:
         """Return what is allowed and yet dangerous, one sentence each with the cure."""

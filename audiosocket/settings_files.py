@@ -6,13 +6,15 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 from dotenv.variables import Variable, parse_variables
 
 from audiosocket.errors import InvalidSetting, describe_cause
-from audiosocket.settings import Settings, catalogue
+from audiosocket.secret_files import first_line, secret_line
+from audiosocket.settings import SECRETS, Settings, catalogue
 
 #: The beginning of a line that sets a name.
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
@@ -58,28 +60,22 @@ def read_password(settings: Settings) -> str:
     """Return DB_PASSWORD, or the first line of DB_PASSWORD_FILE; blocks. Raises `InvalidSetting`."""
     if not settings.db_password_file:
         return settings.db_password
-    return _first_line("DB_PASSWORD_FILE", settings.db_password_file)
+    return first_line("DB_PASSWORD_FILE", settings.db_password_file)
 
 
-def read_events_secret(settings: Settings) -> str:
-    """Return EVENTS_WEBHOOK_SECRET, or the first line of its file; blocks. Raises `InvalidSetting`."""
-    if not settings.events_webhook_secret_file:
-        return settings.events_webhook_secret
-    secret = _first_line("EVENTS_WEBHOOK_SECRET_FILE", settings.events_webhook_secret_file)
-    if not secret:
-        name = settings.events_webhook_secret_file
-        raise InvalidSetting(
-            f"EVENTS_WEBHOOK_SECRET_FILE: the first line of {name!r} is empty; write the key there"
-        )
-    return secret
+def read_secret(settings: Settings, name: str) -> str:
+    """Return one of `SECRETS`, or the first line of its file; blocks. Raises `InvalidSetting`."""
+    path = getattr(settings, f"{name.lower()}_file")
+    if name == "DB_PASSWORD":
+        return read_password(settings)  # an empty one is for a server that asks for none
+    return secret_line(f"{name}_FILE", path) if path else str(getattr(settings, name.lower()))
 
 
-def _first_line(setting: str, name: str) -> str:
-    try:
-        with open(name, encoding="utf-8") as source:
-            return source.readline().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        raise InvalidSetting(f"{setting}: {name!r} cannot be read: {describe_cause(error)}") from None
+def with_absolute_secret_files(settings: Settings) -> Settings:
+    """Return the settings with absolute paths of secrets: twistd changes the working directory of a daemon."""
+    names = [f"{name.lower()}_file" for name in SECRETS]
+    paths = {name: getattr(settings, name) for name in names}
+    return replace(settings, **{name: os.path.abspath(path) for name, path in paths.items() if path})
 
 
 def _check_line(binding: Binding, path: str | Path) -> None:

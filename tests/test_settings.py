@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidSetting
-from audiosocket.settings import PRIVATE_NETWORKS, Settings, catalogue, misspelt
+from audiosocket.settings import PRIVATE_NETWORKS, SECRETS, Settings, catalogue, misspelt
 
 ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
 NAMES = [info.name for info in catalogue()]
@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "API_HOST": "127.0.0.1",
     "API_PORT": 8082,
     "API_TOKEN": "",
+    "API_TOKEN_FILE": "",
     "API_TOKENS_FILE": "",
     "API_ALLOWED_HOSTS": (),
     "PHONE": True,
@@ -49,11 +50,14 @@ DEFAULTS: dict[str, Any] = {
     "AMI_PORT": 5_038,
     "AMI_USER": "",
     "AMI_SECRET": "",
+    "AMI_SECRET_FILE": "",
     "ARI_URL": "",
     "ARI_USER": "",
     "ARI_PASSWORD": "",
+    "ARI_PASSWORD_FILE": "",
     "WEBHOOK_URL": "",
     "WEBHOOK_SECRET": "",
+    "WEBHOOK_SECRET_FILE": "",
     "RETURN_CHANNEL": "PJSIP/{number}",
     "RETURN_CONTEXT": "audiosocket-return",
     "RETURN_CALLER_ID": "",
@@ -64,6 +68,7 @@ DEFAULTS: dict[str, Any] = {
     "PORTEIRO_CONCIERGE": "",
     "GATE_WEBHOOK_URL": "",
     "GATE_WEBHOOK_SECRET": "",
+    "GATE_WEBHOOK_SECRET_FILE": "",
     "GATE_DTMF": "",
     "EVENTS_WEBHOOK_URL": "",
     "EVENTS_WEBHOOK_SECRET": "",
@@ -519,6 +524,25 @@ def test_the_webhook_of_events_needs_one_secret() -> None:
     assert rejection(EVENTS_WEBHOOK_URL=url).startswith("EVENTS_WEBHOOK_SECRET: ")
     assert rejection(EVENTS_WEBHOOK_URL=url, **secret, **file).startswith("EVENTS_WEBHOOK_SECRET_FILE: ")
     assert parse(EVENTS_WEBHOOK_URL=url, **file).events_webhook_secret_file == "key"
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_given_as_text_or_as_a_file(name: str) -> None:
+    assert getattr(parse(**{f"{name}_FILE": "file"}), f"{name.lower()}_file") == "file"
+    problem = rejection(**{name: "hunter2", f"{name}_FILE": "file"})
+    assert problem == f"{name}_FILE: {name} is set too; keep one of them"
+
+
+def test_every_secret_has_its_file() -> None:
+    assert {info.name for info in catalogue() if info.secret} == set(SECRETS)
+
+
+def test_a_file_is_enough_where_a_secret_is_needed() -> None:
+    parse(AMI_HOST="pbx", AMI_USER="u", AMI_SECRET_FILE="f")
+    parse(ARI_URL="http://pbx:8088", ARI_USER="u", ARI_PASSWORD_FILE="f")
+    parse(WEBHOOK_URL="http://dialler.example/", WEBHOOK_SECRET_FILE="f")
+    parse(GATE_WEBHOOK_URL="http://gate.example/", GATE_WEBHOOK_SECRET_FILE="f")
+    parse(API_HOST="0.0.0.0", API_TOKEN_FILE="f")
 
 
 def test_the_webhook_of_the_gate_needs_a_secret() -> None:

@@ -14,12 +14,13 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from audiosocket.errors import AudioSocketError, InvalidSetting, describe_cause
+from audiosocket.secret_files import secret_line
 from audiosocket.settings import Settings
 
 #: How long a request may take, in seconds.
 TIMEOUT_SECONDS = 30.0
 #: The settings that say where the API is and what it wants.
-_SETTINGS = ("API_HOST", "API_PORT", "API_TOKEN", "API_TOKENS_FILE")
+_SETTINGS = ("API_HOST", "API_PORT", "API_TOKEN", "API_TOKEN_FILE", "API_TOKENS_FILE")
 #: An API that listens on all addresses is asked on loopback.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
@@ -60,7 +61,9 @@ class APIClient:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
-        headers = {"Accept": "application/json, text/plain"}
+        headers = {"Accept": "application/json, text/plain", "Accept-Language": "en"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
@@ -105,18 +108,25 @@ class APIClient:
 def find_api(values: Mapping[str, str], url: str = "", token_file: Path | None = None) -> APIClient:
     """Return the client for ``url``, or for the API that the settings in ``values`` describe.
 
-    The token is the first line of ``token_file``, else API_TOKEN. Raises `InvalidSetting`.
+    The token is the first line of ``token_file``, else API_TOKEN, else the first line of API_TOKEN_FILE. Raises
+    `InvalidSetting`.
     """
-    token = values.get("API_TOKEN", "") if token_file is None else _first_line(token_file)
+    token = _given_token(values) if token_file is None else _first_line(token_file)
     if not token.isascii() or not token.isprintable():
         raise InvalidSetting("API_TOKEN: (not shown) has characters that cannot be sent in a header")
     if url:
         return APIClient(_checked_url(url), token)
     given = {name: values.get(name, "") for name in _SETTINGS}
     # Where a file has the token, an API on another address than loopback has one too.
+    given["API_TOKEN_FILE"] = "" if token else given["API_TOKEN_FILE"]
     settings = Settings.parse({**given, "API_TOKEN": token or given["API_TOKEN"]})
     host = _LOOPBACK.get(settings.api_host, settings.api_host)
     return APIClient(f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}", token)
+
+
+def _given_token(values: Mapping[str, str]) -> str:
+    token, path = values.get("API_TOKEN", ""), values.get("API_TOKEN_FILE", "").strip()
+    return secret_line("API_TOKEN_FILE", path) if path and not token.strip() else token
 
 
 def _first_line(path: Path) -> str:

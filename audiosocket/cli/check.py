@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import maybeDeferred
@@ -23,8 +24,8 @@ from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.returncalls.backends.selection import check as check_return_calls
 from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
-from audiosocket.settings import Settings, misspelt
-from audiosocket.settings_files import read_events_secret, read_password
+from audiosocket.settings import SECRETS, Settings, misspelt
+from audiosocket.settings_files import read_secret
 
 
 def check(
@@ -81,12 +82,12 @@ def usable_settings(values: Mapping[str, str]) -> tuple[Settings | None, list[In
 
 
 def _of_values(settings: Settings) -> Iterator[Finding]:
-    for look in (
-        lambda: read_password(settings),
-        lambda: read_events_secret(settings),
+    looks: list[Callable[[], object]] = [
+        *(partial(read_secret, settings, name) for name in SECRETS),
         lambda: read_tokens(settings.api_tokens_file),
         lambda: check_return_calls(settings),
-    ):
+    ]
+    for look in looks:
         try:
             look()
         except AudioSocketError as error:

@@ -9,8 +9,9 @@ from typing import Any
 from audiosocket.cli.ami import AMIConversation, AMIFailed
 from audiosocket.cli.findings import Finding
 from audiosocket.cli.texts import count
-from audiosocket.errors import describe_cause
+from audiosocket.errors import InvalidSetting, describe_cause
 from audiosocket.settings import Settings
+from audiosocket.settings_files import read_secret
 
 #: A port behind a host in the data of a dialplan application.
 _PORT = re.compile(r"[\]\w.]:([0-9]{1,5})(?![0-9])")
@@ -23,11 +24,14 @@ def dialplan_findings(settings: Settings, extensions: Iterable[Mapping[str, Any]
     where = f"AMI at {settings.ami_host}:{settings.ami_port}"
     try:
         with AMIConversation(settings.ami_host, settings.ami_port) as asterisk:
-            if not asterisk.log_in(settings.ami_user, settings.ami_secret):
+            if not asterisk.log_in(settings.ami_user, read_secret(settings, "AMI_SECRET")):
                 yield Finding("bad", f"{where}: the account was refused", "see the check ami")
                 return
             events = asterisk.listing("ShowDialPlan", [], "ShowDialPlanComplete")
             ports = {int(port) for event in events for port in _PORT.findall(event.get("AppData"))}
+    except InvalidSetting as error:
+        yield Finding("bad", str(error))
+        return
     except AMIFailed as error:
         yield Finding(
             "warn",

@@ -20,7 +20,7 @@ from audiosocket.errors import InvalidSetting, describe_cause
 from audiosocket.postgres.connect_errors import connect_error
 from audiosocket.postgres.connection import one_line
 from audiosocket.settings import Settings
-from audiosocket.settings_files import read_password
+from audiosocket.settings_files import read_password, read_secret
 
 #: How long each connection may take, in seconds.
 TIMEOUT_SECONDS = 5.0
@@ -135,7 +135,7 @@ def ami(settings: Settings) -> Iterator[Finding]:
     where = f"AMI at {settings.ami_host}:{settings.ami_port}"
     try:
         with AMIConversation(settings.ami_host, settings.ami_port) as conversation:
-            if not conversation.log_in(settings.ami_user, settings.ami_secret):
+            if not conversation.log_in(settings.ami_user, read_secret(settings, "AMI_SECRET")):
                 cure = "compare AMI_USER and AMI_SECRET with manager.conf, also its permit and deny"
                 yield Finding("bad", f"{where}: the account was refused", cure)
                 return
@@ -143,6 +143,9 @@ def ami(settings: Settings) -> Iterator[Finding]:
             needed: tuple[str, ...] = _RETURN_ACTIONS if settings.return_kind == "ami" else _CALLER_ACTIONS
             needed += ("PlayDTMF",) if settings.gate_dtmf else ()
             missing = [name for name in needed if not allowed.get(name)]
+    except InvalidSetting as error:
+        yield Finding("bad", str(error))
+        return
     except AMIFailed as error:
         yield Finding("bad", f"{where}: {error}", _AMI_CURE)
         return
@@ -159,7 +162,12 @@ def ami(settings: Settings) -> Iterator[Finding]:
 def ari(settings: Settings) -> Iterator[Finding]:
     """Yield what is found of ARI: the account, and whether it may place calls."""
     parts = urlsplit(settings.ari_url)
-    account = b64encode(f"{settings.ari_user}:{settings.ari_password}".encode()).decode("ascii")
+    try:
+        password = read_secret(settings, "ARI_PASSWORD")
+    except InvalidSetting as error:
+        yield Finding("bad", str(error))
+        return
+    account = b64encode(f"{settings.ari_user}:{password}".encode()).decode("ascii")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     where = f"ARI at {parts.hostname}"

@@ -7,7 +7,7 @@ pause that grows: a wrong secret or a program that is being replaced must not lo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,6 +21,7 @@ from audiosocket.event_webhook.batches import MAX_EVENTS, Batch, Batches
 from audiosocket.json_shapes import EventsWebhookJSON
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import REQUEST_SECONDS, HTTPClientProtocol, RequestFailed
+from audiosocket.outbound.secret import Secret, current
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, signature
 from audiosocket.runtime.event_feed import EventFeed, FeedEntry
 
@@ -38,8 +39,7 @@ KEY_HEADER = "Idempotency-Key"
 class EventWebhook(Service):
     """Follows ``feed`` while it runs. ``wall`` is Unix time in seconds.
 
-    ``secret`` signs the requests, or is a function that returns it, called for each request: a file with it may be
-    replaced in place. The function may raise `InvalidSetting`; the events wait then.
+    ``secret`` signs the requests; while it cannot be read the events wait.
     """
 
     _log = Logger()
@@ -51,7 +51,7 @@ class EventWebhook(Service):
         wall: Callable[[], float],
         feed: EventFeed,
         url: str,
-        secret: str | Callable[[], Awaitable[str]],
+        secret: Secret,
         backoff: Backoff | None = None,
     ) -> None:
         self._client = client
@@ -139,7 +139,7 @@ class EventWebhook(Service):
 
     async def _post(self, batch: Batch, seconds: float) -> None:
         try:
-            secret = self._secret if isinstance(self._secret, str) else await self._secret()
+            secret = await current(self._secret)
         except InvalidSetting as problem:
             self._failed(str(problem))
             return

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from audiosocket.errors import InvalidSetting
 from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import REQUEST_SECONDS, Answer, HTTPClientProtocol, RequestFailed
+from audiosocket.outbound.secret import Secret, current
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, signature
 
 #: Seconds from the first request after which none is sent any more.
@@ -25,7 +27,10 @@ KEY_HEADER = "Idempotency-Key"
 
 
 class GateWebhook:
-    """A way to open the gate: the program at ``url``. ``wall`` is Unix time in seconds."""
+    """A way to open the gate: the program at ``url``. ``wall`` is Unix time in seconds.
+
+    ``secret`` signs the requests; where it cannot be read, that is tried again as a request is.
+    """
 
     name = "webhook"
 
@@ -35,7 +40,7 @@ class GateWebhook:
         clock: IReactorTime,
         wall: Callable[[], float],
         url: str,
-        secret: str,
+        secret: Secret,
         backoff: Callable[[], Backoff] = lambda: Backoff(0.5, 5.0),
     ) -> None:
         self._client = client
@@ -53,7 +58,7 @@ class GateWebhook:
         while (left := until - self._clock.seconds()) > 0:
             try:
                 answer = await self._post(record, min(REQUEST_SECONDS, left))
-            except RequestFailed as problem:
+            except (RequestFailed, InvalidSetting) as problem:
                 why = str(problem)
             else:
                 said = f"HTTP {answer.status}{_text(answer.body)}"
@@ -64,6 +69,7 @@ class GateWebhook:
         return WayAnswer(False, f"not confirmed within {RETRY_SECONDS:g} s: {why}")
 
     async def _post(self, record: GateRecord, seconds: float) -> Answer:
+        secret = await current(self._secret)
         now = int(self._wall())
         document = {
             "action": "open",
@@ -82,7 +88,7 @@ class GateWebhook:
         body = json.dumps(document).encode()
         headers = {
             "Content-Type": "application/json",
-            SIGNATURE_HEADER: signature(self._secret, now, body),
+            SIGNATURE_HEADER: signature(secret, now, body),
             KEY_HEADER: record.call_id,
         }
         return await self._client.ask("POST", self._url, headers, body, seconds=seconds)

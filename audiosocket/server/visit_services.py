@@ -23,6 +23,7 @@ from audiosocket.gate.opener import GateOpener, Way
 from audiosocket.gate.record import GateRecord
 from audiosocket.gate.webhook import GateWebhook
 from audiosocket.outbound.http_client import HTTPClient
+from audiosocket.outbound.secret import secret_from
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.reactor import ServerReactor
@@ -45,8 +46,9 @@ def make_gate(
     client: HTTPClient | None = None
     if settings.gate_webhook_url:
         client = HTTPClient(reactor)
-        url, secret = settings.gate_webhook_url, settings.gate_webhook_secret
-        ways.append(GateWebhook(client, reactor, time.time, url, secret))
+        path = settings.gate_webhook_secret_file
+        secret = secret_from("GATE_WEBHOOK_SECRET", settings.gate_webhook_secret, path, reactor)
+        ways.append(GateWebhook(client, reactor, time.time, settings.gate_webhook_url, secret))
     ami, channels, telephony = backend.ami, backend.channels, backend.telephony
     if settings.gate_dtmf and ami is not None and channels is not None and telephony is not None:
         ways.append(GateKeys(ami, channels, telephony, settings.gate_dtmf))

@@ -122,3 +122,30 @@ def test_without_a_file_nothing_is_read() -> None:
     file.stopService()
     assert clock.getDelayedCalls() == []
     assert file.to_json() == {"file": "", "state": "absent", "reason": "", "names": []}
+
+
+def test_a_file_with_the_one_token_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path, clock = tmp_path / "token", Clock()
+    path.write_text("the first token\n")
+    tokens = KnownTokens(read_tokens("", str(path)))
+    file = TokensFile("", [], tokens, maybeDeferred, clock, str(path))
+    file.startService()
+    assert list(tokens) == [ApiToken.of("the first token")]
+    path.write_text("the second token\n")
+    clock.advance(LOOK_SECONDS)
+    assert list(tokens) == [ApiToken.of("the second token")]
+    path.unlink()
+    clock.advance(LOOK_SECONDS)
+    clock.advance(LOOK_SECONDS)
+    assert list(tokens) == [ApiToken.of("the second token")]
+    shown = file.to_json()
+    assert (shown["file"], shown["state"]) == (str(path), "rejected")
+    assert shown["reason"].startswith("API_TOKEN_FILE: ")
+    file.stopService()
+
+
+def test_both_files_are_in_force_together(here: Setup, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("the one token")
+    tokens = read_tokens(str(here.path), str(path))
+    assert [token.name for token in tokens] == ["API_TOKEN", "ana"]

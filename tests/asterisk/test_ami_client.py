@@ -470,3 +470,24 @@ async def test_over_a_real_socket() -> None:
         await ami.stopService()
         await defer.maybeDeferred(port.stopListening)
     assert asterisk.violations == []
+
+
+def test_a_secret_in_a_file_is_read_at_each_login() -> None:
+    file: list[str | Exception] = [InvalidSetting("AMI_SECRET_FILE: away")]
+
+    def read() -> defer.Deferred[str]:
+        return defer.fail(file[0]) if isinstance(file[0], Exception) else defer.succeed(file[0])
+
+    world = AMIFixture(secret=read, challenge=False)
+    world.start()
+    assert world.ami.state == ("down", "AMI_SECRET_FILE: away")
+    assert world.asterisk.connections == []
+    file[0] = SECRET
+    world.run(60)
+    assert world.ami.state == ("up", "")
+    file[0] = "cannot be \x00 sent"
+    world.lose_connection()
+    world.run(5)
+    state, reason = world.ami.state
+    assert (state, reason) == ("down", "the secret in AMI_SECRET_FILE cannot be sent in a line of AMI")
+    world.finish()

@@ -22,6 +22,7 @@ class Answers(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
         self.requests: list[tuple[str, str | None]] = []
+        self.languages: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -33,6 +34,7 @@ class _Answering(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, self.headers["Authorization"]))
+        self.server.languages.append(self.headers["Accept-Language"])
         status, form, body, headers = self.server.answer
         self.send_response(status)
         for name, value in {"Content-Type": form, "Content-Length": str(len(body)), **headers}.items():
@@ -70,6 +72,14 @@ def test_the_token_of_a_file_is_its_first_line(tmp_path: Path) -> None:
         find_api({}, token_file=tmp_path / "none")
 
 
+def test_the_token_is_that_of_the_server_in_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-the-server\n")
+    given = {"API_TOKEN_FILE": str(tmp_path / "token"), "API_HOST": "0.0.0.0"}
+    assert find_api(given).token == "from-the-server"
+    with pytest.raises(InvalidSetting, match=r"API_TOKEN_FILE: .* cannot be read"):
+        find_api({"API_TOKEN_FILE": str(tmp_path / "none")})
+
+
 @pytest.mark.parametrize(
     "url",
     ["door", "ftp://door", "http://user:secret@door", "http://door:port", "http://[door", "http://door\n/"],
@@ -90,6 +100,7 @@ def test_the_token_is_sent_and_no_redirect_followed(server: Answers, monkeypatch
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert APIClient(server.url, "t").get("/api/status") == {}
     assert server.requests == [("/api/status", "Bearer t")]
+    assert server.languages == ["en"]  # the commands show the server's messages, and are English themselves
     server.answer = (302, "text/html", b"", {"Location": f"{server.url}/other"})
     with pytest.raises(Unreachable, match=r"not the HTTP API of an AudioSocket server \(it answered 302\)"):
         APIClient(server.url, "t").get("/api/status")

@@ -6,13 +6,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from audiosocket.errors import InvalidSetting
 from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.gate.webhook import GateWebhook
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import Answer, RequestFailed
+from audiosocket.outbound.secret import Secret
 from audiosocket.outbound.webhook_signature import is_signed
 from tests.support.fake_web_servers import FakeHTTPClient, SentRequest
 
@@ -28,7 +30,7 @@ def record() -> GateRecord:
 class Asked:
     """One opening, answered with these one after the other, the last one for ever."""
 
-    def __init__(self, *answers: Answer | Exception | None) -> None:
+    def __init__(self, *answers: Answer | Exception | None, secret: Secret = SECRET) -> None:
         self.clock = Clock()
         self.client = FakeHTTPClient(self.clock, self._answer)
         self._answers = answers
@@ -37,7 +39,7 @@ class Asked:
             self.clock,
             lambda: NOW + self.clock.seconds(),
             "http://gate.example/open",
-            SECRET,
+            secret,
             lambda: Backoff(0.5, 5.0, lambda low, high: 1.0),
         )
         self.results: list[WayAnswer] = []
@@ -127,3 +129,25 @@ def test_a_cancelled_opening_asks_no_more() -> None:
     work.cancel()
     client.pass_time(60)
     assert len(client.requests) == 1
+
+
+def test_a_secret_that_cannot_be_read_yet_is_read_again() -> None:
+    file: list[str] = []
+    asked = Asked(
+        Answer(200), secret=lambda: succeed(file[0]) if file else fail(InvalidSetting("the file is away"))
+    )
+    assert asked.client.requests == []
+    file.append("the new one")
+    asked.clock.advance(5)
+    (request,) = asked.client.requests
+    header, body = request.headers["X-Audiosocket-Signature"], request.body or b""
+    assert is_signed("the new one", header, body, NOW + asked.clock.seconds())
+    assert asked.result.ok
+
+
+def test_a_secret_that_stays_away_is_the_reason() -> None:
+    asked = Asked(Answer(200), secret=lambda: fail(InvalidSetting("GATE_WEBHOOK_SECRET_FILE: away")))
+    asked.clock.pump([1.0] * 40)
+    assert asked.client.requests == []
+    assert not asked.result.ok
+    assert asked.result.detail.endswith("GATE_WEBHOOK_SECRET_FILE: away")

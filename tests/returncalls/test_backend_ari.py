@@ -11,13 +11,14 @@ from uuid import UUID
 
 import pytest
 from twisted.internet import task
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.http import Request
 
 from audiosocket.asterisk.ari.events import KINDS
 from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting
 from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
+from audiosocket.outbound.secret import Secret
 from audiosocket.returncalls.backends import ari as arioriginate
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
@@ -40,11 +41,11 @@ Reply = Answer | RequestFailed | None
 class Pbx:
     """An Asterisk in memory: ``life`` is the state of the channel at times since it was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: Secret = "hunter2") -> None:
         self.clock = task.Clock()
         self.web = FakeHTTPClient(self.clock, self.answer)
         self.ari = ARIOriginator(
-            self.web, self.clock, "http://pbx:8088", "door", "hunter2", Route(), new_id=lambda: "1"
+            self.web, self.clock, "http://pbx:8088", "door", password, Route(), new_id=lambda: "1"
         )
         self.life = [(0.0, "Down")]
         self.made_at = 0.0
@@ -610,3 +611,24 @@ async def test_a_server_that_is_no_ari_fails_the_attempt(
     text = f"{logged.text} {result} {ari.state}"
     assert "hunter2" not in text
     assert base64.b64encode(b"door:hunter2").decode() not in text
+
+
+async def test_a_password_in_a_file_is_read_for_each_request() -> None:
+    file: list[str | Exception] = ["the first"]
+
+    def read() -> Deferred[str]:
+        return fail(file[0]) if isinstance(file[0], Exception) else succeed(file[0])
+
+    pbx = Pbx(read)
+    await pbx.ari.ask("GET", "asterisk/ping")
+    file[0] = "the second"
+    await pbx.ari.ask("GET", "asterisk/ping")
+    accounts = [
+        base64.b64decode(each.headers["Authorization"].removeprefix("Basic ")) for each in pbx.web.requests
+    ]
+    assert accounts == [b"door:the first", b"door:the second"]
+    file[0] = InvalidSetting("ARI_PASSWORD_FILE: away")
+    with pytest.raises(RequestFailed, match="ARI_PASSWORD_FILE: away"):
+        await pbx.ari.ask("GET", "asterisk/ping")
+    assert pbx.ari.state == ("down", "ARI_PASSWORD_FILE: away")
+    assert len(pbx.web.requests) == 2

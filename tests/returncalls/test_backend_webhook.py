@@ -12,12 +12,13 @@ from uuid import UUID
 
 import pytest
 from twisted.internet import task
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.http import Request
 
 from audiosocket.errors import InvalidReport, InvalidSetting
 from audiosocket.outbound.backoff import Backoff
 from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
+from audiosocket.outbound.secret import Secret
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, SIGNED_SECONDS, signature
 from audiosocket.returncalls.backends.webhook import WebhookOriginator
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
@@ -40,7 +41,7 @@ Reply = Answer | RequestFailed | None
 class Dialler:
     """A webhook's program in memory; ``replies`` answer the next requests, the last one all further ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: Secret = SECRET) -> None:
         self.clock = task.Clock()
         self.replies: list[Reply] = [Answer(202)]
         self.says_to_cancel: Reply = Answer(200)
@@ -51,7 +52,7 @@ class Dialler:
             self.clock,
             lambda: NOW + self.clock.seconds(),
             "https://dialler.example/ring?x=1",
-            SECRET,
+            secret,
             new_id=lambda: next(ids),
             backoff=lambda: Backoff(0.5, 2.0, lambda low, high: 1.0),
         )
@@ -356,6 +357,41 @@ def test_an_ended_attempt_is_not_requested_again(
     dialler.web.pass_time(5)
     assert [result.end for result in results] == [AttemptEnd.BUSY]
     assert dialler.web.requests == []
+
+
+def test_a_secret_in_a_file_signs_from_the_next_request_on() -> None:
+    file: list[str | Exception] = ["the first"]
+
+    def read() -> Deferred[str]:
+        return fail(file[0]) if isinstance(file[0], Exception) else succeed(file[0])
+
+    dialler = Dialler(read)
+    body = json.dumps({"attempt_id": "a", "end": "busy"}).encode()
+    dialler.hook.start()
+    assert dialler.hook.vouches(signature("the first", NOW, body), "a", body)
+    file[0] = "the second"
+    dialler.hook.place(REQUEST)
+    sent = dialler.web.requests[-1]
+    signed_at = int(sent.headers[SIGNATURE_HEADER].partition(",")[0].removeprefix("t="))
+    assert sent.headers[SIGNATURE_HEADER] == signature("the second", signed_at, sent.body or b"")
+    assert dialler.hook.vouches(signature("the second", NOW, body), "a", body)
+    file[0] = "the third"  # no request in between: the first report makes the server read the file
+    assert not dialler.hook.vouches(signature("the third", NOW, body), "a", body)
+    assert dialler.hook.vouches(signature("the third", NOW, body), "a", body)
+    file[0] = InvalidSetting("WEBHOOK_SECRET_FILE: away")
+    assert not dialler.hook.vouches(signature("", NOW, body), "a", body)
+    assert dialler.hook.vouches(signature("the third", NOW, body), "a", body)
+
+
+def test_without_a_readable_secret_nothing_is_sent_and_the_state_says_so() -> None:
+    dialler = Dialler(lambda: fail(InvalidSetting("WEBHOOK_SECRET_FILE: away")))
+    body = json.dumps({"attempt_id": "a", "end": "busy"}).encode()
+    assert not dialler.hook.vouches(signature("", NOW, body), "a", body)
+    dialler.hook.place(REQUEST)
+    assert dialler.web.requests == []
+    assert dialler.hook.state == ("failing", "WEBHOOK_SECRET_FILE: away")
+    dialler.hook.stop(REQUEST)
+    dialler.clock.advance(60)
 
 
 # Over real connections

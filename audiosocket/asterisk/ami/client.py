@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from audiosocket.asterisk.ami.session import ANSWER_SECONDS, LIST_SECONDS, AMIDown, Fields, LoginRefused, Session
 from audiosocket.asterisk.ami.wire import Message, action
 from audiosocket.errors import InvalidSetting, LocalProtocolError
+from audiosocket.outbound.secret import Secret, current
 from audiosocket.outbound.supervision import ConnectionSupervisor, Intervals, OpenRefused
 
 
@@ -61,7 +62,7 @@ class AMIClient(Service):
         self,
         endpoint: IStreamClientEndpoint,
         user: str,
-        secret: str,
+        secret: Secret,
         clock: IReactorTime,
         *,
         name: str = "AMI",
@@ -71,7 +72,8 @@ class AMIClient(Service):
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         try:
-            action("Login", [("Username", user), ("Secret", secret), ("Events", events)])
+            shown = secret if isinstance(secret, str) else ""
+            action("Login", [("Username", user), ("Secret", shown), ("Events", events)])
         except LocalProtocolError as problem:
             raise InvalidSetting(f"AMI login: {problem}") from None
         self.name = name
@@ -156,7 +158,14 @@ class AMIClient(Service):
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)
 
+    async def _current_secret(self) -> str:
+        try:
+            return await current(self._secret)
+        except InvalidSetting as problem:
+            raise AMIDown(str(problem)) from None
+
     async def _open(self, lost: Callable[[], None]) -> Session:
+        secret = await self._current_secret()
         session = Session(self._clock, self._received, lost)
         connecting = endpoints.connectProtocol(self._endpoint, session)
         try:
@@ -168,7 +177,10 @@ class AMIClient(Service):
         self._connected = session
         session.gone.addCallback(self._disconnected)
         try:
-            await session.login(self._user, self._secret, challenge=self._challenge, events=self._events)
+            await session.login(self._user, secret, challenge=self._challenge, events=self._events)
+        except LocalProtocolError:
+            session.abort("not logged in")
+            raise OpenRefused("the secret in AMI_SECRET_FILE cannot be sent in a line of AMI") from None
         except LoginRefused as refusal:
             session.abort("not logged in")
             raise OpenRefused(

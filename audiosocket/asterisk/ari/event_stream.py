@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from audiosocket.outbound.http_client import RequestFailed
+from audiosocket.outbound.secret import Secret, current
 from audiosocket.outbound.websocket import WebSocketClient
 from audiosocket.outbound.websocket_interface import WebSocketFailed, WebSocketLimits
 
@@ -35,14 +36,15 @@ class ARIEventStream:
     """The connection for events, made by `connect` whenever there is none; ``received`` is given each event,
     ``lost`` is called when a connection has ended that this side did not close.
 
-    ``url`` (http or https) names the Stasis application that events are sent to; ``endpoint`` finds its server.
+    ``url`` (http or https) names the Stasis application that events are sent to; ``endpoint`` finds its server;
+    ``authorization`` is the header of that name.
     """
 
     def __init__(
         self,
         endpoint: Callable[[str], IStreamClientEndpoint],
         url: str,
-        authorization: str,
+        authorization: Secret,
         clock: IReactorTime,
         received: Callable[[dict[str, Any]], None],
         lost: Callable[[], None] = lambda: None,
@@ -62,7 +64,7 @@ class ARIEventStream:
 
     async def connect(self) -> None:
         """Make the connection and wait until ARI accepts it; raises `RequestFailed`."""
-        headers = {"Authorization": self._authorization}
+        headers = {"Authorization": await current(self._authorization)}
         endpoint = self._endpoint(self._url)
         self._client = WebSocketClient(self._url, self, endpoint, self._clock, headers=headers, limits=_LIMITS)
         try:

@@ -22,6 +22,7 @@ from audiosocket.asterisk.ari.events import KINDS, parse_event
 from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting, LocalProtocolError
 from audiosocket.outbound.http_client import Answer, HTTPClientProtocol, RequestFailed, checked_url
+from audiosocket.outbound.secret import Secret, current
 from audiosocket.returncalls.backends.ari_attempt import REFUSED, ARIAttempt, refusal
 from audiosocket.returncalls.backends.ari_pings import Pings
 from audiosocket.returncalls.backends.pending import PendingAttempts, wait_for_all
@@ -56,7 +57,7 @@ class ARIOriginator:
         clock: IReactorTime,
         url: str,
         user: str,
-        password: str,
+        password: Secret,
         route: Route | None = None,
         new_id: Callable[[], str] = lambda: str(uuid4()),
         endpoint: Callable[[str], IStreamClientEndpoint] | None = None,
@@ -69,7 +70,8 @@ class ARIOriginator:
         self._client = client
         self._clock = clock
         self._url = url if url.endswith("/ari") else f"{url}/ari"
-        self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._user = user
+        self._password = password
         self._route = route or Route()
         self._new_id = new_id
         self._state = ("connecting", "ARI has not answered yet")
@@ -145,11 +147,11 @@ class ARIOriginator:
 
     async def ask(self, method: str, path: str, body: Any = None, *, keep: bool = False) -> Answer:
         """Send one request to ARI, which also sets `state`; raises `RequestFailed`."""
-        headers = {"Authorization": self._authorization, "Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
         content = None if body is None else json.dumps(body).encode()
         try:
+            headers = {"Authorization": await self._authorization(), "Accept": "application/json"}
+            if body is not None:
+                headers["Content-Type"] = "application/json"
             answer = await self._client.ask(method, f"{self._url}/{path}", headers, content, keep=keep)
         except RequestFailed as problem:
             self._set_state("down", str(problem))
@@ -164,6 +166,14 @@ class ARIOriginator:
         else:
             self._set_state("up", "")
         return answer
+
+    async def _authorization(self) -> str:
+        """Return the header with the account; raises `RequestFailed` while the password cannot be read."""
+        try:
+            password = await current(self._password)
+        except InvalidSetting as problem:
+            raise RequestFailed(str(problem)) from None
+        return "Basic " + base64.b64encode(f"{self._user}:{password}".encode()).decode()
 
     def hang_up(self, channel_id: str, *, created: bool) -> None:
         """Hang a channel up in the background; if it was ``created`` for certain, 404 means that it is gone."""

@@ -18,6 +18,7 @@ from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttemp
 from audiosocket.json_shapes import BackendJSON
 from audiosocket.outbound.endpoints import IConnectingReactor
 from audiosocket.outbound.http_client import HTTPClient, checked_url
+from audiosocket.outbound.secret import secret_from
 from audiosocket.returncalls.backends.ami import AMIOriginator
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.backends.browser import BrowserOriginator, Publish
@@ -51,8 +52,9 @@ class ReturnBackend(MultiService):
         self._ami: AMIClient | None = None
         if settings.ami_host:
             endpoint = HostnameEndpoint(reactor, settings.ami_host, settings.ami_port)
+            secret = secret_from("AMI_SECRET", settings.ami_secret, settings.ami_secret_file, reactor)
             name = f"AMI at {settings.ami_host}:{settings.ami_port}"
-            self._ami = AMIClient(endpoint, settings.ami_user, settings.ami_secret, reactor, name=name)
+            self._ami = AMIClient(endpoint, settings.ami_user, secret, reactor, name=name)
             self._ami.setServiceParent(self)
             self.channels = ChannelTracker(self._ami)
             self.telephony = AMITelephony(self._ami, reactor)
@@ -65,20 +67,19 @@ class ReturnBackend(MultiService):
                 reactor,
                 settings.ari_url,
                 settings.ari_user,
-                settings.ari_password,
+                secret_from("ARI_PASSWORD", settings.ari_password, settings.ari_password_file, reactor),
                 route_of(settings),
                 endpoint=web.endpoint,
             )
         elif self.kind == "webhook":
-            self.originator = WebhookOriginator(
-                HTTPClient(reactor), reactor, wall, settings.webhook_url, settings.webhook_secret
-            )
+            key = secret_from("WEBHOOK_SECRET", settings.webhook_secret, settings.webhook_secret_file, reactor)
+            self.originator = WebhookOriginator(HTTPClient(reactor), reactor, wall, settings.webhook_url, key)
         elif self.kind == "browser":
             self.originator = BrowserOriginator(publish, reactor)
 
     def startService(self) -> None:
         super().startService()
-        if isinstance(self.originator, ARIOriginator):
+        if isinstance(self.originator, ARIOriginator | WebhookOriginator):
             self.originator.start()
 
     def stopService(self) -> Deferred[Any]:

@@ -31,6 +31,7 @@ from audiosocket.outbound.http_client import (
     RequestFailed,
     checked_url,
 )
+from audiosocket.outbound.secret import Secret, current
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, is_signed, signature
 from audiosocket.returncalls.backends.pending import PendingAttempts, wait_for_all
 from audiosocket.returncalls.backends.webhook_attempt import WebhookAttempt
@@ -42,7 +43,8 @@ from audiosocket.returncalls.templates import filled
 class WebhookOriginator:
     """Implements `originator.Originator` with the program at ``url``.
 
-    ``secret`` signs every request; ``wall`` is Unix time in seconds. Raises `InvalidSetting`.
+    ``secret`` signs every request and the reports on them; ``wall`` is Unix time in seconds. Raises
+    `InvalidSetting`.
     """
 
     _log = Logger()
@@ -53,7 +55,7 @@ class WebhookOriginator:
         clock: IReactorTime,
         wall: Callable[[], float],
         url: str,
-        secret: str,
+        secret: Secret,
         number: re.Pattern[str] = NUMBER,
         new_id: Callable[[], str] = lambda: str(uuid4()),
         backoff: Callable[[], Backoff] = lambda: Backoff(0.5, 2.0),
@@ -66,6 +68,9 @@ class WebhookOriginator:
         self._wall = wall
         self._url = url
         self._secret = secret
+        #: What reports are compared with: the secret as it was last read, empty before.
+        self._known = secret if isinstance(secret, str) else ""
+        self._reading: Deferred[None] | None = None
         self._number = number
         self._new_id = new_id
         self._backoff = backoff
@@ -109,7 +114,10 @@ class WebhookOriginator:
 
         The body has to name the attempt: otherwise a report that somebody has read would count for any other one.
         """
-        return is_signed(self._secret, header, body, self._wall()) and _named_attempt(body) == attempt_id
+        if not self._known or not is_signed(self._known, header, body, self._wall()):
+            self._read_again()  # it may be signed with a key that replaced the known one; the next one is accepted
+            return False
+        return _named_attempt(body) == attempt_id
 
     def stop(self, request: ReturnRequest) -> None:
         """Request that this attempt is stopped, ringing or answered, also one of the previous process."""
@@ -127,9 +135,14 @@ class WebhookOriginator:
 
     async def post(self, document: dict[str, Any], seconds: float = REQUEST_SECONDS) -> Answer:
         """Send one signed request, which also sets `state`; raises `RequestFailed`."""
+        try:
+            self._known = await current(self._secret)
+        except InvalidSetting as problem:
+            self._set_state("failing", str(problem))
+            raise RequestFailed(str(problem)) from None
         now = int(self._wall())
         body = json.dumps({**document, "timestamp": now}).encode()
-        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(self._secret, now, body)}
+        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(self._known, now, body)}
         try:
             answer = await self._client.ask("POST", self._url, headers, body, seconds=seconds)
         except RequestFailed as problem:
@@ -140,6 +153,26 @@ class WebhookOriginator:
         else:
             self._set_state("failing", f"the webhook answers HTTP {answer.status}")
         return answer
+
+    def start(self) -> None:
+        """Read the secret if a file has it: a report on an attempt of the previous process may come first."""
+        self._read_again()
+
+    def _read_again(self) -> None:
+        if isinstance(self._secret, str) or self._reading is not None:
+            return
+        reading = self._reading = Deferred.fromCoroutine(self._read())
+        reading.addErrback(lambda failure: self._log.failure("reading the webhook's secret failed", failure))
+        reading.addCallback(self._has_read)
+
+    async def _read(self) -> None:
+        try:
+            self._known = await current(self._secret)
+        except InvalidSetting as problem:
+            self._log.warn("{problem}; reports are compared with the key before", problem=str(problem))
+
+    def _has_read(self, _: None) -> None:
+        self._reading = None
 
     def cancel(self, request: ReturnRequest, attempt_id: str) -> None:
         """Request, once and in the background, that the ringing stops."""
