@@ -22,6 +22,8 @@ NUMBER = re.compile(r"(?![A-Za-z]\Z)[0-9A-Za-z*#+][0-9A-Za-z*#._-]{0,39}")
 _EXTEN = re.compile(r"[0-9A-Za-z*#+._-]{1,79}")
 _CONTEXT = re.compile(r"[0-9A-Za-z._-]{1,79}")
 _CHANNEL = re.compile(r"[A-Za-z]+/[\x21-\x7e]+")
+#: A value in the wrong setting: a URL with an account, or a connection string.
+_MAY_BE_SECRET = re.compile(r"://|=")
 _EXAMPLE = dict.fromkeys(PLACES, "1")
 
 NO_ROW: Mapping[str, str] = MappingProxyType({})
@@ -48,9 +50,9 @@ class Route:
         check_template(self.channel, "RETURN_CHANNEL")
         check_template(self.context, "RETURN_CONTEXT")
         if "{number}" not in self.channel or "&" in self.channel or not _CHANNEL.fullmatch(self.channel):
-            raise InvalidSetting(f"RETURN_CHANNEL: {self.channel!r} must look like PJSIP/{{number}}")
+            raise InvalidSetting(f"RETURN_CHANNEL: {shown(self.channel)} must look like PJSIP/{{number}}")
         if not _CONTEXT.fullmatch(filled(self.context, _EXAMPLE)):
-            raise InvalidSetting(f"RETURN_CONTEXT: {self.context!r} is not the name of a dialplan context")
+            raise InvalidSetting(f"RETURN_CONTEXT: {shown(self.context)} is not the name of a dialplan context")
 
     def dialled(self, number: str, row: Mapping[str, str] = NO_ROW) -> str:
         """Return the channel that rings ``number``; raises `LocalProtocolError` for one that is no number.
@@ -70,8 +72,13 @@ class Route:
 def checked_number(number: str, pattern: re.Pattern[str] = NUMBER) -> str:
     """Return the number; raises `LocalProtocolError` when it cannot be called."""
     if not pattern.fullmatch(number):
-        raise LocalProtocolError(f"{number[:60]!r} is not a number that can be called")
+        raise LocalProtocolError(f"{shown(number)} is not a number that can be called")
     return number
+
+
+def shown(text: str) -> str:
+    """Return a number, channel or context for an error; a URL or key=value, which may be a secret, is hidden."""
+    return "(not shown)" if _MAY_BE_SECRET.search(text) else repr(text[:60])
 
 
 def masked(number: str) -> str:

@@ -129,3 +129,12 @@ def test_the_value_of_a_variable_is_not_shown() -> None:
     with pytest.raises(LocalProtocolError) as refused:
         check_landing("1001", 30, "", {"PIN": "1234\n"})
     assert "1234" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", ["http://door:segredo@pbx", "host=pbx password=segredo"])
+def test_what_may_be_a_secret_in_the_wrong_setting_is_not_repeated(wrong: str) -> None:
+    for make in (lambda: Route(wrong), lambda: Route(context=wrong), lambda: checked_number(wrong)):
+        with pytest.raises((InvalidSetting, LocalProtocolError)) as refused:
+            make()
+        assert "(not shown)" in str(refused.value)
+        assert "segredo" not in str(refused.value)
