@@ -301,12 +301,13 @@ class AdminSite(Site):
         remark, caller, peer = request.remark, request.caller, peer_of(request)
         method, path = request.method.decode("ascii"), request.path.decode("latin-1")
         _changes.info(
-            "{method} {path} by {who}: {code}{remark}",
+            "{method} {path} by {who}: {code}{log_remark}",
             method=method,
             path=path,
             who=request.who,
             code=request.code,
-            remark=f" {remark}" if remark else "",
+            remark=remark,
+            log_remark=f" {remark}" if remark else "",
         )
         what = {"method": method, "path": path, "by": caller.name, "peer": peer, "code": request.code}
         self._publish({"event": "api.changed", **what, "remark": remark})

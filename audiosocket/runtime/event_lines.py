@@ -35,9 +35,11 @@ class EventLines:
         if event == "recording.failed":
             self._recording_failed(record)
             return
+        details = {key: value for key, value in record.items() if key not in _IDENTITY}
         self._log.info(
-            "{event} call {call_id} extension {extension} ({number}) {details}",
-            details=" ".join([f"{key}={value}" for key, value in record.items() if key not in _IDENTITY]),
+            "{event} call {call_id} extension {extension} ({number}) {log_details}",
+            log_details=" ".join([f"{key}={value}" for key, value in details.items()]),  # not shown in JSON
+            details=details,
             event=event,
             call_id=record["call_id"],
             extension=record["extension"],

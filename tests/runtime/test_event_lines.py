@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
 
 from audiosocket.runtime.event_lines import FAILED_PER_SECOND, EventLines
+from audiosocket.runtime.log_format import as_json_line
 from tests.support.logged_events import LoggedEvents
 
 
@@ -19,6 +21,15 @@ def test_an_event_is_one_line_with_its_fields() -> None:
     with LoggedEvents() as logged:
         EventLines(Path("recordings"), Clock().seconds)(record("leg.digit", digit="5", role="visitor"))
     assert logged.text == "leg.digit call c1 extension 7 (1007) digit=5 role=visitor"
+
+
+def test_in_json_the_fields_of_an_event_keep_their_types() -> None:
+    with LoggedEvents() as logged:
+        EventLines(Path("recordings"), Clock().seconds)(record("call.ended", outcome="lost", duration_seconds=3.5))
+    line = json.loads(as_json_line(logged[0]))
+    assert line["details"] == {"outcome": "lost", "duration_seconds": 3.5}
+    assert line["text"] == "call.ended call c1 extension 7 (1007) outcome=lost duration_seconds=3.5"
+    assert not [key for key in line if key.startswith("log_")]
 
 
 def test_what_another_line_says_is_not_logged() -> None:
