@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
 from twisted.python import threadable
 from twisted.python.logfile import LogFile
+
+
+class _Lines(io.FileIO):
+    """A file of lines; one that a full disk cuts off is ended before the next one."""
+
+    _cut = False
+
+    def write(self, data: Any) -> int:
+        """Append all of ``data``: the system may take a part of it and refuse the rest. Raises OSError."""
+        whole = b"\n" + data if self._cut else bytes(data)
+        written = 0
+        try:
+            while written < len(whole):
+                written += super().write(whole[written:]) or 0
+        finally:
+            if written:
+                self._cut = whole[written - 1 : written] != b"\n"
+        return written
 
 
 class AppendedLogFile(LogFile):
@@ -50,7 +69,7 @@ class AppendedLogFile(LogFile):
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if is_new and self.defaultMode is not None:
             os.fchmod(handle, self.defaultMode)
-        return os.fdopen(handle, "ab", buffering=0), os.fstat(handle).st_size
+        return _Lines(handle, "ab"), os.fstat(handle).st_size
 
     def shouldRotate(self) -> bool:
         if not super().shouldRotate():
@@ -81,7 +100,7 @@ class AppendedLogFile(LogFile):
             if not self._file.closed:
                 os.close(kept)
                 return
-            self._file, self.closed = os.fdopen(kept, "ab", buffering=0), False
+            self._file, self.closed = _Lines(kept, "ab"), False
         else:
             os.close(kept)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,21 @@ def test_without_descriptors_the_log_goes_on_and_rotates_later(
     lines = "".join(texts.values()).splitlines()
     assert sorted(lines) == sorted(["older", "the last one", *[f"line {n:04}" for n in range(20)]])
     assert (tmp_path / "a.log").exists()
+
+
+def test_a_line_that_a_full_disk_cuts_off_is_not_joined_with_the_next(tmp_path: Path, opened: Open) -> None:
+    file = opened()
+    file.write("first\n")
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, allowed[1]))  # the system takes four bytes more
+    try:
+        for _ in range(2):
+            with pytest.raises(OSError, match="too large"):
+                file.write("second\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert file.trouble == "File too large"
+    file.write("third\n")
+    file.write("fourth\n")
+    assert (tmp_path / "a.log").read_text().splitlines() == ["first", "seco", "third", "fourth"]
+    assert not file.trouble
