@@ -194,10 +194,11 @@ def test_what_the_work_is_done_for_is_asked_of_the_frames() -> None:
             super().__init__()
             self._purpose_of = lambda frame: "a visit" if frame.f_code.co_name == "work_for_a_visit" else ""
 
+    sampler = Sampler()
+
     def work_for_a_visit() -> None:
         block(sampler)
 
-    sampler = Sampler()
     sampler.start()
     try:
         sampler.beat(0)
