@@ -1,17 +1,18 @@
 """How many calls there may be, how fast they may begin, and how long one may last.
 
-The defaults are far above what an Asterisk does; its calls come from one peer. Pure: the time is an argument, in
-seconds. For every limit 0 means none.
+The defaults are far above what an Asterisk does; its calls come from one peer. Several processes share the limits
+on calls: each refuses on the sum of its own calls and of those it knows the others have. Pure: the time is an
+argument, in seconds. For every limit 0 means none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.shared_counts import SharedCounts
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,9 @@ class CallLimits:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._by_peer: Counter[str] = Counter()
-        self._by_extension: Counter[int] = Counter()
-        self._total = 0
-        #: Calls that may begin now, and when that was.
+        #: Live calls, in all, by peer and by extension.
+        self.counts = SharedCounts()
+        #: Calls that may begin now, and when that was; less than 0 after others began more than they might have.
         self._ready = float(self._limits.calls_per_second)
         self._at = 0.0
         #: Of legs from which nothing comes: how many frames they were sent that were not silence, and since when.
@@ -60,12 +60,13 @@ class CallLimits:
     def refusal(self, host: str, extension: int, now: float) -> str:
         """Return why a call from ``host`` to ``extension`` may not begin now; empty if it may."""
         limits = self._limits
-        if limits.calls and self._total >= limits.calls:
-            return self._reached("calls", "MAX_CALLS", self._total)
-        if limits.calls_per_peer and self._by_peer[host] >= limits.calls_per_peer:
-            return self._reached("peer_calls", "MAX_CALLS_PER_PEER", self._by_peer[host])
-        if limits.calls_per_extension and self._by_extension[extension] >= limits.calls_per_extension:
-            return self._reached("extension_calls", "MAX_CALLS_PER_EXTENSION", self._by_extension[extension])
+        number, every, of_peer, of_extension = self.counts.number, *_keys(host, extension)
+        if limits.calls and (calls := number(every)) >= limits.calls:
+            return self._reached("calls", "MAX_CALLS", calls)
+        if limits.calls_per_peer and (calls := number(of_peer)) >= limits.calls_per_peer:
+            return self._reached("peer_calls", "MAX_CALLS_PER_PEER", calls)
+        if limits.calls_per_extension and (calls := number(of_extension)) >= limits.calls_per_extension:
+            return self._reached("extension_calls", "MAX_CALLS_PER_EXTENSION", calls)
         if limits.calls_per_second and not self._may_begin(now):
             self.reached_total["calls_per_second"] += 1
             return f"more than {limits.calls_per_second} calls begin in a second; see MAX_CALLS_PER_SECOND"
@@ -76,25 +77,36 @@ class CallLimits:
         return f"there are {number} calls; {setting} allows no more"
 
     def _may_begin(self, now: float) -> bool:
-        rate = self._limits.calls_per_second
-        self._ready = min(float(rate), self._ready + (now - self._at) * rate)
-        self._at = now
+        self._earn(now)
         if self._ready < 1:
             return False
         self._ready -= 1
+        self.counts.begun()
         return True
+
+    def _earn(self, now: float) -> None:
+        rate = self._limits.calls_per_second
+        self._ready = min(float(rate), self._ready + max(0.0, now - self._at) * rate)
+        self._at = now
+
+    def learn(self, numbers: Mapping[str, int], begun: int, now: float) -> None:
+        """Take what other processes report: numbers of live calls, as `SharedCounts.learn`, and calls begun.
+
+        What they begin more than the limit allows, before they know of each other's, is taken from what may begin
+        later.
+        """
+        self.counts.learn(numbers)
+        if self._limits.calls_per_second:
+            self._earn(now)
+            self._ready -= begun
 
     def began(self, host: str, extension: int) -> None:
         """Count a call that is live from now on."""
-        self._total += 1
-        self._by_peer[host] += 1
-        self._by_extension[extension] += 1
+        self.counts.change(_keys(host, extension), 1)
 
     def ended(self, host: str, extension: int) -> None:
         """Stop counting a call."""
-        self._total -= 1
-        _take_one(self._by_peer, host)
-        _take_one(self._by_extension, extension)
+        self.counts.change(_keys(host, extension), -1)
 
     def overdue(self, legs: Iterable[tuple[_Leg, LegFacts]], now: float) -> list[tuple[_Leg, LegOutcome, str]]:
         """Return the legs that have to end, with what outcome, and why."""
@@ -123,11 +135,6 @@ class CallLimits:
         return min(silent, now - since)
 
 
-_Key = TypeVar("_Key")
-
-
-def _take_one(counter: Counter[_Key], key: _Key) -> None:
-    """Count one less; without any left the key is dropped, or every address would be kept for ever."""
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]
+def _keys(host: str, extension: int) -> tuple[str, str, str]:
+    """Return under what a call is counted."""
+    return "calls", f"peer {host}", f"extension {extension}"

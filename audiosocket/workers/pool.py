@@ -20,6 +20,7 @@ from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.open_files import DescriptorReserve
 from audiosocket.workers import socket_passing
 from audiosocket.workers.affinity import owner
+from audiosocket.workers.call_counts import WorkerCounts
 from audiosocket.workers.channel import Message
 from audiosocket.workers.child_process import ChildProcess, Launch
 from audiosocket.workers.half_close import HalfCloseFactory
@@ -69,6 +70,7 @@ class WorkerPool(Service):
         self._stand_ins = [Inbox(out, self._close_passed, reactor, gate) for _, out in self._inboxes]
         self._standing_in: set[int] = set()
         self._timers: dict[str, IDelayedCall] = {}
+        self._counts = WorkerCounts(count)
         #: The condominiums of all extensions, once they are known.
         self._condominiums: list[int] | None = None
 
@@ -157,10 +159,12 @@ class WorkerPool(Service):
         if worker.state == "starting":
             if self._condominiums is not None:
                 worker.notify("condominiums", ids=self._condominiums)
+            worker.notify("counts", numbers=self._counts.of_others(index), begun=0)
             for port in self.ports.ports.values():
                 worker.open_port(port)
         elif worker.state == "down":
             self.ports.forget(index)
+            self._share_counts(worker, self._counts.forget(index), 0)
         if not self.running:
             return
         if worker.out and index not in self._standing_in:
@@ -195,6 +199,15 @@ class WorkerPool(Service):
 
     def connections_counted(self, worker: WorkerHandle) -> None:
         self.ports.count(worker.index, worker.report.connections)
+
+    def calls_counted(self, worker: WorkerHandle, numbers: Mapping[str, int], begun: int) -> None:
+        self._counts.update(worker.index, numbers)
+        self._share_counts(worker, numbers, begun)
+
+    def _share_counts(self, changed: WorkerHandle, keys: Iterable[str], begun: int) -> None:
+        for worker in self.workers:
+            if worker is not changed:
+                worker.notify("counts", numbers=self._counts.of_others(worker.index, keys), begun=begun)
 
     # calls
 

@@ -38,6 +38,9 @@ class WorkerObserver(Protocol):
     def connections_counted(self, worker: WorkerHandle) -> None:
         """Take the connections that the worker has reported, see `WorkerHandle.report`."""
 
+    def calls_counted(self, worker: WorkerHandle, numbers: Mapping[str, int], begun: int) -> None:
+        """Take numbers of live calls that have changed at the worker, and how many calls began there."""
+
     def events_received(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Take events of calls, also of a process that has died."""
 
@@ -194,6 +197,8 @@ class WorkerHandle:
         elif message["kind"] == "report":
             self.report = WorkerReport.from_json(message)
             self._observer.connections_counted(self)
+        elif message["kind"] == "counts":
+            self._observer.calls_counted(self, message["numbers"], message["begun"])
 
     async def refresh(self) -> None:
         """Bring `report` up to date."""

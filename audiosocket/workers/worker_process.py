@@ -35,6 +35,7 @@ from audiosocket.server.visit_services import make_apartments
 from audiosocket.settings import Settings
 from audiosocket.settings_files import merge, read_env_file
 from audiosocket.workers.affinity import owner
+from audiosocket.workers.call_counts import CountsToSupervisor
 from audiosocket.workers.channel import Channel, Message
 from audiosocket.workers.event_relay import EventsToSupervisor
 from audiosocket.workers.log_relay import LogToSupervisor
@@ -92,6 +93,9 @@ class WorkerProcess:
         self._handlers: Mapping[str, Callable[[Running, Message], Any]] = {
             "relabel": lambda us, sent: us.ports.relabel(sent["token"], parse_json(sent["extension"])),
             "close": lambda us, sent: us.ports.close(sent["token"]).addCallback(lambda _: None),
+            "counts": lambda us, sent: us.components.switchboard.registry.limits.learn(
+                sent["numbers"], sent["begun"], us.components.clock.now_ms() / 1000
+            ),
             "drain": lambda us, sent: us.components.switchboard.refuse_new_calls(),
             "read_again": lambda us, sent: us.components.selection.read_again(),
             "stop_now": lambda us, sent: us.server.stop_now(),
@@ -153,6 +157,7 @@ class WorkerProcess:
             publish=self._event_relay,
         )
         switchboard = components.switchboard
+        CountsToSupervisor(self.channel, switchboard.registry.limits.counts, self._reactor)
         ports = WorkerPorts(
             index,
             components.make_factory,

@@ -17,6 +17,7 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
+from audiosocket.wire import HANGUP_FRAME, uuid_frame
 from tests.support.loopback_server import LOOPBACK, is_closed, reactor, until
 from tests.support.numbered_calls import call_ids
 from tests.support.server_calls import all_up, hang_up, names, shown
@@ -106,6 +107,31 @@ async def test_two_processes_listen_and_one_api_shows_the_calls_of_both(tmp_path
         await hang_up([*visitors[1:-1], *residents])
         listed = await deferToThread(server.api, "/api/calls")
         assert [one["state"] for one in listed["calls"]] == ["ended"] * 8
+
+
+@pytest.mark.deadline(60)
+async def test_calls_of_one_worker_count_for_the_limits_of_the_other(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, {**APPS, "MAX_CALLS": "3"}) as server:
+        first = await all_up(server.visitor, ids_of(0, 3))
+        ids = call_ids(f"1/{WORKERS}")
+        await until(lambda: is_refused(server.visitor, next(ids)))
+        await until(lambda: "there are 3 calls; MAX_CALLS allows no more" in server.log())
+        assert (await status(server))["limits_reached_total"]["calls"] > 0
+        await hang_up(first[:1])
+        await until(lambda: not is_refused(server.visitor, next(ids)))
+        # What a worker that dies had is counted again once its successor has taken it over.
+        os.kill((await workers(server))[0]["pid"], signal.SIGKILL)
+        await until_up(server, 0, restarts=1)
+        await until(lambda: not is_refused(server.visitor, next(ids)))
+
+
+def is_refused(port: int, call_id: UUID) -> bool:
+    """Make a call, and end it at once; return whether it is answered with a hangup frame."""
+    with socket.create_connection((LOOPBACK, port), timeout=5) as caller:
+        caller.sendall(uuid_frame(call_id))
+        answer = caller.recv(3, socket.MSG_WAITALL)
+        caller.sendall(HANGUP_FRAME)
+    return answer == HANGUP_FRAME
 
 
 @pytest.mark.deadline(60)
