@@ -1,4 +1,7 @@
-"""What a process does once its ports are open: import the modules left out until then, and freeze them."""
+"""What a process does once its ports are open: import the modules left out until then, and freeze them.
+
+Without free file descriptors modules cannot be read; the import is tried again until it succeeds.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from audiosocket.runtime.gc_policy import GCPolicy
 SWITCH_SECONDS = 0.000_5
 #: Interval between two checks whether the ports are open, in seconds.
 CHECK_SECONDS = 0.02
+#: Interval between two attempts to import, in seconds.
+RETRY_SECONDS = 0.5
 
 
 def install_runtime_services(
@@ -43,7 +48,7 @@ def install_runtime_services(
 
 
 class Warmup(Service):
-    """Calls ``load`` by ``in_thread`` once ``listening()`` is true, then ``then``."""
+    """Calls ``load`` by ``in_thread`` once ``listening()`` is true, again while it fails, then ``then``."""
 
     _log = Logger()
 
@@ -61,6 +66,7 @@ class Warmup(Service):
         self._load = load
         self._then = then
         self._call: IDelayedCall | None = None
+        self._has_failed = False
 
     def startService(self) -> None:
         super().startService()
@@ -75,15 +81,24 @@ class Warmup(Service):
         if not self._listening():
             self._call = self._clock.callLater(CHECK_SECONDS, self._check)
             return
+        self._try()
+
+    def _try(self) -> None:
         self._in_thread(self._load).addCallbacks(self._loaded, self._failed)
 
     def _loaded(self, _: object) -> None:
+        if self._has_failed:
+            self._log.info("sounds and sample rates can be converted again")
         if self.running:
             self._then()
 
     def _failed(self, why: Failure) -> None:
-        self._log.failure(
-            "sounds and sample rates cannot be converted, as a dependency cannot be imported; "
-            "install audiosocket with its dependencies",
-            why,
-        )
+        if not self._has_failed:
+            self._has_failed = True
+            self._log.failure(
+                "sounds and sample rates cannot be converted, as a module cannot be imported; it is tried again. "
+                "Where this does not end, install audiosocket with its dependencies",
+                why,
+            )
+        if self.running:
+            self._call = self._clock.callLater(RETRY_SECONDS, self._try)

@@ -1,7 +1,8 @@
-"""What is imported once the ports are open: not earlier, once, and a failure is logged."""
+"""What is imported once the ports are open: not earlier, once, and a failure is logged and tried again."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from audiosocket.runtime.warmup import CHECK_SECONDS, Warmup
+from audiosocket.runtime.warmup import CHECK_SECONDS, RETRY_SECONDS, Warmup
 from tests.support.logged_failures import LoggedFailures
 
 
@@ -69,3 +70,19 @@ def test_an_incomplete_installation_is_logged(logged_failures: LoggedFailures) -
     (event,) = logged_failures.flush(ImportError)
     assert "install" in event["log_format"]
     assert fixture.frozen == 0
+    fixture.service.stopService()
+    assert fixture.clock.getDelayedCalls() == []
+
+
+def test_what_could_not_be_imported_is_tried_again_and_logged_once(logged_failures: LoggedFailures) -> None:
+    fixture = WarmupFixture()
+    fixture.listening = True
+    fixture.clock.advance(CHECK_SECONDS)
+    for number in range(3):
+        fixture.threads[number].errback(OSError(errno.EMFILE, "Too many open files"))
+        fixture.clock.advance(RETRY_SECONDS)
+    assert len(logged_failures.flush(OSError)) == 1
+    assert (len(fixture.threads), fixture.frozen) == (4, 0)
+    fixture.threads[3].callback(None)
+    assert fixture.frozen == 1
+    assert fixture.clock.getDelayedCalls() == []
