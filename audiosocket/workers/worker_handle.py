@@ -23,6 +23,8 @@ STABLE_SECONDS = 10.0
 MIN_DELAY, MAX_DELAY = 0.01, 15.0
 #: A worker that has sent nothing for this long, in seconds, is blocked: its calls are lost already.
 BLOCKED_SECONDS = 15.0
+#: The same until it is up: it imports everything and replays its journal, which a busy machine makes slow.
+START_SECONDS = 60.0
 #: Callers wait this long for a worker that is being replaced, in seconds.
 REPLACE_SECONDS = 2.0
 #: A worker sends something at least this often, in seconds.
@@ -100,7 +102,7 @@ class WorkerHandle:
     def check(self) -> None:
         """Kill it when it is blocked, so that it is replaced; to be called at regular intervals."""
         silent = self._clock.seconds() - self._last_message
-        if self._process is not None and silent > BLOCKED_SECONDS:
+        if self._process is not None and silent > (BLOCKED_SECONDS if self.state == "up" else START_SECONDS):
             self._log.error(
                 "{name} (pid {pid}) has sent nothing for {s:.0f} s: it is blocked and is replaced",
                 name=self.name,
