@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from audiosocket.calls.shared_counts import SharedCounts
+from audiosocket.calls.call_limits import SharedCounts
 from audiosocket.workers.channel import Channel
 
 #: Interval between two messages of a worker, in seconds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiosocket.calls.shared_counts import SharedCounts
+from audiosocket.calls.call_limits import SharedCounts
 
 
 def test_a_number_is_the_own_one_and_that_of_the_others() -> None:
@@ -30,10 +30,19 @@ def test_changes_are_told_once_and_those_that_ended_too() -> None:
     assert counts.take_changes() == ({"calls": 0, "peer a": 0}, 0)
 
 
+def test_without_others_nothing_is_kept_of_what_has_ended() -> None:
+    counts = SharedCounts()
+    for number in range(100):
+        counts.change((f"peer {number}",), 1)
+        counts.begun()
+        counts.change((f"peer {number}",), -1)
+    assert counts.take_changes() == ({}, 0)
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.booleans(), st.booleans())))
 def test_processes_that_told_everything_agree(steps: list[tuple[int, str, bool, bool]]) -> None:
-    processes = [SharedCounts() for _ in range(3)]
+    processes = [SharedCounts(lambda: None) for _ in range(3)]
     live = [{key: 0 for key in "abc"} for _ in processes]
     told = [{key: 0 for key in "abc"} for _ in processes]
 

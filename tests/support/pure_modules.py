@@ -15,7 +15,7 @@ PURE = (
     "media.playout media.playout_queue media.stereo_alignment media.wav asterisk.dialplan "
     "asterisk.dialplan_templates asterisk.channel_names asterisk.ami.wire asterisk.ari.events "
     "calls.journal_records calls.journal_replay calls.call_limits calls.event_quota calls.intake calls.sound "
-    "calls.shared_counts calls.timeline "
+    "calls.timeline "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
     "runtime.event_feed runtime.rate_limit postgres.connect_errors "
     "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
