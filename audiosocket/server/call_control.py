@@ -56,14 +56,20 @@ class LocalCallControl:
         self._backend = backend
         self._histograms = histograms or Histograms()
 
-    def status(self) -> CallStatusJSON:
-        """Return the part of the status that is about calls."""
+    async def status(self) -> CallStatusJSON:
+        """Return the part of the status that is about calls; the reactor turns after each look at all of them."""
         switchboard = self._switchboard
         registry = switchboard.registry
+        suspended = sum(call.suspended for call in registry)
+        await self._server.turn()
+        traffic = switchboard.legs.traffic.to_json(switchboard.legs)
+        await self._server.turn()
+        legs = switchboard.legs.by_extension()
+        await self._server.turn()
         return {
             "storage": of_journal(self._server.journal_trouble),
             "live_calls": len(registry),
-            "suspended_calls": sum(call.suspended for call in registry),
+            "suspended_calls": suspended,
             "calls_total": registry.started_total,
             "refused_total": registry.refused_total,
             "late_turns_total": switchboard.late_turns,
@@ -74,12 +80,12 @@ class LocalCallControl:
             "latencies": self._histograms.to_json(),
             "limits_reached_total": {**registry.limits.reached_total, **switchboard.admission.reached_total},
             "open_files": self._open_files(),
-            "traffic": switchboard.legs.traffic.to_json(switchboard.legs),
+            "traffic": traffic,
             "timings": {
                 **switchboard.admission.timings.to_json(),
                 "reactor_lag": self._server.reactor_lag.histogram(),
             },
-            "legs_by_extension": switchboard.legs.by_extension(),
+            "legs_by_extension": legs,
         }
 
     def _open_files(self) -> OpenFilesJSON:

@@ -56,11 +56,12 @@ class ServerControl:
         self._services = services
 
     async def status(self) -> StatusJSON:
+        calls = await self.calls.status()
         await self.extensions.catch_up(self._server.turn)
         table = self.extensions.status(self.calls.live_by_extension())
         return {
             **table,
-            **self.calls.status(),
+            **calls,
             **self._services(),
             "apartments": self.records.status(),
             "drain": self.drain.to_json(),

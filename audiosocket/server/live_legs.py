@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -43,9 +44,9 @@ class LiveLegs:
     def by_extension(self) -> dict[str, dict[str, int]]:
         """Return the number of legs of each role, by id of the extension."""
         found: dict[str, dict[str, int]] = {role.value: {} for role in Role}
-        for leg in self._legs.values():
-            of_role, key = found[leg.role.value], str(leg.extension.id)
-            of_role[key] = of_role.get(key, 0) + 1
+        numbers = Counter((leg.role, leg.extension.id) for leg in self._legs.values())
+        for (role, extension), number in numbers.items():
+            found[role.value][str(extension)] = number
         return found
 
     def return_ended(self, call: Call, outcome: ReturnOutcome) -> bool:

@@ -253,6 +253,7 @@ class WorkerProcess:
         )
 
     @staticmethod
-    def _status(us: Running) -> WorkerStatusJSON:
+    async def _status(us: Running) -> WorkerStatusJSON:
+        calls = await us.calls.status()
         live = {str(key): number for key, number in us.calls.live_by_extension().items()}
-        return {**us.calls.status(), "live_by_extension": live, "pid": os.getpid()}
+        return {**calls, "live_by_extension": live, "pid": os.getpid()}
