@@ -7,6 +7,7 @@ Nothing is decided here about calls. A factory belongs to one port, and so has a
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Interface
@@ -127,9 +128,12 @@ class AudioSocketProtocol(Protocol):
         self.finished = False
 
     def connectionMade(self) -> None:
-        self.transport.setTcpNoDelay(True)
-        self.transport.setTcpKeepAlive(True)
-        _set_limits(self.transport)
+        if not self.factory.prepared:
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+            handle = getattr(self.transport, "getHandle", None)
+            if handle is not None:  # transports in memory have no kernel
+                _set_limits(handle())
         self.transport.registerProducer(self, True)
         self._behind_proxy = self.factory.observer.is_proxy(self)
         self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
@@ -422,14 +426,11 @@ class AudioSocketProtocol(Protocol):
             leg.disconnected(self, LegOutcome.SLOW_READER)
 
 
-def _set_limits(transport: Transport) -> None:
-    """Limit what the kernel holds, and for how long; transports in memory have no kernel."""
-    handle = getattr(transport, "getHandle", None)
-    if handle is None:
-        return
-    handle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+def _set_limits(handle: socket.socket) -> None:
+    """Limit what the kernel holds, and for how long."""
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        handle().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
 class ConnectionObserver(Interface):
@@ -511,6 +512,16 @@ class AudioSocketFactory(Factory):
         self._on_empty: Callable[[], object] | None = None
         self.pass_on = pass_on
         self.gate = gate
+        #: Whether connections have their options from the listening socket.
+        self.prepared = False
+
+    def prepare(self, listening: socket.socket) -> None:
+        """Set the options of all connections on the socket that will accept them, which Linux copies to each."""
+        if sys.platform == "linux":
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _set_limits(listening)
+            self.prepared = True
 
     def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
         if addr is None or not self.observer.may_connect(addr):

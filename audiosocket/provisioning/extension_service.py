@@ -71,6 +71,8 @@ class Listener(TCPServer):
             return super()._getPort()
         port = ThrottledPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
         port.gate = self.factory.gate
+        if isinstance(self.factory, AudioSocketFactory):
+            port.prepare = self.factory.prepare
         if self.factory.transport is not None:
             port.transport = self.factory.transport
         port.startListening()

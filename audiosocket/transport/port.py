@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
@@ -29,7 +30,16 @@ class ThrottledPort(Port):
     reactor: Any
     #: Where it waits while descriptors have run out; None for a gate of its own, without a reserve.
     gate: AcceptGate | None = None
+    #: Called with the listening socket before it listens.
+    prepare: Callable[[socket.socket], None] | None = None
     _logger = Logger()
+
+    def createInternetSocket(self) -> socket.socket:
+        """Return a socket that is neither bound nor listening."""
+        made: socket.socket = super().createInternetSocket()
+        if self.prepare is not None:
+            self.prepare(made)
+        return made
 
     def doRead(self) -> None:
         """Accept some connections."""

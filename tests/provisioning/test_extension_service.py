@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Any
 
 import pytest
 from twisted.internet.error import CannotListenError
 
-from audiosocket.calls.protocol import AudioSocketFactory
+from audiosocket.calls.protocol import SEND_BUFFER_BYTES, USER_TIMEOUT_MS, AudioSocketFactory
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
@@ -28,6 +29,7 @@ from tests.support.loopback_server import (
     occupied,
     reactor,
     socket_inode,
+    until,
 )
 from tests.support.ports import free_ports
 
@@ -53,6 +55,35 @@ def place(port: int, configured: int | None = None) -> ListenAddress:
 
 def cannot(number: int, port: int = 80) -> CannotListenError:
     return CannotListenError(LOOPBACK, port, OSError(number, "an error of the system"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not copy all options to accepted sockets")
+async def test_accepted_sockets_have_the_options_of_a_connection_from_the_listening_one() -> None:
+    service = ExtensionService(extension(1, free_ports(1)[0]))
+    service.startService()
+    service.open(make, VISITOR, place(service.extension.port), reactor)
+    accepted: list[tuple[int, int, int, int]] = []
+
+    def note(handle: socket.socket, *_: object) -> None:
+        with handle:
+            accepted.append(
+                (
+                    handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                    handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                    handle.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+                    handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+                )
+            )
+
+    listener = service.listeners[VISITOR]
+    port: Any = listener._port
+    port._connect = note
+    with socket.create_connection((LOOPBACK, listener.port)):
+        await until(lambda: bool(accepted))
+    # The kernel doubles the size of a buffer, for its own records.
+    assert accepted == [(1, 1, 2 * SEND_BUFFER_BYTES, USER_TIMEOUT_MS)]
+    assert listener.factory.prepared  # type: ignore[attr-defined]
+    await service.stopService()
 
 
 async def test_the_child_services_are_the_open_listeners() -> None:
