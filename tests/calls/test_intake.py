@@ -216,7 +216,7 @@ def test_a_flood_with_the_uuid_is_handled_in_steps_too() -> None:
     server = InMemoryServer(app)
     line = server.connect()
     line.send(uuid_frame(CALL) + ONE_SAMPLE * 13_000)
-    assert len(app.values("audio")) < MESSAGES_PER_STEP
+    assert len(app.values("audio")) <= MESSAGES_PER_STEP
     assert not line.read
     line.hang_up()
 
