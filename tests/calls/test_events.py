@@ -104,7 +104,7 @@ def test_the_list_has_exactly_the_names_in_the_code() -> None:
 def test_the_document_lists_the_same_events_and_outcomes() -> None:
     text = DOCUMENT.read_text(encoding="utf-8").partition("## Events of the server")[0]
     assert re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE) == list(EVENTS)
-    outcomes = re.findall(r"`([a-z]+_[a-z]+|shutdown|lost)`", text.rpartition("Outcomes")[2])
+    outcomes = re.findall(r"`([a-z]+_[a-z]+|idle|shutdown|lost)`", text.rpartition("Outcomes")[2])
     assert outcomes == [e.value for e in LegOutcome]
 
 
