@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.fleet import CALLER, Fleet, dialled, is_accepted, is_up
+from tests.support.fleet import CALLER, Fleet, add_row, dialled, is_accepted, is_up
 from tests.support.postgres import PostgresServer
 from tests.support.server_process import ROOT, checkout_environment, wait_until
 
@@ -26,11 +26,6 @@ pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 PAIRS, RELOADS = int(os.environ.get("FLEET_PAIRS", "200")), int(os.environ.get("FLEET_RELOADS", "10"))
 #: Pairs that are connected at the same time, and calls during the reloads.
 AT_ONCE, CALLS = 50, 40
-
-
-def add_row(postgres: PostgresServer, database: str, fleet: Fleet) -> None:
-    values = ("1000", "1001", str(fleet.visitor), str(fleet.resident))
-    postgres.execute(database, "insert into extension_ia values (default, %s, %s, '0.0.0.0', %s, 7, %s)", values)
 
 
 @pytest.mark.usefixtures("database_with_table")

@@ -19,12 +19,19 @@ import pytest
 from audiosocket.cli.haproxy import PEERS_PORT, Named, configuration
 from audiosocket.wire import uuid_frame
 from tests.support.ports import free_ports
+from tests.support.postgres import PostgresServer
 from tests.support.server_process import ServerProcess, wait_until
 
 LOOPBACK = "127.0.0.1"
 #: Where the callers of `dialled` are; the connections of HAProxy come from another address.
 CALLER = "127.0.0.9"
 SECONDS = 30
+
+
+def add_row(postgres: PostgresServer, database: str, fleet: Fleet) -> None:
+    """Write the row of the fleet's extension into the table."""
+    values = ("1000", "1001", str(fleet.visitor), str(fleet.resident))
+    postgres.execute(database, "insert into extension_ia values (default, %s, %s, '0.0.0.0', %s, 7, %s)", values)
 
 
 class Fleet:
@@ -79,16 +86,10 @@ class Fleet:
             for node in self.nodes.values():
                 stack.enter_context(node)
             for node in self.nodes.values():
-                assert node.until_ready(), node.stdout()
+                assert node.until_ready(2 * SECONDS), node.stdout()
             stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-            log = stack.enter_context((self._directory / "log").open("wb"))
-            proxy = self._proxy = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-            stack.callback(proxy.wait, SECONDS)
-            stack.callback(proxy.terminate)
-            up = {name: "UP" for name in self.nodes}
-            assert wait_until(lambda: self.states() == up, SECONDS), (self._directory / "log").read_text()
+            stack.callback(self._stop_proxy)
+            self.start_proxy()
             self._started = stack.pop_all()
         return self
 
@@ -96,6 +97,28 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._started.close()
+
+    def start_proxy(self) -> None:
+        """Start HAProxy, for the first time or after `kill_proxy`; wait until it has found all nodes."""
+        with (self._directory / "log").open("ab") as log:
+            self._proxy = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        up = {name: "UP" for name in self.nodes}
+        assert wait_until(lambda: self.states() == up, SECONDS), (self._directory / "log").read_text()
+
+    def kill_proxy(self) -> None:
+        """Kill HAProxy's process and the one that has its connections, as a machine that fails does."""
+        assert self._proxy is not None
+        pid = self._proxy.pid
+        for each in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+            os.kill(each, signal.SIGKILL)
+        self._proxy.wait(SECONDS)
+
+    def _stop_proxy(self) -> None:
+        if self._proxy is not None:
+            self._proxy.terminate()
+            self._proxy.wait(SECONDS)
 
     def ask(self, command: str) -> str:
         """Return HAProxy's answer to a command on its socket, an empty text while there is none."""
