@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IDelayedCall
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg
+from audiosocket.prompts.player import ring_back
 from audiosocket.settings import Settings
 
 #: Audio that may wait on the other leg, in milliseconds: two people notice more than that.
@@ -14,6 +15,9 @@ WAIT_MS = 200
 #: How long a leg whose connection broke may take to resume before the other is hung up, in seconds.
 RECONNECT_SECONDS = 2.0
 
+#: Rate of the ring-back, in Hz.
+RING_RATE = 8_000
+_RING = "bridge-ring"
 #: Outcomes after which a leg does not resume.
 _GONE = frozenset(
     {
@@ -32,7 +36,8 @@ _WHOLE_CALL = frozenset({LegOutcome.APP_FAILED, LegOutcome.SHUTDOWN})
 class Bridge(App):
     """Passes the frames of each leg on to the other, at the rate of the frames; Asterisk converts.
 
-    Name it in both ``VISITOR_APP`` and ``RESIDENT_APP``. A leg that is alone receives silence. When one side
+    Name it in both ``VISITOR_APP`` and ``RESIDENT_APP``. A visitor who is alone receives silence, a resident
+    ring-back: the visitor may have left while no server was running, which is not always known. When one side
     leaves, the other is hung up: immediately after a hangup, after 2 s when the connection broke, because the
     shipped dialplan presents the UUID of such a leg again. A side that resumed after a restart of the server waits
     for the other as long as the server does. At most 200 ms of audio wait on either side.
@@ -44,6 +49,8 @@ class Bridge(App):
         self._call_later = context.call_later
         self._legs: dict[Role, Leg] = {}
         self._hanging_up: IDelayedCall | None = None
+        #: Whether a resident who is alone is played ring-back, which ends when the visitor comes.
+        self._ringing = False
 
     @staticmethod
     def check(settings: Settings) -> list[str]:
@@ -60,6 +67,22 @@ class Bridge(App):
     def joined(self, leg: Leg) -> None:
         self._legs[leg.role] = leg
         self._cancel_hangup()
+        other = self._other(leg)
+        if other is None:
+            self._ring(leg)
+        elif self._ringing and other.role is Role.RESIDENT:
+            self._ringing = False
+            other.clear()
+
+    def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        if name == _RING and self._other(leg) is None:
+            self._ring(leg)
+
+    def _ring(self, leg: Leg) -> None:
+        if leg.role is Role.RESIDENT:
+            self._ringing = True
+            leg.play(ring_back(RING_RATE), RING_RATE)
+            leg.mark(_RING)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         other = self._other(leg)
@@ -68,6 +91,7 @@ class Bridge(App):
 
     def left(self, leg: Leg, outcome: str) -> None:
         self._legs.pop(leg.role, None)
+        self._ringing = self._ringing and leg.role is not Role.RESIDENT
         self._cancel_hangup()
         other = self._other(leg)
         if other is not None and outcome not in _WHOLE_CALL:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from audiosocket.apps.bridge import RECONNECT_SECONDS, WAIT_MS, Bridge
+from audiosocket.apps.bridge import RECONNECT_SECONDS, RING_RATE, WAIT_MS, Bridge
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Role
+from audiosocket.prompts.player import ring_back
 from audiosocket.settings import Settings
 from audiosocket.wire import RATES
 from tests.support.fake_leg import FakeLeg, app_context
@@ -74,6 +75,30 @@ def test_a_visitor_alone_receives_silence_and_nothing_is_queued() -> None:
     call.resident.join()
     call.turn(visitor=frame(777))
     assert call.resident.sent_pcm("passed") == frame(777)
+
+
+def test_a_resident_without_a_visitor_hears_that_it_rings_until_the_visitor_is_there() -> None:
+    clock = Clock()
+    alone = Bridge(app_context(clock))
+    visitor, resident = (FakeLeg(clock, alone, role=role) for role in (Role.VISITOR, Role.RESIDENT))
+    resident.join()
+    for _ in range(500):
+        clock.advance(0.02)
+        resident.stall(0)
+    heard = resident.sent_pcm("spoken")
+    ring = ring_back(RING_RATE)
+    assert heard[:320] == ring[:320]
+    assert len(heard) > 2 * len(ring), "it rings again"
+    visitor.join()
+    assert resident.queued_ms == 0
+    clock.advance(0.02)
+    visitor.receive(frame(777), 8000)
+    resident.stall(0)
+    assert resident.sent_pcm("passed") == frame(777)
+    for _ in range(300):
+        clock.advance(0.02)
+        resident.stall(0)
+    assert resident.sent_pcm("spoken") == heard
 
 
 @pytest.mark.parametrize(("lump", "lost"), [(5, 0), (9, 0), (14, 1), (50, 37), (500, 487)])
