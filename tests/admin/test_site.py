@@ -121,8 +121,11 @@ def test_bodies_stay_in_memory(web: AdminClient, monkeypatch: pytest.MonkeyPatch
 
 def test_a_form_is_not_parsed(web: AdminClient) -> None:
     """curl -d sends the Content-Type of a form; Twisted closes the connection on invalid multipart."""
-    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data"):
-        assert web.request("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=kind).status == 200
+    form = "application/x-www-form-urlencoded"
+    assert web.request("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=form).status == 200
+    for kind in ("multipart/form-data; boundary=x", "multipart/form-data"):
+        answer = web.request("POST", "/api/restart", b'{"ramal": "1000"}', Content_Type=kind)
+        assert (answer.status, answer.json()["status"]) == (415, "error")
 
 
 def test_the_rest_of_a_rejected_request_is_read(web: AdminClient) -> None:
