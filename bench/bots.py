@@ -50,7 +50,7 @@ def bots(bench: Bench, name: str, dialect: str) -> Sample:
 
 def dying_bots(bench: Bench) -> Sample:
     """Return what 1,000 calls to a bot that dies at random leave behind: legs, descriptors, memory in MB."""
-    with bot("dying") as port, ours(ECHO, app_rules=_rules("twilio", port)) as server:
+    with bot("dying") as port, ours(ECHO, app_rules=rules("twilio", port)) as server:
         for _ in range(DYING_TURNS):  # what is allocated once, and kept of ended calls
             _calls_to_dying_bot(bench, server)
         descriptors, memory = _descriptors(server.pid), _resident_mb(server.pid)
@@ -78,21 +78,22 @@ def _listen(bench: Bench, server: Server, calls: int) -> Sample:
 def bridge(name: str, dialect: str, bot_port: int) -> Iterator[Server]:
     command = [sys.executable, str(HERE / "asyncio_bridge.py"), str(bot_port), dialect]
     servers = {
-        OURS: partial(ours, ECHO, app_rules=_rules(dialect, bot_port)),
+        OURS: partial(ours, ECHO, app_rules=rules(dialect, bot_port)),
         ASYNCIO: partial(reference, command),
     }
     with servers[name]() as server:
         yield server
 
 
-def _rules(dialect: str, bot_port: int) -> str:
+def rules(dialect: str, bot_port: int) -> str:
+    """Return the text of ``apps.toml`` with which all visitors talk to the bot."""
     table = f'[condominium.1.{dialect}]\nurl = "ws://127.0.0.1:{bot_port}/"\nfallback = "silence"\n'
     return f'[condominium.1]\nvisitor = "{dialect}"\n{table}'
 
 
 @contextmanager
 def bot(dialect: str) -> Iterator[int]:
-    """Run the bot on the generator's processor; gives its port."""
+    """Run the bot on the generator's processor; yield its port."""
     (port,) = machine.free_ports(1)
     with machine.on_core(machine.GENERATOR_CORE):
         process = subprocess.Popen([sys.executable, str(HERE / "bot_peer.py"), str(port), dialect])
