@@ -24,6 +24,8 @@ from bench.statistics import Sample
 
 CALLS = 40
 LATE_MS = 40.0
+#: The server returns free memory to the system every ten seconds.
+SETTLE_SECONDS = 12.0
 TWILIO = "twilio"
 
 
@@ -67,7 +69,7 @@ def neighbours(bench: Bench) -> Sample:
             quiet = _measure(server, seconds, None)
             before = _memory_mb(server.pid)
             loud = _measure(server, seconds, flood)
-            time.sleep(2)
+            time.sleep(SETTLE_SECONDS)
             found[f"{flood.key}_gap_ms"] = loud.longest_ms
             found[f"{flood.key}_quiet_gap_ms"] = quiet.longest_ms
             found[f"{flood.key}_late_percent"] = max(0.0, loud.late_percent - quiet.late_percent)

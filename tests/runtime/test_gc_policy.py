@@ -10,7 +10,15 @@ import pytest
 from twisted.internet.task import Clock
 
 from audiosocket.runtime import gc_policy
-from audiosocket.runtime.gc_policy import CHECK_SECONDS, IDLE_SECONDS, MAX_PENDING, YOUNG, GCPolicy
+from audiosocket.runtime.gc_policy import (
+    CHECK_SECONDS,
+    GROWTH_BYTES,
+    IDLE_SECONDS,
+    MAX_PENDING,
+    TRIM_SECONDS,
+    YOUNG,
+    GCPolicy,
+)
 
 
 class Cycle:
@@ -28,7 +36,9 @@ class PolicyFixture:
         self.busy = False
         #: Data that is kept for a limited time.
         self.kept: list[str] = []
-        self.policy = GCPolicy(self.clock, lambda: self.busy, self._forget)
+        #: Memory of the process, in bytes.
+        self.memory = 80_000_000
+        self.policy = GCPolicy(self.clock, lambda: self.busy, self._forget, lambda: self.memory)
 
     def _forget(self) -> bool:
         any_kept = bool(self.kept)
@@ -131,6 +141,35 @@ def test_data_that_is_kept_for_a_limited_time_is_dropped_while_no_leg_is_live(
     assert (fixture.kept, len(trimmed)) == ([], 1)
     fixture.run(4)
     assert len(trimmed) == 2
+
+
+def test_memory_that_a_peak_left_is_returned_while_legs_are_live(
+    fixture: PolicyFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[float] = []
+
+    def trim() -> None:
+        trimmed.append(fixture.clock.seconds())
+        fixture.memory -= GROWTH_BYTES // 2
+
+    monkeypatch.setattr(gc_policy, "_trim_memory", trim)
+    fixture.busy = True
+    fixture.run(3 * TRIM_SECONDS)
+    fixture.memory += GROWTH_BYTES
+    fixture.run(3 * TRIM_SECONDS)
+    assert trimmed == []
+    fixture.memory += 1
+    fixture.run(TRIM_SECONDS)
+    assert len(trimmed) == 1
+    fixture.run(10 * TRIM_SECONDS)
+    assert len(trimmed) == 1, "what is used is not tried again"
+    fixture.memory += GROWTH_BYTES + 1
+    fixture.run(TRIM_SECONDS)
+    assert len(trimmed) == 2
+
+
+def test_the_memory_of_this_process_is_known() -> None:
+    assert gc_policy._resident() > 1_000_000
 
 
 def test_the_objects_of_the_start_are_frozen_but_not_while_legs_are_live(monkeypatch: pytest.MonkeyPatch) -> None:
