@@ -106,8 +106,9 @@ def test_calls_survive_a_shortage_and_new_ones_are_answered_after_it(
             assert (report["dropped_calls"], report["lost"], report["wrong"]) == (0, 0, 0), report
             assert report["sent"] > 0
         assert wait_until(lambda: server.api("/api/status")["live_calls"] == 0, 10), server.api("/api/calls")
-        assert server.request("/healthz")[0] == 200
-        assert server.request("/readyz")[0] == 200
+        # On a busy machine the reactor was late within the last 10 s, and says so until they are over.
+        assert wait_until(lambda: server.request("/healthz")[0] == 200, 30), server.request("/healthz")
+        assert wait_until(lambda: server.request("/readyz")[0] == 200, 10), server.request("/readyz")
         lines = [line for line in server.log().splitlines()[before:] if "Too many open files" in line]
         by_second = Counter(line[:19] for line in lines)
         assert not lines or max(by_second.values()) <= MAX_LINES, lines[:20]
