@@ -23,8 +23,9 @@ from twisted.internet.threads import deferToThread
 from audiosocket.wire import audio_frame, digit_frame, uuid_frame
 from tests.support.loopback_server import LOOPBACK
 from tests.support.numbered_calls import call_ids
+from tests.support.ports import free_ports
 from tests.support.server_calls import call
-from tests.support.server_process import ROOT, ServerProcess, free_ports
+from tests.support.server_process import ROOT, ServerProcess
 from tests.support.twilio_bot import TwilioBot
 from tests.support.websocket_server import WebSocketServer, websocket_server
 
