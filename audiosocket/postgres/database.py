@@ -6,7 +6,6 @@ Nothing here is on the path of a call, and nothing here waits for PostgreSQL wit
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
@@ -23,8 +22,8 @@ from audiosocket.postgres.database_state import DatabaseState
 from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
 from audiosocket.postgres.leftovers import Leftovers
 from audiosocket.postgres.notification_check import NotificationCheck
-from audiosocket.postgres.password import Password
-from audiosocket.postgres.session import ConnectionParameters, Session, Timeouts
+from audiosocket.postgres.session import Session, Timeouts
+from audiosocket.postgres.target import Target
 from audiosocket.runtime.deferreds import shielded
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.settings import Settings
@@ -56,16 +55,7 @@ class Database(Service):
         state_changed: Callable[[DatabaseState], None],
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._target = ConnectionParameters(
-            settings.db_host,
-            settings.db_port,
-            settings.db_name,
-            settings.db_user,
-            password if isinstance(password, str) else "",
-            settings.db_sslmode,
-            settings.db_sslrootcert,
-        )
-        self._password = None if isinstance(password, str) else Password(password, reactor)
+        self._target = Target(settings, password, reactor)
         self._reactor = reactor
         self._timeouts = timeouts or Timeouts()
         self._changed = changed
@@ -199,7 +189,7 @@ class Database(Service):
         )
 
     async def _open_query(self, lost: Callable[[], None]) -> Session:
-        target = await self._current_target()
+        target = await self._target.current(self._timeouts.lookup)
         session = await Session.open(
             target, self._reactor, self._resolver, self._timeouts, on_lost=lost, measure=self._measure
         )
@@ -211,17 +201,12 @@ class Database(Service):
         self._leftovers.remember(session)
         return session
 
-    async def _current_target(self) -> ConnectionParameters:
-        if self._password is None:
-            return self._target
-        return replace(self._target, password=await self._password.current(self._timeouts.lookup))
-
     def _measure(self, seconds: float) -> None:
         self._durations.measure("query", seconds * 1000)
 
     async def _open_listen(self, lost: Callable[[], None]) -> Session:
         await self._leftovers.end(await self._query.ready(), allowed=0)
-        target = await self._current_target()
+        target = await self._target.current(self._timeouts.lookup)
         session = await Session.open(
             target,
             self._reactor,
