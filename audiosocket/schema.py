@@ -1,4 +1,4 @@
-"""The command that creates the table ``extension_ia`` and its triggers: ``python -m audiosocket.schema``.
+"""The command that creates the table ``extension_ia`` and those of a fleet: ``python -m audiosocket.schema``.
 
 It may block while it waits for PostgreSQL, unlike the server.
 """
@@ -27,9 +27,14 @@ LOCK_SECONDS = 5.0
 _PROGRAM = "python -m audiosocket.schema"
 
 
-def sql() -> str:
-    """Return the statements; they may be run repeatedly."""
-    return resources.files("audiosocket").joinpath("postgres/extension_ia.sql").read_text("utf-8")
+def sql(fleet: bool = False) -> str:
+    """Return the statements, with those of the tables of a fleet or without; they may be run repeatedly."""
+    package = resources.files("audiosocket")
+    texts = [package.joinpath("postgres/extension_ia.sql").read_text("utf-8")]
+    if fleet:
+        files = (each for each in package.joinpath("fleet").iterdir() if each.name.endswith(".sql"))
+        texts += [each.read_text("utf-8") for each in sorted(files, key=lambda each: each.name)]
+    return "\n".join(texts)
 
 
 def load_settings(env_file: Path, environment: Mapping[str, str]) -> Settings:
@@ -37,8 +42,10 @@ def load_settings(env_file: Path, environment: Mapping[str, str]) -> Settings:
     return Settings.parse(merge(read_env_file(env_file, environment), environment))
 
 
-def apply(settings: Settings) -> str:
+def apply(settings: Settings, fleet: bool = False) -> str:
     """Run the statements in one transaction; return a sentence about the result.
+
+    With ``fleet`` or FLEET=true those of the tables of a fleet, too.
 
     Raises `InvalidSetting` when no database is configured, and the errors of psycopg2.
     """
@@ -46,6 +53,7 @@ def apply(settings: Settings) -> str:
         raise InvalidSetting(
             "DB_HOST: not set, so there is no database; set it in the environment or in --env-file"
         )
+    fleet = fleet or settings.fleet
     connection = psycopg2.connect(
         host=settings.db_host,
         port=settings.db_port,
@@ -62,12 +70,13 @@ def apply(settings: Settings) -> str:
             # Here, as poolers such as pgbouncer refuse limits in the parameter "options".
             cursor.execute(f"set local lock_timeout = {int(LOCK_SECONDS * 1000)}")
             cursor.execute("set local statement_timeout = 15000")
-            cursor.execute(sql())
+            cursor.execute(sql(fleet))
             cursor.execute("select count(*) from public.extension_ia")
             (rows,) = cursor.fetchone() or (0,)
     finally:
         connection.close()
-    return f"extension_ia and its triggers are in place in database {settings.db_name!r} ({rows} row(s))"
+    what = "extension_ia, its triggers and the tables of the fleet" if fleet else "extension_ia and its triggers"
+    return f"{what} are in place in database {settings.db_name!r} ({rows} row(s))"
 
 
 def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
@@ -79,6 +88,7 @@ def make_parser(program: str = _PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--env-file", type=Path, default=Path(".env"), help="file with the DB_ settings (default .env)"
     )
+    parser.add_argument("--fleet", action="store_true", help="also the tables of a fleet, as with FLEET=true")
     parser.add_argument("--print", action="store_true", help="print the SQL instead of running it")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a text")
     return parser
@@ -89,10 +99,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], program: str 
     parser = make_parser(program)
     options = parser.parse_args(arguments)
     if options.print:
-        sys.stdout.write(_json(status="success", sql=sql()) if options.json else sql())
+        text = sql(options.fleet)
+        sys.stdout.write(_json(status="success", sql=text) if options.json else text)
         return 0
     try:
-        done = apply(load_settings(options.env_file, environment))
+        done = apply(load_settings(options.env_file, environment), options.fleet)
     except AudioSocketError as error:
         wrong = str(error)
     except psycopg2.Error as error:

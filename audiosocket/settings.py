@@ -178,6 +178,12 @@ def _ports(value: str) -> range | None:
     return found or None
 
 
+def _node_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,100}", value, re.ASCII):
+        raise ValueError("is not a name of at most 100 letters, digits, dots, hyphens and underscores")
+    return value
+
+
 def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
     """Define one setting; the default is text, so that it passes the same check as a given value."""
     return field(repr=not secret, metadata={"default": default, "parse": parse, "help": help, "secret": secret})
@@ -233,6 +239,12 @@ class Settings:
         _ports,
         "ports that the balancer in front of several nodes passes on, like 8101-8300; "
         "a row outside is reported; empty = any",
+    )
+    fleet: bool = _setting(
+        "false", _flag, "share nodes, commands and calls with equal nodes through PostgreSQL; needs DB_HOST"
+    )
+    node_name: str = _setting(
+        "", _node_name, "name of this node in a fleet; empty = host name and a hash of the path of DATA_DIR"
     )
     visitor_app: str = _setting("porteiro", _text, "app of visitor legs; a+b runs both on one leg")
     resident_app: str = _setting("porteiro", _text, "app of resident legs")
@@ -423,6 +435,8 @@ class Settings:
                     f"DB_SSLROOTCERT: with DB_SSLMODE={self.db_sslmode} no connection has to have a certificate "
                     "that it vouches for; set DB_SSLMODE=verify-full"
                 )
+        if self.fleet and not self.db_host:
+            raise InvalidSetting("DB_HOST: '' is empty; FLEET=true needs the database that the nodes share")
         if self.gate_webhook_url and not self._is_given("GATE_WEBHOOK_SECRET"):
             raise InvalidSetting("GATE_WEBHOOK_SECRET: '' is empty; requests to GATE_WEBHOOK_URL must be signed")
         if self.events_webhook_url and not self._is_given("EVENTS_WEBHOOK_SECRET"):

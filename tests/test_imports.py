@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, str] = {
         "returncalls.dial_string returncalls.templates"
     ),
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
+    "fleet": "errors json_shapes settings extensions outbound runtime postgres control_interface calls",
     "server": ABOVE,
     "workers": ABOVE,
     "client": "errors wire media",

@@ -41,6 +41,8 @@ DEFAULTS: dict[str, Any] = {
     "ALLOWED_PEERS": tuple(ipaddress.ip_network(part) for part in PRIVATE_NETWORKS.split(",")),
     "PROXY_PEERS": (),
     "FLEET_PORTS": None,
+    "FLEET": False,
+    "NODE_NAME": "",
     "VISITOR_APP": "porteiro",
     "RESIDENT_APP": "porteiro",
     "APPS_FILE": "",

@@ -42,6 +42,18 @@ class BackendJSON(ConnectionJSON, _IdentificationOnly):
     kind: str
 
 
+class FleetDatabaseJSON(TypedDict):
+    """The session through which the nodes share data, and the rows that wait for it."""
+
+    state: str
+    since_seconds: float
+    reason: str
+    waiting: int
+    written_total: int
+    dropped_total: int
+    refused_total: int
+
+
 class EventsWebhookJSON(ConnectionJSON):
     """The webhook that is sent the events: how many wait, were sent, and were dropped."""
 

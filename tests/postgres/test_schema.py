@@ -244,3 +244,20 @@ def test_its_answers_are_json_on_request(
     assert json.loads(out)["message"].startswith("DB_HOST: not set")
     status, out, _ = run(capsys, database_settings, "--json")
     assert (status, json.loads(out)["status"]) == (0, "success")
+
+
+def test_the_tables_of_a_fleet_are_created_when_asked_for(
+    capsys: pytest.CaptureFixture[str],
+    postgres: PostgresServer,
+    database_name: str,
+    database_settings: dict[str, str],
+) -> None:
+    tables = "select tablename from pg_tables where tablename like 'audiosocket%%'"
+    assert run(capsys, database_settings)[0] == 0
+    assert postgres.execute(database_name, tables, ()) == []
+    for _ in range(2):
+        status, out, _ = run(capsys, {**database_settings, "FLEET": "true"})
+        assert status == 0
+        assert out.startswith("extension_ia, its triggers and the tables of the fleet are in place")
+    assert ("audiosocket_nodes",) in postgres.execute(database_name, tables, ())
+    assert run(capsys, {}, "--fleet", "--print")[1] == schema.sql(fleet=True)

@@ -1,0 +1,1 @@
+"""Several equal nodes: what they share through PostgreSQL, and what they ask of each other."""
