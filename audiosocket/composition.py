@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
 
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from admin.resource import make_site
 from admin.tokens_file import TokensFile
+from audiosocket import __version__
 from audiosocket.api_tokens import ApiToken, KnownTokens, session_key
 from audiosocket.apps import registry as app_registry
 from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
@@ -24,6 +28,9 @@ from audiosocket.control_interface import Control
 from audiosocket.event_webhook.sender import OFF as NO_WEBHOOK
 from audiosocket.event_webhook.sender import EventWebhook
 from audiosocket.extensions.model import Role
+from audiosocket.fleet.database import FleetDatabase
+from audiosocket.fleet.identity import node
+from audiosocket.fleet.node_service import FleetNode, Generation, Seen
 from audiosocket.json_shapes import ServicesJSON
 from audiosocket.media import lazy_imports
 from audiosocket.options import Options
@@ -31,6 +38,7 @@ from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.outbound.secret import secret_from
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.postgres.database import Database, DatabaseState
+from audiosocket.postgres.target import Target
 from audiosocket.prompts.library import unusable_files
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
@@ -145,6 +153,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     make_retention(settings, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
+    _add_fleet(options, server, control, lambda: len(components.switchboard.registry), reactor)
     install_runtime_services(
         server,
         reactor,
@@ -236,6 +245,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
+    _add_fleet(options, server, control, lambda: pool.live_legs, reactor)
     poller.setServiceParent(server)
     _notify_manager(server, reactor, lambda: pool.live_legs)
     return server
@@ -288,6 +298,45 @@ def _make_table(
     )
     pollers.append(poller)
     return poller, database
+
+
+def _add_fleet(
+    options: Options,
+    server: AudioSocketServer | SupervisorServer,
+    control: ServerControl | SupervisorControl,
+    calls: Callable[[], int],
+    reactor: ServerReactor,
+) -> None:
+    """Make this process a node of a fleet, if FLEET says so."""
+    settings = options.settings
+    if not settings.fleet:
+        return
+    host = socket.gethostname()
+    generation = Generation()
+
+    def seen() -> Seen:
+        state = control.drain.leaving() or ("starting" if control.drain.unable() else "ready")
+        return Seen(generation.of(server.listeners.extensions.values()), calls(), state)
+
+    database = FleetDatabase(Target(settings, options.current_password(), reactor), reactor)
+    control.fleet = FleetNode(
+        node(settings.node_name, host, str(Path(settings.data_dir).absolute()), token_hex(8)),
+        _api_url(settings, host),
+        __version__,
+        database,
+        control,
+        seen,
+        reactor,
+    )
+    control.fleet.setServiceParent(server)
+    database.setServiceParent(server)
+
+
+def _api_url(settings: Settings, host: str) -> str:
+    """Return where other nodes reach the API of this one."""
+    address = ip_address(settings.api_host)
+    name = host if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
+    return f"http://{name}:{settings.api_port}"
 
 
 def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> EventWebhook | None:

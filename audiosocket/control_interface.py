@@ -14,9 +14,12 @@ from audiosocket.json_shapes import (
     ApartmentPageJSON,
     CallJSON,
     CallPageJSON,
+    CommandJSON,
     ExtensionAppsJSON,
+    FleetStatusJSON,
     MediaFileJSON,
     NodeDrainJSON,
+    NodeJSON,
     RefreshJSON,
     RowJSON,
     RowsJSON,
@@ -205,6 +208,32 @@ class DrainControl(Protocol):
         """Return whether the node drains, and since when."""
 
 
+#: What a node of a fleet can be told.
+FLEET_ACTIONS = ("drain", "undrain", "refresh", "hang_up")
+
+
+class FleetControl(Protocol):
+    """What may be asked of a node about the fleet."""
+
+    def to_json(self) -> FleetStatusJSON:
+        """Return the part of the status that is about the fleet."""
+
+    async def nodes(self) -> list[NodeJSON]:
+        """Return all nodes, by name; raises `SourceUnavailable`."""
+
+    async def command(self, action: str, node: str | None, argument: str, asked_by: str) -> CommandJSON:
+        """Have a node, or all that live, do something; return what they answered within 2 s.
+
+        ``argument`` is "force" or empty for ``refresh``, UUID and role for ``hang_up``. Raises
+        `SourceUnavailable`, and `InvalidCommand` for a node that is not there.
+        """
+
+
+def fleet_status(fleet: FleetControl | None) -> FleetStatusJSON:
+    """Return the part of the status that is about the fleet, also without one."""
+    return {"node": "", "name_shared": False, "database": None} if fleet is None else fleet.to_json()
+
+
 class Control(Protocol):
     """All that the HTTP API may ask of the server."""
 
@@ -223,6 +252,10 @@ class Control(Protocol):
     @property
     def drain(self) -> DrainControl:
         """Emptying this node."""
+
+    @property
+    def fleet(self) -> FleetControl | None:
+        """The fleet that this node is of; None without FLEET."""
 
     def status(self) -> Soon[StatusJSON]:
         """Return extensions, listeners, calls, source and database state, from memory."""

@@ -17,7 +17,13 @@ from audiosocket.json_shapes.calls import (
     ReturnsJSON,
     TimelineEntryJSON,
 )
-from audiosocket.json_shapes.connections import BackendJSON, ConnectionJSON, DatabaseJSON, EventsWebhookJSON
+from audiosocket.json_shapes.connections import (
+    BackendJSON,
+    ConnectionJSON,
+    DatabaseJSON,
+    EventsWebhookJSON,
+    FleetDatabaseJSON,
+)
 from audiosocket.json_shapes.extensions import (
     AppParametersJSON,
     AppsJSON,
@@ -33,6 +39,7 @@ from audiosocket.json_shapes.extensions import (
     RowJSON,
     RowsJSON,
 )
+from audiosocket.json_shapes.fleet import CommandJSON, CommandResultJSON, FleetStatusJSON, NodeJSON
 from audiosocket.json_shapes.process import (
     BlockedByJSON,
     GCStatsJSON,
@@ -83,6 +90,8 @@ __all__ = [
     "CallStatusJSON",
     "CallerJSON",
     "ChainJSON",
+    "CommandJSON",
+    "CommandResultJSON",
     "ConfigurationJSON",
     "ConnectionJSON",
     "CurrentProblemJSON",
@@ -92,7 +101,9 @@ __all__ = [
     "ExtensionAppsJSON",
     "ExtensionJSON",
     "ExtensionStatusJSON",
+    "FleetDatabaseJSON",
     "FleetPortsJSON",
+    "FleetStatusJSON",
     "GCStatsJSON",
     "HistogramJSON",
     "LegJSON",
@@ -100,6 +111,7 @@ __all__ = [
     "MarkJSON",
     "MediaFileJSON",
     "NodeDrainJSON",
+    "NodeJSON",
     "OpenFilesJSON",
     "ProblemJSON",
     "ReactorJSON",

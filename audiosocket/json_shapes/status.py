@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from audiosocket.json_shapes.connections import BackendJSON, DatabaseJSON, EventsWebhookJSON
 from audiosocket.json_shapes.extensions import ExtensionStatusJSON, RefreshJSON
+from audiosocket.json_shapes.fleet import FleetStatusJSON
 from audiosocket.json_shapes.process import HistogramJSON, OpenFilesJSON, ReactorJSON, StorageJSON, TrafficJSON
 from audiosocket.json_shapes.visits import ApartmentsJSON
 
@@ -131,6 +132,7 @@ class NodeDrainJSON(TypedDict):
 class _WithApartments(TypedDict):
     apartments: ApartmentsJSON
     drain: NodeDrainJSON
+    fleet: FleetStatusJSON
 
 
 class StatusJSON(TableStatusJSON, CallStatusJSON, ServicesJSON, _WithApartments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from audiosocket.bots.call_tokens import CallTokens
+from audiosocket.control_interface import FleetControl, fleet_status
 from audiosocket.interfaces import Gate
 from audiosocket.json_shapes import ServicesJSON, StatusJSON, StorageJSON
 from audiosocket.postgres.database import Database
@@ -54,6 +55,8 @@ class ServerControl:
         self.records = records
         self.drain = NodeDrain(lambda: server.ending, self._unable)
         self._services = services
+        #: Given later: it needs this control.
+        self.fleet: FleetControl | None = None
 
     async def status(self) -> StatusJSON:
         calls = await self.calls.status()
@@ -65,6 +68,7 @@ class ServerControl:
             **self._services(),
             "apartments": self.records.status(),
             "drain": self.drain.to_json(),
+            "fleet": fleet_status(self.fleet),
             "storage": self._storage(),
         }
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from twisted.internet.defer import ensureDeferred
 
 from audiosocket.bots.call_tokens import CallTokens
-from audiosocket.control_interface import CallSelection
+from audiosocket.control_interface import CallSelection, FleetControl, fleet_status
 from audiosocket.errors import UnknownAttempt
 from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import (
@@ -75,6 +75,8 @@ class SupervisorControl:
         self.records = records
         self.drain = NodeDrain(lambda: server.ending, self._unable)
         self._services = services
+        #: Given later: it needs this control.
+        self.fleet: FleetControl | None = None
 
     async def status(self) -> SupervisorStatusJSON:
         refreshed = ensureDeferred(self._pool.refresh())
@@ -109,6 +111,7 @@ class SupervisorControl:
             **self._services(),
             "apartments": self.records.status(),
             "drain": self.drain.to_json(),
+            "fleet": fleet_status(self.fleet),
             "storage": [*self._storage(), *(trouble for answer in answers for trouble in answer["storage"])],
         }
 

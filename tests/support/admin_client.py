@@ -33,6 +33,7 @@ from audiosocket.control_interface import (
     CallSelection,
     Control,
     ExtensionControl,
+    FleetControl,
     Note,
     RecordControl,
     Soon,
@@ -95,6 +96,7 @@ class FakeControl:
         self.refresh_result: dict[str, Any] = {"result": "applied"}
         self.health = (True, "")
         self.ending = ""
+        self.fleet: FleetControl | None = None
         self.drain = NodeDrain(lambda: self.ending, lambda: self.health[1], lambda: 1_000.0)
 
     @property

@@ -21,7 +21,8 @@ PURE = (
     "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
     "bots.openai_realtime media.late_audio "
     "provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
-    "fleet.identity fleet.writes event_webhook.batches apps.porteiro.asking apps.porteiro.dialogue gate.record"
+    "fleet.identity fleet.node_table fleet.writes "
+    "event_webhook.batches apps.porteiro.asking apps.porteiro.dialogue gate.record"
 )
 
 
