@@ -11,7 +11,19 @@ from werkzeug.routing import BaseConverter
 from admin.page_files import load_page_files
 from admin.phones.phone import Dial
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
-from admin.routes import calls, description, events, extensions, health, metrics, page, phone, records, session
+from admin.routes import (
+    calls,
+    description,
+    events,
+    extensions,
+    fleet,
+    health,
+    metrics,
+    page,
+    phone,
+    records,
+    session,
+)
 from admin.sessions import Sessions
 from admin.shared_answers import SharedAnswers
 from admin.site import AdminRequest
@@ -39,7 +51,7 @@ class AdminAPI:
         shared = SharedAnswers(clock)
         health.add_routes(self.app, control, feed, clock, shared)
         calls.add_routes(self.app, control, clock, shared)
-        for subject in (extensions, records):
+        for subject in (extensions, records, fleet):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
         phone.add_routes(self.app, control, dial, feed, clock)

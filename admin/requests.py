@@ -123,6 +123,20 @@ def which_leg(raw: bytes) -> tuple[UUID, Role, str]:
     return parse_call_id(given["call_id"]), role, (given.get("reason") or "").strip()
 
 
+def fleet_command(raw: bytes) -> tuple[str, str | None, str]:
+    """Return action, node (None: all) and argument of a command to nodes; raise `HTTPError` (400, 422)."""
+    given = parse_object(raw)
+    inputs.FLEET_COMMAND.check(given)
+    action, argument = str(given["action"]), ""
+    if action == "hang_up":
+        if "call_id" not in given:
+            raise HTTPError(422, "call_id is missing; it is the UUID of the call.", field="call_id")
+        argument = f"{parse_call_id(given['call_id'])} {given.get('role', Role.VISITOR.value)}"
+    elif action == "refresh" and given.get("force"):
+        argument = "force"
+    return action, given.get("node"), argument
+
+
 def command_arguments(raw: bytes) -> tuple[Role, dict[str, Any]]:
     """Return the leg's role, the visitor's by default, and the arguments of a command; raise `HTTPError` (400)."""
     given = parse_object(raw, may_be_empty=True)

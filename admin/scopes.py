@@ -18,6 +18,7 @@ _OPERATE = (
     (b"POST", (b"refresh",)),
     (b"POST", (b"restart",)),
     (b"POST", (b"drain",)),
+    (b"POST", (b"fleet", b"commands")),
     (b"DELETE", (b"drain",)),
 )
 

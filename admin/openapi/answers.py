@@ -113,6 +113,8 @@ ROUTES: Mapping[str, Description] = {
         _MESSAGE,
         (404, 503),
     ),
+    "list_nodes": Description({"node": str, "total": int, "nodes": list[shapes.NodeJSON]}, (404, 503)),
+    "command_nodes": Description({**_MESSAGE, "command": shapes.CommandJSON}, (404, 422, 503)),
     "list_apartments": Description(
         shapes.ApartmentPageJSON,
         (422,),

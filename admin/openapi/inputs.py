@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from admin.openapi.fields import Field, Schema, Shape
 from audiosocket.asterisk.dialplan import STYLES
-from audiosocket.control_interface import REPORTABLE_ENDS
+from audiosocket.control_interface import FLEET_ACTIONS, REPORTABLE_ENDS
 from audiosocket.extensions.model import COLUMNS, MAX_INTEGER, MAX_TEXT, Role
 
 #: Entries in one answer.
@@ -16,6 +16,8 @@ MAX_APARTMENTS, MAX_AUDIT_LINES = 1_000, 1_000
 MAX_CALLS = 1_000
 #: Most characters of the reason of a hang-up, and of what calls are searched for.
 MAX_REASON, MAX_SEARCH = 200, 100
+#: Characters of the name of a node.
+MAX_NODE_NAME = 200
 #: Whole numbers of a query have at most 16 digits.
 MAX_WHOLE = 10**16 - 1
 
@@ -86,6 +88,17 @@ HANG_UP = Shape(
     hint="call_id is missing; it is the UUID of the call.",
     open_ended=True,
 )
+FLEET_COMMAND = Shape(
+    {
+        "action": _choice(FLEET_ACTIONS),
+        "node": Field({"type": ["string", "null"], "maxLength": MAX_NODE_NAME}, "the name of a node"),
+        "call_id": Field(_UUID, "a UUID"),
+        "role": _choice(_ROLES),
+        "force": _FLAG,
+    },
+    required=("action",),
+    hint=f"action is missing; it is one of {', '.join(FLEET_ACTIONS)}.",
+)
 COMMAND = Shape({"role": _choice(_ROLES)}, open_ended=True)
 RETURN_CALL = Shape(
     {
@@ -143,6 +156,7 @@ BODIES: Mapping[str, Shape] = {
     "run_command": COMMAND,
     "report_attempt": ATTEMPT_END,
     "hang_up": HANG_UP,
+    "command_nodes": FLEET_COMMAND,
 }
 QUERIES: Mapping[str, Shape] = {
     "status": STATUS,

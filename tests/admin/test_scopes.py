@@ -30,6 +30,8 @@ NEEDED = {
     "POST /session": "read",
     "DELETE /session": "read",
     "GET /api/phone": "operate",
+    "GET /api/fleet": "read",
+    "POST /api/fleet/commands": "operate",
     "POST /api/refresh": "operate",
     "POST /api/restart": "operate",
     "POST /api/drain": "operate",
