@@ -2,9 +2,9 @@
 
 A line is a JSON object that begins with `WALL` (time of day, in seconds since the epoch), `KIND` and `CALL` (the
 UUID), in this order: the compaction reads so much of it as bytes. Four kinds follow a call: `EventRecord`,
-`OutcomeRecord`, `StateRecord` and `ReturnRecord`. `OpenedRecord` begins it; `SnapshotRecord` and `EndedRecord`
-stand for all its lines before them. Nobody changes a record; those of every call are not frozen, as that makes one
-take three times as long. Keys and their meaning are fixed: the next version reads what this one wrote.
+`OutcomeRecord`, `StateRecord` and `ReturnRecord`. `OpenedRecord` begins it; `SnapshotRecord`, `EndedRecord` and
+`MovedRecord` stand for all its lines before them. Nobody changes a record; those of every call are not frozen, as
+that makes one take three times as long. Keys and their meaning are fixed: the next version reads what this one wrote.
 """
 
 from __future__ import annotations
@@ -290,8 +290,30 @@ class EndedRecord:
         return cls(call)
 
 
+@dataclass(frozen=True, slots=True)
+class MovedRecord:
+    """The end of a call here, because another node has taken it over: its UUID is not over."""
+
+    kind: ClassVar[str] = "moved"
+    call: str
+
+    def to_line(self) -> Line:
+        return {}
+
+    @classmethod
+    def from_line(cls, call: str, line: Line) -> MovedRecord:
+        return cls(call)
+
+
 JournalRecord: TypeAlias = (
-    OpenedRecord | EventRecord | OutcomeRecord | StateRecord | ReturnRecord | SnapshotRecord | EndedRecord
+    OpenedRecord
+    | EventRecord
+    | OutcomeRecord
+    | StateRecord
+    | ReturnRecord
+    | SnapshotRecord
+    | EndedRecord
+    | MovedRecord
 )
 KINDS: Mapping[str, type[JournalRecord]] = {
     record.kind: record
@@ -303,6 +325,7 @@ KINDS: Mapping[str, type[JournalRecord]] = {
         ReturnRecord,
         SnapshotRecord,
         EndedRecord,
+        MovedRecord,
     )
 }
 

@@ -19,6 +19,7 @@ from audiosocket.calls.journal_records import (
     Entry,
     EventRecord,
     JournalRecord,
+    MovedRecord,
     OpenedRecord,
     OutcomeRecord,
     ReturnRecord,
@@ -93,7 +94,7 @@ def replay(lines: Iterable[bytes], now: float, *, remember: float = 60.0, goes_o
     UUIDs that ended more than ``remember`` seconds ago are left out; a clock that was set back gives no negative
     age. ``goes_on`` says that more lines follow, so that a call may be between two of them.
     """
-    state = _State()
+    state = CallStates()
     damaged, first = 0, 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -110,8 +111,24 @@ def replay(lines: Iterable[bytes], now: float, *, remember: float = 60.0, goes_o
     return Replayed(tuple(state.calls.values()), dict(ended), damaged, first, now)
 
 
-class _State:
-    """What the records change, one after the other; a record that raises has changed nothing."""
+def call_from(line: str, changed: float) -> SavedCall:
+    """Return the call of a `SnapshotRecord` that was written at ``changed``, in seconds since the epoch of here.
+
+    The clock of the machine that wrote it may be another one. Raises one of `DAMAGED`.
+    """
+    wall, call_id, record = decode(line.encode())
+    if not isinstance(record, SnapshotRecord):
+        raise TypeError(f"a record of kind {record.kind} is no snapshot")
+    call = _from_snapshot(record, call_id, changed)
+    call.started += changed - wall
+    return call
+
+
+class CallStates:
+    """What the records change, one after the other; a record that raises has changed nothing.
+
+    ``calls`` have not ended; ``ended`` maps the UUIDs of those that have to the time of their last record.
+    """
 
     def __init__(self) -> None:
         self.calls: OrderedDict[UUID, SavedCall] = OrderedDict()
@@ -127,6 +144,8 @@ class _State:
             self._begin(_from_snapshot(record, call_id, wall))
         elif isinstance(record, EndedRecord):
             self._end(call_id, wall)
+        elif isinstance(record, MovedRecord):
+            self.calls.pop(call_id, None)
         elif call_id in self.calls:
             self._change(self.calls[call_id], wall, record)
         elif isinstance(record, EventRecord) and record.entry[EVENT] == "call.ended":

@@ -18,6 +18,7 @@ from audiosocket.calls.journal_records import (
     EndedRecord,
     EventRecord,
     JournalRecord,
+    MovedRecord,
     OpenedRecord,
     OutcomeRecord,
     ReturnRecord,
@@ -30,7 +31,7 @@ from audiosocket.calls.journal_records import (
     decode,
     encode,
 )
-from audiosocket.calls.journal_replay import replay
+from audiosocket.calls.journal_replay import call_from, replay
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 
 JOURNALS = Path(__file__).parent / "journals"
@@ -70,6 +71,7 @@ RECORDS: list[JournalRecord] = [
         returns=[RETURN],
     ),
     EndedRecord(NAME),
+    MovedRecord(NAME),
 ]
 
 
@@ -165,3 +167,23 @@ def test_a_journal_of_an_earlier_version_stands_for_the_same_calls(name: str) ->
         pytest.approx(now - 4),
     )
     assert (second.number, second.attempt_id, second.end) == ("102", "0d9e", None)
+
+
+def test_a_call_that_another_node_has_taken_over_is_gone_and_its_uuid_is_not_over() -> None:
+    joined = {"at_seconds": 0.0, "event": "leg.joined", "role": "visitor", "peer": "127.0.0.1:1", "port": 8080}
+    before = [OpenedRecord(NAME, DEFAULT_EXTENSION, ""), EventRecord(NAME, joined), MovedRecord(NAME)]
+    replayed = replay([encode(record, WALL) for record in before], WALL + 1)
+    assert (replayed.calls, replayed.ended, replayed.damaged) == ((), {}, 0)
+
+
+def test_the_call_of_another_machine_is_in_the_time_of_this_one() -> None:
+    snapshot = next(record for record in RECORDS if isinstance(record, SnapshotRecord))
+    call = call_from(encode(snapshot, WALL + 3_600).decode(), WALL)
+    assert (call.call_id, call.changed) == (CALL, WALL)
+    assert call.started == pytest.approx(WALL - 8 - 3_600)
+    assert call.returns[0].until == pytest.approx(WALL + RETURN.until)
+
+
+def test_only_a_snapshot_is_a_whole_call() -> None:
+    with pytest.raises(DAMAGED):
+        call_from(encode(EndedRecord(NAME), WALL).decode(), WALL)
