@@ -145,6 +145,7 @@ export default {
   "event.call.ended": "call ended",
   "event.call.interrupted": "server stopped",
   "event.call.resumed": "call went on",
+  "event.call.adopted": "call taken over from another node",
   "event.leg.joined": "leg joined",
   "event.leg.suspended": "leg waits for its caller",
   "event.leg.resumed": "leg resumed",

@@ -145,6 +145,7 @@ export default {
   "event.call.ended": "chamada terminou",
   "event.call.interrupted": "servidor parou",
   "event.call.resumed": "chamada voltou",
+  "event.call.adopted": "chamada assumida de outro nó",
   "event.leg.joined": "perna entrou",
   "event.leg.suspended": "perna espera quem liga",
   "event.leg.resumed": "perna voltou",

@@ -186,6 +186,8 @@ class Call:
     journal: JournalWriter | None = None
     #: The return calls to residents, the oldest first.
     return_calls: tuple[ShownInJson, ...] = ()
+    #: Another node has taken it over: nothing that happens to it here is announced or written any more.
+    moved: bool = False
     #: The address of the peer whose leg began it.
     host: str = ""
     #: How many events may still be noted; None before the first one that counts.
@@ -201,7 +203,7 @@ class Call:
 
         One that comes too often is counted instead, see ``event_quota.py``.
         """
-        if event in LIMITED and not self._may_note(event, now):
+        if self.moved or (event in LIMITED and not self._may_note(event, now)):
             return
         identity = {"call_id": self.name, "extension": self.extension.id, "number": self.extension.number}
         self.events.emit(event, identity, fields)

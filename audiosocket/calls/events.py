@@ -21,6 +21,7 @@ EVENTS: Mapping[str, str] = {
     "call.omitted": "events of the call that came too often were counted and not noted (events: how many of each)",
     "call.interrupted": "the server stopped during the call; it resumes when its UUID is presented again",
     "call.resumed": "after a restart of the server the first leg of the call resumed",
+    "call.adopted": "the call of another node goes on here (node: which had it)",
     "leg.joined": "a leg was accepted (role, peer, port)",
     "leg.suspended": "its connection through a proxy was closed (reason); it may come back for 5 s",
     "leg.resumed": "a new connection took over a leg whose old one was silent, had ended or was suspended",

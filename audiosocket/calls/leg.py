@@ -343,7 +343,7 @@ class Leg:
         self._apps.cancel()
         self._owner.leg_over(self, outcome)
         if connection is not None:
-            connection.finish()
+            connection.finish(goodbye=not self.call.moved)
         self._report(lambda app: app.left(self, outcome.value), even_when_over=True)
 
     def _disconnect_other(self) -> None:

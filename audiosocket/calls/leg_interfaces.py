@@ -14,8 +14,8 @@ class Connection(Protocol):
     def send_frames(self, frames: bytes) -> bool:
         """Write whole frames with their headers; false when the peer takes no more."""
 
-    def finish(self) -> None:
-        """Send the hangup frame and close."""
+    def finish(self, *, goodbye: bool = True) -> None:
+        """Send the hangup frame, unless the call goes on elsewhere, and close."""
 
     def read_on_tick(self, on_tick: bool) -> None:
         """Read on the ticks of the clock, or as soon as something has arrived."""

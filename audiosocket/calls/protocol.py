@@ -13,9 +13,11 @@ from typing import Any
 from typing import Protocol as Interface
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -48,6 +50,7 @@ from audiosocket.wire import (
     has_equal_headers,
 )
 
+_log = Logger()
 #: The first message must be complete this long after the connection, in seconds.
 HANDSHAKE_SECONDS = 5.0
 #: After the hangup frame Asterisk closes within milliseconds; a peer that does not is aborted, in seconds.
@@ -119,6 +122,12 @@ class AudioSocketProtocol(Protocol):
         self._proxied = False
         #: What was received before and with the UUID, with the PROXY header.
         self._first_data = b""
+        #: Bytes of the PROXY header in `_first_data`.
+        self._header_bytes = 0
+        #: What was received until it is known where the call is; None while nothing is waited for.
+        self._held: bytes | None = None
+        #: Why the UUID is to be refused, empty if it is not; None before it is known where the call is.
+        self._refusal: str | None = None
         #: Whether a message without meaning was logged already.
         self._ignored = False
         self._blocked = False
@@ -151,6 +160,9 @@ class AudioSocketProtocol(Protocol):
                     take(data, shape)
                     return
         if self.finished:
+            return
+        if self._held is not None:
+            self._held += data
             return
         if self._leg is None:
             self._first_data += data
@@ -202,8 +214,10 @@ class AudioSocketProtocol(Protocol):
         if choose is not None:
             choose(on_tick)
 
-    def finish(self) -> None:
+    def finish(self, *, goodbye: bool = True) -> None:
         """Send the hangup frame, half-close and read until the FIN; abort after `CLOSE_SECONDS`.
+
+        Without ``goodbye`` no hangup frame is sent: the call goes on elsewhere.
 
         Closing at once with audio unread would make the kernel send RST, on which Asterisk's application
         ``AudioSocket`` hangs up the caller instead of continuing in the dialplan.
@@ -213,7 +227,8 @@ class AudioSocketProtocol(Protocol):
         self.finished, self._frames_received = True, None
         if self._lost is not None:  # `_continue` does the rest
             return
-        self.transport.write(HANGUP_FRAME)
+        if goodbye:
+            self.transport.write(HANGUP_FRAME)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
         if self._waiting:
@@ -282,7 +297,8 @@ class AudioSocketProtocol(Protocol):
 
     def _step(self, data: bytes = b"", most: int = MESSAGES_PER_STEP) -> bool:
         """Handle some messages; return whether complete ones may be left."""
-        events = self._parser.receive(data, most)
+        parser = self._parser
+        events = parser.receive(data, most)
         units = 0
         for event in events:
             units += cost(event, self._rate)
@@ -292,7 +308,7 @@ class AudioSocketProtocol(Protocol):
                     self._leg.message_received(event)
             else:
                 self._handle(event)
-            if self.finished:
+            if self.finished or self._held is not None or self._parser is not parser:  # or it has begun again
                 return False
         self._allowance.spend(units, self._clock.seconds())
         if self._allowance.spent:
@@ -345,7 +361,7 @@ class AudioSocketProtocol(Protocol):
         # A balancer that only checks whether the port is open closes now: it is asked about when it says more.
         rest = self._first_data[header.length :]
         if rest or header.caller is not None:
-            self._behind_proxy = False
+            self._behind_proxy, self._header_bytes = False, header.length
             if header.caller is not None:
                 self._proxied, self.peer = True, "{}:{}".format(*header.caller)
             if not self.factory.observer.may_call(self):
@@ -385,12 +401,31 @@ class AudioSocketProtocol(Protocol):
         data, self._first_data = self._first_data, b""
         if self.factory.pass_on is not None and self.factory.pass_on(self, call_id, data):
             return
-        answer = self.factory.join(self, call_id)
+        if self._refusal is None and self.factory.locate is not None:
+            located = self.factory.locate(self, call_id)
+            if located is not None:
+                self._held = data[self._header_bytes :]
+                self.transport.pauseProducing()
+                located.addCallback(self._located).addErrback(self._not_located)
+                return
+        answer = self._refusal or self.factory.join(self, call_id)
         if isinstance(answer, str):
             self.factory.refused(self, call_id, answer)
             self.finish()
         else:
             self._leg, self._frames_received = answer, answer.frames_received
+
+    def _located(self, refusal: str) -> None:
+        """Begin again with what was received, now that it is known where the call is."""
+        held, self._held, self._refusal = self._held or b"", None, refusal
+        if not self.finished and self._lost is None:
+            self._parser = Parser()
+            self.transport.resumeProducing()
+            self.dataReceived(held)
+
+    def _not_located(self, failure: Failure) -> None:
+        _log.failure("{peer}: its connection is closed: its protocol raised", failure, peer=self.peer)
+        self.abort()
 
     def _note_ignored(self, event: Ignored) -> None:
         """Log the first message without meaning.
@@ -478,6 +513,9 @@ MakeTransport = Callable[..., Any]
 #: With several workers: passes a connection, its UUID and all that it sent to the worker that has the call; false
 #: when that is this one.
 PassOn = Callable[[AudioSocketProtocol, UUID, bytes], bool]
+#: With several nodes: finds out whether another one has the call of a UUID. Fires with the reason why the UUID is
+#: refused, empty if it is not; None if nothing has to be waited for.
+Locate = Callable[[AudioSocketProtocol, UUID], "Deferred[str] | None"]
 
 
 class AudioSocketFactory(Factory):
@@ -485,7 +523,8 @@ class AudioSocketFactory(Factory):
 
     ``join`` returns the leg of a UUID or the reason why it is refused. ``transport`` makes the transport of an
     accepted socket, None stands for Twisted's own. ``pass_on`` is given with several workers, see `PassOn`.
-    ``gate`` is where the port waits while file descriptors have run out; None for one of its own.
+    ``gate`` is where the port waits while file descriptors have run out; None for one of its own. ``locate`` is
+    given with several nodes, see `Locate`.
     """
 
     noisy = False
@@ -500,6 +539,7 @@ class AudioSocketFactory(Factory):
         transport: MakeTransport | None = None,
         pass_on: PassOn | None = None,
         gate: AcceptGate | None = None,
+        locate: Locate | None = None,
     ) -> None:
         self.extension = extension
         self.role = role
@@ -512,6 +552,7 @@ class AudioSocketFactory(Factory):
         self._on_empty: Callable[[], object] | None = None
         self.pass_on = pass_on
         self.gate = gate
+        self.locate = locate
         #: Whether connections have their options from the listening socket.
         self.prepared = False
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from audiosocket.calls.call import Call, JournalWriter, LegState
 from audiosocket.calls.call_limits import CallLimits
 from audiosocket.calls.events import EventLog
-from audiosocket.calls.journal_records import SavedLeg
+from audiosocket.calls.journal_records import MovedRecord, SavedLeg
 from audiosocket.calls.journal_replay import Replayed, SavedCall
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.extensions.model import Extension, Role
@@ -112,6 +112,11 @@ class CallRegistry:
         """
         call = self._live.get(call_id)
         return call is not None and any(leg.suspended or leg.reconnecting for leg in call.live_legs)
+
+    def knows(self, call_id: UUID, now: float) -> bool:
+        """Return whether this UUID is that of a live call, or of one that ended less than 60 s ago."""
+        self.forget(now)
+        return call_id in self._live or call_id in self._over
 
     def recent(self) -> Iterable[Call]:
         """Return the ended calls, the latest first."""
@@ -216,6 +221,14 @@ class CallRegistry:
         call.timeline.extend(old.timeline)
         call.outcome, call.states, call.journal = old.outcome, dict(old.states), self._journal
         return call
+
+    def leave(self, call: Call, now: float) -> None:
+        """Forget a live call that another node has taken over: its end here is announced to nobody."""
+        if self._journal is not None:
+            self._journal.write(MovedRecord(call.name))
+        call.moved, call.journal, call.ended = True, None, now
+        del self._live[call.call_id]
+        self.limits.ended(call.host, call.extension.id)
 
     def interrupt(self, now: float) -> None:
         """Leave the live calls to the next process: no more is written of them, so that they resume there.

@@ -168,6 +168,12 @@ class ReturnCall:
             self._wait("the server stopped")
             stop()
 
+    def leave(self) -> None:
+        """Forget it without a word, because another node goes on with its call: what rings is left ringing."""
+        self._stop_timer()
+        self._ringing = None
+        self.state, self.reason = "cancelled", "another node has the call"
+
     def resume(self) -> None:
         """Continue after a restart: wait for the leg of what may be ringing, or ring the next number.
 

@@ -169,6 +169,13 @@ class ReturnCalls:
                 return_call.interrupt()
         self._under_way.clear()
 
+    def leave(self, call: Call) -> None:
+        """Forget the return call of a call that another node has taken over."""
+        self._unreported.pop(call.call_id, None)
+        return_call = self._under_way.pop(call.call_id, None)
+        if return_call is not None:
+            return_call.leave()
+
     def restore(self, call: Call, returns: Sequence[SavedReturn], offset: float) -> None:
         """Take over the return calls of a call of the previous process.
 

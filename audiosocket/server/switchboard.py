@@ -6,7 +6,7 @@ Which leg may join which call is decided by the registry (``calls/registry.py``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import time
@@ -294,6 +294,10 @@ class Switchboard:
         """Drop the UUIDs of calls that ended long enough ago; return true when there were any."""
         return self.registry.forget(self._clock.now_ms() / 1000)
 
+    def knows(self, call_id: UUID) -> bool:
+        """Return whether this UUID is that of a call that is live, or has ended a short time ago."""
+        return self.registry.knows(call_id, self._clock.now_ms() / 1000)
+
     def restore(self, kept: Replayed) -> None:
         """Restore the calls of the previous process, and the return calls that were in progress."""
         now = self._clock.now_ms() / 1000
@@ -311,9 +315,10 @@ class Switchboard:
         if self._callers is not None:
             self._callers.restored(self.registry, self._hung_up_meanwhile)
 
-    def expire(self) -> int:
-        """End the legs that did not resume after a restart; return their number."""
-        lost = [(call, leg.role) for call in self.registry for leg in call.live_legs if leg.suspended]
+    def expire(self, calls: Iterable[Call] | None = None) -> int:
+        """End the legs of ``calls`` (None: of all) that did not resume after a restart; return their number."""
+        looked_at = self.registry if calls is None else calls
+        lost = [(call, leg.role) for call in looked_at for leg in call.live_legs if leg.suspended]
         for call, role in lost:
             self._will_not_resume(call, role, LegOutcome.LOST)
         return len(lost)
@@ -331,6 +336,24 @@ class Switchboard:
         self._give_up(call, role, outcome)
         if role is Role.VISITOR:
             self.end_call(call.call_id, LegOutcome.SERVER_HANGUP)
+
+    def takes_new_calls(self) -> bool:
+        """Return whether a UUID that is not known may begin or continue a call here."""
+        return not (self._closed or self._refuses_new_calls)
+
+    def lose(self, call_id: UUID) -> None:
+        """Close the legs of a call that another node has taken over, without a goodbye, and announce nothing."""
+        call = self.registry.get(call_id)
+        if call is None or call.ended is not None:
+            return
+        if self.returns is not None:
+            self.returns.leave(call)
+        self.registry.leave(call, self._clock.now_ms() / 1000)
+        for role in Role:
+            leg = self._legs.get(call_id, role)
+            if leg is not None:
+                leg.end(LegOutcome.SHUTDOWN)
+        self._apps.forget(call_id)
 
     def refuse_new_calls(self) -> None:
         """From now on answer connections with a hangup frame unless their UUID is that of a live call."""

@@ -171,7 +171,11 @@ def test_a_journal_of_an_earlier_version_stands_for_the_same_calls(name: str) ->
 
 def test_a_call_that_another_node_has_taken_over_is_gone_and_its_uuid_is_not_over() -> None:
     joined = {"at_seconds": 0.0, "event": "leg.joined", "role": "visitor", "peer": "127.0.0.1:1", "port": 8080}
-    before = [OpenedRecord(NAME, DEFAULT_EXTENSION, ""), EventRecord(NAME, joined), MovedRecord(NAME)]
+    before: list[JournalRecord] = [
+        OpenedRecord(NAME, DEFAULT_EXTENSION, ""),
+        EventRecord(NAME, joined),
+        MovedRecord(NAME),
+    ]
     replayed = replay([encode(record, WALL) for record in before], WALL + 1)
     assert (replayed.calls, replayed.ended, replayed.damaged) == ((), {}, 0)
 

@@ -64,7 +64,7 @@ class FakeConnection:
         self.sent += [(event.rate, event.pcm) for event in events if isinstance(event, Audio)]
         return True
 
-    def finish(self) -> None:
+    def finish(self, *, goodbye: bool = True) -> None:
         self.finished += 1
 
 

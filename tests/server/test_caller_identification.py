@@ -44,7 +44,7 @@ class IdentificationFixture(ChannelFixture):
     def listings(self) -> int:
         return len(self.asterisk.actions_named("CoreShowChannels"))
 
-    def finish(self) -> None:
+    def finish(self, *, goodbye: bool = True) -> None:
         for connection in self.connections:
             connection.hang_up()
         self.server.run(10)  # the clock of the legs stops in its own turn
