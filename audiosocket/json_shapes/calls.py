@@ -107,3 +107,13 @@ class CallPageJSON(TypedDict):
     total: int
     calls: list[CallJSON]
     next_cursor: str | None
+
+
+class FleetCallsJSON(TypedDict):
+    """The calls of this node in the table of the fleet, and what became of those of other nodes."""
+
+    waiting: int
+    written_total: int
+    dropped_total: int
+    adopted_total: int
+    lost_total: int

@@ -1,0 +1,136 @@
+"""Calls of other nodes: asked for when a UUID comes that is not known here, continued, and given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from audiosocket.calls.call import Call, JournalWriter
+from audiosocket.calls.journal_records import DAMAGED, JournalRecord
+from audiosocket.calls.journal_replay import Replayed, call_from
+from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.registry import REMEMBER_SECONDS
+from audiosocket.extensions.model import Role
+from audiosocket.fleet.call_lookups import CallLookups
+from audiosocket.fleet.call_statements import Answer, Question
+from audiosocket.fleet.call_table import CallTable
+from audiosocket.server.switchboard import Switchboard
+
+_log = Logger()
+
+
+class BothJournals:
+    """The journal in a file and the one in the table, as one; implements `call.JournalWriter`."""
+
+    def __init__(self, file: JournalWriter, table: JournalWriter) -> None:
+        self._journals = (file, table)
+
+    def __enter__(self) -> BothJournals:
+        for journal in self._journals:
+            journal.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for journal in self._journals:
+            journal.__exit__(*exception)
+
+    def write(self, record: JournalRecord) -> None:
+        for journal in self._journals:
+            journal.write(record)
+
+
+class Adoption:
+    """Continues calls of other nodes here, as the next process continues those of a process that was killed.
+
+    ``file`` is the journal on this machine. Legs of such a call that do not come back within ``resume_seconds``
+    are lost. ``wall`` is the time of day.
+    """
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        table: CallTable,
+        lookups: CallLookups,
+        file: JournalWriter,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        resume_seconds: float,
+    ) -> None:
+        self._switchboard = switchboard
+        self.table = table
+        self.lookups = lookups
+        self._file = file
+        self._clock = clock
+        self._wall = wall
+        self._resume_seconds = resume_seconds
+        table.lost = switchboard.lose
+
+    def locate(self, connection: AudioSocketProtocol, call_id: UUID) -> Deferred[str] | None:
+        """Find out whether another node has the call of a UUID; implements `protocol.Locate`."""
+        if self._switchboard.knows(call_id) or not self._switchboard.takes_new_calls():
+            return None
+        extension, role = connection.factory.extension, connection.factory.role
+        port = extension.port if role is Role.VISITOR else -1
+        answer = self.lookups.look_up(Question(call_id, extension.id, port))
+        if answer.called and answer.result == Answer():  # nobody could be asked
+            return None
+        return answer.addCallback(self._answered, call_id)
+
+    def may_authorise_alone(self, call_id: UUID) -> bool:
+        """Return whether a call may open a gate while the table cannot be asked.
+
+        No other node can have opened it: the call began here, and its visitor is connected here.
+        """
+        call = self._switchboard.registry.get(call_id)
+        if call is None or call.moved or self.table.own.inherited(call_id):
+            return False
+        return self._switchboard.legs.get(call_id, Role.VISITOR) is not None
+
+    def _answered(self, answer: Answer, call_id: UUID) -> str:
+        if self._switchboard.knows(call_id):  # the other leg was quicker
+            return ""
+        if answer.foreign:
+            return "another node has the call, which belongs to another extension"
+        if answer.record:
+            self._adopt(answer, call_id)
+        elif answer.ended is not None and answer.ended <= REMEMBER_SECONDS:
+            self._switchboard.restore(Replayed(ended={call_id: answer.ended}))
+        else:
+            self.table.own.expect(call_id, answer.epoch)
+        return ""
+
+    def _adopt(self, answer: Answer, call_id: UUID) -> None:
+        now = self._wall()
+        try:
+            saved = call_from(answer.record, now - answer.age)
+        except DAMAGED as problem:
+            _log.error(
+                "{call_id}: what node {node} has kept of it cannot be read ({problem}); it begins anew",
+                call_id=call_id,
+                node=answer.owner,
+                problem=problem,
+            )
+            self.table.own.expect(call_id, answer.epoch)
+            return
+        saved = replace(saved, changed=now)
+        self.table.adopt(saved, answer.epoch)
+        self._file.write(saved.snapshot())
+        self._switchboard.restore(Replayed((saved,), at=now))
+        call = self._switchboard.registry.get(call_id)
+        if call is None:
+            return
+        call.note("call.adopted", self._clock.seconds(), node=answer.owner)
+        _log.info("{call_id}: the call of node {node} goes on here", call_id=call_id, node=answer.owner)
+        self._clock.callLater(self._resume_seconds, partial(self._expire, call))
+
+    def _expire(self, call: Call) -> None:
+        if not call.moved and call.ended is None:
+            lost = self._switchboard.expire([call])
+            if lost:
+                _log.warn("{call_id}: {n} legs did not come back from another node", call_id=call.name, n=lost)
