@@ -1,9 +1,12 @@
-"""Decoding of frames that are labelled as signed linear at 8 kHz and may be G.711."""
+"""Decoding of frames that are labelled as signed linear at 8 kHz and may be G.711; reporting whose are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.logger import Logger
+
+from audiosocket.extensions.model import Extension
 from audiosocket.media.codec_probe import DECODERS, CodecProbe
 
 
@@ -34,3 +37,30 @@ class PayloadDecoder:
     def decode(self, payload: bytes) -> bytes:
         """Return the payload as signed linear; unchanged while its codec is not known."""
         return payload if self._decode is None else self._decode(payload)
+
+
+class MislabelledCodecs:
+    """Which extensions have audio that is not slin although its frames are; each codec is logged once."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        #: The codec that was detected last, by id of the extension.
+        self.latest: dict[int, str] = {}
+        #: What was logged already: callers of one extension may alternate between codecs.
+        self._reported: set[tuple[int, str]] = set()
+
+    def note(self, extension: Extension, codec: str) -> None:
+        """Note a codec that was detected: "ulaw", "alaw" or "unknown"."""
+        self.latest[extension.id] = codec
+        if (extension.id, codec) in self._reported:
+            return
+        self._reported.add((extension.id, codec))
+        self._log.error(
+            "extension {id} ({number}): Asterisk sends {codec} in frames for slin{decoded}; write c(slin) or "
+            "c(slin16) as the third part of Dial(AudioSocket/host:port/uuid/c(slin)) in the dialplan",
+            id=extension.id,
+            number=extension.number,
+            codec=codec,
+            decoded=", which cannot be decoded" if codec == "unknown" else "; it is decoded for now",
+        )

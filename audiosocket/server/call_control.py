@@ -75,7 +75,7 @@ class LocalCallControl:
             "late_turns_total": switchboard.late_turns,
             "rejected_total": dict(switchboard.admission.rejected_total),
             "return_backend": _NO_BACKEND if self._backend is None else self._backend.to_json(),
-            "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.items()},
+            "mislabelled_codecs": {str(key): codec for key, codec in switchboard.codecs.latest.items()},
             "reactor": self._server.reactor_lag.to_json(),
             "latencies": self._histograms.to_json(),
             "limits_reached_total": {**registry.limits.reached_total, **switchboard.admission.reached_total},

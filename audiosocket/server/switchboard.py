@@ -17,6 +17,7 @@ from audiosocket.calls.call_limits import LegFacts
 from audiosocket.calls.journal_replay import Replayed
 from audiosocket.calls.leg import Leg
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.payload_decoder import MislabelledCodecs
 from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
@@ -76,10 +77,7 @@ class Switchboard:
             make_converter=make_converter,
             owner=self,
         )
-        #: Extensions whose audio is not slin although its frames are, and the codec that was detected last.
-        self.codecs: dict[int, str] = {}
-        #: What of that was logged already: callers of one extension may alternate between codecs.
-        self._reported: set[tuple[int, str]] = set()
+        self.codecs = MislabelledCodecs()
         self._closed = False
         self._refuses_new_calls = False
 
@@ -195,19 +193,8 @@ class Switchboard:
             self._callers.suspended(leg.call, leg.role, self._hung_up_meanwhile)
 
     def mislabelled(self, leg: Leg, codec: str) -> None:
-        extension = leg.extension
-        self.codecs[extension.id] = codec
-        if (extension.id, codec) in self._reported:
-            return
-        self._reported.add((extension.id, codec))
-        _log.error(
-            "extension {id} ({number}): Asterisk sends {codec} in frames for slin{decoded}; write c(slin) or "
-            "c(slin16) as the third part of Dial(AudioSocket/host:port/uuid/c(slin)) in the dialplan",
-            id=extension.id,
-            number=extension.number,
-            codec=codec,
-            decoded=", which cannot be decoded" if codec == "unknown" else "; it is decoded for now",
-        )
+        """Note the codec of a leg whose frames are labelled as slin; implements `LegOwner`."""
+        self.codecs.note(leg.extension, codec)
 
     def app_failed(self, leg: Leg) -> None:
         """End the call of a leg, one of whose apps raised; implements `LegOwner`."""
@@ -294,10 +281,6 @@ class Switchboard:
         """Drop the UUIDs of calls that ended long enough ago; return true when there were any."""
         return self.registry.forget(self._clock.now_ms() / 1000)
 
-    def knows(self, call_id: UUID) -> bool:
-        """Return whether this UUID is that of a call that is live, or has ended a short time ago."""
-        return self.registry.knows(call_id, self._clock.now_ms() / 1000)
-
     def restore(self, kept: Replayed) -> None:
         """Restore the calls of the previous process, and the return calls that were in progress."""
         now = self._clock.now_ms() / 1000
@@ -341,19 +324,14 @@ class Switchboard:
         """Return whether a UUID that is not known may begin or continue a call here."""
         return not (self._closed or self._refuses_new_calls)
 
-    def lose(self, call_id: UUID) -> None:
+    def leave(self, call: Call) -> None:
         """Close the legs of a call that another node has taken over, without a goodbye, and announce nothing."""
-        call = self.registry.get(call_id)
-        if call is None or call.ended is not None:
-            return
         if self.returns is not None:
             self.returns.leave(call)
         self.registry.leave(call, self._clock.now_ms() / 1000)
-        for role in Role:
-            leg = self._legs.get(call_id, role)
-            if leg is not None:
-                leg.end(LegOutcome.SHUTDOWN)
-        self._apps.forget(call_id)
+        for leg in [leg for leg in self._legs if leg.call is call]:
+            leg.end(LegOutcome.SHUTDOWN)
+        self._apps.forget(call.call_id)
 
     def refuse_new_calls(self) -> None:
         """From now on answer connections with a hangup frame unless their UUID is that of a live call."""

@@ -250,7 +250,7 @@ def test_a_dialplan_without_a_codec_is_logged_once_per_extension(log: list[str])
         connection = server.join(call_id=UUID(int=n + 1), extension=OTHER_EXTENSION)
         server.run(1_000, connection, frame=audio_frame(8000, payload))
         connection.hang_up()
-    assert server.switchboard.codecs == {7: "ulaw"}
+    assert server.switchboard.codecs.latest == {7: "ulaw"}
     assert server.event_names().count("leg.codec") == 3
     [logged] = [text for text in log if "in frames for slin" in text]
     assert logged.startswith("extension 7 (7000): Asterisk sends ulaw in frames for slin; it is decoded")
@@ -266,7 +266,7 @@ def test_alternating_codecs_of_one_extension_are_logged_once_for_each_codec(log:
         connection = server.join(call_id=UUID(int=n + 1), extension=OTHER_EXTENSION)
         server.run(1_000, connection, frame=audio_frame(8000, laws[law]))
         connection.hang_up()
-        assert server.switchboard.codecs == {7: law}, "the codec detected last"
+        assert server.switchboard.codecs.latest == {7: law}, "the codec detected last"
     assert server.event_names().count("leg.codec") == 6
     logged = [text.partition(" in frames ")[0] for text in log if "in frames for slin" in text]
     assert logged == [f"extension 7 (7000): Asterisk sends {law}" for law in laws]

@@ -21,7 +21,7 @@ PURE = (
     "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "
     "bots.openai_realtime media.late_audio "
     "provisioning.toml_lines apps.porteiro.words apps.porteiro.visit apps.porteiro.script "
-    "fleet.identity fleet.node_table fleet.writes "
+    "fleet.own_calls fleet.call_statements fleet.identity fleet.node_table fleet.writes "
     "event_webhook.batches apps.porteiro.asking apps.porteiro.dialogue gate.record"
 )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -15,14 +16,29 @@ from audiosocket.calls.call import Call, JournalWriter
 from audiosocket.calls.journal_records import DAMAGED, JournalRecord
 from audiosocket.calls.journal_replay import Replayed, call_from
 from audiosocket.calls.protocol import AudioSocketProtocol
-from audiosocket.calls.registry import REMEMBER_SECONDS
+from audiosocket.calls.registry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.extensions.model import Role
 from audiosocket.fleet.call_lookups import CallLookups
 from audiosocket.fleet.call_statements import Answer, Question
 from audiosocket.fleet.call_table import CallTable
-from audiosocket.server.switchboard import Switchboard
 
 _log = Logger()
+
+
+class Calls(Protocol):
+    """The calls of this process: `server.switchboard.Switchboard`."""
+
+    def takes_new_calls(self) -> bool:
+        """Return whether a UUID that is not known may begin or continue a call here."""
+
+    def restore(self, kept: Replayed) -> None:
+        """Continue calls; their legs are suspended until they resume."""
+
+    def expire(self, calls: Iterable[Call] | None = None) -> int:
+        """End the suspended legs of these calls; return their number."""
+
+    def leave(self, call: Call) -> None:
+        """Close the legs of a call without a goodbye, and announce nothing."""
 
 
 class BothJournals:
@@ -54,7 +70,8 @@ class Adoption:
 
     def __init__(
         self,
-        switchboard: Switchboard,
+        calls: Calls,
+        registry: CallRegistry,
         table: CallTable,
         lookups: CallLookups,
         file: JournalWriter,
@@ -62,18 +79,19 @@ class Adoption:
         wall: Callable[[], float],
         resume_seconds: float,
     ) -> None:
-        self._switchboard = switchboard
+        self._calls = calls
+        self._registry = registry
         self.table = table
         self.lookups = lookups
         self._file = file
         self._clock = clock
         self._wall = wall
         self._resume_seconds = resume_seconds
-        table.lost = switchboard.lose
+        table.lost = self._lost
 
     def locate(self, connection: AudioSocketProtocol, call_id: UUID) -> Deferred[str] | None:
         """Find out whether another node has the call of a UUID; implements `protocol.Locate`."""
-        if self._switchboard.knows(call_id) or not self._switchboard.takes_new_calls():
+        if self._registry.knows(call_id, self._clock.seconds()) or not self._calls.takes_new_calls():
             return None
         extension, role = connection.factory.extension, connection.factory.role
         port = extension.port if role is Role.VISITOR else -1
@@ -87,20 +105,20 @@ class Adoption:
 
         No other node can have opened it: the call began here, and its visitor is connected here.
         """
-        call = self._switchboard.registry.get(call_id)
+        call = self._registry.get(call_id)
         if call is None or call.moved or self.table.own.inherited(call_id):
             return False
-        return self._switchboard.legs.get(call_id, Role.VISITOR) is not None
+        return any(leg.role is Role.VISITOR and not leg.suspended for leg in call.live_legs)
 
     def _answered(self, answer: Answer, call_id: UUID) -> str:
-        if self._switchboard.knows(call_id):  # the other leg was quicker
+        if self._registry.knows(call_id, self._clock.seconds()):  # the other leg was quicker
             return ""
         if answer.foreign:
             return "another node has the call, which belongs to another extension"
         if answer.record:
             self._adopt(answer, call_id)
         elif answer.ended is not None and answer.ended <= REMEMBER_SECONDS:
-            self._switchboard.restore(Replayed(ended={call_id: answer.ended}))
+            self._calls.restore(Replayed(ended={call_id: answer.ended}))
         else:
             self.table.own.expect(call_id, answer.epoch)
         return ""
@@ -121,16 +139,21 @@ class Adoption:
         saved = replace(saved, changed=now)
         self.table.adopt(saved, answer.epoch)
         self._file.write(saved.snapshot())
-        self._switchboard.restore(Replayed((saved,), at=now))
-        call = self._switchboard.registry.get(call_id)
+        self._calls.restore(Replayed((saved,), at=now))
+        call = self._registry.get(call_id)
         if call is None:
             return
         call.note("call.adopted", self._clock.seconds(), node=answer.owner)
         _log.info("{call_id}: the call of node {node} goes on here", call_id=call_id, node=answer.owner)
         self._clock.callLater(self._resume_seconds, partial(self._expire, call))
 
+    def _lost(self, call_id: UUID) -> None:
+        call = self._registry.get(call_id)
+        if call is not None and call.ended is None:
+            self._calls.leave(call)
+
     def _expire(self, call: Call) -> None:
         if not call.moved and call.ended is None:
-            lost = self._switchboard.expire([call])
+            lost = self._calls.expire([call])
             if lost:
                 _log.warn("{call_id}: {n} legs did not come back from another node", call_id=call.name, n=lost)

@@ -10,10 +10,10 @@ import pytest
 
 from audiosocket.calls.journal import CallJournal
 from audiosocket.extensions.model import Role
+from audiosocket.fleet.adoption import Adoption, BothJournals
 from audiosocket.fleet.call_lookups import CallLookups
 from audiosocket.fleet.call_table import CallTable
 from audiosocket.interfaces import App, Leg
-from audiosocket.server.adoption import Adoption, BothJournals
 from audiosocket.testing.leg_double import ManualThread
 from audiosocket.wire import HANGUP_FRAME, digit_frame, uuid_frame
 from tests.support.fleet_table import TableSession, connected, run
@@ -59,7 +59,14 @@ class Node:
         self.server.registry._journal = journal
         lookups = CallLookups(self.session, self.server.time, self.name)
         self.adoption = Adoption(
-            self.server.switchboard, self.table, lookups, self.file, self.server.time, wall, RESUME_SECONDS
+            self.server.switchboard,
+            self.server.registry,
+            self.table,
+            lookups,
+            self.file,
+            self.server.time,
+            wall,
+            RESUME_SECONDS,
         )
         kept = self.file.open()
         self.server.switchboard.restore(kept)
