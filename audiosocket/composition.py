@@ -29,7 +29,7 @@ from audiosocket.event_webhook.sender import OFF as NO_WEBHOOK
 from audiosocket.event_webhook.sender import EventWebhook
 from audiosocket.extensions.model import Role
 from audiosocket.fleet.database import FleetDatabase
-from audiosocket.fleet.identity import node
+from audiosocket.fleet.identity import Node, node
 from audiosocket.fleet.node_service import FleetNode, Generation, Seen
 from audiosocket.json_shapes import ServicesJSON
 from audiosocket.media import lazy_imports
@@ -107,8 +107,17 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     tokens = new_call_tokens(settings)
     api_tokens, tokens_file = _make_tokens(options, reactor)
     webhook = _make_webhook(options, feed, reactor)
+    fleet = _make_fleet(options, reactor)
     components = build_call_components(
-        settings, selection, journal, reactor, apartments=apartments, publish=feed.publish, tokens=tokens
+        settings,
+        selection,
+        journal,
+        reactor,
+        apartments=apartments,
+        publish=feed.publish,
+        tokens=tokens,
+        fleet=fleet,
+        node=_this_node(settings).name,
     )
     listeners = Listeners(
         components.make_factory,
@@ -128,6 +137,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         drain_seconds=settings.drain_seconds,
         succession=_succession(settings, reactor),
         read_again=partial(_read_again, selection, tokens_file),
+        shared=None if components.adoption is None else components.adoption.table,
     )
     control = ServerControl(
         server,
@@ -153,7 +163,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     make_retention(settings, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    _add_fleet(options, server, control, lambda: len(components.switchboard.registry), reactor)
+    _add_fleet(options, server, control, lambda: len(components.switchboard.registry), fleet, reactor)
     install_runtime_services(
         server,
         reactor,
@@ -245,7 +255,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    _add_fleet(options, server, control, lambda: pool.live_legs, reactor)
+    _add_fleet(options, server, control, lambda: pool.live_legs, _make_fleet(options, reactor), reactor)
     poller.setServiceParent(server)
     _notify_manager(server, reactor, lambda: pool.live_legs)
     return server
@@ -305,23 +315,22 @@ def _add_fleet(
     server: AudioSocketServer | SupervisorServer,
     control: ServerControl | SupervisorControl,
     calls: Callable[[], int],
+    database: FleetDatabase | None,
     reactor: ServerReactor,
 ) -> None:
-    """Make this process a node of a fleet, if FLEET says so."""
-    settings = options.settings
-    if not settings.fleet:
+    """Make this process a node of a fleet, if it has the session for it."""
+    if database is None:
         return
-    host = socket.gethostname()
+    settings = options.settings
     generation = Generation()
 
     def seen() -> Seen:
         state = control.drain.leaving() or ("starting" if control.drain.unable() else "ready")
         return Seen(generation.of(server.listeners.extensions.values()), calls(), state)
 
-    database = FleetDatabase(Target(settings, options.current_password(), reactor), reactor)
     control.fleet = FleetNode(
-        node(settings.node_name, host, str(Path(settings.data_dir).absolute()), token_hex(8)),
-        _api_url(settings, host),
+        _this_node(settings),
+        _api_url(settings, socket.gethostname()),
         __version__,
         database,
         control,
@@ -386,6 +395,17 @@ def _make_api(
         reactor=reactor,
     )
     return ApiPort(site, settings.api_host, settings.api_port, reactor)
+
+
+def _this_node(settings: Settings) -> Node:
+    return node(settings.node_name, socket.gethostname(), str(Path(settings.data_dir).absolute()), token_hex(8))
+
+
+def _make_fleet(options: Options, reactor: ServerReactor) -> FleetDatabase | None:
+    """Return the session that the nodes share data through; None without FLEET."""
+    if not options.settings.fleet:
+        return None
+    return FleetDatabase(Target(options.settings, options.current_password(), reactor), reactor)
 
 
 def _make_database(options: Options, reactor: ServerReactor, pollers: Sequence[Poller]) -> Database:

@@ -4,7 +4,8 @@ A line is a JSON object that begins with `WALL` (time of day, in seconds since t
 UUID), in this order: the compaction reads so much of it as bytes. Four kinds follow a call: `EventRecord`,
 `OutcomeRecord`, `StateRecord` and `ReturnRecord`. `OpenedRecord` begins it; `SnapshotRecord`, `EndedRecord` and
 `MovedRecord` stand for all its lines before them. Nobody changes a record; those of every call are not frozen, as
-that makes one take three times as long. Keys and their meaning are fixed: the next version reads what this one wrote.
+that makes one take three times as long. Keys and their meaning are fixed: the next version reads what this one
+wrote.
 """
 
 from __future__ import annotations

@@ -70,7 +70,6 @@ class Adoption:
 
     def __init__(
         self,
-        calls: Calls,
         registry: CallRegistry,
         table: CallTable,
         lookups: CallLookups,
@@ -79,8 +78,9 @@ class Adoption:
         wall: Callable[[], float],
         resume_seconds: float,
     ) -> None:
-        self._calls = calls
         self._registry = registry
+        #: Set before the first connection.
+        self.calls: Calls | None = None
         self.table = table
         self.lookups = lookups
         self._file = file
@@ -91,7 +91,9 @@ class Adoption:
 
     def locate(self, connection: AudioSocketProtocol, call_id: UUID) -> Deferred[str] | None:
         """Find out whether another node has the call of a UUID; implements `protocol.Locate`."""
-        if self._registry.knows(call_id, self._clock.seconds()) or not self._calls.takes_new_calls():
+        if self.calls is None or not self.calls.takes_new_calls():
+            return None
+        if self._registry.knows(call_id, self._clock.seconds()):
             return None
         extension, role = connection.factory.extension, connection.factory.role
         port = extension.port if role is Role.VISITOR else -1
@@ -118,7 +120,7 @@ class Adoption:
         if answer.record:
             self._adopt(answer, call_id)
         elif answer.ended is not None and answer.ended <= REMEMBER_SECONDS:
-            self._calls.restore(Replayed(ended={call_id: answer.ended}))
+            self._restore(Replayed(ended={call_id: answer.ended}))
         else:
             self.table.own.expect(call_id, answer.epoch)
         return ""
@@ -139,7 +141,7 @@ class Adoption:
         saved = replace(saved, changed=now)
         self.table.adopt(saved, answer.epoch)
         self._file.write(saved.snapshot())
-        self._calls.restore(Replayed((saved,), at=now))
+        self._restore(Replayed((saved,), at=now))
         call = self._registry.get(call_id)
         if call is None:
             return
@@ -149,11 +151,15 @@ class Adoption:
 
     def _lost(self, call_id: UUID) -> None:
         call = self._registry.get(call_id)
-        if call is not None and call.ended is None:
-            self._calls.leave(call)
+        if self.calls is not None and call is not None and call.ended is None:
+            self.calls.leave(call)
+
+    def _restore(self, kept: Replayed) -> None:
+        if self.calls is not None:
+            self.calls.restore(kept)
 
     def _expire(self, call: Call) -> None:
-        if not call.moved and call.ended is None:
-            lost = self._calls.expire([call])
+        if self.calls is not None and not call.moved and call.ended is None:
+            lost = self.calls.expire([call])
             if lost:
                 _log.warn("{call_id}: {n} legs did not come back from another node", call_id=call.name, n=lost)

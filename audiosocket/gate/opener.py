@@ -38,11 +38,25 @@ class Way(Protocol):
         """Do it and return what was answered. ``begin`` is for what must not be repeated."""
 
 
+class Claims(Protocol):
+    """What the nodes of a fleet agree on: `fleet.gate_claims.GateClaims`."""
+
+    async def claim(self, call_id: UUID, visit: str, *, again: bool) -> tuple[bool, str] | None:
+        """Claim the opening for a visit; None: it is this node's. Otherwise whether another opened, and its answer."""
+
+    def answered(self, call_id: UUID, visit: str, *, opened: bool, detail: str) -> None:
+        """Tell the other nodes what the gate answered."""
+
+
+#: Stands for a way in the answers of an opening that another node has claimed.
+OTHER_NODE = "fleet"
+
+
 class GateOpener(Service):
     """Implements `interfaces.Gate`. ``mine`` says which calls are this process's, among several workers.
 
     ``in_thread`` runs blocking work in a thread of its own, so that no recording is in the way of a gate;
-    ``close`` ends it at last.
+    ``close`` ends it at last. ``claims`` is given with several nodes, one of which may open.
     """
 
     _log = Logger()
@@ -59,6 +73,7 @@ class GateOpener(Service):
         wall: Callable[[], float] = time.time,
         mine: Callable[[UUID], bool] = lambda call_id: True,
         close: Callable[[], Awaitable[None]] | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._ways = tuple(ways)
         self._journal = journal
@@ -69,6 +84,7 @@ class GateOpener(Service):
         self._wall = wall
         self._mine = mine
         self._close = close
+        self._claims = claims
         self._openings: dict[UUID, _Opening] = {}
         self._cleaning: IDelayedCall | None = None
         self.opened_total = 0
@@ -159,17 +175,8 @@ class GateOpener(Service):
             return
         if not record.answered:
             await self._in_thread(self._journal.sync, record)
-            if not opening.again:
-                self._note(record, "gate.opening", {"ways": [way.name for way in self._ways]})
-            asked = [Deferred.fromCoroutine(self._ask(way, record)) for way in self._ways]
-            try:
-                for one in asked:
-                    await one
-            except Exception:  # a stop, too, is one
-                for one in asked:
-                    one.addErrback(lambda failure: None)
-                    one.cancel()
-                raise
+            if not await self._claimed_elsewhere(opening):
+                await self._ask_all(opening)
             record.answered = True
             await self._in_thread(self._journal.update, record)
             self._report(record)
@@ -179,6 +186,34 @@ class GateOpener(Service):
         )
         record.done = True
         await self._in_thread(self._journal.update, record)
+
+    async def _claimed_elsewhere(self, opening: _Opening) -> bool:
+        """Return whether another node of the fleet opens, or nobody may; that is the answer then."""
+        record = opening.record
+        if self._claims is None or OTHER_NODE in record.answers:
+            return OTHER_NODE in record.answers
+        other = await self._claims.claim(record.uuid, record.visit, again=opening.again)
+        if other is not None:
+            record.answers[OTHER_NODE] = WayAnswer(*other)
+        return other is not None
+
+    async def _ask_all(self, opening: _Opening) -> None:
+        record = opening.record
+        if not opening.again:
+            self._note(record, "gate.opening", {"ways": [way.name for way in self._ways]})
+        asked = [Deferred.fromCoroutine(self._ask(way, record)) for way in self._ways]
+        try:
+            for one in asked:
+                await one
+        except Exception:  # a stop, too, is one
+            for one in asked:
+                one.addErrback(lambda failure: None)
+                one.cancel()
+            raise
+        if self._claims is not None:
+            opened = all(answer.ok for answer in record.answers.values())
+            detail = "; ".join(f"{way}: {answer.detail}" for way, answer in record.answers.items())
+            self._claims.answered(record.uuid, record.visit, opened=opened, detail=detail)
 
     async def _ask(self, way: Way, record: GateRecord) -> None:
         """One way, unless it has answered before a restart."""

@@ -28,6 +28,12 @@ from audiosocket.calls.journal import CallJournal
 from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
+from audiosocket.fleet.adoption import Adoption, BothJournals
+from audiosocket.fleet.call_lookups import CallLookups
+from audiosocket.fleet.call_statements import TAKEN_OVER
+from audiosocket.fleet.call_table import CallTable
+from audiosocket.fleet.database import FleetDatabase
+from audiosocket.fleet.gate_claims import GateClaims
 from audiosocket.gate.opener import GateOpener
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
@@ -85,6 +91,8 @@ class CallComponents:
     accepting: AcceptGate
     descriptors: KeptDescriptors
     reactor: ServerReactor
+    #: What the nodes of a fleet share of calls; None without one.
+    adoption: Adoption | None = None
 
     def add_services(self, server: MultiService) -> None:
         """Let the services of these parts start and stop with ``server``; the gate needs the backend."""
@@ -92,6 +100,8 @@ class CallComponents:
         overdue.clock = self.reactor
         for service in (overdue, self.descriptors, self.backend, self.selection, self.apartments, self.gate):
             service.setServiceParent(server)
+        if self.adoption is not None:
+            self.adoption.table.setServiceParent(server)
 
     def make_factory(self, extension: Extension, role: Role, pass_on: PassOn | None = None) -> AudioSocketFactory:
         """Return the protocol factory of one port; implements `extension_service.MakeFactory`."""
@@ -104,6 +114,7 @@ class CallComponents:
             self.transport,
             pass_on,
             self.accepting,
+            None if self.adoption is None else self.adoption.locate,
         )
 
 
@@ -134,10 +145,13 @@ def build_call_components(
     tokens: CallTokens,
     mine: Callable[[UUID], bool] = lambda call_id: True,
     publish: Sink = lambda record: None,
+    fleet: FleetDatabase | None = None,
+    node: str = "",
 ) -> CallComponents:
     """Return all parts, connected and not started; ``mine`` says which calls are this process's.
 
-    ``publish`` is called with every event of a call, and with what rings on the operator page.
+    ``publish`` is called with every event of a call, and with what rings on the operator page. With ``fleet`` calls
+    go on when their UUID comes to another node; ``node`` is the name of this one.
 
     Raises `InvalidSetting`.
     """
@@ -145,6 +159,7 @@ def build_call_components(
     clock, transport, keep, make_tcp = media(settings.leg_transport, reactor, reactor.seconds)
     gate = AcceptGate(reactor, DescriptorReserve())
     kept = CallJournal(journal, files.run)
+    table = None if fleet is None else CallTable(fleet, reactor, node, time.time)
     legs = LiveLegs()
     backend = ReturnBackend(settings, reactor, time.time, publish)
     histograms = Histograms()
@@ -162,7 +177,7 @@ def build_call_components(
     calls = CallRegistry(
         events,
         accept_unexpected_resident=settings.accept_unexpected_resident,
-        journal=kept,
+        journal=kept if table is None else BothJournals(kept, table),
         returns=returns,
         limits=CallLimits(
             Limits(
@@ -175,7 +190,14 @@ def build_call_components(
             )
         ),
     )
-    opener = make_gate(settings, reactor, backend, calls, events, mine)
+    adoption, claims = None, None
+    if fleet is not None and table is not None:
+        lookups = CallLookups(fleet, reactor, node)
+        adoption = Adoption(calls, table, lookups, kept, reactor, time.time, settings.resume_seconds)
+        claims = GateClaims(fleet, node, adoption.may_authorise_alone)
+        fleet.hear(TAKEN_OVER, table.heard)
+        fleet.when_up(table.came_up)
+    opener = make_gate(settings, reactor, backend, calls, events, mine, claims)
     context = AppContext(
         settings,
         SoundCache(deferToThread),
@@ -206,6 +228,8 @@ def build_call_components(
         callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
         confirmation=functools.partial(make_confirmation, context, reactor.seconds),
     )
+    if adoption is not None:
+        adoption.calls = switchboard
     return CallComponents(
         switchboard=switchboard,
         journal=kept,
@@ -220,6 +244,7 @@ def build_call_components(
         accepting=gate,
         descriptors=KeptDescriptors(keep, gate),
         reactor=reactor,
+        adoption=adoption,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
@@ -9,6 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from audiosocket.calls.journal import CallJournal
+from audiosocket.calls.journal_replay import SavedCall
 from audiosocket.calls.leg_apps import purpose_of
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.reactor_lag import ReactorLagMonitor
@@ -25,10 +29,21 @@ FORCED_CLOSE_SECONDS = 0.5
 JOURNAL_SECONDS = 0.1
 
 
+class SharedCalls(Protocol):
+    """The journal that the nodes of a fleet share: `fleet.call_table.CallTable`."""
+
+    def restore(self, calls: Iterable[SavedCall]) -> None:
+        """Take the calls of the process before."""
+
+    def flush(self) -> None:
+        """Write what waits, without waiting for it."""
+
+
 class CallServer(MultiService):
     """The services of a process with calls. Children: ``ports``, reactor monitor.
 
-    ``journal`` is replayed before anything listens; its calls may resume for ``resume_seconds``.
+    ``journal`` is replayed before anything listens; its calls may resume for ``resume_seconds``. ``shared`` is given
+    with several nodes.
     """
 
     _log = Logger()
@@ -42,6 +57,7 @@ class CallServer(MultiService):
         *,
         journal: CallJournal | None = None,
         resume_seconds: float = 60,
+        shared: SharedCalls | None = None,
     ) -> None:
         super().__init__()
         self.switchboard = switchboard
@@ -51,6 +67,7 @@ class CallServer(MultiService):
         self._files = files
         self._reactor = reactor
         self._journal = journal
+        self._shared = shared
         self._resume_seconds = resume_seconds
         self._expiry: IDelayedCall | None = None
         self._next_try: IDelayedCall | None = None
@@ -78,6 +95,8 @@ class CallServer(MultiService):
             self._next_try = self._reactor.callLater(JOURNAL_SECONDS, self._restore, journal)
             return
         self.switchboard.restore(kept)
+        if self._shared is not None:
+            self._shared.restore(kept.calls)
         if kept.calls or kept.ended:
             self._log.info(
                 "{live} live calls of the previous process may resume within {seconds} s; {over} had ended",
@@ -111,6 +130,8 @@ class CallServer(MultiService):
         await self._before_hangup()
         self._log.info("stopping: sending a hangup frame to {live} legs", live=self.switchboard.live_legs)
         self.switchboard.close()
+        if self._shared is not None:
+            self._shared.flush()
         if self._journal is not None:  # all is written: the next process can read it before the callers are back
             self._journal.close()
         await maybeDeferred(super().stopService)

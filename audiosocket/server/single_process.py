@@ -13,7 +13,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime.file_thread import FileThread
-from audiosocket.server.call_server import CallServer
+from audiosocket.server.call_server import CallServer, SharedCalls
 from audiosocket.server.draining import drain
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.succession import Succession
@@ -42,6 +42,7 @@ class AudioSocketServer(CallServer):
         drain_seconds: float = 0,
         succession: Succession | None = None,
         read_again: Callable[[], object] = lambda: None,
+        shared: SharedCalls | None = None,
     ) -> None:
         super().__init__(
             listeners,
@@ -50,6 +51,7 @@ class AudioSocketServer(CallServer):
             reactor,
             journal=journal,
             resume_seconds=resume_seconds,
+            shared=shared,
         )
         self.listeners = listeners
         self.poller = poller

@@ -19,7 +19,7 @@ from audiosocket.gate.ami import GateKeys
 from audiosocket.gate.audit import FILE_NAME as AUDIT_NAME
 from audiosocket.gate.audit import AuditFile
 from audiosocket.gate.journal import DIRECTORY, GateJournal
-from audiosocket.gate.opener import GateOpener, Way
+from audiosocket.gate.opener import Claims, GateOpener, Way
 from audiosocket.gate.record import GateRecord
 from audiosocket.gate.webhook import GateWebhook
 from audiosocket.outbound.http_client import HTTPClient
@@ -38,8 +38,9 @@ def make_gate(
     registry: CallRegistry,
     events: EventLog,
     mine: Callable[[UUID], bool],
+    claims: Claims | None = None,
 ) -> GateOpener:
-    """The gate as the settings say; ``mine`` says which calls are this process's."""
+    """The gate as the settings say; ``mine`` says which calls are this process's, ``claims`` which this node's."""
     data_dir = Path(settings.data_dir).absolute()
     files = FileThread(reactor)
     ways: list[Way] = []
@@ -68,7 +69,7 @@ def make_gate(
         await files.stop()
 
     journal, audit = GateJournal(data_dir / DIRECTORY), AuditFile(data_dir / AUDIT_NAME)
-    return GateOpener(ways, journal, audit, reactor, files.run, note, mine=mine, close=close)
+    return GateOpener(ways, journal, audit, reactor, files.run, note, mine=mine, close=close, claims=claims)
 
 
 def condominiums(extensions: Iterable[Extension]) -> frozenset[int]:

@@ -68,6 +68,7 @@ class Node:
             wall,
             RESUME_SECONDS,
         )
+        self.adoption.calls = self.server.switchboard
         kept = self.file.open()
         self.server.switchboard.restore(kept)
         self.table.restore(kept.calls)
