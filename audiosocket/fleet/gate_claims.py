@@ -31,7 +31,7 @@ class GateClaims:
         self._may_open_alone = may_open_alone
 
     async def claim(self, call_id: UUID, visit: str, *, again: bool) -> tuple[bool, str] | None:
-        """Claim the opening for this visit; None: it is this node's to do. Otherwise whether it was opened, and why not.
+        """Claim the opening for this visit. None: it is this node's; else whether another opened, and its answer.
 
         ``again``: this node has begun before, and a restart has cut it off.
         """
@@ -42,7 +42,7 @@ class GateClaims:
         except SourceUnavailable as problem:
             if again or self._may_open_alone(call_id):
                 self._log.warn(
-                    "{call_id}: the gate is opened without the table of the fleet: {why}",
+                    "{call_id}: the gate opens without the table of the fleet: {why}",
                     call_id=call,
                     why=problem,
                 )

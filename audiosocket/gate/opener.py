@@ -42,7 +42,7 @@ class Claims(Protocol):
     """What the nodes of a fleet agree on: `fleet.gate_claims.GateClaims`."""
 
     async def claim(self, call_id: UUID, visit: str, *, again: bool) -> tuple[bool, str] | None:
-        """Claim the opening for a visit; None: it is this node's. Otherwise whether another opened, and its answer."""
+        """Claim the opening for a visit. None: it is this node's; else whether another opened, and its answer."""
 
     def answered(self, call_id: UUID, visit: str, *, opened: bool, detail: str) -> None:
         """Tell the other nodes what the gate answered."""

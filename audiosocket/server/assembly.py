@@ -150,8 +150,8 @@ def build_call_components(
 ) -> CallComponents:
     """Return all parts, connected and not started; ``mine`` says which calls are this process's.
 
-    ``publish`` is called with every event of a call, and with what rings on the operator page. With ``fleet`` calls
-    go on when their UUID comes to another node; ``node`` is the name of this one.
+    ``publish`` is called with every event of a call, and with what rings on the operator page. With ``fleet``
+    calls go on when their UUID comes to another node; ``node`` is the name of this one.
 
     Raises `InvalidSetting`.
     """

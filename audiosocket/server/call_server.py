@@ -42,8 +42,8 @@ class SharedCalls(Protocol):
 class CallServer(MultiService):
     """The services of a process with calls. Children: ``ports``, reactor monitor.
 
-    ``journal`` is replayed before anything listens; its calls may resume for ``resume_seconds``. ``shared`` is given
-    with several nodes.
+    ``journal`` is replayed before anything listens; its calls may resume for ``resume_seconds``. ``shared`` is
+    given with several nodes.
     """
 
     _log = Logger()

@@ -59,7 +59,6 @@ class Node:
         self.server.registry._journal = journal
         lookups = CallLookups(self.session, self.server.time, self.name)
         self.adoption = Adoption(
-            self.server.switchboard,
             self.server.registry,
             self.table,
             lookups,
