@@ -28,6 +28,7 @@ from audiosocket.control_interface import Control
 from audiosocket.event_webhook.sender import OFF as NO_WEBHOOK
 from audiosocket.event_webhook.sender import EventWebhook
 from audiosocket.extensions.model import Role
+from audiosocket.fleet.adoption import Adoption
 from audiosocket.fleet.database import FleetDatabase
 from audiosocket.fleet.identity import Node, node
 from audiosocket.fleet.node_service import FleetNode, Generation, Seen
@@ -146,7 +147,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         settings.api_port,
         selection,
         make_records(settings, apartments),
-        partial(_services, tokens_file, webhook),
+        partial(_services, tokens_file, webhook, components.adoption),
         components.backend,
         components.histograms,
         components.gate,
@@ -358,10 +359,13 @@ def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> 
     return EventWebhook(HTTPClient(reactor), reactor, time.time, feed, settings.events_webhook_url, secret)
 
 
-def _services(tokens_file: TokensFile, webhook: EventWebhook | None) -> ServicesJSON:
+def _services(
+    tokens_file: TokensFile, webhook: EventWebhook | None, adoption: Adoption | None = None
+) -> ServicesJSON:
     return {
         "api_tokens": tokens_file.to_json(),
         "events_webhook": NO_WEBHOOK if webhook is None else webhook.to_json(),
+        "fleet_calls": None if adoption is None else adoption.to_json(),
     }
 
 

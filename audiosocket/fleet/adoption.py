@@ -21,6 +21,7 @@ from audiosocket.extensions.model import Role
 from audiosocket.fleet.call_lookups import CallLookups
 from audiosocket.fleet.call_statements import Answer, Question
 from audiosocket.fleet.call_table import CallTable
+from audiosocket.json_shapes import FleetCallsJSON
 
 _log = Logger()
 
@@ -88,6 +89,17 @@ class Adoption:
         self._wall = wall
         self._resume_seconds = resume_seconds
         table.lost = self._lost
+
+    def to_json(self) -> FleetCallsJSON:
+        """Return the counters, for the status."""
+        return {
+            "waiting": self.table.own.waiting,
+            "written_total": self.table.written_total,
+            "dropped_total": self.table.own.dropped_total,
+            "adopted_total": self.table.adopted_total,
+            "lost_total": self.table.lost_total,
+            "unanswered_total": self.lookups.unanswered_total,
+        }
 
     def locate(self, connection: AudioSocketProtocol, call_id: UUID) -> Deferred[str] | None:
         """Find out whether another node has the call of a UUID; implements `protocol.Locate`."""

@@ -21,7 +21,6 @@ from audiosocket.errors import SourceUnavailable
 from audiosocket.fleet.call_lookups import Database
 from audiosocket.fleet.call_statements import CLAIM, WRITE, written_values
 from audiosocket.fleet.own_calls import OwnCalls
-from audiosocket.json_shapes import FleetCallsJSON
 
 #: How long a change waits for others, in seconds.
 GATHER_SECONDS = 0.05
@@ -109,16 +108,6 @@ class CallTable(Service):
             return
         if owner != self._node:
             self._lose(self.own.taken_over(known, since))
-
-    def to_json(self) -> FleetCallsJSON:
-        """Return the counters, for the status."""
-        return {
-            "waiting": self.own.waiting,
-            "written_total": self.written_total,
-            "dropped_total": self.own.dropped_total,
-            "adopted_total": self.adopted_total,
-            "lost_total": self.lost_total,
-        }
 
     def stopService(self) -> None:
         """Write no more but what is under way."""

@@ -117,3 +117,4 @@ class FleetCallsJSON(TypedDict):
     dropped_total: int
     adopted_total: int
     lost_total: int
+    unanswered_total: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from audiosocket.json_shapes.calls import FleetCallsJSON
 from audiosocket.json_shapes.connections import BackendJSON, DatabaseJSON, EventsWebhookJSON
 from audiosocket.json_shapes.extensions import ExtensionStatusJSON, RefreshJSON
 from audiosocket.json_shapes.fleet import FleetStatusJSON
@@ -120,6 +121,8 @@ class ServicesJSON(TypedDict):
 
     api_tokens: ApiTokensJSON
     events_webhook: EventsWebhookJSON
+    #: None without FLEET.
+    fleet_calls: FleetCallsJSON | None
 
 
 class NodeDrainJSON(TypedDict):

@@ -137,6 +137,7 @@ class ControlFixture:
             lambda: {
                 "api_tokens": TokensFile("", [], KnownTokens(), deferToThread, reactor).to_json(),
                 "events_webhook": OFF,
+                "fleet_calls": None,
             },
             fleet_ports=fleet_ports,
         )

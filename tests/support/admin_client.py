@@ -72,6 +72,7 @@ HEALTHY: dict[str, Any] = {
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
     "api_tokens": {"file": "", "state": "absent", "reason": "", "names": []},
     "events_webhook": {"state": "off", "reason": "", "waiting": 0, "dropped_total": 0},
+    "fleet_calls": None,
     "fleet_ports": {"range": "", "outside": []},
     "drain": {"active": False, "since": None},
     "limits_reached_total": {"calls": 0},
