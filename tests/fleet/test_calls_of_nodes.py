@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -97,12 +98,20 @@ def fleet(
             stack.enter_context(server)
         for server in nodes.servers:
             assert server.until_ready(2 * SECONDS), server.stdout()
+            # Until the table has been read a node may be ready with what a fresh install has.
+            assert wait_until(partial(serves_row, server), SECONDS), server.log()
         listening = (
             "select count(*) from pg_stat_activity where datname = %s and query ilike 'listen audiosocket%%'"
         )
         database = settings["DB_NAME"]
         assert wait_until(lambda: postgres.execute(database, listening, [database])[0][0] >= count, SECONDS)
         yield nodes
+
+
+def serves_row(server: ServerProcess) -> bool:
+    """Return whether a node listens for the row of the table."""
+    status = server.api("/api/status")
+    return bool(status["configuration"]["source"] == "database" and status["extensions"][0]["status"] == "ativo")
 
 
 def written(postgres: PostgresServer, database: str, calls: int) -> bool:
