@@ -17,6 +17,7 @@ CHANGES: Mapping[str, str] = {
     "Command carried out: {command}": "Comando executado: {command}",
     "Attempt ended: {end}": "Tentativa encerrada: {end}",
     "KIND_HANGUP sent to {leg}": "KIND_HANGUP enviado com sucesso para {leg}",
+    "{answered} node(s) answered; {missing} did not": "{answered} nó(s) responderam; {missing} não",
     "The node takes no new calls any more": "O nó não recebe mais chamadas novas",
     "The node took no new calls already": "O nó já não recebia chamadas novas",
     "The node takes new calls again": "O nó recebe chamadas novas de novo",

@@ -36,8 +36,9 @@ def add_routes(app: Klein, control: Control) -> None:
             {
                 "message": say(
                     request,
-                    f"{len(done['results'])} nó(s) responderam; {len(done['missing'])} não",
-                    f"{len(done['results'])} node(s) answered; {len(done['missing'])} did not",
+                    "{answered} node(s) answered; {missing} did not",
+                    answered=len(done["results"]),
+                    missing=len(done["missing"]),
                 ),
                 "command": done,
             },
