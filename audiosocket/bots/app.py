@@ -26,6 +26,9 @@ from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Leg, ReturnOutcome
 from audiosocket.prompts.notice import RecordingNotice, is_due
 
+#: What is remembered of a leg that has heard the notice of a recording.
+_TOLD = "told"
+
 
 class BotApp(App):
     """Connects each of its legs to the bot of its table in ``apps.toml``, over a WebSocket of its own.
@@ -43,6 +46,8 @@ class BotApp(App):
         self._sessions: dict[Role, BotSession] = {}
         #: Notices of recordings that are being played; the bot is connected after them.
         self._notices: dict[Role, RecordingNotice] = {}
+        #: Legs that have heard it, also before a restart of the server.
+        self._told: set[Role] = set()
 
     @property
     @abstractmethod
@@ -63,12 +68,23 @@ class BotApp(App):
         return dict(self.bot.headers)
 
     def joined(self, leg: Leg) -> None:
-        if not is_due(self._context.policy, self._context.chains.get(leg.role, ()), self.name):
+        first = self._context.chains.get(leg.role, ())
+        if leg.role in self._told or not is_due(self._context.policy, first, self.name):
             self._begin(leg)
             return
-        notice = RecordingNotice(leg, self._context, lambda: self._begin(leg))
+        notice = RecordingNotice(leg, self._context, lambda: self._noticed(leg))
         self._notices[leg.role] = notice
         notice.start()
+
+    def _noticed(self, leg: Leg) -> None:
+        """Connect a leg that has heard the notice, which is not said again after a restart."""
+        self._told.add(leg.role)
+        leg.remember(self, {_TOLD: True})
+        self._begin(leg)
+
+    def restored(self, leg: Leg, state: Any) -> None:
+        if isinstance(state, dict) and state.get(_TOLD) is True:
+            self._told.add(leg.role)
 
     def _begin(self, leg: Leg) -> None:
         """Connect the leg to its bot."""

@@ -358,6 +358,26 @@ def test_a_caller_is_told_of_the_recording_before_the_bot_speaks(policy: CallPol
     assert gone.bot.sockets == []
 
 
+@pytest.mark.parametrize(
+    ("state", "said"), [({"told": True}, 0), (None, 800), ("rubbish", 800), ({"told": 1}, 800)]
+)
+def test_the_notice_is_not_said_again_after_a_restart(state: Any, said: int) -> None:
+    before = Fixture(policy=CallPolicy(record=True), join=False)
+    assert before.app.context is not None
+    before.app._context = replace(before.app.context, sounds=Sounds())
+    before.leg.join()
+    before.run(60)
+    assert before.leg.remembered == []
+    before.run(100)
+    assert before.leg.remembered == [(before.app, {"told": True})]
+    after = Fixture(policy=CallPolicy(record=True), join=False)
+    after.app._context = before.app._context
+    after.leg.resume_after_restart(state)
+    after.run(200)
+    assert after.leg.sent_pcm().count(b"\7\7") == said
+    assert len(before.bot.sockets) == 2, "one of each, on the bot that both have"
+
+
 # the end
 
 
