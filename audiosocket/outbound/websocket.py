@@ -31,7 +31,16 @@ from wsproto.utilities import RemoteProtocolError
 
 from audiosocket.outbound.endpoints import Endpoints
 from audiosocket.outbound.send_queue import SendQueue
-from audiosocket.outbound.websocket_frames import BINARY, TEXT, FrameReader, Masks, client_frame
+from audiosocket.outbound.websocket_frames import (
+    BINARY,
+    PING,
+    PONG,
+    TEXT,
+    Control,
+    FrameReader,
+    Masks,
+    client_frame,
+)
 from audiosocket.outbound.websocket_interface import (
     ABNORMAL_CLOSURE,
     MESSAGE_TOO_BIG,
@@ -110,7 +119,7 @@ class WebSocketClient(protocol.Protocol):
         self._next_turn: IDelayedCall | None = None
         self._parts: list[str | bytes] = []
         self._part_bytes = 0
-        self._late_pong: ws.Pong | None = None
+        self._late_pong: bytes | None = None
         self._close_frame = (NORMAL_CLOSURE, "")
         #: Runs to the next ping, or to the end of the time for a pong.
         self._ping_timer: IDelayedCall | None = None
@@ -213,13 +222,21 @@ class WebSocketClient(protocol.Protocol):
         if self._frames is None:
             self._receive(data)
             return
+        ping: bytes | None = None
         for found in self._frames.feed(data):
             if isinstance(found, memoryview):
                 self._receive(bytes(found))
+            elif isinstance(found, Control):
+                if found.opcode == PING:
+                    ping = found.payload
+                else:
+                    self._take_pong()
             else:
                 self._take_whole(found)
             if self._is_closed():
                 return
+        if ping is not None:  # RFC 6455, 5.5.3: only the last of several pings needs an answer
+            self._answer_ping(ping)
 
     def _take_whole(self, message: str | bytes) -> None:
         """Report a message that came in one frame."""
@@ -281,11 +298,9 @@ class WebSocketClient(protocol.Protocol):
         elif isinstance(event, ws.TextMessage | ws.BytesMessage):
             self._take_part(event)
         elif isinstance(event, ws.Ping):
-            self._answer_ping(event.response())
+            self._answer_ping(bytes(event.payload))
         elif isinstance(event, ws.Pong):
-            if self._awaits_pong:
-                self._stop_pings()
-                self._start_pings()
+            self._take_pong()
         elif isinstance(event, ws.CloseConnection):
             self._take_close(event)
 
@@ -345,13 +360,18 @@ class WebSocketClient(protocol.Protocol):
     def _is_closed(self) -> bool:
         return self._state is _State.CLOSED
 
-    def _answer_ping(self, pong: ws.Pong) -> None:
+    def _take_pong(self) -> None:
+        if self._awaits_pong:
+            self._stop_pings()
+            self._start_pings()
+
+    def _answer_ping(self, payload: bytes) -> None:
         if self._state is not _State.OPEN or self._queue is None:
             return
-        if self._queue.is_full:  # RFC 6455, 5.5.3: only the last of several pings needs an answer
-            self._late_pong = pong
+        if self._queue.is_full:
+            self._late_pong = payload
         else:
-            self._queue.add_first(self._wire.send(pong))
+            self._queue.add_first(client_frame(PONG, payload, self._masks.next()))
 
     def _drained(self) -> None:
         pong, self._late_pong = self._late_pong, None

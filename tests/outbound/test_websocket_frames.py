@@ -8,7 +8,17 @@ from wsproto import ConnectionType
 from wsproto import events as ws
 from wsproto.connection import Connection
 
-from audiosocket.outbound.websocket_frames import BINARY, MAX_COLLECTED, TEXT, FrameReader, Masks, client_frame
+from audiosocket.outbound.websocket_frames import (
+    BINARY,
+    MAX_COLLECTED,
+    PING,
+    PONG,
+    TEXT,
+    Control,
+    FrameReader,
+    Masks,
+    client_frame,
+)
 
 messages = st.one_of(st.text(max_size=300), st.binary(max_size=300))
 
@@ -18,9 +28,9 @@ def server_frames(*sent: str | bytes) -> bytes:
     return b"".join(server.send(ws.TextMessage(m) if isinstance(m, str) else ws.BytesMessage(m)) for m in sent)
 
 
-def read(reader: FrameReader, data: bytes) -> tuple[list[str | bytes], bytes]:
-    """The messages, and what is left for wsproto."""
-    whole: list[str | bytes] = []
+def read(reader: FrameReader, data: bytes) -> tuple[list[str | bytes | Control], bytes]:
+    """The messages, pings and pongs, and what is left for wsproto."""
+    whole: list[str | bytes | Control] = []
     rest = b""
     for one in reader.feed(data):
         if isinstance(one, memoryview):
@@ -42,7 +52,7 @@ def test_a_server_reads_what_was_sent(message: str | bytes) -> None:
 
 @given(st.lists(messages, max_size=8), st.lists(st.integers(1, 50), max_size=30))
 def test_messages_are_read_however_the_stream_is_cut(sent: list[str | bytes], cuts: list[int]) -> None:
-    stream, reader, whole = server_frames(*sent), FrameReader(), list[str | bytes]()
+    stream, reader, whole = server_frames(*sent), FrameReader(), list[str | bytes | Control]()
     at = 0
     for cut in [*cuts, len(stream)]:
         found, rest = read(reader, stream[at : at + cut])
@@ -52,7 +62,7 @@ def test_messages_are_read_however_the_stream_is_cut(sent: list[str | bytes], cu
     assert whole == sent
 
 
-def test_control_frames_fragments_and_violations_are_left_to_wsproto() -> None:
+def test_pings_and_pongs_are_read_and_fragments_and_violations_left_to_wsproto() -> None:
     server = Connection(ConnectionType.SERVER)
     ping = server.send(ws.Ping(b"p"))
     begin = server.send(ws.TextMessage("a", message_finished=False))
@@ -61,8 +71,13 @@ def test_control_frames_fragments_and_violations_are_left_to_wsproto() -> None:
     invalid = b"\x81\x01\xff"
     reader = FrameReader()
     whole, rest = read(reader, ping + begin + middle + end + server_frames("c") + invalid)
-    assert whole == ["c"]
-    assert rest == ping + begin + middle + end + invalid
+    assert whole == [Control(PING, b"p"), Control(PONG, b""), "c"]
+    assert rest == begin + end + invalid
+
+
+def test_pings_that_break_a_rule_are_left_to_wsproto() -> None:
+    for wrong in (b"\x09\x00", b"\x89\x80" + bytes(4), b"\x89\x7e\x00\x7e" + bytes(126), b"\xc9\x00"):
+        assert read(FrameReader(), wrong) == ([], wrong)
 
 
 def test_a_data_frame_between_fragments_is_left_to_wsproto() -> None:
@@ -74,7 +89,7 @@ def test_a_data_frame_between_fragments_is_left_to_wsproto() -> None:
 
 def test_a_large_frame_is_passed_on_as_it_comes_and_what_follows_is_read() -> None:
     stream = server_frames(b"x" * (MAX_COLLECTED + 1), "next")
-    reader, rest, whole = FrameReader(), b"", list[str | bytes]()
+    reader, rest, whole = FrameReader(), b"", list[str | bytes | Control]()
     for at in range(0, len(stream), 1000):
         found, left = read(reader, stream[at : at + 1000])
         whole += found

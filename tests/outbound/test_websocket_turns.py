@@ -112,6 +112,13 @@ def test_a_message_larger_than_a_turn_is_whole(here: InMemory) -> None:
     assert here.seen.messages == ["x" * (10 * BYTES_PER_TURN)]
 
 
+def test_of_the_pings_of_one_turn_the_last_is_answered(here: InMemory) -> None:
+    here.transport.clear()
+    here.client.dataReceived(b"\x89\x00" * 1_000 + b"\x8a\x00" * 500 + b"\x89\x04last")
+    here.server.receive_data(here.transport.value())
+    assert list(here.server.events()) == [ws.Pong(b"last")]
+
+
 def test_nothing_is_handled_after_the_client_was_aborted(here: InMemory) -> None:
     here.send(*[ws.TextMessage(text) for text in MESSAGES])
     before = len(here.seen.messages)
