@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from wsproto import events as ws
 
+from audiosocket.bots import connecting
 from audiosocket.bots.app import Twilio
 from audiosocket.client.caller import Caller
 from audiosocket.extensions.model import Role
@@ -183,6 +184,38 @@ async def test_a_message_of_10_mb() -> None:
         bot = await started(server)
         bot.send(ws.TextMessage("x" * 10_000_000))
         assert "1000000 bytes" in await hears_fallback(calls, caller)
+
+
+async def test_a_message_of_many_pieces_that_are_small_each() -> None:
+    """1.4 MB in pieces of 1.4 kB: the limit is one of the message."""
+    async with bot_server() as server, calls_with(local(server)) as calls:
+        caller = await calls.call()
+        bot = await started(server)
+        for _ in range(1_000):
+            bot.send(ws.TextMessage("x" * 1_400, message_finished=False))
+        assert "1000000 bytes" in await hears_fallback(calls, caller)
+
+
+async def test_a_flood_of_pings_is_no_reason_to_leave() -> None:
+    async with bot_server() as server, calls_with(local(server), connect_seconds=5) as calls:
+        caller = await calls.call()
+        bot = await started(server)
+        bot.send_bytes(b"\x89\x04ping" * 20_000)
+        bot.send(media(TONE * 20))
+        await caller.until_heard(lambda heard: len(heard.strip(b"\0")) > 3200)
+        assert not [each for each in calls.events if each["event"] == "app.replaced"]
+
+
+async def test_a_bot_that_pings_and_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not answer our pings, and what waits for it is bounded meanwhile."""
+    monkeypatch.setattr(connecting, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(connecting, "PONG_SECONDS", 1.0)
+    async with bot_server() as server, calls_with(local(server), connect_seconds=5) as calls:
+        caller = await calls.call()
+        bot = await started(server)
+        bot.transport.pauseProducing()  # type: ignore[attr-defined] # a producer, too
+        bot.send_bytes((b"\x89\x7d" + b"p" * 125) * 5_000)
+        assert "no answer to a ping" in await hears_fallback(calls, caller)
 
 
 async def test_rubbish_is_no_reason_to_leave() -> None:
