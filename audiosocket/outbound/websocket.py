@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet import defer, error, protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -29,7 +27,7 @@ from wsproto import events as ws
 from wsproto.connection import ConnectionState
 from wsproto.utilities import RemoteProtocolError
 
-from audiosocket.outbound.endpoints import Endpoints
+from audiosocket.outbound.connection_end import explained
 from audiosocket.outbound.send_queue import SendQueue
 from audiosocket.outbound.websocket_frames import (
     BINARY,
@@ -53,9 +51,9 @@ from audiosocket.outbound.websocket_interface import (
 )
 from audiosocket.outbound.websocket_request import peer_of, upgrade_request
 
-#: Close codes that an endpoint may send.
 #: Bytes that are handled in one turn of the reactor: a few messages with 20 ms of audio, or 100 short ones.
 BYTES_PER_TURN = 4_096
+#: Close codes that an endpoint may send.
 _SENDABLE = (*range(1000, 1004), *range(1007, 1015), *range(3000, 5000))
 
 
@@ -283,10 +281,10 @@ class WebSocketClient(protocol.Protocol):
         if self._close_timer is not None and self._close_timer.active():
             self._close_timer.cancel()
         if not self._accepted.called:
-            self._accepted.errback(WebSocketFailed(f"{self.peer}: no WebSocket: {_explained(reason)}"))
+            self._accepted.errback(WebSocketFailed(f"{self.peer}: no WebSocket: {explained(reason)}"))
         if self._state is _State.CLOSING:
             self._end(*self._close_frame)
-        self._end(ABNORMAL_CLOSURE, _explained(reason))
+        self._end(ABNORMAL_CLOSURE, explained(reason))
         self._report_gone()
 
     def _take(self, event: ws.Event) -> None:
@@ -456,39 +454,3 @@ class _ClientFactory(protocol.Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketClient:
         return self._client
-
-
-class WebSocketOpener:
-    """Makes WebSocket clients that share one resolver and TLS settings; implements `interfaces.OpenWebSocket`."""
-
-    def __init__(self, endpoints: Endpoints, clock: IReactorTime) -> None:
-        self._endpoints = endpoints
-        self._clock = clock
-
-    def __call__(
-        self,
-        url: str,
-        observer: WebSocketObserver,
-        *,
-        headers: Mapping[str, str],
-        subprotocols: Sequence[str],
-        ca_file: str,
-        limits: WebSocketLimits,
-    ) -> WebSocketClient:
-        """Return a client that is not connected yet; raises `InvalidSetting`."""
-        endpoint = self._endpoints.for_url(url, ca_file)
-        return WebSocketClient(
-            url, observer, endpoint, self._clock, headers=headers, subprotocols=subprotocols, limits=limits
-        )
-
-
-def _explained(failure: Failure) -> str:
-    """Return why a connection ended, for an operator."""
-    reason = failure.value
-    if isinstance(reason, error.ConnectionClosed):
-        return "the connection was closed"
-    if isinstance(reason, VerificationError):
-        return "TLS: the certificate is not one of this host"
-    if isinstance(reason, SSL.Error):
-        return f"TLS: {reason.args[0][-1][-1] if reason.args and reason.args[0] else 'failed'}"
-    return f"the connection broke: {failure.getErrorMessage()}"

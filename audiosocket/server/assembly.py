@@ -39,7 +39,7 @@ from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
 from audiosocket.media.sound_cache import SoundCache
 from audiosocket.outbound.endpoints import Endpoints, MakeTCP
-from audiosocket.outbound.websocket import WebSocketOpener
+from audiosocket.outbound.websocket_opener import WebSocketOpener
 from audiosocket.provisioning.app_rules import Chain
 from audiosocket.provisioning.app_rules_file import FILE_NAME as APPS_FILE_NAME
 from audiosocket.provisioning.app_rules_file import AppSelection

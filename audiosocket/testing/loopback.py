@@ -24,7 +24,7 @@ from audiosocket.interfaces import AppContext, AppFactory, CallPolicy
 from audiosocket.media.resample import StreamConverter
 from audiosocket.media.sound_cache import SoundCache
 from audiosocket.outbound.endpoints import Endpoints
-from audiosocket.outbound.websocket import WebSocketOpener
+from audiosocket.outbound.websocket_opener import WebSocketOpener
 from audiosocket.provisioning.app_rules import CallApps, Chain, Parameters
 from audiosocket.server.admission import ConnectionAdmission
 from audiosocket.server.app_instances import AppInstances
