@@ -40,6 +40,18 @@ def _option(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
+def _rejected(name: str) -> Callable[[usage.Options, str], None]:
+    """Return an option that is refused; without it, getopt takes it for an abbreviation of its file's."""
+
+    def reject(_: usage.Options, __: str) -> None:
+        raise usage.UsageError(f"{name} is a setting, not an option: other users can read a command line")
+
+    reject.__doc__ = (
+        f"rejected: every user of the machine can read a command line; use {name} or --{_option(name)}-file"
+    )
+    return reject
+
+
 class Options(usage.Options):
     """The settings as options, secrets excepted. Precedence: option, environment, .env, default."""
 
@@ -71,16 +83,6 @@ class Options(usage.Options):
         """print the versions of this server and of Twisted, and exit"""
         sys.stdout.write(f"audiosocket {__version__}, Twisted {metadata.version('twisted')}\n")
         raise SystemExit(0)
-
-    def opt_db_password(self, _: str) -> None:
-        """rejected: every user of the machine can read a command line; use DB_PASSWORD or --db-password-file"""
-        # Without this, getopt takes it for an abbreviation of --db-password-file.
-        raise usage.UsageError("DB_PASSWORD is a setting, not an option: other users can read a command line")
-
-    def opt_api_token(self, _: str) -> None:
-        """rejected: every user of the machine can read a command line; use API_TOKEN or --api-tokens-file"""
-        # Without this, getopt takes it for an abbreviation of --api-tokens-file.
-        raise usage.UsageError("API_TOKEN is a setting, not an option: other users can read a command line")
 
     def parseArgs(self, *args: str) -> None:
         if args:
@@ -189,6 +191,10 @@ class Options(usage.Options):
             top["pidfile"] = ""
         elif Path(self.settings.data_dir).absolute() != Path("data").absolute():
             top["pidfile"] = str(Path(self.settings.data_dir).absolute() / "twistd.pid")
+
+
+for _name in SECRETS:
+    setattr(Options, f"opt_{_name.lower()}", _rejected(_name))
 
 
 def _load_apps(name: str, spec: str) -> Apps:

@@ -23,7 +23,7 @@ from audiosocket.provisioning.listeners import Listeners
 from audiosocket.provisioning.poller import Poller
 from audiosocket.runtime import logs
 from audiosocket.server.api_port import ApiPort
-from audiosocket.settings import catalogue
+from audiosocket.settings import SECRETS, catalogue
 from audiosocket.settings_files import read_env_file
 from tests.support.loopback_server import CapturedLog
 
@@ -161,9 +161,9 @@ def test_the_password_can_be_in_a_file(alone: Path, capsys: pytest.CaptureFixtur
 
 def test_secrets_are_not_options(alone: Path) -> None:
     """Every user of the machine can read a command line."""
-    for option in ("--db-password=secret-2", "--api-token=secret-2", "--ami-secret=secret-2"):
+    for name in SECRETS:
         with pytest.raises(usage.UsageError) as caught:
-            parse(option)
+            parse(f"--{name.lower().replace('_', '-')}=secret-2")
         assert "secret-2" not in str(caught.value)
     assert parse("--db-password-file=/dev/null").password == ""
 
