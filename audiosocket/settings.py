@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
+from audiosocket import setting_kinds as kinds
 from audiosocket.errors import InvalidSetting
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1/128,fc00::/7,fe80::/10"
 #: The backends in the order in which ``auto`` tries them, with the settings that each needs.
@@ -40,148 +39,12 @@ BROWSER = "browser"
 #: How similar (0 to 1) a name must be to a setting to be taken for it; of names so short that one wrong letter is
 #: more than this, one letter.
 MIN_SIMILARITY = 0.85
-MAX_HOST_NAME = 253
 #: A shorter token is warned of: 16 random letters cannot be guessed at ten attempts a minute.
 MIN_TOKEN_CHARACTERS = 16
-#: A label of a host name; an underscore is common in the names of containers.
-_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 #: What a rejected value may look like to be repeated: a URL or key=value in the wrong setting may hold a password.
 _MAY_BE_SHOWN = re.compile(r"(?!.*://)[^@=]*", re.DOTALL)
 _HOST_LIKE = re.compile(r"[\w.:,/%\[\]-]*", re.ASCII)
-#: What connects as a whole: a URL, or libpq's keywords.
-_CONNECTION_STRING = re.compile(
-    r"://|\b(?:host|hostaddr|port|user|password|dbname|service|sslmode)\s*=", re.IGNORECASE
-)
-PORTEIRO_LANGUAGES = ("pt_BR", "en")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _flag(value: str) -> bool:
-    lowered = value.lower()
-    if lowered in {"true", "1", "yes", "on", "sim"}:
-        return True
-    if lowered in {"false", "0", "no", "off", "nao", "não"}:
-        return False
-    raise ValueError("is neither true nor false")
-
-
-def _whole(low: int, high: int, what: str) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        digits = (value.lstrip("0") or "0") if value.isascii() and value.isdigit() else ""
-        # int() rejects thousands of digits with an error about something else
-        if not digits or len(digits) > len(str(high)) or not low <= int(digits) <= high:
-            raise ValueError(f"is not {what} ({low} to {high})")
-        return int(digits)
-
-    return parse
-
-
-def _choice(*known: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value.lower() not in known:
-            raise ValueError(f"is none of {', '.join(known)}")
-        return value.lower()
-
-    return parse
-
-
-class _HostError(ValueError):
-    """A value that is not a host or a network; repeated only if it looks like one."""
-
-
-def _language(value: str) -> str:
-    languages = {language.lower(): language for language in PORTEIRO_LANGUAGES}
-    try:
-        return languages[value.lower().replace("-", "_")]
-    except KeyError:
-        raise ValueError(f"is none of {', '.join(PORTEIRO_LANGUAGES)}") from None
-
-
-def _keys(value: str) -> str:
-    if not re.fullmatch(r"[0-9*#A-Da-d]{0,32}", value, re.ASCII):
-        raise ValueError("is not keys of a telephone (0-9, *, #, A-D; 32 at most)")
-    return value.upper()
-
-
-def _address(value: str) -> str:
-    literal = "127.0.0.1" if value == "localhost" else value.strip("[]")
-    try:
-        return str(ipaddress.ip_address(literal))
-    except ValueError:
-        raise _HostError("is not an IP address") from None
-
-
-def _host(value: str) -> str:
-    literal = value.strip("[]")
-    try:
-        ipaddress.ip_address(literal)
-    except ValueError:
-        labels = value.removesuffix(".").split(".")
-        if value and (len(value) > MAX_HOST_NAME or not all(map(_HOST_LABEL.fullmatch, labels))):
-            raise _HostError("is not a host name or an IP address") from None
-        return value
-    return literal
-
-
-def _plain_name(value: str) -> str:
-    """Check the name of a database or a user; a whole connection string there would show its password."""
-    if _CONNECTION_STRING.search(value):
-        raise _HostError("is a URL or key=value; host, port, user and password have settings of their own")
-    return value
-
-
-def _database_host(value: str) -> str:
-    if value.startswith("/") and value.isprintable() and "=" not in value:
-        return value  # the directory of a Unix socket, as libpq takes it
-    try:
-        return _host(value)
-    except ValueError:
-        raise _HostError(
-            "is not a host name, an IP address or the directory of a socket; "
-            "port, database, user and password have settings of their own"
-        ) from None
-
-
-def _networks(value: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
-    except ValueError:
-        raise _HostError("is not a list of networks like 10.0.0.0/8,192.168.0.0/16") from None
-
-
-def _names(value: str) -> tuple[str, ...]:
-    names = tuple(part.strip().lower() for part in value.split(",") if part.strip())
-    for name in names:
-        _host(name)
-    return names
-
-
-def _limit(what: str, high: int = 1_000_000) -> Callable[[str], int]:
-    return _whole(0, high, f"a number of {what}")
-
-
-_port = _whole(1, 65_535, "a TCP port")
-
-
-def _ports(value: str) -> range | None:
-    low, dash, high = value.partition("-")
-    try:
-        found = range(_port(low.strip()), _port(high.strip()) + 1) if dash else range(0)
-    except ValueError:
-        found = range(0)
-    if value and not found:
-        raise ValueError("is not a range of TCP ports like 8101-8300")
-    return found or None
-
-
-def _node_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{0,100}", value, re.ASCII):
-        raise ValueError("is not a name of at most 100 letters, digits, dots, hyphens and underscores")
-    return value
 
 
 def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
@@ -193,205 +56,217 @@ def _setting(default: str, parse: Callable[[str], Any], help: str, *, secret: bo
 class Settings:
     """All settings, checked. Field names are the setting names in lower case."""
 
-    db_host: str = _setting("", _database_host, "PostgreSQL server; empty = no database")
-    db_port: int = _setting("5432", _port, "PostgreSQL port")
-    db_name: str = _setting("postgres", _plain_name, "database that holds extension_ia")
-    db_user: str = _setting("", _plain_name, "database user")
-    db_password: str = _setting("", _text, "password of DB_USER", secret=True)
-    db_password_file: str = _setting("", _text, "file whose first line is the password, instead of DB_PASSWORD")
-    db_sslmode: str = _setting("prefer", _choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
-    db_sslrootcert: str = _setting(
-        "", _text, "file of the authorities that may sign PostgreSQL's certificate; needs DB_SSLMODE=verify-full"
+    db_host: str = _setting("", kinds.database_host, "PostgreSQL server; empty = no database")
+    db_port: int = _setting("5432", kinds.port, "PostgreSQL port")
+    db_name: str = _setting("postgres", kinds.plain_name, "database that holds extension_ia")
+    db_user: str = _setting("", kinds.plain_name, "database user")
+    db_password: str = _setting("", kinds.text, "password of DB_USER", secret=True)
+    db_password_file: str = _setting(
+        "", kinds.text, "file whose first line is the password, instead of DB_PASSWORD"
     )
-    api_host: str = _setting("127.0.0.1", _address, "address of the HTTP API; any but loopback needs API_TOKEN")
-    api_port: int = _setting("8082", _port, "port of the HTTP API")
-    api_token: str = _setting("", _text, "bearer token that every request under /api must carry", secret=True)
+    db_sslmode: str = _setting("prefer", kinds.choice(*SSL_MODES), "TLS towards PostgreSQL, libpq's values")
+    db_sslrootcert: str = _setting(
+        "",
+        kinds.text,
+        "file of the authorities that may sign PostgreSQL's certificate; needs DB_SSLMODE=verify-full",
+    )
+    api_host: str = _setting(
+        "127.0.0.1", kinds.address, "address of the HTTP API; any but loopback needs API_TOKEN"
+    )
+    api_port: int = _setting("8082", kinds.port, "port of the HTTP API")
+    api_token: str = _setting("", kinds.text, "bearer token that every request under /api must carry", secret=True)
     api_token_file: str = _setting(
-        "", _text, "file whose first line is the token, instead of API_TOKEN; read again when it changes"
+        "", kinds.text, "file whose first line is the token, instead of API_TOKEN; read again when it changes"
     )
     api_tokens_file: str = _setting(
-        "", _text, "file of named tokens, a line each: name, SHA-256, scope (read, operate or admin)"
+        "", kinds.text, "file of named tokens, a line each: name, SHA-256, scope (read, operate or admin)"
     )
     api_allowed_hosts: tuple[str, ...] = _setting(
-        "", _names, "further host names, comma separated, under which the API may be addressed"
+        "", kinds.names, "further host names, comma separated, under which the API may be addressed"
     )
-    phone: bool = _setting("true", _flag, "allow calls from the operator page: a telephone in the browser")
-    auto_refresh: bool = _setting("true", _flag, "poll the table and LISTEN for changes")
+    phone: bool = _setting("true", kinds.flag, "allow calls from the operator page: a telephone in the browser")
+    auto_refresh: bool = _setting("true", kinds.flag, "poll the table and LISTEN for changes")
     refresh_interval_seconds: int = _setting(
-        "30", _whole(1, 86_400, "a number of seconds"), "seconds between two reads of the table"
+        "30", kinds.whole(1, 86_400, "a number of seconds"), "seconds between two reads of the table"
     )
     bind_address: str = _setting(
         "",
-        lambda value: _address(value) if value else "",
+        lambda value: kinds.address(value) if value else "",
         "address all listeners bind, whatever the rows say",
     )
-    allowed_peers: tuple[Network, ...] = _setting(
-        PRIVATE_NETWORKS, _networks, "networks that may open an AudioSocket connection"
+    allowed_peers: tuple[kinds.Network, ...] = _setting(
+        PRIVATE_NETWORKS, kinds.networks, "networks that may open an AudioSocket connection"
     )
-    proxy_peers: tuple[Network, ...] = _setting(
+    proxy_peers: tuple[kinds.Network, ...] = _setting(
         "",
-        _networks,
+        kinds.networks,
         "networks of load balancers, whose connections must begin with a PROXY header; empty = none, and such a "
         "header is refused",
     )
     fleet_ports: range | None = _setting(
         "",
-        _ports,
+        kinds.ports,
         "ports that the balancer in front of several nodes passes on, like 8101-8300; "
         "a row outside is reported; empty = any",
     )
     fleet: bool = _setting(
-        "false", _flag, "share nodes, commands and calls with equal nodes through PostgreSQL; needs DB_HOST"
+        "false", kinds.flag, "share nodes, commands and calls with equal nodes through PostgreSQL; needs DB_HOST"
     )
     node_name: str = _setting(
-        "", _node_name, "name of this node in a fleet; empty = host name and a hash of the path of DATA_DIR"
+        "", kinds.node_name, "name of this node in a fleet; empty = host name and a hash of the path of DATA_DIR"
     )
-    visitor_app: str = _setting("porteiro", _text, "app of visitor legs; a+b runs both on one leg")
-    resident_app: str = _setting("porteiro", _text, "app of resident legs")
+    visitor_app: str = _setting("porteiro", kinds.text, "app of visitor legs; a+b runs both on one leg")
+    resident_app: str = _setting("porteiro", kinds.text, "app of resident legs")
     apps_file: str = _setting(
-        "", _text, "which extension runs which app; empty = apps.toml in DATA_DIR; it need not exist"
+        "", kinds.text, "which extension runs which app; empty = apps.toml in DATA_DIR; it need not exist"
     )
     accept_unexpected_resident: bool = _setting(
-        "false", _flag, "accept resident legs that no call is waiting for (they may open a gate)"
+        "false", kinds.flag, "accept resident legs that no call is waiting for (they may open a gate)"
     )
     return_backend: str = _setting(
         "auto",
-        _choice("auto", "none", *RETURN_BACKENDS, BROWSER),
+        kinds.choice("auto", "none", *RETURN_BACKENDS, BROWSER),
         "what places return calls; auto = ami, ari or webhook, the first whose host or URL is set, else none; "
         "browser = they ring on the operator page",
     )
-    ami_host: str = _setting("", _host, "Asterisk's manager interface (AMI); empty = not used")
-    ami_port: int = _setting("5038", _port, "port of AMI")
-    ami_user: str = _setting("", _plain_name, "AMI user, the section of manager.conf")
-    ami_secret: str = _setting("", _text, "secret of AMI_USER", secret=True)
+    ami_host: str = _setting("", kinds.host, "Asterisk's manager interface (AMI); empty = not used")
+    ami_port: int = _setting("5038", kinds.port, "port of AMI")
+    ami_user: str = _setting("", kinds.plain_name, "AMI user, the section of manager.conf")
+    ami_secret: str = _setting("", kinds.text, "secret of AMI_USER", secret=True)
     ami_secret_file: str = _setting(
-        "", _text, "file whose first line is the secret, instead of AMI_SECRET; read at each use"
+        "", kinds.text, "file whose first line is the secret, instead of AMI_SECRET; read at each use"
     )
     ari_url: str = _setting(
-        "", _text, "URL of ARI (Asterisk over HTTP), like http://127.0.0.1:8088; empty = not used"
+        "", kinds.text, "URL of ARI (Asterisk over HTTP), like http://127.0.0.1:8088; empty = not used"
     )
-    ari_user: str = _setting("", _plain_name, "ARI user, the section of ari.conf")
-    ari_password: str = _setting("", _text, "password of ARI_USER", secret=True)
+    ari_user: str = _setting("", kinds.plain_name, "ARI user, the section of ari.conf")
+    ari_password: str = _setting("", kinds.text, "password of ARI_USER", secret=True)
     ari_password_file: str = _setting(
-        "", _text, "file whose first line is the password, instead of ARI_PASSWORD; read at each use"
+        "", kinds.text, "file whose first line is the password, instead of ARI_PASSWORD; read at each use"
     )
-    webhook_url: str = _setting("", _text, "URL of a program that places return calls; empty = not used")
-    webhook_secret: str = _setting("", _text, "key that requests to WEBHOOK_URL are signed with", secret=True)
+    webhook_url: str = _setting("", kinds.text, "URL of a program that places return calls; empty = not used")
+    webhook_secret: str = _setting("", kinds.text, "key that requests to WEBHOOK_URL are signed with", secret=True)
     webhook_secret_file: str = _setting(
-        "", _text, "file whose first line is the key, instead of WEBHOOK_SECRET; read at each use"
+        "", kinds.text, "file whose first line is the key, instead of WEBHOOK_SECRET; read at each use"
     )
     return_channel: str = _setting(
         "PJSIP/{number}",
-        _text,
+        kinds.text,
         "channel that rings a resident; must contain {number}, may contain {ramal}, {retorno}, {condominio}",
     )
     return_context: str = _setting(
-        "audiosocket-return", _text, "dialplan context of the return extensions; may contain the same placeholders"
+        "audiosocket-return",
+        kinds.text,
+        "dialplan context of the return extensions; may contain the same placeholders",
     )
     return_caller_id: str = _setting(
-        "", _text, "caller id that residents see; may contain the same placeholders; empty = Asterisk's own"
+        "", kinds.text, "caller id that residents see; may contain the same placeholders; empty = Asterisk's own"
     )
     return_ring_seconds: int = _setting(
-        "25", _whole(1, 600, "a number of seconds"), "seconds that each number of a return call rings"
+        "25", kinds.whole(1, 600, "a number of seconds"), "seconds that each number of a return call rings"
     )
     return_window_seconds: int = _setting(
         "10",
-        _whole(1, 600, "a number of seconds"),
+        kinds.whole(1, 600, "a number of seconds"),
         "seconds after the answer within which the resident's leg must arrive",
     )
     return_confirm: bool = _setting(
         "false",
-        _flag,
+        kinds.flag,
         "who answers a return call must press a key before the leg counts as the resident's; a mailbox does not",
     )
     porteiro_language: str = _setting(
-        "pt_BR", _language, f"language of the app porteiro: {' or '.join(PORTEIRO_LANGUAGES)}"
+        "pt_BR", kinds.language, f"language of the app porteiro: {' or '.join(kinds.PORTEIRO_LANGUAGES)}"
     )
     porteiro_concierge: str = _setting(
         "",
-        _text,
+        kinds.text,
         "number that porteiro rings when no resident answers or the visitor presses 0; {ramal}, {retorno} and "
         "{condominio} may be in it; empty = none",
     )
     gate_webhook_url: str = _setting(
-        "", _text, "program that opens the gate when a resident has authorised; empty = not used"
+        "", kinds.text, "program that opens the gate when a resident has authorised; empty = not used"
     )
     gate_webhook_secret: str = _setting(
-        "", _text, "what requests to GATE_WEBHOOK_URL are signed with", secret=True
+        "", kinds.text, "what requests to GATE_WEBHOOK_URL are signed with", secret=True
     )
     gate_webhook_secret_file: str = _setting(
-        "", _text, "file whose first line is that key, instead of GATE_WEBHOOK_SECRET; read at each use"
+        "", kinds.text, "file whose first line is that key, instead of GATE_WEBHOOK_SECRET; read at each use"
     )
     gate_dtmf: str = _setting(
-        "", _keys, "keys played on the visitor's channel through AMI to open the gate; empty = none"
+        "", kinds.keys, "keys played on the visitor's channel through AMI to open the gate; empty = none"
     )
     events_webhook_url: str = _setting(
-        "", _text, "program that is sent the events of the server, in batches; empty = not used"
+        "", kinds.text, "program that is sent the events of the server, in batches; empty = not used"
     )
     events_webhook_secret: str = _setting(
-        "", _text, "key that requests to EVENTS_WEBHOOK_URL are signed with", secret=True
+        "", kinds.text, "key that requests to EVENTS_WEBHOOK_URL are signed with", secret=True
     )
     events_webhook_secret_file: str = _setting(
-        "", _text, "file whose first line is that key, instead of EVENTS_WEBHOOK_SECRET"
+        "", kinds.text, "file whose first line is that key, instead of EVENTS_WEBHOOK_SECRET"
     )
     resume_seconds: int = _setting(
         "60",
-        _whole(0, 3_600, "a number of seconds"),
+        kinds.whole(0, 3_600, "a number of seconds"),
         "seconds after a restart within which calls may resume",
     )
     drain_seconds: int = _setting(
         "5",
-        _whole(0, 86_400, "a number of seconds"),
+        kinds.whole(0, 86_400, "a number of seconds"),
         "seconds that live calls have to end by themselves after SIGTERM",
     )
-    play_file: str = _setting("", _text, "WAV of the play app; empty = a short built-in chime")
+    play_file: str = _setting("", kinds.text, "WAV of the play app; empty = a short built-in chime")
     play_then: str = _setting(
         "continue",
-        _choice("continue", "hangup", "loop"),
+        kinds.choice("continue", "hangup", "loop"),
         "what the play app does at its end: continue, hangup or loop",
     )
-    record_dir: str = _setting("", _text, "where the record app writes; empty = recordings/ in DATA_DIR")
+    record_dir: str = _setting("", kinds.text, "where the record app writes; empty = recordings/ in DATA_DIR")
     max_extensions: int = _setting(
-        "1000", _whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
+        "1000", kinds.whole(1, 30_000, "a number of extensions"), "rows beyond this many are rejected"
     )
     max_connections: int = _setting(
-        "20000", _limit("connections"), "open connections; more are closed; 0 = no limit"
+        "20000", kinds.limit("connections"), "open connections; more are closed; 0 = no limit"
     )
     max_connections_per_peer: int = _setting(
-        "10000", _limit("connections"), "the same from one address: an Asterisk with all its calls"
+        "10000", kinds.limit("connections"), "the same from one address: an Asterisk with all its calls"
     )
-    max_calls: int = _setting("10000", _limit("calls"), "live calls; more are refused; 0 = no limit")
-    max_calls_per_peer: int = _setting("5000", _limit("calls"), "the same from one address")
-    max_calls_per_extension: int = _setting("5000", _limit("calls"), "the same on one extension")
+    max_calls: int = _setting("10000", kinds.limit("calls"), "live calls; more are refused; 0 = no limit")
+    max_calls_per_peer: int = _setting("5000", kinds.limit("calls"), "the same from one address")
+    max_calls_per_extension: int = _setting("5000", kinds.limit("calls"), "the same on one extension")
     max_calls_per_second: int = _setting(
-        "1000", _limit("calls"), "calls that may begin in a second, in all; 0 = no limit"
+        "1000", kinds.limit("calls"), "calls that may begin in a second, in all; 0 = no limit"
     )
     max_call_seconds: int = _setting(
-        "86400", _limit("seconds", 31_536_000), "a call that lasts longer is ended; 0 = no limit"
+        "86400", kinds.limit("seconds", 31_536_000), "a call that lasts longer is ended; 0 = no limit"
     )
     max_idle_seconds: int = _setting(
         "3600",
-        _limit("seconds", 31_536_000),
+        kinds.limit("seconds", 31_536_000),
         "a leg that has sent nothing and was sent only silence for so long is ended; 0 = no limit",
     )
     workers: int = _setting(
         "1",
-        _whole(1, 64, "a number of processes"),
+        kinds.whole(1, 64, "a number of processes"),
         "processes that share the ports and the calls; 1 = a single process",
     )
     leg_transport: str = _setting(
-        "auto", _choice("auto", "stock"), "stock = Twisted's own transports and timers for legs, which are slower"
+        "auto",
+        kinds.choice("auto", "stock"),
+        "stock = Twisted's own transports and timers for legs, which are slower",
     )
-    data_dir: str = _setting("./data", _text, "directory of ramais_config.json, calls.journal and recordings")
-    log_dir: str = _setting("./logs", _text, "directory of audiosocket.log")
-    log_format: str = _setting("text", _choice("text", "json"), "one line of text, or of JSON, per event")
+    data_dir: str = _setting("./data", kinds.text, "directory of ramais_config.json, calls.journal and recordings")
+    log_dir: str = _setting("./logs", kinds.text, "directory of audiosocket.log")
+    log_format: str = _setting("text", kinds.choice("text", "json"), "one line of text, or of JSON, per event")
     log_level: str = _setting(
         "info",
-        _choice("debug", "info", "warn", "error"),
+        kinds.choice("debug", "info", "warn", "error"),
         "least severe level that is written: debug, info, warn or error",
     )
-    log_max_mb: int = _setting("10", _whole(1, 10_000, "a number of megabytes"), "size at which the log rotates")
-    log_files: int = _setting("10", _whole(1, 1_000, "a number of files"), "rotated log files kept")
+    log_max_mb: int = _setting(
+        "10", kinds.whole(1, 10_000, "a number of megabytes"), "size at which the log rotates"
+    )
+    log_files: int = _setting("10", kinds.whole(1, 1_000, "a number of files"), "rotated log files kept")
 
     @classmethod
     def parse(cls, values: Mapping[str, str]) -> Settings:
@@ -407,7 +282,7 @@ class Settings:
             try:
                 parsed[spec.name] = spec.metadata["parse"](given or spec.metadata["default"])
             except ValueError as error:
-                form = _HOST_LIKE if isinstance(error, _HostError) else _MAY_BE_SHOWN
+                form = _HOST_LIKE if isinstance(error, kinds.HostError) else _MAY_BE_SHOWN
                 hidden = spec.metadata["secret"] or not form.fullmatch(given)
                 shown = "(not shown)" if hidden else repr(given)
                 raise InvalidSetting(f"{name}: {shown} {error}") from None

@@ -25,7 +25,8 @@ ABOVE = "all above"
 MAY_IMPORT: dict[str, str] = {
     "errors": "",
     "json_shapes": "",
-    "settings": "errors",
+    "setting_kinds": "",
+    "settings": "errors setting_kinds",
     "secret_files": "errors",
     "settings_files": "errors settings secret_files",
     "wire": "errors",

@@ -14,7 +14,7 @@ from audiosocket.calls.protocol import AudioSocketProtocol
 from audiosocket.calls.traffic import Traffic
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.rate_limit import KeyedRateLimit, RateLimit
-from audiosocket.settings import Network
+from audiosocket.setting_kinds import Network
 
 #: Connections that may wait for their UUID; beyond it the one that has waited longest is aborted.
 MAX_WAITING = 2_048
