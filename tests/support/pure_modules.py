@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Modules and packages of `audiosocket`.
 PURE = (
     "errors json_shapes wire proxy_header extensions media.codec_likelihood media.codec_probe media.pcm "
-    "media.playout media.playout_queue media.stereo_alignment media.wav asterisk.dialplan "
+    "media.playout media.playout_queue media.playout_state media.stereo_alignment media.wav asterisk.dialplan "
     "asterisk.dialplan_templates asterisk.channel_names asterisk.ami.wire asterisk.ari.events "
     "calls.journal_records calls.journal_replay calls.call_limits calls.event_quota calls.intake calls.sound "
     "calls.timeline "
