@@ -253,6 +253,10 @@ class Call:
             if self.journal is not None:
                 self.journal.write(StateRecord(self.name, role, app, state))
 
+    def states_of(self, role: Role) -> dict[str, Any]:
+        """Return what the apps of a leg keep, by name."""
+        return {app: state for (whose, app), state in self.states.items() if whose is role}
+
     def save_return(self, number: int, saved: SavedReturn) -> None:
         """Keep the state of the ``number``-th return call; its times are relative to now."""
         if self.journal is not None:

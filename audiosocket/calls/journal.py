@@ -137,6 +137,23 @@ class CallJournal:
             self._append(bytes(waiting))
         return replayed
 
+    @property
+    def handle(self) -> int | None:
+        """The descriptor of the file, whose lock goes along when it is passed to another process."""
+        return self._handle
+
+    def adopt(self, handle: int) -> bool:
+        """Go on with the open and locked file of the previous process; return false if it is another file."""
+        try:
+            if not os.path.samestat(os.fstat(handle), self._path.stat()):
+                return False
+        except OSError:
+            return False
+        self._handle, self._size = handle, os.fstat(handle).st_size
+        self._limit = max(self._min_limit, self._size)
+        self._incomplete = bool(self._size) and os.pread(handle, 1, self._size - 1) != b"\n"
+        return True
+
     def write(self, record: JournalRecord) -> None:
         """Append one record as a line with the time of day."""
         if self._handle is None and self._waiting is None:

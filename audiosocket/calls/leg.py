@@ -29,6 +29,7 @@ from audiosocket.calls.traffic import LATE_SECONDS
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome, Tap
+from audiosocket.media import playout_state
 from audiosocket.media.playout import MAX_PASSED_MS, Playout
 from audiosocket.media.playout_queue import Converter, Frame, MarkReached
 from audiosocket.transport.clock import MediaClock
@@ -309,6 +310,36 @@ class Leg:
             old.finish()
         self._send_first()
         self._report(lambda app: app.resumed(self))
+
+    def save(self) -> dict[str, Any]:
+        """Return what the next process needs to go on with this leg, beside its call and its connection."""
+        return {
+            "apps": self._apps.save(self),
+            "playout": playout_state.save(self._playout),
+            "phase": self._clock.phase_of(self),
+            "on_tick": self._on_tick,
+            "slin": self._slin,
+            "rate_changes": self._rate_changes,
+            "connected": self._other is not None,
+        }
+
+    def take_over(self, connection: Connection, saved: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+        """Go on with a leg of the previous process on its own connection; ``states`` are those of `restart`.
+
+        What is queued goes on if all apps can go on with it; else they continue as after a restart.
+        """
+        goes_on = self._apps.can_take_over(saved["apps"])
+        self._connection, self.due_ms = connection, -inf
+        playout_state.load(self._playout, saved["playout"], speech=goes_on)
+        self._slin, self._rate_changes = bool(saved["slin"]), int(saved["rate_changes"])
+        if goes_on:
+            self._apps.take_over(self, saved["apps"])
+        else:
+            self._apps.restart(self, states)
+        if self.over or self._looping:
+            return
+        self._clock.add(self, saved["phase"])
+        self._read_on_tick(bool(saved["on_tick"]))
 
     def identify(self, caller: CallerInfo) -> None:
         """Keep the telephone behind the leg, and report it to the apps."""

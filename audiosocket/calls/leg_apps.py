@@ -90,6 +90,32 @@ class LegApps:
             if not leg.over:
                 self.call(leg, name, app.resumed, leg)
 
+    def save(self, leg: HostLeg) -> dict[str, Any]:
+        """Return what the apps need in the next process, by name; those that cannot go on there are left out."""
+        states: dict[str, Any] = {}
+        for name, app in self._pairs[: self._started]:
+            try:
+                state = app.handed_over(leg)
+            except Exception:  # noqa: BLE001 - it continues as after a restart
+                self._log.failure("{name} cannot hand over {leg}", name=name, leg=leg)
+                continue
+            if state is not None:
+                states[name] = state
+        return states
+
+    def can_take_over(self, states: Mapping[str, Any]) -> bool:
+        """Return whether all apps have a state of the previous process to go on with."""
+        return all(name in states for name, _ in self._pairs)
+
+    def take_over(self, leg: HostLeg, states: Mapping[str, Any]) -> None:
+        """Report a leg of the previous process whose queue goes on."""
+        for pair in self._pairs:
+            if leg.over:
+                return
+            self._add(pair)
+            name, app = pair
+            self.call(leg, name, app.taken_over, leg, states[name])
+
     def report(self, leg: HostLeg, hook: Callable[[App], HookResult], *, even_when_over: bool = False) -> None:
         """Call ``hook`` with the apps that know of this leg, in order, until one of them ends it."""
         for name, app in self._pairs[: self._started]:

@@ -6,7 +6,7 @@ The rules are in ``docs/calls.md``. No sockets, no clock: the time is an argumen
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import inf
@@ -81,7 +81,7 @@ class CallRegistry:
         returns: PendingReturns | None = None,
         limits: CallLimits | None = None,
     ) -> None:
-        self._events = events
+        self.events = events
         self._journal = journal
         self._interrupted = False
         self._accept_unexpected = accept_unexpected_resident
@@ -139,7 +139,7 @@ class CallRegistry:
             reason = self.limits.refusal(host, extension.id, now)
             if reason:
                 return self._refuse(None, role, now, reason)
-            call = Call(call_id, extension, now, wall, self._events, host=host)
+            call = Call(call_id, extension, now, wall, self.events, host=host)
             self._live[call_id] = call
             self.limits.began(call.host, call.extension.id)
             self.started_total += 1
@@ -217,7 +217,7 @@ class CallRegistry:
         legs = {role: _restored_leg(role, leg, started, now) for role, leg in old.legs.items()}
         visitor = legs.get(Role.VISITOR)
         host = "" if visitor is None else visitor.peer.rpartition(":")[0]
-        call = Call(old.call_id, old.extension, started, old.started_at, self._events, legs, host=host)
+        call = Call(old.call_id, old.extension, started, old.started_at, self.events, legs, host=host)
         call.timeline.extend(old.timeline)
         call.outcome, call.states, call.journal = old.outcome, dict(old.states), self._journal
         return call
@@ -229,6 +229,20 @@ class CallRegistry:
         call.moved, call.journal, call.ended = True, None, now
         del self._live[call.call_id]
         self.limits.ended(call.host, call.extension.id)
+
+    @property
+    def over(self) -> Mapping[UUID, float]:
+        """The UUIDs of calls that have ended, and when."""
+        return self._over
+
+    def take_over(self, calls: Iterable[Call], over: Mapping[UUID, float]) -> None:
+        """Go on with the calls of the previous process, which has not ended them, and with its journal."""
+        self._over.update(over)
+        for call in calls:
+            call.journal = self._journal
+            self._live[call.call_id] = call
+            self.limits.began(call.host, call.extension.id)
+            self.restored_total += 1
 
     def interrupt(self, now: float) -> None:
         """Leave the live calls to the next process: no more is written of them, so that they resume there.

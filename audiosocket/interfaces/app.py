@@ -175,6 +175,23 @@ class App:
         """
         return self.joined(leg)
 
+    def handed_over(self, leg: Leg) -> Any:
+        """Return what this app needs in the next process, at an upgrade during the call; as for `Leg.remember`.
+
+        The call goes on there without a break: connection, queued audio and marks are taken along, and
+        `taken_over` of the new app gets what this returns. None, which is returned unless overridden, says that
+        this app cannot go on like that: then the queued audio of the leg is dropped, and `restored` and `resumed`
+        of all its apps are called, as after a restart. The upgrade may still fail, and this app go on.
+        """
+        return None
+
+    def taken_over(self, leg: Leg, state: Any) -> HookResult:
+        """Handle a leg of the previous process whose queued audio goes on; ``state`` is that of `handed_over`.
+
+        Nothing of what is queued may be played again. Calls `joined` unless overridden.
+        """
+        return self.joined(leg)
+
     def other_gone(self, leg: Leg, outcome: str) -> HookResult:
         """Handle the loss of the other leg of the call, which had joined before a restart of the server.
 

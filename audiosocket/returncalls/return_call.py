@@ -330,10 +330,13 @@ class ReturnCall:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _save(self) -> None:
+    def saved(self) -> SavedReturn:
+        """Return it for the next process, in steady time."""
         attempts = tuple(attempt.saved() for attempt in self.attempts)
-        saved = SavedReturn(self.state, self.reason, tuple(self._numbers), self._until, attempts)
-        self.call.save_return(self._number, saved.shifted(-self._now))
+        return SavedReturn(self.state, self.reason, tuple(self._numbers), self._until, attempts)
+
+    def _save(self) -> None:
+        self.call.save_return(self._number, self.saved().shifted(-self._now))
 
 
 def _untried(numbers: int) -> str:

@@ -86,11 +86,15 @@ class MediaClock:
     def __len__(self) -> int:
         return sum(len(phase) for phase in self._phases)
 
-    def add(self, member: ClockMember) -> None:
-        """Give ``member`` its first turn 15 to 20 ms from now, then one every 20 ms."""
-        slot = int(self.now_ms() // TICK_MS) + PHASES
+    def add(self, member: ClockMember, phase: int | None = None) -> None:
+        """Give ``member`` its first turn 15 to 20 ms from now, then one every 20 ms; or those of a ``phase``."""
+        slot = int(self.now_ms() // TICK_MS) + PHASES if phase is None else phase
         self._phases[slot % PHASES][member] = None
         self.start()
+
+    def phase_of(self, member: ClockMember) -> int | None:
+        """Return the phase in which ``member`` has its turns, None when it has none."""
+        return next((number for number, phase in enumerate(self._phases) if member in phase), None)
 
     def discard(self, member: ClockMember) -> None:
         """Give ``member`` no more turns; do nothing if it has none."""
