@@ -59,9 +59,19 @@ def adopt(descriptor: int, family: int, factory: AudioSocketFactory, reactor: IR
 class Listener(TCPServer):
     """One port of one extension. ``configured`` is where the row wants it, ``port`` where it is."""
 
-    def __init__(self, factory: PortFactory, bind: str, configured: int, port: int, reactor: IReactorTCP) -> None:
+    def __init__(
+        self,
+        factory: PortFactory,
+        bind: str,
+        configured: int,
+        port: int,
+        reactor: IReactorTCP,
+        inherited: socket.socket | None = None,
+    ) -> None:
         super().__init__(port, factory, backlog=BACKLOG, interface=bind, reactor=reactor)
         self.factory = factory
+        #: The listening socket of the previous process, until it is used.
+        self._inherited = inherited
         self.bind = bind
         self.configured = configured
         self.port = port
@@ -69,6 +79,10 @@ class Listener(TCPServer):
     def _getPort(self) -> Any:
         if not IReactorFDSet.providedBy(self.reactor):  # a reactor in memory has no file descriptors
             return super()._getPort()
+        inherited, self._inherited = self._inherited, None
+        if inherited is not None:
+            with inherited:
+                return adopt(inherited.fileno(), inherited.family, cast("Any", self.factory), self.reactor)
         port = ThrottledPort(self.port, cast("Any", self.factory), BACKLOG, self.bind, self.reactor)
         port.gate = self.factory.gate
         if isinstance(self.factory, AudioSocketFactory):
@@ -77,6 +91,12 @@ class Listener(TCPServer):
             port.transport = self.factory.transport
         port.startListening()
         return port
+
+    @property
+    def listening_socket(self) -> socket.socket | None:
+        """The listening socket; None while it does not listen."""
+        found: socket.socket | None = getattr(self._port, "socket", None)
+        return found
 
     @property
     def role(self) -> Role:
@@ -175,10 +195,20 @@ class ExtensionService(MultiService):
         for listener in self.children():
             listener.factory.extension = extension
 
-    def open(self, make: MakeFactory, role: Role, where: ListenAddress, reactor: IReactorTCP) -> Listener:
-        """Open one port; raises `CannotListenError` and leaves nothing behind when that fails."""
+    def open(
+        self,
+        make: MakeFactory,
+        role: Role,
+        where: ListenAddress,
+        reactor: IReactorTCP,
+        inherited: socket.socket | None = None,
+    ) -> Listener:
+        """Open one port, or go on with the ``inherited`` socket of the previous process.
+
+        Raises `CannotListenError` and leaves nothing behind when that fails.
+        """
         factory = make(self.extension, role)
-        listener = Listener(factory, where.bind, where.configured, where.port, reactor)
+        listener = Listener(factory, where.bind, where.configured, where.port, reactor, inherited)
         listener.setName(role.value)
         try:
             listener.setServiceParent(self)

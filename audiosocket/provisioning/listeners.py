@@ -88,6 +88,11 @@ class Listeners(MultiService):
         return maybeDeferred(super().stopService)
 
     @property
+    def lock(self) -> DeferredLock:
+        """Held while ports are opened or closed."""
+        return self._lock
+
+    @property
     def extensions(self) -> dict[int, Extension]:
         """The running extensions, by id."""
         return {key: service.extension for key, service in self.services_by_id().items()}

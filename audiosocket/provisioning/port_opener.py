@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from audiosocket.extensions.reconcile import Slot, SocketAddress, alternatives, 
 from audiosocket.provisioning.extension_service import (
     ExtensionService,
     ListenAddress,
+    Listener,
     ListenFailure,
     MakeFactory,
     explained,
@@ -43,7 +45,8 @@ class PortOpener:
         reserved: frozenset[int],
         local: Callable[[str], bool],
     ) -> None:
-        self._make_factory = make_factory
+        #: Makes the protocol factory of a port.
+        self.make_factory = make_factory
         self._reactor = reactor
         self.bind_address = bind_address
         self._reserved = reserved
@@ -89,7 +92,7 @@ class PortOpener:
             # it may be free now, but the API opens it later
             return CannotListenError(place.bind, place.port, OSError(errno.EADDRINUSE, "reserved for the API"))
         try:
-            service.open(self._make_factory, role, place, self._reactor)
+            service.open(self.make_factory, role, place, self._reactor)
         except CannotListenError as error:
             return error
         fields = dict(bind=place.bind, port=place.port, role=role.value, **named(service.extension))
@@ -103,6 +106,12 @@ class PortOpener:
                 **fields,
             )
         return None
+
+    def inherit(
+        self, service: ExtensionService, role: Role, place: ListenAddress, listening: socket.socket
+    ) -> Listener:
+        """Go on with a listening socket of the previous process."""
+        return service.open(self.make_factory, role, place, self._reactor, listening)
 
     def fail(self, service: ExtensionService, role: Role, want: SocketAddress, error: CannotListenError) -> None:
         """Note that a port cannot be had; a reason is logged once."""

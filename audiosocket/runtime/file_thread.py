@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,17 @@ class FileThread:
             self._pool.start()
             self._running = True
         return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+
+    def settle(self, seconds: float) -> bool:
+        """Block until all calls made so far are done, ``seconds`` at most; return whether they are.
+
+        Their Deferreds fire later, in the reactor.
+        """
+        if not self._running:
+            return True
+        done = threading.Event()
+        self._pool.callInThread(done.set)
+        return done.wait(seconds)
 
     async def stop(self) -> None:
         """Wait for all calls made so far, then end the thread."""

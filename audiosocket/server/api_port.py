@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -34,6 +35,22 @@ class ApiPort(Service):
         self._listening: IListeningPort | None = None
         self._retry: IDelayedCall | None = None
         self._logged = False
+        #: The listening socket of the previous process, until it is used.
+        self._inherited: socket.socket | None = None
+
+    @property
+    def listening_socket(self) -> socket.socket | None:
+        """The listening socket; None while it does not listen."""
+        found: socket.socket | None = getattr(self._listening, "socket", None)
+        return found
+
+    def inherit(self, descriptor: int) -> None:
+        """Go on with the socket of the previous process, if it is for the same address and port."""
+        listening = socket.socket(fileno=descriptor)
+        if listening.getsockname()[:2] == (self._host, self._port):
+            self._inherited = listening
+        else:
+            listening.close()
 
     def startService(self) -> None:
         super().startService()
@@ -67,6 +84,14 @@ class ApiPort(Service):
             return self._reactor.listenTCP(
                 self._port, cast("ServerFactory[Any]", self._site), interface=self._host
             )
+        inherited, self._inherited = self._inherited, None
+        if inherited is not None:
+            with inherited:
+                adopted = ThrottledPort._fromListeningDescriptor(
+                    cast("Any", self._reactor), inherited.fileno(), inherited.family, cast("Any", self._site)
+                )
+                adopted.startListening()
+                return cast("IListeningPort", adopted)
         port = ThrottledPort(self._port, cast("Any", self._site), BACKLOG, self._host, cast("Any", self._reactor))
         port.startListening()
         return cast("IListeningPort", port)
