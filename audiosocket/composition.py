@@ -51,7 +51,7 @@ from audiosocket.runtime.event_feed import EventFeed
 from audiosocket.runtime.file_thread import FileThread
 from audiosocket.runtime.gc_policy import GCPolicy
 from audiosocket.runtime.logs import process_log
-from audiosocket.runtime.service_manager import messages_for
+from audiosocket.runtime.service_manager import ServiceManagerMessages, messages_for
 from audiosocket.runtime.warmup import install_runtime_services
 from audiosocket.server.api_port import ApiPort
 from audiosocket.server.assembly import build_call_components, select_apps, use_monotonic_time
@@ -62,6 +62,9 @@ from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succes
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records, make_retention
 from audiosocket.settings import Settings, catalogue
 from audiosocket.settings_files import is_public
+from audiosocket.upgrade.hand_over import HandOver, offer_upgrades
+from audiosocket.upgrade.predecessor import NextProcess
+from audiosocket.upgrade.successor import Successor
 from audiosocket.workers import journal_sharding as journals
 from audiosocket.workers.child_process import Launch
 from audiosocket.workers.pool import WorkerPool
@@ -127,6 +130,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         reserved_ports=frozenset({settings.api_port}),
     )
     poller, database = _make_table(options, listeners, components.files, reactor)
+    successor = _successor(options, reactor)
     server = AudioSocketServer(
         listeners,
         components.switchboard,
@@ -136,7 +140,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         journal=components.journal,
         resume_seconds=settings.resume_seconds,
         drain_seconds=settings.drain_seconds,
-        succession=_succession(settings, reactor),
+        succession=successor or _succession(settings, reactor),
         read_again=partial(_read_again, selection, tokens_file),
         shared=None if components.adoption is None else components.adoption.table,
     )
@@ -155,7 +159,8 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         components.accepting,
         settings.fleet_ports,
     )
-    _make_api(options, control, feed, api_tokens, reactor).setServiceParent(server)
+    api = _make_api(options, control, feed, api_tokens, reactor)
+    api.setServiceParent(server)
     tokens_file.setServiceParent(server)
     if webhook is not None:
         webhook.setServiceParent(server)
@@ -174,13 +179,25 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         load=lazy_imports.load,
     )
     poller.setServiceParent(server)
-    _notify_manager(server, reactor, lambda: components.switchboard.live_legs)
+    messages = _notify_manager(server, reactor, lambda: components.switchboard.live_legs)
+    parts = HandOver(
+        server, listeners, components.journal, api, control.drain, components.clock, reactor, options.pid_file
+    )
+    if successor is not None:
+        successor.prepare = parts.prepare
+    following = NextProcess(options.command, {k: v for k, v in os.environ.items() if k != "WATCHDOG_PID"})
+    offer_upgrades(parts, following, components.files, None if messages is None else messages.upgrading)
     return server
+
+
+def _successor(options: Options, reactor: ServerReactor) -> Successor | None:
+    """Return what begins in the place of the process that has started this one for that; else None."""
+    return None if options.upgrade is None else Successor(options.upgrade, reactor, warm_up=lazy_imports.load)
 
 
 def _notify_manager(
     server: AudioSocketServer | SupervisorServer, reactor: ServerReactor, live_legs: Callable[[], int]
-) -> None:
+) -> ServiceManagerMessages | None:
     """Add the messages to systemd, if that has started this process."""
 
     def status() -> str:
@@ -198,6 +215,7 @@ def _notify_manager(
     )
     if messages is not None:
         messages.setServiceParent(server)
+    return messages
 
 
 def _succession(settings: Settings, reactor: ServerReactor) -> Succession:

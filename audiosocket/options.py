@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,8 @@ from audiosocket.runtime.logs import LogPlan, process_log
 from audiosocket.server.assembly import Apps
 from audiosocket.settings import SECRETS, Settings, catalogue, misspelt
 from audiosocket.settings_files import merge, read_env_file, read_password, read_secret, with_absolute_secret_files
+from audiosocket.upgrade.channel import REFUSED, HandOverChannel
+from audiosocket.upgrade.predecessor import VARIABLE
 
 #: What no file that is created may allow, and the umask while the process has none of its own.
 WRITABLE_BY_OTHERS, PRIVATE_UMASK = 0o022, 0o077
@@ -84,11 +86,17 @@ class Options(usage.Options):
         sys.stdout.write(f"audiosocket {__version__}, Twisted {metadata.version('twisted')}\n")
         raise SystemExit(0)
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        #: The arguments of the subcommand, for the next process.
+        self.arguments = list(options or ())
+        super().parseOptions(options)
+
     def parseArgs(self, *args: str) -> None:
         if args:
             raise usage.UsageError(f"unexpected argument {args[0]!r}: settings are given as --option=value")
 
     def postOptions(self) -> None:
+        self.upgrade = _inherited_channel()
         if self["reach"] and not self["check"]:
             raise usage.UsageError("--reach goes with --check")
         try:
@@ -110,13 +118,34 @@ class Options(usage.Options):
             }
             _check_bind_address(self.settings.bind_address)
             check_return_calls(self.settings)
+            if self.upgrade is not None and self.settings.workers > 1:
+                raise InvalidSetting("WORKERS: several processes cannot replace a single one; restart the service")
             self._prepare_directories()
             self._choose_log()
         except AudioSocketError as error:
+            if self.upgrade is not None:
+                self.upgrade.send(REFUSED + str(error).encode())
             _fail(str(error))
         self.misspelt = misspelt([*from_file, *os.environ])
         self.has_env_file = self["env-file"] == ".env" or os.path.exists(self["env-file"])
         self._choose_pidfile()
+
+    @property
+    def pid_file(self) -> str:
+        """The pid file that twistd writes, an empty text for none."""
+        top: Any = self.parent
+        return os.path.abspath(top["pidfile"]) if top is not None and top.get("pidfile") else ""
+
+    @property
+    def command(self) -> list[str]:
+        """The command line of the next process at an upgrade.
+
+        That of this process; but twistd must neither go into the background once more, nor look at the pid file.
+        """
+        top: Any = self.parent
+        if self.pid_file or (top is not None and not top.get("nodaemon")):
+            return [sys.executable, "-m", "audiosocket", *self.arguments]
+        return [sys.executable, *sys.orig_argv[1:]]
 
     def placeholders(self) -> dict[str, str]:
         """Return the environment merged with the ``.env`` file as it is now; blocks. Raises `InvalidSetting`."""
@@ -207,6 +236,12 @@ def _load_apps(name: str, spec: str) -> Apps:
 def _check_bind_address(address: str) -> None:
     if address and not is_local(address):
         raise InvalidSetting(f"BIND_ADDRESS: {address!r} is not an address of this machine")
+
+
+def _inherited_channel() -> HandOverChannel | None:
+    """Return the channel to the process that this one is to replace; None at an ordinary start."""
+    descriptor = os.environ.pop(VARIABLE, "")
+    return HandOverChannel.of(int(descriptor)) if descriptor.isdecimal() else None
 
 
 def _fail(message: str) -> NoReturn:

@@ -51,7 +51,8 @@ def _handle_signals(
     """Stop at SIGTERM or SIGINT with exit status 0; twistd would die of the signal, and of most others.
 
     At the first signal calls may end by themselves, at the second they are hung up, the third ends the process.
-    SIGUSR1 reopens the log, SIGHUP also reads the configuration again; other signals have no effect.
+    SIGUSR1 reopens the log, SIGHUP also reads the configuration again, SIGUSR2 starts the next process and hands
+    everything over to it; other signals have no effect.
     """
     received: list[str] = []
 
@@ -84,6 +85,10 @@ def _handle_signals(
         settings.read_again()
         server.read_again()
 
+    def upgrade(name: str) -> None:
+        log.info("{name}: upgrade", name=name)
+        server.upgrade()
+
     def ignore(name: str) -> None:
         log.info("{name} is ignored; SIGTERM stops the server", name=name)
 
@@ -92,6 +97,7 @@ def _handle_signals(
         signal.SIGINT: stop,
         signal.SIGHUP: read_again,
         signal.SIGUSR1: reopen,
+        signal.SIGUSR2: upgrade,
     }
 
     for number in fatal_signals():

@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, str] = {
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
     "fleet": "errors json_shapes settings extensions outbound runtime postgres control_interface calls",
     "server": ABOVE,
+    "upgrade": ABOVE,
     "workers": ABOVE,
     "client": "errors wire media",
     "cli": ABOVE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 
 from twisted.application.service import Service
@@ -84,6 +85,15 @@ class ServiceManagerMessages(Service):
         self._look: IDelayedCall | None = None
         self._sent: set[str] = set()
         self._sent_status = ""
+
+    def upgrading(self, what: str, pid: int) -> None:
+        """Report an upgrade that is "starting", has "failed", or after which process ``pid`` is the main one."""
+        if what == "starting":
+            self._to.send(f"RELOADING=1\nMONOTONIC_USEC={int(time.monotonic() * 1_000_000)}")
+        elif what == "leaving":
+            self._to.send(f"MAINPID={pid}")
+        else:
+            self._to.send("READY=1")
 
     def startService(self) -> None:
         super().startService()

@@ -85,9 +85,16 @@ class CallServer(MultiService):
         return deferLater(self._reactor, 0)
 
     def startService(self) -> None:
-        if self._journal is not None:
+        if self._journal is not None and self._journal.handle is None:  # else it is that of the previous process
             self._restore(self._journal)
         super().startService()
+
+    def await_suspended(self) -> None:
+        """Give up the legs that a restart had cut off before an upgrade, unless they resume in time."""
+        if any(
+            call.suspended or any(leg.suspended for leg in call.live_legs) for call in self.switchboard.registry
+        ):
+            self._expiry = self._reactor.callLater(self._resume_seconds, self._expire)
 
     def _restore(self, journal: CallJournal) -> None:
         kept = journal.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
@@ -16,8 +17,17 @@ from audiosocket.runtime.file_thread import FileThread
 from audiosocket.server.call_server import CallServer, SharedCalls
 from audiosocket.server.draining import drain
 from audiosocket.server.reactor import ServerReactor
-from audiosocket.server.succession import Succession
 from audiosocket.server.switchboard import Switchboard
+
+
+class Beginning(Protocol):
+    """What decides when a process starts: `succession.Succession`, at an upgrade `upgrade.successor.Successor`."""
+
+    def begin(self, start: Callable[[], object]) -> None:
+        """Call ``start`` at once or later."""
+
+    def cancel(self) -> bool:
+        """Wait no longer; return whether nothing was started yet."""
 
 
 class AudioSocketServer(CallServer):
@@ -40,7 +50,7 @@ class AudioSocketServer(CallServer):
         journal: CallJournal | None = None,
         resume_seconds: float = 60,
         drain_seconds: float = 0,
-        succession: Succession | None = None,
+        succession: Beginning | None = None,
         read_again: Callable[[], object] = lambda: None,
         shared: SharedCalls | None = None,
     ) -> None:
@@ -61,6 +71,8 @@ class AudioSocketServer(CallServer):
         self._read_again = read_again
         #: "", "draining" or "stopping".
         self.ending = ""
+        #: Starts the next process and hands everything over to it.
+        self.upgrade: Callable[[], object] = lambda: None
 
     def read_again(self) -> None:
         """Read ``apps.toml`` and the extensions again, whether they have changed or not."""

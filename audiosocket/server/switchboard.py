@@ -134,7 +134,7 @@ class Switchboard:
     def _restart(self, leg: Leg, connection: AudioSocketProtocol) -> None:
         """Connect a leg that was cut off by a restart for the first time since."""
         call = leg.call
-        leg.restart(connection, {app: state for (role, app), state in call.states.items() if role is leg.role})
+        leg.restart(connection, call.states_of(leg.role))
         if leg.role is Role.VISITOR and self.returns is not None:
             self.returns.visitor_resumed(call)
         other = call.legs.get(_other(leg.role))

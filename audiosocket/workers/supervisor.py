@@ -94,6 +94,13 @@ class SupervisorServer(MultiService):
         """Return what fires in the next turn of the reactor."""
         return deferLater(self._reactor, 0)
 
+    def upgrade(self) -> None:
+        """Do nothing but say so: only a single process can hand its calls over."""
+        self._log.warn(
+            "an upgrade without a gap is not supported with WORKERS above 1; nothing has changed. Restart the "
+            "service: calls resume in the next process"
+        )
+
     def read_again(self) -> None:
         """Read ``apps.toml`` and the extensions again, whether they have changed or not."""
         self._read_again()

@@ -1,10 +1,12 @@
 """Many calls with numbered frames in a process of their own, which counts lost and altered frames.
 
-    python -m tests.support.numbered_calls CALLS PORT [PORT …] [--of INDEX/WORKERS]
+    python -m tests.support.numbered_calls CALLS PORT [PORT …] [--of INDEX/WORKERS] [--new PER_SECOND]
 
 Connects CALLS calls spread over the ports, prints ``up``, sends each a numbered frame every 20 ms until
 standard input closes, waits for the echoes and prints one JSON object. Frames the server adds (silence)
 are skipped; of ours, each must come back once, whole, in order. With ``--of`` all calls are those of one worker.
+With ``--new`` so many further calls begin each second, and end when they have heard something. ``longest_gap_ms``
+is the longest time in which a call got nothing at all, ``slowest_answer_ms`` the longest until a new call did.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ class NumberedCall:
     lost: int = 0
     wrong: int = 0
     ended: bool = False
+    #: When something came last, and the longest time between two.
+    heard_at: float = 0.0
+    gap: float = 0.0
 
     def payload(self, sequence: int) -> bytes:
         """Return 320 bytes that differ from every other frame of every call."""
@@ -69,6 +74,10 @@ class NumberedCall:
             data = b""
         if not data:
             self.ended = True
+        now = time.monotonic()
+        if self.heard_at:
+            self.gap = max(self.gap, now - self.heard_at)
+        self.heard_at = now
         for event in self.parser.receive(data):
             if isinstance(event, Audio) and event.pcm.startswith(MARK):
                 self._check(event.pcm)
@@ -100,9 +109,87 @@ def connect(number: int, port: int, call_id: UUID) -> NumberedCall:
     return NumberedCall(number, sock)
 
 
+class NewCalls:
+    """Calls that begin at a steady rate, and end once they have heard something."""
+
+    def __init__(self, ports: list[int], per_second: float, poller: select.epoll) -> None:
+        self._ports = ports
+        self._every = 1 / per_second if per_second else 0.0
+        self._poller = poller
+        self._due = time.monotonic()
+        self._waiting: dict[int, tuple[socket.socket, float]] = {}
+        self.begun = self.refused = self.cut = self.answered = 0
+        self.slowest = 0.0
+
+    def begin(self) -> None:
+        """Begin those that are due."""
+        now = time.monotonic()
+        while self._every and self._due <= now:
+            self._due += self._every
+            self.begun += 1
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", self._ports[self.begun % len(self._ports)]))
+            self._waiting[sock.fileno()] = sock, now
+            self._poller.register(sock.fileno(), select.EPOLLOUT)
+
+    @property
+    def waiting(self) -> int:
+        """How many have heard nothing yet."""
+        return len(self._waiting)
+
+    def ready(self, fd: int, event: int) -> bool:
+        """Go on with one of these calls; return false for the descriptor of another."""
+        if fd not in self._waiting:
+            return False
+        sock, began = self._waiting[fd]
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.refused += 1
+        elif event & select.EPOLLOUT:
+            sock.send(uuid_frame(uuid4()))
+            self._poller.modify(fd, select.EPOLLIN)
+            return True
+        elif _received(sock):
+            self.answered += 1
+            self.slowest = max(self.slowest, time.monotonic() - began)
+        else:
+            self.cut += 1
+        self._poller.unregister(fd)
+        sock.close()
+        del self._waiting[fd]
+        return True
+
+    def report(self) -> dict[str, int]:
+        """Return the counts."""
+        return {
+            "new": self.begun,
+            "refused": self.refused,
+            "cut": self.cut,
+            "unanswered": self.waiting,
+            "slowest_answer_ms": round(self.slowest * 1000),
+        }
+
+
+def _received(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(65_536))
+    except OSError:
+        return False
+
+
+def option(arguments: list[str], name: str) -> str:
+    """Remove the option ``name`` from the arguments, and return its value, an empty text without it."""
+    if name not in arguments:
+        return ""
+    at = arguments.index(name)
+    value = arguments[at + 1]
+    del arguments[at : at + 2]
+    return value
+
+
 def main(arguments: list[str]) -> None:
     """Run until standard input is closed."""
-    arguments, of = (arguments[:-2], arguments[-1]) if "--of" in arguments else (arguments, "")
+    of, per_second = option(arguments, "--of"), float(option(arguments, "--new") or 0)
     count, ports = int(arguments[0]), [int(port) for port in arguments[1:]]
     ids = call_ids(of)
     calls = [connect(number, ports[number % len(ports)], next(ids)) for number in range(count)]
@@ -113,11 +200,15 @@ def main(arguments: list[str]) -> None:
         poller.register(sys.stdin.fileno(), select.EPOLLIN | select.EPOLLHUP)
         print("up", flush=True)
 
+        new = NewCalls(ports, per_second, poller)
+
         def listen(seconds: float) -> bool:
             told_to_stop = False
-            for fd, _ in poller.poll(max(0.0, seconds)):
+            for fd, event in poller.poll(max(0.0, seconds)):
                 if fd == sys.stdin.fileno():
                     told_to_stop = True
+                    continue
+                if new.ready(fd, event):
                     continue
                 by_fd[fd].read()
                 if by_fd[fd].ended:
@@ -133,12 +224,15 @@ def main(arguments: list[str]) -> None:
             call = calls[turn % count]
             if not call.ended:
                 call.send_frame()
+            new.begin()
             turn += 1
             if turn % 16 == 0:
                 stop = listen(0)
         poller.unregister(sys.stdin.fileno())
         give_up = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < give_up and any(call.echoed < call.sent for call in calls if not call.ended):
+        while time.monotonic() < give_up and (
+            new.waiting or any(call.echoed < call.sent for call in calls if not call.ended)
+        ):
             listen(0.02)
     report = {
         "calls": count,
@@ -146,6 +240,8 @@ def main(arguments: list[str]) -> None:
         "sent": sum(call.sent for call in calls),
         "lost": sum(call.lost + call.sent - call.echoed for call in calls),
         "wrong": sum(call.wrong for call in calls),
+        "longest_gap_ms": round(max(call.gap for call in calls) * 1000),
+        **new.report(),
     }
     print(json.dumps(report), flush=True)
 
