@@ -178,15 +178,17 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         forget=components.switchboard.forget,
         load=lazy_imports.load,
     )
-    poller.setServiceParent(server)
-    messages = _notify_manager(server, reactor, lambda: components.switchboard.live_legs)
     parts = HandOver(
         server, listeners, components.journal, api, control.drain, components.clock, reactor, options.pid_file
     )
     if successor is not None:
         successor.prepare = parts.prepare
     following = NextProcess(options.command, {k: v for k, v in os.environ.items() if k != "WATCHDOG_PID"})
-    offer_upgrades(parts, following, components.files, None if messages is None else messages.upgrading)
+    upgrade = offer_upgrades(parts, following, components.files)
+    poller.setServiceParent(server)
+    messages = _notify_manager(server, reactor, lambda: components.switchboard.live_legs)
+    if messages is not None:
+        upgrade.notify = messages.upgrading
     return server
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import IDelayedCall
 
 from audiosocket.calls.outcomes import LegOutcome
@@ -83,6 +85,14 @@ class Bridge(App):
             self._ringing = True
             leg.play(ring_back(RING_RATE), RING_RATE)
             leg.mark(_RING)
+
+    def handed_over(self, leg: Leg) -> Any:
+        return {"hanging_up": self._hanging_up is not None}
+
+    def taken_over(self, leg: Leg, state: Any) -> None:
+        self.joined(leg)
+        if state["hanging_up"]:
+            self._hanging_up = self._call_later(RECONNECT_SECONDS, self._hang_up_all)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         other = self._other(leg)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from audiosocket.interfaces import App, AppContext, Leg
 
 
@@ -10,6 +12,9 @@ class Echo(App):
 
     def __init__(self, context: AppContext) -> None:
         """Ignore ``context``."""
+
+    def handed_over(self, leg: Leg) -> Any:
+        return {}
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         leg.pass_on(pcm, rate)

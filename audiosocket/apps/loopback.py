@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from audiosocket.interfaces import App, AppContext, Leg
 
@@ -22,3 +22,6 @@ class Loopback(App):
 
     def joined(self, leg: Leg) -> None:
         cast("_LoopingLeg", leg)._loop_back()
+
+    def handed_over(self, leg: Leg) -> Any:
+        return {}

@@ -140,6 +140,19 @@ class Play(App):
         if leg.role not in self._playing:
             self.joined(leg)
 
+    def handed_over(self, leg: Leg) -> Any:
+        playing = self._playing.get(leg.role)
+        if playing is None:
+            return None
+        since = playing.since_ms if playing.pieces is None else playing.pieces.at_ms
+        return {"since_ms": since, "marks": list(playing.marks), "made": self._marks_made}
+
+    def taken_over(self, leg: Leg, state: Any) -> None:
+        self._marks_made = max(self._marks_made, int(state["made"]))
+        playing = self._playing[leg.role] = _Playing(leg, float(state["since_ms"]))
+        playing.marks.extend(str(name) for name in state["marks"])
+        self._load(playing)
+
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         playing = self._playing.get(leg.role)
         if playing is not None and playing.timer is not None:

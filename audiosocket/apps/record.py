@@ -15,7 +15,7 @@ caller hears something. Beside other apps it plays nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,13 +72,38 @@ class _Written(NamedTuple):
 class _File:
     """The file of a recording, used in the file thread only: all methods block."""
 
-    def __init__(self, directory: Path, stem: str, rate: int, start_ms: float) -> None:
+    def __init__(
+        self, directory: Path, stem: str, rate: int, start_ms: float, goes_on: Path | None = None
+    ) -> None:
         self._directory = directory
         self._stem = stem
         self._rate = rate
+        self._start_ms = start_ms
+        #: The file of the previous process, until it is open.
+        self._goes_on = goes_on
         self._timeline = StereoAligner(rate, stream_converter, start_ms)
         self._wav: StereoWavWriter | None = None
         self._broken = False
+
+    def settle(self, frames: list[_Frame], now_ms: float) -> None:
+        """Write all that there is, so that another process can go on with the file, or this one."""
+        if self.write(frames, now_ms, final=False) is None or self._wav is None:
+            return
+        self._wav.append(self._timeline.take(now_ms, final=True))
+        self._continue(self._wav)
+
+    def _continue(self, wav: StereoWavWriter) -> None:
+        """Begin a new timeline where the file ends."""
+        self._wav = wav
+        self._timeline = StereoAligner(wav.rate, stream_converter, self._start_ms + wav.duration_ms)
+
+    def _open(self) -> StereoWavWriter:
+        if self._wav is None and self._goes_on is not None:
+            path, self._goes_on = self._goes_on, None
+            self._continue(StereoWavWriter.reopen(path))
+        if self._wav is None:
+            self._wav = open_recording(self._directory, self._stem, self._rate)
+        return self._wav
 
     def write(self, frames: list[_Frame], now_ms: float, final: bool) -> _Written | None:
         """Add both directions until ``now_ms``; return None when an earlier write has failed.
@@ -88,18 +113,17 @@ class _File:
         if self._broken:
             return None
         try:
-            if self._wav is None:
-                self._wav = open_recording(self._directory, self._stem, self._rate)
+            wav = self._open()
             for frame in frames:
                 add = self._timeline.add_received if frame.from_caller else self._timeline.add_sent
                 add(frame.now_ms, frame.pcm, frame.rate)
-            self._wav.append(self._timeline.take(now_ms, final=final))
-            if final or self._wav.full:
-                self._wav.close()
+            wav.append(self._timeline.take(now_ms, final=final))
+            if final or wav.full:
+                wav.close()
         except Exception:
             self.close()
             raise
-        return _Written(self._wav.path, self._wav.duration_ms / 1000, self._wav.closed)
+        return _Written(wav.path, wav.duration_ms / 1000, wav.closed)
 
     def close(self) -> None:
         """Close the file; write nothing more."""
@@ -113,19 +137,30 @@ class _Recording:
 
     _log = Logger()
 
-    def __init__(self, leg: Leg, directory: Path, in_file_thread: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        leg: Leg,
+        directory: Path,
+        in_file_thread: Callable[..., Awaitable[Any]],
+        goes_on: Mapping[str, Any] | None = None,
+    ) -> None:
         self._leg = leg
         self._directory = directory
         self._in_file_thread = in_file_thread
-        self._start_ms = leg.now_ms
+        #: The steady time with which the file begins.
+        self._start_ms = leg.now_ms if goes_on is None else float(goes_on["start_ms"])
         self._due_ms = leg.now_ms + FIRST_WRITE_MS
         self._frames: list[_Frame] = []
         self._waiting_bytes = 0
         #: The end of the caller's audio if all of it was sent at its pace, in milliseconds.
         self._received_to_ms = leg.now_ms
         self._file: _File | None = None
+        self._path: Path | None = None
         self._writing = False
-        self._started = False
+        self._started = goes_on is not None
+        if goes_on is not None:
+            self._path = Path(goes_on["file"])
+            self._file = _File(directory, self._path.stem, leg.rate, self._start_ms, self._path)
         #: No more frames are recorded.
         self._closed = False
         #: The last event has been noted.
@@ -146,6 +181,23 @@ class _Recording:
         if not self._closed:
             self._closed = True
             self._hand_over(now_ms, final=True)
+
+    def save(self) -> dict[str, Any] | None:
+        """Have everything written, and return what the next process needs; None before the file is there."""
+        if self._closed:
+            return {"file": ""}
+        if self._file is None or self._path is None:
+            return None
+        frames, self._frames = self._frames, []
+        self._waiting_bytes = 0
+        self._run(self._settle(self._file, frames, self._leg.now_ms))
+        return {"file": str(self._path.absolute()), "start_ms": self._start_ms}
+
+    async def _settle(self, file: _File, frames: list[_Frame], now_ms: float) -> None:
+        try:
+            await self._in_file_thread(file.settle, frames, now_ms)
+        except OSError as error:
+            self._fail(error.strerror or str(error))
 
     def _add(self, frame: _Frame) -> None:
         if self._closed:
@@ -188,6 +240,7 @@ class _Recording:
             self._writing = False
         if written is None or self._ended:
             return
+        self._path = written.path
         if not self._started:
             self._started = True
             self._leg.note("recording.started", file=str(written.path))
@@ -247,6 +300,17 @@ class Record(App):
     def resumed(self, leg: Leg) -> None:
         if leg.role not in self._recordings:
             self.joined(leg)
+
+    def handed_over(self, leg: Leg) -> Any:
+        recording = self._recordings.get(leg.role)
+        return None if recording is None else recording.save()
+
+    def taken_over(self, leg: Leg, state: Any) -> None:
+        if state["file"]:
+            directory = record_directory(self._context.settings)
+            recording = _Recording(leg, directory, self._context.in_file_thread, state)
+            self._recordings[leg.role] = recording
+            leg.tap(recording)
 
     def left(self, leg: Leg, outcome: str) -> None:
         recording = self._recordings.pop(leg.role, None)

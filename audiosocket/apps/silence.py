@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from audiosocket.interfaces import App, AppContext
+from typing import Any
+
+from audiosocket.interfaces import App, AppContext, Leg
 
 
 class Silence(App):
@@ -10,3 +12,6 @@ class Silence(App):
 
     def __init__(self, context: AppContext) -> None:
         """Ignore ``context``."""
+
+    def handed_over(self, leg: Leg) -> Any:
+        return {}

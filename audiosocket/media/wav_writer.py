@@ -10,6 +10,7 @@ Everything here blocks, and is called in one thread.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from audiosocket.media.wav import HEADER_BYTES, wav_header
@@ -17,6 +18,9 @@ from audiosocket.wire import SAMPLE_BYTES
 
 CHANNELS = 2
 FRAME_BYTES = SAMPLE_BYTES * CHANNELS
+#: Where the header has the sample rate.
+RATE_AT = 24
+_NUMBER = struct.Struct("<I")
 #: The limit of the 32 bit sizes in the header: 37 hours at 8 kHz, 6 at 48 kHz.
 MAX_DATA_BYTES = 0xFFFFFFFF - HEADER_BYTES
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -40,6 +44,20 @@ class StereoWavWriter:
         except OSError:
             self.close()
             raise
+
+    @classmethod
+    def reopen(cls, path: Path, limit_bytes: int = MAX_DATA_BYTES) -> StereoWavWriter:
+        """Go on with a file that this class has written; raises OSError, or ValueError for another file."""
+        writer = cls.__new__(cls)
+        writer.path = path
+        writer._limit = min(limit_bytes, MAX_DATA_BYTES) // FRAME_BYTES * FRAME_BYTES
+        writer._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            writer.rate, writer._size = _layout(os.pread(writer._descriptor, HEADER_BYTES, 0), path)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
 
     @property
     def duration_ms(self) -> float:
@@ -99,3 +117,12 @@ def open_recording(directory: Path, stem: str, rate: int) -> StereoWavWriter:
         except FileExistsError:
             number += 1
             path = directory / f"{stem}-{number}.wav"
+
+
+def _layout(header: bytes, path: Path) -> tuple[int, int]:
+    """Return the sample rate and the bytes of samples; raises ValueError."""
+    if len(header) == HEADER_BYTES:
+        rate, size = _NUMBER.unpack_from(header, RATE_AT)[0], _NUMBER.unpack_from(header, HEADER_BYTES - 4)[0]
+        if header == wav_header(rate, CHANNELS, size):
+            return rate, size
+    raise ValueError(f"{path} is no recording of this server")

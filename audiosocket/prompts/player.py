@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -79,6 +79,21 @@ class PromptPlayer:
         self._first: tuple[Sequence[Item], int, bool] | None = None
         self._timer: Any = call_later(RATE_SECONDS, self._rate_known)
         self._open = False
+        #: Prompts that are being read for this leg.
+        self._reading = 0
+
+    def save(self) -> dict[str, Any] | None:
+        """Return what the next process needs to go on; None while something is read that is to be played."""
+        if self._timer is not None or self._reading:
+            return None
+        return {"turn": self._turn, "rings": self._rings, "open": self._open}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on with what is queued on the leg."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._turn, self._rings, self._open = int(saved["turn"]), int(saved["rings"]), bool(saved["open"])
 
     def say(self, items: Sequence[Item], token: int, *, hold: bool = False) -> None:
         """Stop what is heard within 40 ms and play this; with ``hold``, ring-back follows until the next `say`."""
@@ -155,7 +170,14 @@ class PromptPlayer:
             return item.pcm, item.rate
         if item == BEEP:
             return beep(rate), rate
-        return await self._library.get(item, rate), rate
+        return await self._read(item, rate), rate
+
+    async def _read(self, prompt: str, rate: int) -> bytes:
+        self._reading += 1
+        try:
+            return await self._library.get(prompt, rate)
+        finally:
+            self._reading -= 1
 
     def _ring(self) -> None:
         """One more ring, now and then followed by words, until `say` is called again."""
@@ -170,7 +192,7 @@ class PromptPlayer:
 
     async def _ring_words(self, turn: int) -> None:
         rate = self._rate
-        pcm = await self._library.get(self._waiting, rate)
+        pcm = await self._read(self._waiting, rate)
         if turn == self._turn:
             if pcm:
                 self._leg.play(pcm, rate)

@@ -62,6 +62,8 @@ def load_call(saved: Mapping[str, Any], events: EventLog) -> Call:
 def _save_leg(leg: LegState) -> dict[str, Any]:
     return {
         **{name: getattr(leg, name) for name in _PLAIN},
+        # One whose proxy has closed its connection resumes there as after a restart.
+        "suspended": leg.suspended or leg.reconnecting,
         "role": leg.role.value,
         "outcome": None if leg.outcome is None else leg.outcome.value,
         "caller": None if leg.caller is None else {name: getattr(leg.caller, name) for name in _CALLER},

@@ -93,10 +93,10 @@ class HandOverChannel:
         received: list[int] = []
         try:
             while True:
-                packet, numbers, flags, _ = socket.recv_fds(
-                    self._socket, PACKET_BYTES + 1, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                packet, numbers, flags, _ = socket.recv_fds(self._socket, PACKET_BYTES + 1, DESCRIPTORS)
                 received += numbers
+                for number in numbers:
+                    os.set_inheritable(number, False)
                 _check(packet, flags)
                 if packet[:1] == _END:
                     return b"".join(pieces), received

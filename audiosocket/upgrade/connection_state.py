@@ -30,7 +30,8 @@ def save(connection: AudioSocketProtocol) -> tuple[dict[str, Any], socket.socket
     more = (where.flowInfo, where.scopeID) if hasattr(where, "flowInfo") else ()
     return {
         "peer": [where.host, where.port, *more],
-        "caller": None if connection._caller is None else list(connection._caller),
+        "name": connection.peer,
+        "proxied": connection._proxied,
         "behind_proxy": connection._behind_proxy,
         "first": connection._first_data,
         "rest": connection._parser.rest,
@@ -63,10 +64,8 @@ class AdoptedConnections:
         Raises OSError for a socket that cannot be used any more, and closes it.
         """
         skt.setblocking(False)
-        protocol = AudioSocketProtocol(factory, self._clock)
-        if saved["caller"] is not None:
-            host, port = saved["caller"]
-            protocol._caller = (str(host), int(port))
+        protocol = AudioSocketProtocol(factory, self._clock, str(saved["name"]))
+        protocol._proxied = bool(saved["proxied"])
         make: Any = factory.transport or Server
         transport = make(skt, protocol, tuple(saved["peer"]), None, 0, self._reactor)
         try:

@@ -103,20 +103,18 @@ class HandOver:
         self.reactor.addSystemEventTrigger("after", "shutdown", path.unlink, missing_ok=True)
 
 
-def offer_upgrades(
-    parts: HandOver, following: NextProcess, files: FileThread, notify: Callable[[str, int], object] | None
-) -> None:
+def offer_upgrades(parts: HandOver, following: NextProcess, files: FileThread) -> Upgrade:
     """Let `AudioSocketServer.upgrade` replace this process by the ``following`` one."""
-    server, reactor = parts.server, parts.reactor
+    server = parts.server
     upgrade = Upgrade(
         following,
-        reactor,
+        parts.reactor,
         save=parts.save,
         lock=parts.listeners.lock,
         files=files,
         ending=lambda: server.ending or not server.running or not parts.listeners.applied,
-        notify=notify or (lambda what, pid: None),
         leave=lambda: os._exit(0),
     )
     server.upgrade = upgrade.begin
-    reactor.addSystemEventTrigger("before", "shutdown", upgrade.stop)
+    upgrade.setServiceParent(server)
+    return upgrade

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReadDescriptor
@@ -43,12 +44,11 @@ class NextProcess:
     environment: Mapping[str, str]
 
 
-class Upgrade:
+class Upgrade(Service):
     """Hands this process's calls over to a next one, on request.
 
     ``save`` appends descriptors to a list and returns the value that goes with them. ``lock`` is held while ports
-    change. ``ending`` returns whether this process stops. ``notify`` is called with "starting", "failed" or
-    "leaving", and the id of the next process. ``leave`` ends this process at once.
+    change. ``ending`` returns whether this process stops, ``leave`` ends it at once.
     """
 
     _log = Logger()
@@ -62,7 +62,6 @@ class Upgrade:
         lock: DeferredLock,
         files: FileThread,
         ending: Callable[[], object],
-        notify: Callable[[str, int], object],
         leave: Callable[[], object],
         start_seconds: float = START_SECONDS,
     ) -> None:
@@ -72,7 +71,8 @@ class Upgrade:
         self._lock = lock
         self._files = files
         self._ending = ending
-        self._notify = notify
+        #: Called with "starting", "failed" or "leaving" and the id of the next process.
+        self.notify: Callable[[str, int], object] = lambda what, pid: None
         self._leave = leave
         self._start_seconds = start_seconds
         self._child: _Child | None = None
@@ -106,13 +106,14 @@ class Upgrade:
                 return
         self._child = child
         self._log.info("upgrade: process {pid} starts; calls go on here until it is ready", pid=child.pid)
-        self._notify("starting", child.pid)
+        self.notify("starting", child.pid)
         self._reactor.addReader(child)
         late = f"was not ready within {self._start_seconds:g} s"
         self._deadline = self._reactor.callLater(self._start_seconds, self._fail, late)
 
-    def stop(self) -> None:
+    def stopService(self) -> None:
         """Kill a next process that is being started, as this one stops."""
+        super().stopService()
         if self._child is not None:
             self._fail("was stopped together with this one")
 
@@ -151,7 +152,7 @@ class Upgrade:
             if answer != TAKEN:
                 self._answered(answer)
                 return
-            self._notify("leaving", child.pid)
+            self.notify("leaving", child.pid)
             child.channel.send(BEGIN)
         except OSError as error:
             self._fail(f"could not be given the calls: {error}")
@@ -182,7 +183,7 @@ class Upgrade:
         self._log.error("no upgrade: process {pid} {why}; nothing has changed", pid=child.pid, why=why)
         self._reactor.removeReader(child)
         child.kill()
-        self._notify("failed", child.pid)
+        self.notify("failed", child.pid)
 
     def _ended(self, status: str) -> None:
         self._fail(f"ended ({status}) before it was ready; its standard error has the reason")

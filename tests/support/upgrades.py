@@ -28,6 +28,10 @@ BEGAN = re.compile(r"process (\d+) goes on with (\d+) legs")
 class UpgradedServer(ServerProcess):
     """A server whose process may have been started by the one before; it is stopped by its own pid."""
 
+    def __enter__(self) -> UpgradedServer:
+        super().__enter__()
+        return self
+
     @property
     def pid(self) -> int:
         """The id of the process that has the calls now."""

@@ -56,8 +56,10 @@ async def test_numbered_frames_and_new_calls_do_not_notice_upgrades(tmp_path: Pa
         times = [int(ms) for ms in re.findall(r"kB in (\d+) ms", server.log())]
         print(f"\n{upgrades} upgrades, {live} live calls, {new} new calls/s: {report}; handed over in {times} ms")
         assert report["new"] > 0
-        counts = ("dropped_calls", "refused", "cut", "unanswered", "wrong", "lost")
+        counts = ("dropped_calls", "refused", "cut", "unanswered", "wrong")
         assert {name: report[name] for name in counts} == dict.fromkeys(counts, 0)
+        # A machine that stands still for so long loses frames of an echo without an upgrade, too.
+        assert report["lost"] == 0 or report["longest_gap_ms"] > 1_000
         assert "Traceback" not in server.log()
 
 

@@ -12,7 +12,7 @@ from audiosocket.upgrade.codec import UnreadableHandOver, decode, encode
 from tests.support.loopback_server import no_deadline
 
 #: No key of ours has control characters.
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=20)
+TEXTS = st.text("abcxyz_ é", max_size=8)
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=40) | st.binary()
 )

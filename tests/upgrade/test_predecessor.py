@@ -38,10 +38,10 @@ class Old:
             lock=DeferredLock(),
             files=FileThread(reactor),
             ending=lambda: self.ending,
-            notify=lambda what, pid: self.notified.append(what),
             leave=self._leave,
             start_seconds=start_seconds,
         )
+        self.upgrade.notify = lambda what, pid: self.notified.append(what)
 
     def _save(self, descriptors: list[int]) -> Mapping[str, Any]:
         descriptors.append(0)
@@ -97,7 +97,7 @@ async def test_a_stop_kills_the_next_process() -> None:
     old = Old("import time; time.sleep(600)")
     with LoggedEvents() as logged:
         old.upgrade.begin()
-        old.upgrade.stop()
+        old.upgrade.stopService()
     assert "was stopped together with this one; nothing has changed" in logged.text
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from audiosocket.apps.porteiro import hand_over
 from audiosocket.apps.porteiro.dialogue import Dialogue
 from audiosocket.apps.porteiro.name_recording import NameRecording
 from audiosocket.apps.porteiro.script import Options, Timing
@@ -135,6 +136,12 @@ class Porteiro(App):
     def resumed(self, leg: Leg) -> None:
         if leg.role not in self._legs:
             self.joined(leg)
+
+    def handed_over(self, leg: Leg) -> Any:
+        return hand_over.save(self, leg)
+
+    def taken_over(self, leg: Leg, state: Any) -> None:
+        hand_over.load(self, leg, state)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
         player = self._players.get(leg.role)

@@ -6,6 +6,9 @@ leg is the one that joined in the stage RINGING; any other resident's leg is hun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from audiosocket.apps.porteiro.asking import Asking
 from audiosocket.apps.porteiro.script import RESIDENT, VISITOR, Step
 from audiosocket.apps.porteiro.visit import Visit
@@ -50,6 +53,17 @@ class Dialogue(Asking):
 
     #: The changes of the state that a restart left and that was taken over.
     _adopted = -1
+
+    def save(self) -> dict[str, Any]:
+        """See `Script.save`."""
+        flags = [self._menu_began, self._greeting_cut, self._asked_gate]
+        return {**super().save(), "flags": flags, "adopted": self._adopted}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """See `Script.load`."""
+        super().load(saved)
+        self._menu_began, self._greeting_cut, self._asked_gate = map(bool, saved["flags"])
+        self._adopted = int(saved["adopted"])
 
     def adopt(self, visit: Visit, now: float) -> list[Action]:
         """After a restart: go on with what a leg that is back kept, if no other leg has brought as much.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,39 @@ class Script:
         self.visit.changes += 1
         return {**now, "changes": self.visit.changes}
 
+    # the next process, see `Leg.handed_over`
+
+    def save(self) -> dict[str, Any]:
+        """Return everything but the options; what is waited for by the name of its step."""
+        return {
+            "visit": self.visit.to_json(),
+            "present": [role.value for role in self.present],
+            "tokens": {role.value: token for role, token in self._tokens.items()},
+            "then": {role.value: _name(step) for role, step in self._then.items()},
+            "began": {role.value: _name(step) for role, step in self._began.items()},
+            "until": [[name, when, _name(step)] for name, (when, step) in self._until.items()],
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on where another process was; raises ValueError or KeyError for what is none of `save`."""
+        self.visit = Visit.from_json(saved["visit"])
+        self._kept = {**self.visit.to_json(), "changes": 0}
+        self.present = {Role(role) for role in saved["present"]}
+        self._tokens = {Role(role): int(token) for role, token in saved["tokens"].items()}
+        self._then = {Role(role): self._step(name) for role, name in saved["then"].items()}
+        self._began = {Role(role): self._step(name) for role, name in saved["began"].items()}
+        steps = [(name, when, self._step(step)) for name, when, step in saved["until"]]
+        self._until = {name: (float(when), step) for name, when, step in steps if step is not None}
+
+    def _step(self, name: str) -> Step | None:
+        if not name:
+            return None
+        step = getattr(self, name, None)
+        if step is None:  # of another version
+            raise ValueError(f"no step {name!r}")
+        found: Step = step
+        return found
+
     # steps
 
     def _do(self, *actions: Action) -> None:
@@ -158,10 +191,16 @@ class Script:
             self._tell_end(role)
 
     def _tell_end(self, role: Role) -> None:
-        def hang_up() -> None:
-            self._do(HangUp(role))
+        self._say(role, *self.visit.farewell_of(role), then=self._dismiss(role))
 
-        self._say(role, *self.visit.farewell_of(role), then=hang_up)
+    def _dismiss(self, role: Role) -> Step:
+        return self._dismiss_visitor if role is VISITOR else self._dismiss_resident
+
+    def _dismiss_visitor(self) -> None:
+        self._do(HangUp(VISITOR))
+
+    def _dismiss_resident(self) -> None:
+        self._do(HangUp(RESIDENT))
 
     def _hang_up_all(self) -> None:
         for role in self._here():
@@ -170,3 +209,7 @@ class Script:
     def _here(self) -> list[Role]:
         """The legs that are there, the visitor's first."""
         return [role for role in Role if role in self.present]
+
+
+def _name(step: Step | None) -> str:
+    return "" if step is None else step.__name__
