@@ -78,9 +78,10 @@ class HandOver:
         ports.load(saved["ports"], descriptors)
         if saved["api"] is not None:
             self.api.inherit(descriptors[saved["api"]])
-        start()
         calls = TakenOverCalls(self.server.switchboard, self.clock, self.reactor)
         legs = calls.load(saved, descriptors, ports.factory)
+        # The services take as long as all of this: the legs have a turn before.
+        self.reactor.callLater(0, start)
         self.server.await_suspended()
         if saved["drains"]:
             self.drain.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ class Successor:
         """Say that this process is ready, and call ``start`` when the other one has handed over."""
         self._start = start
         self._warm_up()
+        gc.freeze()  # all that is there outlives the calls, and they are there before `GCPolicy` could do it
         self._channel.send(READY)
         self._reactor.addReader(self)
 

@@ -19,7 +19,7 @@ from audiosocket.media.pcm import tone
 from audiosocket.media.sound_cache import SoundCache
 from audiosocket.media.soundfile import read_wav
 from audiosocket.settings import Settings
-from tests.support.fake_leg import FakeLeg, ManualThread, app_context
+from tests.support.fake_leg import FakeLeg, ManualThread, app_context, as_leg
 
 NUMBERS = b"".join(n.to_bytes(2, "little") for n in range(1, 32_001))
 
@@ -437,3 +437,22 @@ class TestRestart:
         rig.leg.resume_after_restart(state)
         rig.leg.run(1_500, talk)
         assert rig.leg.sent_pcm() == numbered(8_000)
+
+
+class TestHandedOver:
+    def test_the_next_process_queues_what_follows_and_nothing_twice(self, tmp_path: Path) -> None:
+        sound = numbered(8_000 * PIECE_SECONDS * 4)
+        old = Rig(write_wav(tmp_path / "a.wav", sound), "hangup")
+        old.start().run(1_000, talk)
+        state = old.app.handed_over(as_leg(old.leg))
+        new = Rig(tmp_path / "a.wav", "hangup")
+        new.app.taken_over(as_leg(new.leg), state)
+        assert new.leg.queued_ms == 0, "two pieces are queued already"
+        for name in state["marks"]:
+            new.app.marked(as_leg(new.leg), name, 0)
+        assert new.leg.queued_ms == 2 * PIECE_SECONDS * 1_000
+        assert state["since_ms"] == 2 * PIECE_SECONDS * 1_000
+
+    def test_a_leg_without_a_sound_has_nothing_to_hand_over(self, tmp_path: Path) -> None:
+        rig = Rig(write_wav(tmp_path / "a.wav", numbered(800)))
+        assert rig.app.handed_over(as_leg(rig.leg)) is None

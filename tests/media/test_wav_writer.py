@@ -191,3 +191,21 @@ def test_a_recorded_call_can_be_read_as_a_sound(tmp_path: Path) -> None:
     wav.append(aligner.take(2000, final=True))
     wav.close()
     assert read_wav(wav.path, 8000) == tone(8000, 400, 20) * 100
+
+
+def test_a_file_that_was_written_before_goes_on_at_its_end(recording: StereoWavWriter) -> None:
+    recording.append(numbered(0, 10))
+    again = StereoWavWriter.reopen(recording.path)
+    assert (again.rate, again.duration_ms) == (recording.rate, recording.duration_ms)
+    again.append(numbered(10, 5))
+    again.close()
+    assert read(recording.path) == numbered(0, 15)
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", bytes(44), b"RIFF" + bytes(100)])
+def test_another_file_is_not_gone_on_with(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="no recording of this server"):
+        StereoWavWriter.reopen(path)
+    assert path.read_bytes() == content

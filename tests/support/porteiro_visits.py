@@ -148,6 +148,7 @@ async def door(
     *,
     apartments: Sequence[Mapping[str, Any]] | None = APARTMENTS,
     rows: Sequence[Mapping[str, Any]] | None = None,
+    make: type[ServerProcess] = ServerProcess,
 ) -> AsyncIterator[Door]:
     """Give a `Door` on a server with these settings; hang up and stop the server in the end."""
     visitor, resident = free_ports(2)
@@ -155,7 +156,7 @@ async def door(
     if apartments is not None:
         (directory / "data").mkdir(parents=True)
         (directory / "data" / "apartamentos.json").write_text(json.dumps(list(apartments)))
-    server = ServerProcess(directory, {"RETURN_RING_SECONDS": "5", **(settings or {})}, rows=rows or [one], app="")
+    server = make(directory, {"RETURN_RING_SECONDS": "5", **(settings or {})}, rows=rows or [one], app="")
     server.visitor, server.resident = visitor, resident
     await deferToThread(server.__enter__)
     here = Door(server)

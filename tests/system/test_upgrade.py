@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import wave
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.support.loopback_server import until
+from tests.support.porteiro_visits import door, gate_program
 from tests.support.server_calls import all_up, call, hang_up, names, shown
 from tests.support.server_process import ServerProcess
 from tests.support.upgrades import UpgradedServer, numbered_calls
@@ -61,6 +63,50 @@ async def test_numbered_frames_and_new_calls_do_not_notice_upgrades(tmp_path: Pa
         # A machine that stands still for so long loses frames of an echo without an upgrade, too.
         assert report["lost"] == 0 or report["longest_gap_ms"] > 1_000
         assert "Traceback" not in server.log()
+
+
+@pytest.mark.deadline(180)
+async def test_a_recording_goes_on_in_its_file(tmp_path: Path) -> None:
+    with UpgradedServer(tmp_path, {"VISITOR_APP": "record+echo"}) as server:
+        caller = await call(server.visitor)
+        before, after = b"\x01\x10" * 800, b"\x02\x20" * 800
+        caller.say(before)
+        await caller.until(lambda: before[:640] in caller.heard)
+        await until(lambda: "recording.started" in server.log())
+        await server.upgrade()
+        caller.say(after)
+        await caller.until(lambda: after[:640] in caller.heard)
+        await hang_up([caller])
+        await until(lambda: "recording.ended" in server.log())
+        (path,) = (tmp_path / "data" / "recordings").glob("*.wav")
+        with wave.open(str(path), "rb") as recorded:
+            left = recorded.readframes(recorded.getnframes())
+            assert left.count(before[:2]) >= 320, "what was said before"
+            assert left.count(after[:2]) >= 320, "what was said after"
+            assert left.index(before[:2]) < left.index(after[:2])
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.deadline(240)
+async def test_a_visit_goes_on_while_a_resident_is_rung(tmp_path: Path) -> None:
+    settings = {"RETURN_RING_SECONDS": "120"}
+    async with (
+        gate_program() as (gate, asked),
+        door(tmp_path, {**settings, **asked}, make=UpgradedServer) as here,
+    ):
+        visitor = await here.visitor()
+        visitor.press("#101#")
+        await here.until_state(visitor, "ringing")
+        assert isinstance(here.server, UpgradedServer)
+        await here.server.upgrade()
+        resident = await here.resident(visitor)
+        await here.until_state(visitor, "menu")
+        await here.server.upgrade()
+        await here.authorise(visitor, resident)
+        ended = await here.until_ended(visitor)
+        assert (ended["outcome"], gate.keys) == ("authorised", [str(visitor.call_id)])
+        events = [entry["event"] for entry in ended["timeline"]]
+        assert not {"call.interrupted", "call.resumed", "leg.resumed"} & set(events)
 
 
 @pytest.mark.deadline(240)
