@@ -120,6 +120,8 @@ class Options(usage.Options):
             check_return_calls(self.settings)
             if self.upgrade is not None and self.settings.workers > 1:
                 raise InvalidSetting("WORKERS: several processes cannot replace a single one; restart the service")
+            if self.upgrade is not None and self.settings.fleet:
+                raise InvalidSetting("FLEET: a node of a fleet cannot hand its calls over; drain and restart it")
             self._prepare_directories()
             self._choose_log()
         except AudioSocketError as error:
