@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 
@@ -18,7 +17,6 @@ from twisted.logger import Logger
 
 from admin.resource import make_site
 from admin.tokens_file import TokensFile
-from audiosocket import __version__
 from audiosocket.api_tokens import ApiToken, KnownTokens, session_key
 from audiosocket.apps import registry as app_registry
 from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
@@ -29,9 +27,7 @@ from audiosocket.event_webhook.sender import OFF as NO_WEBHOOK
 from audiosocket.event_webhook.sender import EventWebhook
 from audiosocket.extensions.model import Role
 from audiosocket.fleet.adoption import Adoption
-from audiosocket.fleet.database import FleetDatabase
-from audiosocket.fleet.identity import Node, node
-from audiosocket.fleet.node_service import FleetNode, Generation, Seen
+from audiosocket.fleet.this_node import ThisNode
 from audiosocket.json_shapes import ServicesJSON
 from audiosocket.media import lazy_imports
 from audiosocket.options import Options
@@ -39,7 +35,6 @@ from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.outbound.secret import secret_from
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
 from audiosocket.postgres.database import Database, DatabaseState
-from audiosocket.postgres.target import Target
 from audiosocket.prompts.library import unusable_files
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
@@ -111,7 +106,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     tokens = new_call_tokens(settings)
     api_tokens, tokens_file = _make_tokens(options, reactor)
     webhook = _make_webhook(options, feed, reactor)
-    fleet = _make_fleet(options, reactor)
+    node = _this_node(options, reactor)
     components = build_call_components(
         settings,
         selection,
@@ -120,8 +115,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         apartments=apartments,
         publish=feed.publish,
         tokens=tokens,
-        fleet=fleet,
-        node=_this_node(settings).name,
+        node=node,
     )
     listeners = Listeners(
         components.make_factory,
@@ -169,7 +163,11 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
     make_retention(settings, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    _add_fleet(options, server, control, lambda: len(components.switchboard.registry), fleet, reactor)
+    if node is not None:
+        registry = components.switchboard.registry
+        control.fleet = node.join(
+            server, control, lambda: list(listeners.extensions.values()), lambda: len(registry)
+        )
     install_runtime_services(
         server,
         reactor,
@@ -276,7 +274,11 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    _add_fleet(options, server, control, lambda: pool.live_legs, _make_fleet(options, reactor), reactor)
+    node = _this_node(options, reactor)
+    if node is not None:
+        control.fleet = node.join(
+            server, control, lambda: list(listeners.extensions.values()), lambda: pool.live_legs
+        )
     poller.setServiceParent(server)
     _notify_manager(server, reactor, lambda: pool.live_legs)
     return server
@@ -331,44 +333,6 @@ def _make_table(
     return poller, database
 
 
-def _add_fleet(
-    options: Options,
-    server: AudioSocketServer | SupervisorServer,
-    control: ServerControl | SupervisorControl,
-    calls: Callable[[], int],
-    database: FleetDatabase | None,
-    reactor: ServerReactor,
-) -> None:
-    """Make this process a node of a fleet, if it has the session for it."""
-    if database is None:
-        return
-    settings = options.settings
-    generation = Generation()
-
-    def seen() -> Seen:
-        state = control.drain.leaving() or ("starting" if control.drain.unable() else "ready")
-        return Seen(generation.of(server.listeners.extensions.values()), calls(), state)
-
-    control.fleet = FleetNode(
-        _this_node(settings),
-        _api_url(settings, socket.gethostname()),
-        __version__,
-        database,
-        control,
-        seen,
-        reactor,
-    )
-    control.fleet.setServiceParent(server)
-    database.setServiceParent(server)
-
-
-def _api_url(settings: Settings, host: str) -> str:
-    """Return where other nodes reach the API of this one."""
-    address = ip_address(settings.api_host)
-    name = host if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
-    return f"http://{name}:{settings.api_port}"
-
-
 def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> EventWebhook | None:
     settings = options.settings
     if not settings.events_webhook_url:
@@ -421,15 +385,12 @@ def _make_api(
     return ApiPort(site, settings.api_host, settings.api_port, reactor)
 
 
-def _this_node(settings: Settings) -> Node:
-    return node(settings.node_name, socket.gethostname(), str(Path(settings.data_dir).absolute()), token_hex(8))
-
-
-def _make_fleet(options: Options, reactor: ServerReactor) -> FleetDatabase | None:
-    """Return the session that the nodes share data through; None without FLEET."""
-    if not options.settings.fleet:
+def _this_node(options: Options, reactor: ServerReactor) -> ThisNode | None:
+    """Return this process as a node; None without FLEET."""
+    settings = options.settings
+    if not settings.fleet:
         return None
-    return FleetDatabase(Target(options.settings, options.current_password(), reactor), reactor)
+    return ThisNode(settings, options.current_password(), reactor, host=socket.gethostname(), life=token_hex(8))
 
 
 def _make_database(options: Options, reactor: ServerReactor, pollers: Sequence[Poller]) -> Database:

@@ -140,18 +140,17 @@ class FleetDatabase(Service):
         self._supervisor.start()
 
     def stopService(self) -> defer.Deferred[None]:
-        """Write what waits, for at most a second, and close the session."""
+        """Write what waits and finish what was asked, for at most a second; then close the session."""
         super().stopService()
         return defer.Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._flush_soon()
-        if self._flushing is not None:
-            waiting = shielded(self._flushing, _ignore)
-            try:
-                await waiting.addTimeout(STOP_SECONDS, self._reactor)
-            except defer.TimeoutError:
-                _log.info("{count} row(s) of the fleet were not written", count=len(self._writes))
+        waiting = shielded(defer.DeferredList(list(self._work)), _ignore)
+        try:
+            await waiting.addTimeout(STOP_SECONDS, self._reactor)
+        except defer.TimeoutError:
+            _log.info("{count} row(s) of the fleet were not written", count=len(self._writes))
         await self._supervisor.stop()
         self._state, self._since = "down", self._reactor.seconds()
         await defer.DeferredList(list(self._work))

@@ -32,8 +32,8 @@ from audiosocket.fleet.adoption import Adoption, BothJournals
 from audiosocket.fleet.call_lookups import CallLookups
 from audiosocket.fleet.call_statements import TAKEN_OVER
 from audiosocket.fleet.call_table import CallTable
-from audiosocket.fleet.database import FleetDatabase
 from audiosocket.fleet.gate_claims import GateClaims
+from audiosocket.fleet.this_node import ThisNode
 from audiosocket.gate.opener import GateOpener
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
@@ -145,13 +145,12 @@ def build_call_components(
     tokens: CallTokens,
     mine: Callable[[UUID], bool] = lambda call_id: True,
     publish: Sink = lambda record: None,
-    fleet: FleetDatabase | None = None,
-    node: str = "",
+    node: ThisNode | None = None,
 ) -> CallComponents:
     """Return all parts, connected and not started; ``mine`` says which calls are this process's.
 
-    ``publish`` is called with every event of a call, and with what rings on the operator page. With ``fleet``
-    calls go on when their UUID comes to another node; ``node`` is the name of this one.
+    ``publish`` is called with every event of a call, and with what rings on the operator page. With ``node``
+    calls go on when their UUID comes to another node.
 
     Raises `InvalidSetting`.
     """
@@ -159,7 +158,7 @@ def build_call_components(
     clock, transport, keep, make_tcp = media(settings.leg_transport, reactor, reactor.seconds)
     gate = AcceptGate(reactor, DescriptorReserve())
     kept = CallJournal(journal, files.run)
-    table = None if fleet is None else CallTable(fleet, reactor, node, time.time)
+    table = None if node is None else CallTable(node.database, reactor, node.name, time.time)
     legs = LiveLegs()
     backend = ReturnBackend(settings, reactor, time.time, publish)
     histograms = Histograms()
@@ -191,12 +190,12 @@ def build_call_components(
         ),
     )
     adoption, claims = None, None
-    if fleet is not None and table is not None:
-        lookups = CallLookups(fleet, reactor, node)
+    if node is not None and table is not None:
+        lookups = CallLookups(node.database, reactor, node.name)
         adoption = Adoption(calls, table, lookups, kept, reactor, time.time, settings.resume_seconds)
-        claims = GateClaims(fleet, node, adoption.may_authorise_alone)
-        fleet.hear(TAKEN_OVER, table.heard)
-        fleet.when_up(table.came_up)
+        claims = GateClaims(node.database, node.name, adoption.may_authorise_alone)
+        node.database.hear(TAKEN_OVER, table.heard)
+        node.database.when_up(table.came_up)
     opener = make_gate(settings, reactor, backend, calls, events, mine, claims)
     context = AppContext(
         settings,

@@ -1,0 +1,77 @@
+"""This process as a node of a fleet: the session that it shares data through, and what the others see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from pathlib import Path
+
+from twisted.application.service import MultiService
+
+from audiosocket import __version__
+from audiosocket.control_interface import Control
+from audiosocket.extensions.model import Extension
+from audiosocket.fleet.database import FleetDatabase
+from audiosocket.fleet.identity import node
+from audiosocket.fleet.node_service import FleetNode, Generation, Seen
+from audiosocket.postgres.connection import IDatabaseReactor
+from audiosocket.postgres.target import Target
+from audiosocket.settings import Settings
+
+
+class ThisNode:
+    """Name and session of this node, made before the parts that share data through it.
+
+    ``password`` is as for `Target`, ``host`` the name of this machine, ``life`` a text that no other start has.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        password: str | Callable[[], str],
+        reactor: IDatabaseReactor,
+        *,
+        host: str,
+        life: str,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._host = host
+        self._node = node(settings.node_name, host, str(Path(settings.data_dir).absolute()), life)
+        self.database = FleetDatabase(Target(settings, password, reactor), reactor)
+
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._node.name
+
+    def join(
+        self,
+        server: MultiService,
+        control: Control,
+        extensions: Callable[[], Iterable[Extension]],
+        calls: Callable[[], int],
+    ) -> FleetNode:
+        """Let session and node start and stop with ``server``; return the node, which commands ``control``.
+
+        ``extensions`` returns those that run, ``calls`` the number of live calls.
+        """
+        generation = Generation()
+
+        def seen() -> Seen:
+            state = control.drain.leaving() or ("starting" if control.drain.unable() else "ready")
+            return Seen(generation.of(extensions()), calls(), state)
+
+        url = api_url(self._settings.api_host, self._settings.api_port, self._host)
+        shown = FleetNode(self._node, url, __version__, self.database, control, seen, self._reactor)
+        # Services are stopped in reverse order: the node says that it is gone while there is a session.
+        self.database.setServiceParent(server)
+        shown.setServiceParent(server)
+        return shown
+
+
+def api_url(address: str, port: int, host: str) -> str:
+    """Return where other nodes reach the API that listens on ``address``; by ``host`` if that is all addresses."""
+    parsed = ip_address(address)
+    name = host if parsed.is_unspecified else f"[{parsed}]" if parsed.version == 6 else str(parsed)
+    return f"http://{name}:{port}"
