@@ -14,6 +14,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.http import Request
 
+from audiosocket.asterisk.ari.channel_events import CHANNEL_KINDS
 from audiosocket.asterisk.ari.events import KINDS
 from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting
@@ -23,6 +24,7 @@ from audiosocket.returncalls.backends import ari as arioriginate
 from audiosocket.returncalls.backends.ari import ARIOriginator
 from audiosocket.returncalls.dial_string import Route
 from audiosocket.returncalls.originator import AttemptEnd, AttemptResult, ReturnRequest
+from tests.support.ari_channels import runs
 from tests.support.fake_web_servers import FakeHTTPClient, SentRequest, http_server, listening_server, raw_server
 from tests.support.logged_events import LoggedEvents
 from tests.support.reactor import reactor
@@ -632,3 +634,29 @@ async def test_a_password_in_a_file_is_read_for_each_request() -> None:
         await pbx.ari.ask("GET", "asterisk/ping")
     assert pbx.ari.state == ("down", "ARI_PASSWORD_FILE: away")
     assert len(pbx.web.requests) == 2
+
+
+def test_events_of_channels_are_requested_only_where_somebody_watches_them(pbx: Pbx) -> None:
+    events = Events()
+    pbx.ari._events = cast(Any, events)
+    events.up = False
+    news: list[UUID | None] = []
+    pbx.ari.channels.watch(news.append)
+    pbx.ari.start()
+    (asked,) = pbx.methods("PUT")
+    assert {each["type"] for each in asked.json["allowed"]} == {*KINDS, *CHANNEL_KINDS}
+    pbx.ari._received(runs("AudioSocket", f"{CALL},127.0.0.1:8080"))
+    assert news == [CALL]
+    pbx.ari._pings.stop()
+
+
+def test_channels_that_ended_while_events_were_missing_are_asked_for_when_they_arrive_again(pbx: Pbx) -> None:
+    events = Events()
+    pbx.ari._events = cast(Any, events)
+    events.up = False
+    channels, ended = pbx.ari.channels, list[bool]()
+    channels.watch_ends(lambda: ended.append(channels.has_ended(CHANNEL, CALL, None)))
+    pbx.life += [(0.0, "gone")]
+    pbx.ari.start()
+    assert ended[-1:] == [True]
+    pbx.ari._pings.stop()

@@ -14,6 +14,7 @@ PURE = (
     "errors json_shapes wire proxy_header extensions media.codec_likelihood media.codec_probe media.pcm "
     "media.playout media.playout_queue media.playout_state media.stereo_alignment media.wav asterisk.dialplan "
     "asterisk.dialplan_templates asterisk.channel_names asterisk.ami.wire asterisk.ari.events "
+    "asterisk.ari.channel_events "
     "calls.journal_records calls.journal_replay calls.call_limits calls.event_quota calls.intake calls.sound "
     "calls.timeline "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "

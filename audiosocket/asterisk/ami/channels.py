@@ -154,12 +154,17 @@ class ChannelTracker:
         Channels that went to ``other_port``, that of the other role, do not count. False while that is not
         certain: AMI is down, the channels could not be listed, or there are more than are kept.
         """
-        if not (self.up and self._complete) or len(self._channels) >= self._max_channels:
+        if not self.tells_ends:
             return False
         return channel_id not in self._channels and not any(
             channel.alive and its_port != other_port
             for its_port, channel in self._calls.get(call_id, _NONE).values()
         )
+
+    @property
+    def tells_ends(self) -> bool:
+        """Whether the end of any channel is noticed at once."""
+        return self.up and self._complete and len(self._channels) < self._max_channels
 
     @property
     def up(self) -> bool:

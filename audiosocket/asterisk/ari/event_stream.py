@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from audiosocket.asterisk.ari.channel_events import is_of_use
 from audiosocket.outbound.http_client import RequestFailed
 from audiosocket.outbound.secret import Secret, current
 from audiosocket.outbound.websocket import WebSocketClient
@@ -82,11 +83,10 @@ class ARIEventStream:
         """See `WebSocketObserver`."""
 
     def message(self, message: str | bytes) -> None:
-        """See `WebSocketObserver`: pass an event on, skip what is none."""
+        """See `WebSocketObserver`: pass an event on, skip what is none or of no use."""
         try:
-            event = (
-                json.loads(message) if isinstance(message, str) and len(message) <= MAX_EVENT_CHARACTERS else None
-            )
+            wanted = isinstance(message, str) and len(message) <= MAX_EVENT_CHARACTERS and is_of_use(message)
+            event = json.loads(message) if wanted else None
         except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict):

@@ -18,6 +18,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from audiosocket.asterisk.ari.channel_events import CHANNEL_KINDS
+from audiosocket.asterisk.ari.channels import ARIChannels
 from audiosocket.asterisk.ari.events import KINDS, parse_event
 from audiosocket.asterisk.channel_names import CHANNEL_ID_PREFIX
 from audiosocket.errors import InvalidSetting, LocalProtocolError
@@ -81,6 +83,8 @@ class ARIOriginator:
         self._without_events = 0
         self._attempts: PendingAttempts[ARIAttempt] = PendingAttempts()
         self._hangups: set[Deferred[None]] = set()
+        #: The channels that lead to this server, followed where anybody watches them.
+        self.channels = ARIChannels(self.ask, self._receives_events)
         #: The name of the ARI application that receives the events.
         self._app = f"audiosocket-{token_hex(4)}"
         self._events: ARIEventStream | None = None
@@ -222,17 +226,21 @@ class ARIOriginator:
         self._without_events = min(10, self._without_events + 1)
         await self._events.connect()
         self._without_events = 0
-        wanted = {"allowed": [{"type": kind} for kind in KINDS]}
+        kinds = {*KINDS, *CHANNEL_KINDS} if self.channels.watched else KINDS
+        wanted = {"allowed": [{"type": kind} for kind in sorted(kinds)]}
         answer = await self.ask("PUT", f"applications/{self._app}/eventFilter", wanted)
         if answer.status != 200:
             self._log.info(
                 "{name} does not filter its events (HTTP {status})", name=self.name, status=answer.status
             )
+        self.channels.connected()
 
     def _receives_events(self) -> bool:
         return self._events is not None and self._events.up
 
     def _received(self, event: dict[str, Any]) -> None:
+        if self.channels.watched:
+            self.channels.received(event)
         found = parse_event(event) if len(self._attempts) else None
         if found is not None:
             for attempt in self._attempts:

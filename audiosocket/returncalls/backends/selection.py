@@ -14,6 +14,7 @@ from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.asterisk.ami.client import AMIClient
 from audiosocket.asterisk.ami.telephony import AMITelephony
 from audiosocket.asterisk.ami.wire import action
+from audiosocket.asterisk.ari.channels import ARIChannels
 from audiosocket.errors import InvalidSetting, LocalProtocolError, UnknownAttempt
 from audiosocket.json_shapes import BackendJSON
 from audiosocket.outbound.endpoints import IConnectingReactor
@@ -32,9 +33,9 @@ from audiosocket.settings import Settings
 class ReturnBackend(MultiService):
     """The backend, and the connection to Asterisk's manager interface (AMI) where one is configured.
 
-    ``kind`` is "none", "ami", "ari", "webhook" or "browser". AMI identifies callers whatever the kind is. ``wall``
-    is Unix time in seconds; ``publish`` takes what rings on the operator page. Raises `InvalidSetting` for what
-    `check` would refuse.
+    ``kind`` is "none", "ami", "ari", "webhook" or "browser". AMI identifies callers whatever the kind is;
+    without it ARI does. ``wall`` is Unix time in seconds; ``publish`` takes what rings on the operator page.
+    Raises `InvalidSetting` for what `check` would refuse.
     """
 
     def __init__(
@@ -94,6 +95,13 @@ class ReturnBackend(MultiService):
         if self.channels is not None:
             self.channels.close()
         await maybeDeferred(super().stopService)
+
+    @property
+    def callers(self) -> ChannelTracker | ARIChannels | None:
+        """What knows the channels of callers: AMI, else ARI, else nothing."""
+        if self.channels is None and isinstance(self.originator, ARIOriginator):
+            return self.originator.channels
+        return self.channels
 
     @property
     def ami(self) -> AMIClient | None:
