@@ -224,7 +224,7 @@ def build_call_components(
         clock=clock,
         make_converter=stream_converter,
         returns=returns,
-        callers=None if backend.channels is None else CallerIdentification(backend.channels, reactor),
+        callers=None if backend.callers is None else CallerIdentification(backend.callers, reactor),
         confirmation=functools.partial(make_confirmation, context, reactor.seconds),
     )
     if adoption is not None:

@@ -1,4 +1,4 @@
-"""Identify the callers of legs, from AMI's events or else from a listing of channels.
+"""Identify the callers of legs, from the events of AMI or ARI, or else from AMI's listing of channels.
 
 The same tells which callers have hung up while no server was running, or when a proxy has closed their connection.
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
+from typing import Protocol
 from uuid import UUID
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from audiosocket.asterisk.ami.channels import ChannelTracker
 from audiosocket.calls.call import CHANNEL, Call
 from audiosocket.calls.leg import Leg
 from audiosocket.extensions.model import Role
+from audiosocket.interfaces import CallerInfo
 
 #: How long the event of a channel may arrive after its connection, in seconds.
 EVENT_SECONDS = 0.3
@@ -29,6 +30,33 @@ _Key = tuple[UUID, Role]
 EndSuspended = Callable[[Call, Role], object]
 
 
+class Channels(Protocol):
+    """Asterisk's channels as far as they lead to this server: `ami.ChannelTracker`, or `ari.ARIChannels`."""
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def tells_ends(self) -> bool: ...
+
+    @property
+    def sizes(self) -> tuple[int, int]: ...
+
+    def watch(self, watcher: Callable[[UUID | None], object]) -> None: ...
+
+    def watch_ends(self, watcher: Callable[[], object]) -> None: ...
+
+    def certain(self, call_id: UUID, port: int) -> CallerInfo | None: ...
+
+    def find(
+        self, call_id: UUID, port: int = 0, *, role: Role = Role.VISITOR, other_port: int | None = None
+    ) -> CallerInfo | None: ...
+
+    def has_ended(self, channel_id: str, call_id: UUID, other_port: int | None) -> bool: ...
+
+    def listing(self) -> object: ...
+
+
 class CallerIdentification:
     """Identifies the caller of each leg as soon as it is known, and again after a transfer; nothing waits.
 
@@ -36,7 +64,7 @@ class CallerIdentification:
     taken; where none matches, one listing serves all legs that need it. After it only further events are used.
     """
 
-    def __init__(self, channels: ChannelTracker, clock: IReactorTime) -> None:
+    def __init__(self, channels: Channels, clock: IReactorTime) -> None:
         self._channels = channels
         self._clock = clock
         self._waiting: dict[_Key, Leg] = {}
@@ -135,11 +163,11 @@ class CallerIdentification:
 class DepartedCallers:
     """Ends the suspended legs whose channel no longer exists.
 
-    The journal has the id of a leg's channel where AMI told it. Without AMI, or where it may not list the
+    The journal has the id of a leg's channel where AMI or ARI told it. Without them, or where AMI may not list the
     channels, a leg waits for its caller as long as calls may resume.
     """
 
-    def __init__(self, channels: ChannelTracker) -> None:
+    def __init__(self, channels: Channels) -> None:
         self._channels = channels
         #: Suspended legs whose channel is known, by its id, and what ends them.
         self._waiting: dict[str, tuple[Call, Role, EndSuspended]] = {}
@@ -165,11 +193,12 @@ class DepartedCallers:
 
     def _check(self) -> None:
         for channel, (call, role, end) in list(self._waiting.items()):
+            if channel not in self._waiting:  # ended by what `has_ended` learned about another one
+                continue
             leg = call.legs[role]
             waits = leg.outcome is None and (leg.suspended or leg.reconnecting)
             other_port = next((port for other, port in call.extension.ports().items() if other is not role), None)
             if waits and not self._channels.has_ended(channel, call.call_id, other_port):
                 continue
-            del self._waiting[channel]
-            if waits:
+            if self._waiting.pop(channel, None) is not None and waits:
                 end(call, role)

@@ -33,12 +33,12 @@ def went(channel: str = DOOR, port: int = PORT, call_id: UUID = CALL, **more: An
 
 def found(ari: ARIFixture, port: int = PORT, **more: Any) -> str | None:
     info = ari.channels.find(CALL, port, **more)
-    return info and info.channel_id
+    return None if info is None else info.channel_id
 
 
 def certain(ari: ARIFixture, port: int = PORT) -> str | None:
     info = ari.channels.certain(CALL, port)
-    return info and info.channel_id
+    return None if info is None else info.channel_id
 
 
 @pytest.mark.parametrize(

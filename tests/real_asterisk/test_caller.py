@@ -1,4 +1,4 @@
-"""The caller, identified over AMI for both ways into the server, without a line in the dialplan."""
+"""The caller, identified over AMI or ARI for both ways into the server, without a line in the dialplan."""
 
 from __future__ import annotations
 
@@ -41,11 +41,13 @@ def is_known(call: dict[str, Any]) -> bool:
     return call["caller"] is not None
 
 
+@pytest.mark.parametrize("backend", visit.BACKENDS)
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
 async def test_the_telephone_of_a_call_over_sip(
-    asterisk: Asterisk, serve: Serve, telephone: MakeTelephone, codec: str
+    asterisk: Asterisk, serve: Serve, telephone: MakeTelephone, codec: str, backend: str
 ) -> None:
-    server = await serve(**visit.settings(asterisk))
+    server = await serve(**visit.settings(asterisk, backend))
+    await visit.connected(server)
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     door = telephone(sound.tone(8000, 1000, 1000))
     door.call("1000")
@@ -58,9 +60,11 @@ async def test_the_telephone_of_a_call_over_sip(
     await visit.nothing_left(asterisk, server)
 
 
+@pytest.mark.parametrize("backend", visit.BACKENDS)
 @pytest.mark.parametrize("codec", WAYS.values(), ids=WAYS)
-async def test_callers_are_distinguished(asterisk: Asterisk, serve: Serve, codec: str) -> None:
-    server = await serve(rows=2, **visit.settings(asterisk))
+async def test_callers_are_distinguished(asterisk: Asterisk, serve: Serve, codec: str, backend: str) -> None:
+    server = await serve(rows=2, **visit.settings(asterisk, backend))
+    await visit.connected(server)
     await visit.load(asterisk, server, GATE, AUDIOSOCKET_CODEC=codec)
     for number in ("551", "552", "553", "554"):
         where = f"Local/{'1000' if number < '553' else '1002'}@audiosocket-visitor/n"

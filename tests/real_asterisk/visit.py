@@ -34,6 +34,16 @@ def settings(asterisk: Asterisk, backend: str = "ami", **more: str) -> dict[str,
     return {**known[backend], **more}
 
 
+async def connected(server: Server) -> None:
+    """Wait until AMI answers, or ARI, and sends its events: it repeats none of those before."""
+
+    async def is_up() -> bool:
+        backend = (await server.ask("GET", "/api/status"))[1]["return_backend"]
+        return (backend["state"], backend["reason"]) == ("up", "")
+
+    await server.until(is_up)
+
+
 async def load(asterisk: Asterisk, server: Server, more: str = "", **settings: str) -> None:
     """Load the shipped dialplan with a block for each row of the server, and ``more`` at its end."""
     given = {"AUDIOSOCKET_HOST": server.host, **settings}

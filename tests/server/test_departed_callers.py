@@ -1,15 +1,20 @@
-"""Callers who hung up while no server was running, as AMI shows it after the restart."""
+"""Callers who hung up while no server was running, as AMI or ARI shows it after the restart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
+from twisted.internet.task import Clock
 
 from audiosocket.calls.journal_replay import replay
 from audiosocket.extensions.model import Role
+from audiosocket.outbound.http_client import Answer
 from audiosocket.server.caller_identification import CallerIdentification
+from audiosocket.wire import uuid_frame
 from tests.support.ami_channels import DOOR, RESIDENT, RETURN_PORT, VISITOR_PORT, ChannelFixture
+from tests.support.ari_channels import NOT_FOUND, ARIFixture, event, runs
 from tests.support.in_memory import CALL, AsteriskConnection, InMemoryServer, RecordingApp
 from tests.support.journal import InMemoryJournal
 
@@ -134,3 +139,78 @@ def test_a_leg_waits_for_its_caller_where_it_is_not_certain_that_it_is_gone(
     case(restart)
     restart.ami.start()
     assert outcomes(server) == {"visitor": None}
+
+
+# without AMI
+
+
+class ARIRestart:
+    """The same with ARI only."""
+
+    def __init__(self) -> None:
+        self.journal = InMemoryJournal()
+        self.time = Clock()
+        ari = ARIFixture()
+        before = InMemoryServer(
+            RecordingApp(),
+            time=self.time,
+            callers=CallerIdentification(ari.channels, self.time),
+            journal=self.journal,
+        )
+        ari.channels.received(runs("TryExec", f"AudioSocket({IN_APP})"))
+        before.join()
+        self.ari = ARIFixture()
+        self.ari.up = False
+
+    def after(self) -> InMemoryServer:
+        """Return the next process, to which ARI sends no events yet."""
+        server = InMemoryServer(
+            RecordingApp(),
+            time=self.time,
+            journal=self.journal,
+            callers=CallerIdentification(self.ari.channels, self.time),
+        )
+        server.switchboard.restore(replay(self.journal.lines, 1_001.0))
+        return server
+
+    def connected(self) -> None:
+        self.ari.up = True
+        self.ari.channels.connected()
+
+
+def test_with_ari_alone_a_visitor_whose_channel_is_gone_ends_with_the_answer() -> None:
+    restart = ARIRestart()
+    server = restart.after()
+    assert restart.ari.asked == []
+    restart.connected()
+    assert outcomes(server) == {"visitor": None}
+    restart.ari.answers(NOT_FOUND)
+    assert outcomes(server) == {"visitor": "caller_hangup"}
+    assert "call.ended" in server.event_names()
+
+
+def test_with_ari_alone_a_channel_that_waits_for_the_server_is_not_gone_until_it_hangs_up() -> None:
+    restart = ARIRestart()
+    server = restart.after()
+    restart.connected()
+    restart.ari.answers(Answer(200, b"{}"))
+    assert outcomes(server) == {"visitor": None}
+    restart.ari.channels.received(event("ChannelDestroyed"))
+    assert outcomes(server) == {"visitor": "caller_hangup"}
+
+
+def test_with_ari_alone_several_visitors_that_are_gone_all_end() -> None:
+    """One answer may end a call while the next leg is looked at."""
+    ari, time = ARIFixture(), Clock()
+    callers = CallerIdentification(ari.channels, time)
+    server = InMemoryServer(RecordingApp(), time=time, callers=callers, proxies="198.51.100.1/32")
+    calls = [UUID(int=number) for number in (1, 2, 3)]
+    for call_id in calls:
+        ari.channels.received(runs("AudioSocket", f"{call_id},127.0.0.1:{VISITOR_PORT}", f"{call_id.int}"))
+        line = server.connect(host="198.51.100.1")
+        line.send(b"PROXY TCP4 10.0.0.7 10.0.0.31 40123 8101\r\n" + uuid_frame(call_id))
+        line.hang_up()
+    ari.channels.connected()
+    for _ in calls:
+        ari.answers(NOT_FOUND)
+    assert [call.outcome for call_id in calls if (call := server.registry.get(call_id))] == ["caller_hangup"] * 3
