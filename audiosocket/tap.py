@@ -17,6 +17,7 @@ from audiosocket.runtime.logs import process_log
 from audiosocket.runtime.signals import fatal_signals, signal_name
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
+from audiosocket.settings import Settings
 from audiosocket.workers.supervisor import SupervisorServer
 
 __all__ = ["Options", "makeService"]
@@ -42,7 +43,8 @@ def _settings_changes(options: Options, server: AudioSocketServer | SupervisorSe
     }
     if options.settings.workers == 1:  # each worker filters its own lines
         appliers["log_level"] = process_log.set_level
-    return SettingsChanges(options.settings, options.settings_now, appliers, deferToThread)
+    # As they are written: options.settings has absolute paths, for a daemon's working directory.
+    return SettingsChanges(Settings.parse(options.given), options.settings_now, appliers, deferToThread)
 
 
 def _handle_signals(

@@ -72,11 +72,14 @@ async def test_hup_reopens_the_log_and_reads_the_configuration_again(tmp_path: P
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_hup_reads_the_settings_of_the_env_file_again(tmp_path: Path, workers: str) -> None:
-    with ServerProcess(tmp_path, {**ECHO, "WORKERS": workers}) as server:
+    (tmp_path / "key").write_text("a key of the gate\n")
+    settings = {**ECHO, "WORKERS": workers, "GATE_WEBHOOK_SECRET_FILE": "key"}
+    with ServerProcess(tmp_path, settings) as server:
         caller = await call(server.visitor)
         (tmp_path / ".env").write_text("REFRESH_INTERVAL_SECONDS=7\nMAX_EXTENSIONS=9\nLOG_LEVEL=debug\n")
         os.kill(server.pid, signal.SIGHUP)
         await until(lambda: "REFRESH_INTERVAL_SECONDS is 7" in server.log() and "need a restart: " in server.log())
+        assert "GATE_WEBHOOK_SECRET_FILE" not in server.log()  # it has not changed
         assert ("LOG_LEVEL is debug from now on" in server.log()) is (workers == "1")
         (tmp_path / ".env").write_text("REFRESH_INTERVAL_SECONDS='7\n")
         os.kill(server.pid, signal.SIGHUP)
