@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_bytes
 
 from audiosocket.errors import InvalidSetting, describe_cause
-from audiosocket.secret_files import secret_line
+from audiosocket.secret_files import secret_line, shown_path
 
 #: What a token may do, each one also what those before it may.
 SCOPES = ("read", "operate", "admin")
@@ -103,7 +103,9 @@ def _listed_tokens(path: str) -> tuple[ApiToken, ...]:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise InvalidSetting(f"API_TOKENS_FILE: {path!r} cannot be read: {describe_cause(error)}") from None
+        raise InvalidSetting(
+            f"API_TOKENS_FILE: {shown_path(path)} cannot be read: {describe_cause(error)}"
+        ) from None
     return parse_tokens(text.splitlines(), path)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from audiosocket.errors import AudioSocketError, InvalidSetting, describe_cause
-from audiosocket.secret_files import secret_line
+from audiosocket.secret_files import secret_line, shown_path
 from audiosocket.settings import Settings
 
 #: How long a request may take, in seconds.
@@ -134,7 +134,9 @@ def _first_line(path: Path) -> str:
         with path.open(encoding="utf-8") as source:
             return source.readline().strip()
     except (OSError, ValueError) as error:
-        raise InvalidSetting(f"--token-file: {str(path)!r} cannot be read: {describe_cause(error)}") from None
+        raise InvalidSetting(
+            f"--token-file: {shown_path(str(path))} cannot be read: {describe_cause(error)}"
+        ) from None
 
 
 def _checked_url(text: str) -> str:

@@ -60,9 +60,7 @@ class SecretFile:
         try:
             return await waiting.addTimeout(READ_SECONDS, self._clock)
         except defer.TimeoutError:
-            raise InvalidSetting(
-                f"{self._setting}: {self._path!r} was not read within {READ_SECONDS:g} s"
-            ) from None
+            raise InvalidSetting(f"{self._setting} was not read within {READ_SECONDS:g} s") from None
 
     def _answer(self, outcome: str | Failure) -> None:
         self._reading = False

@@ -150,7 +150,7 @@ def test_print_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
         ({"DB_PORT": str(free_port())}, "Connection refused"),
         (
             {"DB_PASSWORD": "", "DB_PASSWORD_FILE": "/nonexistent"},
-            "DB_PASSWORD_FILE: '/nonexistent' cannot be read",
+            "DB_PASSWORD_FILE: (not shown) cannot be read",
         ),
     ],
 )
