@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+#: Of a port: what is wrong with it.
+_PORT_PROBLEMS: Mapping[str, str] = {
+    "port {port} is in use, listening on {other_port} instead": (
+        "porta {port} em uso, escutando na {other_port} no lugar dela"
+    ),
+    "port {port} is in use by another program": "porta {port} em uso por outro programa",
+    "port {port} needs privileges: use one above 1023 or grant CAP_NET_BIND_SERVICE": (
+        "porta {port} exige privilégios: use uma acima de 1023 ou conceda CAP_NET_BIND_SERVICE"
+    ),
+    "port {port}: {problem}": "porta {port}: {problem}",
+    "port {port} is not open yet": "porta {port} ainda não está aberta",
+}
+
 SERVER_ERRORS: Mapping[str, str] = {
     # the messages of errors without a text, in admin.responses
     "The extension is not valid.": "O ramal não é válido.",
@@ -187,4 +200,9 @@ SERVER_ERRORS: Mapping[str, str] = {
     "the clock of {name} has stood still for {seconds} s": "o relógio de {name} está parado há {seconds} s",
     "{name} was {seconds} s late": "{name} atrasou {seconds} s",
     "{name} listens on {count} of {wanted} ports": "{name} escuta em {count} de {wanted} portas",
+    "{name} is starting": "{name} está iniciando",
+    "{name} is down": "{name} não está ativo",
+    "extension {id}: {reason}": "ramal {id}: {reason}",
+    **{f"visitor {english}": f"visitantes: {there}" for english, there in _PORT_PROBLEMS.items()},
+    **{f"resident {english}": f"moradores: {there}" for english, there in _PORT_PROBLEMS.items()},
 }

@@ -26,11 +26,11 @@ def in_portuguese(message: str) -> str | None:
     """Return an error's message in Portuguese, None for one that the catalogue does not have."""
     if len(message) > MAX_LENGTH:
         return None
-    found = _translated(message)
-    if found is not None or SEPARATOR not in message:
-        return found
+    # Several reasons first: a template that ends in a place would take the others for its value.
     parts = [_translated(part) for part in message.split(SEPARATOR)]
-    return None if None in parts else SEPARATOR.join(part for part in parts if part is not None)
+    if None in parts:
+        return _translated(message)
+    return SEPARATOR.join(part for part in parts if part is not None)
 
 
 def filled(template: str, values: Mapping[str, object]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.internet.error import CannotListenError
 
 from admin.catalogue.changes import CHANGES
 from admin.catalogue.request_errors import MUST_BE, REQUEST_ERRORS
@@ -16,6 +19,7 @@ from admin.catalogue.translation import MAX_LENGTH, filled, in_portuguese
 from admin.openapi import inputs
 from admin.openapi.fields import Shape
 from admin.responses import ERRORS, MESSAGES
+from audiosocket.provisioning.extension_service import explained
 from tests.support.admin_client import AdminClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +144,40 @@ def test_an_error_is_portuguese_unless_the_client_prefers_english() -> None:
     answer = web.request("GET", "/api/nothing", Accept_Language="en-GB, pt;q=0.5")
     assert answer.json()["message"] == "There is no resource /api/nothing."
     assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("en", "Accept-Language")
+
+
+@pytest.mark.parametrize(
+    ("number", "portuguese"),
+    [
+        (errno.EADDRINUSE, "visitantes: porta 700 em uso por outro programa"),
+        (errno.EACCES, "visitantes: porta 700 exige privilégios: use uma acima de 1023"),
+        (errno.EADDRNOTAVAIL, "visitantes: porta 700: [Errno 99] Cannot assign requested address"),
+    ],
+)
+def test_why_a_port_is_not_open_is_said_in_portuguese(number: int, portuguese: str) -> None:
+    reason = f"visitor {explained(CannotListenError('', 700, OSError(number, os.strerror(number))))}"
+    said = in_portuguese(f"extension 3: {reason}; worker 1 is starting; extension 14: {reason}") or ""
+    first, second, third = said.split("; ")
+    assert (second, third.partition(": ")[0]) == ("worker 1 está iniciando", "ramal 14")
+    assert first.startswith(f"ramal 3: {portuguese}")
+    assert first.partition(": ")[2] == third.partition(": ")[2]
+
+
+def test_the_reasons_of_a_probe_are_portuguese_unless_the_client_prefers_english() -> None:
+    web = AdminClient()
+    web.control.health = (
+        False,
+        "extension 1: visitor port 81 is in use, listening on 82 instead; "
+        "extension 2: resident port 83 is not open yet; worker 2 is down",
+    )
+    answer = web.request("GET", "/readyz", Accept_Language="")
+    assert answer.json()["message"] == (
+        "ramal 1: visitantes: porta 81 em uso, escutando na 82 no lugar dela; "
+        "ramal 2: moradores: porta 83 ainda não está aberta; worker 2 não está ativo"
+    )
+    assert answer.headers["Content-Language"] == "pt-BR"
+    answer = web.request("GET", "/readyz", Accept_Language="en")
+    assert (answer.json()["message"], answer.headers["Content-Language"]) == (web.control.health[1], "en")
 
 
 def test_the_text_of_another_program_is_not_called_portuguese() -> None:
