@@ -113,7 +113,7 @@ def offer_upgrades(parts: HandOver, following: NextProcess, files: FileThread) -
         save=parts.save,
         lock=parts.listeners.lock,
         files=files,
-        ending=lambda: server.ending or not server.running or not parts.listeners.applied,
+        ending=lambda: server.ending,
         leave=lambda: os._exit(0),
     )
     server.upgrade = upgrade.begin

@@ -30,6 +30,8 @@ from audiosocket.upgrade.codec import encode
 
 #: How long the next process may take until it is ready, in seconds.
 START_SECONDS = 60.0
+#: A request that comes before this process has started is looked at again after so many seconds.
+AGAIN_SECONDS = 0.1
 #: How long the file thread may take to write what recordings have, in seconds.
 FILE_SECONDS = 1.0
 #: The environment variable with the descriptor of the channel, and the descriptor.
@@ -82,6 +84,9 @@ class Upgrade(Service):
         """Start the next process, unless one is being started."""
         if self._ending():
             self._log.warn("no upgrade: the server is stopping")
+            return
+        if not self.running:  # it has taken over itself a moment ago, or waits for a previous process
+            self._reactor.callLater(AGAIN_SECONDS, self.begin)
             return
         if self._child is not None:
             self._log.warn("an upgrade is under way already: process {pid} starts", pid=self._child.pid)

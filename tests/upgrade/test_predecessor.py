@@ -41,6 +41,7 @@ class Old:
             leave=self._leave,
             start_seconds=start_seconds,
         )
+        self.upgrade.startService()
         self.upgrade.notify = lambda what, pid: self.notified.append(what)
 
     def _save(self, descriptors: list[int]) -> Mapping[str, Any]:
@@ -107,3 +108,14 @@ def test_a_process_that_stops_begins_no_upgrade() -> None:
         old.upgrade.begin()
     assert "no upgrade: the server is stopping" in logged.text
     assert old.notified == []
+
+
+@pytest.mark.deadline(60)
+async def test_a_request_before_the_process_has_started_is_not_forgotten() -> None:
+    old = Old(TAKES_OVER)
+    old.upgrade.stopService()
+    old.upgrade.begin()
+    assert old.notified == []
+    old.upgrade.startService()
+    await until(lambda: bool(old.left))
+    assert old.notified == ["starting", "leaving"]
