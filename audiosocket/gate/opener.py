@@ -2,7 +2,8 @@
 
 An authorisation is in the gate's journal before anything is done for it, and what the ways of opening answered is
 there before anybody is told. What a process leaves unfinished the next one finishes: the webhook is sent again
-with the same key, keys that were begun are not repeated, a missing audit line is written.
+with the same key, keys that were begun are not repeated, a missing audit line is written. But a gate that stayed
+shut as nothing could be written is not left to it: the visitor was refused, and may have gone long before.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from twisted.logger import Logger
 
 from audiosocket.gate.audit import AuditFile
 from audiosocket.gate.journal import KEEP_SECONDS, GateJournal
+from audiosocket.gate.opening import Opening
+from audiosocket.gate.opening_files import OpeningFiles
 from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.interfaces import Authorisation, GateAnswer
 
@@ -77,7 +80,7 @@ class GateOpener(Service):
     ) -> None:
         self._ways = tuple(ways)
         self._journal = journal
-        self._audit = audit
+        self._files = OpeningFiles(journal, audit, clock, in_thread)
         self._clock = clock
         self._in_thread = in_thread
         self._note = note
@@ -85,7 +88,7 @@ class GateOpener(Service):
         self._mine = mine
         self._close = close
         self._claims = claims
-        self._openings: dict[UUID, _Opening] = {}
+        self._openings: dict[UUID, Opening] = {}
         self._cleaning: IDelayedCall | None = None
         self.opened_total = 0
         self.failed_total = 0
@@ -122,10 +125,7 @@ class GateOpener(Service):
             return opening.answer()
         record = self._record(authorisation)
         try:
-            kept = self._claim(record)
-            handle = self._journal.hold(record.uuid)
-            if handle is None:
-                raise BlockingIOError(errno.EBUSY, "another process opens it")
+            kept, handle = self._take(record)
         except OSError as error:
             reason = f"the gate's journal cannot be written: {error.strerror or error}"
             self._log.error(
@@ -137,6 +137,19 @@ class GateOpener(Service):
             answer.callback(GateAnswer(False, reason))
             return answer
         return self._begin(kept, handle, again=kept is not record).answer()
+
+    def _take(self, record: GateRecord) -> tuple[GateRecord, int]:
+        """The record that counts for this call, and its lock. Raises `OSError`; then none of ours is left."""
+        kept = self._claim(record)
+        try:
+            handle = self._journal.hold(record.uuid)
+            if handle is None:
+                raise BlockingIOError(errno.EBUSY, "another process opens it")
+        except OSError:
+            if kept is record:
+                self._journal.remove(record.uuid)
+            raise
+        return kept, handle
 
     def _claim(self, record: GateRecord) -> GateRecord:
         """The record that counts for this call: this one, or what is left of the same visit. Raises `OSError`."""
@@ -156,8 +169,8 @@ class GateOpener(Service):
                 return record
         raise FileExistsError(errno.EEXIST, "another process has begun")
 
-    def _begin(self, record: GateRecord, handle: int, *, again: bool) -> _Opening:
-        opening = self._openings[record.uuid] = _Opening(record, again=again)
+    def _begin(self, record: GateRecord, handle: int, *, again: bool) -> Opening:
+        opening = self._openings[record.uuid] = Opening(record, again=again)
         work = Deferred.fromCoroutine(self._run(opening))
         work.addBoth(self._release, record.uuid, handle)
         opening.work = work
@@ -168,26 +181,26 @@ class GateOpener(Service):
         self._journal.release(call_id, handle)
         return result
 
-    async def _run(self, opening: _Opening) -> None:
+    async def _run(self, opening: Opening) -> None:
         record = opening.record
         if record.done:
             opening.finish()
             return
         if not record.answered:
-            await self._in_thread(self._journal.sync, record)
+            await self._files.save(opening, self._journal.sync)
             if not await self._claimed_elsewhere(opening):
                 await self._ask_all(opening)
             record.answered = True
-            await self._in_thread(self._journal.update, record)
+            await self._files.save(opening, self._journal.update)
             self._report(record)
         opening.finish()
-        await self._in_thread(
-            self._audit.append_once if opening.again else self._audit.append, record.audit_line()
-        )
+        await self._files.until_saved(opening)
+        await self._files.until_audited(opening)
         record.done = True
-        await self._in_thread(self._journal.update, record)
+        await self._files.save(opening, self._journal.update)
+        await self._files.until_saved(opening)
 
-    async def _claimed_elsewhere(self, opening: _Opening) -> bool:
+    async def _claimed_elsewhere(self, opening: Opening) -> bool:
         """Return whether another node of the fleet opens, or nobody may; that is the answer then."""
         record = opening.record
         if self._claims is None or OTHER_NODE in record.answers:
@@ -197,11 +210,11 @@ class GateOpener(Service):
             record.answers[OTHER_NODE] = WayAnswer(*other)
         return other is not None
 
-    async def _ask_all(self, opening: _Opening) -> None:
+    async def _ask_all(self, opening: Opening) -> None:
         record = opening.record
         if not opening.again:
             self._note(record, "gate.opening", {"ways": [way.name for way in self._ways]})
-        asked = [Deferred.fromCoroutine(self._ask(way, record)) for way in self._ways]
+        asked = [Deferred.fromCoroutine(self._ask(way, opening)) for way in self._ways]
         try:
             for one in asked:
                 await one
@@ -215,8 +228,9 @@ class GateOpener(Service):
             detail = "; ".join(f"{way}: {answer.detail}" for way, answer in record.answers.items())
             self._claims.answered(record.uuid, record.visit, opened=opened, detail=detail)
 
-    async def _ask(self, way: Way, record: GateRecord) -> None:
+    async def _ask(self, way: Way, opening: Opening) -> None:
         """One way, unless it has answered before a restart."""
+        record = opening.record
         if way.name in record.answers:
             return
 
@@ -232,7 +246,7 @@ class GateOpener(Service):
             self._log.failure("the gate cannot be opened by {way}", way=way.name)
             answer = WayAnswer(False, f"{type(error).__name__}: {error}")
         record.answers[way.name] = answer
-        await self._in_thread(self._journal.update, record)
+        await self._files.save(opening, self._journal.update)
 
     def _report(self, record: GateRecord) -> None:
         answers = {way: answer.detail for way, answer in record.answers.items()}
@@ -243,7 +257,7 @@ class GateOpener(Service):
             self.failed_total += 1
             self._note(record, "gate.failed", {"reason": record.reason})
 
-    def _broke(self, failure: Any, opening: _Opening) -> None:
+    def _broke(self, failure: Any, opening: Opening) -> None:
         if failure.check(CancelledError):
             return
         self._log.failure(
@@ -279,41 +293,6 @@ class GateOpener(Service):
         work = Deferred.fromCoroutine(_awaited(self._in_thread(self._journal.forget_old, self._wall())))
         work.addErrback(lambda failure: self._log.failure("old openings of the gate cannot be forgotten", failure))
         self._cleaning = self._clock.callLater(KEEP_SECONDS / 4, self._clean)
-
-
-class _Opening:
-    """One opening in this process, and those who wait for its answer."""
-
-    def __init__(self, record: GateRecord, *, again: bool) -> None:
-        self.record = record
-        #: A process before this one may have done a part of it.
-        self.again = again
-        self.work: Deferred[None] | None = None
-        self._answer: GateAnswer | None = None
-        self._waiting: list[Deferred[GateAnswer]] = []
-
-    def answer(self) -> Deferred[GateAnswer]:
-        """A Deferred of the caller's own."""
-        waiting: Deferred[GateAnswer] = Deferred()
-        if self._answer is not None:
-            waiting.callback(self._answer)
-        else:
-            self._waiting.append(waiting)
-        return waiting
-
-    def finish(self, trouble: str = "") -> None:
-        """Tell all who wait; only the first answer counts."""
-        if self._answer is None:
-            record = self.record
-            self._answer = GateAnswer(record.opened and not trouble, trouble or record.reason)
-            waiting, self._waiting = self._waiting, []
-            for one in waiting:
-                one.callback(self._answer)
-
-    def cancel(self) -> None:
-        """Stop here; the journal knows how far it came."""
-        if self.work is not None:
-            self.work.cancel()
 
 
 async def _awaited(work: Awaitable[Any]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from audiosocket.gate.journal import GateJournal
-from audiosocket.gate.record import WayAnswer
+from audiosocket.gate.opening_files import RETRY_SECONDS
+from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.interfaces import GateAnswer
-from tests.support.gates import CALL, FakeWay, GateProcess, authorisation
+from tests.support.gates import CALL, FakeWay, GateProcess, UnlockedJournal, authorisation
 from tests.support.logged_failures import LoggedFailures
 
 
@@ -130,6 +133,94 @@ def test_an_audit_file_that_cannot_be_written_is_logged(tmp_path: Path, logged_f
     assert len(logged_failures.flush(IsADirectoryError)) == 1
     (tmp_path / "audit.jsonl").rmdir()
     assert len(GateProcess(tmp_path, FakeWay()).start().audit()) == 1  # the next start writes it
+
+
+def test_an_audit_line_is_written_once_that_is_possible_again(
+    tmp_path: Path, logged_failures: LoggedFailures
+) -> None:
+    (tmp_path / "audit.jsonl").mkdir()
+    gate = GateProcess(tmp_path, FakeWay()).start()
+    gate.open()
+    gate.clock.advance(RETRY_SECONDS)
+    assert len(logged_failures.flush(IsADirectoryError)) == 1
+    (tmp_path / "audit.jsonl").rmdir()
+    gate.clock.advance(RETRY_SECONDS)
+    assert [line["opened"] for line in gate.audit()] == [True]
+
+
+class ShortOfDescriptors(UnlockedJournal):
+    """A journal that cannot open files while ``short``; what was open before stays so."""
+
+    short = False
+
+    def _needs_one(self) -> None:
+        if self.short:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def hold(self, call_id: UUID) -> int | None:
+        self._needs_one()
+        return super().hold(call_id)
+
+    def sync(self, record: GateRecord) -> None:
+        self._needs_one()
+        super().sync(record)
+
+    def update(self, record: GateRecord) -> None:
+        self._needs_one()
+        super().update(record)
+
+
+def test_a_gate_that_was_refused_is_not_opened_by_the_next_process(tmp_path: Path) -> None:
+    """The file is there, its lock cannot be: the visitor is refused, and may have gone long before the restart."""
+    way, journal = FakeWay(), ShortOfDescriptors(tmp_path / "gate")
+    gate = GateProcess(tmp_path, way, journal=journal).start()
+    journal.short = True
+    gate.open()
+    assert [answer.opened for answer in gate.answers] == [False]
+    journal.short = False
+    GateProcess(tmp_path, way).start()
+    assert way.asked == []
+    gate.open()
+    assert [answer.opened for answer in gate.answers] == [False, True]
+
+
+@pytest.mark.parametrize("moment", ["before the webhook is asked", "before it answers"])
+def test_a_gate_that_has_begun_goes_on_when_its_journal_cannot_be_written(tmp_path: Path, moment: str) -> None:
+    way, journal = FakeWay(), ShortOfDescriptors(tmp_path / "gate")
+    way.ready = None
+    gate = GateProcess(tmp_path, way, journal=journal, held=True).start()
+    gate.open()
+    if moment == "before it answers":
+        gate.thread.run()
+    journal.short = True
+    gate.thread.run()
+    way.answer()
+    gate.thread.run()
+    assert gate.answers == [GateAnswer(True)]
+    assert gate.names() == ["gate.opening", "gate.opened"]
+    for _ in range(3):
+        gate.clock.advance(RETRY_SECONDS)
+        gate.thread.run()
+    assert gate.audit() == []  # the next process would ask again before there is a line
+    journal.short = False
+    gate.clock.advance(RETRY_SECONDS)
+    gate.thread.run()
+    assert [line["opened"] for line in gate.audit()] == [True]
+    again = GateProcess(tmp_path, way).start()
+    assert (len(way.asked), len(again.audit())) == (1, 1)
+
+
+def test_keys_are_not_played_when_the_journal_cannot_say_so(
+    tmp_path: Path, logged_failures: LoggedFailures
+) -> None:
+    keys, journal = FakeWay("dtmf", once=True), ShortOfDescriptors(tmp_path / "gate")
+    gate = GateProcess(tmp_path, keys, journal=journal, held=True).start()
+    gate.open()
+    journal.short = True
+    gate.thread.run()
+    assert keys.asked == []
+    assert [answer.opened for answer in gate.answers] == [False]
+    assert len(logged_failures.flush(OSError)) == 1
 
 
 def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
