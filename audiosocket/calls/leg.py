@@ -169,7 +169,17 @@ class Leg:
         return self._playout.ahead_ms(self._clock.now_ms())
 
     def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
-        taken = self._playout.play(pcm, rate or self._playout.rate)
+        playout = self._playout
+        if not rate:
+            rate = playout.rate
+        if live and self._connection is not None:
+            now = self._seconds() * 1000
+            if playout.speak_at_once(now, pcm, rate):
+                if self._connection.send_frames(audio_header(rate, len(pcm)) + pcm):
+                    self._sent(now, pcm, rate)
+                self.due_ms = playout.due_ms
+                return True
+        taken = playout.play(pcm, rate)
         if live and self._connection is not None:
             self._send_live()
         return taken

@@ -138,6 +138,27 @@ class Playout:
         """
         return self._make_queue().append(pcm, rate)
 
+    def speak_at_once(self, now: float, pcm: bytes, rate: int) -> bool:
+        """Count ``pcm`` as sent and return true if it is one frame that `play` and `take_live` would return alone.
+
+        That is how nearly all live audio comes, and costs a third of what the two cost.
+        """
+        length, queue = len(pcm), self._queue
+        sent_ms = self._sent_ms
+        if (
+            length != len(self._silence)
+            or rate != self.rate
+            or self._passed
+            or not now - MAX_DEBT_MS <= sent_ms <= now + LIVE_AHEAD_MS - FRAME_MS
+            or queue is None
+            or not queue.spoken_at_once(length)
+        ):
+            return False
+        self._live = True
+        self._sent_ms = sent_ms = sent_ms + FRAME_MS
+        self.due_ms = sent_ms if sent_ms > now else now
+        return True
+
     def take_live(self, now: float) -> list[Frame]:
         """Return complete frames of spoken audio to send now, at most `LIVE_AHEAD_MS` ahead of real time."""
         out: list[Frame] = []

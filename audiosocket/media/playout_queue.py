@@ -143,6 +143,14 @@ class PlayoutQueue:
         self._put_last(piece)
         return True
 
+    def spoken_at_once(self, length: int) -> bool:
+        """Count ``length`` bytes at the leg's rate as appended and taken; false, and nothing, when they have to wait."""
+        if self.paused or self._staged or self._queue or self.marks or self._converter is not None:
+            return False
+        self._heard_ms += length * 500 / self.rate
+        self._speaking = True
+        return True
+
     def mark(self, name: str) -> None:
         """Report `MarkReached` when everything appended so far has been sent."""
         if self.waiting:
