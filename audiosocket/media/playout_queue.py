@@ -144,7 +144,7 @@ class PlayoutQueue:
         return True
 
     def spoken_at_once(self, length: int) -> bool:
-        """Count ``length`` bytes at the leg's rate as appended and taken; false, and nothing, when they have to wait."""
+        """Count ``length`` bytes at the leg's rate as appended and taken; false when they have to wait."""
         if self.paused or self._staged or self._queue or self.marks or self._converter is not None:
             return False
         self._heard_ms += length * 500 / self.rate

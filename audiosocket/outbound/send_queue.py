@@ -38,8 +38,12 @@ class SendQueue:
         if self.is_full:
             self._waiting.append(frame)
             self._bytes += len(frame)
-        else:
+        elif self._direct:
             self.add_first(frame)
+        else:
+            self._transport.write(frame)
+            if self.is_full:
+                self._bytes += len(frame)
 
     def add_first(self, frame: bytes) -> None:
         """Send a frame before those that wait."""

@@ -53,6 +53,8 @@ from audiosocket.outbound.websocket_request import peer_of, upgrade_request
 
 #: Bytes that are handled in one turn of the reactor: a few messages with 20 ms of audio, or 100 short ones.
 BYTES_PER_TURN = 4_096
+#: And messages, pings and pongs not among them: some 2 ms of work, also for messages without content.
+MESSAGES_PER_TURN = 64
 #: Close codes that an endpoint may send.
 _SENDABLE = (*range(1000, 1004), *range(1007, 1015), *range(3000, 5000))
 
@@ -193,35 +195,48 @@ class WebSocketClient(protocol.Protocol):
         self._queue.add(self._wire.send(self._request))
 
     def dataReceived(self, data: bytes) -> None:
-        if self._unread or len(data) > BYTES_PER_TURN:
+        frames = self._frames
+        if self._next_turn is not None or self._unread:
             self._unread += data
-            if self._next_turn is None:
-                self.transport.pauseProducing()
-                self._handle_some()
+        elif self._state is _State.OPEN and frames is not None and (message := frames.whole(data)) is not None:
+            self._take_whole(message)
+        elif len(data) > BYTES_PER_TURN:
+            self._unread += data
+            self.transport.pauseProducing()
+            self._handle_some()
         else:
-            self._handle(data)
+            self._handle(data, MESSAGES_PER_TURN)
+            if frames is not None and frames.more and not self._is_closed():
+                self.transport.pauseProducing()
+                self._next_turn = self._clock.callLater(0, self._handle_some)
 
     def _handle_some(self) -> None:
         """Handle some of what was read, and go on in the reactor's next turn: others have theirs in between."""
         self._next_turn = None
-        data = bytes(self._unread[:BYTES_PER_TURN])
-        del self._unread[:BYTES_PER_TURN]
-        self._handle(data)
+        data = b""
+        if not self._leaves_frames():
+            data = bytes(self._unread[:BYTES_PER_TURN])
+            del self._unread[:BYTES_PER_TURN]
+        self._handle(data, MESSAGES_PER_TURN)
         if self._state is _State.CLOSED:  # the transport is closing
             self._unread.clear()
-        elif self._unread:
+        elif self._unread or self._leaves_frames():
             self._next_turn = self._clock.callLater(0, self._handle_some)
         else:
             self.transport.resumeProducing()
 
-    def _handle(self, data: bytes) -> None:
+    def _leaves_frames(self) -> bool:
+        return self._frames is not None and self._frames.more
+
+    def _handle(self, data: bytes, most: int = 0) -> None:
+        """Handle what was read; with ``most``, so many messages at most, and the rest when called again."""
         if self._state is _State.CLOSED:
             return
         if self._frames is None:
             self._receive(data)
             return
         ping: bytes | None = None
-        for found in self._frames.feed(data):
+        for found in self._frames.feed(data, most):
             if isinstance(found, memoryview):
                 self._receive(bytes(found))
             elif isinstance(found, Control):
@@ -275,7 +290,7 @@ class WebSocketClient(protocol.Protocol):
             self._next_turn.cancel()
             self._next_turn = None
         rest, self._unread = bytes(self._unread), bytearray()
-        if rest:
+        if rest or self._leaves_frames():
             self._handle(rest)
         self._queue = None
         if self._close_timer is not None and self._close_timer.active():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 TEXT, BINARY, PING, PONG = 1, 2, 9, 10
@@ -16,6 +17,8 @@ _MASKED = 0x80
 #: A frame larger than this is not collected here: wsproto gets its bytes as they come.
 MAX_COLLECTED = 65_536
 _MASK_BLOCK = 4_096
+#: The second byte of an unmasked frame whose length is in the next two.
+_LENGTH_OF_16_BITS = 126
 #: The longest payload of a control frame.
 _MAX_CONTROL = 125
 
@@ -52,8 +55,16 @@ def client_frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
         head = bytes((_FIN | opcode, _MASKED | 126)) + length.to_bytes(2, "big")
     else:
         head = bytes((_FIN | opcode, _MASKED | 127)) + length.to_bytes(8, "big")
-    key = int.from_bytes((mask * (length // 4 + 1))[:length], "little")
-    return head + mask + (int.from_bytes(payload, "little") ^ key).to_bytes(length, "little")
+    words = (length + 3) // 4
+    key = _ones(words) * int.from_bytes(mask, "little")
+    masked = (int.from_bytes(payload, "little") ^ key).to_bytes(4 * words, "little")
+    return head + mask + (masked if length == 4 * words else masked[:length])
+
+
+@lru_cache(maxsize=64)
+def _ones(words: int) -> int:
+    """Return a number of so many words of 32 bits, each of them 1: times a mask, it is the mask repeated."""
+    return int.from_bytes(b"\1\0\0\0" * words, "little")
 
 
 _CONTROLS = {_FIN | PING: PING, _FIN | PONG: PONG}
@@ -67,9 +78,36 @@ class FrameReader:
         #: Bytes of a frame that wsproto gets as they come.
         self._passing = 0
         self._in_fragments = False
+        #: Whether the last `feed` has left frames that may be complete.
+        self.more = False
 
-    def feed(self, data: bytes) -> Iterator[str | bytes | Control | memoryview]:
-        """Give text (str) and binary (bytes) messages, pings and pongs, and bytes for wsproto as memoryviews."""
+    def whole(self, data: bytes) -> str | bytes | None:
+        """Return the message that is all of ``data``, as of nearly every read; None, and nothing, for all else."""
+        size = len(data)
+        if (
+            size < 4
+            or data[1] != _LENGTH_OF_16_BITS
+            or size != 4 + (data[2] << 8 | data[3])
+            or self._buffer
+            or self._passing
+            or self._in_fragments
+        ):
+            return None
+        if data[0] == _FIN | TEXT:
+            try:
+                return str(data[4:], "utf-8")
+            except UnicodeDecodeError:
+                return None
+        return data[4:] if data[0] == _FIN | BINARY else None
+
+    def feed(self, data: bytes, most: int = 0) -> Iterator[str | bytes | Control | memoryview]:
+        """Give text (str) and binary (bytes) messages, pings and pongs, and bytes for wsproto as memoryviews.
+
+        With ``most``, it ends after so many messages and pieces for wsproto; `more` is true if frames may be left,
+        which come with the next data, which may be empty.
+        """
+        self.more = False
+        left = most
         if self._passing:
             passed, data = data[: self._passing], data[self._passing :]
             self._passing -= len(passed)
@@ -91,8 +129,14 @@ class FrameReader:
                 self._passing = end - len(data)
                 yield memoryview(data)[at:]
                 return
-            yield self._frame(data, at, start, end)
+            frame = self._frame(data, at, start, end)
             at = end
+            yield frame
+            if not isinstance(frame, Control):
+                left -= 1
+                if not left and at < len(data):
+                    self.more = True
+                    break
         self._buffer = data[at:] if at else data
 
     @staticmethod
@@ -102,7 +146,7 @@ class FrameReader:
             return None
         second = data[at + 1]
         length, start = second & 0x7F, at + 2
-        if length == 126:
+        if length == _LENGTH_OF_16_BITS:
             start, length = at + 4, int.from_bytes(data[at + 2 : at + 4], "big")
         elif length == 127:
             start, length = at + 10, int.from_bytes(data[at + 2 : at + 10], "big")

@@ -110,3 +110,52 @@ def test_masks_differ() -> None:
     found = {masks.next() for _ in range(3000)}
     assert len(found) > 2990
     assert {len(mask) for mask in found} == {4}
+
+
+@given(
+    st.lists(messages, max_size=12),
+    st.lists(st.integers(1, 400), max_size=30),
+    st.integers(1, 4),
+)
+def test_a_limited_number_of_messages_at_a_time_gives_the_same_ones(
+    sent: list[str | bytes], cuts: list[int], most: int
+) -> None:
+    stream, reader, found = server_frames(*sent), FrameReader(), list[object]()
+    at = 0
+    for cut in [*cuts, len(stream)]:
+        data, at = stream[at : at + cut], at + cut
+        whole = reader.whole(data)
+        if whole is not None:
+            found.append(whole)
+            continue
+        while True:
+            some = list(reader.feed(data, most))
+            assert len(some) <= most
+            found += some
+            data = b""
+            if not reader.more:
+                break
+    assert found == sent
+
+
+@given(
+    st.binary(max_size=300), st.sampled_from([0x81, 0x82, 0x01, 0x80, 0x89, 0xC1]), st.booleans(), st.booleans()
+)
+def test_a_message_that_is_all_of_a_read_is_the_one_that_is_read_otherwise(
+    payload: bytes, first: int, half_frame_before: bool, in_fragments: bool
+) -> None:
+    readers = FrameReader(), FrameReader()
+    for reader in readers:
+        list(reader.feed((b"\x01\x01a" if in_fragments else b"") + (b"\x81" if half_frame_before else b"")))
+    data = bytes((first, 126)) + len(payload).to_bytes(2, "big") + payload
+    whole = readers[0].whole(data)
+    if whole is not None:
+        assert [whole] == list(readers[1].feed(data))
+    assert list(readers[0].feed(data)) == list(FrameReader().feed(data)) or half_frame_before or in_fragments
+
+
+def test_what_is_no_single_message_is_left_to_the_reader() -> None:
+    for data in (b"", b"\x81\x7e\x00", b"\x81\x7e\x00\x05abcd", b"\x81\x7e\x00\x01\xff", b"\x81\x01a"):
+        assert FrameReader().whole(data) is None
+    assert FrameReader().whole(b"\x81\x7e\x00\x01a") == "a"
+    assert FrameReader().whole(b"\x82\x7e\x00\x01\xff") == b"\xff"

@@ -16,7 +16,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
 from audiosocket.outbound.endpoints import Endpoints
-from audiosocket.outbound.websocket import BYTES_PER_TURN, WebSocketClient
+from audiosocket.outbound.websocket import BYTES_PER_TURN, MESSAGES_PER_TURN, WebSocketClient
 from tests.support.reactor import reactor
 
 TURN_SECONDS = 0.001
@@ -110,6 +110,50 @@ def test_a_message_larger_than_a_turn_is_whole(here: InMemory) -> None:
     for _ in range(20):
         here.turn()
     assert here.seen.messages == ["x" * (10 * BYTES_PER_TURN)]
+
+
+@pytest.mark.parametrize("repeated", [1, 5])
+def test_messages_without_content_are_handled_in_several_turns(here: InMemory, repeated: int) -> None:
+    here.client.dataReceived(b"\x81\x00" * 2_000 * repeated)
+    turns = [len(here.seen.messages)]
+    assert here.transport.producerState == "paused"
+    while len(here.seen.messages) < 2_000 * repeated:
+        here.turn()
+        turns.append(len(here.seen.messages))
+    assert max(later - earlier for earlier, later in pairwise([0, *turns])) == MESSAGES_PER_TURN
+    assert set(here.seen.messages) == {""}
+    assert here.transport.producerState == "producing"
+    here.send(ws.TextMessage("the next"))
+    assert here.seen.messages[-1] == "the next"
+
+
+def test_pieces_without_content_are_handled_in_several_turns(here: InMemory) -> None:
+    here.client.dataReceived(b"\x01\x00" + b"\x00\x00" * 2 * MESSAGES_PER_TURN + b"\x80\x01x" + b"\x81\x01y")
+    turns = 0
+    while len(here.seen.messages) < 2:
+        here.turn()
+        turns += 1
+    assert turns == 2
+    assert here.seen.messages == ["x", "y"]
+
+
+def test_messages_without_content_that_wait_come_before_what_follows_and_before_the_end(here: InMemory) -> None:
+    here.client.dataReceived(b"\x81\x00" * 200)
+    here.send(ws.TextMessage("the last"), ws.CloseConnection(1000, "done"))
+    here.client.connectionLost(Failure(ConnectionDone()))
+    assert here.seen.messages == [*[""] * 200, "the last"]
+    assert here.seen.end == (1000, "done")
+
+
+def test_a_message_that_is_a_whole_read_is_reported_like_any_other(here: InMemory) -> None:
+    here.send(ws.TextMessage("x" * 300))
+    here.send(ws.BytesMessage(b"y" * 300))
+    assert here.seen.messages == ["x" * 300, b"y" * 300]
+    here.client.dataReceived(b"\x81\x7e\x00\x80" + b"\xff" * 128)
+    assert here.seen.end is not None
+    assert here.seen.end[0] == 1007
+    here.send(ws.TextMessage("x" * 300))
+    assert len(here.seen.messages) == 2
 
 
 def test_of_the_pings_of_one_turn_the_last_is_answered(here: InMemory) -> None:
