@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 #: A WebSocket message: text or binary.
 Message: TypeAlias = "str | bytes"
@@ -28,9 +28,11 @@ class Ready:
     format: AudioFormat
 
 
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """Audio to be played; ``item`` names the utterance where the dialect does."""
+class Speech(NamedTuple):
+    """Audio to be played; ``item`` names the utterance where the dialect does.
+
+    A tuple, as there are 50 of them a second, and it is made in a third of the time.
+    """
 
     payload: bytes
     format: AudioFormat

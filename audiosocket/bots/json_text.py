@@ -44,6 +44,18 @@ def decode_base64(text: Any) -> bytes | None:
         return None
 
 
+def decode_plain_base64(text: str) -> bytes | None:
+    """The bytes of a base64 text without any other character, filled up with ``=``; None for all other texts."""
+    try:
+        found = binascii.a2b_base64(text)
+    except ValueError:
+        return None
+    # Other characters are left out when decoding, so that the length tells whether there were any.
+    size = len(text)
+    padding = (2 if text.endswith("==") else 1) if text.endswith("=") else 0
+    return found if not size % 4 and len(found) == size // 4 * 3 - padding else None
+
+
 def encode_base64(payload: bytes) -> str:
     """``payload`` as base64 text without line breaks."""
     return binascii.b2a_base64(payload, newline=False).decode("ascii")

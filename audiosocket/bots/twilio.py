@@ -27,7 +27,15 @@ from audiosocket.bots.events import (
     Ready,
     Speech,
 )
-from audiosocket.bots.json_text import decode_base64, dump, encode_base64, inner, read_object, text_of
+from audiosocket.bots.json_text import (
+    decode_base64,
+    decode_plain_base64,
+    dump,
+    encode_base64,
+    inner,
+    read_object,
+    text_of,
+)
 
 FORMAT = AudioFormat("pcmu", 8000)
 _SPEECH_RATE = FORMAT.rate
@@ -35,6 +43,8 @@ _SPEECH_RATE = FORMAT.rate
 _MEDIA = re.compile(
     r'\{"event": ?"media", ?"streamSid": ?"([^"\\]*)", ?"media": ?\{"payload": ?"([A-Za-z0-9+/=]*)"\}\}', re.ASCII
 )
+#: What follows the audio in such a message.
+_MEDIA_END = '"}}'
 _NOT_ARGUMENTS = frozenset({"event", "id", "command", "streamSid"})
 
 
@@ -71,6 +81,8 @@ class TwilioStream:
         self._sequence = 0
         self._chunk = 0
         self._samples = 0
+        #: What comes before the audio in messages of this bot that match `_MEDIA`; empty before the first one.
+        self._media_begin = ""
         #: The bot knows our own messages: it has sent a command.
         self.extended = False
 
@@ -145,8 +157,8 @@ class TwilioStream:
         )
 
     def receive(self, message: Message) -> list[BotEvent]:
-        if isinstance(message, str) and (plain := _MEDIA.fullmatch(message)) and plain[1] == self._ids.stream:
-            payload = decode_base64(plain[2])
+        if isinstance(message, str):
+            payload = self._plain_media(message)
             if payload is not None:
                 return [Speech(payload, FORMAT)]
         found = read_object(message)
@@ -167,3 +179,18 @@ class TwilioStream:
             arguments = {name: value for name, value in found.items() if name not in _NOT_ARGUMENTS}
             return [CommandRequested(text_of(found, "id"), text_of(found, "command"), arguments)]
         return [Ignored("an unknown event")]
+
+    def _plain_media(self, message: str) -> bytes | None:
+        """Return the audio of a message that is written as nearly all are; None for all others."""
+        begin = self._media_begin
+        if begin and message.startswith(begin) and message.endswith(_MEDIA_END):
+            audio = message[len(begin) : -len(_MEDIA_END)]
+            if len(message) == len(begin) + len(audio) + len(_MEDIA_END):
+                payload = decode_plain_base64(audio)
+                if payload is not None:
+                    return payload
+        plain = _MEDIA.fullmatch(message)
+        if plain is None or plain[1] != self._ids.stream:
+            return None
+        self._media_begin = message[: plain.start(2)]
+        return decode_base64(plain[2])

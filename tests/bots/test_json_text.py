@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from audiosocket.bots.json_text import decode_base64, inner, read_object, text_of
+from audiosocket.bots.json_text import decode_base64, decode_plain_base64, inner, read_object, text_of
 
 
 @pytest.mark.parametrize("message", [b"{}", "", "{", "[]", "1", "[" * 100_000])
@@ -21,6 +25,27 @@ def test_what_is_no_base64_is_none(text: Any) -> None:
 
 def test_base64_is_decoded() -> None:
     assert decode_base64("AQI=") == b"\x01\x02"
+
+
+_PLAIN = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
+
+
+@given(
+    st.one_of(
+        st.text(alphabet='AQgw+/=="\\\n é', max_size=24),
+        st.binary(max_size=40).map(lambda data: base64.b64encode(data).decode()),
+    )
+)
+@example("A===")
+@example("AA=A")
+@example("=AAA")
+@example('AQ="')
+@example("AA==AAA=")
+@example("AA==AA==")
+@example("AAA=AAAA")
+def test_plain_base64_is_decoded_and_no_other_text(text: str) -> None:
+    expected = base64.b64decode(text) if _PLAIN.fullmatch(text) else None
+    assert decode_plain_base64(text) == expected
 
 
 @pytest.mark.parametrize(("value", "text"), [("a", "a"), (7, "7"), (True, ""), (None, ""), ([], ""), (1.5, "")])

@@ -9,7 +9,7 @@ import json
 from typing import Any
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from audiosocket.bots.events import Clear, CommandRequested, Ignored, MarkRequested, Ready, Speech
@@ -199,3 +199,20 @@ def test_the_signature_is_that_of_the_whole_url() -> None:
     url = "wss://bot.example/door/15?leg=visitor"
     expected = base64.b64encode(hmac.new(b"secret", url.encode(), hashlib.sha1).digest()).decode()
     assert signature("secret", url) == expected
+
+
+MEDIA = json.dumps({"event": "media", "streamSid": IDS.stream, "media": {"payload": "AQIDBAUGBw=="}})
+
+
+@given(st.integers(0, len(MEDIA)), st.integers(0, len(MEDIA)), st.text(alphabet='AQ=/"}\\\n ,e', max_size=6))
+@example(MEDIA.index("AQ"), len(MEDIA) - 2, "")
+@example(MEDIA.index("AQ"), len(MEDIA) - 3, "")
+@example(MEDIA.index("AQ"), MEDIA.index("AQ"), 'AA","x":"')
+@example(MEDIA.index("=="), MEDIA.index("=="), "\n")
+def test_a_message_means_the_same_after_others_and_alone(begin: int, end: int, between: str) -> None:
+    """Audio that is written as in the message before is not looked at as closely as the first."""
+    later = stream()
+    assert later.receive(MEDIA) == [Speech(bytes(range(1, 8)), FORMAT)]
+    message = MEDIA[:begin] + between + MEDIA[end:]
+    assert later.receive(message) == stream().receive(message)
+    assert later.receive(MEDIA) == [Speech(bytes(range(1, 8)), FORMAT)]
