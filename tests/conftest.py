@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from hypothesis import settings
 from twisted.internet import defer, reactor, task
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
@@ -17,6 +18,10 @@ from zope.interface import provider
 from tests.support.logged_failures import LoggedFailures, failure_of
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.slow_resolver"]
+
+# An example that takes 200 ms is a fault for Hypothesis; on a busy machine any of them may.
+settings.register_profile("no deadline", settings.get_profile("default"), deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
