@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from audiosocket.fleet.node_table import LEAD
 from audiosocket.fleet.own_calls import NOT_ASKED, CallRow
 
 #: The kind of the notifications, see `FleetDatabase.hear`.
@@ -91,12 +92,18 @@ AUTHORISED = """
     update public.audiosocket_gate set opened = %s, answer = %s where call_id = %s and visit = %s and node = %s
 """
 
-#: What may be removed, by any node.
-RETENTION = (
-    """delete from public.audiosocket_calls where ended_at < clock_timestamp() - interval '10 minutes'
-        or ended_at is null and changed_at < clock_timestamp() - interval '1 day'""",
-    "delete from public.audiosocket_gate where at < clock_timestamp() - interval '1 day'",
-)
+#: Deletes calls that ended so long ago that no caller comes back, or whose node has not written them for a day.
+CLEAN_CALLS = f"""{LEAD}
+    delete from public.audiosocket_calls
+    where (select held from lead) and (ended_at < clock_timestamp() - interval '10 minutes'
+        or ended_at is null and changed_at < clock_timestamp() - interval '1 day')
+"""  # noqa: S608
+#: Deletes authorisations of visits that are over; run after `CLEAN_CALLS`.
+CLEAN_GATE = f"""{LEAD}
+    delete from public.audiosocket_gate g
+    where (select held from lead) and at < clock_timestamp() - interval '1 day' and not exists (
+        select from public.audiosocket_calls c where c.call_id = g.call_id and c.ended_at is null)
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)

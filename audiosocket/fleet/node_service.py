@@ -20,6 +20,7 @@ from audiosocket.control_interface import FLEET_ACTIONS, Control
 from audiosocket.errors import AudioSocketError, InvalidCommand, SourceUnavailable
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.fleet import node_table
+from audiosocket.fleet.call_statements import CLEAN_CALLS, CLEAN_GATE
 from audiosocket.fleet.database import CHANNEL, FleetDatabase
 from audiosocket.fleet.identity import NameWatch, Node
 from audiosocket.fleet.writes import Row, Statement
@@ -30,6 +31,8 @@ BEAT_SECONDS = 1.0
 LOOK_BEATS, CLEAN_BEATS = 5, 300
 #: How long it is waited for the answers of the nodes, in seconds.
 ANSWER_SECONDS = 2.0
+#: What deletes rows that are of no use any more.
+CLEAN = (node_table.CLEAN, CLEAN_CALLS, CLEAN_GATE)
 _log = Logger()
 
 
@@ -179,7 +182,8 @@ class FleetNode(Service):
 
     async def _clean(self) -> None:
         try:
-            await self._database.ask(node_table.CLEAN)
+            for statement in CLEAN:
+                await self._database.ask(statement)
         except SourceUnavailable as problem:
             _log.info("old rows of the fleet were not deleted: {reason}", reason=str(problem))
 

@@ -58,15 +58,16 @@ ANSWER = """
     select * from unnest(%s::bigint[], %s::text[], %s::boolean[], %s::text[]) on conflict do nothing
 """
 RESULTS = "select node, done, message from public.audiosocket_command_results where command_id = %s order by node"
-#: Deletes what is over, on one node at a time: others do nothing while it holds the lock.
-CLEAN = """
-    with lead as materialized (select pg_try_advisory_xact_lock(0x4155444F464C4554) as held),
+#: Begins what deletes, on one node at a time: others do nothing while it holds the lock.
+LEAD = f"with lead as materialized (select pg_try_advisory_xact_lock({0x4155444F464C4554}) as held)"
+#: Deletes nodes and commands that are over.
+CLEAN = f"""{LEAD},
     nodes as (
         delete from public.audiosocket_nodes
         where (select held from lead) and seen_at < clock_timestamp() - interval '7 days')
     delete from public.audiosocket_commands
     where (select held from lead) and asked_at < clock_timestamp() - interval '1 day'
-""".replace("0x4155444F464C4554", str(0x4155444F464C4554))
+"""  # noqa: S608
 
 
 def nodes_json(rows: Iterable[Sequence[Any]]) -> list[NodeJSON]:
