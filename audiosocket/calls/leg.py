@@ -52,6 +52,9 @@ class LegOwner(Protocol):
     def leg_suspended(self, leg: Leg) -> None:
         """Note that a leg has lost its connection and may get another one; it may be ended in here."""
 
+    def tells_end(self, leg: Leg) -> bool:
+        """Return whether Asterisk reports at once that the channel of a leg has ended."""
+
     def app_failed(self, leg: Leg) -> None:
         """End the call of a leg, one of whose apps raised."""
 
@@ -464,7 +467,7 @@ class Leg:
     def cut_off(self, connection: Connection, outcome: LegOutcome) -> None:
         if connection is not self._connection:
             return
-        if self.role is not Role.VISITOR:
+        if self.role is not Role.VISITOR and not self._owner.tells_end(self):
             self.end(outcome)
             return
         self._connection = None

@@ -95,6 +95,10 @@ class CallerIdentification:
         """Call ``end`` with this leg, which has lost its connection, if its caller has hung up or does so."""
         self._departed.suspended(call, role, end)
 
+    def tells_end(self, leg: Leg) -> bool:
+        """Return whether the end of the leg's channel is noticed at once: the channel is known, and followed."""
+        return self._channels.tells_ends and isinstance(leg.call.states.get((leg.role, CHANNEL)), str)
+
     def left(self, leg: Leg) -> None:
         """Forget a leg that has ended."""
         self._forget((leg.call_id, leg.role))

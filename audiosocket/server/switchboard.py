@@ -192,6 +192,10 @@ class Switchboard:
         if self._callers is not None:
             self._callers.suspended(leg.call, leg.role, self._hung_up_meanwhile)
 
+    def tells_end(self, leg: Leg) -> bool:
+        """Return whether AMI or ARI reports the end of the leg's channel; implements `LegOwner`."""
+        return self._callers is not None and self._callers.tells_end(leg)
+
     def mislabelled(self, leg: Leg, codec: str) -> None:
         """Note the codec of a leg whose frames are labelled as slin; implements `LegOwner`."""
         self.codecs.note(leg.extension, codec)

@@ -123,6 +123,9 @@ class LegFixture:
     def leg_suspended(self, leg: Leg) -> None:
         raise AssertionError("no connection here comes through a proxy")
 
+    def tells_end(self, leg: Leg) -> bool:
+        raise AssertionError("no connection here comes through a proxy")
+
     def mislabelled(self, leg: Leg, codec: str) -> None:
         self.codecs.append(codec)
 

@@ -12,7 +12,7 @@ from audiosocket.calls.registry import RECONNECT_SECONDS
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.server.caller_identification import CallerIdentification
 from audiosocket.wire import HANGUP_FRAME, uuid_frame
-from tests.support.ami_channels import DOOR, VISITOR_PORT, ChannelFixture
+from tests.support.ami_channels import DOOR, RESIDENT, RETURN_PORT, VISITOR_PORT, ChannelFixture
 from tests.support.in_memory import (
     CALL,
     FRAME,
@@ -333,3 +333,82 @@ def test_a_visitor_who_is_back_is_not_ended_by_the_news_of_a_channel(ami: Channe
     back.send(HANGUP_FRAME)
     back.hang_up()
     server.run(50)
+
+
+# two people who talk
+
+
+def states(server: InMemoryServer) -> list[str]:
+    return [leg["state"] for leg in call_of(server).to_json(server.now)["legs"]]
+
+
+def talking(server: InMemoryServer, app: RecordingApp) -> list[AsteriskConnection]:
+    """Return the connections of a visitor and a resident who hear each other."""
+    lines = [through_proxy(server, role) for role in Role]
+    assert app.events[0].leg.connect_other(True)
+    server.run(20)
+    return lines
+
+
+@pytest.fixture
+def both(ami: ChannelFixture) -> ChannelFixture:
+    """Return an Asterisk with the channels of a visitor and a resident."""
+    ami.calls(RESIDENT, "1001")
+    ami.runs("AudioSocket", f"{CALL},127.0.0.1:{RETURN_PORT}", RESIDENT)
+    ami.flush()
+    return ami
+
+
+@ENDS
+def test_two_who_talk_go_on_when_both_connections_are_back(both: ChannelFixture, end: End, outcome: str) -> None:
+    app = RecordingApp()
+    server = server_with(both, app)
+    for line in talking(server, app):
+        end(line)
+    assert states(server) == ["suspended", "suspended"]
+    server.run(300)
+    visitor, resident = (through_proxy(server, role) for role in Role)
+    assert states(server) == ["live", "live"]
+    assert (app.methods.count("resumed"), app.values("left")) == (2, [])
+    since = server.now
+    visitor.send(FRAME)
+    server.run(60)
+    assert FRAME[3:] in [pcm for _, _, pcm in resident.audio(since)]
+    assert "bridge.ended" not in server.event_names()
+    for line in (visitor, resident):
+        line.send(HANGUP_FRAME)
+        line.hang_up()
+    server.run(50)
+
+
+@ENDS
+def test_a_resident_who_hangs_up_is_reported_as_soon_as_the_channel_is_gone(
+    both: ChannelFixture, end: End, outcome: str
+) -> None:
+    app = RecordingApp()
+    server = server_with(both, app)
+    visitor, resident = talking(server, app)
+    end(resident)
+    assert states(server) == ["live", "suspended"]
+    both.event("Hangup", **RESIDENT)
+    both.flush()
+    assert states(server) == ["live", "ended"]
+    assert app.values("left") == ["caller_hangup"]
+    visitor.send(HANGUP_FRAME)
+    visitor.hang_up()
+    server.run(50)
+
+
+@ENDS
+def test_a_resident_of_whose_channel_nothing_is_known_ends_with_the_connection(
+    ami: ChannelFixture, end: End, outcome: str
+) -> None:
+    app = RecordingApp()
+    server = server_with(ami, app)
+    visitor, resident = talking(server, app)
+    end(resident)
+    assert states(server) == ["live", "ended"]
+    assert app.values("left") == [outcome]
+    visitor.send(HANGUP_FRAME)
+    visitor.hang_up()
+    server.run(2_100)
