@@ -87,6 +87,7 @@ def metrics_in_pieces(status: StatusJSON, calls: CallCounts, now: float) -> Iter
         _of_extensions(status),
         _of_configuration(status, now),
         _of_database(status),
+        _of_fleet(status),
         _of_process(status),
     )
     while piece := list(islice(lines, PIECE_LINES)):
@@ -188,6 +189,30 @@ def _of_database(status: StatusJSON) -> Iterator[str]:
     yield from _single("db_reconnects_total", "counter", explanation, database.get("reconnects", 0))
     explanation = "Durations of statements."
     yield from _histogram("db_query_duration_seconds", explanation, database.get("queries"))
+
+
+def _of_fleet(status: StatusJSON) -> Iterator[str]:
+    fleet, calls = status["fleet"], status["fleet_calls"]
+    database = fleet["database"]
+    if database is None:
+        return
+    up = database["state"] == "up"
+    yield from _single("fleet_db_up", "gauge", "1 while the database of the fleet is connected.", up)
+    nodes = [({"state": state}, number) for state, number in fleet["nodes"].items()]
+    yield from _metric("fleet_nodes", "gauge", "Nodes by state.", nodes)
+    yield from _single("fleet_name_shared", "gauge", "1 if another node has the same name.", fleet["name_shared"])
+    queues: dict[str, Mapping[str, Any]] = {"rows": database, **({} if calls is None else {"calls": calls})}
+    waiting = [({"queue": queue}, each["waiting"]) for queue, each in queues.items()]
+    yield from _metric("fleet_rows_waiting", "gauge", "Rows that wait to be written.", waiting)
+    dropped = [({"queue": queue}, each["dropped_total"]) for queue, each in queues.items()]
+    yield from _metric("fleet_rows_dropped_total", "counter", "Rows that found the queue full.", dropped)
+    explanation = "Rows that PostgreSQL has refused."
+    yield from _single("fleet_rows_refused_total", "counter", explanation, database["refused_total"])
+    if calls is not None:
+        explanation = "Calls of other nodes that went on here."
+        yield from _single("fleet_calls_adopted_total", "counter", explanation, calls["adopted_total"])
+        explanation = "Calls of this node that went on elsewhere."
+        yield from _single("fleet_calls_lost_total", "counter", explanation, calls["lost_total"])
 
 
 def _of_process(status: StatusJSON) -> Iterator[str]:

@@ -120,6 +120,22 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "This node drains: the balancer sends it no new calls.",
         "Stop it once it has no calls, or end the drain: audiosocket drain --cancel.",
     ),
+    "nodeNameShared": (
+        "bad",
+        "Another node is called {name}, too: commands go to one of them, and calls are mistaken for the other's.",
+        "Give each node a NODE_NAME of its own, and restart it.",
+    ),
+    "fleetAway": (
+        "bad",
+        "The database of the fleet has not been reachable for {seconds} s. This node goes on alone. "
+        "{waiting} rows wait, {dropped} were dropped.",
+        "Start PostgreSQL, and connect the node to it directly or through a pooler with pool_mode=session.",
+    ),
+    "fleetRefused": (
+        "bad",
+        "PostgreSQL refuses rows of the fleet: {refused} until now.",
+        "Run audiosocket schema --fleet, and give DB_USER the rights on the tables of the fleet.",
+    ),
     "workerDown": ("bad", "Worker {index} is being replaced; its calls may resume.", "The log says why it ended."),
     "botAway": (
         "bad",
@@ -155,7 +171,13 @@ _NOT_WORKING = ("failing", "down")
 
 def find_problems(status: StatusJSON, recent: Iterable[Mapping[str, Any]]) -> list[CurrentProblemJSON]:
     """Return what is wrong, the worst first; ``recent`` are the events of the last `RECENT_SECONDS`."""
-    found = [*_of_table(status), *_of_extensions(status), *_of_process(status), *_of_events(recent)]
+    found = [
+        *_of_table(status),
+        *_of_extensions(status),
+        *_of_process(status),
+        *_of_fleet(status),
+        *_of_events(recent),
+    ]
     return sorted(found, key=lambda problem: problem["level"] != "bad")
 
 
@@ -230,6 +252,25 @@ def _of_process(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
     for worker in workers:
         if worker["state"] == "down":
             yield _problem("workerDown", index=worker["index"])
+
+
+def _of_fleet(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
+    fleet, calls = status["fleet"], status["fleet_calls"]
+    database = fleet["database"]
+    if fleet["name_shared"]:
+        yield _problem("nodeNameShared", name=fleet["node"])
+    if database is None:
+        return
+    if database["state"] != "up":
+        yield _problem(
+            "fleetAway",
+            database["reason"],
+            seconds=round(database["since_seconds"]),
+            waiting=database["waiting"] + (0 if calls is None else calls["waiting"]),
+            dropped=database["dropped_total"] + (0 if calls is None else calls["dropped_total"]),
+        )
+    elif database["reason"]:
+        yield _problem("fleetRefused", database["reason"], refused=database["refused_total"])
 
 
 def _of_events(recent: Iterable[Mapping[str, Any]]) -> Iterator[CurrentProblemJSON]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -27,7 +27,8 @@ from audiosocket.fleet.writes import Row, Statement
 from audiosocket.json_shapes.fleet import CommandJSON, FleetStatusJSON, NodeJSON
 
 BEAT_SECONDS = 1.0
-#: Heartbeats between two looks for commands whose notification was lost, and between two deletions of old rows.
+#: Heartbeats between two looks for commands whose notification was lost, and for the states of all nodes; and
+#: between two deletions of old rows.
 LOOK_BEATS, CLEAN_BEATS = 5, 300
 #: How long it is waited for the answers of the nodes, in seconds.
 ANSWER_SECONDS = 2.0
@@ -87,6 +88,8 @@ class FleetNode(Service):
         self._beat = Statement(node_table.BEAT, self._beaten)
         self._answer = Statement(node_table.ANSWER)
         self._beats = 0
+        #: The number of nodes by state.
+        self._states: dict[str, int] = {}
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         #: Ids of the latest commands that were carried out, also where the answer could not be written.
@@ -116,6 +119,7 @@ class FleetNode(Service):
         return {
             "node": self._node.name,
             "name_shared": self._watch.shared,
+            "nodes": dict(self._states) if self._database.is_up else {},
             "database": self._database.to_json(),
         }
 
@@ -161,6 +165,8 @@ class FleetNode(Service):
 
     def _tick(self) -> None:
         self._write(self._seen().state)
+        if self._beats % LOOK_BEATS == 1 and self._database.is_up:
+            defer.ensureDeferred(self._count())
         self._beats += 1
         if self._beats % LOOK_BEATS == 0:
             self._look()
@@ -179,6 +185,13 @@ class FleetNode(Service):
             self._shared_logged = self._watch.shared
             if self._watch.shared:
                 _log.error("another node is called {name}, too; give each its own NODE_NAME", name=self._node.name)
+
+    async def _count(self) -> None:
+        try:
+            self._states = Counter(each["state"] for each in await self.nodes())
+        except SourceUnavailable as problem:
+            self._states = {}
+            _log.debug("the nodes of the fleet could not be counted: {reason}", reason=str(problem))
 
     async def _clean(self) -> None:
         try:

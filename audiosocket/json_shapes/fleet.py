@@ -36,8 +36,12 @@ class CommandJSON(TypedDict):
 
 
 class FleetStatusJSON(TypedDict):
-    """The part of the status that is about the fleet; ``database`` is None and ``node`` empty without FLEET."""
+    """The part of the status that is about the fleet; ``database`` is None and ``node`` empty without FLEET.
+
+    ``nodes`` has the number of nodes by state, at most some 5 s old; it is empty while PostgreSQL is away.
+    """
 
     node: str
     name_shared: bool
+    nodes: dict[str, int]
     database: FleetDatabaseJSON | None

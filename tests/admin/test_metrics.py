@@ -59,6 +59,17 @@ STATUS: dict[str, Any] = {
 }
 
 
+FLEET: dict[str, Any] = {
+    "fleet": {
+        "node": "n1",
+        "name_shared": True,
+        "nodes": {"ready": 2, "gone": 1},
+        "database": {"state": "up", "waiting": 5, "dropped_total": 10, "refused_total": 4},
+    },
+    "fleet_calls": {"waiting": 2, "dropped_total": 3, "adopted_total": 8, "lost_total": 9},
+}
+
+
 def scrape(
     calls: CallCounts | None = None, **changes: Any
 ) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -126,6 +137,24 @@ def test_nothing_measured_is_an_empty_histogram() -> None:
 def test_without_a_database_there_are_no_figures_of_it() -> None:
     names = {name for name, _ in scrape(database={"configured": False, "state": "off", "reason": ""})}
     assert not [name for name in names if name.startswith("audiosocket_db")]
+
+
+def test_a_node_of_a_fleet_shows_the_nodes_and_what_waits_for_the_table() -> None:
+    found = scrape(**FLEET)
+    assert {name: value for name, value in found.items() if name[0].startswith("audiosocket_fleet")} == {
+        ("audiosocket_fleet_db_up", ()): 1,
+        ("audiosocket_fleet_nodes", (("state", "ready"),)): 2,
+        ("audiosocket_fleet_nodes", (("state", "gone"),)): 1,
+        ("audiosocket_fleet_name_shared", ()): 1,
+        ("audiosocket_fleet_rows_waiting", (("queue", "rows"),)): 5,
+        ("audiosocket_fleet_rows_waiting", (("queue", "calls"),)): 2,
+        ("audiosocket_fleet_rows_dropped_total", (("queue", "rows"),)): 10,
+        ("audiosocket_fleet_rows_dropped_total", (("queue", "calls"),)): 3,
+        ("audiosocket_fleet_rows_refused_total", ()): 4,
+        ("audiosocket_fleet_calls_adopted_total", ()): 8,
+        ("audiosocket_fleet_calls_lost_total", ()): 9,
+    }
+    assert not [name for name, _ in scrape() if name.startswith("audiosocket_fleet")]
 
 
 def left(number: str, outcome: str, role: str = "visitor") -> FeedEntry:
@@ -235,7 +264,7 @@ def test_the_page_names_exactly_the_figures() -> None:
     counts = CallCounts()
     for each in (ended("caller_hangup", 7.5), left("1000", "lost")):
         counts.count(each)
-    assert {name for name, _ in scrape(counts)} == documented()
+    assert {name for name, _ in scrape(counts, **FLEET)} == documented()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")

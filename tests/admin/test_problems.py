@@ -21,6 +21,20 @@ EXTENSION = {
     "state": "listening",
     "reason": "",
 }
+FLEET: dict[str, Any] = {
+    "node": "n1",
+    "name_shared": False,
+    "nodes": {"ready": 2, "gone": 1},
+    "database": {
+        "state": "up",
+        "since_seconds": 61.2,
+        "reason": "",
+        "waiting": 5,
+        "written_total": 7,
+        "dropped_total": 10,
+        "refused_total": 4,
+    },
+}
 #: Changes of a healthy status, and the keys of the problems that they are.
 CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, []),
@@ -62,6 +76,10 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"fleet_ports": {"range": "8101-8300", "outside": [7, 9]}}, ["portOutside", "portOutside"]),
     ({"drain": {"active": True, "since": "2026-01-31T10:15:23Z"}}, ["nodeDrains"]),
+    ({"fleet": {**FLEET, "name_shared": True}}, ["nodeNameShared"]),
+    ({"fleet": FLEET, "fleet_calls": {"waiting": 2, "dropped_total": 3}}, []),
+    ({"fleet": {**FLEET, "database": {**FLEET["database"], "state": "down"}}}, ["fleetAway"]),
+    ({"fleet": {**FLEET, "database": {**FLEET["database"], "reason": "no rights"}}}, ["fleetRefused"]),
     ({"workers": [{"index": 0, "state": "up"}, {"index": 1, "state": "down"}]}, ["workerDown"]),
 ]
 
@@ -69,6 +87,12 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
 def found(*recent: dict[str, Any], **changes: Any) -> list[CurrentProblemJSON]:
     status = {**HEALTHY, "extensions": [EXTENSION], **changes}
     return find_problems(cast("StatusJSON", status), recent)
+
+
+def test_rows_and_calls_that_wait_or_were_dropped_are_added() -> None:
+    fleet = {**FLEET, "database": {**FLEET["database"], "state": "down"}}
+    (problem,) = found(fleet=fleet, fleet_calls={"waiting": 2, "dropped_total": 3})
+    assert problem["values"] == {"seconds": 61, "waiting": 7, "dropped": 13}
 
 
 @pytest.mark.parametrize(("changes", "keys"), CASES)

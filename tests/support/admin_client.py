@@ -72,6 +72,7 @@ HEALTHY: dict[str, Any] = {
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
     "api_tokens": {"file": "", "state": "absent", "reason": "", "names": []},
     "events_webhook": {"state": "off", "reason": "", "waiting": 0, "dropped_total": 0},
+    "fleet": {"node": "", "name_shared": False, "nodes": {}, "database": None},
     "fleet_calls": None,
     "fleet_ports": {"range": "", "outside": []},
     "drain": {"active": False, "since": None},
