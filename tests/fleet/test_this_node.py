@@ -74,6 +74,12 @@ def run(connection: psycopg2.extensions.connection, sql: str, values: Sequence[A
         return cursor.fetchall() if cursor.description else []
 
 
+def waiting(node: FleetNode) -> int:
+    database = node.to_json()["database"]
+    assert database is not None
+    return database["waiting"]
+
+
 async def test_a_node_that_stops_says_that_it_is_gone_before_its_session_ends(
     start: Start, tables: psycopg2.extensions.connection
 ) -> None:
@@ -81,7 +87,7 @@ async def test_a_node_that_stops_says_that_it_is_gone_before_its_session_ends(
     states = "select name, state, calls from audiosocket_nodes"
     await until(lambda: run(tables, states) == [("n1", "ready", 7)])
     # No heartbeat is being written, which would take along what is added.
-    await until(lambda: node.to_json()["database"] is not None and not node.to_json()["database"]["waiting"])
+    await until(lambda: not waiting(node))
     await stopped(server)
     assert run(tables, states) == [("n1", "gone", 7)]
 
