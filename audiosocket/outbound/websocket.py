@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
 
 from twisted.internet import defer, error, protocol
 from twisted.internet.defer import Deferred
@@ -49,12 +48,9 @@ from audiosocket.outbound.websocket_interface import (
     WebSocketObserver,
     WebSocketRefused,
 )
+from audiosocket.outbound.websocket_reading import Fragments, Unread
 from audiosocket.outbound.websocket_request import peer_of, upgrade_request
 
-#: Bytes that are handled in one turn of the reactor: a few messages with 20 ms of audio, or 100 short ones.
-BYTES_PER_TURN = 4_096
-#: And messages, pings and pongs not among them: some 2 ms of work, also for messages without content.
-MESSAGES_PER_TURN = 64
 #: Close codes that an endpoint may send.
 _SENDABLE = (*range(1000, 1004), *range(1007, 1015), *range(3000, 5000))
 
@@ -111,14 +107,11 @@ class WebSocketClient(protocol.Protocol):
         self._connecting: Deferred[None] | None = None
         self._handshake_bytes = 0
         self._accepted: Deferred[None] = Deferred(self._cancelled)
-        #: Exists while there is a TCP connection.
+        #: These exist while there is a TCP connection.
         self._queue: SendQueue | None = None
+        self._unread: Unread | None = None
         self._gone: list[Deferred[None]] = []
-        #: What was read and not handled yet, and when the next of it is.
-        self._unread = bytearray()
-        self._next_turn: IDelayedCall | None = None
-        self._parts: list[str | bytes] = []
-        self._part_bytes = 0
+        self._fragments = Fragments(self._limits.message_bytes)
         self._late_pong: bytes | None = None
         self._close_frame = (NORMAL_CLOSURE, "")
         #: Runs to the next ping, or to the end of the time for a pong.
@@ -191,52 +184,31 @@ class WebSocketClient(protocol.Protocol):
 
     def connectionMade(self) -> None:
         self._queue = SendQueue(self.transport, self._drained)
+        self._unread = Unread(self.transport, self._clock, self._handle)
         self.transport.setTcpNoDelay(True)
         self._queue.add(self._wire.send(self._request))
 
     def dataReceived(self, data: bytes) -> None:
+        frames, unread = self._frames, self._unread
+        if unread is None:
+            return
+        if not unread and self._state is _State.OPEN and frames is not None:
+            message = frames.whole(data)
+            if message is not None:
+                self._take_whole(message)
+                return
+        unread.take(data)
+
+    def _handle(self, data: bytes, most: int) -> bool | None:
+        """Handle what was read, see `Unread`."""
         frames = self._frames
-        if self._next_turn is not None or self._unread:
-            self._unread += data
-        elif self._state is _State.OPEN and frames is not None and (message := frames.whole(data)) is not None:
-            self._take_whole(message)
-        elif len(data) > BYTES_PER_TURN:
-            self._unread += data
-            self.transport.pauseProducing()
-            self._handle_some()
-        else:
-            self._handle(data, MESSAGES_PER_TURN)
-            if frames is not None and frames.more and not self._is_closed():
-                self.transport.pauseProducing()
-                self._next_turn = self._clock.callLater(0, self._handle_some)
-
-    def _handle_some(self) -> None:
-        """Handle some of what was read, and go on in the reactor's next turn: others have theirs in between."""
-        self._next_turn = None
-        data = b""
-        if not self._leaves_frames():
-            data = bytes(self._unread[:BYTES_PER_TURN])
-            del self._unread[:BYTES_PER_TURN]
-        self._handle(data, MESSAGES_PER_TURN)
-        if self._state is _State.CLOSED:  # the transport is closing
-            self._unread.clear()
-        elif self._unread or self._leaves_frames():
-            self._next_turn = self._clock.callLater(0, self._handle_some)
-        else:
-            self.transport.resumeProducing()
-
-    def _leaves_frames(self) -> bool:
-        return self._frames is not None and self._frames.more
-
-    def _handle(self, data: bytes, most: int = 0) -> None:
-        """Handle what was read; with ``most``, so many messages at most, and the rest when called again."""
         if self._state is _State.CLOSED:
-            return
-        if self._frames is None:
+            return None
+        if frames is None:
             self._receive(data)
-            return
+            return None if self._is_closed() else False
         ping: bytes | None = None
-        for found in self._frames.feed(data, most):
+        for found in frames.feed(data, most):
             if isinstance(found, memoryview):
                 self._receive(bytes(found))
             elif isinstance(found, Control):
@@ -247,9 +219,10 @@ class WebSocketClient(protocol.Protocol):
             else:
                 self._take_whole(found)
             if self._is_closed():
-                return
+                return None
         if ping is not None:  # RFC 6455, 5.5.3: only the last of several pings needs an answer
             self._answer_ping(ping)
+        return frames.more
 
     def _take_whole(self, message: str | bytes) -> None:
         """Report a message that came in one frame."""
@@ -286,13 +259,9 @@ class WebSocketClient(protocol.Protocol):
                 self._fail(WebSocketFailed(f"{self.peer}: the handshake has more than {most} bytes"))
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        if self._next_turn is not None:
-            self._next_turn.cancel()
-            self._next_turn = None
-        rest, self._unread = bytes(self._unread), bytearray()
-        if rest or self._leaves_frames():
-            self._handle(rest)
-        self._queue = None
+        if self._unread is not None:
+            self._unread.finish()
+        self._queue = self._unread = None
         if self._close_timer is not None and self._close_timer.active():
             self._close_timer.cancel()
         if not self._accepted.called:
@@ -331,20 +300,12 @@ class WebSocketClient(protocol.Protocol):
             self._accepted.callback(None)
 
     def _take_part(self, part: ws.TextMessage | ws.BytesMessage) -> None:
-        data = part.data
-        self._part_bytes += len(data) if not isinstance(data, str) or data.isascii() else len(data.encode())
-        if self._part_bytes > self._limits.message_bytes:
+        message = self._fragments.add(part)
+        if self._fragments.too_long:
             self._refuse_size()
-            return
-        if data:  # any number of empty frames must not fill the memory
-            self._parts.append(data if isinstance(data, str) else bytes(data))
-        if part.message_finished:
-            empty: Any = "" if isinstance(data, str) else b""  # all parts are of the same kind
-            message: str | bytes = empty.join(self._parts)
-            self._parts, self._part_bytes = [], 0
-            if self._state is _State.OPEN:
-                with self._log.failuresHandled("a WebSocket message could not be used"):
-                    self._observer.message(message)
+        elif message is not None and self._state is _State.OPEN:
+            with self._log.failuresHandled("a WebSocket message could not be used"):
+                self._observer.message(message)
 
     def _take_close(self, event: ws.CloseConnection) -> None:
         if self._state is _State.CLOSING:

@@ -16,7 +16,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
 from audiosocket.outbound.endpoints import Endpoints
-from audiosocket.outbound.websocket import BYTES_PER_TURN, MESSAGES_PER_TURN, WebSocketClient
+from audiosocket.outbound.websocket import WebSocketClient
+from audiosocket.outbound.websocket_reading import BYTES_PER_TURN, MESSAGES_PER_TURN
 from tests.support.reactor import reactor
 
 TURN_SECONDS = 0.001
