@@ -115,7 +115,7 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         apartments=apartments,
         publish=feed.publish,
         tokens=tokens,
-        node=node,
+        node=None if node is None else node.session,
     )
     listeners = Listeners(
         components.make_factory,
@@ -231,7 +231,9 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     tokens = new_call_tokens(settings)
     api_tokens, tokens_file = _make_tokens(options, reactor)
     webhook = _make_webhook(options, feed, reactor)
-    pool = WorkerPool(settings.workers, _launch(options, tokens), reactor, feed.publish)
+    node = _this_node(options, reactor)
+    name = "" if node is None else node.name
+    pool = WorkerPool(settings.workers, _launch(options, tokens, name), reactor, feed.publish)
     listeners = SupervisorListeners(
         pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
     )
@@ -274,7 +276,6 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     StateWatch(listeners, poller, database, feed.publish, reactor).setServiceParent(server)
     if database is not None:
         database.setServiceParent(server)
-    node = _this_node(options, reactor)
     if node is not None:
         control.fleet = node.join(
             server, control, lambda: list(listeners.extensions.values()), lambda: pool.live_legs
@@ -284,16 +285,24 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     return server
 
 
-def _launch(options: Options, tokens: CallTokens) -> Launch:
-    """Return how workers are started: with this process's modules and settings, none on the command line."""
+def _launch(options: Options, tokens: CallTokens, node: str) -> Launch:
+    """Return how workers are started: with this process's modules and settings, none on the command line.
+
+    ``node`` is the name of this node; without one, outside a fleet, workers have no database.
+    """
     # The events of workers are sent by this process.
     webhook = {"EVENTS_WEBHOOK_URL", "EVENTS_WEBHOOK_SECRET", "EVENTS_WEBHOOK_SECRET_FILE"}
     secrets = {"DB_PASSWORD", "DB_PASSWORD_FILE", "API_TOKEN", "API_TOKEN_FILE", "API_TOKENS_FILE", *webhook}
     settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
     for name in ("AMI_SECRET_FILE", "ARI_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "GATE_WEBHOOK_SECRET_FILE"):
         settings[name] = getattr(options.settings, name.lower())  # an absolute path
-    # A worker has no API and no database.
-    settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="", DB_HOST="")
+    # A worker has no API, and does not read the table.
+    settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="")
+    if node:
+        path = options.settings.db_password_file
+        settings.update(DB_PASSWORD="" if path else options.password, DB_PASSWORD_FILE=path)
+    else:
+        settings.update(DB_HOST="")
     if options.settings.apps_file:
         settings.update(APPS_FILE=str(Path(options.settings.apps_file).expanduser().absolute()))
     count = options.settings.workers
@@ -308,6 +317,7 @@ def _launch(options: Options, tokens: CallTokens) -> Launch:
             "journals": [journals.name(index, count) for index in range(count)],
             "lines": process_log.plan is not None,
             "env_file": options.env_file,
+            "node": node,
             "call_tokens": vars(tokens),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from twisted.application.service import MultiService
 
@@ -17,6 +18,13 @@ from audiosocket.fleet.node_service import FleetNode, Generation, Seen
 from audiosocket.postgres.connection import IDatabaseReactor
 from audiosocket.postgres.target import Target
 from audiosocket.settings import Settings
+
+
+class NodeSession(NamedTuple):
+    """What a process needs to share its calls: the name of its node, and a session of its own."""
+
+    name: str
+    database: FleetDatabase
 
 
 class ThisNode:
@@ -39,6 +47,11 @@ class ThisNode:
         self._host = host
         self._node = node(settings.node_name, host, str(Path(settings.data_dir).absolute()), life)
         self.database = FleetDatabase(Target(settings, password, reactor), reactor)
+
+    @property
+    def session(self) -> NodeSession:
+        """What the calls of this process are shared through."""
+        return NodeSession(self.name, self.database)
 
     @property
     def name(self) -> str:

@@ -94,6 +94,7 @@ class WorkerStatusJSON(CallStatusJSON):
 
     live_by_extension: dict[str, int]
     pid: int
+    fleet_calls: FleetCallsJSON | None
 
 
 class WorkerJSON(TypedDict):

@@ -33,7 +33,7 @@ from audiosocket.fleet.call_lookups import CallLookups
 from audiosocket.fleet.call_statements import TAKEN_OVER
 from audiosocket.fleet.call_table import CallTable
 from audiosocket.fleet.gate_claims import GateClaims
-from audiosocket.fleet.this_node import ThisNode
+from audiosocket.fleet.this_node import NodeSession
 from audiosocket.gate.opener import GateOpener
 from audiosocket.interfaces import AppContext, AppFactory
 from audiosocket.media.lazy_imports import stream_converter
@@ -145,7 +145,7 @@ def build_call_components(
     tokens: CallTokens,
     mine: Callable[[UUID], bool] = lambda call_id: True,
     publish: Sink = lambda record: None,
-    node: ThisNode | None = None,
+    node: NodeSession | None = None,
 ) -> CallComponents:
     """Return all parts, connected and not started; ``mine`` says which calls are this process's.
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from audiosocket.json_shapes import HistogramJSON, TrafficJSON, WorkerStatusJSON
+from audiosocket.json_shapes import FleetCallsJSON, HistogramJSON, TrafficJSON, WorkerStatusJSON
 from audiosocket.runtime.histograms import add_histograms
 
 
@@ -25,6 +25,8 @@ class Totals:
     latencies: dict[str, HistogramJSON] = field(default_factory=dict)
     timings: dict[str, HistogramJSON] = field(default_factory=dict)
     traffic: TrafficJSON = field(default_factory=lambda: add_traffic([]))
+    #: None until a worker has answered that is part of a fleet; nothing waits in a worker that has ended.
+    fleet_calls: FleetCallsJSON | None = None
 
     def add(self, answer: WorkerStatusJSON) -> None:
         """Add what one worker has counted."""
@@ -36,6 +38,7 @@ class Totals:
         self.latencies = add_histograms([self.latencies, answer["latencies"]])
         self.timings = add_histograms([self.timings, answer["timings"]])
         self.traffic = add_traffic([self.traffic, answer["traffic"]])
+        self.fleet_calls = add_fleet_calls(self.fleet_calls, answer["fleet_calls"])
 
 
 def add_traffic(several: Sequence[TrafficJSON]) -> TrafficJSON:
@@ -47,6 +50,20 @@ def add_traffic(several: Sequence[TrafficJSON]) -> TrafficJSON:
         "frames_dropped": _sums(each["frames_dropped"] for each in several),
         "protocol_errors": _sums(each["protocol_errors"] for each in several),
         "one_way": sum(each["one_way"] for each in several),
+    }
+
+
+def add_fleet_calls(one: FleetCallsJSON | None, other: FleetCallsJSON | None) -> FleetCallsJSON | None:
+    """Return the sums of what two processes counted; None outside a fleet."""
+    if one is None or other is None:
+        return one or other
+    return {
+        "waiting": one["waiting"] + other["waiting"],
+        "written_total": one["written_total"] + other["written_total"],
+        "dropped_total": one["dropped_total"] + other["dropped_total"],
+        "adopted_total": one["adopted_total"] + other["adopted_total"],
+        "lost_total": one["lost_total"] + other["lost_total"],
+        "unanswered_total": one["unanswered_total"] + other["unanswered_total"],
     }
 
 
@@ -70,6 +87,8 @@ class KeptTotals:
         running = set(pids)
         for pid in [pid for pid in self._answers if pid not in running]:
             self._ended.add(self._answers.pop(pid))
+            if self._ended.fleet_calls is not None:
+                self._ended.fleet_calls = {**self._ended.fleet_calls, "waiting": 0}
         self._answers.update({answer["pid"]: answer for answer in answers})
         totals = Totals(
             self._ended.calls,
@@ -80,6 +99,7 @@ class KeptTotals:
             dict(self._ended.latencies),
             dict(self._ended.timings),
             self._ended.traffic,
+            self._ended.fleet_calls,
         )
         for answer in self._answers.values():
             totals.add(answer)

@@ -87,6 +87,7 @@ class SupervisorControl:
         live: Counter[int] = Counter()
         for answer in answers:
             live.update({int(key): number for key, number in answer["live_by_extension"].items()})
+        services: ServicesJSON = {**self._services(), "fleet_calls": totals.fleet_calls}
         return {
             **self.extensions.status(live),
             "live_calls": sum(answer["live_calls"] for answer in answers),
@@ -108,7 +109,7 @@ class SupervisorControl:
             "legs_by_extension": _legs(answers),
             "workers": self._workers({answer["pid"]: answer["reactor"] for answer in answers}),
             "spare_worker": self._pool.spare,
-            **self._services(),
+            **services,
             "apartments": self.records.status(),
             "drain": self.drain.to_json(),
             "fleet": fleet_status(self.fleet),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,8 +23,11 @@ from audiosocket.control_interface import CallSelection
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import Role
 from audiosocket.extensions.parsing import parse_json
+from audiosocket.fleet.database import FleetDatabase
+from audiosocket.fleet.this_node import NodeSession
 from audiosocket.json_shapes import WorkerStatusJSON
 from audiosocket.media import lazy_imports
+from audiosocket.postgres.target import Target
 from audiosocket.runtime.log_format import formatter
 from audiosocket.runtime.logs import level_filter
 from audiosocket.runtime.warmup import install_runtime_services
@@ -33,7 +37,7 @@ from audiosocket.server.call_server import CallServer
 from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.visit_services import make_apartments
 from audiosocket.settings import Settings
-from audiosocket.settings_files import merge, read_env_file
+from audiosocket.settings_files import merge, read_env_file, read_password
 from audiosocket.workers.affinity import owner
 from audiosocket.workers.call_counts import CountsToSupervisor
 from audiosocket.workers.channel import Channel, Message
@@ -146,6 +150,7 @@ class WorkerProcess:
         selection = select_apps(settings, apps, self._values(message["env_file"]), self._reactor, quiet=True)
         count = len(message["journals"])
         self._event_relay = EventsToSupervisor(self.channel, self._reactor, time.time)
+        node = self._node_session(settings, message["node"])
         components = build_call_components(
             settings,
             selection,
@@ -155,6 +160,7 @@ class WorkerProcess:
             apartments=make_apartments(settings, self._reactor, lambda: self._condominiums, quiet=True),
             mine=lambda call_id: owner(call_id, count) == index,
             publish=self._event_relay,
+            node=node,
         )
         switchboard = components.switchboard
         CountsToSupervisor(self.channel, switchboard.registry.limits.counts, self._reactor)
@@ -174,8 +180,11 @@ class WorkerProcess:
             self._reactor,
             journal=components.journal,
             resume_seconds=settings.resume_seconds,
+            shared=None if components.adoption is None else components.adoption.table,
         )
         components.add_services(server)
+        if node is not None:
+            node.database.setServiceParent(server)
         install_runtime_services(
             server,
             self._reactor,
@@ -196,6 +205,16 @@ class WorkerProcess:
         server.startService()
         self.channel.notify("ready", pid=os.getpid())
         self._report()
+
+    def _node_session(self, settings: Settings, node: str) -> NodeSession | None:
+        """Return the session of this worker as a part of ``node``; None outside a fleet.
+
+        All workers have the name of their node: a UUID is always the same worker's.
+        """
+        if not node:
+            return None
+        password = partial(read_password, settings) if settings.db_password_file else settings.db_password
+        return NodeSession(node, FleetDatabase(Target(settings, password, self._reactor), self._reactor))
 
     def _values(self, env_file: str) -> Callable[[], Mapping[str, str]]:
         """Return what reads the values of ``${NAME}`` in ``apps.toml``, each time from the current file."""
@@ -256,4 +275,6 @@ class WorkerProcess:
     async def _status(us: Running) -> WorkerStatusJSON:
         calls = await us.calls.status()
         live = {str(key): number for key, number in us.calls.live_by_extension().items()}
-        return {**calls, "live_by_extension": live, "pid": os.getpid()}
+        adoption = us.components.adoption
+        shared = None if adoption is None else adoption.to_json()
+        return {**calls, "live_by_extension": live, "pid": os.getpid(), "fleet_calls": shared}

@@ -228,7 +228,10 @@ def test_the_route_has_the_type_that_prometheus_wants_and_needs_the_token() -> N
     assert AdminClient(token="secret").request("GET", "/metrics").status == 401
 
 
-def answer(pid: int, calls: int) -> WorkerStatusJSON:
+FLEET_CALLS = ("waiting", "written_total", "dropped_total", "adopted_total", "lost_total", "unanswered_total")
+
+
+def answer(pid: int, calls: int, fleet_calls: int | None = None) -> WorkerStatusJSON:
     counted = {
         "pid": pid,
         "calls_total": calls,
@@ -239,6 +242,7 @@ def answer(pid: int, calls: int) -> WorkerStatusJSON:
         "latencies": {"bot_connect_ms": HISTOGRAM},
         "timings": {"jitter": HISTOGRAM},
         "traffic": {**TRAFFIC, "one_way": calls},
+        "fleet_calls": None if fleet_calls is None else {name: fleet_calls for name in FLEET_CALLS},
     }
     return cast("WorkerStatusJSON", counted)
 
@@ -255,6 +259,14 @@ def test_totals_do_not_fall_when_a_worker_is_replaced_or_silent() -> None:
     assert totals.traffic["one_way"] == 32
     assert totals.traffic["frames_in"] == {"audio": 1_500, "digit": 6, "ignored": 3}
     assert kept.update([answer(1, 11), answer(3, 1)], [1, 3]).calls == 32
+
+
+def test_calls_of_a_fleet_are_counted_over_all_workers_and_only_those_that_run_have_any_waiting() -> None:
+    kept = KeptTotals()
+    assert kept.update([answer(1, 1), answer(2, 1)], [1, 2]).fleet_calls is None
+    kept.update([answer(1, 1, 10), answer(2, 1, 20)], [1, 2])
+    totals = kept.update([answer(1, 1, 11), answer(3, 1, 1)], [1, 3])
+    assert totals.fleet_calls == {**dict.fromkeys(FLEET_CALLS, 32), "waiting": 12}
 
 
 ALERTS = Path(__file__).parents[2] / "examples" / "prometheus" / "alerts.yml"

@@ -16,6 +16,7 @@ import pytest
 
 from audiosocket import schema
 from audiosocket.wire import HungUp, Parser, digit_frame, uuid_frame
+from audiosocket.workers.affinity import owner
 from tests.support.fleet import is_accepted, is_up
 from tests.support.porteiro_visits import APARTMENTS
 from tests.support.ports import free_ports
@@ -145,18 +146,55 @@ def test_the_calls_of_a_killed_node_go_on_elsewhere_and_no_other_is_disturbed(
         assert [line for line in back if not is_up(line)] == []
 
 
+def of_worker(index: int, workers: int) -> UUID:
+    """Return a UUID that this one of several workers has."""
+    while owner(call_id := uuid4(), workers) != index:
+        pass
+    return call_id
+
+
+def test_calls_of_a_node_with_workers_go_on_at_another_one(
+    tmp_path: Path, postgres: PostgresServer, database_settings: Mapping[str, str], database_name: str
+) -> None:
+    settings = {**database_settings, "WORKERS": "2"}
+    with fleet(tmp_path, postgres, settings, 2) as nodes, ExitStack() as lines:
+        ids = [of_worker(index % 2, 2) for index in range(6)]
+        calls = [lines.enter_context(nodes.dial(0, each)) for each in ids]
+        # The sessions of the other node's workers are open once these are written.
+        others = [lines.enter_context(nodes.dial(1, of_worker(index, 2))) for index in range(2)]
+        assert all(map(is_accepted, [*calls, *others]))
+        assert written(postgres, database_name, 8)
+        before = {each: nodes.call(0, each) for each in ids}
+        nodes.servers[0].stop(signal.SIGKILL)
+        back = [lines.enter_context(nodes.dial(1, each)) for each in ids]
+        assert all(map(is_accepted, back))
+        for each in ids:
+            assert nodes.call(1, each)["started_at"] == before[each]["started_at"]
+        assert nodes.servers[1].api("/api/status")["fleet_calls"]["adopted_total"] == 6
+        assert [line for line in others if not is_up(line)] == []
+        owners = "select owner, count(*) from audiosocket_calls group by 1"
+        assert postgres.execute(database_name, owners) == [("n1", 8)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.usefixtures("database_name")
 def test_a_visit_goes_on_elsewhere_with_its_pending_return_call(
-    tmp_path: Path, postgres: PostgresServer, database_settings: Mapping[str, str]
+    tmp_path: Path, postgres: PostgresServer, database_settings: Mapping[str, str], workers: int
 ) -> None:
     call_id = uuid4()
-    with fleet(tmp_path, postgres, database_settings, 2, app="porteiro") as nodes, ExitStack() as lines:
+    settings = {**database_settings, "WORKERS": str(workers)}
+    with fleet(tmp_path, postgres, settings, 2, app="porteiro") as nodes, ExitStack() as lines:
+        warm = [lines.enter_context(nodes.dial(1, of_worker(index, workers))) for index in range(workers)]
+        assert all(map(is_accepted, warm))
+        assert written(postgres, settings["DB_NAME"], workers)
         visitor = lines.enter_context(nodes.dial(0, call_id))
         assert is_accepted(visitor)
         for key in "#101#":
             visitor.sendall(digit_frame(key))
         assert wait_until(lambda: "ringing" in nodes.states(0, call_id), SECONDS)
-        state = "select count(*) from audiosocket_calls where record like '%%\"ringing\"%%'"
+        state = (
+            f"select count(*) from audiosocket_calls where record like '%\"ringing\"%' and call_id = '{call_id}'"
+        )
         database = database_settings["DB_NAME"]
         assert wait_until(lambda: postgres.execute(database, state)[0][0] == 1, SECONDS)
         nodes.servers[0].stop(signal.SIGKILL)
