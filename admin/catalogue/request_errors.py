@@ -40,6 +40,11 @@ REQUEST_ERRORS: Mapping[str, str] = {
         'Diga qual ramal: {"extension_id": 123} ou {"ramal": "1001"}.'
     ),
     "call_id is missing; it is the UUID of the call.": "falta call_id; é o UUID da chamada.",
+    "action is missing; it is one of {known}.": "falta action; é um destes: {known}.",
+    # admin.routes.fleet
+    "This server is no node of a fleet; set FLEET=true.": (
+        "Este servidor não é nó de uma frota; defina FLEET=true."
+    ),
     'Give the number to call: {"number": "101"} or {"numbers": ["101", "102"]}.': (
         'Diga o número a chamar: {"number": "101"} ou {"numbers": ["101", "102"]}.'
     ),
@@ -113,6 +118,7 @@ REQUEST_ERRORS: Mapping[str, str] = {
 
 #: What a value must be, at the end of "{key} is {value}; it must be {must_be}."
 MUST_BE: Mapping[str, str] = {
+    "the name of a node": "o nome de um nó",
     "true or false": "true ou false",
     "text": "texto",
     "a number": "um número",

@@ -181,6 +181,13 @@ SERVER_ERRORS: Mapping[str, str] = {
     "{name} is not among the tools of this extension": "{name} não está entre as ferramentas deste ramal",
     "Redirect: {problem}": "Redirect: {problem}",
     "{played} of {keys} keys were played: {problem}": "{played} de {keys} teclas foram tocadas: {problem}",
+    # nodes
+    "{action} is no command; there are: {known}": "{action} não é um comando; existem: {known}",
+    "{action} takes no argument": "{action} não tem argumento",
+    "there is no node {node} now; there are: {known}": "não há um nó {node} agora; existem: {known}",
+    "no call {call_id} was taken over": "nenhuma chamada {call_id} foi assumida",
+    "PostgreSQL was busy for {seconds} s": "o PostgreSQL esteve ocupado por {seconds} s",
+    "no answer from PostgreSQL within {seconds} s": "sem resposta do PostgreSQL em {seconds} s",
     # workers
     "{name} is being replaced; try again in a moment": "{name} está sendo substituído; tente de novo em instantes",
     "{name} is not connected; try again in a moment": "{name} não está conectado; tente de novo em instantes",
