@@ -240,6 +240,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
     files = FileThread(reactor)
     poller, database = _make_table(options, listeners, files, reactor)
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
+    backend = ReturnBackend(settings, reactor, time.time)
     server = SupervisorServer(
         pool,
         listeners,
@@ -249,8 +250,8 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
         drain_seconds=settings.drain_seconds,
         succession=_succession(settings, reactor),
         read_again=partial(_read_again, selection, tokens_file),
+        starting=backend.read_key,
     )
-    backend = ReturnBackend(settings, reactor, time.time)
     selection.setServiceParent(server)
     apartments = make_apartments(settings, reactor, lambda: condominiums(listeners.extensions.values()))
     apartments.setServiceParent(server)

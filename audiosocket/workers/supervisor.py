@@ -56,7 +56,7 @@ class SupervisorServer(MultiService):
     """The service tree of the supervisor. Children: listeners, reactor monitor, API, database, poller.
 
     A stop lets calls end by themselves for ``drain_seconds``, as in a single process. ``read_again`` reads
-    ``apps.toml`` here.
+    ``apps.toml`` here; ``starting`` is called before the workers start.
     """
 
     _log = Logger()
@@ -72,6 +72,7 @@ class SupervisorServer(MultiService):
         drain_seconds: float = 0,
         succession: Succession | None = None,
         read_again: Callable[[], object] = lambda: None,
+        starting: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()
         self.pool = pool
@@ -84,6 +85,7 @@ class SupervisorServer(MultiService):
         self.drain_seconds = drain_seconds
         self._succession = succession
         self._read_again = read_again
+        self._starting = starting
         self._forced = False
         #: "", "draining" or "stopping".
         self.ending = ""
@@ -115,6 +117,7 @@ class SupervisorServer(MultiService):
             self._succession.begin(self._begin)
 
     def _begin(self) -> None:
+        self._starting()
         self.pool.startService()
         super().startService()
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from twisted.internet.threads import deferToThread
 
 from audiosocket.client.caller import Caller
+from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER, signature
 from tests.support import visits
 from tests.support.fake_ami import SECRET, USER, FakeAMIServer
 from tests.support.loopback_server import LOOPBACK, reactor, reactor_turns, until
@@ -46,6 +51,31 @@ async def visit(directory: Path, **settings: str) -> AsyncIterator[AmiVisit]:
     finally:
         await port.stopListening()
     assert asterisk.violations == []
+
+
+@pytest.mark.deadline(60)
+async def test_with_workers_the_first_report_of_a_webhook_is_verified_by_the_key_in_its_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "key").write_text("the key of the webhook\n")
+    settings = {
+        "WORKERS": "2", "API_TOKEN": "a token of the api", "RETURN_BACKEND": "webhook",
+        "WEBHOOK_URL": f"http://{LOOPBACK}:9/", "WEBHOOK_SECRET_FILE": "key",
+    }  # fmt: skip
+    with ServerProcess(tmp_path, settings) as server:
+        body = json.dumps({"attempt_id": "7", "end": "busy"}).encode()
+        statuses = []
+        for key in ("the key of the webhook", "another key"):
+            headers = {
+                "Content-Type": "application/json",
+                SIGNATURE_HEADER: signature(key, int(time.time()), body),
+            }
+            report = Request(f"http://{LOOPBACK}:{server.api_port}/api/attempts/7", body, headers)
+            with pytest.raises(HTTPError) as answer:
+                await deferToThread(urlopen, report, timeout=15)
+            statuses.append(answer.value.code)
+            answer.value.close()
+    assert statuses == [404, 401]  # there is no such attempt; not signed
 
 
 @pytest.mark.deadline(60)

@@ -83,6 +83,11 @@ class ReturnBackend(MultiService):
         if isinstance(self.originator, ARIOriginator | WebhookOriginator):
             self.originator.start()
 
+    def read_key(self) -> None:
+        """Read the key of reports, for a process that only verifies them and is never started."""
+        if isinstance(self.originator, WebhookOriginator):
+            self.originator.start()
+
     def stopService(self) -> Deferred[Any]:
         """Stop what rings, then disconnect; takes a few seconds at most."""
         return Deferred.fromCoroutine(self._stop())
