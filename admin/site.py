@@ -67,7 +67,7 @@ class AdminRequest(Request):
         peer = peer_of(self)
         return f"{self.caller.name} ({peer})" if self.caller.name else peer
 
-    def note(self, change: str) -> None:
+    def log_change(self, change: str) -> None:
         """Take what the request has changed, for the log."""
         self.remark = change
 

@@ -17,6 +17,10 @@ from zope.interface import provider
 
 from tests.support.logged_failures import LoggedFailures, failure_of
 
+# A busy machine is no fault of an example.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.slow_resolver"]
 
 # An example that takes 200 ms is a fault for Hypothesis; on a busy machine any of them may.

@@ -73,7 +73,7 @@ def add_routes(app: Klein, control: Control) -> None:
     async def add_extension(request: AdminRequest) -> bytes:
         """Insert an extension and apply it."""
         fields = requests.extension_fields(request.content.read())
-        extension = await _to_the_end(extensions.add(fields, request.note), "POST /api/extensions", request)
+        extension = await _to_the_end(extensions.add(fields, request.log_change), "POST /api/extensions", request)
         request.setHeader("Location", f"/api/extensions/{extension.id}")
         message = say(request, "Extension {number} added", number=extension.number)
         return reply(request, {"message": message, "extension": extension.to_json()}, 201)
@@ -84,7 +84,7 @@ def add_routes(app: Klein, control: Control) -> None:
         parsed_id = requests.parse_extension_id(extension_id)
         fields = requests.changed_fields(request.content.read(), parsed_id)
         request.remark = f"extension {parsed_id}: {', '.join(fields)}"
-        work = extensions.change(parsed_id, fields, request.note)
+        work = extensions.change(parsed_id, fields, request.log_change)
         extension = await _to_the_end(work, f"PUT /api/extensions/{parsed_id}", request)
         message = say(request, "Extension ID {id} updated", id=parsed_id)
         return reply(request, {"message": message, "extension": extension.to_json()})
@@ -93,7 +93,7 @@ def add_routes(app: Klein, control: Control) -> None:
     async def remove_extension(request: AdminRequest, extension_id: str) -> bytes:
         """Delete an extension; its calls continue."""
         parsed_id = requests.parse_extension_id(extension_id)
-        work = extensions.remove(parsed_id, request.note)
+        work = extensions.remove(parsed_id, request.log_change)
         await _to_the_end(work, f"DELETE /api/extensions/{parsed_id}", request)
         return reply(request, {"message": say(request, "Extension ID {id} removed", id=parsed_id)})
 

@@ -30,7 +30,7 @@ def add_routes(app: Klein, control: Control) -> None:
         """Have one node or all of them hang up a call, drain, take calls again, or read the table."""
         action, node, argument = requests.fleet_command(request.content.read())
         done = await fleet().command(action, node, argument, request.who)
-        request.note(f"{action} on {node or 'all nodes'}")
+        request.log_change(f"{action} on {node or 'all nodes'}")
         return reply(
             request,
             {

@@ -52,7 +52,7 @@ class Bridge(App):
         self._legs: dict[Role, Leg] = {}
         self._hanging_up: IDelayedCall | None = None
         #: Whether a resident who is alone is played ring-back, which ends when the visitor comes.
-        self._ringing = False
+        self._rings_alone = False
 
     @staticmethod
     def check(settings: Settings) -> list[str]:
@@ -71,18 +71,18 @@ class Bridge(App):
         self._cancel_hangup()
         other = self._other(leg)
         if other is None:
-            self._ring(leg)
-        elif self._ringing and other.role is Role.RESIDENT:
-            self._ringing = False
+            self._ring_alone(leg)
+        elif self._rings_alone and other.role is Role.RESIDENT:
+            self._rings_alone = False
             other.clear()
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
         if name == _RING and self._other(leg) is None:
-            self._ring(leg)
+            self._ring_alone(leg)
 
-    def _ring(self, leg: Leg) -> None:
+    def _ring_alone(self, leg: Leg) -> None:
         if leg.role is Role.RESIDENT:
-            self._ringing = True
+            self._rings_alone = True
             leg.play(ring_back(RING_RATE), RING_RATE)
             leg.mark(_RING)
 
@@ -101,7 +101,7 @@ class Bridge(App):
 
     def left(self, leg: Leg, outcome: str) -> None:
         self._legs.pop(leg.role, None)
-        self._ringing = self._ringing and leg.role is not Role.RESIDENT
+        self._rings_alone = self._rings_alone and leg.role is not Role.RESIDENT
         self._cancel_hangup()
         other = self._other(leg)
         if other is not None and outcome not in _WHOLE_CALL:

@@ -50,7 +50,7 @@ class MislabelledCodecs:
         #: What was logged already: callers of one extension may alternate between codecs.
         self._reported: set[tuple[int, str]] = set()
 
-    def note(self, extension: Extension, codec: str) -> None:
+    def count(self, extension: Extension, codec: str) -> None:
         """Note a codec that was detected: "ulaw", "alaw" or "unknown"."""
         self.latest[extension.id] = codec
         if (extension.id, codec) in self._reported:

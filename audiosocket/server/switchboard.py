@@ -198,7 +198,7 @@ class Switchboard:
 
     def mislabelled(self, leg: Leg, codec: str) -> None:
         """Note the codec of a leg whose frames are labelled as slin; implements `LegOwner`."""
-        self.codecs.note(leg.extension, codec)
+        self.codecs.count(leg.extension, codec)
 
     def app_failed(self, leg: Leg) -> None:
         """End the call of a leg, one of whose apps raised; implements `LegOwner`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions
@@ -275,4 +276,6 @@ class TestOrder:
             apps = ROOT / "audiosocket" / "apps"
             for path in [apps / f"{name}.py"] if (apps / f"{name}.py").is_file() else (apps / name).glob("*.py"):
                 source = path.read_text().replace("``audiosocket.apps``", "")
-                assert "audiosocket.apps" not in source.replace(f"audiosocket.apps.{name}.", ""), name
+                assert "audiosocket.apps" not in re.sub(rf"audiosocket\.apps\.{name}(\.| import)", "", source), (
+                    name
+                )

@@ -141,9 +141,10 @@ async def test_notifications_that_arrive_together_are_passed_on_together(
 
 
 async def test_a_failed_connect_leaves_no_descriptor(parameters: dict[str, Any]) -> None:
+    closed = free_port()  # whose reservation has a descriptor
     before = descriptors()
     failed = []
-    for wrong in ({"password": "no"}, {"dbname": "no"}, {"port": free_port()}, {"sslmode": "require"}):
+    for wrong in ({"password": "no"}, {"dbname": "no"}, {"port": closed}, {"sslmode": "require"}):
         connection = SafeConnection(reactor)
         failed.append(connection)  # nor while it is still referenced
         with pytest.raises(psycopg2.OperationalError):

@@ -863,6 +863,7 @@ class Proxy(protocol.Factory):
                 end.transport.abortConnection()  # type: ignore[union-attr]
 
 
+@pytest.mark.deadline(60)
 async def test_sessions_the_server_still_keeps_after_a_partition_are_ended(
     open_database: Open, postgres: PostgresServer, backends: Backends, database_with_table: str
 ) -> None:

@@ -24,9 +24,13 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ``count`` consecutive TCP ports that are free on every address."""
-    first = _block(_PORTS, count, socket.SOCK_STREAM)
-    return list(range(first, first + count))
+    """Return ``count`` TCP ports that are free on every address; up to ten are consecutive."""
+    found: list[int] = []
+    while len(found) < count:
+        block = min(count - len(found), 10)
+        first = _block(_PORTS, block, socket.SOCK_STREAM)
+        found += range(first, first + block)
+    return found
 
 
 def free_rtp_ports(count: int) -> int:

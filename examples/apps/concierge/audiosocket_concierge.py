@@ -90,6 +90,7 @@ class Concierge(Bridge):
             leg.play(BUSY, RATE)
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
+        super().marked(leg, name, heard_ms)
         if name == "concierge-ringing" and self._ringing:
             self._ring(leg)
 
