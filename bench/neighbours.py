@@ -94,9 +94,9 @@ def _measure(server: Server, seconds: float, flood: Flood | None) -> Gaps:
     flooder = None
     if flood is not None:
         arguments = [str(server.ports[0]), flood.kind, str(flood.connections), str(seconds + 1)]
-        flooder = subprocess.Popen(
-            [sys.executable, "-m", "bench.flooder", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL
-        )
+        command = [sys.executable, "-m", "bench.flooder", *arguments]
+        with machine.on_core(machine.GENERATOR_CORE if flood.workers == 1 else None):
+            flooder = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         with machine.on_core(machine.GENERATOR_CORE):
             return listen(server.ports[0], CALLS, seconds, LATE_MS)
