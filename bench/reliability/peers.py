@@ -1,9 +1,7 @@
-"""R12 to R15 and R21: peers that send anything, nothing, or connect without end, and clients of the API."""
+"""R12 to R14 and R21: peers that send anything, nothing, or connect without end, and clients of the API."""
 
 from __future__ import annotations
 
-import os
-import resource
 import socket
 import time
 from contextlib import ExitStack, suppress
@@ -11,13 +9,12 @@ from threading import Thread
 from uuid import UUID
 
 from audiosocket.wire import audio_frame, uuid_frame
-from bench.reliability.live_calls import ECHO, api, calls_beside, connect, within
+from bench.reliability.live_calls import ECHO, api, calls_beside, connect
 from bench.reliability.promise import Count, Trial
 from bench.servers import Server, ours
 
 #: The time-out of the UUID and a busy machine, in seconds.
 HANDSHAKE_SECONDS = 8.0
-SPARE_DESCRIPTORS = 20
 #: What a dashboard and its neighbours may ask, in requests a second.
 REQUESTS_PER_SECOND = 100
 
@@ -56,24 +53,6 @@ def connection_flood(trial: Trial) -> Count:
                 connect(server.ports[0]).close()
         count.add(_answered(server), "no audio after the flood")
         count.tried += trial.times(1_000, 10_000) - 1
-    return count
-
-
-def descriptors_run_out(trial: Trial) -> Count:
-    """With no descriptor left established calls go on, and all is well again after that."""
-    count = Count()
-    with ours(ECHO, core=None) as server, calls_beside(server, count):
-        for _ in range(trial.times(1, 20)):
-            before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-            used = len(os.listdir(f"/proc/{server.pid}/fd"))
-            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + SPARE_DESCRIPTORS, before[1]))
-            with ExitStack() as held:
-                for _ in range(3 * SPARE_DESCRIPTORS):
-                    with suppress(OSError):
-                        held.enter_context(connect(server.ports[0]))
-                time.sleep(1)
-            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
-            count.add(within(HANDSHAKE_SECONDS, lambda: _answered(server)), "no new call after that")
     return count
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.reliability import changes, files, peers, restarts
+from bench.reliability import changes, descriptors, files, peers, restarts
 from bench.reliability.promise import Count, Promise, Trial
 from bench.reliability.soak import soak
 
@@ -43,7 +43,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("R12", "malformed input hurts nobody else", peers.malformed_input),
     Promise("R13", "connections that say nothing are closed in time", peers.slow_handshakes),
     Promise("R14", "a flood of connections keeps out no call", peers.connection_flood),
-    Promise("R15", "calls survive that descriptors run out", peers.descriptors_run_out),
+    Promise("R15", "calls survive that descriptors run out", descriptors.descriptors_run_out),
     Promise("R16", "a process that stands still says so", restarts.stands_still),
     Promise("R17", "a stop ends calls with a hangup frame", restarts.stops_gracefully),
     Promise(
