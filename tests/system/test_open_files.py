@@ -7,22 +7,17 @@ each process has so few then.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from audiosocket.wire import uuid_frame
 from tests.support.loopback_server import LOOPBACK
-from tests.support.server_process import ROOT, ServerProcess, wait_until
+from tests.support.server_process import ServerProcess, wait_until
+from tests.support.shortage import Shortage, established, knock, report_of
 
 FREE = [int(number) for number in os.environ.get("OPEN_FILES", "0,1,9,16").split(",")]
 WORKERS = int(os.environ.get("OPEN_FILES_WORKERS", "1"))
@@ -34,48 +29,10 @@ MAX_LINES = 5
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system has no prlimit")
 
 
-class Shortage:
-    """Leaves a process so many free descriptors, until `end`."""
-
-    def __init__(self, pid: int, free: int) -> None:
-        self._pid = pid
-        self._before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-        number = 0
-        while free:  # numbers below the limit that nothing has
-            free -= number not in taken
-            number += 1
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (number, self._before[1]))
-
-    def end(self) -> None:
-        resource.prlimit(self._pid, resource.RLIMIT_NOFILE, self._before)
-
-
 def processes(server: ServerProcess) -> list[int]:
     """Return the process of the server and those of its workers."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
     return [server.pid, *map(int, children)]
-
-
-def knock(port: int) -> socket.socket:
-    """Return a connection that has sent a UUID; a `Caller` does not wait as long as this one does."""
-    waiting = socket.create_connection((LOOPBACK, port), timeout=5)
-    waiting.send(uuid_frame(uuid4()))
-    return waiting
-
-
-def established(server: ServerProcess) -> subprocess.Popen[str]:
-    """Return a process with calls whose every frame is numbered; it reports when its input is closed."""
-    command = [sys.executable, "-m", "tests.support.numbered_calls", "5", str(server.visitor)]
-    made = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert made.stdout is not None
-    assert made.stdout.readline() == "up\n"
-    return made
-
-
-def report_of(calls: subprocess.Popen[str]) -> dict[str, Any]:
-    report, _ = calls.communicate()
-    return dict(json.loads(report))
 
 
 @pytest.mark.slow
