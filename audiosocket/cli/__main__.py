@@ -21,6 +21,7 @@ from audiosocket.cli.parser import (
     completed_by,
     make_parser,
     unknown_command,
+    wrong_fleet,
 )
 from audiosocket.errors import AudioSocketError
 
@@ -49,6 +50,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], out: TextIO) -
     if arguments and not arguments[0].startswith("-") and unknown_command(arguments[0]):
         parser.error(unknown_command(arguments[0]))
     given = parser.parse_args(arguments)
+    if given.command == "fleet" and wrong_fleet(given):
+        commands_of(parser)["fleet"].error(wrong_fleet(given))
     if given.version:
         print(versions(), file=out)
         return 0
@@ -149,7 +152,7 @@ def _ask(given: Any, environment: Mapping[str, str], out: TextIO) -> int:
         )
         return WRONG
     print(text, file=out)
-    return 0 if succeeded(given.command, answer) else WRONG
+    return 0 if succeeded(given, answer) else WRONG
 
 
 def _completion(shell: str) -> str:

@@ -61,6 +61,23 @@ def drain(api: APIClient, given: argparse.Namespace, style: Style) -> Answer:
     return answer, [f"The balancer sends no new calls to this node. {calls}"]
 
 
+def fleet(api: APIClient, given: argparse.Namespace, style: Style) -> Answer:
+    """Ask for the nodes of a fleet, or give a command to one of them or to all."""
+    if given.action == "nodes":
+        answer = api.get("/api/fleet")
+        return answer, views.nodes(answer["nodes"], answer["node"], style)
+    body: dict[str, Any] = {
+        "action": given.action.replace("-", "_"),
+        **({"node": given.node} if given.node else {}),
+    }
+    if given.call_id is not None:
+        body |= {"call_id": str(given.call_id), "role": given.role}
+    if given.force:
+        body["force"] = True
+    answer = api.post("/api/fleet/commands", body)
+    return answer, views.node_answers(answer["command"], style)
+
+
 def dialplan(api: APIClient, given: argparse.Namespace, style: Style) -> Answer:
     """Ask for the dialplan of one extension or of all."""
     query = {"style": given.style, **({"wideband": "true"} if given.wideband else {})}
@@ -86,11 +103,18 @@ COMMANDS: Mapping[str, Command] = {
     "hangup": hangup,
     "refresh": refresh,
     "drain": drain,
+    "fleet": fleet,
     "dialplan": dialplan,
     "apps": apps,
 }
 
 
-def succeeded(name: str, answer: Any) -> bool:
-    """Whether the server did what it was asked; a refresh may hold a table back."""
-    return name != "refresh" or answer["result"] != "held_back"
+def succeeded(given: argparse.Namespace, answer: Any) -> bool:
+    """Whether the server did what it was asked; a refresh may hold a table back, and nodes may refuse.
+
+    A call is hung up by the one node that has it.
+    """
+    if given.command == "fleet" and given.action != "nodes":
+        done = [each["done"] for each in answer["command"]["results"]]
+        return any(done) if given.action == "hang-up" else all(done) and not answer["command"]["missing"]
+    return given.command != "refresh" or bool(answer["result"] != "held_back")

@@ -33,6 +33,8 @@ DOCTOR_CHECKS = (
     "webhook",
     "dialplan",
 )
+#: What ``fleet`` does.
+FLEET_ACTIONS = ("nodes", "drain", "undrain", "refresh", "hang-up")
 EPILOG = """\
 exit status: 0 done, 1 refused or something is wrong, 2 wrong arguments,
 3 no server answers
@@ -80,6 +82,14 @@ def make_parser() -> Parser:
     refresh.add_argument("--force", action="store_true", help="apply also a table that has lost most of its rows")
     drain = add("drain", "let the calls of this node end; the balancer sends new ones elsewhere", remote, output)
     drain.add_argument("--cancel", action="store_true", help="take part again")
+    fleet = add("fleet", "show the nodes of a fleet, or have one or all of them do something", remote, output)
+    fleet.add_argument("action", choices=FLEET_ACTIONS, help="what to do; nodes shows them")
+    fleet.add_argument("call_id", metavar="UUID", type=_uuid, nargs="?", help="the call, for hang-up")
+    fleet.add_argument("--node", default="", metavar="NAME", help="only this node (default: all)")
+    fleet.add_argument("--role", choices=("visitor", "resident"), default="visitor", help="which leg, for hang-up")
+    fleet.add_argument(
+        "--force", action="store_true", help="refresh: apply also a table that lost most of its rows"
+    )
     plan = add("dialplan", "print the lines of Asterisk's dialplan for extensions", remote, output)
     plan.add_argument("id", type=_id, nargs="?", help="the extension's id (default: all extensions)")
     plan.add_argument("--style", choices=dialplan.STYLES, default="plain", help="kind of Asterisk installation")
@@ -123,6 +133,18 @@ def make_parser() -> Parser:
     for name, sentence in DELEGATED.items():
         add(name, sentence)
     return parser
+
+
+def wrong_fleet(given: argparse.Namespace) -> str:
+    """Return what is wrong with the arguments of ``fleet``, empty for nothing: some are for one action only."""
+    action = given.action
+    if action == "hang-up" and given.call_id is None:
+        return "hang-up needs the UUID of a call"
+    if action != "hang-up" and given.call_id is not None:
+        return f"{action} takes no UUID"
+    if given.force and action != "refresh":
+        return f"{action} takes no --force"
+    return f"{action} takes no --node" if given.node and action == "nodes" else ""
 
 
 def unknown_command(name: str) -> str:

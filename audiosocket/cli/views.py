@@ -79,6 +79,45 @@ def _problems(problems: Iterable[Mapping[str, Any]], style: Style) -> Iterator[s
         yield from paragraph(problem["cure"], "        -> ")
 
 
+def nodes(found: Sequence[Mapping[str, Any]], asked: str, style: Style) -> Iterator[str]:
+    """Yield a table of the nodes of a fleet; ``asked`` is the name of the one that has answered."""
+    rows = [
+        (
+            f"{node['name']} *" if node["name"] == asked else node["name"],
+            node["state"],
+            node["version"],
+            node["calls"],
+            duration(node["seen_seconds_ago"]),
+            node["generation"],
+        )
+        for node in found
+    ]
+    first, *lines = table(("NODE", "STATE", "VERSION", "CALLS", "SEEN", "EXTENSIONS"), rows, right=(3, 4))
+    yield style.paint(first, "strong")
+    yield from lines
+    yield ""
+    alive = [node for node in found if node["state"] != "gone"]
+    same = len({node["generation"] for node in alive}) < 2
+    yield f"{count(len(found), 'node')}, {len(alive)} of them alive; * answered." + (
+        "" if same else " They do not run the same extensions."
+    )
+
+
+def node_answers(command: Mapping[str, Any], style: Style) -> Iterator[str]:
+    """Yield what became of a command on each node."""
+    for one in command["results"]:
+        kind = "good" if one["done"] else "bad"
+        text = f"{one['node']}: {one['message']}"
+        first, *rest = paragraph(text, f"{'done' if one['done'] else 'failed':<8}")
+        word = first.split(" ", 1)[0]
+        yield style.paint(word, kind) + first[len(word) :]
+        yield from rest
+    for name in command["missing"]:
+        yield style.paint("missing", "bad") + f" {name}: no answer within 2 s; it may still do it"
+    if not command["results"] and not command["missing"]:
+        yield "No node was there."
+
+
 def calls(found: Sequence[Mapping[str, Any]], style: Style) -> Iterator[str]:
     """Yield tables of calls: those that are live or suspended, then those that have ended."""
     for ended in (False, True):

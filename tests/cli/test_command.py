@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -130,6 +131,11 @@ def test_a_refresh_without_a_database_is_refused(
     assert (status, json.loads(text)["status"]) == (1, "error")
 
 
+def test_a_server_without_a_fleet_says_so(server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(server, "fleet", "nodes") == (1, "")
+    assert "set FLEET=true" in capsys.readouterr().err
+
+
 def test_apps_and_dialplan(server: ServerProcess) -> None:
     assert re.search(r"^porteiro +built in$", ask(server, "apps")[1], re.M)
     assert "  visitor   play+echo, from VISITOR_APP\n" in ask(server, "apps", "1")[1]
@@ -170,6 +176,10 @@ def test_without_a_server_the_status_is_3(capsys: pytest.CaptureFixture[str]) ->
         (["stauts"], "audiosocket: there is no command 'stauts'; did you mean 'status'? (--help explains)\n"),
         (["calls", "7"], "audiosocket calls: argument UUID: '7' is not a UUID like "),
         (["hangup"], "audiosocket hangup: the following arguments are required: UUID (--help explains)\n"),
+        (["fleet", "hang-up"], "audiosocket fleet: hang-up needs the UUID of a call (--help explains)\n"),
+        (["fleet", "drain", "--force"], "audiosocket fleet: drain takes no --force (--help explains)\n"),
+        (["fleet", "nodes", "--node", "n1"], "audiosocket fleet: nodes takes no --node (--help explains)\n"),
+        (["fleet", "drain", str(UUID(int=1))], "audiosocket fleet: drain takes no UUID (--help explains)\n"),
         (["apps", "x"], "audiosocket apps: argument id: 'x' is not the id of an extension"),
         (["dial", "nowhere"], "audiosocket dial: argument HOST:PORT: 'nowhere' is not HOST:PORT"),
         (["status", "--token=x"], "audiosocket: unrecognized arguments: --token=x (--help explains)\n"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from audiosocket import schema
+from audiosocket.cli.__main__ import run
 from audiosocket.wire import uuid_frame
 from tests.support.fleet import is_accepted, is_up
 from tests.support.ports import free_ports
@@ -81,6 +83,14 @@ def command(server: ServerProcess, **body: Any) -> dict[str, tuple[bool, str]]:
     return {each["node"]: (each["done"], each["message"]) for each in answer["results"]}
 
 
+def typed(server: ServerProcess, *arguments: str) -> tuple[int, list[str]]:
+    """Run ``audiosocket fleet`` for a node; return exit status and lines."""
+    out = io.StringIO()
+    token = server.settings.get("API_TOKEN", "")
+    status = run(["fleet", *arguments], {"API_PORT": str(server.api_port), "API_TOKEN": token}, out)
+    return status, out.getvalue().splitlines()
+
+
 def test_any_node_shows_and_commands_all(
     nodes: Nodes, ports: list[int], postgres: PostgresServer, database_name: str
 ) -> None:
@@ -98,7 +108,14 @@ def test_any_node_shows_and_commands_all(
     assert wait_until(lambda: states(second) == {"n1": "ready", "n2": "draining"}, SECONDS)
     assert command(second, action="undrain")["n2"] == (True, "takes new calls")
     assert command(second, action="refresh", node="n1") == {"n1": (True, "refreshed")}
+    status, lines = typed(first, "nodes")
+    assert (status, lines[0].split()) == (0, ["NODE", "STATE", "VERSION", "CALLS", "SEEN", "EXTENSIONS"])
+    assert [line.split()[0] for line in lines[1:3]] == ["n1", "n2"]
+    assert lines[-1] == "2 nodes, 2 of them alive; * answered."
+    assert typed(first, "drain", "--node", "n2") == (0, ["done    n2: drains"])
+    assert typed(first, "undrain", "--node", "n2") == (0, ["done    n2: takes new calls"])
     call_id = uuid4()
+    assert typed(first, "hang-up", str(call_id))[0] == 1
     with socket.create_connection((ADDRESSES["n2"], ports[0]), SECONDS) as line:
         line.sendall(uuid_frame(call_id))
         assert is_accepted(line)
