@@ -57,7 +57,7 @@ class Server:
             Row(n + 1, str(1000 + 2 * n), str(1001 + 2 * n), free_port(), free_port()) for n in range(rows)
         ]
         self.visitor_port, self.return_port = self.rows[0].port, self.rows[0].return_port
-        self.api = f"http://127.0.0.1:{(api_port := free_port())}"
+        self.api = f"http://{settings.get('API_HOST', '127.0.0.1')}:{(api_port := free_port())}"
         file = {"ramais": [row.to_json(self.host) for row in self.rows]}
         (directory / "data").mkdir()
         (directory / "data" / "ramais_config.json").write_text(json.dumps(file))
