@@ -651,11 +651,19 @@ ROUTES = [
 ]
 
 
+def test_a_server_that_is_no_node_of_a_fleet_says_so(web: AdminClient) -> None:
+    error(web.request("GET", "/api/fleet"), 404, "FLEET=true")
+    error(web.request("POST", "/api/fleet/commands", {"action": "drain"}), 404, "FLEET=true")
+    error(web.request("POST", "/api/fleet/commands", {"action": "explode"}), 400, "action")
+    error(web.request("POST", "/api/fleet/commands", b"{"), 400, "JSON")
+
+
 def test_every_route_is_tested_for_failures() -> None:
     probes = {("GET", path) for path in ("/healthz", "/readyz", "/livez", "/", "/page/<name>", "/api/phone")}
     probes |= {(each, "/session") for each in ("GET", "POST", "DELETE")}
     probes |= {(each, "/api/drain") for each in ("POST", "DELETE")}
     probes |= {("GET", "/api/events"), ("GET", "/api/openapi.json"), ("GET", "/metrics")}
+    probes |= {("GET", "/api/fleet"), ("POST", "/api/fleet/commands")}  # below, and tests/fleet
     there = {
         (
             method,
