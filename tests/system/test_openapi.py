@@ -19,7 +19,9 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft202012Validator
 
+from audiosocket import schema
 from tests.support.ports import free_ports
+from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.server_process import ServerProcess, checkout_environment, wait_until
 
 TOKEN, READER = "sesame", "only looks"
@@ -102,8 +104,12 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 @pytest.fixture
 def documented(
-    tmp_path: Path, database_with_table: str, database_settings: dict[str, str]
+    tmp_path: Path, postgres: PostgresServer, database_with_table: str, database_settings: dict[str, str]
 ) -> Iterator[Documented]:
+    connection = postgres.connect(database_with_table, ROLE, ROLE_PASSWORD)
+    with connection.cursor() as cursor:
+        cursor.execute(schema.sql(fleet=True))
+    connection.close()
     tokens = tmp_path / "tokens"
     tokens.write_text(f"reader {sha256(READER.encode()).hexdigest()} read\n")
     tokens.chmod(0o600)
@@ -114,6 +120,7 @@ def documented(
             "API_TOKENS_FILE": str(tokens),
             "WEBHOOK_URL": webhook,
             "WEBHOOK_SECRET": "key",
+            "FLEET": "true",
         }
         with ServerProcess(tmp_path / "server", {**database_settings, **settings}, app="echo") as server:
             one = Documented(server)
@@ -200,6 +207,9 @@ def test_every_route_answers_as_documented(documented: Documented) -> None:
     ask("DELETE", here, None, 404)
     ask("POST", "/api/drain")
     ask("DELETE", "/api/drain")
+    ask("GET", "/api/fleet")
+    ask("POST", "/api/fleet/commands", {"action": "refresh"})
+    ask("POST", "/api/fleet/commands", {"action": "none"}, 400)
     every = {(path, method) for path, methods in documented.document["paths"].items() for method in methods}
     assert every - documented.succeeded - NOT_CALLED == {("/api/attempts/{attempt_id}", "post")}
 

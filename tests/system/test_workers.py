@@ -169,7 +169,8 @@ async def test_a_killed_worker_is_replaced_its_calls_resume_and_others_lose_no_f
         assert (await deferToThread(server.request, "/readyz"))[0] == 200
         report = await deferToThread(others.report)
         assert report.pop("sent") > 50 * 50
-        assert report == {"calls": 50, "dropped_calls": 0, "lost": 0, "wrong": 0}
+        found = {key: report[key] for key in ("calls", "dropped_calls", "lost", "wrong")}
+        assert found == {"calls": 50, "dropped_calls": 0, "lost": 0, "wrong": 0}
         await hang_up(back)
         assert "died: signal 9; 10 legs are cut off" in server.log()
 
