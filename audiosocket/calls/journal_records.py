@@ -157,10 +157,6 @@ class OpenedRecord:
     started_at: str
     entries: Sequence[Entry] = ()
 
-    def to_line(self) -> Line:
-        entries = {"entries": self.entries} if self.entries else {}
-        return {"extension": self.extension.to_json(), "started_at": self.started_at, **entries}
-
     @classmethod
     def from_line(cls, call: str, line: Line) -> OpenedRecord:
         return cls(call, parse_json(line["extension"]), str(line["started_at"]), line.get("entries", ()))

@@ -146,3 +146,12 @@ def test_a_call_of_another_node_goes_on_at_its_new_epoch_and_authorises_nothing_
     stale = CallRow(CALL, 5)
     assert own.written([stale], {}) == []
     assert own.take(1)[0].epoch == NOT_ASKED
+
+
+def test_rows_are_taken_in_batches() -> None:
+    own = with_call()
+    own.expect(OTHER, 1)
+    begun(own, OTHER)
+    assert [row.call_id for row in own.take(1)] == [CALL]
+    assert [row.call_id for row in own.take(1)] == [OTHER]
+    assert own.take(1) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,3 +64,10 @@ def test_a_dialogue_that_was_handed_over_does_what_the_old_one_would_have_done(
     assert new.due == old.due
     assert run(new, now, after) == run(old, now, after)
     assert new.visit == old.visit
+
+
+def test_a_dialogue_of_another_version_is_refused() -> None:
+    dialogue = Dialogue(Visit("visit-1"))
+    saved = dialogue.save()
+    with pytest.raises(ValueError, match="no step 'dance'"):
+        dialogue.load({**saved, "then": {"visitor": "dance"}})
