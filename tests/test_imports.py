@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from configparser import ConfigParser
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -266,3 +267,16 @@ def test_nothing_sleeps() -> None:
         for node in ast.walk(tree(name)):
             if isinstance(node, ast.Attribute) and node.attr == "sleep":
                 assert not (isinstance(node.value, ast.Name) and node.value.id == "time"), name
+
+
+def test_the_wheel_has_every_package() -> None:
+    """A package that is missing there is noticed only where the wheel is installed without the checkout."""
+    configured = ConfigParser()
+    configured.read(ROOT / "setup.cfg")
+    listed = set(configured["options"]["packages"].split())
+    there = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("audiosocket", "admin")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert listed - {"twisted.plugins"} == there
