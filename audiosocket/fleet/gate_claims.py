@@ -30,17 +30,14 @@ class GateClaims:
         self._node = node
         self._may_open_alone = may_open_alone
 
-    async def claim(self, call_id: UUID, visit: str, *, again: bool) -> tuple[bool, str] | None:
-        """Claim the opening for this visit. None: it is this node's; else whether another opened, and its answer.
-
-        ``again``: this node has begun before, and a restart has cut it off.
-        """
+    async def claim(self, call_id: UUID, visit: str) -> tuple[bool, str] | None:
+        """Claim an opening. None: it is this node's; else whether another node opened, and the answer to that."""
         call = str(call_id)
         values = [call, self._node, call, visit, self._node, call, visit]
         try:
             ((claimed, ours, node, opened, answer),) = await self._database.ask(AUTHORISE, values, CLAIM_SECONDS)
         except SourceUnavailable as problem:
-            if again or self._may_open_alone(call_id):
+            if self._may_open_alone(call_id):
                 self._log.warn(
                     "{call_id}: the gate opens without the table of the fleet: {why}",
                     call_id=call,

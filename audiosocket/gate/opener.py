@@ -44,7 +44,7 @@ class Way(Protocol):
 class Claims(Protocol):
     """What the nodes of a fleet agree on: `fleet.gate_claims.GateClaims`."""
 
-    async def claim(self, call_id: UUID, visit: str, *, again: bool) -> tuple[bool, str] | None:
+    async def claim(self, call_id: UUID, visit: str) -> tuple[bool, str] | None:
         """Claim the opening for a visit. None: it is this node's; else whether another opened, and its answer."""
 
     def answered(self, call_id: UUID, visit: str, *, opened: bool, detail: str) -> None:
@@ -203,10 +203,13 @@ class GateOpener(Service):
     async def _claimed_elsewhere(self, opening: Opening) -> bool:
         """Return whether another node of the fleet opens, or nobody may; that is the answer then."""
         record = opening.record
-        if self._claims is None or OTHER_NODE in record.answers:
+        if self._claims is None or record.claimed or OTHER_NODE in record.answers:
             return OTHER_NODE in record.answers
-        other = await self._claims.claim(record.uuid, record.visit, again=opening.again)
-        if other is not None:
+        other = await self._claims.claim(record.uuid, record.visit)
+        if other is None:
+            record.claimed = True
+            await self._files.save(opening, self._journal.update)
+        else:
             record.answers[OTHER_NODE] = WayAnswer(*other)
         return other is not None
 

@@ -35,6 +35,8 @@ class GateRecord:
     channel: str = ""
     port: int = 0
     other_port: int = 0
+    #: Set before any way is asked, once it is certain that no other node of the fleet opens.
+    claimed: bool = False
     #: Set before the first key is played: keys are never repeated.
     keys_begun: bool = False
     #: The answers so far, by way ("webhook", "dtmf").

@@ -14,7 +14,7 @@ from audiosocket.gate.journal import GateJournal
 from audiosocket.gate.opening_files import RETRY_SECONDS
 from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.interfaces import GateAnswer
-from tests.support.gates import CALL, FakeWay, GateProcess, UnlockedJournal, authorisation
+from tests.support.gates import CALL, FakeClaims, FakeWay, GateProcess, UnlockedJournal, authorisation
 from tests.support.logged_failures import LoggedFailures
 
 
@@ -269,6 +269,31 @@ def test_a_kill_while_the_webhook_is_asked_asks_again(tmp_path: Path) -> None:
     webhook.ready = WayAnswer(True, "done")
     second = GateProcess(tmp_path, webhook).start()
     assert webhook.asked == [str(CALL)] * 2
+    assert [line["opened"] for line in second.audit()] == [True]
+
+
+def test_a_kill_before_the_claim_opens_nothing_where_the_claim_is_refused(tmp_path: Path) -> None:
+    """Another node may have opened meanwhile, and the table cannot say so."""
+    way = FakeWay("webhook")
+    GateProcess(tmp_path, way, claims=FakeClaims(ready=False)).start().open()
+    refused = FakeClaims((False, "the table cannot be asked"))
+    second = GateProcess(tmp_path, way, claims=refused).start()
+    assert (way.asked, refused.asked) == ([], 1)
+    assert [(line["opened"], line["gate"]) for line in second.audit()] == [
+        (False, {"fleet": "the table cannot be asked"})
+    ]
+
+
+def test_a_kill_after_the_claim_finishes_the_opening_without_another_claim(tmp_path: Path) -> None:
+    way = FakeWay("webhook")
+    way.ready = None
+    first = FakeClaims()
+    GateProcess(tmp_path, way, claims=first).start().open()
+    way.ready = WayAnswer(True, "done")
+    later = FakeClaims((False, "the table cannot be asked"))
+    second = GateProcess(tmp_path, way, claims=later).start()
+    assert (first.asked, later.asked) == (1, 0)
+    assert later.told == [(True, "webhook: done")]
     assert [line["opened"] for line in second.audit()] == [True]
 
 

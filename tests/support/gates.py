@@ -69,6 +69,25 @@ class UnlockedJournal(GateJournal):
         return os.open(os.devnull, os.O_RDONLY)
 
 
+class FakeClaims:
+    """Stands for the table of the fleet: gives ``result`` once ``ready`` is set."""
+
+    def __init__(self, result: tuple[bool, str] | None = None, *, ready: bool = True) -> None:
+        self.result = result
+        self.ready = ready
+        self.asked = 0
+        self.told: list[tuple[bool, str]] = []
+
+    async def claim(self, call_id: UUID, visit: str) -> tuple[bool, str] | None:
+        self.asked += 1
+        if not self.ready:
+            await Deferred()
+        return self.result
+
+    def answered(self, call_id: UUID, visit: str, *, opened: bool, detail: str) -> None:
+        self.told.append((opened, detail))
+
+
 class GateProcess:
     """One process with a gate; what is in ``directory`` outlives it."""
 
@@ -79,6 +98,7 @@ class GateProcess:
         held: bool = False,
         clock: Clock | None = None,
         journal: GateJournal | None = None,
+        claims: FakeClaims | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.thread = ManualThread(held=held)
@@ -93,6 +113,7 @@ class GateProcess:
             self.thread,
             lambda record, event, fields: self.events.append((event, fields)),
             wall=lambda: 1_769_854_523.456 + self.clock.seconds(),
+            claims=claims,
         )
 
     def start(self) -> GateProcess:
