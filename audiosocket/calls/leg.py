@@ -415,7 +415,7 @@ class Leg:
         if self._connection is not None:
             self._connection.read_on_tick(on_tick)
 
-    # called by the connection, see `protocol.LegEnd`
+    # called by the connection, see `protocol.interfaces.LegEnd`
 
     @property
     def looping(self) -> bool:

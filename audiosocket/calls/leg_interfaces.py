@@ -9,7 +9,7 @@ from audiosocket.calls.call import Call
 
 
 class Connection(Protocol):
-    """A connection from Asterisk: `protocol.AudioSocketProtocol`."""
+    """A connection from Asterisk: `protocol.connection.AudioSocketProtocol`."""
 
     def send_frames(self, frames: bytes) -> bool:
         """Write whole frames with their headers; false when the peer takes no more."""

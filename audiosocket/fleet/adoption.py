@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from audiosocket.calls.call import Call, JournalWriter
 from audiosocket.calls.journal_records import DAMAGED, JournalRecord
 from audiosocket.calls.journal_replay import Replayed, call_from
-from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.protocol.connection import AudioSocketProtocol
 from audiosocket.calls.registry import REMEMBER_SECONDS, CallRegistry
 from audiosocket.extensions.model import Role
 from audiosocket.fleet.call_lookups import CallLookups
@@ -102,7 +102,7 @@ class Adoption:
         }
 
     def locate(self, connection: AudioSocketProtocol, call_id: UUID) -> Deferred[str] | None:
-        """Find out whether another node has the call of a UUID; implements `protocol.Locate`."""
+        """Find out whether another node has the call of a UUID; implements `protocol.factory.Locate`."""
         if self.calls is None or not self.calls.takes_new_calls():
             return None
         if self._registry.knows(call_id, self._clock.seconds()):

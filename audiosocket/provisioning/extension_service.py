@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorFDSet, IReactorTCP
 
-from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport
+from audiosocket.calls.protocol.factory import AudioSocketFactory, MakeTransport
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.reconcile import Placed, SocketAddress
 from audiosocket.transport.accept_gate import AcceptGate

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audiosocket.calls.protocol import AudioSocketFactory
+from audiosocket.calls.protocol.factory import AudioSocketFactory
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.parsing import parse_json
 from audiosocket.provisioning.extension_service import ListenAddress, PortFactory

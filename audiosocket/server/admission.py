@@ -10,7 +10,7 @@ from uuid import UUID
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.protocol.connection import AudioSocketProtocol
 from audiosocket.calls.traffic import Traffic
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.rate_limit import KeyedRateLimit, RateLimit
@@ -27,7 +27,7 @@ LINES_PER_PEER = 3
 
 
 class ConnectionAdmission:
-    """Accepts or rejects connections before they become legs; implements `protocol.ConnectionObserver`.
+    """Accepts or rejects connections before they become legs; implements `protocol.interfaces.ConnectionObserver`.
 
     ``allowed_peers`` are the networks of ALLOWED_PEERS, ``proxy_peers`` those of PROXY_PEERS; ``seconds`` is a
     steady clock, in seconds. ``traffic`` counts errors of peers. ``most`` and ``most_per_peer`` are how many

@@ -25,7 +25,7 @@ from audiosocket.bots.call_tokens import CallTokens
 from audiosocket.calls.call_limits import CallLimits, Limits
 from audiosocket.calls.events import EventLog, Sink
 from audiosocket.calls.journal import CallJournal
-from audiosocket.calls.protocol import AudioSocketFactory, MakeTransport, PassOn
+from audiosocket.calls.protocol.factory import AudioSocketFactory, MakeTransport, PassOn
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.fleet.adoption import Adoption, BothJournals

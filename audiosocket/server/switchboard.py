@@ -18,7 +18,7 @@ from audiosocket.calls.journal_replay import Replayed
 from audiosocket.calls.leg import Leg
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.payload_decoder import MislabelledCodecs
-from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.protocol.connection import AudioSocketProtocol
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role

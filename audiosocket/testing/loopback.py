@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.events import EventLog, Record
-from audiosocket.calls.protocol import AudioSocketFactory
+from audiosocket.calls.protocol.factory import AudioSocketFactory
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.client.caller import Caller
 from audiosocket.errors import UnknownApp

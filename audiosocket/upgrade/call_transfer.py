@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from audiosocket.calls.journal_records import SavedReturn
 from audiosocket.calls.leg import Leg
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.calls.protocol import AudioSocketFactory
+from audiosocket.calls.protocol.factory import AudioSocketFactory
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.extensions.parsing import parse_json

@@ -12,7 +12,9 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.tcp import Server
 
-from audiosocket.calls.protocol import CLOSE_SECONDS, AudioSocketFactory, AudioSocketProtocol, LegEnd
+from audiosocket.calls.protocol.connection import CLOSE_SECONDS, AudioSocketProtocol
+from audiosocket.calls.protocol.factory import AudioSocketFactory
+from audiosocket.calls.protocol.interfaces import LegEnd
 from audiosocket.transport.clock import MediaClock
 
 
@@ -79,7 +81,9 @@ class AdoptedConnections:
             transport.write(saved["unsent"])
         return protocol
 
-    def go_on(self, connection: AudioSocketProtocol, saved: Mapping[str, Any], leg: LegEnd | None) -> None:
+    def go_on(
+        self, connection: AudioSocketProtocol, saved: Mapping[str, Any], leg: LegEnd[AudioSocketProtocol] | None
+    ) -> None:
         """Let a connection go on with its ``leg``, without one if its UUID is not complete, or with its end."""
         if saved["ending"]:
             self._end(connection)
@@ -104,6 +108,6 @@ class AdoptedConnections:
         self._clock.set_timeout(connection, CLOSE_SECONDS, transport.abortConnection)
 
 
-def leg_of(connection: AudioSocketProtocol) -> LegEnd | None:
+def leg_of(connection: AudioSocketProtocol) -> LegEnd[AudioSocketProtocol] | None:
     """Return the leg that a connection has, None before its UUID."""
     return connection._leg

@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 
-from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol, PassOn
+from audiosocket.calls.protocol.connection import AudioSocketProtocol
+from audiosocket.calls.protocol.factory import AudioSocketFactory, PassOn
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import adopt
 from audiosocket.server.reactor import ServerReactor

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from audiosocket.calls.intake import (
+from audiosocket.calls.protocol.intake import (
     DIRECT_UNITS,
     MAX_UNITS,
     MESSAGES_PER_STEP,

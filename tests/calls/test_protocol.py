@@ -13,13 +13,8 @@ from twisted.internet.interfaces import IConsumer, ITCPTransport
 from zope.interface.verify import verifyClass
 
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.calls.protocol import (
-    CLOSE_SECONDS,
-    HANDSHAKE_SECONDS,
-    SEND_BUFFER_BYTES,
-    STUCK_SECONDS,
-    USER_TIMEOUT_MS,
-)
+from audiosocket.calls.protocol.connection import CLOSE_SECONDS, HANDSHAKE_SECONDS, STUCK_SECONDS
+from audiosocket.calls.protocol.socket_options import SEND_BUFFER_BYTES, USER_TIMEOUT_MS
 from audiosocket.extensions.model import Role
 from audiosocket.json_shapes import LegJSON
 from audiosocket.wire import (

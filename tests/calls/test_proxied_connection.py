@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from audiosocket.calls.protocol import HANDSHAKE_SECONDS, AudioSocketProtocol
+from audiosocket.calls.protocol.connection import HANDSHAKE_SECONDS, AudioSocketProtocol
 from audiosocket.extensions.model import Role
 from audiosocket.proxy_header import SIGNATURE
 from audiosocket.wire import uuid_frame

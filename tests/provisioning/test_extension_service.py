@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from twisted.internet.error import CannotListenError
 
-from audiosocket.calls.protocol import SEND_BUFFER_BYTES, USER_TIMEOUT_MS, AudioSocketFactory
+from audiosocket.calls.protocol.factory import AudioSocketFactory
+from audiosocket.calls.protocol.socket_options import SEND_BUFFER_BYTES, USER_TIMEOUT_MS
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.provisioning.extension_service import (
     ExtensionService,

@@ -11,7 +11,7 @@ import pytest
 from audiosocket.apps.bridge import Bridge
 from audiosocket.calls.call import Call
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.calls.protocol import AudioSocketProtocol
+from audiosocket.calls.protocol.connection import AudioSocketProtocol
 from audiosocket.errors import UnknownCall
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
 from audiosocket.interfaces import App, AppContext, Leg

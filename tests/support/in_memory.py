@@ -23,7 +23,8 @@ from zope.interface import implementer
 from audiosocket.calls.call import Call, JournalWriter
 from audiosocket.calls.call_limits import CallLimits, Limits
 from audiosocket.calls.events import EventLog, Record
-from audiosocket.calls.protocol import AudioSocketFactory, AudioSocketProtocol
+from audiosocket.calls.protocol.connection import AudioSocketProtocol
+from audiosocket.calls.protocol.factory import AudioSocketFactory
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Extension, Role
 from audiosocket.interfaces import App, AppFactory, CallerInfo, Leg, ReturnOutcome

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from audiosocket.apps import registry as app_registry
 from audiosocket.calls.events import EventLog
-from audiosocket.calls.protocol import AudioSocketFactory
+from audiosocket.calls.protocol.factory import AudioSocketFactory
 from audiosocket.calls.registry import CallRegistry
 from audiosocket.client.caller import Caller
 from audiosocket.client.report import CallReport

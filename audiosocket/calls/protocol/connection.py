@@ -1,38 +1,29 @@
-"""The AudioSocket protocol on Twisted: from a transport to a leg and back, and the end of a connection.
-
-Nothing is decided here about calls. A factory belongs to one port, and so has an extension and a role; its
-``join`` function returns the leg that a UUID belongs to, or the reason why it is refused.
-"""
+"""One connection from Asterisk: from its transport to a leg and back, and its end."""
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Callable
-from typing import Any
-from typing import Protocol as Interface
 from uuid import UUID
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from audiosocket.calls.intake import (
+from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.protocol.intake import (
     MESSAGES_PER_STEP,
     RATE_CHANGE_UNITS,
     UNITS_PER_SECOND,
     Allowance,
     cost,
 )
-from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.protocol.interfaces import ConnectionFactory, LegEnd, Transport
+from audiosocket.calls.protocol.socket_options import set_limits
 from audiosocket.errors import InvalidProxyHeader
-from audiosocket.extensions.model import Extension, Role
 from audiosocket.proxy_header import looks_like_header, parse_header
-from audiosocket.transport.accept_gate import AcceptGate
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
     FRAME_HEADERS,
@@ -60,34 +51,6 @@ STUCK_SECONDS = 2.0
 #: A caller who sends nothing for so long pauses, in seconds; the next frame is not late.
 PAUSE_SECONDS = 2.0
 FRAME_SECONDS = FRAME_MS / 1000
-#: Audio that the kernel may hold for a peer that does not read, in bytes.
-SEND_BUFFER_BYTES = 65_536
-#: Age of unacknowledged data at which the kernel gives the connection up, in milliseconds.
-USER_TIMEOUT_MS = 30_000
-
-
-class LegEnd(Interface):
-    """What a connection needs of its leg: `leg.Leg`."""
-
-    @property
-    def looping(self) -> bool:
-        """Whether frames only go back as they come, which costs next to nothing: they are not counted."""
-
-    def message_received(self, event: Event) -> None:
-        """Take a message that is not an ordinary frame."""
-
-    def frames_received(self, data: bytes, shape: tuple[int, int]) -> None:
-        """Take one or more ordinary frames; ``shape`` is their rate and their length with the header."""
-
-    def disconnected(self, connection: AudioSocketProtocol, outcome: LegOutcome) -> None:
-        """Note that a connection is closed or of no use; does nothing unless it is the one in use."""
-
-    def cut_off(self, connection: AudioSocketProtocol, outcome: LegOutcome) -> None:
-        """Note that a connection through a proxy is closed, which does not say that the caller has hung up."""
-
-
-class Transport(ITCPTransport, IConsumer, IPushProducer):
-    """What a connection needs of its transport: TCP with a bounded buffer, and reading that can be paused."""
 
 
 @implementer(IPushProducer)
@@ -95,9 +58,9 @@ class AudioSocketProtocol(Protocol):
     """One connection from Asterisk."""
 
     transport: Transport
-    factory: AudioSocketFactory
+    factory: ConnectionFactory[AudioSocketProtocol]
 
-    def __init__(self, factory: AudioSocketFactory, clock: MediaClock, peer: str) -> None:
+    def __init__(self, factory: ConnectionFactory[AudioSocketProtocol], clock: MediaClock, peer: str) -> None:
         self.factory = factory
         #: Address and port of the caller, for logs; of the other end if no proxy names another one.
         self.peer = peer
@@ -113,7 +76,7 @@ class AudioSocketProtocol(Protocol):
         self._rate = 0
         #: Messages wait in the parser for the clock's ticks; nothing is read meanwhile.
         self._waiting = False
-        self._leg: LegEnd | None = None
+        self._leg: LegEnd[AudioSocketProtocol] | None = None
         #: The leg's `frames_received`; None before there is a leg and after the hangup frame.
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
         #: Whether a PROXY header has to come before the UUID.
@@ -142,7 +105,7 @@ class AudioSocketProtocol(Protocol):
             self.transport.setTcpKeepAlive(True)
             handle = getattr(self.transport, "getHandle", None)
             if handle is not None:  # transports in memory have no kernel
-                _set_limits(handle())
+                set_limits(handle())
         self.transport.registerProducer(self, True)
         self._behind_proxy = self.factory.observer.is_proxy(self)
         self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
@@ -459,146 +422,3 @@ class AudioSocketProtocol(Protocol):
         self.abort()
         if leg is not None:
             leg.disconnected(self, LegOutcome.SLOW_READER)
-
-
-def _set_limits(handle: socket.socket) -> None:
-    """Limit what the kernel holds, and for how long."""
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-
-
-class ConnectionObserver(Interface):
-    """What the factories of all ports ask and report: `server.admission.ConnectionAdmission`."""
-
-    def may_connect(self, address: IAddress) -> bool:
-        """Return whether this peer may open a connection: a caller, or a proxy in front of callers."""
-
-    def is_proxy(self, connection: AudioSocketProtocol) -> bool:
-        """Return whether the other end must begin with a PROXY header, which is refused from any other."""
-
-    def may_call(self, connection: AudioSocketProtocol) -> bool:
-        """Return whether the caller that a proxy has named on this connection may send its UUID."""
-
-    def connected(self, connection: AudioSocketProtocol) -> None:
-        """Note a connection that was accepted; its UUID has not been received yet."""
-
-    def identified(self, connection: AudioSocketProtocol) -> None:
-        """Note that its UUID was received."""
-
-    def disconnected(self, connection: AudioSocketProtocol) -> None:
-        """Note that it is closed."""
-
-    def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
-        """Note that it is aborted, because its first message was not a UUID."""
-
-    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
-        """Note that its UUID was answered with a hangup frame."""
-
-    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        """Note that the peer of a leg violated the protocol, or did what Asterisk does not do."""
-
-    def protocol_error(self, kind: str) -> None:
-        """Count an error of a peer; ``kind`` is one of `traffic.PROTOCOL_ERRORS`."""
-
-    def blocked(self) -> None:
-        """Count a frame that a peer did not take."""
-
-    def paced(self, difference: float) -> None:
-        """Note by how much the time that some frames took differs from their audio, in seconds."""
-
-
-#: Makes a transport of what a `Port` gives: socket, protocol, peer, port, session number, reactor.
-MakeTransport = Callable[..., Any]
-#: With several workers: passes a connection, its UUID and all that it sent to the worker that has the call; false
-#: when that is this one.
-PassOn = Callable[[AudioSocketProtocol, UUID, bytes], bool]
-#: With several nodes: finds out whether another one has the call of a UUID. Fires with the reason why the UUID is
-#: refused, empty if it is not; None if nothing has to be waited for.
-Locate = Callable[[AudioSocketProtocol, UUID], "Deferred[str] | None"]
-
-
-class AudioSocketFactory(Factory):
-    """The protocol factory of one port, for an extension and a role.
-
-    ``join`` returns the leg of a UUID or the reason why it is refused. ``transport`` makes the transport of an
-    accepted socket, None stands for Twisted's own. ``pass_on`` is given with several workers, see `PassOn`.
-    ``gate`` is where the port waits while file descriptors have run out; None for one of its own. ``locate`` is
-    given with several nodes, see `Locate`.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        extension: Extension,
-        role: Role,
-        join: Callable[[AudioSocketProtocol, Role, Extension, UUID], LegEnd | str],
-        observer: ConnectionObserver,
-        clock: MediaClock,
-        transport: MakeTransport | None = None,
-        pass_on: PassOn | None = None,
-        gate: AcceptGate | None = None,
-        locate: Locate | None = None,
-    ) -> None:
-        self.extension = extension
-        self.role = role
-        self._join = join
-        self.observer = observer
-        self._clock = clock
-        self.transport = transport
-        #: Open connections of this port, with or without a leg.
-        self.connections: set[AudioSocketProtocol] = set()
-        self._on_empty: Callable[[], object] | None = None
-        self.pass_on = pass_on
-        self.gate = gate
-        self.locate = locate
-        #: Whether connections have their options from the listening socket.
-        self.prepared = False
-
-    def prepare(self, listening: socket.socket) -> None:
-        """Set the options of all connections on the socket that will accept them, which Linux copies to each."""
-        if sys.platform == "linux":
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _set_limits(listening)
-            self.prepared = True
-
-    def buildProtocol(self, addr: IAddress | None) -> AudioSocketProtocol | None:  # type: ignore[override]
-        if addr is None or not self.observer.may_connect(addr):
-            return None
-        where: Any = addr
-        return AudioSocketProtocol(self, self._clock, f"{where.host}:{where.port}")
-
-    def connected(self, connection: AudioSocketProtocol) -> None:
-        """Note a new connection."""
-        self.connections.add(connection)
-        self.observer.connected(connection)
-
-    def disconnected(self, connection: AudioSocketProtocol) -> None:
-        """Note that a connection is closed."""
-        self.connections.discard(connection)
-        self.observer.disconnected(connection)
-        if not self.connections and self._on_empty is not None:
-            self._on_empty()
-
-    def when_empty(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` each time the last connection is closed, instead of an earlier one."""
-        self._on_empty = callback
-
-    def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
-        """Note that a connection without a leg is aborted."""
-        self.observer.rejected(connection, why)
-
-    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
-        """Note that a connection is answered with a hangup frame."""
-        self.observer.refused(connection, call_id, why)
-
-    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        """Note that the peer of a leg violated the protocol."""
-        self.observer.misbehaved(connection, why)
-
-    def join(self, connection: AudioSocketProtocol, call_id: UUID) -> LegEnd | str:
-        """Return the leg that this UUID belongs to, or the reason why it is refused."""
-        self.observer.identified(connection)
-        return self._join(connection, self.role, self.extension, call_id)
