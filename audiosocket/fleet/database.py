@@ -5,7 +5,7 @@ Nothing on the path of a call waits for it. A PostgreSQL that is away costs the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import psycopg2
@@ -25,7 +25,7 @@ from audiosocket.postgres.extension_table import transaction
 from audiosocket.postgres.leftovers import Leftovers
 from audiosocket.postgres.session import Session, Timeouts
 from audiosocket.postgres.target import Target
-from audiosocket.runtime.deferreds import shielded
+from audiosocket.runtime.deferreds import Unfinished, shielded
 
 #: The channel of all notifications between nodes.
 CHANNEL = "audiosocket_fleet"
@@ -75,7 +75,7 @@ class FleetDatabase(Service):
         #: Why PostgreSQL refused rows, until it has taken a batch.
         self._trouble = ""
         self._flushing: defer.Deferred[None] | None = None
-        self._work: set[defer.Deferred[Any]] = set()
+        self._work = Unfinished()
         self._hears: dict[str, Callable[[str], object]] = {}
         self._came_up: list[Callable[[], object]] = []
 
@@ -116,7 +116,7 @@ class FleetDatabase(Service):
             await session.lock.acquire().addTimeout(seconds, self._reactor)
         except defer.TimeoutError:
             raise SourceUnavailable(f"PostgreSQL was busy for {seconds:g} s") from None
-        running = shielded(self._keep(_run(session, sql, values)), _ignore)
+        running = shielded(self._work.run(_run(session, sql, values)), _ignore)
         try:
             return await running.addTimeout(max(0.001, end - self._reactor.seconds()), self._reactor)
         except defer.TimeoutError:
@@ -146,29 +146,18 @@ class FleetDatabase(Service):
 
     async def _stop(self) -> None:
         self._flush_soon()
-        waiting = shielded(defer.DeferredList(list(self._work)), _ignore)
+        waiting = shielded(self._work.ended(), _ignore)
         try:
             await waiting.addTimeout(STOP_SECONDS, self._reactor)
         except defer.TimeoutError:
             _log.info("{count} row(s) of the fleet were not written", count=len(self._writes))
         await self._supervisor.stop()
         self._state, self._since = "down", self._reactor.seconds()
-        await defer.DeferredList(list(self._work))
-
-    def _keep(self, work: Coroutine[defer.Deferred[Any], Any, Any]) -> defer.Deferred[Any]:
-        """Run work to its end; `_stop` waits for it."""
-        running = defer.Deferred.fromCoroutine(work)
-        self._work.add(running)
-
-        def done(outcome: Any) -> Any:
-            self._work.discard(running)
-            return outcome
-
-        return running.addBoth(done)
+        await self._work.ended()
 
     def _flush_soon(self) -> None:
         if self._flushing is None and self.is_up and len(self._writes):
-            self._flushing = self._keep(self._flush())
+            self._flushing = self._work.run(self._flush())
 
     async def _flush(self) -> None:
         pause = GATHER_SECONDS
@@ -250,14 +239,13 @@ class FleetDatabase(Service):
             self._state, self._since = state, self._reactor.seconds()
             if state == "up":
                 _log.info("the database of the fleet is up")
+                for each in self._came_up:
+                    _call(each)
             elif self.running:
                 _log.warn(
                     "the database of the fleet is down: {reason}; this node goes on alone",
                     reason=self._supervisor.reason,
                 )
-            if state == "up":
-                for each in self._came_up:
-                    _call(each)
         self._flush_soon()
 
     def _notified(self, payloads: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from audiosocket.postgres.leftovers import Leftovers
 from audiosocket.postgres.notification_check import NotificationCheck
 from audiosocket.postgres.session import Session, Timeouts
 from audiosocket.postgres.target import Target
-from audiosocket.runtime.deferreds import shielded
+from audiosocket.runtime.deferreds import Unfinished, shielded
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.settings import Settings
 
@@ -73,7 +73,7 @@ class Database(Service):
         self._reasons_logged: set[str] = set()
         self._not_listening_logged = False
         self._durations = Histograms()
-        self._work: set[defer.Deferred[Any]] = set()
+        self._work = Unfinished()
 
     @property
     def state(self) -> DatabaseState:
@@ -110,7 +110,7 @@ class Database(Service):
         for supervisor in reversed(self._supervisors):
             await supervisor.stop()
         self._state, self._since = "down", self._reactor.seconds()
-        await defer.DeferredList(list(self._work))
+        await self._work.ended()
 
     async def read(self, take: Callable[[Sequence[Row]], None]) -> int:
         """Pass all rows ordered by id to ``take``, in pages of at most 500 of one snapshot; return their number.
@@ -136,14 +136,7 @@ class Database(Service):
         return await self._shielded(self._write(lambda s: extension_table.delete(s, extension_id)))
 
     def _shielded(self, work: Coroutine[defer.Deferred[Any], Any, T]) -> defer.Deferred[T]:
-        running = defer.Deferred.fromCoroutine(work)
-        self._work.add(running)
-
-        def done(outcome: Any) -> Any:
-            self._work.discard(running)
-            return outcome
-
-        return shielded(running.addBoth(done), _log_lost)
+        return shielded(self._work.run(work), _log_lost)
 
     async def _read(self, take: Callable[[Sequence[Row]], None]) -> int:
         try:
