@@ -18,12 +18,12 @@ from twisted.python.failure import Failure
 from audiosocket.errors import SourceUnavailable
 from audiosocket.fleet.writes import Group, Row, Statement, Writes
 from audiosocket.json_shapes.connections import FleetDatabaseJSON
-from audiosocket.outbound.resolver import Resolver
 from audiosocket.outbound.supervision import ConnectionSupervisor
 from audiosocket.postgres.connection import IDatabaseReactor
 from audiosocket.postgres.extension_table import transaction
 from audiosocket.postgres.leftovers import Leftovers
 from audiosocket.postgres.session import Session, Timeouts
+from audiosocket.postgres.session_opener import SessionOpener
 from audiosocket.postgres.target import Target
 from audiosocket.runtime.deferreds import Unfinished, shielded
 
@@ -57,11 +57,9 @@ class FleetDatabase(Service):
         timeouts: Timeouts | None = None,
         writes: Writes | None = None,
     ) -> None:
-        self._target = target
         self._reactor = reactor
         self._timeouts = timeouts or Timeouts()
         self._writes = Writes() if writes is None else writes
-        self._resolver = Resolver(reactor, reactor)
         self._supervisor: ConnectionSupervisor[Session] = ConnectionSupervisor(
             self._open,
             Session.ping,
@@ -71,6 +69,7 @@ class FleetDatabase(Service):
             unavailable=SourceUnavailable,
         )
         self._leftovers = Leftovers(self._sessions, reactor)
+        self._opener = SessionOpener(target, reactor, self._timeouts, self._leftovers)
         self._state, self._since = "connecting", reactor.seconds()
         #: Why PostgreSQL refused rows, until it has taken a batch.
         self._trouble = ""
@@ -217,18 +216,11 @@ class FleetDatabase(Service):
             _log.warn("PostgreSQL refuses rows of the fleet: {reason}", reason=reason)
 
     async def _open(self, lost: Callable[[], None]) -> Session:
-        target = await self._target.current(self._timeouts.lookup)
-        session = await Session.open(
-            target, self._reactor, self._resolver, self._timeouts, on_lost=lost, notified=self._notified
-        )
-        try:
-            await self._leftovers.end(session, allowed=1)
-            await session.run(f"listen {CHANNEL}")
-        except BaseException:
-            session.close("not opened")
-            raise
-        self._leftovers.remember(session)
-        return session
+        return await self._opener.open(self._prepare, on_lost=lost, notified=self._notified)
+
+    async def _prepare(self, session: Session) -> None:
+        await self._leftovers.end(session, allowed=1)
+        await session.run(f"listen {CHANNEL}")
 
     def _sessions(self) -> list[Session]:
         return [] if self._supervisor.connection is None else [self._supervisor.connection]

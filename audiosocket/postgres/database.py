@@ -14,7 +14,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from audiosocket.errors import SourceUnavailable
-from audiosocket.outbound.resolver import Resolver
 from audiosocket.outbound.supervision import ConnectionSupervisor
 from audiosocket.postgres import extension_table
 from audiosocket.postgres.connection import IDatabaseReactor, one_line
@@ -23,6 +22,7 @@ from audiosocket.postgres.extension_table import CHANNEL, COLUMNS, Row
 from audiosocket.postgres.leftovers import Leftovers
 from audiosocket.postgres.notification_check import NotificationCheck
 from audiosocket.postgres.session import Session, Timeouts
+from audiosocket.postgres.session_opener import SessionOpener
 from audiosocket.postgres.target import Target
 from audiosocket.runtime.deferreds import Unfinished, shielded
 from audiosocket.runtime.histograms import Histograms
@@ -55,16 +55,16 @@ class Database(Service):
         state_changed: Callable[[DatabaseState], None],
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._target = Target(settings, password, reactor)
         self._reactor = reactor
         self._timeouts = timeouts or Timeouts()
         self._changed = changed
         self._state_changed = state_changed
-        self._resolver = Resolver(reactor, reactor)
         self._query = self._supervisor(self._open_query, self._query_changed)
         self._listen = self._supervisor(self._open_listen, self._listen_changed, self._query_is_up)
         self._supervisors = (self._query, self._listen) if listen else (self._query,)
         self._leftovers = Leftovers(self._open_sessions, reactor)
+        target = Target(settings, password, reactor)
+        self._opener = SessionOpener(target, reactor, self._timeouts, self._leftovers)
         self._notifications = NotificationCheck(timeouts or Timeouts(), reactor)
         self._state = "connecting"
         self._since = reactor.seconds()
@@ -182,42 +182,24 @@ class Database(Service):
         )
 
     async def _open_query(self, lost: Callable[[], None]) -> Session:
-        target = await self._target.current(self._timeouts.lookup)
-        session = await Session.open(
-            target, self._reactor, self._resolver, self._timeouts, on_lost=lost, measure=self._measure
-        )
-        try:
-            await self._leftovers.end(session, allowed=1)
-        except BaseException:
-            session.close("not opened")
-            raise
-        self._leftovers.remember(session)
-        return session
+        return await self._opener.open(self._prepare_query, on_lost=lost, measure=self._measure)
 
-    def _measure(self, seconds: float) -> None:
-        self._durations.measure("query", seconds * 1000)
+    async def _prepare_query(self, session: Session) -> None:
+        await self._leftovers.end(session, allowed=1)
 
     async def _open_listen(self, lost: Callable[[], None]) -> Session:
         await self._leftovers.end(await self._query.ready(), allowed=0)
-        target = await self._target.current(self._timeouts.lookup)
-        session = await Session.open(
-            target,
-            self._reactor,
-            self._resolver,
-            self._timeouts,
-            on_lost=lost,
-            notified=self._notified,
-            measure=self._measure,
+        return await self._opener.open(
+            self._prepare_listen, on_lost=lost, notified=self._notified, measure=self._measure
         )
-        try:
-            if session.pooled:
-                await self._notifications.check(session, await self._query.ready())
-            await session.run(f"listen {CHANNEL}")
-        except BaseException:
-            session.close("not opened")
-            raise
-        self._leftovers.remember(session)
-        return session
+
+    async def _prepare_listen(self, session: Session) -> None:
+        if session.pooled:
+            await self._notifications.check(session, await self._query.ready())
+        await session.run(f"listen {CHANNEL}")
+
+    def _measure(self, seconds: float) -> None:
+        self._durations.measure("query", seconds * 1000)
 
     def _open_sessions(self) -> list[Session]:
         return [each.connection for each in self._supervisors if each.connection is not None]
