@@ -47,13 +47,20 @@ class GateJournal:
             temporary.unlink(missing_ok=True)
 
     def hold(self, call_id: UUID) -> int | None:
-        """Take the opening of a call for this process, until `release` or its end; None if another one has it."""
-        handle = os.open(self._lock(call_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the opening of a call for this process, until `release` or its end; None if another one has it.
+
+        Raises `OSError` with the name of the lock file.
+        """
+        path = self._lock(call_id)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             return None
+        except OSError as error:  # such as a file system without locks
+            os.close(handle)
+            raise OSError(error.errno, error.strerror, str(path)) from None
         return handle
 
     def release(self, call_id: UUID, handle: int) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timezone
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from twisted.logger import Logger
 
 from audiosocket.gate.audit import AuditFile
 from audiosocket.gate.journal import KEEP_SECONDS, GateJournal
-from audiosocket.gate.opening import Opening
+from audiosocket.gate.opening import Opening, record_of
 from audiosocket.gate.opening_files import OpeningFiles
 from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.interfaces import Authorisation, GateAnswer
@@ -97,13 +96,27 @@ class GateOpener(Service):
         super().startService()
         for record in self._journal.records():
             if not record.done and self._mine(record.uuid):
-                handle = self._journal.hold(record.uuid)
-                if handle is None:
-                    self._log.warn("another process opens the gate for call {call_id}", call_id=record.call_id)
-                    continue
-                self._log.info("the gate for call {call_id} is finished after a restart", call_id=record.call_id)
-                self._begin(record, handle, again=True)
+                self._finish_after_restart(record)
         self._clean()
+
+    def _finish_after_restart(self, record: GateRecord) -> None:
+        """Go on with an opening that an earlier process left, unless its lock cannot be taken."""
+        try:
+            handle = self._journal.hold(record.uuid)
+        except OSError as error:
+            self._log.error(
+                "the gate for call {call_id} is not finished: {path} cannot be locked after the restart "
+                "({reason}); mend that, and the next start finishes it",
+                call_id=record.call_id,
+                path=error.filename,
+                reason=error.strerror or error,
+            )
+            return
+        if handle is None:
+            self._log.warn("another process opens the gate for call {call_id}", call_id=record.call_id)
+            return
+        self._log.info("the gate for call {call_id} is finished after a restart", call_id=record.call_id)
+        self._begin(record, handle, again=True)
 
     def stopService(self) -> Deferred[None]:
         """Leave what is under way to the next process; fires when connections and thread are closed."""
@@ -123,7 +136,7 @@ class GateOpener(Service):
         opening = self._openings.get(authorisation.call_id)
         if opening is not None and opening.record.visit == authorisation.visit:
             return opening.answer()
-        record = self._record(authorisation)
+        record = record_of(authorisation, self._wall())
         try:
             kept, handle = self._take(record)
         except OSError as error:
@@ -267,26 +280,6 @@ class GateOpener(Service):
             "the gate for {call_id}: {error}", failure, call_id=opening.record.call_id, error=failure.value
         )
         opening.finish(str(failure.value))
-
-    def _record(self, authorisation: Authorisation) -> GateRecord:
-        extension = authorisation.extension
-        at = datetime.fromtimestamp(self._wall(), timezone.utc).isoformat(timespec="milliseconds")
-        return GateRecord(
-            call_id=str(authorisation.call_id),
-            visit=authorisation.visit,
-            at=at.replace("+00:00", "Z"),
-            extension=extension.id,
-            ramal=extension.number,
-            condominium=extension.condominium_id,
-            apartment=authorisation.apartment,
-            block=authorisation.block,
-            answered_by=authorisation.number,
-            concierge=authorisation.concierge,
-            key=authorisation.key,
-            channel=authorisation.channel,
-            port=extension.port,
-            other_port=extension.return_port or 0,
-        )
 
     def _clean(self) -> None:
         """Now and then forget what ended long ago, in memory and on the disk."""

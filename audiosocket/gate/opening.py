@@ -1,11 +1,13 @@
-"""One opening of the gate in this process: how far it is, and who waits for its answer."""
+"""One opening of the gate in this process: how it begins, how far it is, and who waits for its answer."""
 
 from __future__ import annotations
+
+from datetime import datetime, timezone
 
 from twisted.internet.defer import Deferred
 
 from audiosocket.gate.record import GateRecord
-from audiosocket.interfaces import GateAnswer
+from audiosocket.interfaces import Authorisation, GateAnswer
 
 
 class Opening:
@@ -42,3 +44,25 @@ class Opening:
         """Stop here; the journal knows how far it came."""
         if self.work is not None:
             self.work.cancel()
+
+
+def record_of(authorisation: Authorisation, now: float) -> GateRecord:
+    """Return the record of an opening that nothing has been done for; ``now`` is Unix time."""
+    extension = authorisation.extension
+    at = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="milliseconds")
+    return GateRecord(
+        call_id=str(authorisation.call_id),
+        visit=authorisation.visit,
+        at=at.replace("+00:00", "Z"),
+        extension=extension.id,
+        ramal=extension.number,
+        condominium=extension.condominium_id,
+        apartment=authorisation.apartment,
+        block=authorisation.block,
+        answered_by=authorisation.number,
+        concierge=authorisation.concierge,
+        key=authorisation.key,
+        channel=authorisation.channel,
+        port=extension.port,
+        other_port=extension.return_port or 0,
+    )

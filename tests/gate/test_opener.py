@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from audiosocket.gate.journal import GateJournal
 from audiosocket.gate.opening_files import RETRY_SECONDS
@@ -345,6 +346,48 @@ def test_what_another_process_opens_is_left_to_it(tmp_path: Path) -> None:
     assert third.answers == [GateAnswer(True)]
     assert keys.asked == []
     assert [path.name for path in (tmp_path / "gate").iterdir()] == [f"{CALL}.json"]
+
+
+def test_a_lock_that_cannot_be_taken_at_the_start_costs_that_opening_only(tmp_path: Path) -> None:
+    locked, finished = UUID("00000000-0000-4000-8000-000000000000"), CALL  # in the order in which they are read
+    webhook = FakeWay()
+    webhook.ready = None
+    killed = GateProcess(tmp_path, webhook).start()
+    for call_id in (locked, finished):
+        killed.open(authorisation(call_id=call_id))
+    lock = tmp_path / "gate" / f".{locked}.lock"
+    lock.mkdir()
+    again = FakeWay()
+    with capturedLogs() as events:
+        process = GateProcess(tmp_path, again, journal=GateJournal(tmp_path / "gate")).start()
+    assert again.asked == [str(finished)]
+    (said,) = [formatEvent(event) for event in events if event["log_level"] is LogLevel.error]
+    assert str(locked) in said
+    assert str(lock) in said
+    assert "Is a directory" in said
+    process.open(authorisation(call_id=locked))
+    assert [answer.opened for answer in process.answers] == [False]
+    lock.rmdir()
+    GateProcess(tmp_path, again, journal=GateJournal(tmp_path / "gate")).start()
+    assert again.asked == [str(finished), str(locked)]
+
+
+def test_a_lock_that_the_file_system_refuses_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles: list[int] = []
+
+    def refuse(handle: int, operation: int) -> None:
+        handles.append(handle)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("audiosocket.gate.journal.fcntl.flock", refuse)
+    (tmp_path / "gate").mkdir()
+    with pytest.raises(OSError, match=rf"No locks available: .*/gate/\.{CALL}\.lock"):
+        GateJournal(tmp_path / "gate").hold(CALL)
+    (handle,) = handles
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)
 
 
 def test_old_files_are_forgotten(tmp_path: Path) -> None:
