@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -95,10 +96,11 @@ class Warmup(Service):
     def _failed(self, why: Failure) -> None:
         if not self._has_failed:
             self._has_failed = True
-            self._log.failure(
-                "sounds and sample rates cannot be converted, as a module cannot be imported; it is tried again. "
-                "Where this does not end, install audiosocket with its dependencies",
-                why,
+            expected = why.check(ImportError, OSError) is not None
+            (self._log.error if expected else partial(self._log.failure, failure=why))(
+                "sounds and sample rates cannot be converted, as a module cannot be imported: {why}; it is tried "
+                "again. Where this does not end, install audiosocket with its dependencies",
+                why=why.getErrorMessage(),
             )
         if self.running:
             self._call = self._clock.callLater(RETRY_SECONDS, self._try)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent
 
 from audiosocket.runtime.warmup import CHECK_SECONDS, RETRY_SECONDS, Warmup
+from tests.support.logged_events import LoggedEvents
 from tests.support.logged_failures import LoggedFailures
 
 
@@ -62,26 +64,46 @@ def test_a_stop_leaves_no_timer(listening: bool) -> None:
     assert fixture.frozen == 0, "the process is going to end"
 
 
-def test_an_incomplete_installation_is_logged(logged_failures: LoggedFailures) -> None:
+@pytest.mark.parametrize(
+    "why",
+    [ImportError("no soxr"), OSError(errno.EMFILE, "Too many open files")],
+    ids=lambda why: type(why).__name__,
+)
+def test_a_module_that_cannot_be_read_is_logged_without_a_traceback(why: Exception) -> None:
     fixture = WarmupFixture()
     fixture.listening = True
     fixture.clock.advance(CHECK_SECONDS)
-    fixture.threads[0].errback(ImportError("no soxr"))
-    (event,) = logged_failures.flush(ImportError)
-    assert "install" in event["log_format"]
+    with LoggedEvents() as events:
+        fixture.threads[0].errback(why)
+    (event,) = events
+    assert event["log_level"] == LogLevel.error
+    assert event.get("log_failure") is None
+    assert str(why) in formatEvent(event)
+    assert "install audiosocket" in formatEvent(event)
     assert fixture.frozen == 0
     fixture.service.stopService()
     assert fixture.clock.getDelayedCalls() == []
 
 
-def test_what_could_not_be_imported_is_tried_again_and_logged_once(logged_failures: LoggedFailures) -> None:
+def test_another_fault_of_a_module_is_logged_with_its_traceback(logged_failures: LoggedFailures) -> None:
     fixture = WarmupFixture()
     fixture.listening = True
     fixture.clock.advance(CHECK_SECONDS)
-    for number in range(3):
-        fixture.threads[number].errback(OSError(errno.EMFILE, "Too many open files"))
-        fixture.clock.advance(RETRY_SECONDS)
-    assert len(logged_failures.flush(OSError)) == 1
+    fixture.threads[0].errback(ZeroDivisionError())
+    (event,) = logged_failures.flush(ZeroDivisionError)
+    assert "cannot be imported" in formatEvent(event)
+    fixture.service.stopService()
+
+
+def test_what_could_not_be_imported_is_tried_again_and_logged_once() -> None:
+    fixture = WarmupFixture()
+    fixture.listening = True
+    fixture.clock.advance(CHECK_SECONDS)
+    with LoggedEvents() as events:
+        for number in range(3):
+            fixture.threads[number].errback(OSError(errno.EMFILE, "Too many open files"))
+            fixture.clock.advance(RETRY_SECONDS)
+    assert len(events) == 1
     assert (len(fixture.threads), fixture.frozen) == (4, 0)
     fixture.threads[3].callback(None)
     assert fixture.frozen == 1
