@@ -63,9 +63,13 @@ class OpeningFiles:
             add = self._audit.append_once if opening.again or logged else self._audit.append
             try:
                 await self._in_thread(add, line)
-            except OSError:
+            except OSError as error:
                 if not logged:
-                    self._log.failure("the audit file lacks call {call_id} for now", call_id=line["call_id"])
+                    self._log.error(
+                        "the audit file lacks call {call_id} for now: {reason}; writing is tried again",
+                        call_id=line["call_id"],
+                        reason=error.strerror or error,
+                    )
                 logged = True
                 await deferLater(self._clock, RETRY_SECONDS)
             else:
