@@ -11,7 +11,7 @@ from typing import Any
 
 import treq
 from twisted.internet import defer, error, task
-from twisted.web.client import HTTPConnectionPool
+from twisted.web.client import HTTPConnectionPool, ResponseNeverReceived
 
 from tests.real_asterisk.rig import Process
 from tests.support.ports import free_port
@@ -185,7 +185,7 @@ class Server:
     async def _ready(self) -> bool:
         try:
             status, _ = await self.ask("GET", "/readyz")
-        except error.ConnectError:
+        except (error.ConnectError, ResponseNeverReceived):  # the latter: from a process that was ending
             return False
         return status == 200
 

@@ -30,8 +30,12 @@ NORMAL = (  # each time a caller hangs up first; which of the two depends on wha
     r"app_audiosocket\.c: Failed to forward frame from AudioSocket server .* to channel",
 )
 
-# What it may also log about a server that was killed: anything but an invalid descriptor of its own
-OUTAGE = (r"(res|app|chan)_audiosocket\.c: (?!.*Bad file descriptor)",)
+# What it may also log about a server that was killed: anything but an invalid descriptor of its own, and the end
+# of the connection that the server had to ARI, in the words of the system
+OUTAGE = (
+    r"(res|app|chan)_audiosocket\.c: (?!.*Bad file descriptor)",
+    r"ari/ari_websockets\.c: WebSocket read error: ",
+)
 
 # The mounts are in a namespace of the process and end with it
 _ENTER = f"""\
