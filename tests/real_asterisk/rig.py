@@ -35,6 +35,7 @@ NORMAL = (  # each time a caller hangs up first; which of the two depends on wha
 OUTAGE = (
     r"(res|app|chan)_audiosocket\.c: (?!.*Bad file descriptor)",
     r"ari/ari_websockets\.c: WebSocket read error: ",
+    r"res_http_websocket\.c: Web socket closed abruptly",
 )
 
 # The mounts are in a namespace of the process and end with it
