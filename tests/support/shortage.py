@@ -8,13 +8,17 @@ import resource
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from audiosocket.wire import uuid_frame
 from tests.support.loopback_server import LOOPBACK
 from tests.support.server_process import ROOT, ServerProcess
+
+#: Calls that `established` begins.
+ESTABLISHED = 5
+_LISTEN = "0A"  # a state in /proc/net/tcp
 
 
 class Shortage:
@@ -39,13 +43,11 @@ def descriptors(pid: int) -> set[int]:
     return {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
 
 
-def sockets(pid: int) -> int:
-    """Return how many sockets a process has; files that it reads for a moment are not among them."""
-    found = 0
-    for number in descriptors(pid):
-        with suppress(FileNotFoundError):  # closed meanwhile
-            found += os.readlink(f"/proc/{pid}/fd/{number}").startswith("socket:")
-    return found
+def accepted(*ports: int) -> int:
+    """Return how many accepted connections there are at ports of loopback; one not accepted has no inode yet."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    local = {f":{port:04X}" for port in ports}
+    return sum(row[1][-5:] in local and row[3] != _LISTEN and row[9] != "0" for row in rows)
 
 
 def knock(port: int, call_id: UUID | None = None) -> socket.socket:
@@ -57,7 +59,7 @@ def knock(port: int, call_id: UUID | None = None) -> socket.socket:
 
 def established(server: ServerProcess) -> subprocess.Popen[str]:
     """Return a process with calls whose every frame is numbered; it reports when its input is closed."""
-    command = [sys.executable, "-m", "tests.support.numbered_calls", "5", str(server.visitor)]
+    command = [sys.executable, "-m", "tests.support.numbered_calls", str(ESTABLISHED), str(server.visitor)]
     made = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert made.stdout is not None
     assert made.stdout.readline() == "up\n"

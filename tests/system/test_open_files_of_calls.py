@@ -22,7 +22,7 @@ from tests.support.porteiro_visits import door, gate_program
 from tests.support.ports import free_ports
 from tests.support.reactor import reactor
 from tests.support.server_process import ServerProcess, wait_until
-from tests.support.shortage import Shortage, established, knock, report_of, sockets
+from tests.support.shortage import ESTABLISHED, Shortage, accepted, established, knock, report_of
 from tests.support.websocket_bot import silent_bot
 
 FREE = [int(number) for number in os.environ.get("OPEN_FILES", "0,1").split(",")]
@@ -72,10 +72,9 @@ def new_calls_have_everything(server: ServerProcess, bot_port: int) -> None:
 
 def in_set_up(server: ServerProcess, bot_port: int, free: int) -> None:
     """Descriptors are short from the connections on: recordings and bots begin without."""
-    before = sockets(server.pid)
     ports = [server.visitor] * CALLS + [bot_port]
     connected = [socket.create_connection((LOOPBACK, port), timeout=5) for port in ports]
-    assert wait_until(lambda: sockets(server.pid) >= before + len(ports), 10)
+    assert wait_until(lambda: accepted(server.visitor, bot_port) == ESTABLISHED + len(ports), 10)
     shortage = Shortage(server.pid, free)
     for peer in connected:
         peer.send(uuid_frame(uuid4()))
@@ -93,11 +92,10 @@ def at_the_end(server: ServerProcess, bot_port: int, free: int) -> None:
     for call_id in ids[:-1]:
         until_event(server, call_id, "recording.started")
     until_event(server, ids[-1], "bot.connected")
-    before = sockets(server.pid)
     shortage = Shortage(server.pid, free)
     for peer in peers:
         peer.close()
-    assert wait_until(lambda: sockets(server.pid) <= before - len(peers), 10)
+    assert wait_until(lambda: accepted(server.visitor, bot_port) == ESTABLISHED, 10)
     shortage.end()
     for call_id in ids[:-1]:
         until_event(server, call_id, "recording.ended")
