@@ -124,7 +124,6 @@ SERVER_ERRORS: Mapping[str, str] = {
     "no live or recent call {call_id}": "nenhuma chamada ativa ou recente {call_id}",
     "no live call {call_id}": "nenhuma chamada ativa {call_id}",
     "the call {call_id} has ended": "a chamada {call_id} terminou",
-    "no return call for {call_id} is in progress": "nenhuma chamada de retorno para {call_id} em andamento",
     "no return call for {call_id} is under way": "nenhuma chamada de retorno para {call_id} em andamento",
     "a return call for {call_id} is already under way": "já há uma chamada de retorno para {call_id} em andamento",
     "the call {call_id} has its resident already": "a chamada {call_id} já tem o seu morador",

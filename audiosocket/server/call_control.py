@@ -131,7 +131,7 @@ class LocalCallControl:
     def cancel_return(self, call_id: UUID) -> CallJSON:
         call, returns = self._live(call_id), self._switchboard.returns
         if returns is None:
-            raise ReturnTaken(f"no return call for {call_id} is in progress")
+            raise ReturnTaken(f"no return call for {call_id} is under way")
         returns.cancel(call)
         return self.get(call_id)
 

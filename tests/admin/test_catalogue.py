@@ -6,6 +6,7 @@ import ast
 import errno
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from audiosocket.provisioning.extension_service import explained
 from tests.support.admin_client import AdminClient
 
 ROOT = Path(__file__).resolve().parents[2]
-ALL = {**CHANGES, **MUST_BE, **SERVER_ERRORS, **REQUEST_ERRORS}
+CATALOGUES = (CHANGES, MUST_BE, SERVER_ERRORS, REQUEST_ERRORS)
+ALL = {english: there for catalogue in CATALOGUES for english, there in catalogue.items()}
 #: What the API answers with; and a method of `TokenAuth` that makes one.
 RAISED = {kind.__name__ for kind in ERRORS} | {"HTTPError", "_unauthorized"}
 #: Modules that raise them for the command line only.
@@ -91,6 +93,13 @@ def test_every_message_of_a_change_in_the_code_is_in_the_catalogue() -> None:
         if called == "say"
     }
     assert said == set(CHANGES)
+
+
+def test_no_text_occurs_twice() -> None:
+    """Neither in English, over all catalogues, nor as the translation of two texts that say the same."""
+    entries = [entry for catalogue in CATALOGUES for entry in catalogue.items()]
+    for texts in zip(*entries, strict=True):
+        assert [text for text, count in Counter(texts).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("english", ALL)
