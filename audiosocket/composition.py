@@ -7,7 +7,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -34,13 +34,11 @@ from audiosocket.options import Options
 from audiosocket.outbound.http_client import HTTPClient
 from audiosocket.outbound.secret import secret_from
 from audiosocket.outbound.webhook_signature import SIGNATURE_HEADER
-from audiosocket.postgres.database import Database, DatabaseState
 from audiosocket.prompts.library import unusable_files
 from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.listeners import Listeners
-from audiosocket.provisioning.local_file import FILE_NAME
-from audiosocket.provisioning.poller import Poller
 from audiosocket.provisioning.state_watch import StateWatch
+from audiosocket.provisioning.table_source import make_table_source
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.runtime.event_feed import EventFeed
 from audiosocket.runtime.file_thread import FileThread
@@ -55,7 +53,7 @@ from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records, make_retention
-from audiosocket.settings import Settings, catalogue
+from audiosocket.settings import Settings
 from audiosocket.settings_files import is_public
 from audiosocket.upgrade.hand_over import HandOver, offer_upgrades
 from audiosocket.upgrade.predecessor import NextProcess
@@ -65,6 +63,7 @@ from audiosocket.workers.child_process import Launch
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorListeners, SupervisorServer
 from audiosocket.workers.supervisor_control import SupervisorControl
+from audiosocket.workers.worker_settings import settings_of_workers
 
 log = Logger()
 
@@ -123,7 +122,9 @@ def _build_single(options: Options, reactor: ServerReactor) -> AudioSocketServer
         bind_address=settings.bind_address,
         reserved_ports=frozenset({settings.api_port}),
     )
-    poller, database = _make_table(options, listeners, components.files, reactor)
+    poller, database = make_table_source(
+        settings, options.current_password(), listeners, components.files.run, reactor
+    )
     successor = _successor(options, reactor)
     server = AudioSocketServer(
         listeners,
@@ -238,7 +239,7 @@ def _build_supervisor(options: Options, reactor: ServerReactor) -> SupervisorSer
         pool, bind_address=settings.bind_address, reserved_ports=frozenset({settings.api_port})
     )
     files = FileThread(reactor)
-    poller, database = _make_table(options, listeners, files, reactor)
+    poller, database = make_table_source(settings, options.current_password(), listeners, files.run, reactor)
     selection = select_apps(settings, options.apps, options.placeholders, reactor)
     backend = ReturnBackend(settings, reactor, time.time)
     server = SupervisorServer(
@@ -291,21 +292,7 @@ def _launch(options: Options, tokens: CallTokens, node: str) -> Launch:
 
     ``node`` is the name of this node; without one, outside a fleet, workers have no database.
     """
-    # The events of workers are sent by this process.
-    webhook = {"EVENTS_WEBHOOK_URL", "EVENTS_WEBHOOK_SECRET", "EVENTS_WEBHOOK_SECRET_FILE"}
-    secrets = {"DB_PASSWORD", "DB_PASSWORD_FILE", "API_TOKEN", "API_TOKEN_FILE", "API_TOKENS_FILE", *webhook}
-    settings = {info.name: options.given.get(info.name, "") for info in catalogue() if info.name not in secrets}
-    for name in ("AMI_SECRET_FILE", "ARI_PASSWORD_FILE", "WEBHOOK_SECRET_FILE", "GATE_WEBHOOK_SECRET_FILE"):
-        settings[name] = getattr(options.settings, name.lower())  # an absolute path
-    # A worker has no API, and does not read the table.
-    settings.update(DATA_DIR=str(Path(options.settings.data_dir).absolute()), API_HOST="")
-    if node:
-        path = options.settings.db_password_file
-        settings.update(DB_PASSWORD="" if path else options.password, DB_PASSWORD_FILE=path)
-    else:
-        settings.update(DB_HOST="")
-    if options.settings.apps_file:
-        settings.update(APPS_FILE=str(Path(options.settings.apps_file).expanduser().absolute()))
+    given = settings_of_workers(options.settings, options.given, options.password, node)
     count = options.settings.workers
     return Launch(
         [sys.executable, "-m", "audiosocket.workers"],
@@ -314,7 +301,7 @@ def _launch(options: Options, tokens: CallTokens, node: str) -> Launch:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         },
         {
-            "settings": settings,
+            "settings": given,
             "journals": [journals.name(index, count) for index in range(count)],
             "lines": process_log.plan is not None,
             "env_file": options.env_file,
@@ -322,26 +309,6 @@ def _launch(options: Options, tokens: CallTokens, node: str) -> Launch:
             "call_tokens": vars(tokens),
         },
     )
-
-
-def _make_table(
-    options: Options, listeners: Listeners, files: FileThread, reactor: ServerReactor
-) -> tuple[Poller, Database | None]:
-    settings = options.settings
-    pollers: list[Poller] = []  # the database notifies the poller, which needs the database to exist
-    database = _make_database(options, reactor, pollers) if settings.db_host else None
-    poller = Poller(
-        reactor,
-        listeners,
-        database,
-        Path(settings.data_dir).absolute() / FILE_NAME,
-        files.run,
-        interval=settings.refresh_interval_seconds,
-        automatic=settings.auto_refresh,
-        limit=settings.max_extensions,
-    )
-    pollers.append(poller)
-    return poller, database
 
 
 def _make_webhook(options: Options, feed: EventFeed, reactor: ServerReactor) -> EventWebhook | None:
@@ -402,27 +369,3 @@ def _this_node(options: Options, reactor: ServerReactor) -> ThisNode | None:
     if not settings.fleet:
         return None
     return ThisNode(settings, options.current_password(), reactor, host=socket.gethostname(), life=token_hex(8))
-
-
-def _make_database(options: Options, reactor: ServerReactor, pollers: Sequence[Poller]) -> Database:
-    previous = ["connecting"]
-
-    def state_changed(state: DatabaseState) -> None:
-        came_up = state.state == "up" and previous[0] != "up"
-        previous[0] = state.state
-        if came_up:
-            for poller in pollers:
-                poller.database_came_up()
-
-    def changed() -> None:
-        for poller in pollers:
-            poller.refresh_soon()
-
-    return Database(
-        options.settings,
-        options.current_password(),
-        reactor,
-        listen=options.settings.auto_refresh,
-        changed=changed,
-        state_changed=state_changed,
-    )
