@@ -347,7 +347,7 @@ class AudioSocketProtocol(Protocol):
                 self.finish()
             elif isinstance(event, PeerError):
                 self.factory.observer.protocol_error("peer_error")
-                self.factory.misbehaved(self, f"reports an error: {event.text}")
+                self.factory.observer.misbehaved(self, f"reports an error: {event.text}")
                 self.finish()
             elif isinstance(event, Ignored):
                 self._note_ignored(event)
@@ -373,7 +373,7 @@ class AudioSocketProtocol(Protocol):
                 return
         answer = self._refusal or self.factory.join(self, call_id)
         if isinstance(answer, str):
-            self.factory.refused(self, call_id, answer)
+            self.factory.observer.refused(self, call_id, answer)
             self.finish()
         else:
             self._leg, self._frames_received = answer, answer.frames_received
@@ -399,16 +399,18 @@ class AudioSocketProtocol(Protocol):
         if not self._ignored:
             self._ignored = True
             self.factory.observer.protocol_error("unknown_message")
-            self.factory.misbehaved(self, f"sent a message of kind 0x{event.kind:02x}, ignored: {event.why}")
+            self.factory.observer.misbehaved(
+                self, f"sent a message of kind 0x{event.kind:02x}, ignored: {event.why}"
+            )
 
     def _drop(self, kind: str, why: str) -> None:
         self.factory.observer.protocol_error(kind)
         leg = self._leg
         if leg is None:
-            self.factory.rejected(self, why)
+            self.factory.observer.rejected(self, why)
             self.abort()
             return
-        self.factory.misbehaved(self, f"dropped: {why}")
+        self.factory.observer.misbehaved(self, f"dropped: {why}")
         self.abort()
         leg.disconnected(self, LegOutcome.PROTOCOL_ERROR)
 
@@ -417,7 +419,7 @@ class AudioSocketProtocol(Protocol):
 
     def _stuck(self) -> None:
         self.factory.observer.protocol_error("not_reading")
-        self.factory.misbehaved(self, f"dropped: it took no audio for {STUCK_SECONDS:g} s")
+        self.factory.observer.misbehaved(self, f"dropped: it took no audio for {STUCK_SECONDS:g} s")
         leg = self._leg
         self.abort()
         if leg is not None:

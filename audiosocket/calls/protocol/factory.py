@@ -96,18 +96,6 @@ class AudioSocketFactory(Factory):
         """Call ``callback`` each time the last connection is closed, instead of an earlier one."""
         self._on_empty = callback
 
-    def rejected(self, connection: AudioSocketProtocol, why: str) -> None:
-        """Note that a connection without a leg is aborted."""
-        self.observer.rejected(connection, why)
-
-    def refused(self, connection: AudioSocketProtocol, call_id: UUID, why: str) -> None:
-        """Note that a connection is answered with a hangup frame."""
-        self.observer.refused(connection, call_id, why)
-
-    def misbehaved(self, connection: AudioSocketProtocol, why: str) -> None:
-        """Note that the peer of a leg violated the protocol."""
-        self.observer.misbehaved(connection, why)
-
     def join(self, connection: AudioSocketProtocol, call_id: UUID) -> LegEnd[AudioSocketProtocol] | str:
         """Return the leg that this UUID belongs to, or the reason why it is refused."""
         self.observer.identified(connection)

@@ -109,14 +109,5 @@ class ConnectionFactory(Protocol[ConnectionT_contra]):
     def disconnected(self, connection: ConnectionT_contra) -> None:
         """Note that a connection is closed."""
 
-    def rejected(self, connection: ConnectionT_contra, why: str) -> None:
-        """Note that a connection without a leg is aborted."""
-
-    def refused(self, connection: ConnectionT_contra, call_id: UUID, why: str) -> None:
-        """Note that a connection is answered with a hangup frame."""
-
-    def misbehaved(self, connection: ConnectionT_contra, why: str) -> None:
-        """Note that the peer of a leg violated the protocol."""
-
     def join(self, connection: ConnectionT_contra, call_id: UUID) -> LegEnd[ConnectionT_contra] | str:
         """Return the leg that this UUID belongs to, or the reason why it is refused."""
