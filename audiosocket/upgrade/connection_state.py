@@ -33,9 +33,9 @@ def save(connection: AudioSocketProtocol) -> tuple[dict[str, Any], socket.socket
     return {
         "peer": [where.host, where.port, *more],
         "name": connection.peer,
-        "proxied": connection._proxied,
-        "behind_proxy": connection._behind_proxy,
-        "first": connection._first_data,
+        "proxied": connection._handshake.proxied,
+        "behind_proxy": connection._handshake.behind_proxy,
+        "first": connection._handshake.data,
         "rest": connection._parser.rest,
         "unsent": _unsent(transport),
         "ending": connection.finished,
@@ -67,7 +67,7 @@ class AdoptedConnections:
         """
         skt.setblocking(False)
         protocol = AudioSocketProtocol(factory, self._clock, str(saved["name"]))
-        protocol._proxied = bool(saved["proxied"])
+        protocol._handshake.proxied = bool(saved["proxied"])
         make: Any = factory.transport or Server
         transport = make(skt, protocol, tuple(saved["peer"]), None, 0, self._reactor)
         try:
@@ -75,7 +75,7 @@ class AdoptedConnections:
         except OSError:
             transport.abortConnection()
             raise
-        protocol._behind_proxy = bool(saved["behind_proxy"])
+        protocol._handshake.behind_proxy = bool(saved["behind_proxy"])
         protocol._rate, protocol._ignored = int(saved["rate"]), bool(saved["ignored"])
         if saved["unsent"]:
             transport.write(saved["unsent"])

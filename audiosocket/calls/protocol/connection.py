@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from audiosocket.calls.outcomes import LegOutcome
+from audiosocket.calls.protocol.handshake import Handshake
 from audiosocket.calls.protocol.intake import (
     MESSAGES_PER_STEP,
     RATE_CHANGE_UNITS,
@@ -23,7 +24,6 @@ from audiosocket.calls.protocol.intake import (
 from audiosocket.calls.protocol.interfaces import ConnectionFactory, LegEnd, Transport
 from audiosocket.calls.protocol.socket_options import set_limits
 from audiosocket.errors import InvalidProxyHeader
-from audiosocket.proxy_header import looks_like_header, parse_header
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
     FRAME_HEADERS,
@@ -79,18 +79,7 @@ class AudioSocketProtocol(Protocol):
         self._leg: LegEnd[AudioSocketProtocol] | None = None
         #: The leg's `frames_received`; None before there is a leg and after the hangup frame.
         self._frames_received: Callable[[bytes, tuple[int, int]], None] | None = None
-        #: Whether a PROXY header has to come before the UUID.
-        self._behind_proxy = False
-        #: Whether a PROXY header has named the caller.
-        self._proxied = False
-        #: What was received before and with the UUID, with the PROXY header.
-        self._first_data = b""
-        #: Bytes of the PROXY header in `_first_data`.
-        self._header_bytes = 0
-        #: What was received until it is known where the call is; None while nothing is waited for.
-        self._held: bytes | None = None
-        #: Why the UUID is to be refused, empty if it is not; None before it is known where the call is.
-        self._refusal: str | None = None
+        self._handshake = Handshake()
         #: Whether a message without meaning was logged already.
         self._ignored = False
         self._blocked = False
@@ -107,7 +96,7 @@ class AudioSocketProtocol(Protocol):
             if handle is not None:  # transports in memory have no kernel
                 set_limits(handle())
         self.transport.registerProducer(self, True)
-        self._behind_proxy = self.factory.observer.is_proxy(self)
+        self._handshake.behind_proxy = self.factory.observer.is_proxy(self)
         self._clock.set_timeout(self, HANDSHAKE_SECONDS, self._no_handshake)
         self.factory.connected(self)
 
@@ -124,12 +113,13 @@ class AudioSocketProtocol(Protocol):
                     return
         if self.finished:
             return
-        if self._held is not None:
-            self._held += data
-            return
         if self._leg is None:
-            self._first_data += data
-            if self._behind_proxy:
+            handshake = self._handshake
+            if handshake.held is not None:
+                handshake.held += data
+                return
+            handshake.data += data
+            if handshake.behind_proxy:
                 data = self._after_proxy_header()
                 if not data:
                     return
@@ -154,7 +144,7 @@ class AudioSocketProtocol(Protocol):
         self.factory.disconnected(self)
         if self._leg is None:
             return
-        if self._proxied:
+        if self._handshake.proxied:
             self._leg.cut_off(self, outcome)
         else:
             self._leg.disconnected(self, outcome)
@@ -260,7 +250,7 @@ class AudioSocketProtocol(Protocol):
 
     def _step(self, data: bytes = b"", most: int = MESSAGES_PER_STEP) -> bool:
         """Handle some messages; return whether complete ones may be left."""
-        parser = self._parser
+        parser, handshake = self._parser, self._handshake
         events = parser.receive(data, most)
         units = 0
         for event in events:
@@ -271,7 +261,7 @@ class AudioSocketProtocol(Protocol):
                     self._leg.message_received(event)
             else:
                 self._handle(event)
-            if self.finished or self._held is not None or self._parser is not parser:  # or it has begun again
+            if self.finished or handshake.held is not None or self._parser is not parser:  # or it has begun again
                 return False
         self._allowance.spend(units, self._clock.seconds())
         if self._allowance.spent:
@@ -315,28 +305,25 @@ class AudioSocketProtocol(Protocol):
     def _after_proxy_header(self) -> bytes:
         """Return what has come after the PROXY header; nothing while that is incomplete or if it is refused."""
         try:
-            header = parse_header(self._first_data)
+            received = self._handshake.proxy_header()
         except InvalidProxyHeader as error:
             self._drop("handshake", str(error))
             return b""
-        if header is None:
+        if received is None:
             return b""
-        # A balancer that only checks whether the port is open closes now: it is asked about when it says more.
-        rest = self._first_data[header.length :]
-        if rest or header.caller is not None:
-            self._behind_proxy, self._header_bytes = False, header.length
-            if header.caller is not None:
-                self._proxied, self.peer = True, "{}:{}".format(*header.caller)
-            if not self.factory.observer.may_call(self):
-                self.abort()
-                return b""
+        rest, caller = received
+        if caller is not None:
+            self.peer = caller
+        if not self.factory.observer.may_call(self):
+            self.abort()
+            return b""
         return rest
 
     def _handle(self, event: Event) -> None:
         """Take a message that is not audio."""
         if isinstance(event, Violation):
             why = event.why
-            if self._leg is None and not self._proxied and looks_like_header(self._first_data[:HEADER_BYTES]):
+            if self._leg is None and self._handshake.has_unexpected_header:
                 why += "; it looks like a PROXY header, and its address is in none of the networks of PROXY_PEERS"
             self._drop("handshake" if self._leg is None else "second_uuid", why)
         elif isinstance(event, Identified):
@@ -361,17 +348,18 @@ class AudioSocketProtocol(Protocol):
 
     def _identified(self, call_id: UUID) -> None:
         self._clock.cancel_timeout(self)
-        data, self._first_data = self._first_data, b""
+        handshake = self._handshake
+        data = handshake.take()
         if self.factory.pass_on is not None and self.factory.pass_on(self, call_id, data):
             return
-        if self._refusal is None and self.factory.locate is not None:
+        if handshake.refusal is None and self.factory.locate is not None:
             located = self.factory.locate(self, call_id)
             if located is not None:
-                self._held = data[self._header_bytes :]
+                handshake.hold(data)
                 self.transport.pauseProducing()
                 located.addCallback(self._located).addErrback(self._not_located)
                 return
-        answer = self._refusal or self.factory.join(self, call_id)
+        answer = handshake.refusal or self.factory.join(self, call_id)
         if isinstance(answer, str):
             self.factory.observer.refused(self, call_id, answer)
             self.finish()
@@ -380,7 +368,7 @@ class AudioSocketProtocol(Protocol):
 
     def _located(self, refusal: str) -> None:
         """Begin again with what was received, now that it is known where the call is."""
-        held, self._held, self._refusal = self._held or b"", None, refusal
+        held = self._handshake.go_on(refusal)
         if not self.finished and self._lost is None:
             self._parser = Parser()
             self.transport.resumeProducing()
