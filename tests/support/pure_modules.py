@@ -16,7 +16,7 @@ PURE = (
     "asterisk.dialplan_templates asterisk.channel_names asterisk.ami.wire asterisk.ari.events "
     "asterisk.ari.channel_events "
     "calls.journal_records calls.journal_replay calls.call_limits calls.event_quota calls.sound calls.timeline "
-    "calls.protocol.handshake calls.protocol.intake "
+    "calls.protocol.handshake calls.protocol.intake calls.protocol.pace "
     "calls.journal_compaction calls.outcomes returncalls.templates transport.timeouts outbound.backoff "
     "runtime.event_feed runtime.rate_limit postgres.connect_errors "
     "workers.affinity bots.events bots.json_text bots.twilio bots.asterisk_ws "

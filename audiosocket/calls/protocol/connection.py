@@ -22,12 +22,12 @@ from audiosocket.calls.protocol.intake import (
     cost,
 )
 from audiosocket.calls.protocol.interfaces import ConnectionFactory, LegEnd, Transport
+from audiosocket.calls.protocol.pace import Pace
 from audiosocket.calls.protocol.socket_options import set_limits
 from audiosocket.errors import InvalidProxyHeader
 from audiosocket.transport.clock import MediaClock
 from audiosocket.wire import (
     FRAME_HEADERS,
-    FRAME_MS,
     HANGUP_FRAME,
     HEADER_BYTES,
     Audio,
@@ -48,9 +48,6 @@ HANDSHAKE_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 #: A peer that reads no audio for this long is aborted, in seconds.
 STUCK_SECONDS = 2.0
-#: A caller who sends nothing for so long pauses, in seconds; the next frame is not late.
-PAUSE_SECONDS = 2.0
-FRAME_SECONDS = FRAME_MS / 1000
 
 
 @implementer(IPushProducer)
@@ -70,8 +67,7 @@ class AudioSocketProtocol(Protocol):
         self._allowance = Allowance(clock.seconds())
         self._paid = 0
         self._shape: tuple[int, int] | None = None
-        #: When frames were paid last, and how many of them were to come then.
-        self._paid_at, self._to_come = 0.0, 0
+        self._pace = Pace()
         #: The rate of the last frame, in Hz.
         self._rate = 0
         #: Messages wait in the parser for the clock's ticks; nothing is read meanwhile.
@@ -228,25 +224,16 @@ class AudioSocketProtocol(Protocol):
         leg = self._leg
         if leg is None or (not leg.looping and (frames > MESSAGES_PER_STEP or not self._is_direct())):
             return False
-        self._note_pace(frames, shape)
-        self._paid = max(frames, MESSAGES_PER_STEP)
-        self._to_come = self._paid - frames
+        now = self._clock.seconds()
+        left, self._paid = self._paid - frames, max(frames, MESSAGES_PER_STEP)
+        difference = self._pace.measure(now, left, self._paid - frames)
+        if difference is not None and shape is self._shape:
+            self.factory.observer.paced(difference)
         if not leg.looping:
             change = RATE_CHANGE_UNITS if shape[0] != self._rate else 0
-            self._allowance.spend(self._paid + change, self._clock.seconds())
+            self._allowance.spend(self._paid + change, now)
         self._shape, self._rate = shape, shape[0]
         return True
-
-    def _note_pace(self, frames: int, shape: tuple[int, int]) -> None:
-        """Report the jitter of RFC 3550, D(i, j), of the last frame that was paid for and this one.
-
-        They are `MESSAGES_PER_STEP` apart, so that it costs next to nothing; a pause of the caller is no jitter.
-        """
-        now = self._clock.seconds()
-        took, self._paid_at = now - self._paid_at, now
-        difference = abs(took - (self._to_come - self._paid + frames) * FRAME_SECONDS)
-        if shape is self._shape and difference < PAUSE_SECONDS:
-            self.factory.observer.paced(difference)
 
     def _step(self, data: bytes = b"", most: int = MESSAGES_PER_STEP) -> bool:
         """Handle some messages; return whether complete ones may be left."""
