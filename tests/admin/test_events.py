@@ -14,11 +14,6 @@ from audiosocket.runtime.event_feed import EventFeed
 from tests.support.admin_client import CALL, AdminClient, FakeConnection
 
 
-@pytest.fixture
-def web() -> AdminClient:
-    return AdminClient()
-
-
 def follow(web: AdminClient, query: str = "", header: str = "") -> FakeConnection:
     """HTTP/1.0, so that the body is not in chunks."""
     extra = f"Last-Event-ID: {header}\r\n" if header else ""

@@ -33,11 +33,6 @@ def chunked(body: bytes, size: int) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-@pytest.fixture
-def web() -> AdminClient:
-    return AdminClient()
-
-
 # --- headers of every response ------------------------------------------------------------------------
 
 
