@@ -10,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -21,7 +22,12 @@ from zope.interface import implementer
 from audiosocket.wire import HANGUP_FRAME, Audio, Digit, Identified, Parser, audio_frame
 from tests.support.reactor import reactor
 
+CALL = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 FRAME = audio_frame(8000, bytes(320))
+
+
+def message(kind: int, payload: bytes) -> bytes:
+    return struct.pack(">BH", kind, len(payload)) + payload
 
 
 class Server(Protocol):
