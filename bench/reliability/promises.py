@@ -32,7 +32,11 @@ PROMISES: tuple[Promise, ...] = (
         "R4", "a dead database costs no call", why_not=_DATABASE + "tests/postgres, tests/system/test_soak.py"
     ),
     Promise("R5", "a database that hangs costs no call", why_not=_DATABASE + "tests/postgres/test_connection.py"),
-    Promise("R6", "a missed notification does not matter", why_not=_DATABASE + "tests/postgres/test_database.py"),
+    Promise(
+        "R6",
+        "a missed notification does not matter",
+        why_not=_DATABASE + "tests/postgres/test_database_outages.py",
+    ),
     Promise(
         "R7", "the start does not wait for the database", why_not=_DATABASE + "tests/provisioning/test_poller.py"
     ),
