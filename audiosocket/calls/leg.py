@@ -3,8 +3,8 @@
 It gives the apps what arrives on the connection, and the connection what the apps play. When Asterisk connects
 again with the same UUID, only the connection is replaced.
 
-One class of more than 300 lines: most of it is the interface of apps, a line or two for each method, and all of it
-shares connection, playout and clock. The apps themselves are in ``leg_apps.py``.
+Most of it is the interface of apps, a line or two for each method. The apps themselves are in ``leg_apps.py``,
+what is sent and when in ``leg_output.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from audiosocket.calls.call import CHANNEL, Call, LegState
 from audiosocket.calls.leg_apps import LegApps
-from audiosocket.calls.leg_interfaces import Connection, Residents
+from audiosocket.calls.leg_interfaces import Connection, LegOwner, Residents
+from audiosocket.calls.leg_output import LegOutput
 from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.calls.payload_decoder import PayloadDecoder
 from audiosocket.calls.registry import RECONNECT_SECONDS
@@ -28,12 +29,11 @@ from audiosocket.calls.sound import SAMPLED_FRAMES
 from audiosocket.calls.traffic import LATE_SECONDS
 from audiosocket.errors import ReturnTaken, ReturnUnavailable
 from audiosocket.extensions.model import Extension, Role
-from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome, Tap
+from audiosocket.interfaces import App, CallerInfo, HookResult, ReturnOutcome
 from audiosocket.media import playout_state
-from audiosocket.media.playout import MAX_PASSED_MS, Playout
 from audiosocket.media.playout_queue import Converter, Frame, MarkReached
 from audiosocket.transport.clock import MediaClock
-from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError, audio_header
+from audiosocket.wire import HEADER_BYTES, Audio, Digit, Event, HungUp, Ignored, PeerError
 
 #: The rate of kind 0x10, under which other codecs arrive when the dialplan lacks ``c(slin)``, in Hz.
 G711_RATE = 8_000
@@ -43,54 +43,18 @@ CONNECTED_WAIT_MS = 200
 MAX_RATE_EVENTS = 20
 
 
-class LegOwner(Protocol):
-    """What legs report to and ask of the switchboard: `server.switchboard.Switchboard`."""
-
-    def leg_over(self, leg: Leg, outcome: LegOutcome) -> None:
-        """Note the end of a leg, before its hangup frame is sent and its apps receive it."""
-
-    def leg_suspended(self, leg: Leg) -> None:
-        """Note that a leg has lost its connection and may get another one; it may be ended in here."""
-
-    def tells_end(self, leg: Leg) -> bool:
-        """Return whether Asterisk reports at once that the channel of a leg has ended."""
-
-    def app_failed(self, leg: Leg) -> None:
-        """End the call of a leg, one of whose apps raised."""
-
-    def mislabelled(self, leg: Leg, codec: str) -> None:
-        """Note that the caller's audio is ``codec`` (ulaw, alaw or unknown) under the kind of signed linear."""
-
-    def replacement(self, leg: Leg, names: str) -> Sequence[tuple[str, App]]:
-        """Return the apps with these names, joined by ``+``; raises for those that cannot be found."""
-
-    def other_leg(self, leg: Leg) -> Leg | None:
-        """Return the other leg of the same call, None when it has none."""
-
-
-class Leg:
+class Leg(LegOutput):
     """One visitor or resident in one call; implements `interfaces.Leg`. ``apps`` are names and apps in order."""
 
     __slots__ = (
         "__weakref__",
-        "_apps",
-        "_clears",
-        "_clock",
-        "_connection",
         "_decoder",
         "_looping",
-        "_on_tick",
         "_other",
         "_owner",
-        "_playout",
         "_rate_changes",
         "_residents",
-        "_seconds",
         "_slin",
-        "_taps",
-        "call",
-        "due_ms",
-        "state",
     )
     _log = Logger()
 
@@ -102,33 +66,20 @@ class Leg:
         *,
         clock: MediaClock,
         make_converter: Callable[[int, int], Converter],
-        owner: LegOwner,
+        owner: LegOwner[Leg],
         residents: Residents | None = None,
     ) -> None:
-        self.call = call
-        self.state = state
-        self._apps = LegApps(apps)
-        self._clock = clock
-        self._seconds = clock.seconds
-        self._playout = Playout(make_converter)
+        super().__init__(call, state, LegApps(apps), clock, make_converter)
         self._owner = owner
         self._residents = residents
-        self._connection: Connection | None = None
         #: The other leg of the call while their audio is passed on to each other.
         self._other: Leg | None = None
-        self._taps: tuple[Tap, ...] = ()
-        #: How often the queue was cleared.
-        self._clears = 0
         self._rate_changes = 0
         #: Decodes frames of kind 0x10 until `_slin` is true: they are known to be signed linear.
         self._decoder: PayloadDecoder | None = None
         self._slin = False
         #: Whether frames are returned as they come, without the clock.
         self._looping = False
-        #: Whether the connection is read on the clock's ticks: until the first frame is passed on.
-        self._on_tick = False
-        #: `transport.clock.ClockMember`: no turn is wanted before this.
-        self.due_ms = -inf
 
     def __repr__(self) -> str:
         return f"<{self.role.value} leg of {self.call_id}>"
@@ -151,66 +102,6 @@ class Leg:
     def caller(self) -> CallerInfo | None:
         return self.state.caller
 
-    @property
-    def rate(self) -> int:
-        return self._playout.rate
-
-    @property
-    def now_ms(self) -> float:
-        return self._clock.now_ms()
-
-    @property
-    def queued_ms(self) -> int:
-        return self._playout.queued_ms
-
-    @property
-    def heard_ms(self) -> int:
-        return self._playout.heard_ms
-
-    @property
-    def ahead_ms(self) -> float:
-        return self._playout.ahead_ms(self._clock.now_ms())
-
-    def play(self, pcm: bytes, rate: int | None = None, *, live: bool = False) -> bool:
-        playout = self._playout
-        if not rate:
-            rate = playout.rate
-        if live and self._connection is not None:
-            now = self._seconds() * 1000
-            if playout.speak_at_once(now, pcm, rate):
-                if self._connection.send_frames(audio_header(rate, len(pcm)) + pcm):
-                    self._sent(now, pcm, rate)
-                self.due_ms = playout.due_ms
-                return True
-        taken = playout.play(pcm, rate)
-        if live and self._connection is not None:
-            self._send_live()
-        return taken
-
-    def pause(self, paused: bool) -> None:
-        self._playout.pause(paused)
-
-    def pass_on(self, pcm: bytes, rate: int, *, at_most_ms: float = MAX_PASSED_MS) -> None:
-        if not pcm:
-            return
-        header = audio_header(rate, len(pcm))  # raises here, in the app, and not when the frame is sent
-        if self._on_tick and not self._playout.speaking:
-            self._read_on_tick(False)
-        now = self._seconds() * 1000
-        if self._playout.pass_on(now, pcm, rate, at_most_ms):
-            connection = self._connection
-            if connection is not None and connection.send_frames(header + pcm):
-                self._sent(now, pcm, rate)
-        self.due_ms = self._playout.due_ms
-
-    def mark(self, name: str) -> None:
-        self._playout.mark(name)
-        self.due_ms = -inf
-
-    def clear(self) -> int:
-        self._clears += 1
-        return self._playout.clear()
-
     def hang_up(self) -> None:
         self.end(LegOutcome.SERVER_HANGUP)
 
@@ -228,9 +119,6 @@ class Leg:
 
     def show(self, figures: Mapping[str, object]) -> None:
         self.state.app_figures = figures
-
-    def tap(self, listener: Tap) -> None:
-        self._taps += (listener,)
 
     def presume(self, outcome: str) -> None:
         self.call.presumed = outcome
@@ -294,11 +182,6 @@ class Leg:
     def connection(self) -> Connection | None:
         """The connection in use; None while the leg is suspended, and once it is over."""
         return self._connection
-
-    @property
-    def playout(self) -> Playout:
-        """The outgoing queue and its counters."""
-        return self._playout
 
     def start(self, connection: Connection) -> None:
         """Take the first connection; audio is sent from now on, silence unless an app plays something."""
@@ -410,11 +293,6 @@ class Leg:
             self._read_on_tick(not self._apps.passes_on)
             self.tick(self._clock.now_ms())
 
-    def _read_on_tick(self, on_tick: bool) -> None:
-        self._on_tick = on_tick
-        if self._connection is not None:
-            self._connection.read_on_tick(on_tick)
-
     # called by the connection, see `protocol.interfaces.LegEnd`
 
     @property
@@ -520,64 +398,9 @@ class Leg:
             self._owner.mislabelled(self, codec)
         return decoder.decode(payload)
 
-    # called by the clock
-
-    def tick(self, now: float) -> None:
-        """Send what is due at ``now`` (milliseconds)."""
-        try:
-            due = self._playout.tick(now)
-        except Exception:  # noqa: BLE001 - a leg without audio must not stay in its call
-            self.app_failed("playout")
-            return
-        self.due_ms = self._playout.due_ms
-        if self._playout.late != self.state.late_turns:
-            self.state.late_turns = self._playout.late
-            at = now / 1000 - self.call.started
-            self.state.late.add(at, at)
-        self.state.underruns = self._playout.underruns
-        clears = self._clears
-        for item in due:
-            if self._connection is None:
-                return
-            cleared = self._clears != clears  # by an app, at a mark before this item
-            if isinstance(item, Frame):
-                self._send(now, _silent(item) if cleared else item)
-            elif not cleared:
-                self._report_mark(item)
-
     def _report_mark(self, mark: MarkReached) -> None:
         self.state.note_mark(mark.name, self._seconds() - self.call.started)
         self._report(lambda app: app.marked(self, mark.name, mark.heard_ms))
 
-    def _send(self, now: float, frame: Frame) -> None:
-        rate, pcm, source = frame
-        connection = self._connection
-        if connection is not None and connection.send_frames(audio_header(rate, len(pcm)) + pcm):
-            if source == "silence":
-                self.state.silence_out += 1
-            self._sent(now, pcm, rate)
-
-    def _send_live(self) -> None:
-        """Send the frames of live audio that may leave before their tick."""
-        now = self._seconds() * 1000
-        for rate, pcm, _ in self._playout.take_live(now):
-            connection = self._connection
-            if connection is not None and connection.send_frames(audio_header(rate, len(pcm)) + pcm):
-                self._sent(now, pcm, rate)
-        self.due_ms = self._playout.due_ms
-
-    def _sent(self, now: float, pcm: bytes, rate: int) -> None:
-        state = self.state
-        state.frames_out += 1
-        if not state.frames_out % SAMPLED_FRAMES:
-            state.sound_out.sample(now / 1000 - self.call.started, pcm)
-        if self._taps:
-            for tap in self._taps:
-                self._apps.call(self, type(tap).__name__, tap.sent, now, pcm, rate)
-
     def _report(self, hook: Callable[[App], HookResult], *, even_when_over: bool = False) -> None:
         self._apps.report(self, hook, even_when_over=even_when_over)
-
-
-def _silent(frame: Frame) -> Frame:
-    return Frame(frame.rate, bytes(len(frame.pcm)), "silence")
