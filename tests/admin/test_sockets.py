@@ -10,19 +10,13 @@ import pytest
 import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import HTTPConnectionPool
 
 from tests.support.admin_client import CALL, DATABASE_GONE, FakeControl, dial, listening, request_bytes
 from tests.support.logged_failures import LoggedFailures
-
-
-async def until(true: Any) -> None:
-    """Wait until ``true()``, up to the test's own deadline."""
-    while not true():
-        await deferLater(reactor, 0.005)
+from tests.support.loopback_server import until
 
 
 async def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, Any]:
@@ -68,7 +62,7 @@ async def test_work_continues_when_its_client_disconnects(
     async with listening(control) as port:
         client = dial(port)
         client.sendall(request_bytes("POST", "/api/refresh"))
-        await until(lambda: control.started)
+        await until(lambda: control.started > 0)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         await until(lambda: not _connections(port))

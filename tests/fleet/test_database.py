@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import pytest_twisted
-from twisted.internet import defer, task
+from twisted.internet import defer
 from twisted.internet.threads import deferToThread
 
 from audiosocket.errors import SourceUnavailable
@@ -15,6 +15,7 @@ from audiosocket.fleet.writes import Row, Statement, Writes
 from audiosocket.postgres.session import Timeouts
 from audiosocket.postgres.target import Target
 from audiosocket.settings import Settings
+from tests.support.loopback_server import until
 from tests.support.postgres import PostgresServer
 from tests.support.reactor import reactor
 
@@ -28,11 +29,6 @@ SHORT = Timeouts(
 INSERT = Statement("insert into t select * from unnest(%s::integer[], %s::text[]) on conflict do nothing")
 
 Open = Callable[..., FleetDatabase]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await task.deferLater(reactor, 0.01)
 
 
 @pytest.fixture

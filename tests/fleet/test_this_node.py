@@ -10,7 +10,6 @@ import psycopg2.extensions
 import pytest
 import pytest_twisted
 from twisted.application.service import MultiService
-from twisted.internet import task
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from audiosocket import schema
@@ -20,17 +19,13 @@ from audiosocket.fleet.node_table import CLEAN
 from audiosocket.fleet.this_node import ThisNode, api_url
 from audiosocket.settings import Settings
 from tests.support.admin_client import FakeControl
+from tests.support.loopback_server import until
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.reactor import reactor
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 Start = Callable[[str], tuple[MultiService, FleetNode]]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await task.deferLater(reactor, 0.01)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from twisted.internet import defer
 from audiosocket.errors import ExtensionTaken, InvalidExtension
 from audiosocket.postgres.database import COLUMNS, Row, Timeouts
 from tests.support.logged_failures import LoggedFailures
+from tests.support.loopback_server import until
 from tests.support.postgres import ROLE, PostgresServer
 from tests.support.reactor import reactor
-from tests.support.watched_database import FILL, Backends, Open, a_row, accept, in_thread, until
+from tests.support.watched_database import FILL, Backends, Open, a_row, accept, in_thread
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 

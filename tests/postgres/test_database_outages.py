@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from twisted.internet import defer, task
 
+from tests.support.loopback_server import until
 from tests.support.postgres import ROLE, PostgresServer
 from tests.support.reactor import reactor
 from tests.support.watched_database import (
@@ -18,7 +19,6 @@ from tests.support.watched_database import (
     accept,
     fails,
     in_thread,
-    until,
 )
 
 pytestmark = pytest.mark.usefixtures("no_traceback")

@@ -18,9 +18,10 @@ from audiosocket.errors import ChangeNotAllowed
 from audiosocket.postgres.database import Database
 from audiosocket.settings import Settings
 from audiosocket.settings_files import read_password
+from tests.support.loopback_server import until
 from tests.support.postgres import MAX_CONNECTIONS, RESERVED, ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.reactor import reactor
-from tests.support.watched_database import SHORT_TIMEOUTS, TIMEOUTS, Open, a_row, fails, in_thread, until
+from tests.support.watched_database import SHORT_TIMEOUTS, TIMEOUTS, Open, a_row, fails, in_thread
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 

@@ -11,9 +11,10 @@ import pytest
 from twisted.internet import defer, endpoints, protocol, task
 
 from audiosocket.postgres.database import DatabaseState
+from tests.support.loopback_server import until
 from tests.support.postgres import PostgresServer
 from tests.support.reactor import reactor
-from tests.support.watched_database import SHORT_TIMEOUTS, TIMEOUTS, Backends, Open, fails, until
+from tests.support.watched_database import SHORT_TIMEOUTS, TIMEOUTS, Backends, Open, fails
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 

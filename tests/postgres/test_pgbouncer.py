@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from twisted.internet import defer, task
 from twisted.internet.threads import deferToThread
 
 from audiosocket import schema
@@ -15,6 +14,7 @@ from audiosocket.outbound.resolver import Resolver
 from audiosocket.postgres.database import Database, DatabaseState, Row, Timeouts
 from audiosocket.postgres.session import ConnectionParameters, Session
 from audiosocket.settings import Settings
+from tests.support.loopback_server import until
 from tests.support.pgbouncer import PgBouncer, needs_pgbouncer
 from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.reactor import reactor
@@ -167,9 +167,3 @@ async def test_no_session_of_another_client_is_ended(
 def _ask(connection: psycopg2.extensions.connection) -> None:
     with connection.cursor() as cursor:
         cursor.execute("select 1")
-
-
-async def until(condition: object) -> None:
-    assert callable(condition)
-    while not condition():
-        await task.deferLater(reactor, 0.01, defer.succeed, None)

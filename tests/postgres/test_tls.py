@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet import task
 from twisted.internet.threads import deferToThread
 
 from audiosocket import schema
@@ -15,6 +14,7 @@ from audiosocket.cli.reach import database as reach_database
 from audiosocket.postgres.database import Database, DatabaseState, Timeouts
 from audiosocket.settings import Settings
 from tests.support.certificates import Authority, ServerTLS
+from tests.support.loopback_server import until
 from tests.support.postgres_tls import PostgresTLS
 from tests.support.reactor import reactor
 
@@ -75,11 +75,6 @@ def made(values: dict[str, str], listen: bool = False) -> Database:
         state_changed=lambda _: None,
         timeouts=TIMEOUTS,
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await task.deferLater(reactor, 0.01)
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from audiosocket.extensions.model import Extension
 from audiosocket.extensions.reconcile import Plan, plan
 from audiosocket.provisioning.table_source import make_table_source
 from audiosocket.settings import Settings
+from tests.support.loopback_server import until
 from tests.support.postgres import PostgresServer
 from tests.support.reactor import reactor
 
@@ -46,12 +46,6 @@ class Applied:
 
 def run(function: Callable[..., Any], *values: Any) -> Deferred[Any]:
     return deferToThread(function, *values)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds; the time-out of the test is the limit."""
-    while not condition():
-        await deferLater(reactor, 0.01)
 
 
 def test_without_a_database_there_is_only_the_poller(tmp_path: Path) -> None:

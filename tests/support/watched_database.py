@@ -15,6 +15,7 @@ from zope.interface import implementer
 from audiosocket.errors import SourceUnavailable
 from audiosocket.postgres.database import Database, DatabaseState, Row, Timeouts
 from audiosocket.settings import Settings
+from tests.support.loopback_server import until
 from tests.support.postgres import ROLE, PostgresServer
 from tests.support.reactor import reactor
 
@@ -78,12 +79,6 @@ class Watched:
     async def stop(self) -> None:
         globalLogPublisher.removeObserver(self)
         await self.database.stopService()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds; the time-out of the test is the limit."""
-    while not condition():
-        await task.deferLater(reactor, 0.01)
 
 
 async def fails(work: Any) -> str:
