@@ -64,6 +64,8 @@ class PorteiroServer:
         )
         self.lines: dict[Role, AsteriskConnection] = {}
         self.apps: list[Porteiro] = []
+        #: What the apps were made with.
+        self.contexts: list[AppContext] = []
         self._wall = 1_000_000.0
         self._start()
 
@@ -81,16 +83,16 @@ class PorteiroServer:
         self._given_up_at = self.server.now + RESUME_SECONDS
 
     def _make(self, context: AppContext) -> App:
-        app = Porteiro(
-            replace(
-                context,
-                settings=self._settings,
-                sounds=Sounds(),
-                gate=self.gate.opener,
-                apartments=Apartments(),
-            )
+        context = replace(
+            context,
+            settings=self._settings,
+            sounds=Sounds(),
+            gate=self.gate.opener,
+            apartments=Apartments(),
         )
+        app = Porteiro(context)
         self.apps.append(app)
+        self.contexts.append(context)
         return app
 
     # what happens
