@@ -12,16 +12,13 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from audiosocket.apps.porteiro import hand_over
 from audiosocket.apps.porteiro.dialogue import Dialogue
-from audiosocket.apps.porteiro.name_recording import NameRecording
+from audiosocket.apps.porteiro.hand_over import HandedOver
 from audiosocket.apps.porteiro.script import Options, Timing
+from audiosocket.apps.porteiro.sounds import Sounds
 from audiosocket.apps.porteiro.visit import Visit
 from audiosocket.apps.porteiro.words import (
-    NAME,
-    TONE,
     Action,
-    Began,
     Connect,
     Decide,
     Event,
@@ -39,10 +36,7 @@ from audiosocket.apps.porteiro.words import (
     Record,
     Ring,
     RingEnded,
-    Said,
     Say,
-    SpeechEnded,
-    SpeechStarted,
     Stage,
     StopRecording,
     StopRinging,
@@ -54,12 +48,9 @@ from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, Authorisation, GateAnswer, Leg, ReturnOutcome
 from audiosocket.prompts.library import PromptLibrary
 from audiosocket.prompts.notice import is_due
-from audiosocket.prompts.player import BEEP, Item, PromptPlayer, Sound
 from audiosocket.returncalls.templates import filled
 from audiosocket.settings import Settings
 
-#: Frames that may wait on the other side while two people talk, in milliseconds.
-TALK_WAIT_MS = 200
 #: Endings of a leg whose connection broke, and which may be back.
 BROKEN = frozenset({LegOutcome.CONNECTION_LOST.value, LegOutcome.SLOW_READER.value})
 #: Time beyond ring time and window that a backend may take to say how ringing ended, in seconds.
@@ -75,18 +66,15 @@ class Porteiro(App):
         super().__init__(context)
         self._context = context
         settings = context.settings
-        self._library = PromptLibrary(
+        library = PromptLibrary(
             context.sounds, Path(settings.data_dir), settings.porteiro_language, time.monotonic
         )
+        self._sounds = Sounds(library, context.call_later, self._send)
         self._timing = Timing(ring=settings.return_ring_seconds + settings.return_window_seconds + RING_MARGIN)
         self._legs: dict[Role, Leg] = {}
         #: The first leg: its clock goes on when it is over.
         self._clock: Leg | None = None
-        self._players: dict[Role, PromptPlayer] = {}
         self._dialogue: Dialogue | None = None
-        self._recording: NameRecording | None = None
-        self._name: Sound | None = None
-        self._connected = False
         #: The number that is rung, and whether that was so before a restart.
         self._ringing = ""
         self._rang_before = False
@@ -138,29 +126,47 @@ class Porteiro(App):
             self.joined(leg)
 
     def handed_over(self, leg: Leg) -> Any:
-        return hand_over.save(self, leg)
+        """Return the visit, and what this leg is played.
+
+        None while a name is recorded, the gate is asked or a prompt is read: after that the visit goes on as after
+        a restart, which does these again.
+        """
+        dialogue, player = self._dialogue, self._sounds.save(leg.role)
+        if dialogue is None or player is None or self._events or self._stopped:
+            return None
+        if dialogue.visit.stage is Stage.OPENING:
+            return None
+        return HandedOver(
+            dialogue.save(),
+            player,
+            self._sounds.name,
+            self._sounds.connected,
+            self._ringing,
+            self._rang_before,
+            self._decided,
+        ).to_value()
 
     def taken_over(self, leg: Leg, state: Any) -> None:
-        hand_over.load(self, leg, state)
+        """Go on with a leg of the visit; the first one brings the conversation."""
+        visit, first = HandedOver.from_value(state), self._dialogue is None
+        self._decided = visit.decided
+        self._arrive(leg)
+        self._sounds.load(leg.role, visit.player)
+        if first:
+            dialogue = self._dialogue_of(leg)
+            dialogue.load(visit.dialogue)
+            self._sounds.name, self._sounds.connected = visit.name, visit.connected
+            self._ringing, self._rang_before = visit.ringing, visit.rang_before
+            self._plan(dialogue.due)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
-        player = self._players.get(leg.role)
-        if player is not None:
-            player.heard()
-        if self._connected:
-            other = self._legs.get(_other(leg.role))
-            if other is not None:
-                other.pass_on(pcm, rate, at_most_ms=TALK_WAIT_MS)
-        elif self._recording is not None and leg.role is Role.VISITOR:
-            self._recording.hear(leg.now_ms, pcm, rate)
+        self._sounds.heard(leg, self._legs.get(_other(leg.role)), pcm, rate)
 
     def digit(self, leg: Leg, digit: str) -> None:
         self._send(Key(leg.role, digit))
 
     def marked(self, leg: Leg, name: str, heard_ms: int) -> None:
-        player = self._players.get(leg.role)
-        if player is not None:
-            player.marked(name)
+        self._sounds.marked(leg.role, name)
 
     def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
         if outcome.state != "connected":
@@ -171,18 +177,12 @@ class Porteiro(App):
         self._send(Left(_other(leg.role)))
 
     def left(self, leg: Leg, outcome: str) -> None:
-        player = self._players.pop(leg.role, None)
-        if player is not None:
-            player.close()
+        self._sounds.remove(leg.role)
         self._legs.pop(leg.role, None)
-        if leg.role is Role.VISITOR:
-            self._recording = None
         if outcome == LegOutcome.SHUTDOWN.value:  # it will be back, to the next process
             self._stop()
         else:
             self._send(Left(leg.role, broken=outcome in BROKEN))
-        if not self._legs:
-            self._name = None
 
     # between them and the dialogue
 
@@ -191,13 +191,7 @@ class Porteiro(App):
         self._legs[leg.role] = leg
         if self._decided is not None:
             leg.decide(self._decided.value)
-        self._players[leg.role] = PromptPlayer(
-            leg,
-            self._library,
-            self._context.call_later,
-            began=lambda token: self._send(Began(leg.role, token)),
-            said=lambda token: self._send(Said(leg.role, token)),
-        )
+        self._sounds.add(leg)
         self._dialogue_of(leg)
 
     def _dialogue_of(self, leg: Leg) -> Dialogue:
@@ -271,11 +265,11 @@ class Porteiro(App):
     def _do(self, action: Action) -> None:  # noqa: PLR0912 - one case for each action
         match action:
             case Say():
-                self._say(action)
+                self._sounds.say(action)
             case Record():
-                self._record()
+                self._visitor_leg(self._sounds.record)
             case StopRecording():
-                self._stop_recording()
+                self._sounds.stop_recording()
             case LookUp(apartment, block):
                 self._look_up(apartment, block)
             case Ring(number):
@@ -284,7 +278,7 @@ class Porteiro(App):
                 self._ringing = ""
                 self._visitor_leg(lambda leg: leg.cancel_resident())
             case Connect(on):
-                self._connected = on
+                self._sounds.connected = on
             case Open():
                 self._open(action)
             case Presume(outcome):
@@ -308,31 +302,6 @@ class Porteiro(App):
         leg = self._legs.get(Role.VISITOR)
         if leg is not None:
             do(leg)
-
-    def _say(self, action: Say) -> None:
-        player = self._players.get(action.role)
-        if player is not None:
-            items = [item for prompt in action.prompts for item in self._items(prompt)]
-            player.say(items, action.token, hold=action.hold)
-
-    def _items(self, prompt: str) -> list[Item]:
-        if prompt == TONE:
-            return [BEEP]
-        if prompt == NAME:
-            return [] if self._name is None else [self._name]
-        return [prompt]
-
-    def _record(self) -> None:
-        leg = self._legs.get(Role.VISITOR)
-        if leg is not None:
-            self._recording = NameRecording(
-                leg.now_ms, lambda: self._send(SpeechStarted()), lambda: self._send(SpeechEnded())
-            )
-
-    def _stop_recording(self) -> None:
-        recording, self._recording = self._recording, None
-        if recording is not None:
-            self._name = recording.sound() or self._name
 
     def _look_up(self, apartment: str, block: str) -> None:
         leg = self._legs.get(Role.VISITOR)

@@ -1,53 +1,52 @@
-"""A visit in progress as a value, for the process that goes on with it at an upgrade.
-
-The functions are part of the app, `app.Porteiro`, and use its attributes.
-"""
+"""A visit in progress as a value, for the process that goes on with it at an upgrade."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from audiosocket.apps.porteiro.words import Outcome, Stage
-from audiosocket.interfaces import Leg
+from audiosocket.apps.porteiro.words import Outcome
 from audiosocket.prompts.player import Sound
 
 
-def save(app: Any, leg: Leg) -> dict[str, Any] | None:
-    """Return the visit, and what this leg is played.
+@dataclass(frozen=True)
+class HandedOver:
+    """The visit and what one leg of it is played."""
 
-    None while a name is recorded, the gate is asked or a prompt is read: after that the visit goes on as after a
-    restart, which does these again.
-    """
-    dialogue, player = app._dialogue, app._players.get(leg.role)
-    said = None if player is None else player.save()
-    if dialogue is None or said is None or app._recording is not None or app._events or app._stopped:
-        return None
-    if dialogue.visit.stage is Stage.OPENING:
-        return None
-    return {
-        "dialogue": dialogue.save(),
-        "player": said,
-        "name": None if app._name is None else [app._name.pcm, app._name.rate],
-        "connected": app._connected,
-        "ringing": app._ringing,
-        "rang_before": app._rang_before,
-        "decided": None if app._decided is None else app._decided.value,
-    }
+    #: See `Dialogue.save` and `PromptPlayer.save`.
+    dialogue: Mapping[str, Any]
+    player: Mapping[str, Any]
+    #: The name that the visitor said.
+    name: Sound | None
+    #: The two hear each other.
+    connected: bool
+    #: The number that is rung, and whether that was so before a restart.
+    ringing: str
+    rang_before: bool
+    decided: Outcome | None
 
+    def to_value(self) -> dict[str, Any]:
+        """Return it as `upgrade.codec` takes it; earlier versions read and write the same."""
+        return {
+            "dialogue": self.dialogue,
+            "player": self.player,
+            "name": None if self.name is None else [self.name.pcm, self.name.rate],
+            "connected": self.connected,
+            "ringing": self.ringing,
+            "rang_before": self.rang_before,
+            "decided": None if self.decided is None else self.decided.value,
+        }
 
-def load(app: Any, leg: Leg, state: Mapping[str, Any]) -> None:
-    """Go on with a leg of the visit; the first one brings the conversation."""
-    first = app._dialogue is None
-    app._decided = None if state["decided"] is None else Outcome(state["decided"])
-    app._arrive(leg)
-    app._players[leg.role].load(state["player"])
-    dialogue = app._dialogue_of(leg)
-    if not first:
-        return
-    dialogue.load(state["dialogue"])
-    if state["name"] is not None:
-        app._name = Sound(*state["name"])
-    app._connected, app._ringing = bool(state["connected"]), str(state["ringing"])
-    app._rang_before = bool(state["rang_before"])
-    app._plan(dialogue.due)
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> HandedOver:
+        """Return what `to_value` returned as it was; raises `KeyError` or `ValueError` for another value."""
+        return cls(
+            value["dialogue"],
+            value["player"],
+            None if value["name"] is None else Sound(*value["name"]),
+            bool(value["connected"]),
+            str(value["ringing"]),
+            bool(value["rang_before"]),
+            None if value["decided"] is None else Outcome(value["decided"]),
+        )

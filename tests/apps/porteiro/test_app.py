@@ -106,7 +106,7 @@ def test_the_resident_hears_the_visitors_voice(tmp_path: Path) -> None:
     assert len(spoken.replace(b"\0", b"")) > 20_000
     server.leave(VISITOR)
     server.wait(5)
-    assert server.apps[-1]._name is None, "it is gone with the call"
+    assert server.apps[-1]._sounds.name is None, "it is gone with the call"
 
 
 def test_they_talk(tmp_path: Path) -> None:
