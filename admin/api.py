@@ -51,7 +51,8 @@ class AdminAPI:
         shared = SharedAnswers(clock)
         health.add_routes(self.app, control, feed, clock, shared)
         calls.add_routes(self.app, control, clock, shared)
-        for subject in (extensions, records, fleet):
+        fleet.add_routes(self.app, control, shared)
+        for subject in (extensions, records):
             subject.add_routes(self.app, control)
         session.add_routes(self.app, sessions)
         phone.add_routes(self.app, control, dial, feed, clock)

@@ -6,12 +6,13 @@ from klein import Klein
 
 from admin import requests
 from admin.language import say
-from admin.responses import HTTPError, reply
+from admin.responses import HTTPError, encode, reply, reply_encoded
+from admin.shared_answers import SharedAnswers
 from admin.site import AdminRequest
 from audiosocket.control_interface import Control, FleetControl
 
 
-def add_routes(app: Klein, control: Control) -> None:
+def add_routes(app: Klein, control: Control, shared: SharedAnswers) -> None:
     """Add the routes for the fleet to ``app``."""
 
     def fleet() -> FleetControl:
@@ -22,8 +23,14 @@ def add_routes(app: Klein, control: Control) -> None:
     @app.route("/api/fleet", methods=["GET"])
     async def list_nodes(request: AdminRequest) -> bytes:
         """Return the nodes of the fleet."""
-        nodes = await fleet().nodes()
-        return reply(request, {"node": fleet().to_json()["node"], "total": len(nodes), "nodes": nodes})
+        asked = fleet()
+
+        async def encoded() -> bytes:
+            nodes = await asked.nodes()
+            answer = {"node": asked.to_json()["node"], "total": len(nodes), "nodes": nodes}
+            return encode({"status": "success", **answer})
+
+        return reply_encoded(request, await shared.get(request, encoded))
 
     @app.route("/api/fleet/commands", methods=["POST"])
     async def command_nodes(request: AdminRequest) -> bytes:

@@ -9,6 +9,7 @@ from admin.shared_answers import MAX_AGE_SECONDS, MAX_ANSWERS, accepted_age
 from audiosocket.control_interface import CallSelection, Soon
 from audiosocket.errors import WorkerGone
 from audiosocket.json_shapes import CallPageJSON
+from audiosocket.json_shapes.fleet import CommandJSON, FleetStatusJSON, NodeJSON
 from tests.support.admin_client import AdminClient, FakeControl, request_bytes
 
 LIVE = "/api/calls?state=live"
@@ -98,6 +99,35 @@ def test_answers_to_many_questions_are_not_kept_without_end() -> None:
     assert asked(web) == MAX_ANSWERS + 5
     web.request("GET", f"{LIVE}&extension=0", **SHARED)
     assert asked(web) == MAX_ANSWERS + 6
+
+
+class CountingFleet:
+    """A fleet of this node only, and how often PostgreSQL would have been asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def to_json(self) -> FleetStatusJSON:
+        return {"node": "n1", "name_shared": False, "nodes": {}, "database": None}
+
+    async def nodes(self) -> list[NodeJSON]:
+        self.asked += 1
+        return []
+
+    async def command(self, action: str, node: str | None, argument: str, asked_by: str) -> CommandJSON:
+        raise NotImplementedError
+
+
+def test_the_nodes_of_the_fleet_are_shared_as_well() -> None:
+    control = FakeControl()
+    control.fleet = fleet = CountingFleet()
+    web = AdminClient(control=control)
+    answers = [web.request("GET", "/api/fleet", **SHARED) for _ in range(3)]
+    assert {each.body for each in answers} == {answers[0].body}
+    assert answers[0].json() == {"status": "success", "node": "n1", "total": 0, "nodes": []}
+    assert fleet.asked == 1
+    web.request("GET", "/api/fleet")
+    assert fleet.asked == 2
 
 
 def test_the_status_without_the_extensions() -> None:
