@@ -7,6 +7,7 @@ import { Drain } from './drain.js'
 import { EndedCalls } from './ended-calls.js'
 import { Events } from './events.js'
 import { Extensions } from './extensions.js'
+import { Nodes } from './nodes.js'
 import { OneCall, linkedCall } from './one-call.js'
 import { Phone } from './phone.js'
 import { Problems, serverLost } from './problems.js'
@@ -30,6 +31,7 @@ const wrong = new Problems(id => extensions.find(id))
 const events = new Events(happened, open)
 const phone = new Phone(open)
 const drain = new Drain(readNow)
+const nodes = new Nodes(readNow)
 const changes = new Changes(readNow, () => running, id => extensions.calls(id))
 
 // Read what is shown, then again after a while; only while the page can be seen.
@@ -59,10 +61,12 @@ async function read(ask = getRecent) {
     if (path === calls.path) calls.update(page)
     show()
     measured(began)
+    nodes.read(state, ask)
     await oneCall.update()
   } catch (error) {
     if (error.status === 401 || error.status === 429) {
       await askForToken()
+      nodes.signedIn()
       answeredAt = performance.now()
     } else if (error.status === undefined) throw error
   } finally {
@@ -145,6 +149,7 @@ function writeAll() {
   if (!status) return
   calls.draw()
   extensions.draw()
+  nodes.draw()
   show()
 }
 

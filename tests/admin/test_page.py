@@ -11,6 +11,7 @@ import pytest
 from admin.page_files import CONTENT_TYPES, DIRECTORY, load_page_files
 from admin.problems import _TEXTS
 from admin.routes.page import PAGE_POLICY
+from audiosocket.json_shapes.fleet import NodeJSON
 from tests.support.admin_client import AdminClient
 
 LANGUAGES = ("en", "pt-BR")
@@ -103,6 +104,18 @@ def test_every_word_that_the_page_asks_for_is_there() -> None:
         asked |= set(re.findall(r"\bt\('([\w.]+)'", path.read_text(encoding="utf-8")))
     assert len(asked) > 70
     assert asked - set(words("en")) == set()
+
+
+def test_every_state_of_a_node_has_its_word() -> None:
+    """The states are those that the shape of the answer names."""
+    states = set(re.findall(r'"(\w+)"', NodeJSON.__doc__ or ""))
+    assert {"ready", "draining", "gone"} < states
+    assert {f"node.{state}" for state in states} - set(words("en")) == set()
+
+
+def test_the_document_shows_no_nodes_until_there_is_a_fleet() -> None:
+    text = (DIRECTORY / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<section [^>]*id="nodes-card"[^>]* hidden>', text)
 
 
 def test_every_problem_has_what_it_is_what_it_means_and_its_cure() -> None:

@@ -19,6 +19,7 @@ from tests.support.browser import (
     phone_call,
     problem,
     rows,
+    serious,
     until_answering,
 )
 from tests.support.server_process import ServerProcess
@@ -72,16 +73,6 @@ def test_axe_finds_nothing_serious(page: Page, server: ServerProcess) -> None:
         page.locator('#extensions [data-act="change"]').click()
         found += serious(page)
     assert found == []
-
-
-def serious(page: Page) -> list[str]:
-    """What axe finds that is serious or worse, and where."""
-    found = page.evaluate("async () => (await axe.run(document)).violations")
-    return [
-        f"{each['id']}: {each['nodes'][0]['html'][:200]}"
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-    ]
 
 
 def write_bursts(path: Path, seconds: int) -> None:

@@ -55,6 +55,16 @@ def axe_core() -> str:
     return Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8")
 
 
+def serious(page: Page) -> list[str]:
+    """What axe finds that is serious or worse, and where."""
+    found = page.evaluate("async () => (await axe.run(document)).violations")
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:200]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
 class Console:
     """Everything that a page's scripts complained about."""
 
