@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from audiosocket.apps.porteiro.dialogue import Dialogue
 from audiosocket.apps.porteiro.hand_over import HandedOver
+from audiosocket.apps.porteiro.ringing import Ringing
 from audiosocket.apps.porteiro.script import Options, Timing
 from audiosocket.apps.porteiro.sounds import Sounds
 from audiosocket.apps.porteiro.visit import Visit
@@ -35,7 +36,6 @@ from audiosocket.apps.porteiro.words import (
     Presume,
     Record,
     Ring,
-    RingEnded,
     Say,
     Stage,
     StopRecording,
@@ -43,7 +43,7 @@ from audiosocket.apps.porteiro.words import (
     Tick,
 )
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.errors import InvalidNumber, LocalProtocolError, ReturnTaken, ReturnUnavailable, UnknownCall
+from audiosocket.errors import LocalProtocolError
 from audiosocket.extensions.model import Extension, Role
 from audiosocket.interfaces import App, AppContext, Authorisation, GateAnswer, Leg, ReturnOutcome
 from audiosocket.prompts.library import PromptLibrary
@@ -70,14 +70,12 @@ class Porteiro(App):
             context.sounds, Path(settings.data_dir), settings.porteiro_language, time.monotonic
         )
         self._sounds = Sounds(library, context.call_later, self._send)
+        self._ringing = Ringing(self._send)
         self._timing = Timing(ring=settings.return_ring_seconds + settings.return_window_seconds + RING_MARGIN)
         self._legs: dict[Role, Leg] = {}
         #: The first leg: its clock goes on when it is over.
         self._clock: Leg | None = None
         self._dialogue: Dialogue | None = None
-        #: The number that is rung, and whether that was so before a restart.
-        self._ringing = ""
-        self._rang_before = False
         self._timer: Any = None
         self._due = 0.0
         #: What has happened and was not handled yet: what an action brings about comes after all other actions.
@@ -112,8 +110,7 @@ class Porteiro(App):
             )
             visit = None
         if visit is not None:
-            self._rang_before = visit.stage is Stage.RINGING
-            self._ringing = visit.number if self._rang_before else ""
+            self._ringing.adopt(visit)
             self._busy = True
             try:
                 self._follow(dialogue.adopt(visit, self._now))
@@ -141,8 +138,8 @@ class Porteiro(App):
             player,
             self._sounds.name,
             self._sounds.connected,
-            self._ringing,
-            self._rang_before,
+            self._ringing.number,
+            self._ringing.rang_before,
             self._decided,
         ).to_value()
 
@@ -156,7 +153,7 @@ class Porteiro(App):
             dialogue = self._dialogue_of(leg)
             dialogue.load(visit.dialogue)
             self._sounds.name, self._sounds.connected = visit.name, visit.connected
-            self._ringing, self._rang_before = visit.ringing, visit.rang_before
+            self._ringing.number, self._ringing.rang_before = visit.ringing, visit.rang_before
             self._plan(dialogue.due)
 
     def audio(self, leg: Leg, pcm: bytes, rate: int) -> None:
@@ -169,9 +166,7 @@ class Porteiro(App):
         self._sounds.marked(leg.role, name)
 
     def return_ended(self, leg: Leg, outcome: ReturnOutcome) -> None:
-        if outcome.state != "connected":
-            rang = self._rang_before or any(attempt.end != "failed" for attempt in outcome.attempts)
-            self._ring_ended(outcome.attempts[-1].number if outcome.attempts else self._ringing, rang=rang)
+        self._ringing.ended(outcome)
 
     def other_gone(self, leg: Leg, outcome: str) -> None:
         self._send(Left(_other(leg.role)))
@@ -273,9 +268,9 @@ class Porteiro(App):
             case LookUp(apartment, block):
                 self._look_up(apartment, block)
             case Ring(number):
-                self._ring(number)
+                self._visitor_leg(lambda leg: self._ringing.ring(leg, number))
             case StopRinging():
-                self._ringing = ""
+                self._ringing.stopped()
                 self._visitor_leg(lambda leg: leg.cancel_resident())
             case Connect(on):
                 self._sounds.connected = on
@@ -310,39 +305,6 @@ class Porteiro(App):
         known = self._context.apartments
         found = known.find(leg.extension.condominium_id, apartment, block) if known is not None else None
         self._events.append(Found() if found is None else Found(found.numbers, found.ask_block))
-
-    def _ring(self, number: str) -> None:
-        leg = self._legs.get(Role.VISITOR)
-        if leg is None:
-            return
-        self._rang_before = self._rang_before and number == self._ringing
-        self._ringing = number
-        if leg.extension.return_port is None or not leg.extension.return_number:
-            self._log.error(
-                "extension {id} ({number}) has no return extension or port: porteiro can ring nobody",
-                id=leg.extension.id,
-                number=leg.extension.number,
-            )
-            self._ring_ended(number, rang=False)
-            return
-        try:
-            leg.call_resident(number, wait=True)
-        except ReturnTaken as taken:  # after a restart it rings already, or somebody else rings
-            leg.note("app.note", app="porteiro", state="ringing_already", reason=str(taken))
-        except (InvalidNumber, ReturnUnavailable, UnknownCall) as problem:
-            leg.note("app.note", app="porteiro", state="not_rung", reason=str(problem))
-            self._ring_ended(number, rang=False)
-
-    def _ring_ended(self, number: str, *, rang: bool) -> None:
-        if number == self._ringing:
-            self._ringing, self._rang_before = "", False
-            self._events.append(RingEnded(number, rang))
-            self._send_waiting()
-
-    def _send_waiting(self) -> None:
-        """Go on with what waits, unless that is being done."""
-        if not self._busy and self._events:
-            self._send(self._events.popleft())
 
     # the gate
 
