@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,9 +15,10 @@ from twisted.logger import Logger
 from audiosocket.apps.porteiro.dialogue import Dialogue
 from audiosocket.apps.porteiro.hand_over import HandedOver
 from audiosocket.apps.porteiro.ringing import Ringing
-from audiosocket.apps.porteiro.script import Options, Timing
+from audiosocket.apps.porteiro.script import Timing
 from audiosocket.apps.porteiro.sounds import Sounds
 from audiosocket.apps.porteiro.visit import Visit
+from audiosocket.apps.porteiro.visit_options import options_of
 from audiosocket.apps.porteiro.words import (
     Action,
     Connect,
@@ -43,12 +44,9 @@ from audiosocket.apps.porteiro.words import (
     Tick,
 )
 from audiosocket.calls.outcomes import LegOutcome
-from audiosocket.errors import LocalProtocolError
-from audiosocket.extensions.model import Extension, Role
+from audiosocket.extensions.model import Role
 from audiosocket.interfaces import App, AppContext, Authorisation, GateAnswer, Leg, ReturnOutcome
 from audiosocket.prompts.library import PromptLibrary
-from audiosocket.prompts.notice import is_due
-from audiosocket.returncalls.templates import filled
 from audiosocket.settings import Settings
 
 #: Endings of a leg whose connection broke, and which may be back.
@@ -191,19 +189,9 @@ class Porteiro(App):
 
     def _dialogue_of(self, leg: Leg) -> Dialogue:
         if self._dialogue is None:
-            policy, chains = self._context.policy, self._context.chains
-            notice = frozenset(role for role in Role if is_due(policy, chains.get(role, ()), "porteiro"))
-            options = Options(self._concierge(leg.extension), notice)
+            options = options_of(self._context, leg.extension)
             self._dialogue = Dialogue(Visit(uuid4().hex), options, self._timing)
         return self._dialogue
-
-    def _concierge(self, extension: Extension) -> str:
-        """The concierge's number for this extension, empty where there is none."""
-        try:
-            return filled(self._context.settings.porteiro_concierge, _places(extension))
-        except LocalProtocolError as problem:
-            self._log.error("PORTEIRO_CONCIERGE: {problem}", problem=problem)
-            return ""
 
     @property
     def _now(self) -> float:
@@ -345,11 +333,3 @@ class Porteiro(App):
 
 def _other(role: Role) -> Role:
     return Role.RESIDENT if role is Role.VISITOR else Role.VISITOR
-
-
-def _places(extension: Extension) -> Mapping[str, str]:
-    return {
-        "ramal": extension.number,
-        "retorno": extension.return_number,
-        "condominio": str(extension.condominium_id),
-    }
