@@ -48,6 +48,7 @@ from audiosocket.outbound.websocket_interface import (
     WebSocketObserver,
     WebSocketRefused,
 )
+from audiosocket.outbound.websocket_pings import Pings
 from audiosocket.outbound.websocket_reading import Fragments, Unread
 from audiosocket.outbound.websocket_request import peer_of, upgrade_request
 
@@ -114,9 +115,7 @@ class WebSocketClient(protocol.Protocol):
         self._fragments = Fragments(self._limits.message_bytes)
         self._late_pong: bytes | None = None
         self._close_frame = (NORMAL_CLOSURE, "")
-        #: Runs to the next ping, or to the end of the time for a pong.
-        self._ping_timer: IDelayedCall | None = None
-        self._awaits_pong = False
+        self._pings: Pings | None = None
         self._close_timer: IDelayedCall | None = None
 
     @property
@@ -293,7 +292,8 @@ class WebSocketClient(protocol.Protocol):
         choose = getattr(self.transport, "read_on_tick", None)
         if choose is not None:
             choose(True, between=True)
-        self._start_pings()
+        self._pings = Pings(self._limits, self._clock, self._send_ping, self.abort)
+        self._pings.start()
         with self._log.failuresHandled("an open WebSocket could not be used"):
             self._observer.opened()
         if not self._accepted.called:
@@ -335,9 +335,8 @@ class WebSocketClient(protocol.Protocol):
         return self._state is _State.CLOSED
 
     def _take_pong(self) -> None:
-        if self._awaits_pong:
-            self._stop_pings()
-            self._start_pings()
+        if self._pings is not None:
+            self._pings.answered()
 
     def _answer_ping(self, payload: bytes) -> None:
         if self._state is not _State.OPEN or self._queue is None:
@@ -352,19 +351,12 @@ class WebSocketClient(protocol.Protocol):
         if pong is not None:
             self._answer_ping(pong)
 
-    def _start_pings(self) -> None:
-        if self._limits.ping_seconds:
-            self._ping_timer = self._clock.callLater(self._limits.ping_seconds, self._ping)
-
     def _stop_pings(self) -> None:
-        self._awaits_pong = False
-        if self._ping_timer is not None and self._ping_timer.active():
-            self._ping_timer.cancel()
+        pings, self._pings = self._pings, None
+        if pings is not None:
+            pings.stop()
 
-    def _ping(self) -> None:
-        self._awaits_pong = True
-        seconds = self._limits.pong_seconds
-        self._ping_timer = self._clock.callLater(seconds, self.abort, f"no answer to a ping within {seconds:g} s")
+    def _send_ping(self) -> None:
         if self._queue is not None:
             self._queue.add_first(self._wire.send(ws.Ping()))
 
