@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from twisted.internet import defer, error, protocol
+from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
     IPushProducer,
     IReactorTime,
@@ -48,6 +47,7 @@ from audiosocket.outbound.websocket_interface import (
     WebSocketObserver,
     WebSocketRefused,
 )
+from audiosocket.outbound.websocket_opening import Opening
 from audiosocket.outbound.websocket_pings import Pings
 from audiosocket.outbound.websocket_reading import Fragments, Unread
 from audiosocket.outbound.websocket_request import peer_of, upgrade_request
@@ -105,9 +105,8 @@ class WebSocketClient(protocol.Protocol):
         self._frames: FrameReader | None = None
         self._masks = Masks()
         self._state = _State.NEW
-        self._connecting: Deferred[None] | None = None
+        self._opening = Opening(self.peer, self._dropped)
         self._handshake_bytes = 0
-        self._accepted: Deferred[None] = Deferred(self._cancelled)
         #: These exist while there is a TCP connection.
         self._queue: SendQueue | None = None
         self._unread: Unread | None = None
@@ -137,11 +136,8 @@ class WebSocketClient(protocol.Protocol):
         if self._state is not _State.NEW:
             raise RuntimeError("a WebSocketClient connects once")
         self._state = _State.CONNECTING
-        factory = _ClientFactory(self)
-        connecting: Deferred[None] = self._endpoint.connect(factory).addCallback(lambda _: self._accepted)
-        self._connecting = connecting
-        connecting.addTimeout(self._limits.connect_seconds, self._clock, self._too_late)
-        return connecting.addErrback(self._not_connected)
+        opening = self._opening.begin(self, self._endpoint, self._clock, self._limits.connect_seconds)
+        return opening.addErrback(self._not_opened)
 
     def send(self, message: str | bytes) -> int:
         """Send a text (str) or binary (bytes) message and return `queued_bytes`; raises `WebSocketClosed`."""
@@ -263,8 +259,7 @@ class WebSocketClient(protocol.Protocol):
         self._queue = self._unread = None
         if self._close_timer is not None and self._close_timer.active():
             self._close_timer.cancel()
-        if not self._accepted.called:
-            self._accepted.errback(WebSocketFailed(f"{self.peer}: no WebSocket: {explained(reason)}"))
+        self._opening.fail(WebSocketFailed(f"{self.peer}: no WebSocket: {explained(reason)}"))
         if self._state is _State.CLOSING:
             self._end(*self._close_frame)
         self._end(ABNORMAL_CLOSURE, explained(reason))
@@ -296,8 +291,7 @@ class WebSocketClient(protocol.Protocol):
         self._pings.start()
         with self._log.failuresHandled("an open WebSocket could not be used"):
             self._observer.opened()
-        if not self._accepted.called:
-            self._accepted.callback(None)
+        self._opening.accept()
 
     def _take_part(self, part: ws.TextMessage | ws.BytesMessage) -> None:
         message = self._fragments.add(part)
@@ -380,45 +374,24 @@ class WebSocketClient(protocol.Protocol):
     def _give_up_connecting(self) -> None:
         if self._state is _State.NEW:
             self._state = _State.CLOSED
-        elif self._state is _State.CONNECTING and self._connecting is not None:
-            self._connecting.cancel()
+        elif self._state is _State.CONNECTING:
+            self._opening.cancel()
 
     def _fail(self, problem: WebSocketFailed) -> None:
         """End a connection whose handshake failed."""
         self._state = _State.CLOSED
-        if not self._accepted.called:
-            self._accepted.errback(problem)
+        self._opening.fail(problem)
         self._drop()
 
-    def _cancelled(self, accepted: Deferred[None]) -> None:
-        accepted.errback(defer.CancelledError())
+    def _dropped(self) -> None:
         self._state = _State.CLOSED
         self._drop()
 
-    def _too_late(self, _: object, seconds: float) -> Failure:
-        return Failure(WebSocketFailed(f"{self.peer}: no WebSocket within {seconds:g} s"))
-
-    def _not_connected(self, failure: Failure) -> Failure:
+    def _not_opened(self, failure: Failure) -> Failure:
         self._state = _State.CLOSED
-        if failure.check(error.ConnectingCancelledError):
-            return Failure(defer.CancelledError())
-        if failure.check(error.ConnectError, error.DNSLookupError, error.UserError):
-            return Failure(WebSocketFailed(f"{self.peer}: no connection: {failure.getErrorMessage()}"))
         return failure
 
     def _report_gone(self) -> None:
         gone, self._gone = self._gone, []
         for each in gone:
             each.callback(None)
-
-
-class _ClientFactory(protocol.Factory):
-    """Gives the client to the endpoint, without a line in the log for each connection."""
-
-    noisy = False
-
-    def __init__(self, client: WebSocketClient) -> None:
-        self._client = client
-
-    def buildProtocol(self, addr: IAddress | None) -> WebSocketClient:
-        return self._client
