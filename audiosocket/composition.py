@@ -53,6 +53,7 @@ from audiosocket.server.reactor import ServerReactor
 from audiosocket.server.single_process import AudioSocketServer
 from audiosocket.server.succession import MAX_WAIT_SECONDS, STOP_SECONDS, Succession
 from audiosocket.server.visit_services import condominiums, make_apartments, make_records, make_retention
+from audiosocket.setting_advice import weaknesses
 from audiosocket.settings import Settings
 from audiosocket.settings_files import is_public
 from audiosocket.upgrade.hand_over import HandOver, offer_upgrades
@@ -80,7 +81,7 @@ def build(options: Options, reactor: ServerReactor) -> AudioSocketServer | Super
     settings = options.settings
     for name, close in options.misspelt:
         log.warn("the setting {name} is unknown; did you mean {close}?", name=name, close=close)
-    for sentence in settings.weaknesses():
+    for sentence in weaknesses(settings):
         log.warn("{sentence}", sentence=sentence)
     if is_public(options.env_file):
         log.warn("every user of this machine can read {name}; chmod 600 keeps its secrets", name=options.env_file)

@@ -29,7 +29,8 @@ from audiosocket.runtime.log_format import escape
 from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
 from audiosocket.runtime.logs import LogPlan, process_log
 from audiosocket.server.assembly import Apps
-from audiosocket.settings import SECRETS, Settings, catalogue, misspelt
+from audiosocket.setting_advice import misspelt
+from audiosocket.settings import SECRETS, Settings, catalogue
 from audiosocket.settings_files import merge, read_env_file, read_password, read_secret, with_absolute_secret_files
 from audiosocket.upgrade.channel import REFUSED, HandOverChannel
 from audiosocket.upgrade.predecessor import VARIABLE

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 from audiosocket import setting_kinds as kinds
@@ -36,11 +35,6 @@ SECRETS = (
 )
 #: The backend that rings on the operator page; ``auto`` never chooses it.
 BROWSER = "browser"
-#: How similar (0 to 1) a name must be to a setting to be taken for it; of names so short that one wrong letter is
-#: more than this, one letter.
-MIN_SIMILARITY = 0.85
-#: A shorter token is warned of: 16 random letters cannot be guessed at ten attempts a minute.
-MIN_TOKEN_CHARACTERS = 16
 #: What a rejected value may look like to be repeated: a URL or key=value in the wrong setting may hold a password.
 _MAY_BE_SHOWN = re.compile(r"(?!.*://)[^@=]*", re.DOTALL)
 _HOST_LIKE = re.compile(r"[\w.:,/%\[\]-]*", re.ASCII)
@@ -337,17 +331,6 @@ class Settings:
         """Return whether the setting is not empty; of a secret also whether its file is given."""
         return bool(getattr(self, name.lower()) or (name in SECRETS and getattr(self, f"{name.lower()}_file")))
 
-    def weaknesses(self) -> list[str]:
-        """Return what is allowed and yet dangerous, one sentence each with the cure."""
-        found = []
-        if any(network.prefixlen == 0 for network in self.allowed_peers):
-            found.append("ALLOWED_PEERS lets every address place calls; name the networks of your Asterisk")
-        if 0 < len(self.api_token) < MIN_TOKEN_CHARACTERS:
-            found.append(
-                f"API_TOKEN is shorter than {MIN_TOKEN_CHARACTERS} characters and can be guessed; use a random one"
-            )
-        return found
-
     @property
     def return_kind(self) -> str:
         """The backend of return calls: one of `RETURN_BACKENDS`, `BROWSER` or "none"."""
@@ -373,18 +356,3 @@ def catalogue() -> tuple[SettingInfo, ...]:
         SettingInfo(s.name.upper(), s.metadata["default"], s.metadata["help"], s.metadata["secret"])
         for s in fields(Settings)
     )
-
-
-def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return pairs of a name that is not a setting and the setting that it resembles, but for about one letter.
-
-    Case is ignored.
-    """
-    known = [info.name for info in catalogue()]
-    pairs: list[tuple[str, str]] = []
-    for name in names:
-        if name not in known:
-            as_long = [each for each in known if abs(len(each) - len(name)) <= 1]
-            enough = min(MIN_SIMILARITY, 1 - 1 / max(2, len(name)))
-            pairs += [(name, each) for each in get_close_matches(name.upper(), as_long, 1, enough)]
-    return pairs

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, str] = {
     "json_shapes": "",
     "setting_kinds": "",
     "settings": "errors setting_kinds",
+    "setting_advice": "settings",
     "secret_files": "errors",
     "settings_files": "errors settings secret_files",
     "wire": "errors",

@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from audiosocket.errors import InvalidSetting
-from audiosocket.settings import PRIVATE_NETWORKS, SECRETS, Settings, catalogue, misspelt
+from audiosocket.setting_advice import misspelt, weaknesses
+from audiosocket.settings import PRIVATE_NETWORKS, SECRETS, Settings, catalogue
 
 ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
 NAMES = [info.name for info in catalogue()]
@@ -595,6 +596,6 @@ def test_a_limit_of_0_is_none(name: str) -> None:
 def test_what_is_allowed_and_dangerous_is_one_warning_without_the_value(
     values: dict[str, str], warned: list[str]
 ) -> None:
-    found = Settings.parse(values).weaknesses()
+    found = weaknesses(Settings.parse(values))
     assert [sentence.partition(" ")[0] for sentence in found] == warned
     assert not any("short\n" in sentence or "ttt" in sentence for sentence in found)

@@ -24,7 +24,8 @@ from audiosocket.provisioning.app_rules_file import AppSelection
 from audiosocket.provisioning.extension_service import is_local
 from audiosocket.returncalls.backends.selection import check as check_return_calls
 from audiosocket.runtime.logs import FILE_NAME as LOG_FILE_NAME
-from audiosocket.settings import SECRETS, Settings, misspelt
+from audiosocket.setting_advice import misspelt
+from audiosocket.settings import SECRETS, Settings
 from audiosocket.settings_files import read_secret
 
 
