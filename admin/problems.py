@@ -115,6 +115,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "The audio of extension {name} is {codec}, not slin.",
         "Put c(slin) into the Dial or AudioSocket application of the dialplan.",
     ),
+    "nodeUrlLocal": (
+        "warn",
+        "Other nodes do not reach the API of this one at {url}: they do not show its calls.",
+        "Set API_HOST to an address that they reach, and API_TOKEN; or NODE_URL.",
+    ),
     "nodeDrains": (
         "warn",
         "This node drains: the balancer sends it no new calls.",
@@ -259,6 +264,8 @@ def _of_fleet(status: StatusJSON) -> Iterator[CurrentProblemJSON]:
     database = fleet["database"]
     if fleet["name_shared"]:
         yield _problem("nodeNameShared", name=fleet["node"])
+    if fleet["url_is_local"]:
+        yield _problem("nodeUrlLocal", url=fleet["url"])
     if database is None:
         return
     if database["state"] != "up":

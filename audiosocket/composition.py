@@ -11,12 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from urllib.parse import urlsplit
 
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from admin.resource import make_site
 from admin.tokens_file import TokensFile
+from audiosocket.api_address import api_url
 from audiosocket.api_tokens import ApiToken, KnownTokens, session_key
 from audiosocket.apps import registry as app_registry
 from audiosocket.bots.call_tokens import CallTokens, new_call_tokens
@@ -350,7 +352,8 @@ def _make_api(
     options: Options, control: Control, feed: EventFeed, tokens: KnownTokens, reactor: ServerReactor
 ) -> ApiPort:
     settings = options.settings
-    hosts = (settings.api_host, *settings.api_allowed_hosts)
+    for_others = urlsplit(api_url(settings, socket.gethostname())).hostname or ""
+    hosts = (settings.api_host, *settings.api_allowed_hosts, for_others)
     site = make_site(
         control,
         feed,

@@ -231,7 +231,9 @@ class FleetControl(Protocol):
 
 def fleet_status(fleet: FleetControl | None) -> FleetStatusJSON:
     """Return the part of the status that is about the fleet, also without one."""
-    return {"node": "", "name_shared": False, "nodes": {}, "database": None} if fleet is None else fleet.to_json()
+    if fleet is None:
+        return {"node": "", "url": "", "url_is_local": False, "name_shared": False, "nodes": {}, "database": None}
+    return fleet.to_json()
 
 
 class Control(Protocol):

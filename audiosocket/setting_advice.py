@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from audiosocket.api_address import is_local
 from audiosocket.settings import Settings, catalogue
 
 #: How similar (0 to 1) a name must be to a setting to be taken for it; of names so short that one wrong letter is
@@ -22,6 +23,11 @@ def weaknesses(settings: Settings) -> list[str]:
     if 0 < len(settings.api_token) < MIN_TOKEN_CHARACTERS:
         found.append(
             f"API_TOKEN is shorter than {MIN_TOKEN_CHARACTERS} characters and can be guessed; use a random one"
+        )
+    if settings.fleet and is_local(settings):
+        found.append(
+            f"FLEET: other nodes do not reach the API at {settings.api_host}:{settings.api_port}; "
+            "set API_HOST, or NODE_URL where something passes requests on"
         )
     return found
 

@@ -109,6 +109,11 @@ class Settings:
     node_name: str = _setting(
         "", kinds.node_name, "name of this node in a fleet; empty = host name and a hash of the path of DATA_DIR"
     )
+    node_url: str = _setting(
+        "",
+        kinds.text,
+        "URL under which the other nodes reach this node's API; empty = from API_HOST and API_PORT",
+    )
     visitor_app: str = _setting("porteiro", kinds.text, "app of visitor legs; a+b runs both on one leg")
     resident_app: str = _setting("porteiro", kinds.text, "app of resident legs")
     apps_file: str = _setting(

@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, str] = {
     "json_shapes": "",
     "setting_kinds": "",
     "settings": "errors setting_kinds",
-    "setting_advice": "settings",
+    "api_address": "settings",
+    "setting_advice": "settings api_address",
     "secret_files": "errors",
     "settings_files": "errors settings secret_files",
     "wire": "errors",
@@ -54,7 +55,9 @@ MAY_IMPORT: dict[str, str] = {
         "returncalls.dial_string returncalls.templates"
     ),
     "provisioning": "errors json_shapes settings extensions interfaces postgres calls.protocol transport",
-    "fleet": "errors json_shapes settings extensions outbound runtime postgres control_interface calls",
+    "fleet": (
+        "errors json_shapes settings api_address extensions outbound runtime postgres control_interface calls"
+    ),
     "server": ABOVE,
     "upgrade": ABOVE,
     "workers": ABOVE,

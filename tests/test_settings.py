@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from audiosocket.api_address import api_url
 from audiosocket.errors import InvalidSetting
 from audiosocket.setting_advice import misspelt, weaknesses
 from audiosocket.settings import PRIVATE_NETWORKS, SECRETS, Settings, catalogue
@@ -44,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "FLEET_PORTS": None,
     "FLEET": False,
     "NODE_NAME": "",
+    "NODE_URL": "",
     "VISITOR_APP": "porteiro",
     "RESIDENT_APP": "porteiro",
     "APPS_FILE": "",
@@ -590,6 +592,9 @@ def test_a_limit_of_0_is_none(name: str) -> None:
         ({"ALLOWED_PEERS": "::/0"}, ["ALLOWED_PEERS"]),
         ({"API_TOKEN": "t" * 15}, ["API_TOKEN"]),
         ({"API_TOKEN": "t" * 16}, []),
+        ({"FLEET": "true", "DB_HOST": "db"}, ["FLEET:"]),
+        ({"FLEET": "true", "DB_HOST": "db", "NODE_URL": "https://n1.example/api"}, []),
+        ({"FLEET": "true", "DB_HOST": "db", "API_HOST": "10.0.0.31", "API_TOKEN": "t" * 16}, []),
         ({"ALLOWED_PEERS": "0.0.0.0/0", "API_TOKEN": "short"}, ["ALLOWED_PEERS", "API_TOKEN"]),
     ],
 )
@@ -599,3 +604,18 @@ def test_what_is_allowed_and_dangerous_is_one_warning_without_the_value(
     found = weaknesses(Settings.parse(values))
     assert [sentence.partition(" ")[0] for sentence in found] == warned
     assert not any("short\n" in sentence or "ttt" in sentence for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({}, "http://127.0.0.1:8082"),
+        ({"API_HOST": "0.0.0.0", "API_PORT": "8090"}, "http://n1:8090"),
+        ({"API_HOST": "::1"}, "http://[::1]:8082"),
+        ({"API_HOST": "10.0.0.31", "NODE_URL": "https://n1.example/audio/"}, "https://n1.example/audio"),
+    ],
+)
+def test_the_address_of_the_api_for_others_is_node_url_or_made_of_the_one_it_listens_at(
+    values: dict[str, str], url: str
+) -> None:
+    assert api_url(Settings.parse({"API_TOKEN": "t" * 16, **values}), "n1") == url

@@ -65,7 +65,11 @@ class Generation:
 
 
 class FleetNode(Service):
-    """Implements `control_interface.FleetControl`. ``seen`` returns what of the node is shown to others."""
+    """Implements `control_interface.FleetControl`.
+
+    ``url`` is where other nodes ask this one; ``url_is_local`` as in `FleetStatusJSON`. ``seen`` returns what of
+    the node is shown to others.
+    """
 
     def __init__(
         self,
@@ -76,9 +80,12 @@ class FleetNode(Service):
         control: Control,
         seen: Callable[[], Seen],
         clock: IReactorTime,
+        *,
+        url_is_local: bool = False,
     ) -> None:
         self._node = node
         self._url, self._version = url, version
+        self._url_is_local = url_is_local
         self._database = database
         self._control = control
         self._seen = seen
@@ -118,6 +125,8 @@ class FleetNode(Service):
         """Return what ``/api/status`` shows."""
         return {
             "node": self._node.name,
+            "url": self._url,
+            "url_is_local": self._url_is_local,
             "name_shared": self._watch.shared,
             "nodes": dict(self._states) if self._database.is_up else {},
             "database": self._database.to_json(),

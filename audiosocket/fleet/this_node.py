@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from twisted.application.service import MultiService
 
 from audiosocket import __version__
+from audiosocket.api_address import api_url, is_local
 from audiosocket.control_interface import Control
 from audiosocket.extensions.model import Extension
 from audiosocket.fleet.database import FleetDatabase
@@ -75,16 +75,18 @@ class ThisNode:
             state = control.drain.leaving() or ("starting" if control.drain.unable() else "ready")
             return Seen(generation.of(extensions()), calls(), state)
 
-        url = api_url(self._settings.api_host, self._settings.api_port, self._host)
-        shown = FleetNode(self._node, url, __version__, self.database, control, seen, self._reactor)
+        settings = self._settings
+        shown = FleetNode(
+            self._node,
+            api_url(settings, self._host),
+            __version__,
+            self.database,
+            control,
+            seen,
+            self._reactor,
+            url_is_local=is_local(settings),
+        )
         # Services are stopped in reverse order: the node says that it is gone while there is a session.
         self.database.setServiceParent(server)
         shown.setServiceParent(server)
         return shown
-
-
-def api_url(address: str, port: int, host: str) -> str:
-    """Return where other nodes reach the API that listens on ``address``; by ``host`` if that is all addresses."""
-    parsed = ip_address(address)
-    name = host if parsed.is_unspecified else f"[{parsed}]" if parsed.version == 6 else str(parsed)
-    return f"http://{name}:{port}"

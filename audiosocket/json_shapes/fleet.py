@@ -38,10 +38,13 @@ class CommandJSON(TypedDict):
 class FleetStatusJSON(TypedDict):
     """The part of the status that is about the fleet; ``database`` is None and ``node`` empty without FLEET.
 
-    ``nodes`` has the number of nodes by state, at most some 5 s old; it is empty while PostgreSQL is away.
+    ``url`` is where the other nodes ask this one; ``url_is_local``: no other machine reaches it. ``nodes`` has the
+    number of nodes by state, at most some 5 s old; it is empty while PostgreSQL is away.
     """
 
     node: str
+    url: str
+    url_is_local: bool
     name_shared: bool
     nodes: dict[str, int]
     database: FleetDatabaseJSON | None

@@ -23,6 +23,8 @@ EXTENSION = {
 }
 FLEET: dict[str, Any] = {
     "node": "n1",
+    "url": "http://n1:8082",
+    "url_is_local": False,
     "name_shared": False,
     "nodes": {"ready": 2, "gone": 1},
     "database": {
@@ -75,6 +77,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         ["callersUnknown"],
     ),
     ({"fleet_ports": {"range": "8101-8300", "outside": [7, 9]}}, ["portOutside", "portOutside"]),
+    ({"fleet": {**FLEET, "url": "http://127.0.0.1:8082", "url_is_local": True}}, ["nodeUrlLocal"]),
     ({"drain": {"active": True, "since": "2026-01-31T10:15:23Z"}}, ["nodeDrains"]),
     ({"fleet": {**FLEET, "name_shared": True}}, ["nodeNameShared"]),
     ({"fleet": FLEET, "fleet_calls": {"waiting": 2, "dropped_total": 3}}, []),

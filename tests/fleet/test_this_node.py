@@ -16,7 +16,7 @@ from audiosocket import schema
 from audiosocket.extensions.model import DEFAULT_EXTENSION
 from audiosocket.fleet.node_service import FleetNode
 from audiosocket.fleet.node_table import CLEAN
-from audiosocket.fleet.this_node import ThisNode, api_url
+from audiosocket.fleet.this_node import ThisNode
 from audiosocket.settings import Settings
 from tests.support.admin_client import FakeControl
 from tests.support.loopback_server import until
@@ -137,16 +137,3 @@ async def test_what_is_over_is_deleted_by_the_node_that_has_the_lock(
         other.close()
     run(tables, CLEAN)
     assert left() == [[("n6",)], [("23",)], [("23",)]]
-
-
-@pytest.mark.parametrize(
-    ("address", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8080"),
-        ("::1", "http://[::1]:8080"),
-        ("0.0.0.0", "http://machine:8080"),
-        ("::", "http://machine:8080"),
-    ],
-)
-def test_the_url_of_a_node_is_one_that_other_machines_can_use(address: str, url: str) -> None:
-    assert api_url(address, 8080, "machine") == url

@@ -104,6 +104,8 @@ async def test_a_webhooks_reports_and_signatures() -> None:
         ({**ARI, "ARI_USER": "ga:te"}, "ARI_USER: 'ga:te'"),
         ({**WEBHOOK, "WEBHOOK_URL": "dialler?token=hush"}, "WEBHOOK_URL: 'dialler' does not look like"),
         ({**AMI, "AMI_SECRET": "hush\r\nAction: x"}, "AMI_USER, AMI_SECRET: "),
+        ({"NODE_URL": "n1:8082"}, "NODE_URL: 'n1:8082' does not look like"),
+        ({"NODE_URL": "http://n1:8082?token=hush"}, "NODE_URL: a path is added to it"),
         ({"RETURN_CHANNEL": "PJSIP/101"}, "RETURN_CHANNEL: 'PJSIP/101' must look like PJSIP/{number}"),
         ({"RETURN_CHANNEL": "PJSIP/{number}@{trunk}"}, "RETURN_CHANNEL: 'PJSIP/{number}@{trunk}' has braces"),
         ({"RETURN_CONTEXT": "return {ramal}"}, "RETURN_CONTEXT: 'return {ramal}' is not the name"),

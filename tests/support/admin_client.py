@@ -72,10 +72,10 @@ HEALTHY: dict[str, Any] = {
     "return_backend": {"kind": "ami", "state": "up", "reason": ""},
     "api_tokens": {"file": "", "state": "absent", "reason": "", "names": []},
     "events_webhook": {"state": "off", "reason": "", "waiting": 0, "dropped_total": 0},
-    "fleet": {"node": "", "name_shared": False, "nodes": {}, "database": None},
     "fleet_calls": None,
     "fleet_ports": {"range": "", "outside": []},
     "drain": {"active": False, "since": None},
+    "fleet": {"node": "", "url": "", "url_is_local": False, "name_shared": False, "nodes": {}, "database": None},
     "limits_reached_total": {"calls": 0},
     "open_files": {"used": 30, "limit": 1000, "accepting": True},
 }

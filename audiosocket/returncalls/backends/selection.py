@@ -172,6 +172,8 @@ def check(settings: Settings) -> None:
         raise InvalidSetting(f"ARI_USER: {settings.ari_user!r} has a colon, which HTTP does not allow in a user")
     if settings.webhook_url:
         checked_url(settings.webhook_url, "WEBHOOK_URL")
+    if settings.node_url and "?" in checked_url(settings.node_url, "NODE_URL"):
+        raise InvalidSetting("NODE_URL: a path is added to it; leave out the ? and what follows")
     if settings.gate_webhook_url:
         checked_url(settings.gate_webhook_url, "GATE_WEBHOOK_URL")
     if settings.events_webhook_url:
