@@ -17,13 +17,14 @@ from audiosocket.calls.outcomes import LegOutcome
 from audiosocket.control_interface import CallSelection
 from audiosocket.errors import ReturnTaken, ReturnUnavailable, UnknownAttempt, UnknownCall
 from audiosocket.extensions.model import Role
+from audiosocket.fleet.page_order import as_page
 from audiosocket.interfaces import Gate
 from audiosocket.json_shapes import BackendJSON, CallJSON, CallPageJSON, CallStatusJSON, OpenFilesJSON
 from audiosocket.returncalls.backends.selection import ReturnBackend
 from audiosocket.returncalls.originator import NOT_CONFIGURED
 from audiosocket.runtime.histograms import Histograms
 from audiosocket.runtime.storage import of_journal
-from audiosocket.server.call_pages import as_page, in_pieces, select
+from audiosocket.server.call_pages import in_pieces, select
 from audiosocket.server.call_server import CallServer
 from audiosocket.transport import open_files
 from audiosocket.transport.accept_gate import AcceptGate

@@ -1,4 +1,4 @@
-"""Pages of calls: which ones, in which order, and the cursor from one page to the next."""
+"""Which calls of this process a page has, and their conversion in pieces."""
 
 from __future__ import annotations
 
@@ -8,30 +8,11 @@ from heapq import nlargest
 from audiosocket.calls.call import Call
 from audiosocket.control_interface import CallSelection
 from audiosocket.extensions.model import Role
-from audiosocket.json_shapes import CallJSON, CallPageJSON
+from audiosocket.fleet.page_order import Place, place_before
+from audiosocket.json_shapes import CallJSON
 
 #: Calls that are converted between two turns of the reactor: less than a millisecond.
 PER_TURN = 8
-
-#: The place of a call in the order; the greatest is first.
-Place = tuple[bool, str, str]
-
-
-def place_of(call: CallJSON) -> Place:
-    """Return the place of a call as the API shows it."""
-    return call["state"] != "ended", call["started_at"], call["call_id"]
-
-
-def cursor_of(place: Place) -> str:
-    """Return the cursor of the page that begins after this place."""
-    live, started_at, call_id = place
-    return f"{'live' if live else 'ended'}_{started_at}_{call_id}"
-
-
-def place_before(cursor: str) -> Place:
-    """Return the place after which the page of a cursor begins."""
-    state, started_at, call_id = cursor.split("_")
-    return state == "live", started_at, call_id
 
 
 def select(calls: Iterable[Call], selection: CallSelection) -> tuple[int, list[Call]]:
@@ -72,9 +53,3 @@ async def in_pieces(calls: Sequence[Call], now: float, turn: Callable[[], Awaita
             await turn()
         shown += [call.to_json(now) for call in calls[first : first + PER_TURN]]
     return shown
-
-
-def as_page(total: int, calls: list[CallJSON], limit: int) -> CallPageJSON:
-    """Return the page of the first ``limit`` of ``calls``, of which there is one more if another page follows."""
-    more, calls = len(calls) > limit, calls[:limit]
-    return {"total": total, "calls": calls, "next_cursor": cursor_of(place_of(calls[-1])) if more else None}

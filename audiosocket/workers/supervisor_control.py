@@ -37,7 +37,7 @@ from audiosocket.server.extension_control import TableControl
 from audiosocket.server.records import RecordControl
 from audiosocket.transport import open_files
 from audiosocket.workers.kept_totals import KeptTotals
-from audiosocket.workers.merged_pages import merged_page
+from audiosocket.workers.merged_pages import page_of_workers
 from audiosocket.workers.pool import WorkerPool
 from audiosocket.workers.supervisor import SupervisorServer
 
@@ -178,11 +178,11 @@ class SupervisorCallControl:
         self._backend = backend
 
     async def all(self) -> list[CallJSON]:
-        page = await merged_page(self._pool.workers, CallSelection(limit=ALL_CALLS))
+        page = await page_of_workers(self._pool.workers, CallSelection(limit=ALL_CALLS))
         return page["calls"]
 
     async def page(self, selection: CallSelection) -> CallPageJSON:
-        return await merged_page(self._pool.workers, selection)
+        return await page_of_workers(self._pool.workers, selection)
 
     async def get(self, call_id: UUID) -> CallJSON:
         return cast("CallJSON", await self._of(call_id, "call"))

@@ -18,10 +18,11 @@ from audiosocket.calls.events import EventLog
 from audiosocket.control_interface import CallSelection
 from audiosocket.errors import WorkerGone
 from audiosocket.extensions.model import DEFAULT_EXTENSION, Role
+from audiosocket.fleet.page_order import as_page, cursor_of, place_before, place_of
 from audiosocket.interfaces import CallerInfo
 from audiosocket.json_shapes import CallJSON, CallPageJSON
-from audiosocket.server.call_pages import PER_TURN, as_page, cursor_of, in_pieces, place_before, place_of, select
-from audiosocket.workers.merged_pages import merged_page
+from audiosocket.server.call_pages import PER_TURN, in_pieces, select
+from audiosocket.workers.merged_pages import page_of_workers
 
 
 def make_call(number: int, *, ended: bool = False, extension: int = 0, second: int | None = None) -> Call:
@@ -119,7 +120,7 @@ async def test_pages_of_several_workers_are_those_of_one_process(limit: int) -> 
     workers = [FakeWorker(calls[::2]), FakeWorker(calls[1::2]), FakeWorker([])]
     selection, found = CallSelection(limit=limit), list[CallJSON]()
     for _ in range(200 // limit + 1):
-        page = await merged_page(cast("Any", workers), selection)
+        page = await page_of_workers(cast("Any", workers), selection)
         assert page["total"] == 200
         found += page["calls"]
         if page["next_cursor"] is None:
@@ -130,7 +131,7 @@ async def test_pages_of_several_workers_are_those_of_one_process(limit: int) -> 
 
 async def test_a_short_page_asks_for_few_calls() -> None:
     workers = [FakeWorker([make_call(number) for number in range(2_000)])]
-    await merged_page(cast("Any", workers), CallSelection(limit=10))
+    await page_of_workers(cast("Any", workers), CallSelection(limit=10))
     assert workers[0].asked == 1
 
 
