@@ -48,9 +48,13 @@ class RequestFailed(AudioSocketError):
         self.unsent = unsent
 
 
+class NoAnswerInTime(RequestFailed):
+    """There was no complete answer in the time that was given."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A complete HTTP answer; ``body`` has at most `MAX_BODY_BYTES`."""
+    """A complete HTTP answer; ``body`` has at most `MAX_BODY_BYTES`, or what the client was made with."""
 
     status: int
     body: bytes = b""
@@ -82,9 +86,18 @@ def checked_url(url: str, what: str) -> str:
 
 
 class HTTPClient:
-    """Makes HTTP requests over connections of its own, which `close` ends."""
+    """Makes HTTP requests over connections of its own, which `close` ends.
 
-    def __init__(self, reactor: IConnectingReactor, clock: IReactorTime | None = None) -> None:
+    A longer body than ``max_body_bytes`` fails the request.
+    """
+
+    def __init__(
+        self,
+        reactor: IConnectingReactor,
+        clock: IReactorTime | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._max_body_bytes = max_body_bytes
         self._clock: IReactorTime = reactor if clock is None else clock
         self._pool = HTTPConnectionPool(reactor)
         self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
@@ -117,7 +130,7 @@ class HTTPClient:
 
         async def exchange() -> Answer:
             response: IResponse = await agent.request(method.encode(), url.encode(), lines, content)
-            return Answer(response.code, await _body(response))
+            return Answer(response.code, await _body(response, self._max_body_bytes))
 
         asked = defer.Deferred.fromCoroutine(exchange())
         self._running.add(asked)
@@ -128,7 +141,7 @@ class HTTPClient:
 
         def too_late(result: Answer | Failure, _: float) -> Answer | Failure:
             if isinstance(result, Failure):
-                return Failure(RequestFailed(f"no complete answer within {seconds:g} s"))
+                return Failure(NoAnswerInTime(f"no complete answer within {seconds:g} s"))
             return result
 
         return asked.addTimeout(seconds, self._clock, too_late).addBoth(over)
@@ -163,8 +176,8 @@ def _failed(failure: Failure) -> Exception:
     return RequestFailed(f"the connection broke: {text[:200]}")
 
 
-def _body(response: IResponse) -> defer.Deferred[bytes]:
-    body = _Body()
+def _body(response: IResponse, limit: int) -> defer.Deferred[bytes]:
+    body = _Body(limit)
     response.deliverBody(body)
     return body.whole
 
@@ -172,7 +185,8 @@ def _body(response: IResponse) -> defer.Deferred[bytes]:
 class _Body(StreamProtocol):
     """Collects the body of an answer, and drops the connection when it is too long."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.whole: defer.Deferred[bytes] = defer.Deferred(self._cancelled)
         self._got = bytearray()
 
@@ -180,8 +194,8 @@ class _Body(StreamProtocol):
         if self.whole.called:
             return
         self._got += data
-        if len(self._got) > MAX_BODY_BYTES:
-            self.whole.errback(RequestFailed(f"the answer has more than {MAX_BODY_BYTES} bytes"))
+        if len(self._got) > self._limit:
+            self.whole.errback(RequestFailed(f"the answer has more than {self._limit} bytes"))
             self._drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

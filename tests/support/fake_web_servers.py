@@ -17,7 +17,7 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from audiosocket.outbound.http_client import Answer, HTTPClient, RequestFailed
+from audiosocket.outbound.http_client import Answer, HTTPClient, NoAnswerInTime
 from tests.support.reactor import reactor
 
 
@@ -66,7 +66,7 @@ class FakeHTTPClient:
             return waiting
 
         def too_late(result: Answer | Failure, _: float) -> Answer:
-            raise RequestFailed(f"no complete answer within {seconds:g} s")
+            raise NoAnswerInTime(f"no complete answer within {seconds:g} s")
 
         return waiting.addTimeout(seconds, self.clock, too_late)
 
