@@ -16,6 +16,7 @@ from audiosocket.json_shapes import (
     CallPageJSON,
     CommandJSON,
     ExtensionAppsJSON,
+    FleetCallPageJSON,
     FleetStatusJSON,
     MediaFileJSON,
     NodeDrainJSON,
@@ -208,12 +209,57 @@ class DrainControl(Protocol):
         """Return whether the node drains, and since when."""
 
 
+#: The header of a request that a node sends to another: the name of that one, which answers it alone. An answer
+#: that was passed on has it, too.
+NODE_HEADER = "X-Audiosocket-Node"
+
+
+@dataclass(frozen=True)
+class PassedRequest:
+    """A request about a call of another node; ``path`` has the query, ``language`` is its Accept-Language."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """The HTTP status and the JSON that a node has answered."""
+
+    node: str
+    status: int
+    body: bytes
+
+
+class PeerControl(Protocol):
+    """What may be asked of the other nodes."""
+
+    async def page(self, selection: CallSelection) -> FleetCallPageJSON:
+        """Return some of the calls of all nodes, each with its node, and which nodes did not answer within 2 s.
+
+        Raises `SourceUnavailable` if the nodes are not known.
+        """
+
+    async def pass_on(self, request: PassedRequest, call_id: UUID | None) -> NodeAnswer | None:
+        """Return the answer of the node that has the call; without ``call_id`` of the first that knows the rest.
+
+        None when no node has it. Raises `SourceUnavailable` as `page`, and `NodeUnavailable` when a node that may
+        have it could not be asked.
+        """
+
+
 #: What a node of a fleet can be told.
 FLEET_ACTIONS = ("drain", "undrain", "refresh", "hang_up")
 
 
 class FleetControl(Protocol):
     """What may be asked of a node about the fleet."""
+
+    @property
+    def peers(self) -> PeerControl:
+        """The other nodes."""
 
     def to_json(self) -> FleetStatusJSON:
         """Return the part of the status that is about the fleet."""

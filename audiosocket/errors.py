@@ -101,6 +101,14 @@ class WorkerGone(AudioSocketError):
     """The worker process that has the answer is being replaced or does not answer; try again."""
 
 
+class NodeUnavailable(AudioSocketError):
+    """Another node of the fleet that had to be asked cannot be reached, or refuses to answer."""
+
+
+class NodeTimeout(NodeUnavailable):
+    """Another node of the fleet that had to be asked has not answered in time."""
+
+
 class InvalidSound(AudioSocketError):
     """A sound file that cannot be read or converted."""
 

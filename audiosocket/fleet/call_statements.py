@@ -92,6 +92,9 @@ AUTHORISED = """
     update public.audiosocket_gate set opened = %s, answer = %s where call_id = %s and visit = %s and node = %s
 """
 
+#: Values: UUID. Returns the node that has the call, or had it until it ended.
+OWNER = "select owner from public.audiosocket_calls where call_id = %s"
+
 #: Deletes calls that ended so long ago that no caller comes back, or whose node has not written them for a day.
 CLEAN_CALLS = f"""{LEAD}
     delete from public.audiosocket_calls

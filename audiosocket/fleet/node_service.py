@@ -23,6 +23,7 @@ from audiosocket.fleet import node_table
 from audiosocket.fleet.call_statements import CLEAN_CALLS, CLEAN_GATE
 from audiosocket.fleet.database import CHANNEL, FleetDatabase
 from audiosocket.fleet.identity import NameWatch, Node
+from audiosocket.fleet.peers import Peers
 from audiosocket.fleet.writes import Row, Statement
 from audiosocket.json_shapes.fleet import CommandJSON, FleetStatusJSON, NodeJSON
 
@@ -80,9 +81,11 @@ class FleetNode(Service):
         control: Control,
         seen: Callable[[], Seen],
         clock: IReactorTime,
+        peers: Peers,
         *,
         url_is_local: bool = False,
     ) -> None:
+        self.peers = peers
         self._node = node
         self._url, self._version = url, version
         self._url_is_local = url_is_local
@@ -197,7 +200,9 @@ class FleetNode(Service):
 
     async def _count(self) -> None:
         try:
-            self._states = Counter(each["state"] for each in await self.nodes())
+            nodes = await self.nodes()
+            self.peers.learn(nodes)
+            self._states = Counter(each["state"] for each in nodes)
         except SourceUnavailable as problem:
             self._states = {}
             _log.debug("the nodes of the fleet could not be counted: {reason}", reason=str(problem))

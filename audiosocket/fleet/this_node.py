@@ -15,6 +15,10 @@ from audiosocket.extensions.model import Extension
 from audiosocket.fleet.database import FleetDatabase
 from audiosocket.fleet.identity import node
 from audiosocket.fleet.node_service import FleetNode, Generation, Seen
+from audiosocket.fleet.peers import MAX_ANSWER_BYTES, Peers
+from audiosocket.outbound.endpoints import IConnectingReactor
+from audiosocket.outbound.http_client import HTTPClient
+from audiosocket.outbound.secret import secret_from
 from audiosocket.postgres.connection import IDatabaseReactor
 from audiosocket.postgres.target import Target
 from audiosocket.settings import Settings
@@ -27,6 +31,10 @@ class NodeSession(NamedTuple):
     database: FleetDatabase
 
 
+class INodeReactor(IConnectingReactor, IDatabaseReactor):
+    """The reactor, as far as a node needs it: PostgreSQL, and the APIs of the other nodes."""
+
+
 class ThisNode:
     """Name and session of this node, made before the parts that share data through it.
 
@@ -37,7 +45,7 @@ class ThisNode:
         self,
         settings: Settings,
         password: str | Callable[[], str],
-        reactor: IDatabaseReactor,
+        reactor: INodeReactor,
         *,
         host: str,
         life: str,
@@ -76,6 +84,10 @@ class ThisNode:
             return Seen(generation.of(extensions()), calls(), state)
 
         settings = self._settings
+        token = secret_from("API_TOKEN", settings.api_token, settings.api_token_file, self._reactor)
+        client = HTTPClient(self._reactor, max_body_bytes=MAX_ANSWER_BYTES)
+        peers = Peers(self._node.name, client, token, self.database, control.calls, self._reactor)
+        peers.setServiceParent(server)
         shown = FleetNode(
             self._node,
             api_url(settings, self._host),
@@ -84,6 +96,7 @@ class ThisNode:
             control,
             seen,
             self._reactor,
+            peers,
             url_is_local=is_local(settings),
         )
         # Services are stopped in reverse order: the node says that it is gone while there is a session.

@@ -88,8 +88,15 @@ class _Timeline(TypedDict, total=False):
     timeline: list[TimelineEntryJSON]
 
 
-class CallJSON(ReturnsJSON, _Timeline):
-    """A call; ``state`` is "live", "suspended" or "ended"; ``timeline`` only where one call is asked for."""
+class _Place(TypedDict, total=False):
+    node: str
+
+
+class CallJSON(ReturnsJSON, _Timeline, _Place):
+    """A call; ``state`` is "live", "suspended" or "ended".
+
+    ``timeline`` only where one call is asked for, ``node`` where the calls of all nodes are.
+    """
 
     call_id: str
     state: str
@@ -107,6 +114,12 @@ class CallPageJSON(TypedDict):
     total: int
     calls: list[CallJSON]
     next_cursor: str | None
+
+
+class FleetCallPageJSON(CallPageJSON):
+    """A page of the calls of all nodes; ``missing_nodes`` are the names of those that did not answer."""
+
+    missing_nodes: list[str]
 
 
 class FleetCallsJSON(TypedDict):

@@ -9,8 +9,7 @@ from twisted.internet.interfaces import (
     IReactorThreads,
 )
 
-from audiosocket.outbound.endpoints import IConnectingReactor
-from audiosocket.postgres.connection import IDatabaseReactor
+from audiosocket.fleet.this_node import INodeReactor
 from audiosocket.provisioning.listeners import IListeningReactor
 
 
@@ -19,8 +18,7 @@ class ServerReactor(
     IReactorProcess,
     IReactorSocket,
     IReactorThreads,
-    IConnectingReactor,
-    IDatabaseReactor,
+    INodeReactor,
     IListeningReactor,
 ):
     """All that the parts of a server need; a part that needs a single interface takes that one."""
