@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from klein import Klein
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.routing import BaseConverter
 
+from admin.forwarding import answer_of_another
 from admin.page_files import load_page_files
 from admin.phones.phone import Dial
 from admin.responses import MESSAGES, HTTPError, reply_error, to_http_error
@@ -60,7 +62,17 @@ class AdminAPI:
         events.add_routes(self.app, feed, clock)
         metrics.add_routes(self.app, control, feed, clock)
         description.add_routes(self.app)
-        self.app.handle_errors(Exception)(_answer_error)  # type: ignore[arg-type]  # Klein types it as any IRequest
+
+        async def answer_failure(request: AdminRequest, failure: Failure) -> bytes:
+            try:
+                found = await answer_of_another(request, control, failure.value)
+            except CancelledError:  # the client has disconnected
+                raise
+            except Exception:  # noqa: BLE001 - answered as every failure of a route is
+                return _answer_error(request, Failure())
+            return _answer_error(request, failure) if found is None else found
+
+        self.app.handle_errors(Exception)(answer_failure)  # type: ignore[arg-type]  # Klein types it as any IRequest
 
 
 class _CommandConverter(BaseConverter):

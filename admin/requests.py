@@ -227,6 +227,11 @@ def call_selection(uri: bytes) -> CallSelection | None:
     return CallSelection(given.get("state", ""), given.get("extension"), limit, given.get("cursor", ""), search)
 
 
+def of_fleet(uri: bytes) -> bool:
+    """Return whether the query asks for the calls of all nodes; raise `HTTPError` (400, 422)."""
+    return bool(_query(uri, inputs.CALLS).get("fleet", False))
+
+
 def event_options(uri: bytes, last_event_id: str | None) -> tuple[EventFilter, int | None]:
     """Return which events a client wants, and the id of the last one it has (None: only new ones).
 

@@ -24,6 +24,8 @@ from audiosocket.errors import (
     InvalidExtension,
     InvalidNumber,
     InvalidReport,
+    NodeTimeout,
+    NodeUnavailable,
     ReturnTaken,
     ReturnUnavailable,
     SourceUnavailable,
@@ -57,6 +59,8 @@ ERRORS: Mapping[type[AudioSocketError], tuple[int, str]] = {
     TelephonyUnavailable: (503, "Asterisk did not do it."),
     UnknownAttempt: (404, "There is no such attempt, or it has ended."),
     InvalidReport: (400, "The report is not valid."),
+    NodeTimeout: (504, "The node that was asked does not answer."),
+    NodeUnavailable: (502, "The node that was asked cannot be reached."),
 }
 _PHRASES = {421: b"Misdirected Request", 422: b"Unprocessable Content", 429: b"Too Many Requests"}
 #: The message of a status that an error without a text of its own is answered with.
@@ -117,9 +121,9 @@ def reply_tagged(request: Request, answer: Mapping[str, Any]) -> bytes:
     return b"" if request.setETag(tag) else _prepare(request, 200, body)
 
 
-def reply_encoded(request: Request, body: bytes) -> bytes:
+def reply_encoded(request: Request, body: bytes, code: int = 200) -> bytes:
     """As `reply`, with JSON that is encoded already."""
-    return _prepare(request, 200, body)
+    return _prepare(request, code, body)
 
 
 async def encode_list(answer: Mapping[str, Any], key: str, values: Sequence[object], clock: IReactorTime) -> bytes:

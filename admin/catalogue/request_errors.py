@@ -64,6 +64,12 @@ REQUEST_ERRORS: Mapping[str, str] = {
     "Host {host} is not a name of this server; use its address, or add the name to API_ALLOWED_HOSTS.": (
         "O Host {host} não é um nome deste servidor; use o endereço dele, ou inclua o nome em API_ALLOWED_HOSTS."
     ),
+    "A node answers another one for itself only; leave out fleet.": (
+        "Um nó só responde a outro por si mesmo; deixe fleet de fora."
+    ),
+    "This is node {name}, not node {wanted}; give each its own NODE_URL.": (
+        "Este é o nó {name}, não o nó {wanted}; dê a cada um a sua NODE_URL."
+    ),
     "The request is for {path}, which is not a path.": "A requisição é para {path}, que não é um caminho.",
     "The path is not UTF-8 text.": "O caminho não é texto UTF-8.",
     "The path has a % that is not followed by two hexadecimal digits.": (

@@ -36,6 +36,23 @@ SERVER_ERRORS: Mapping[str, str] = {
     "Asterisk did not do it.": "O Asterisk não o fez.",
     "There is no such attempt, or it has ended.": "Não existe essa tentativa, ou ela já terminou.",
     "The report is not valid.": "O relato não é válido.",
+    "The node that was asked does not answer.": "O nó consultado não responde.",
+    "The node that was asked cannot be reached.": "O nó consultado não pode ser alcançado.",
+    # other nodes
+    "node {name} did not answer in time": "o nó {name} não respondeu a tempo",
+    "node {name} cannot be asked: {problem}": "o nó {name} não pode ser consultado: {problem}",
+    "node {name} cannot be asked: HTTP {status}": "o nó {name} não pode ser consultado: HTTP {status}",
+    "node {name} refuses the requests of this one (HTTP {status}); "
+    "give all nodes the same API_TOKEN, and each its own NODE_URL": (
+        "o nó {name} recusa as requisições deste (HTTP {status}); "
+        "dê a todos o mesmo API_TOKEN, e a cada um a sua NODE_URL"
+    ),
+    "node {name} answers something else than JSON; check its NODE_URL": (
+        "o nó {name} responde algo que não é JSON; verifique a NODE_URL dele"
+    ),
+    "node {name} answers something else than a page of calls; check its NODE_URL": (
+        "o nó {name} responde algo que não é uma página de chamadas; verifique a NODE_URL dele"
+    ),
     # extensions
     "is not an object": "não é um objeto",
     "porta_ia is blank; it must be a TCP port (1 to 65535)": (

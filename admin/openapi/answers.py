@@ -22,6 +22,8 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _NUMBER: dict[str, Any] = {"type": "integer"}
 _FLAG: dict[str, Any] = {"type": "boolean"}
 _MESSAGE: dict[str, Any] = {"message": str}
+#: Of a request that may be passed on to another node.
+_ELSEWHERE = (502, 503, 504)
 _SESSION = {"name": str, "scope": str, "token_required": bool}
 
 
@@ -95,23 +97,23 @@ ROUTES: Mapping[str, Description] = {
     "extension_apps": Description(shapes.ExtensionAppsJSON, (404,), tagged=True),
     "list_calls": Description(
         {"total": int, "calls": list[shapes.CallJSON]},
-        (422, 503),
+        (421, 422, 503),
     ),
-    "get_call": Description({"call": shapes.CallJSON}, (404, 503)),
+    "get_call": Description({"call": shapes.CallJSON}, (404, *_ELSEWHERE)),
     "start_return_call": Description(
         {**_MESSAGE, "call": shapes.CallJSON},
-        (404, 409, 422, 503),
+        (404, 409, 422, *_ELSEWHERE),
         status=202,
     ),
-    "cancel_return_call": Description({**_MESSAGE, "call": shapes.CallJSON}, (404, 409, 503)),
-    "run_command": Description(_MESSAGE, (404, 409, 422, 503), body_required=False),
+    "cancel_return_call": Description({**_MESSAGE, "call": shapes.CallJSON}, (404, 409, *_ELSEWHERE)),
+    "run_command": Description(_MESSAGE, (404, 409, 422, *_ELSEWHERE), body_required=False),
     "report_attempt": Description(
         _MESSAGE,
-        (404, 422, 503),
+        (404, 422, *_ELSEWHERE),
     ),
     "hang_up": Description(
         _MESSAGE,
-        (404, 503),
+        (404, *_ELSEWHERE),
     ),
     "list_nodes": Description({"node": str, "total": int, "nodes": list[shapes.NodeJSON]}, (404, 503)),
     "command_nodes": Description({**_MESSAGE, "command": shapes.CommandJSON}, (404, 422, 503)),

@@ -134,6 +134,7 @@ CALLS = Shape(
         "extension": _whole(0, MAX_WHOLE, blank=True),
         "limit": _whole(1, MAX_CALLS, blank=True),
         "cursor": Field({"type": "string", "pattern": _CURSOR}, "the next_cursor of a page", blank=True),
+        "fleet": _FLAG,
         "search": Field({"type": "string", "maxLength": MAX_SEARCH}, f"text of at most {MAX_SEARCH} characters"),
     }
 )

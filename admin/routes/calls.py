@@ -6,6 +6,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from admin import requests
+from admin.forwarding import peers_to_ask
 from admin.language import say
 from admin.responses import encode_list, quoted, reply, reply_encoded
 from admin.shared_answers import SharedAnswers
@@ -21,14 +22,14 @@ def add_routes(app: Klein, control: Control, clock: IReactorTime, shared: Shared
     @app.route("/api/calls", methods=["GET"])
     async def list_calls(request: AdminRequest) -> bytes:
         """Return the live calls, then the recently ended ones; with a query one page of them."""
-        selection = requests.call_selection(request.uri)
+        selection, peers = requests.call_selection(request.uri), peers_to_ask(request, control)
 
         async def encoded() -> bytes:
             if selection is None:
                 calls = await maybe_await(control.calls.all())
                 return await encode_list({"total": len(calls)}, "calls", calls, clock)
-            page = await maybe_await(control.calls.page(selection))
-            first = {"total": page["total"], "next_cursor": page["next_cursor"]}
+            page = await maybe_await((peers or control.calls).page(selection))
+            first = {key: value for key, value in page.items() if key != "calls"}
             return await encode_list(first, "calls", page["calls"], clock)
 
         return reply_encoded(request, await shared.get(request, encoded))

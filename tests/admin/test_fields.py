@@ -81,7 +81,9 @@ def _parses(shape: Any, name: str, text: str) -> bool:
 def test_words_of_errors() -> None:
     with pytest.raises(HTTPError, match=r"limit is 1001; it must be a number from 1 to 1000\."):
         inputs.CALLS.from_query({"limit": "1001"})
-    with pytest.raises(HTTPError, match=r"limti is unknown; known are state, extension, limit, cursor, search\."):
+    with pytest.raises(
+        HTTPError, match=r"limti is unknown; known are state, extension, limit, cursor, fleet, search\."
+    ):
         inputs.CALLS.from_query({"limti": "1"})
     assert inputs.CALLS.from_query({"limit": "", "state": "live"}) == {"state": "live"}
     assert inputs.REFRESH.from_query({"force": "", "dry_run": "False"}) == {"force": True, "dry_run": False}

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from admin.shared_answers import MAX_AGE_SECONDS, MAX_ANSWERS, accepted_age
-from audiosocket.control_interface import CallSelection, Soon
+from audiosocket.control_interface import CallSelection, PeerControl, Soon, fleet_status
 from audiosocket.errors import WorkerGone
 from audiosocket.json_shapes import CallPageJSON
 from audiosocket.json_shapes.fleet import CommandJSON, FleetStatusJSON, NodeJSON
@@ -108,7 +108,11 @@ class CountingFleet:
         self.asked = 0
 
     def to_json(self) -> FleetStatusJSON:
-        return {"node": "n1", "name_shared": False, "nodes": {}, "database": None}
+        return {**fleet_status(None), "node": "n1"}
+
+    @property
+    def peers(self) -> PeerControl:
+        raise NotImplementedError
 
     async def nodes(self) -> list[NodeJSON]:
         self.asked += 1
