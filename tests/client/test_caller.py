@@ -19,6 +19,7 @@ from audiosocket.errors import LocalProtocolError
 from audiosocket.wire import HANGUP_FRAME, Audio, Digit, Identified, Parser, audio_frame, digit_frame
 from tests.support import bad_servers as servers
 from tests.support.bad_servers import CALL, FRAME, message, serve
+from tests.support.loopback_server import until
 from tests.support.reactor import reactor
 
 # What is sent, and when.
@@ -253,7 +254,7 @@ async def test_resets_like_a_broken_network() -> None:
         await caller.until_heard(640)
         caller.reset()
         report = await caller.ended
-        await deferLater(reactor, 0.05)
+        await until(lambda: bool(listening.calls[0].notes))
         assert listening.calls[0].notes == ["ConnectionLost"]
     assert report.ended_by == "caller"
 
