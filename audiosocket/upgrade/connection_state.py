@@ -21,8 +21,8 @@ from audiosocket.transport.clock import MediaClock
 def save(connection: AudioSocketProtocol) -> tuple[dict[str, Any], socket.socket] | None:
     """Return the state of a connection and its socket; None when it is closed.
 
-    ``first`` is what came before the UUID was complete, ``rest`` an unfinished message, ``unsent`` what the kernel
-    has not taken yet.
+    ``first`` is what came before the UUID was complete, or before it was known where its call is; ``rest`` an
+    unfinished message; ``unsent`` what the kernel has not taken yet.
     """
     transport: Any = connection.transport
     skt: socket.socket | None = getattr(transport, "_socket", None) or getattr(transport, "socket", None)
@@ -35,7 +35,7 @@ def save(connection: AudioSocketProtocol) -> tuple[dict[str, Any], socket.socket
         "name": connection.peer,
         "proxied": connection._handshake.proxied,
         "behind_proxy": connection._handshake.behind_proxy,
-        "first": connection._handshake.data,
+        "first": connection._handshake.unanswered,
         "rest": connection._parser.rest,
         "unsent": _unsent(transport),
         "ending": connection.finished,

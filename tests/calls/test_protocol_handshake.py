@@ -42,6 +42,7 @@ def test_a_balancer_that_speaks_for_itself_is_no_caller_until_it_says_more() -> 
     assert handshake.proxy_header() == (UUID_MESSAGE, None)
     assert not handshake.behind_proxy
     assert not handshake.proxied
+    assert handshake.unanswered == handshake.data
 
 
 def test_what_is_no_header_is_refused() -> None:
@@ -61,6 +62,7 @@ def test_what_is_held_has_no_header_and_is_returned_once() -> None:
     handshake.proxy_header()
     handshake.hold(handshake.take())
     assert handshake.held == UUID_MESSAGE
+    assert handshake.unanswered == UUID_MESSAGE
     assert handshake.go_on("it is elsewhere") == UUID_MESSAGE
     assert handshake.refusal == "it is elsewhere"
     assert handshake.held is None

@@ -33,6 +33,11 @@ class Handshake:
         """Whether what was received looks like a PROXY header of a peer that may send none."""
         return not self.proxied and looks_like_header(self.data[:HEADER_BYTES])
 
+    @property
+    def unanswered(self) -> bytes:
+        """What another process has to receive again to go on: nothing came of these bytes yet."""
+        return self.data if self.held is None else self.held
+
     def proxy_header(self) -> tuple[bytes, str | None] | None:
         """Return what has come after the PROXY header, and the caller's address and port if it names one.
 
