@@ -52,13 +52,16 @@ class Claims(Protocol):
 
 #: Stands for a way in the answers of an opening that another node has claimed.
 OTHER_NODE = "fleet"
+#: The answer of a way that is not asked, or not again, as the server was away for too long.
+LATE = "not asked: the server was away for longer than RESUME_SECONDS"
 
 
 class GateOpener(Service):
     """Implements `interfaces.Gate`. ``mine`` says which calls are this process's, among several workers.
 
     ``in_thread`` runs blocking work in a thread of its own, so that no recording is in the way of a gate;
-    ``close`` ends it at last. ``claims`` is given with several nodes, one of which may open.
+    ``close`` ends it at last. ``claims`` is given with several nodes, one of which may open. A start asks
+    nothing for an opening that is older than ``resume_seconds``: nobody waits at the gate any more.
     """
 
     _log = Logger()
@@ -76,7 +79,9 @@ class GateOpener(Service):
         mine: Callable[[UUID], bool] = lambda call_id: True,
         close: Callable[[], Awaitable[None]] | None = None,
         claims: Claims | None = None,
+        resume_seconds: float = 60,
     ) -> None:
+        self._resume_seconds = resume_seconds
         self._ways = tuple(ways)
         self._journal = journal
         self._files = OpeningFiles(journal, audit, clock, in_thread)
@@ -115,8 +120,9 @@ class GateOpener(Service):
         if handle is None:
             self._log.warn("another process opens the gate for call {call_id}", call_id=record.call_id)
             return
+        late = not record.answered and self._wall() - record.began > self._resume_seconds
         self._log.info("the gate for call {call_id} is finished after a restart", call_id=record.call_id)
-        self._begin(record, handle, again=True)
+        self._begin(record, handle, again=True, late=late)
 
     def stopService(self) -> Deferred[None]:
         """Leave what is under way to the next process; fires when connections and thread are closed."""
@@ -182,8 +188,8 @@ class GateOpener(Service):
                 return record
         raise FileExistsError(errno.EEXIST, "another process has begun")
 
-    def _begin(self, record: GateRecord, handle: int, *, again: bool) -> Opening:
-        opening = self._openings[record.uuid] = Opening(record, again=again)
+    def _begin(self, record: GateRecord, handle: int, *, again: bool, late: bool = False) -> Opening:
+        opening = self._openings[record.uuid] = Opening(record, again=again, late=late)
         work = Deferred.fromCoroutine(self._run(opening))
         work.addBoth(self._release, record.uuid, handle)
         opening.work = work
@@ -248,6 +254,9 @@ class GateOpener(Service):
         """One way, unless it has answered before a restart."""
         record = opening.record
         if way.name in record.answers:
+            return
+        if opening.late:
+            record.answers[way.name] = WayAnswer(False, LATE)
             return
 
         async def begin() -> None:

@@ -11,11 +11,16 @@ from audiosocket.interfaces import Authorisation, GateAnswer
 
 
 class Opening:
-    """The opening of ``record``; ``again``: a process before this one may have done a part of it."""
+    """The opening of ``record``.
 
-    def __init__(self, record: GateRecord, *, again: bool) -> None:
+    ``again``: a process before this one may have done a part of it; ``late``: that was so long ago that the
+    rest is not done.
+    """
+
+    def __init__(self, record: GateRecord, *, again: bool, late: bool = False) -> None:
         self.record = record
         self.again = again
+        self.late = late
         #: Whether the journal has all of it.
         self.saved = True
         self.work: Deferred[None] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +58,11 @@ class GateRecord:
         return "; ".join(f"{way}: {answer.detail}" for way, answer in self.answers.items() if not answer.ok)
 
     @property
+    def began(self) -> float:
+        """The time of the authorisation, in Unix time."""
+        return datetime.fromisoformat(self.at.replace("Z", "+00:00")).timestamp()
+
+    @property
     def uuid(self) -> UUID:
         """The call."""
         return UUID(self.call_id)
@@ -73,6 +79,8 @@ class GateRecord:
         }
         record = cls(**{**text, "answers": answers})
         UUID(record.call_id)
+        if record.began < 0:
+            raise ValueError(f"at: {record.at}")
         return record
 
     def audit_line(self) -> dict[str, Any]:

@@ -69,7 +69,18 @@ def make_gate(
         await files.stop()
 
     journal, audit = GateJournal(data_dir / DIRECTORY), AuditFile(data_dir / AUDIT_NAME)
-    return GateOpener(ways, journal, audit, reactor, files.run, note, mine=mine, close=close, claims=claims)
+    return GateOpener(
+        ways,
+        journal,
+        audit,
+        reactor,
+        files.run,
+        note,
+        mine=mine,
+        close=close,
+        claims=claims,
+        resume_seconds=settings.resume_seconds,
+    )
 
 
 def condominiums(extensions: Iterable[Extension]) -> frozenset[int]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from audiosocket.gate.journal import GateJournal
+from audiosocket.gate.opener import LATE
 from audiosocket.gate.opening_files import RETRY_SECONDS
 from audiosocket.gate.record import GateRecord, WayAnswer
 from audiosocket.interfaces import GateAnswer
@@ -125,6 +128,48 @@ def test_a_directory_that_is_a_file_keeps_the_gate_shut(tmp_path: Path) -> None:
     gate.open()
     assert [answer.opened for answer in gate.answers] == [False]
     assert way.asked == []
+
+
+@pytest.mark.parametrize(("away", "asked"), [(60.0, 1), (60.1, 0), (36_000.0, 0)])
+def test_a_start_opens_no_gate_whose_visitor_has_gone(tmp_path: Path, away: float, asked: int) -> None:
+    """A server that is back after the night must not open for the visitor of the evening."""
+    dying, way = FakeWay(), FakeWay()
+    dying.ready = None
+    GateProcess(tmp_path, dying).start().open()
+    clock = Clock()
+    clock.advance(away)
+    claims = FakeClaims()
+    gate = GateProcess(tmp_path, way, clock=clock, claims=claims).start()
+    assert (len(dying.asked), len(way.asked)) == (1, asked)
+    assert [line["opened"] for line in gate.audit()] == [bool(asked)]
+    assert gate.names() == ["gate.opened" if asked else "gate.failed"]
+    assert claims.told[0][0] is bool(asked)
+    gate.open()
+    assert [answer.opened for answer in gate.answers] == [bool(asked)]
+    assert len(way.asked) == asked
+
+
+def test_a_late_start_keeps_what_was_answered(tmp_path: Path) -> None:
+    answered, waiting = FakeWay("dtmf"), FakeWay("webhook")
+    waiting.ready = None
+    GateProcess(tmp_path, answered, waiting).start().open()
+    clock = Clock()
+    clock.advance(61)
+    gate = GateProcess(tmp_path, FakeWay("dtmf"), FakeWay("webhook"), clock=clock).start()
+    assert gate.audit()[0]["gate"] == {"dtmf": "done", "webhook": LATE}
+
+
+@pytest.mark.parametrize("at", ["", "yesterday", "1969-01-01T00:00:00Z", 5, None])
+def test_a_record_without_a_time_is_not_repeated(tmp_path: Path, at: object) -> None:
+    dying, way = FakeWay(), FakeWay()
+    dying.ready = None
+    GateProcess(tmp_path, dying).start().open()
+    path = tmp_path / "gate" / f"{CALL}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "at": at}))
+    with LoggedEvents() as events:
+        GateProcess(tmp_path, way).start()
+    assert way.asked == []
+    assert "this opening is not repeated" in events.text
 
 
 def test_an_audit_file_that_cannot_be_written_is_logged(tmp_path: Path) -> None:
