@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,7 +16,7 @@ from tests.support.admin_client import CALL, AdminClient, FakeControl, dial, lis
 from tests.support.logged_failures import LoggedFailures
 from tests.support.reactor import reactor
 
-ELSEWHERE = uuid4()
+ELSEWHERE = UUID("5e0a7f0e-7a43-4a2b-9a0e-6f2d7c1b8d30")
 #: As `AdminClient` takes the name.
 HEADER = NODE_HEADER.replace("-", "_")
 BOT = {"Authorization": f"Bearer token-of-{ELSEWHERE}"}
