@@ -53,7 +53,9 @@ class Claims(Protocol):
 #: Stands for a way in the answers of an opening that another node has claimed.
 OTHER_NODE = "fleet"
 #: The answer of a way that is not asked, or not again, as the server was away for too long.
-LATE = "not asked: the server was away for longer than RESUME_SECONDS"
+LATE = "not asked: the server was away for too long"
+#: How old an opening may be that a start finishes, at least, in seconds.
+FINISH_SECONDS = 60.0
 
 
 class GateOpener(Service):
@@ -61,7 +63,7 @@ class GateOpener(Service):
 
     ``in_thread`` runs blocking work in a thread of its own, so that no recording is in the way of a gate;
     ``close`` ends it at last. ``claims`` is given with several nodes, one of which may open. A start asks
-    nothing for an opening that is older than ``resume_seconds``: nobody waits at the gate any more.
+    nothing for an opening that is older than ``resume_seconds`` and `FINISH_SECONDS`: nobody waits any more.
     """
 
     _log = Logger()
@@ -79,9 +81,9 @@ class GateOpener(Service):
         mine: Callable[[UUID], bool] = lambda call_id: True,
         close: Callable[[], Awaitable[None]] | None = None,
         claims: Claims | None = None,
-        resume_seconds: float = 60,
+        resume_seconds: float = 0,
     ) -> None:
-        self._resume_seconds = resume_seconds
+        self._finish_seconds = max(FINISH_SECONDS, resume_seconds)
         self._ways = tuple(ways)
         self._journal = journal
         self._files = OpeningFiles(journal, audit, clock, in_thread)
@@ -120,7 +122,7 @@ class GateOpener(Service):
         if handle is None:
             self._log.warn("another process opens the gate for call {call_id}", call_id=record.call_id)
             return
-        late = not record.answered and self._wall() - record.began > self._resume_seconds
+        late = not record.answered and self._wall() - record.began > self._finish_seconds
         self._log.info("the gate for call {call_id} is finished after a restart", call_id=record.call_id)
         self._begin(record, handle, again=True, late=late)
 
