@@ -101,7 +101,8 @@ async def test_a_webhooks_reports_and_signatures() -> None:
     [
         ({**ARI, "ARI_URL": "pbx:8088"}, "ARI_URL: 'pbx:8088' does not look like"),
         ({**ARI, "ARI_URL": "http://gate:hush@pbx"}, "ARI_URL: user and password do not belong"),
-        ({**ARI, "ARI_USER": "ga:te"}, "ARI_USER: 'ga:te'"),
+        ({**ARI, "ARI_URL": "http://pbx:8088/ari?api_key=gate:hush"}, "ARI_URL: a path is added to it"),
+        ({**ARI, "ARI_USER": "gate:hush"}, "ARI_USER: there is a colon in it"),
         ({**WEBHOOK, "WEBHOOK_URL": "dialler?token=hush"}, "WEBHOOK_URL: 'dialler' does not look like"),
         ({**AMI, "AMI_SECRET": "hush\r\nAction: x"}, "AMI_USER, AMI_SECRET: "),
         ({"NODE_URL": "n1:8082"}, "NODE_URL: 'n1:8082' does not look like"),

@@ -166,14 +166,15 @@ def check(settings: Settings) -> None:
         action("Login", [("Username", settings.ami_user), ("Secret", settings.ami_secret)])
     except LocalProtocolError:
         raise InvalidSetting("AMI_USER, AMI_SECRET: one of them cannot be sent in a line of AMI") from None
-    if settings.ari_url:
-        checked_url(settings.ari_url, "ARI_URL")
-    if ":" in settings.ari_user:
-        raise InvalidSetting(f"ARI_USER: {settings.ari_user!r} has a colon, which HTTP does not allow in a user")
+    for name, url in (("ARI_URL", settings.ari_url), ("NODE_URL", settings.node_url)):
+        if url and "?" in checked_url(url, name):
+            raise InvalidSetting(f"{name}: a path is added to it; leave out the ? and what follows")
+    if ":" in settings.ari_user:  # not repeated: user and password are often written so, in one text
+        raise InvalidSetting(
+            "ARI_USER: there is a colon in it, which HTTP does not allow in a user; the password is ARI_PASSWORD"
+        )
     if settings.webhook_url:
         checked_url(settings.webhook_url, "WEBHOOK_URL")
-    if settings.node_url and "?" in checked_url(settings.node_url, "NODE_URL"):
-        raise InvalidSetting("NODE_URL: a path is added to it; leave out the ? and what follows")
     if settings.gate_webhook_url:
         checked_url(settings.gate_webhook_url, "GATE_WEBHOOK_URL")
     if settings.events_webhook_url:
