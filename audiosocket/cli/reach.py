@@ -24,6 +24,7 @@ from audiosocket.settings_files import read_password, read_secret
 
 #: How long each connection may take, in seconds.
 TIMEOUT_SECONDS = 5.0
+_WEBHOOKS = ("webhook_url", "gate_webhook_url", "events_webhook_url")
 _RIGHTS = ("select", "insert", "update", "delete")
 #: The bits of pg_trigger.tgtype (catalog/pg_trigger.h of PostgreSQL) of what must be announced.
 _TRIGGER_BITS = (("INSERT", 1 << 2), ("UPDATE", 1 << 4), ("DELETE", 1 << 3))
@@ -41,7 +42,7 @@ _NO_CHANNEL = "audiosocket-doctor-no-such-channel"
 
 def reach(settings: Settings) -> Iterator[Finding]:
     """Yield a finding, or more, for each connection that the settings ask for."""
-    if not settings.db_host and not settings.ami_host and settings.return_kind == "none":
+    if not any(getattr(settings, name) for name in ("db_host", "ami_host", "ari_url", *_WEBHOOKS)):
         yield Finding("ok", "no database, AMI, ARI or webhook is configured: there is nothing to reach")
     if settings.db_host:
         yield from database(settings)
@@ -54,7 +55,7 @@ def reach(settings: Settings) -> Iterator[Finding]:
 
 def webhooks(settings: Settings) -> Iterator[Finding]:
     """Yield a finding for each URL that requests are sent to."""
-    for name in ("webhook_url", "gate_webhook_url", "events_webhook_url"):
+    for name in _WEBHOOKS:
         url = getattr(settings, name)
         if url:
             yield _webhook(name.upper(), url)

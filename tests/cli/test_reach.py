@@ -50,6 +50,20 @@ def test_nothing_is_configured() -> None:
     assert (level, "nothing to reach" in what) == ("ok", True)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"GATE_WEBHOOK_URL": "http://127.0.0.1:1/gate", "GATE_WEBHOOK_SECRET": "placeholder-key-of-the-gate"},
+        {"EVENTS_WEBHOOK_URL": "http://127.0.0.1:1/log", "EVENTS_WEBHOOK_SECRET": "placeholder-key-of-events"},
+    ],
+    ids=["gate", "events"],
+)
+def test_a_webhook_alone_is_something_to_reach(settings: dict[str, str]) -> None:
+    ((level, what),) = found(**settings)
+    assert level == "bad"
+    assert "nothing to reach" not in what
+
+
 def database(postgres: PostgresServer, name: str, **changes: str) -> dict[str, str]:
     return {
         "DB_HOST": "127.0.0.1",
