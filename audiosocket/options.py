@@ -94,7 +94,8 @@ class Options(usage.Options):
 
     def parseArgs(self, *args: str) -> None:
         if args:
-            raise usage.UsageError(f"unexpected argument {args[0]!r}: settings are given as --option=value")
+            # Not repeated: after a misplaced space it may be a secret.
+            raise usage.UsageError(f"{len(args)} unexpected argument(s): settings are given as --option=value")
 
     def postOptions(self) -> None:
         self.upgrade = _inherited_channel()

@@ -263,6 +263,14 @@ def test_unknown_options_and_arguments_are_rejected() -> None:
             parse(*arguments)
 
 
+def test_a_stray_argument_is_not_repeated() -> None:
+    """After ``--ami-user door hush`` it may be a secret."""
+    with pytest.raises(usage.UsageError) as refused:
+        Options().parseOptions(["--api-port", "8082", "hush"])
+    assert "1 unexpected argument(s)" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
 def test_build_makes_all_services_and_starts_nothing(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = stopped_reactor()
     monkeypatch.setenv("DB_HOST", "127.0.0.1")
