@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from audiosocket import schema
 from tests.support.browser import SETUP_MS, axe_core, open_page, serious
+from tests.support.fleet import create_tables, two_nodes
 from tests.support.ports import free_ports
-from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
+from tests.support.postgres import PostgresServer
 from tests.support.server_process import ServerProcess, wait_until
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SECONDS = 30
-ADDRESSES = {"n1": "127.0.0.2", "n2": "127.0.0.3"}
 ADD_ROW = "insert into extension_ia values (default, %s, '9', '0.0.0.0', %s, 7, null) returning 1"
 HOSTILE = "<img src=x onerror=alert(1)>"
 NODES: list[dict[str, Any]] = [
@@ -37,18 +35,10 @@ def nodes(
     tmp_path: Path, postgres: PostgresServer, database_name: str, database_settings: Mapping[str, str]
 ) -> Iterator[dict[str, ServerProcess]]:
     """Two nodes of one table, which see each other."""
-    connection = postgres.connect(database_name, ROLE, ROLE_PASSWORD)
-    with connection.cursor() as cursor:
-        cursor.execute(schema.sql(fleet=True))
-    connection.close()
+    create_tables(postgres, database_name)
     postgres.execute(database_name, ADD_ROW, ("1000", str(free_ports(1)[0])))
-    with ExitStack() as stack:
-        found = {}
-        for name, address in ADDRESSES.items():
-            settings = {**database_settings, "FLEET": "true", "NODE_NAME": name, "BIND_ADDRESS": address}
-            found[name] = stack.enter_context(ServerProcess(tmp_path / name, settings, app="echo", wait=False))
+    with two_nodes(tmp_path, lambda address: database_settings) as found:
         for server in found.values():
-            assert server.until_ready(2 * SECONDS), server.stdout()
             assert wait_until(lambda server=server: states(server) == ["ready", "ready"], SECONDS)  # type: ignore[misc]
         yield found
 

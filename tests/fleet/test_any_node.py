@@ -15,22 +15,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from audiosocket import schema
 from audiosocket.control_interface import NODE_HEADER
 from audiosocket.wire import uuid_frame
-from tests.support.fleet import is_accepted, is_up
+from tests.support.fleet import ADDRESSES, Nodes, create_tables, is_accepted, is_up, two_nodes
 from tests.support.ports import free_ports
-from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
+from tests.support.postgres import PostgresServer
 from tests.support.server_process import ServerProcess, wait_until
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 SECONDS = 30
-ADDRESSES = {"n1": "127.0.0.2", "n2": "127.0.0.3"}
 TOKEN = "a-token-of-the-tests"
 ROW = "insert into extension_ia values (default, '1000', '1001', '0.0.0.0', %s, 7, %s)"
-
-Nodes = dict[str, ServerProcess]
 
 
 @pytest.fixture
@@ -46,33 +42,10 @@ def nodes(
     database_settings: Mapping[str, str],
     ports: list[int],
 ) -> Iterator[Nodes]:
-    connection = postgres.connect(database_name, ROLE, ROLE_PASSWORD)
-    with connection.cursor() as cursor:
-        cursor.execute(schema.sql(fleet=True))
-    connection.close()
+    create_tables(postgres, database_name)
     postgres.execute(database_name, ROW, (str(ports[0]), str(ports[1])))
-    with ExitStack() as stack:
-        servers = {
-            name: ServerProcess(
-                tmp_path / name,
-                {
-                    **database_settings,
-                    "FLEET": "true",
-                    "NODE_NAME": name,
-                    "BIND_ADDRESS": address,
-                    "API_HOST": address,
-                    "API_PORT": str(ports[2]),
-                    "API_TOKEN": TOKEN,
-                },
-                app="echo",
-                wait=False,
-            )
-            for name, address in ADDRESSES.items()
-        }
-        for server in servers.values():
-            stack.enter_context(server)
-        for server in servers.values():
-            assert server.until_ready(2 * SECONDS), server.stdout()
+    shared = {**database_settings, "API_PORT": str(ports[2]), "API_TOKEN": TOKEN}
+    with two_nodes(tmp_path, lambda address: {**shared, "API_HOST": address}) as servers:
         for server in servers.values():
             assert wait_until(lambda server=server: len(others(server)) == 2, SECONDS)  # type: ignore[misc]
         yield servers

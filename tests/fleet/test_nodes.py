@@ -6,28 +6,23 @@ import io
 import signal
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from audiosocket import schema
 from audiosocket.cli.__main__ import run
 from audiosocket.wire import uuid_frame
-from tests.support.fleet import is_accepted, is_up
+from tests.support.fleet import ADDRESSES, Nodes, create_tables, is_accepted, is_up, two_nodes
 from tests.support.ports import free_ports
-from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
+from tests.support.postgres import PostgresServer
 from tests.support.server_process import ServerProcess, wait_until
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 SECONDS = 30
-ADDRESSES = {"n1": "127.0.0.2", "n2": "127.0.0.3"}
 ADD_ROW = "insert into extension_ia values (default, %s, '9', '0.0.0.0', %s, 7, null) returning 1"
-
-Nodes = dict[str, ServerProcess]
 
 
 @pytest.fixture
@@ -43,25 +38,9 @@ def nodes(
     database_settings: Mapping[str, str],
     ports: list[int],
 ) -> Iterator[Nodes]:
-    connection = postgres.connect(database_name, ROLE, ROLE_PASSWORD)
-    with connection.cursor() as cursor:
-        cursor.execute(schema.sql(fleet=True))
-    connection.close()
+    create_tables(postgres, database_name)
     postgres.execute(database_name, ADD_ROW, ("1000", str(ports[0])))
-    with ExitStack() as stack:
-        servers = {
-            name: ServerProcess(
-                tmp_path / name,
-                {**database_settings, "FLEET": "true", "NODE_NAME": name, "BIND_ADDRESS": address},
-                app="echo",
-                wait=False,
-            )
-            for name, address in ADDRESSES.items()
-        }
-        for server in servers.values():
-            stack.enter_context(server)
-        for server in servers.values():
-            assert server.until_ready(2 * SECONDS), server.stdout()
+    with two_nodes(tmp_path, lambda address: database_settings) as servers:
         yield servers
 
 

@@ -3,27 +3,60 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from uuid import UUID
 
+from audiosocket import schema
 from audiosocket.wire import uuid_frame
 from tests.support.haproxy import LOOPBACK, HAProxy
 from tests.support.ports import free_ports
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
 from tests.support.server_process import ServerProcess
 
 #: Where the callers of `dialled` are; the connections of HAProxy come from another address.
 CALLER = "127.0.0.9"
 SECONDS = 30
+#: Where the nodes of `two_nodes` listen.
+ADDRESSES = {"n1": "127.0.0.2", "n2": "127.0.0.3"}
+
+Nodes = dict[str, ServerProcess]
 
 
 def add_row(postgres: PostgresServer, database: str, fleet: Fleet) -> None:
     """Write the row of the fleet's extension into the table."""
     values = ("1000", "1001", str(fleet.visitor), str(fleet.resident))
     postgres.execute(database, "insert into extension_ia values (default, %s, %s, '0.0.0.0', %s, 7, %s)", values)
+
+
+def create_tables(postgres: PostgresServer, database: str) -> None:
+    """Create the tables of a fleet, as the role that its nodes have."""
+    connection = postgres.connect(database, ROLE, ROLE_PASSWORD)
+    with connection.cursor() as cursor:
+        cursor.execute(schema.sql(fleet=True))
+    connection.close()
+
+
+@contextmanager
+def two_nodes(directory: Path, settings: Callable[[str], Mapping[str, str]]) -> Iterator[Nodes]:
+    """Run n1 and n2 until the end of the ``with``; ``settings`` returns those of the node on an address."""
+    with ExitStack() as stack:
+        servers = {
+            name: ServerProcess(
+                directory / name,
+                {"FLEET": "true", "NODE_NAME": name, "BIND_ADDRESS": address, **settings(address)},
+                app="echo",
+                wait=False,
+            )
+            for name, address in ADDRESSES.items()
+        }
+        for server in servers.values():
+            stack.enter_context(server)
+        for server in servers.values():
+            assert server.until_ready(2 * SECONDS), server.stdout()
+        yield servers
 
 
 class Fleet(HAProxy):

@@ -19,9 +19,9 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft202012Validator
 
-from audiosocket import schema
+from tests.support.fleet import create_tables
 from tests.support.ports import free_ports
-from tests.support.postgres import ROLE, ROLE_PASSWORD, PostgresServer
+from tests.support.postgres import PostgresServer
 from tests.support.server_process import ServerProcess, checkout_environment, wait_until
 
 TOKEN, READER = "sesame", "only looks"
@@ -106,10 +106,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 def documented(
     tmp_path: Path, postgres: PostgresServer, database_with_table: str, database_settings: dict[str, str]
 ) -> Iterator[Documented]:
-    connection = postgres.connect(database_with_table, ROLE, ROLE_PASSWORD)
-    with connection.cursor() as cursor:
-        cursor.execute(schema.sql(fleet=True))
-    connection.close()
+    create_tables(postgres, database_with_table)
     tokens = tmp_path / "tokens"
     tokens.write_text(f"reader {sha256(READER.encode()).hexdigest()} read\n")
     tokens.chmod(0o600)
